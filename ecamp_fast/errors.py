@@ -1,0 +1,48 @@
+"""Foreseen faults: each says what is wrong, where, and how to mend it, and knows its exit code.
+
+A command prints the message of an ``EcampError`` without a traceback and leaves with its ``exit_code``.
+Messages never hold report text or pixels: a sample is named by its key, its file and its row.
+"""
+
+STOPPED = 75  # a run that was asked to stop and can be resumed
+
+
+class EcampError(Exception):
+    """``what`` went wrong (with the file, row or sample), and the ``mend``: what the user can do about it."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        super().__init__(f"{what}\n  mend: {mend}" if mend else what)
+        self.what = what
+        self.mend = mend
+
+
+class ConfigError(EcampError):
+    """A recipe, a DeepSpeed JSON or a command line that cannot be meant."""
+
+    exit_code = 2
+
+
+class DataError(EcampError):
+    """Data that is damaged, incomplete or does not belong together."""
+
+    exit_code = 3
+
+
+class EnvironmentFault(EcampError):
+    """The machine lacks something: a library, a device, a launcher."""
+
+    exit_code = 4
+
+
+class StorageError(EcampError):
+    """The disk refused: full, read-only, no permission."""
+
+    exit_code = 5
+
+
+class NumericsError(EcampError):
+    """Loss or gradients are not finite."""
+
+    exit_code = 6

@@ -1,0 +1,1 @@
+"""The ECAMP network: vision encoder, image decoder, context fusion, text decoder, super-resolution."""

@@ -1,0 +1,1 @@
+"""From report text to masked, weighted tokens."""
