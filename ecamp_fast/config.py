@@ -6,6 +6,8 @@ wrong types and contradictions are errors that name the key and the nearest lega
 """
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -175,6 +177,13 @@ class Checkpoint(_Section):
     keep: int = Field(2, ge=2)  # complete checkpoints kept
 
 
+class Evaluation(_Section):
+    """Losses on the held-out split, without dropout and augmentation: at the start, at the end, and in between."""
+
+    every_steps: int | None = Field(None, ge=1)  # optimizer steps; null: only at the start and the end
+    samples: int = Field(1024, ge=1)  # at most
+
+
 class Loader(_Section):
     threads: int = Field(4, ge=1)  # decoding threads per rank
     prefetch: int = Field(2, ge=1)  # micro-batches ready ahead
@@ -202,6 +211,7 @@ class Recipe(_Section):
     optim: Optim = Optim()
     batch: Batch = Batch()
     checkpoint: Checkpoint = Checkpoint()
+    evaluation: Evaluation = Evaluation()
     loader: Loader = Loader()
     log_every: int = Field(10, ge=1)  # optimizer steps between lines of metrics.jsonl
 
@@ -231,6 +241,17 @@ class Recipe(_Section):
     def kept_patches(self) -> int:
         """Visible patches per image, rounded down as in MAE."""
         return int(self.patches * (1 - self.masking.image_ratio))
+
+    def identity(self) -> dict[str, Any]:
+        """The keys, dotted, that a resumed run must not change: all but those about watching and storing it."""
+        flat = _flatten(self.model_dump(mode="json"))
+        free = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "loader.", "schedule.epochs")
+        return {key: value for key, value in flat.items() if not key.startswith(free)}
+
+    @property
+    def digest(self) -> str:
+        """sha256 of ``identity``."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
     @property
     def padded_text(self) -> bool:
@@ -359,6 +380,13 @@ def _explain(error: ValidationError) -> str:
             given = "" if isinstance(fault["input"], dict) else f", not {fault['input']!r}"
             lines.append(f"{key}: {message}{given}" if key else message)
     return lines[0] if len(lines) == 1 else "".join(f"\n  - {line}" for line in lines)
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

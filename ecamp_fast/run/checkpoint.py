@@ -1,0 +1,180 @@
+"""Checkpoints that are complete or absent: DeepSpeed's files behind a commit protocol of our own.
+
+Every rank writes into ``step-NNNNNNNN.tmp``; files are synced and digested; rank 0 writes MANIFEST.json and renames the
+folder; only then do ``LATEST`` and DeepSpeed's ``latest`` name it. A folder without a manifest that verifies is no
+checkpoint. DeepSpeed unpickles what it loads, so nothing is handed to it before its digest has been checked.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ecamp_fast.errors import ConfigError, DataError, StorageError
+from ecamp_fast.files import sync, write_atomically, write_json
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands, and what it must not be mixed with.
+
+    step: optimizer steps done   world: ranks   data: digest of the shard set's manifest   recipe: digest of the recipe
+    """
+
+    step: int
+    world: int
+    data: str
+    recipe: str
+
+
+def save(engine: Any, folder: Path, position: Position, keep: int) -> Path:
+    """Commit a checkpoint; every rank calls it at the same step. Returns its folder.
+
+    Raises StorageError (on every rank) when a file cannot be written; older checkpoints are untouched then.
+    """
+    name = f"step-{position.step:08d}"
+    temporary, final = folder / f"{name}.tmp", folder / name
+    _on_rank_0(lambda: _make_room(folder, temporary))
+    _on_every_rank(lambda: engine.save_checkpoint(str(folder), tag=temporary.name, save_latest=False))
+    files = sorted(p for p in temporary.rglob("*") if p.is_file())
+    mine = [_seal(p, temporary) for p in files[dist.get_rank() :: dist.get_world_size()]]
+    sealed: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(sealed, mine)
+    _on_rank_0(lambda: _commit(temporary, final, position, sorted(sum(sealed, []), key=lambda f: f["name"])))
+    _on_rank_0(lambda: _purge(folder, keep))
+    return final
+
+
+def find(folder: Path, mode: str, note: Callable[[str, str], None]) -> Path | None:
+    """The checkpoint to resume from, verified; None to start afresh.
+
+    mode: ``auto`` (newest that verifies; none at all: afresh), ``must`` (none is an error), ``never``, or the path of one.
+    note: called with (name, reason) for each rejected checkpoint.
+    Raises DataError where a checkpoint was asked for, or some exist, and none verifies.
+    """
+    if mode == "never":
+        return None
+    if mode not in ("auto", "must"):
+        path = Path(mode)
+        if fault := damage(path):
+            raise DataError(f"checkpoint {path}: {fault}", "name a complete checkpoint, or use --resume auto")
+        return path
+    candidates = sorted((p for p in folder.glob("step-*") if p.suffix != ".tmp"), reverse=True)
+    for candidate in candidates:
+        if not (fault := damage(candidate)):
+            return candidate
+        note(candidate.name, fault)
+    if candidates or mode == "must":
+        found = f"none of {len(candidates)} checkpoints verifies" if candidates else "there is no checkpoint"
+        raise DataError(f"cannot resume: {found} in {folder}", "start afresh with --resume never, or restore the files")
+    return None
+
+
+def damage(path: Path) -> str:
+    """Why ``path`` is not a complete checkpoint; an empty string when it is one."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        listed = {entry["name"]: entry for entry in manifest["files"]}
+        if manifest["format"] != FORMAT:
+            return f"format {manifest['format']}, this version reads {FORMAT}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"no readable {MANIFEST} ({type(error).__name__})"
+    if path.stat().st_uid != os.geteuid() or path.stat().st_mode & stat.S_IWOTH:
+        return "the folder is not yours alone: it belongs to another user or anybody may write to it"
+    for name, entry in listed.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != entry["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes, not {entry['bytes']}"
+    for name, entry in listed.items():
+        if _sha256(path / name) != entry["sha256"]:
+            return f"{name} is damaged (digest differs)"
+    extra = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()} - set(listed) - {MANIFEST}
+    return f"{sorted(extra)[0]} does not belong to it" if extra else ""
+
+
+def restore(engine: Any, path: Path, expected: Position) -> int:
+    """Load a verified checkpoint into the engine; every rank calls it. Returns the step to go on from.
+
+    Raises ConfigError where the run is another one than ``expected`` (ranks, recipe), DataError for other data.
+    """
+    found = Position(**json.loads((path / MANIFEST).read_text())["position"])
+    if found.data != expected.data:
+        raise DataError(f"{path} was trained on another shard set", "pass the same --data, or start a new --out")
+    if found.recipe != expected.recipe:
+        raise ConfigError(f"{path} was trained with another recipe", "compare RUN/recipe.yaml, or start a new --out")
+    if found.world != expected.world:
+        raise ConfigError(
+            f"{path} was written by {found.world} rank(s), this run has {expected.world}", f"launch {found.world} rank(s)"
+        )
+    loaded, _ = engine.load_checkpoint(str(path.parent), tag=path.name)
+    if loaded is None:
+        raise DataError(f"DeepSpeed found nothing to load in {path}", "use an older checkpoint")
+    return found.step
+
+
+def _make_room(folder: Path, temporary: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob("*.tmp"):
+        shutil.rmtree(left_over)
+    last = max((sum(f.stat().st_size for f in p.rglob("*")) for p in folder.glob("step-*")), default=0)
+    if (free := shutil.disk_usage(folder).free) < 1.2 * last:
+        raise StorageError(f"{folder}: {free / 1e9:.1f} GB free, a checkpoint takes {last / 1e9:.1f} GB", "free space")
+    temporary.mkdir(mode=0o700)
+
+
+def _seal(file: Path, root: Path) -> dict[str, Any]:
+    sync(file)
+    return {"name": str(file.relative_to(root)), "bytes": file.stat().st_size, "sha256": _sha256(file)}
+
+
+def _commit(temporary: Path, final: Path, position: Position, files: list[dict[str, Any]]) -> None:
+    versions = {"torch": torch.__version__}
+    write_json(
+        temporary / MANIFEST, {"format": FORMAT, "position": asdict(position), "versions": versions, "files": files}
+    )
+    if final.exists():  # a step saved twice after a resume: the content is the same
+        shutil.rmtree(final)
+    os.replace(temporary, final)
+    sync(final.parent)
+    for pointer in ("LATEST", "latest"):  # ours, and the one DeepSpeed's own tools look for
+        write_atomically(final.parent / pointer, final.name.encode())
+
+
+def _purge(folder: Path, keep: int) -> None:
+    for old in sorted(p for p in folder.glob("step-*") if p.suffix != ".tmp")[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)  # a copy too many is no reason to stop
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _on_rank_0(action: Callable[[], None]) -> None:
+    _on_every_rank(action if dist.get_rank() == 0 else lambda: None)
+
+
+def _on_every_rank(action: Callable[[], Any]) -> None:
+    """Run and meet: if one rank fails, all raise, so none waits for it in the next collective."""
+    fault = ""
+    try:
+        action()
+    except (OSError, StorageError) as error:
+        fault = str(error)
+    faults: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(faults, fault)
+    if any(faults):
+        raise StorageError(f"checkpoint not written: {next(f for f in faults if f)}", "free space, or check permissions")

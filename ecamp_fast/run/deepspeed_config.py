@@ -1,0 +1,82 @@
+"""The DeepSpeed JSON against the recipe: fill what is "auto", refuse what contradicts, pass the rest through untouched."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.config import RECIPES, Recipe
+from ecamp_fast.errors import ConfigError
+
+DEFAULT = RECIPES / "zero2.json"
+
+# Top-level keys of DeepSpeed 0.19's JSON that make sense here; it ignores any other without a word.
+KNOWN = frozenset(
+    "train_batch_size train_micro_batch_size_per_gpu gradient_accumulation_steps bf16 fp16 zero_optimization "
+    "zero_allow_untested_optimizer zero_force_ds_cpu_optimizer steps_per_print wall_clock_breakdown dump_state "
+    "gradient_clipping prescale_gradients gradient_predivide_factor sparse_gradients communication_data_type "
+    "seq_parallel_communication_data_type disable_allgather memory_breakdown flops_profiler comms_logger "
+    "activation_checkpointing aio checkpoint data_types compile torch_autocast use_node_local_storage "
+    "load_universal_checkpoint timers graph_harvesting compression_training".split()
+)
+OURS = {
+    "optimizer": "the recipe's `optim` section builds the optimizer",
+    "scheduler": "the recipe's `schedule` section sets the learning rate",
+}
+
+
+def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
+    """The JSON that goes to ``deepspeed.initialize``: every "auto" replaced by a number.
+
+    world: ranks. Raises ConfigError that lists every contradiction between file and recipe.
+    """
+    origin = path or DEFAULT
+    config = _read(origin)
+    accumulation = accumulation_steps(recipe, world)
+    faults = [f"'{key}' is set, but {why}" for key, why in OURS.items() if key in config]
+    faults += [f"unknown key '{key}' (DeepSpeed would ignore it)" for key in sorted(set(config) - KNOWN - set(OURS))]
+    resolved = copy.deepcopy(config)
+    wanted = {
+        "train_batch_size": recipe.batch.total,
+        "train_micro_batch_size_per_gpu": recipe.batch.micro,
+        "gradient_accumulation_steps": accumulation,
+    }
+    for key, value in wanted.items():
+        if config.get(key, "auto") not in ("auto", value):
+            faults.append(f"{key} is {config[key]}, the recipe on {world} rank(s) gives {value}")
+        resolved[key] = value
+    bf16 = resolved.setdefault("bf16", {"enabled": "auto"})
+    if bf16.get("enabled", "auto") not in ("auto", recipe.precision == "bf16"):
+        faults.append(f"bf16.enabled is {bf16['enabled']}, the recipe's precision is {recipe.precision}")
+    bf16["enabled"] = recipe.precision == "bf16"
+    if config.get("fp16", {}).get("enabled", False):
+        faults.append("fp16 is enabled, the recipe knows bf16 and fp32")
+    if config.get("zero_optimization", {}).get("stage", 0) == 3:
+        faults.append("zero_optimization.stage 3 is not supported: the model fits every GPU")
+    if faults:
+        raise ConfigError(f"{origin}: " + "; ".join(faults), "set the batch keys to \"auto\" and change the recipe")
+    return resolved
+
+
+def accumulation_steps(recipe: Recipe, world: int) -> int:
+    """Micro-steps per optimizer step. Raises ConfigError where ranks and micro-batch do not divide the batch."""
+    per_micro_step = recipe.batch.micro * world
+    if recipe.batch.total % per_micro_step:
+        fits = [m for m in range(1, recipe.batch.micro + 1) if recipe.batch.total % (m * world) == 0]
+        mend = f"--set batch.micro={fits[-1]}" if fits else f"choose batch.total as a multiple of {world}"
+        raise ConfigError(
+            f"batch.total {recipe.batch.total} is not a multiple of batch.micro {recipe.batch.micro} x {world} ranks", mend
+        )
+    return recipe.batch.total // per_micro_step
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the DeepSpeed JSON {path}: {error.strerror}", "check --ds_config") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}", "mend the syntax") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: holds no JSON object", "write {...}")
+    return config

@@ -1,0 +1,64 @@
+"""What a person sees of a running job: a live bar on a terminal, one plain line every half minute elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+PLAIN_SECONDS = 30.0
+
+
+class Progress:
+    """Step, rate, ETA and the three losses on standard error."""
+
+    def __init__(self, total: int, start: int, visible: bool) -> None:
+        self._total = total
+        self._start = start
+        self._began = time.perf_counter()
+        self._said = float("-inf")
+        self._visible = visible
+        self._bar: Any = None
+        if visible and sys.stderr.isatty():
+            self._bar = _bar(total, start)
+
+    def update(self, step: int, record: dict[str, Any]) -> None:
+        """record: a line of metrics.jsonl of step ``step`` (steps done)."""
+        if not self._visible:
+            return
+        text = (
+            f"loss {record['loss']:.4f} (mim {record['mim']:.4f}, sr {record['sr']:.4f}, mlm {record['mlm']:.4f})"
+            f"  {record['images_per_second']:.0f} images/s"
+        )
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step, description=text)
+        elif time.perf_counter() - self._said >= PLAIN_SECONDS or step == self._total:
+            self._said = time.perf_counter()
+            print(f"step {step}/{self._total}  {text}  ETA {self._eta(step)}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        if self._visible and self._bar is not None:
+            self._bar.console.print(text)
+        elif self._visible:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _eta(self, step: int) -> str:
+        per_step = (time.perf_counter() - self._began) / max(step - self._start, 1)
+        minutes, seconds = divmod(round(per_step * (self._total - step)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _bar(total: int, start: int) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    bar = Bar(*columns, console=Console(stderr=True))
+    bar.add_task("starting", total=total, completed=start)
+    bar.start()
+    return bar

@@ -1,0 +1,79 @@
+"""The run directory: what a run is, where it stands, and what happened in it."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.files import write_json
+
+
+class RunDir:
+    """RUN/: recipe.yaml, ds_config.json, run_state.json, metrics.jsonl, events.jsonl, checkpoints/, report.html.
+
+    ``run_state.json`` is the truth about a run: the launcher's exit code is not (it is 0 when the launcher was killed).
+    Only rank 0 writes; other ranks construct it with ``writes=False``.
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path = path
+        self.writes = writes
+        if writes:
+            path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def stop_file(self) -> Path:
+        """Its presence asks the run to save and stop at the next step."""
+        return self.path / "STOP"
+
+    def state(self) -> dict[str, Any]:
+        """run_state.json, empty where there is none yet. Raises DataError when it cannot be read."""
+        file = self.path / "run_state.json"
+        if not file.exists():
+            return {}
+        try:
+            return dict(json.loads(file.read_text()))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it to rely on checkpoints") from None
+
+    def set_state(self, **facts: Any) -> None:
+        """Merge ``facts`` into run_state.json, atomically."""
+        if self.writes:
+            write_json(self.path / "run_state.json", self.state() | facts)
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append a line to events.jsonl: saves, rejected checkpoints, signals, skipped steps."""
+        self._append("events.jsonl", {"event": kind, **facts, "time": round(time.time(), 3)})
+
+    def metric(self, record: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        self._append("metrics.jsonl", record)
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        if self.writes:
+            with open(self.path / name, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file; a last line torn by a crash is left out."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def read_metrics(run: Path, split: str = "train") -> list[dict[str, Any]]:
+    """metrics.jsonl of one split in step order; a step that was redone after a resume counts once, as redone."""
+    by_step = {r["step"]: r for r in read_records(run / "metrics.jsonl") if r.get("split", "train") == split}
+    return [by_step[step] for step in sorted(by_step)]
