@@ -19,7 +19,7 @@ class Batch:
     image      (B, 1, S, S) uint8   grey, cropped and flipped
     attention  (B, G, G) float32    the attention map over the same view, not normalised, >= 0; all zero: weigh every
                                     pixel alike (no map, or no positive entity)
-    window     (B, 2) int32         first patch (row, column) of the super-resolution window, for ``sr.guidance: window_*``
+    window     (B, 2) int32         first patch (row, column) of the super-resolution window (``sr.guidance: window_*``)
     codes      (T,) int32           text rows (``text.codes``): token id and marks; samples lie end to end
     offsets    (B + 1,) int32       rows of sample b are offsets[b] to offsets[b + 1]
     lengths    (B,) int32           real tokens of each sample, at the head of its rows; equal to the row count where

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -263,7 +263,7 @@ class _Yaml(yaml.SafeLoader):
     """YAML with the scalars people write: 1e-4 is a number here, a string in YAML 1.1."""
 
     # add_implicit_resolver copies the parents' table, but not its lists
-    yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    yaml_implicit_resolvers: ClassVar = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 
 
 _Yaml.add_implicit_resolver(
@@ -298,16 +298,22 @@ def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
     Raises ConfigError that lists every fault with its key and the nearest legal one.
     """
     path = _find(source)
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml) or {}  # noqa: S506, a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}", "mend the syntax") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds no mapping", "write `key: value` lines")
+    tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     tree.setdefault("name", path.stem)
     for override in overrides:
         _apply(tree, override)
     return parse_recipe(tree, str(path))
+
+
+def parse_yaml(text: str, origin: str) -> dict[str, Any]:
+    """A YAML mapping as a nested dict; ``origin`` names it in errors. Raises ConfigError."""
+    try:
+        tree = yaml.load(text, Loader=_Yaml) or {}  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: not YAML: {error}", "mend the syntax") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{origin}: holds no mapping", "write `key: value` lines")
+    return tree
 
 
 def parse_recipe(tree: dict[str, Any], origin: str) -> Recipe:
@@ -315,7 +321,7 @@ def parse_recipe(tree: dict[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(_floats_and_tuples(tree, Recipe))
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error)}", "see `ecamp-fast doctor --recipe`, or the recipe files") from None
+        raise ConfigError(f"{origin}: {_explain(error)}", "the recipe files show every key with its meaning") from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -348,7 +354,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override}: '{parent}' is a value, not a section", "shorten the key")
-    tree[leaf] = yaml.load(value, Loader=_Yaml)  # noqa: S506, a SafeLoader
+    tree[leaf] = yaml.load(value, Loader=_Yaml)  # a SafeLoader
 
 
 def _floats_and_tuples(tree: Any, section: type[BaseModel]) -> Any:

@@ -51,7 +51,8 @@ def save(engine: Any, folder: Path, position: Position, keep: int) -> Path:
     mine = [_seal(p, temporary) for p in files[dist.get_rank() :: dist.get_world_size()]]
     sealed: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(sealed, mine)
-    _on_rank_0(lambda: _commit(temporary, final, position, sorted(sum(sealed, []), key=lambda f: f["name"])))
+    entries = sorted((entry for part in sealed for entry in part), key=lambda entry: entry["name"])
+    _on_rank_0(lambda: _commit(temporary, final, position, entries))
     _on_rank_0(lambda: _purge(folder, keep))
     return final
 
@@ -59,7 +60,7 @@ def save(engine: Any, folder: Path, position: Position, keep: int) -> Path:
 def find(folder: Path, mode: str, note: Callable[[str, str], None]) -> Path | None:
     """The checkpoint to resume from, verified; None to start afresh.
 
-    mode: ``auto`` (newest that verifies; none at all: afresh), ``must`` (none is an error), ``never``, or the path of one.
+    mode: ``auto`` (newest that verifies; none at all: afresh), ``must`` (none is an error), ``never``, or a path.
     note: called with (name, reason) for each rejected checkpoint.
     Raises DataError where a checkpoint was asked for, or some exist, and none verifies.
     """
@@ -117,7 +118,8 @@ def restore(engine: Any, path: Path, expected: Position) -> int:
         raise ConfigError(f"{path} was trained with another recipe", "compare RUN/recipe.yaml, or start a new --out")
     if found.world != expected.world:
         raise ConfigError(
-            f"{path} was written by {found.world} rank(s), this run has {expected.world}", f"launch {found.world} rank(s)"
+            f"{path} was written by {found.world} rank(s), this run has {expected.world}",
+            f"launch {found.world} rank(s)",
         )
     loaded, _ = engine.load_checkpoint(str(path.parent), tag=path.name)
     if loaded is None:
@@ -177,4 +179,4 @@ def _on_every_rank(action: Callable[[], Any]) -> None:
     faults: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(faults, fault)
     if any(faults):
-        raise StorageError(f"checkpoint not written: {next(f for f in faults if f)}", "free space, or check permissions")
+        raise StorageError(f"checkpoint not written: {max(faults)}", "free space, or check permissions")

@@ -1,4 +1,4 @@
-"""The DeepSpeed JSON against the recipe: fill what is "auto", refuse what contradicts, pass the rest through untouched."""
+"""The DeepSpeed JSON against the recipe: fill what is "auto", refuse what contradicts, pass on the rest untouched."""
 
 import copy
 import json
@@ -12,12 +12,14 @@ DEFAULT = RECIPES / "zero2.json"
 
 # Top-level keys of DeepSpeed 0.19's JSON that make sense here; it ignores any other without a word.
 KNOWN = frozenset(
-    "train_batch_size train_micro_batch_size_per_gpu gradient_accumulation_steps bf16 fp16 zero_optimization "
-    "zero_allow_untested_optimizer zero_force_ds_cpu_optimizer steps_per_print wall_clock_breakdown dump_state "
-    "gradient_clipping prescale_gradients gradient_predivide_factor sparse_gradients communication_data_type "
-    "seq_parallel_communication_data_type disable_allgather memory_breakdown flops_profiler comms_logger "
-    "activation_checkpointing aio checkpoint data_types compile torch_autocast use_node_local_storage "
-    "load_universal_checkpoint timers graph_harvesting compression_training".split()
+    """
+    train_batch_size train_micro_batch_size_per_gpu gradient_accumulation_steps bf16 fp16 zero_optimization
+    zero_allow_untested_optimizer zero_force_ds_cpu_optimizer steps_per_print wall_clock_breakdown dump_state
+    gradient_clipping prescale_gradients gradient_predivide_factor sparse_gradients communication_data_type
+    seq_parallel_communication_data_type disable_allgather memory_breakdown flops_profiler comms_logger
+    activation_checkpointing aio checkpoint data_types compile torch_autocast use_node_local_storage
+    load_universal_checkpoint timers graph_harvesting compression_training
+    """.split()  # noqa: SIM905, a table of names
 )
 OURS = {
     "optimizer": "the recipe's `optim` section builds the optimizer",
@@ -54,7 +56,7 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
     if config.get("zero_optimization", {}).get("stage", 0) == 3:
         faults.append("zero_optimization.stage 3 is not supported: the model fits every GPU")
     if faults:
-        raise ConfigError(f"{origin}: " + "; ".join(faults), "set the batch keys to \"auto\" and change the recipe")
+        raise ConfigError(f"{origin}: " + "; ".join(faults), 'set the batch keys to "auto" and change the recipe')
     return resolved
 
 
@@ -65,7 +67,8 @@ def accumulation_steps(recipe: Recipe, world: int) -> int:
         fits = [m for m in range(1, recipe.batch.micro + 1) if recipe.batch.total % (m * world) == 0]
         mend = f"--set batch.micro={fits[-1]}" if fits else f"choose batch.total as a multiple of {world}"
         raise ConfigError(
-            f"batch.total {recipe.batch.total} is not a multiple of batch.micro {recipe.batch.micro} x {world} ranks", mend
+            f"batch.total {recipe.batch.total} is not a multiple of batch.micro {recipe.batch.micro} x {world} ranks",
+            mend,
         )
     return recipe.batch.total // per_micro_step
 

@@ -1,7 +1,6 @@
 """Loss sums that stay on the device, and the clock beside them."""
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,8 +18,10 @@ class Sums:
     def add(self, losses: Any, lengths: torch.Tensor, weight: float = 1.0) -> None:
         """losses: ``objectives.Losses``   lengths: (B,) real tokens   weight: of this micro-batch. Does not wait."""
         terms = [losses.total, losses.mim, losses.sr, losses.mlm]
-        row = [*(t.detach().double() * weight for t in terms), lengths.sum().double(), lengths.new_tensor(weight).double()]
-        self._sums += torch.stack(row)
+        means = torch.stack([term.detach().double() for term in terms])
+        self._sums[: len(NAMES)] += means * weight
+        self._sums[-2] += lengths.sum()
+        self._sums[-1] += weight
 
     def drain(self) -> dict[str, float]:
         """Means over micro-steps and ranks since the last call, and ``tokens`` summed. The one place that waits."""
@@ -32,20 +33,20 @@ class Sums:
         return means | {"tokens": tokens}
 
 
-@dataclass
 class Clock:
-    """Images per second over the last window and over the run; ``pause`` leaves out saving and evaluation."""
+    """Images per second between two laps; saving and evaluation are left out."""
 
-    started: float = field(default_factory=time.perf_counter)
-    images: int = 0
+    def __init__(self) -> None:
+        self.images = 0
+        self._since = time.perf_counter()
 
-    def lap(self, images: int) -> float:
-        """Images per second since the last lap."""
+    def lap(self) -> float:
+        """Images per second since the last lap; starts the next."""
         now = time.perf_counter()
-        rate = images / max(now - self.started, 1e-9)
-        self.started = now
+        rate = self.images / max(now - self._since, 1e-9)
+        self.images, self._since = 0, now
         return rate
 
-    def pause(self, since: float) -> None:
-        """Do not count the time since ``since`` (``time.perf_counter()``)."""
-        self.started += time.perf_counter() - since
+    def pause(self, began: float) -> None:
+        """Do not count the time since ``began`` (``time.perf_counter()``)."""
+        self._since += time.perf_counter() - began

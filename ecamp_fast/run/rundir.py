@@ -39,7 +39,7 @@ class RunDir:
         try:
             return dict(json.loads(file.read_text()))
         except (OSError, ValueError) as error:
-            raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it to rely on checkpoints") from None
+            raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
     def set_state(self, **facts: Any) -> None:
         """Merge ``facts`` into run_state.json, atomically."""
@@ -53,6 +53,15 @@ class RunDir:
     def metric(self, record: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         self._append("metrics.jsonl", record)
+
+    def set_aside(self) -> None:
+        """Move what an earlier run left here into ``previous-N``: nothing is lost when a run starts over."""
+        kept = [p for p in self.path.iterdir() if not p.name.startswith("previous-")]
+        if self.writes and kept:
+            target = self.path / f"previous-{len(list(self.path.glob('previous-*'))) + 1}"
+            target.mkdir()
+            for path in kept:
+                path.rename(target / path.name)
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         if self.writes:

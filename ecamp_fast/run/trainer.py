@@ -1,0 +1,256 @@
+"""The training loop: from a recipe and a shard set to a finished run directory.
+
+A step is a pure function of (recipe, shard set, weights, optimizer state, step number): order, crops, masks and dropout
+are keyed, so a run that was killed and resumed goes through the same numbers as one that was not.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecamp_fast import __version__
+from ecamp_fast.batch import Batch
+from ecamp_fast.config import Recipe, dump_recipe, parse_recipe, parse_yaml
+from ecamp_fast.draws import Stream, sample_keys
+from ecamp_fast.errors import ConfigError, NumericsError
+from ecamp_fast.files import write_atomically, write_json
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.weights import load_weights
+from ecamp_fast.run import checkpoint, deepspeed_config
+from ecamp_fast.run.engine import build_engine, set_learning_rate
+from ecamp_fast.run.metrics import Clock, Sums
+from ecamp_fast.run.process import Place, agree
+from ecamp_fast.run.progress import Progress
+from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.schedule import learning_rate, total_steps
+from ecamp_fast.run.stopping import StopRequest
+from ecamp_fast.shards.loader import Loader
+from ecamp_fast.shards.read import ShardSet
+
+SKIPPED_IN_A_ROW = 16  # optimizer steps with gradients that are not finite, before the run gives up
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train on what, and where it goes."""
+
+    recipe: Recipe
+    data: Path
+    out: Path
+    ds_config: Path | None = None
+    resume: str = "auto"
+
+
+class Trainer:
+    """One run on one rank. ``train()`` goes to the end, or to the next step after a stop request."""
+
+    def __init__(self, job: Job, place: Place) -> None:
+        self.job, self.place, self.recipe = job, place, job.recipe
+        self.run = RunDir(job.out, writes=place.leads)
+        if job.resume == "never" and place.leads:
+            self.run.set_aside()
+        refuse_other_recipe(job)
+        self.shards = ShardSet(job.data)
+        self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, place.world)
+        self.accumulation = deepspeed_config.accumulation_steps(self.recipe, place.world)
+        self.samples = self.shards.count("train")
+        self.total = total_steps(self.recipe, self.samples)
+        self.step = 0
+        torch.manual_seed(self.recipe.seed)
+        model = Ecamp(self.recipe, self.shards.manifest.vocab_size)
+        if self.recipe.init_from:
+            load_weights(model, Path(self.recipe.init_from))
+        self.engine = build_engine(model.to(place.device), self.recipe, self.ds_config)
+        self.sums = Sums(place.device)
+        self.clock = Clock()
+        self._record_run()
+        self._resume()
+
+    def train(self) -> str:
+        """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
+        progress = Progress(self.total, self.step, visible=self.place.leads)
+        progress.say(self._forecast())
+        with StopRequest(self.run.stop_file) as stop:
+            status = self._steps(progress, stop)
+        progress.close()
+        self.run.set_state(status=status, step=self.step)
+        return status
+
+    def _steps(self, progress: Progress, stop: StopRequest) -> str:
+        if self.step == 0:
+            self._evaluate(progress)
+        batches = self._loader("train").batches(self.step, self.total)
+        self.clock = Clock()
+        while self.step < self.total:
+            self._step(batches)
+            stopping = agree(stop.requested, self.place.device)
+            saving = stopping or self.step == self.total or self.step % self.recipe.checkpoint.every_steps == 0
+            if saving or self.step % self.recipe.log_every == 0:
+                progress.update(self.step, self._log())
+            paused = time.perf_counter()
+            every = self.recipe.evaluation.every_steps
+            if self.step == self.total or (every and self.step % every == 0):
+                self._evaluate(progress)
+            if saving:
+                self._save()
+            self.clock.pause(paused)
+            if stopping and self.step < self.total:
+                return "stopped"
+        return "complete"
+
+    def _step(self, batches: Iterator[Batch]) -> None:
+        set_learning_rate(self.engine, learning_rate(self.recipe, self.step, self.samples))
+        skipped = self.engine.skipped_steps
+        for micro in range(self.accumulation):
+            batch = next(batches)
+            self._seed_dropout(micro)
+            losses = self.engine(batch)
+            self.engine.backward(losses.total)  # DeepSpeed divides by the accumulation
+            self.engine.step()  # updates on the last micro-step only
+            self.sums.add(losses, batch.lengths)
+        self.step += 1
+        self.clock.images += self.recipe.batch.total
+        if self.engine.skipped_steps > skipped:
+            self._skipped()
+        else:
+            self._skips = 0
+
+    _skips = 0
+
+    def _skipped(self) -> None:
+        """DeepSpeed left out an update whose gradients were not finite, on all ranks together."""
+        self._skips += 1
+        self.run.event("skipped", step=self.step, in_a_row=self._skips)
+        if self._skips >= SKIPPED_IN_A_ROW:
+            raise NumericsError(
+                f"gradients were not finite {self._skips} steps in a row, up to step {self.step}",
+                "lower optim.lr, or resume from an older checkpoint with --resume PATH",
+            )
+
+    def _seed_dropout(self, micro: int) -> None:
+        index = [self.step * self.accumulation + micro]
+        key = sample_keys(self.recipe.seed, int(Stream.DROPOUT), sample_keys(self.place.rank, 0, index))
+        torch.manual_seed(int(key[0]))
+
+    def _log(self) -> dict[str, Any]:
+        means = self.sums.drain()
+        record = {
+            "step": self.step,
+            "epoch": round(self.step * self.recipe.batch.total / self.samples, 6),
+            "samples": self.step * self.recipe.batch.total,
+            **means,
+            "lr": learning_rate(self.recipe, self.step - 1, self.samples),
+            "grad_norm": float(self.engine.get_global_grad_norm() or 0.0),
+            "images_per_second": round(self.clock.lap(), 2),
+            "time": round(time.time(), 3),
+        }
+        self.run.metric(record)
+        return record
+
+    @torch.no_grad()
+    def _evaluate(self, progress: Progress) -> None:
+        """Losses on the held-out split, every rank its share of the batches."""
+        if not self.shards.count("val"):
+            return
+        sums, seen = Sums(self.place.device), 0
+        self.engine.eval()
+        for index, batch in enumerate(self._loader("val").evaluation(self.recipe.evaluation.samples)):
+            if index % self.place.world == self.place.rank:
+                sums.add(self.engine.module(batch), batch.lengths, weight=len(batch))
+            seen += len(batch)
+        self.engine.train()
+        means = sums.drain()
+        self.run.metric({"split": "val", "step": self.step, "samples": seen, **means, "time": round(time.time(), 3)})
+        progress.say(
+            f"held out, step {self.step}: loss {means['loss']:.4f}"
+            f" (mim {means['mim']:.4f}, sr {means['sr']:.4f}, mlm {means['mlm']:.4f}) on {seen} samples"
+        )
+
+    def _loader(self, split: str) -> Loader:
+        place = self.place
+        return Loader(
+            self.shards,
+            split,
+            self.recipe,
+            rank=place.rank,
+            world=place.world,
+            device=place.device,
+            train=split == "train",
+        )
+
+    def _position(self) -> checkpoint.Position:
+        return checkpoint.Position(self.step, self.place.world, self.shards.manifest.digest, self.recipe.digest)
+
+    def _save(self) -> None:
+        began = time.perf_counter()
+        path = checkpoint.save(self.engine, self.run.checkpoints, self._position(), self.recipe.checkpoint.keep)
+        self.run.event("saved", step=self.step, checkpoint=path.name, seconds=round(time.perf_counter() - began, 3))
+        self.run.set_state(step=self.step)
+
+    def _resume(self) -> None:
+        found: list[Any] = [None, None]
+        if self.place.leads:
+            found = list(self._find())
+        torch.distributed.broadcast_object_list(found)
+        path, fault = found
+        if fault is not None:
+            raise fault
+        if path is not None:
+            self.step = checkpoint.restore(self.engine, path, self._position())
+            self.run.event("resumed", step=self.step, checkpoint=path.name)
+
+    def _find(self) -> tuple[Path | None, Exception | None]:
+        def note(name: str, reason: str) -> None:
+            self.run.event("rejected", checkpoint=name, reason=reason)
+
+        try:
+            return checkpoint.find(self.run.checkpoints, self.job.resume, note), None
+        except Exception as error:
+            return None, error
+
+    def _record_run(self) -> None:
+        if not self.place.leads:
+            return
+        write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
+        write_json(self.run.path / "ds_config.json", self.ds_config)
+        self.run.set_state(
+            status="running",
+            total_steps=self.total,
+            ranks=self.place.world,
+            device=_device_name(self.place.device),
+            data=str(self.job.data.resolve()),
+            manifest=self.shards.manifest.digest,
+            tokenizer=self.shards.manifest.tokenizer_digest,
+            versions={"ecamp_fast": __version__, "torch": torch.__version__},
+        )
+
+    def _forecast(self) -> str:
+        batch, world = self.recipe.batch, self.place.world
+        parameters = sum(p.numel() for p in self.engine.module.parameters())
+        stage = self.ds_config.get("zero_optimization", {}).get("stage", 0)
+        return (
+            f"{f'resuming at step {self.step}' if self.step else 'starting'}: recipe {self.recipe.name}, "
+            f"{parameters / 1e6:.1f} M parameters, {self.samples} training samples, {self.total} steps of {batch.total} "
+            f"({batch.micro} x {world} ranks x {self.accumulation} micro-steps), "
+            f"{self.recipe.precision}, ZeRO-{stage}, {_device_name(self.place.device)}"
+        )
+
+
+def refuse_other_recipe(job: Job) -> None:
+    """Raises ConfigError, naming the keys, where RUN was made with a recipe that trains something else."""
+    file = job.out / "recipe.yaml"
+    if job.resume == "never" or not file.exists():
+        return
+    before = parse_recipe(parse_yaml(file.read_text(encoding="utf-8"), str(file)), str(file)).identity()
+    now = job.recipe.identity()
+    differing = [f"{key} was {before[key]}, is {now[key]}" for key in now if now[key] != before.get(key)]
+    if differing:
+        raise ConfigError(f"{job.out} was started with another recipe: {'; '.join(differing)}", "choose another --out")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

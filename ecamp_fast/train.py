@@ -1,0 +1,83 @@
+"""Pre-train ECAMP: the program that the DeepSpeed launcher starts on every rank.
+
+deepspeed ecamp_fast/train.py --ds_config [FILE] [--recipe NAME|FILE] [--data SHARDS] [--out RUN] [--set KEY=VALUE]
+
+Without --data it draws phantoms (synthetic radiographs with reports) and trains the small recipe "demo" on them.
+The same command again goes on where the run stands.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.errors import STOPPED, EcampError
+
+PHANTOM_STUDIES = 640
+PHANTOM_SIZE = 256  # pixels; the demo recipe looks at 224
+
+
+@click.command(help=__doc__)
+@click.option("--ds_config", is_flag=False, flag_value="", default="", metavar="[FILE]", help="DeepSpeed JSON.")
+@click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; on phantoms demo.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: phantoms.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory. Default: runs/RECIPE.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
+@click.option("--report/--no-report", "reporting", default=True, help="Write RUN/report.html at the end.")
+@click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
+def main(
+    ds_config: str,
+    recipe_name: str | None,
+    data: Path | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    resume: str,
+    reporting: bool,
+) -> None:
+    try:
+        recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
+        out = out or Path("runs") / recipe.name
+        sys.exit(run_rank(recipe, data, out, Path(ds_config) if ds_config else None, resume, reporting))
+    except EcampError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def run_rank(recipe: Recipe, data: Path | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
+    """Train on this rank, then report on rank 0. Returns the exit code."""
+    from ecamp_fast.run.process import join, leave
+    from ecamp_fast.run.trainer import Job, Trainer
+
+    place = join()
+    try:
+        data = data or _phantoms(out, place.leads)
+        trainer = Trainer(Job(recipe, data, out, ds_config, resume), place)
+        status = trainer.train()
+        if reporting and place.leads and status == "complete":
+            from ecamp_fast.report.build import report_run
+
+            path = report_run(out, trainer.engine.module, trainer.shards, recipe)
+            print(f"report: {path}", file=sys.stderr)
+    finally:
+        leave()
+    return 0 if status == "complete" else STOPPED
+
+
+def _phantoms(out: Path, leads: bool) -> Path:
+    """The phantom shard set of a run without data; rank 0 builds it, the others wait."""
+    import torch.distributed as dist
+
+    from ecamp_fast.shards.build import build_phantoms
+
+    shards = out / "phantoms"
+    if leads and not (shards / "MANIFEST.json").exists():
+        print(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}", file=sys.stderr)
+        build_phantoms(PHANTOM_STUDIES, shards, size=PHANTOM_SIZE)
+    dist.barrier()
+    return shards
+
+
+if __name__ == "__main__":
+    main()
