@@ -1,0 +1,84 @@
+"""The order is a permutation of every epoch, differs between epochs and seeds, and no world size changes it."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecamp_fast.shards.order import global_samples, micro_positions
+
+counts = st.integers(1, 3000)
+seeds = st.integers(0, 2**63 - 1)
+
+
+@given(count=counts, seed=seeds, epoch=st.integers(0, 10**6))
+def test_each_epoch_is_a_permutation(count, seed, epoch):
+    epochs, samples = global_samples(count, seed, np.arange(epoch * count, (epoch + 1) * count))
+    assert (epochs == epoch).all()
+    assert np.array_equal(np.sort(samples), np.arange(count))
+
+
+@given(count=st.integers(50, 3000), seed=seeds)
+def test_epochs_and_seeds_differ(count, seed):
+    _, samples = global_samples(count, seed, np.arange(3 * count))
+    first, second, third = samples.reshape(3, count)
+    _, other = global_samples(count, seed + 1, np.arange(count))
+    for a, b in ((first, second), (second, third), (first, third), (first, other)):
+        assert (a != b).mean() > 0.5
+
+
+@given(count=counts, seed=seeds, start=st.integers(0, 10**12), length=st.integers(1, 200), drop=st.integers(0, 200))
+def test_seeking_drops_a_prefix(count, seed, start, length, drop):
+    whole = global_samples(count, seed, np.arange(start, start + length))
+    rest = global_samples(count, seed, np.arange(start + drop, start + max(length, drop)))
+    assert np.array_equal(whole[0][drop:], rest[0]) and np.array_equal(whole[1][drop:], rest[1])
+
+
+@given(micro=st.integers(1, 3), step=st.integers(0, 10**9))
+@settings(max_examples=10)
+def test_every_world_size_sees_the_same_batch(micro, step):
+    total = 840 * micro  # 840 divides by 1 to 8
+    for world in range(1, 9):
+        steps = total // (micro * world)
+        parts = [micro_positions(step, m, rank, world, total, micro) for m in range(steps) for rank in range(world)]
+        assert {len(part) for part in parts} == {micro}
+        assert np.array_equal(np.concatenate(parts), np.arange(step * total, (step + 1) * total))
+
+
+@pytest.mark.parametrize("arguments", [(0, 0, 0, 3, 8, 2), (0, 4, 0, 1, 8, 2), (0, 0, 2, 2, 8, 2), (0, -1, 0, 1, 8, 2)])
+def test_impossible_cuts_are_refused(arguments):
+    with pytest.raises(ValueError):
+        micro_positions(*arguments)
+
+
+def test_no_order_over_nothing():
+    with pytest.raises(ValueError):
+        global_samples(0, 0, np.arange(1))
+
+
+def test_the_order_is_part_of_the_format():
+    """Frozen values: another order would make a resumed run see other pictures."""
+    epochs, samples = global_samples(10, 42, np.arange(8, 22))
+    assert epochs.tolist() == [0] * 2 + [1] * 10 + [2] * 2
+    assert samples.tolist() == [1, 0, 4, 2, 3, 7, 8, 6, 0, 1, 5, 9, 7, 9]
+
+
+def test_all_permutations_are_about_equally_likely():
+    orders = np.stack([global_samples(4, seed, np.arange(4))[1] for seed in range(4800)])
+    _, times = np.unique(orders @ np.array([64, 16, 4, 1]), return_counts=True)
+    assert len(times) == 24
+    assert ((times - 200) ** 2 / 200).sum() < 50  # chi-square, 23 degrees of freedom: p = 0.001
+
+
+def test_neighbours_do_not_stay_neighbours():
+    _, samples = global_samples(20000, 5, np.arange(20000))
+    assert abs(np.corrcoef(samples[:-1], samples[1:])[0, 1]) < 0.03
+    assert abs(np.corrcoef(np.arange(20000), samples)[0, 1]) < 0.03
+
+
+def test_a_million_positions_take_less_than_a_second():
+    began = time.perf_counter()
+    global_samples(377_110, 1, np.arange(10**6))
+    assert time.perf_counter() - began < 1.0
