@@ -67,8 +67,8 @@ class Trainer:
         self.engine = build_engine(model.to(place.device), self.recipe, self.ds_config)
         self.sums = Sums(place.device)
         self.clock = Clock()
-        self._record_run()
         self._resume()
+        self._record_run()
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
@@ -217,8 +217,10 @@ class Trainer:
             return
         write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
         write_json(self.run.path / "ds_config.json", self.ds_config)
+        self.run.stop_file.unlink(missing_ok=True)
         self.run.set_state(
             status="running",
+            step=self.step,
             total_steps=self.total,
             ranks=self.place.world,
             device=_device_name(self.place.device),
@@ -234,7 +236,7 @@ class Trainer:
         stage = self.ds_config.get("zero_optimization", {}).get("stage", 0)
         return (
             f"{f'resuming at step {self.step}' if self.step else 'starting'}: recipe {self.recipe.name}, "
-            f"{parameters / 1e6:.1f} M parameters, {self.samples} training samples, {self.total} steps of {batch.total} "
+            f"{parameters / 1e6:.1f} M parameters, {self.samples} samples, {self.total} steps of {batch.total} "
             f"({batch.micro} x {world} ranks x {self.accumulation} micro-steps), "
             f"{self.recipe.precision}, ZeRO-{stage}, {_device_name(self.place.device)}"
         )

@@ -1,0 +1,56 @@
+"""``ecamp-fast train``: the ranks of a run, launched and watched."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from ecamp_fast.config import load_recipe
+from ecamp_fast.train import main as program
+
+LAUNCHED = [option for option in program.params if option.name != "local_rank"]
+
+
+@click.command(
+    params=[
+        *LAUNCHED,
+        click.Option(["--ranks"], type=int, help="Ranks on this machine. Default: the GPUs, or one."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the outcome as JSON."),
+    ]
+)
+@click.pass_context
+def command(context: click.Context, ranks: int | None, as_json: bool, **options: object) -> None:
+    """Pre-train ECAMP; an interrupt saves and stops, the same command goes on."""
+    from ecamp_fast.run import launch
+    from ecamp_fast.run.rundir import RunDir
+
+    recipe_name = options["recipe_name"] or ("paper" if options["data"] else "demo")
+    recipe = load_recipe(str(recipe_name), options["overrides"])  # type: ignore[arg-type]  # a fault shows before launch
+    out = Path(str(options["out"] or Path("runs") / recipe.name))
+    code = launch.wait(launch.start(_arguments(options), ranks or _devices()), out)
+    if as_json:
+        state = RunDir(out, writes=False).state() if out.is_dir() else {}
+        print(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))
+    sys.exit(code)
+
+
+def _arguments(options: dict[str, object]) -> list[str]:
+    """The command line of train.py that says the same."""
+    arguments: list[str] = []
+    for option in LAUNCHED:
+        value = options[str(option.name)]
+        name = option.opts[0]
+        if isinstance(value, tuple):
+            arguments += [f"{name}={item}" for item in value]
+        elif isinstance(value, bool):
+            arguments += [] if value else [option.secondary_opts[0]]
+        elif value:
+            arguments += [f"{name}={value}"]
+    return arguments
+
+
+def _devices() -> int:
+    import torch
+
+    return torch.cuda.device_count() or 1

@@ -1,0 +1,80 @@
+"""Start the ranks of a run on this machine, and end them when asked: DeepSpeed's launcher in a session of its own.
+
+The launcher alone orphans its ranks when it is signalled, and loses their exit codes; so stopping goes through the run
+directory's STOP file, killing through the process tree, and the outcome is read from run_state.json.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.errors import STOPPED
+from ecamp_fast.run.rundir import RunDir
+
+SCRIPT = Path(__file__).resolve().parents[1] / "train.py"
+
+
+def start(arguments: Sequence[str], ranks: int, log: Any = None) -> "subprocess.Popen[bytes]":
+    """Start ``train.py`` on ``ranks`` ranks with its own command-line ``arguments``; output goes to ``log``."""
+    world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
+    command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
+    command += ["--master_addr=127.0.0.1", f"--master_port={_free_port()}", "--log_level=warning"]
+    return subprocess.Popen([*command, str(SCRIPT), *arguments], stdout=log, stderr=log, start_new_session=True)
+
+
+def wait(process: "subprocess.Popen[bytes]", out: Path) -> int:
+    """Wait for the run in ``out``; an interrupt asks it to stop, a second one kills it. Returns the exit code."""
+    run = RunDir(out, writes=False)
+    asked = 0
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1 or not out.is_dir():
+            kill(process)
+        else:
+            run.stop_file.touch()
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    status = run.state().get("status") if out.is_dir() else None
+    if code == 0:
+        return STOPPED if status == "stopped" else 0
+    return code if code > 0 else 1
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL the launcher and every rank below it: they share its session's process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def kill_when(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], timeout: float) -> bool:
+    """SIGKILL everything once ``ready()``. False: the run ended, or ``timeout`` seconds passed, before."""
+    deadline = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < deadline:
+        if ready():
+            kill(process)
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from ecamp_fast.config import load_recipe
+from ecamp_fast.errors import ConfigError
+from ecamp_fast.run.deepspeed_config import accumulation_steps, resolve
+
+PAPER = load_recipe("paper")
+
+
+def write(folder: Path, **keys: object) -> Path:
+    path = folder / "ds.json"
+    path.write_text(json.dumps(keys))
+    return path
+
+
+def test_the_default_is_zero_2_in_bf16_with_the_recipes_batch() -> None:
+    config = resolve(None, PAPER, world=4)
+    assert config["zero_optimization"]["stage"] == 2
+    assert config["bf16"]["enabled"] is True
+    assert config["train_batch_size"] == 8192
+    assert config["train_micro_batch_size_per_gpu"] == 256
+    assert config["gradient_accumulation_steps"] == 8
+    assert "auto" not in json.dumps(config)
+
+
+def test_the_users_other_keys_pass_through(tmp_path: Path) -> None:
+    path = write(tmp_path, zero_optimization={"stage": 1, "reduce_bucket_size": 7}, gradient_clipping=1.0)
+    config = resolve(path, PAPER, world=1)
+    assert config["zero_optimization"] == {"stage": 1, "reduce_bucket_size": 7}
+    assert config["gradient_clipping"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"train_batch_size": 512}, "train_batch_size is 512"),
+        ({"train_micro_batch_size_per_gpu": 8}, "train_micro_batch_size_per_gpu is 8"),
+        ({"gradient_accumulation_steps": 3}, "gradient_accumulation_steps is 3"),
+        ({"bf16": {"enabled": False}}, "bf16.enabled is False"),
+        ({"fp16": {"enabled": True}}, "fp16"),
+        ({"zero_optimization": {"stage": 3}}, "stage 3"),
+        ({"optimizer": {"type": "Adam"}}, "optimizer"),
+        ({"scheduler": {}}, "scheduler"),
+        ({"zero_optimisation": {}}, "unknown key 'zero_optimisation'"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path: Path, keys: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        resolve(write(tmp_path, **keys), PAPER, world=4)
+
+
+def test_all_contradictions_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"fp16.*") as caught:
+        resolve(write(tmp_path, train_batch_size=1, fp16={"enabled": True}), PAPER, world=4)
+    assert "train_batch_size" in str(caught.value)
+
+
+def test_not_json(tmp_path: Path) -> None:
+    (tmp_path / "ds.json").write_text('{"a": 1,\n oops}')
+    with pytest.raises(ConfigError, match="line 2"):
+        resolve(tmp_path / "ds.json", PAPER, world=1)
+    with pytest.raises(ConfigError, match="cannot read"):
+        resolve(tmp_path / "none.json", PAPER, world=1)
+
+
+def test_accumulation_follows_from_the_ranks() -> None:
+    assert [accumulation_steps(PAPER, world) for world in (1, 2, 4, 8, 32)] == [32, 16, 8, 4, 1]
+    with pytest.raises(ConfigError, match="3 ranks") as caught:
+        accumulation_steps(PAPER, 3)
+    assert "multiple of 3" in caught.value.mend
+    with pytest.raises(ConfigError) as caught:
+        accumulation_steps(PAPER, 64)
+    assert caught.value.mend == "--set batch.micro=128"

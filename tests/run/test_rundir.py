@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+
+
+def test_state_merges(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    assert run.state() == {}
+    run.set_state(status="running", step=3)
+    run.set_state(step=4)
+    assert run.state() == {"status": "running", "step": 4}
+
+
+def test_a_rank_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run", writes=False)
+    run.set_state(status="running")
+    run.metric({"step": 1})
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_state_is_said(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    (tmp_path / "run_state.json").write_text("{")
+    with pytest.raises(DataError, match="run_state"):
+        run.state()
+
+
+def test_metrics_after_a_resume_count_once(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for step, loss in ((1, 5.0), (2, 4.0), (3, 3.0), (2, 4.5), (3, 3.5)):
+        run.metric({"step": step, "loss": loss})
+    run.metric({"step": 3, "loss": 9.0, "split": "val"})
+    assert [r["loss"] for r in read_metrics(tmp_path)] == [5.0, 4.5, 3.5]
+    assert [r["loss"] for r in read_metrics(tmp_path, "val")] == [9.0]
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
+    assert read_records(tmp_path / "metrics.jsonl") == [{"step": 1}]
+
+
+def test_starting_over_loses_nothing(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.metric({"step": 1})
+    run.set_aside()
+    run.metric({"step": 2})
+    run.set_aside()
+    assert read_records(tmp_path / "previous-1" / "metrics.jsonl") == [{"step": 1}]
+    assert read_records(tmp_path / "previous-2" / "metrics.jsonl") == [{"step": 2}]
