@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,25 +70,27 @@ class Manifest:
 
     source      kind and file name (never a private path) of what the set was built from, and the build's options
     short_side  largest short side of the images in pixels
-    tokenizer   sha256 of tokenizer.json;  vocab_size its number of entries
-    entities    sha256 of the entity list the tokens were annotated with
+    tokenizer_digest  sha256 of tokenizer.json;  vocab_size its number of entries
+    entities_digest   sha256 of the entity list the tokens were annotated with
     counts      samples, studies, patients (0: not known), dropped_empty
     text        tokens per sample as trained on ([CLS] + report + distilled): mean, p50, p95, max, and report_* alike
     notes       what a reader should know, such as a table that was not UTF-8
     quarantined rows left out because their image was bad: {"origin", "fault"}
+    digest      sha256 of the manifest itself, which is the identity of the set; '' before it is written
     """
 
     builder: str
     source: dict[str, Any]
     short_side: int
-    tokenizer: str
+    tokenizer_digest: str
     vocab_size: int
-    entities: str
+    entities_digest: str
     counts: dict[str, int]
     text: dict[str, float]
     shards: tuple[Shard, ...]
     notes: tuple[str, ...] = ()
-    quarantined: tuple[dict[str, str], ...] = field(default=())
+    quarantined: tuple[dict[str, str], ...] = ()
+    digest: str = ""
 
     def of(self, split: str) -> tuple[Shard, ...]:
         """The shards of a split, in order."""
@@ -129,7 +131,7 @@ def read_manifest(folder: Path) -> Manifest:
     if tree.get("format") != FORMAT:
         raise DataError(f"{path}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
     try:
-        return _from_json(tree)
+        return _from_json(tree, head[1].decode())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not a manifest: {type(error).__name__}: {error}", _REBUILD) from None
 
@@ -154,8 +156,8 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
         "builder": manifest.builder,
         "source": manifest.source,
         "short_side": manifest.short_side,
-        "tokenizer": {"file": TOKENIZER, "sha256": manifest.tokenizer, "vocab_size": manifest.vocab_size},
-        "entities": manifest.entities,
+        "tokenizer": {"file": TOKENIZER, "sha256": manifest.tokenizer_digest, "vocab_size": manifest.vocab_size},
+        "entities": manifest.entities_digest,
         "splits": {split: manifest.count(split) for split in manifest.splits},
         "counts": manifest.counts,
         "text": manifest.text,
@@ -165,19 +167,20 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _from_json(tree: Mapping[str, Any]) -> Manifest:
+def _from_json(tree: Mapping[str, Any], digest: str) -> Manifest:
     return Manifest(
         builder=tree["builder"],
         source=dict(tree["source"]),
         short_side=int(tree["short_side"]),
-        tokenizer=tree["tokenizer"]["sha256"],
+        tokenizer_digest=tree["tokenizer"]["sha256"],
         vocab_size=int(tree["tokenizer"]["vocab_size"]),
-        entities=tree["entities"],
+        entities_digest=tree["entities"],
         counts=dict(tree["counts"]),
         text=dict(tree["text"]),
         shards=tuple(_shard(shard) for shard in tree["shards"]),
         notes=tuple(tree["notes"]),
         quarantined=tuple(tree["quarantined"]),
+        digest=digest,
     )
 
 

@@ -169,7 +169,7 @@ def tokenizer_fault(folder: Path, manifest: Manifest) -> str | None:
         return f"{TOKENIZER} is missing"
     except OSError as error:
         return f"{TOKENIZER} cannot be read: {error.strerror}"
-    return None if digest == manifest.tokenizer else f"{TOKENIZER}: the tokenizer does not match the shards"
+    return None if digest == manifest.tokenizer_digest else f"{TOKENIZER}: the tokenizer does not match the shards"
 
 
 class _File:

@@ -1,0 +1,169 @@
+"""Any radiograph file becomes one grey 8-bit JPEG, by one written rule; files that cannot are refused with a reason.
+
+The rule, in order: formats JPEG, PNG, TIFF, BMP, PGM/PPM, one picture per file; at most 64 megapixels by its header;
+turned upright by its EXIF orientation; palette to colour; transparency over black; CMYK to RGB; colour to luma
+(ITU-R 601: 0.299 R + 0.587 G + 0.114 B); 16-bit grey v to round(v / 257), no windowing; short side reduced to the
+limit by a Lanczos filter, never enlarged. Colour profiles are ignored.
+"""
+
+import io
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 64_000_000  # by the header, before anything is decoded
+MAX_SIDE = 65_500  # of a JPEG
+QUALITY = 95
+MAP_SIDE = 256  # attention maps are stored no larger: they are resampled to a 28 x 28 grid
+
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "PPM")
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_COPY = "copy the file again from its source, or remove the row"
+
+
+class BadImage(ValueError):
+    """Why a picture is refused (``what``), and what to do about it (``mend``)."""
+
+    def __init__(self, what: str, mend: str = _COPY) -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+
+
+def decode(data: bytes) -> Image.Image:
+    """File content to a grey picture, mode L.  Raises BadImage."""
+    if not data:
+        raise BadImage("empty file")
+    image = _open(data)
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise BadImage(
+            f"{width} x {height} pixels, the limits are {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} a side",
+            "reduce the picture first",
+        )
+    if image.format != "JPEG" and image.format != "MPO" and getattr(image, "n_frames", 1) != 1:
+        raise BadImage(f"holds {image.n_frames} pictures", "save the one that is meant")
+    _check_complete(image.format, data)
+    try:
+        image.load()
+        return _grey(ImageOps.exif_transpose(image))
+    except (BadImage, MemoryError):
+        raise
+    except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
+        raise BadImage(f"truncated or damaged: {_words(error)}") from None
+
+
+def radiograph(image: Image.Image, short_side: int) -> Image.Image:
+    """A grey picture reduced so that its short side is at most ``short_side``.  Raises BadImage if it shows nothing."""
+    low, high = image.getextrema()
+    if low == high:
+        raise BadImage(f"every pixel has the same value ({low})", "remove the row")
+    return shrink(image, short_side / min(image.size), Image.Resampling.LANCZOS)
+
+
+def shrink(image: Image.Image, scale: float, filter: Image.Resampling) -> Image.Image:
+    """``image`` times ``scale``; unchanged where that would enlarge it."""
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), filter)
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """A grey picture as baseline JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def pgm(image: Image.Image) -> bytes:
+    """A grey picture, an attention map, as binary PGM of at most ``MAP_SIDE`` pixels a side."""
+    image = shrink(image, MAP_SIDE / max(image.size), Image.Resampling.BOX)
+    return b"P5\n%d %d\n255\n" % image.size + image.tobytes()
+
+
+def png(values: np.ndarray) -> bytes:
+    """(height, width) uint8 or uint16 as grey PNG of 8 or 16 bits."""
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_pgm(data: bytes) -> np.ndarray:
+    """The inverse of ``pgm``: returns (height, width) uint8, read-only.  Raises ValueError for any other content."""
+    head = re.match(rb"P5\n(\d+) (\d+)\n255\n", data)
+    if not head or len(data) - head.end() != int(head[1]) * int(head[2]):
+        raise ValueError("not an attention map as `pgm` writes it")
+    return np.frombuffer(data, np.uint8, offset=head.end()).reshape(int(head[2]), int(head[1]))
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.UnidentifiedImageError:
+        raise BadImage("not a JPEG, PNG, TIFF, BMP or PGM picture", "convert it, or remove the row") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"more than {MAX_PIXELS // 10**6} megapixels", "reduce the picture first") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged header
+        raise BadImage(f"truncated or damaged: {_words(error)}") from None
+
+
+def _check_complete(kind: str | None, data: bytes) -> None:
+    """Pillow accepts a JPEG that lacks its last bytes and a PNG with wrong checksums; we do not."""
+    if kind in ("JPEG", "MPO") and not _jpeg_ends(data):
+        raise BadImage("truncated: the JPEG has no end marker")
+    if kind == "PNG":
+        try:
+            Image.open(io.BytesIO(data), formats=("PNG",)).verify()
+        except Exception as error:
+            raise BadImage(f"truncated or damaged: {_words(error)}") from None
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether an end marker follows the scans; a walk over the segments, because thumbnails have end markers too."""
+    at = 2
+    while True:
+        found = _MARKER.search(data, at)
+        if not found:
+            return False
+        marker = data[found.start() + 1]
+        if marker == 0xD9:
+            return True
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _eight_bits(np.asarray(image))
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    if image.mode in ("LA", "RGBA"):
+        black = Image.new(image.mode, image.size, (0,) * (len(image.mode) - 1) + (255,))
+        image = Image.alpha_composite(black.convert("RGBA"), image.convert("RGBA")).convert("RGB")
+    if image.mode == "CMYK":
+        image = image.convert("RGB")
+    if image.mode not in ("1", "L", "RGB", "YCbCr"):
+        raise BadImage(f"pixels of kind {image.mode} are not supported", "save it as 8-bit or 16-bit grey")
+    return image.convert("L")
+
+
+def _eight_bits(values: np.ndarray) -> Image.Image:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise BadImage(f"values from {low} to {high} do not fit 16 bits", "save it as 8-bit or 16-bit grey")
+    if 0 < high < 4096:
+        raise BadImage(
+            f"16-bit grey, but no value above {high}: it would come out black", "scale its values to the full 16 bits"
+        )
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _words(error: Any) -> str:
+    return f"{error}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"

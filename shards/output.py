@@ -1,0 +1,125 @@
+"""The folder a builder writes into: locked against a second builder, and complete or absent."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from ecamp_fast.errors import ConfigError, StorageError
+from ecamp_fast.files import sync
+
+_LOCK = "BUILDER"
+
+
+class Output:
+    """Use as a context: ``folder`` is where to write; ``commit`` gives it its final name.
+
+    The set is built in ``NAME.building`` beside its final place. Leaving without ``commit`` removes that folder; what a
+    killed build left there is removed by the next one.
+    Raises ConfigError where OUT exists and is not empty, StorageError where the disk refuses or another build is on.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(os.path.realpath(out))
+        self.folder = self.out.with_name(f"{self.out.name}.building")
+        self._lock = -1
+
+    def __enter__(self) -> "Output":
+        check_free(self.out)
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            while self._lock < 0:
+                self.folder.mkdir(exist_ok=True)
+                self._lock = self._try_lock()
+            check_free(self.out)  # another builder may have finished while we came here
+            self._clear()
+        except OSError as error:
+            self._remove()
+            raise _refused(self.folder, error) from error
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._remove()
+
+    def commit(self) -> None:
+        """The folder is complete: bring its entries to the disk and give it its name."""
+        try:
+            sync(self.folder)
+            os.rename(self.folder, self.out)  # takes the place of an empty folder, fails on any other
+            (self.out / _LOCK).unlink()  # only now: without it another builder would take the folder for its own
+            sync(self.out.parent)
+        except OSError as error:
+            raise _refused(self.out, error) from error
+        self._release()
+
+    def _try_lock(self) -> int:
+        """Lock the file BUILDER, or return -1 if its folder was finished or removed meanwhile."""
+        path = self.folder / _LOCK
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            return -1
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise StorageError(
+                f"{self.out}: another build is writing it ({holder})", "wait for it, or choose another folder"
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        if not _same_file(descriptor, path):
+            os.close(descriptor)
+            return -1
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        return descriptor
+
+    def _clear(self) -> None:
+        for entry in self.folder.iterdir():
+            if entry.name != _LOCK:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+    def _remove(self) -> None:
+        """Remove the folder if it is ours; the lock goes last, so that nobody moves in while files are deleted."""
+        if self._lock < 0:
+            return
+        with contextlib.suppress(OSError):
+            self._clear()
+            (self.folder / _LOCK).unlink()
+            self.folder.rmdir()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def check_free(out: Path) -> None:
+    """Raises ConfigError unless ``out`` does not exist or is an empty folder."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if os.path.lexists(out):
+        raise ConfigError(f"{out} exists already", "name a folder that does not exist, or remove this one")
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path}: {error.strerror}", "free space, check permissions, or name another folder"
+    )

@@ -1,0 +1,138 @@
+"""One record and its picture become the members of a sample; runs in the worker processes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ecamp_fast.shards.format import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, REPORT, TOKENS
+from ecamp_fast.shards.image import BadImage, jpeg, pgm, png, radiograph
+from ecamp_fast.shards.source import Fault, Picture, Record, Source
+from ecamp_fast.text.annotate import Annotator
+from ecamp_fast.text.wordpiece import load_wordpiece
+
+TOKENS_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A sample ready to be written.  report_tokens, distilled_tokens: their numbers of codes."""
+
+    key: str
+    members: dict[str, bytes]
+    report_tokens: int
+    distilled_tokens: int
+
+
+class Packer:
+    """Packs records of one source.  tokenizer: its file; None: pictures are checked, nothing is made of them."""
+
+    def __init__(self, source: Source, short_side: int, tokenizer: Path | None) -> None:
+        self._source = source
+        self._short_side = short_side
+        self._annotator = Annotator(load_wordpiece(tokenizer)) if tokenizer else None
+
+    def pack(self, record: Record) -> Packed | Fault | None:
+        """The sample; the fault of its image; None for a good picture where nothing is to be made."""
+        try:
+            picture = self._source.load(record)
+            image = radiograph(picture.image, self._short_side)
+        except BadImage as bad:
+            return Fault(record.origin, bad.what, bad.mend)
+        if self._annotator is None:
+            return None
+        report = self._annotator.codes(record.report)
+        distilled = self._annotator.codes(record.distilled or "")
+        members = {
+            IMAGE: jpeg(image),
+            REPORT: record.report.encode(),
+            DISTILLED: (record.distilled or "").encode(),
+            TOKENS: pack_tokens(report, distilled),
+            METADATA: json.dumps(_metadata(record, picture, image), ensure_ascii=False).encode(),
+        }
+        if picture.attention is not None:
+            members[ATTENTION] = pgm(picture.attention)
+        if picture.masks is not None:
+            members[MASKS] = _masks(picture.masks, image.size)
+        return Packed(record.key, members, len(report), len(distilled))
+
+
+def pack_tokens(report: np.ndarray, distilled: np.ndarray) -> bytes:
+    """The member ``KEY.tokens``.  report: (n,), distilled: (m,) int32 codes."""
+    head = np.array([TOKENS_FORMAT, len(report), len(distilled)], "<i4")
+    return head.tobytes() + report.astype("<i4").tobytes() + distilled.astype("<i4").tobytes()
+
+
+def unpack_tokens(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of ``pack_tokens``: report (n,), distilled (m,) int32.  Raises ValueError for any other content."""
+    codes = np.frombuffer(data, "<i4")
+    if len(codes) < 3 or codes[0] != TOKENS_FORMAT or min(codes[1:3]) < 0 or len(codes) != 3 + codes[1] + codes[2]:
+        raise ValueError(f"not tokens of format {TOKENS_FORMAT}")
+    return codes[3 : 3 + codes[1]], codes[3 + codes[1] :]
+
+
+def start_worker(source: Source, short_side: int, tokenizer: Path | None) -> None:
+    """Set up a worker process; it dies with its parent, so that a killed build leaves nothing running."""
+    global _packer
+    _die_with_parent()
+    _packer = Packer(source, short_side, tokenizer)
+
+
+def pack_chunk(records: Sequence[Record]) -> list[Packed | Fault | None]:
+    """Pack some records in a worker process, in order."""
+    assert _packer is not None, "start_worker has not run"
+    return [_packer.pack(record) for record in records]
+
+
+_packer: Packer | None = None
+
+
+def _metadata(record: Record, picture: Picture, image: Image.Image) -> dict[str, Any]:
+    tree: dict[str, Any] = {
+        "study_id": record.study_id,
+        "patient_id": record.patient_id,
+        "view": record.view,
+        "labels": list(record.labels),
+        "split": record.split,
+        "row": record.row,
+        "image": Path(record.place).name if Path(record.place).is_absolute() else record.place,
+        "width": image.width,
+        "height": image.height,
+        "source_width": picture.image.width,
+        "source_height": picture.image.height,
+        "columns": record.columns,
+    }
+    if picture.boxes:
+        scale = image.width / picture.image.width
+        tree["boxes"] = [
+            {"finding": finding, **{n: round(v * scale, 2) for n, v in zip(_BOX, box, strict=True)}}
+            for finding, *box in picture.boxes
+        ]
+    return tree
+
+
+_BOX = ("x", "y", "width", "height")
+
+
+def _masks(masks: np.ndarray, size: tuple[int, int]) -> bytes:
+    """Bit planes are resized by their nearest pixel: bits must not blend."""
+    height, width = masks.shape
+    if (width, height) != size:
+        rows = (np.arange(size[1]) + 0.5) * height / size[1]
+        columns = (np.arange(size[0]) + 0.5) * width / size[0]
+        masks = masks[rows.astype(int)[:, None], columns.astype(int)[None, :]]
+    return png(masks)
+
+
+def _die_with_parent() -> None:
+    """Linux: SIGKILL when the parent dies; elsewhere nothing."""
+    import ctypes
+    import signal
+    import sys
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -1,0 +1,58 @@
+"""Packing samples in worker processes; results come in the order of the records, whatever the number of workers."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.shards.pack import Packed, Packer, pack_chunk, start_worker
+from ecamp_fast.shards.source import Fault, Record, Source
+
+_CHUNK = 4  # samples per task: small enough to balance a small set, and to bound what waits in memory
+_AHEAD = 3  # tasks per worker that may run or wait for the writer
+
+Outcome = Packed | Fault | None
+
+
+def available_cores() -> int:
+    """Cores this process may use, which is fewer than the machine has in a container or a job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pack_all(
+    source: Source, records: list[Record], short_side: int, tokenizer: Path | None, workers: int
+) -> Iterator[Outcome]:
+    """``Packer.pack`` of every record, in order.  workers: processes, 0: one per available core; 1 stays in this one.
+
+    Raises EnvironmentFault if a worker dies.
+    """
+    workers = min(workers or available_cores(), -(-len(records) // _CHUNK))
+    if workers <= 1:
+        packer = Packer(source, short_side, tokenizer)
+        yield from map(packer.pack, records)
+        return
+    context = get_context("forkserver")  # no fork of a process that may hold threads, and no torch in the workers
+    context.set_forkserver_preload(["ecamp_fast.shards.pack"])
+    pool = ProcessPoolExecutor(workers, context, start_worker, (source, short_side, tokenizer))
+    try:
+        yield from _ordered(pool, records, _AHEAD * workers)
+    except BrokenProcessPool:
+        raise EnvironmentFault(
+            "a worker process of the builder died", "the machine may be short of memory: pass fewer --workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ordered(pool: ProcessPoolExecutor, records: list[Record], ahead: int) -> Iterator[Outcome]:
+    waiting: deque[Future[list[Outcome]]] = deque()
+    for start in range(0, len(records), _CHUNK):
+        waiting.append(pool.submit(pack_chunk, records[start : start + _CHUNK]))
+        if len(waiting) >= ahead:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()

@@ -1,0 +1,104 @@
+"""What a source of samples gives to the builder: records that are cheap to list, and pictures that are loaded late."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ecamp_fast.errors import DataError
+
+LISTED_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with one row: where, what, and how to mend it."""
+
+    origin: str
+    what: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.what}; {self.mend}"
+
+
+@dataclass(slots=True)
+class Record:
+    """One image with its report, before the image is read.
+
+    origin    where it comes from, for error messages: ``reports.csv row 12 (images/a.jpg)``
+    place     where the picture is: a path as the table writes it, the number of a phantom; attention: of the map, or ''
+    stem      second half of the key: the image's own name within its study
+    patient_id and split are '' where unknown; distilled is None where the rules are to write it
+    columns   further metadata to keep
+    """
+
+    origin: str
+    row: int
+    study_id: str
+    stem: str
+    place: str
+    report: str
+    attention: str = ""
+    patient_id: str = ""
+    split: str = ""
+    view: str = ""
+    labels: tuple[str, ...] = ()
+    distilled: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A loaded picture.
+
+    image      PIL picture of mode L
+    attention  PIL picture of mode L over the whole image, any size; None: no map
+    masks      (H, W) uint8 or uint16 of the image's size, bit i = finding i; None: no masks
+    boxes      (finding, x, y, width, height) in pixels of the image
+    """
+
+    image: Any
+    attention: Any = None
+    masks: np.ndarray | None = None
+    boxes: tuple[tuple[str, int, int, int, int], ...] = ()
+
+
+@dataclass(slots=True)
+class Listing:
+    """All records of a source, and what was found on the way.
+
+    faults must be mended; absent are faults of images alone, which a budget may excuse; dropped counts empty reports
+    """
+
+    records: list[Record]
+    faults: list[Fault] = field(default_factory=list)
+    absent: list[Fault] = field(default_factory=list)
+    dropped_empty: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """Picklable: workers receive a copy and load pictures with it.
+
+    kind         the name on the command line
+    description  what the manifest says about it: no private path
+    """
+
+    kind: str
+    description: dict[str, Any]
+
+    def survey(self) -> Listing:
+        """All records, in the source's own order.  Raises DataError where nothing can be listed."""
+
+    def load(self, record: Record) -> Picture:
+        """Read and decode one picture.  Raises BadImage."""
+
+
+def refuse(name: str, faults: list[Fault]) -> DataError:
+    """One error for many faults: the first twenty, and how many there are."""
+    listed = "".join(f"\n  - {fault}" for fault in faults[:LISTED_FAULTS])
+    more = f"\n  - and {len(faults) - LISTED_FAULTS} more" if len(faults) > LISTED_FAULTS else ""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return DataError(f"{name}: {count}, nothing was written:{listed}{more}")
