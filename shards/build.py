@@ -1,9 +1,11 @@
 """From a source of samples to a shard set: parallel, byte-identical for any number of workers, complete or absent."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ecamp_fast import __version__
 from ecamp_fast.errors import DataError
@@ -82,6 +84,22 @@ def build(
         write_manifest(output.folder, manifest)
         output.commit()
     return Report(output.out, read_manifest(output.out), time.perf_counter() - began)
+
+
+def preview(source: Source, options: Options = Options()) -> dict[str, Any]:
+    """What ``build`` would make, by the table alone: counts and splits. No image is opened, nothing is written.
+
+    Raises DataError that lists every row at fault.
+    """
+    plan = _plan(source, options)
+    if plan.faults or len(plan.bad) > plan.allowed:
+        raise refuse(plan.name, plan.faults + plan.bad)
+    splits = Counter(record.split for record in plan.records)
+    return counts(plan.records, plan.listing.dropped_empty) | {
+        "splits": {split: splits[split] for split in SPLITS if splits[split]},
+        "quarantined": len(plan.bad),
+        "notes": plan.listing.notes,
+    }
 
 
 def build_phantoms(

@@ -1,0 +1,55 @@
+"""Progress of a command on standard error: a live bar on a terminal, a plain line every half minute elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+PLAIN_SECONDS = 30.0
+
+
+class Progress:
+    """Use as a context; ``tick`` counts, ``say`` writes a line.  what: the things counted."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._began = self._said = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tick(self, done: int, total: int) -> None:
+        """``done`` of ``total`` things are done."""
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            self._bar = self._bar or _bar(self._what)
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+        elif now - self._said >= PLAIN_SECONDS:
+            self._said = now
+            rate = done / max(now - self._began, 1e-9)
+            left = (total - done) / max(rate, 1e-9)
+            print(f"{done:,}/{total:,} {self._what}  {rate:.1f}/s  {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _bar(what: str) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(30), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
+    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task(what, total=None)
+    bar.start()
+    return bar

@@ -1,0 +1,206 @@
+"""``ecamp-fast shard``: build, verify, describe and draw shard sets."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ecamp_fast.commands.progress import Progress
+from ecamp_fast.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from ecamp_fast.shards.build import Report
+    from ecamp_fast.shards.source import Source
+
+_LISTED = 50  # damages printed for a person; --json has all
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+shard_set = click.argument("shard_set", metavar="SET", type=click.Path(path_type=Path))
+
+
+class _BuildFirst(click.Group):
+    """``shard --from KIND SOURCE OUT`` means ``shard build --from KIND SOURCE OUT``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] != "--help":
+            args = ["build", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_BuildFirst)
+def command() -> None:
+    """Build, verify, describe and draw shard sets."""
+
+
+@command.command()
+@click.option("--from", "kind", type=click.Choice(["csv", "phantom"]), required=True, help="What SOURCE is.")
+@click.argument("source")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Tokenizer file. Default: trained on this corpus.")
+@click.option("--vocab-size", default=30000, show_default=True, type=click.IntRange(64, 2**20), help="Entries at most.")
+@click.option("--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Share of patients.")
+@click.option(
+    "--seed", default=42, show_default=True, type=click.IntRange(0), help="Of the held-out share, of phantoms."
+)
+@click.option(
+    "--size", default=512, show_default=True, type=click.IntRange(64, 4096), help="Pixels of a phantom's side."
+)
+@click.option("--shard-size", default=1000, show_default=True, type=click.IntRange(1), help="Samples per shard.")
+@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
+@click.option("--allow-bad", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share of bad images.")
+@click.option("--dry-run", is_flag=True, help="Check the table, open no image, write nothing.")
+@as_json
+def build(
+    kind: str, source: str, out: Path, seed: int, size: int, dry_run: bool, as_json: bool, **options: Any
+) -> None:
+    """Convert SOURCE into the shard set OUT.
+
+    KIND csv: a table with the columns study_id, image_path (relative to the table), view, report; optionally
+    patient_id, split, labels (separated by ;), attention_map, distilled. KIND phantom: the number of studies to draw.
+    """
+    from ecamp_fast.shards import build as builder
+    from ecamp_fast.shards.output import check_free
+
+    chosen = builder.Options(seed=seed, **options)
+    opened = _source(kind, source, seed, size)
+    if dry_run:
+        check_free(out)
+        result = builder.preview(opened, chosen)
+        click.echo(json.dumps({"schema": 1, **result}) if as_json else _lines(result))
+        return
+    with Progress("images") as progress:
+        report = builder.build(opened, out, chosen, progress.say, progress.tick)
+    for note in report.manifest.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
+
+
+@command.command()
+@shard_set
+@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
+@as_json
+def verify(shard_set: Path, workers: int, as_json: bool) -> None:
+    """Read SET whole and report all damage; leaves with 3 if there is any."""
+    from ecamp_fast.shards.verify import inspect
+
+    with Progress("shards") as progress:
+        verdict = inspect(shard_set, workers, progress.tick)
+    if as_json:
+        damage = [{"file": d.file, "key": d.key, "what": d.what} for d in verdict.damage]
+        numbers = {name: getattr(verdict, name) for name in ("shards", "samples", "bytes", "seconds")}
+        click.echo(json.dumps({"schema": 1, "ok": not damage, "path": str(shard_set), **numbers, "damage": damage}))
+    elif verdict.damage:
+        click.echo("\n".join(map(str, verdict.damage[:_LISTED])))
+        if len(verdict.damage) > _LISTED:
+            click.echo(f"and {len(verdict.damage) - _LISTED} more")
+        click.echo("mend: restore these files from a copy, or build the set again", err=True)
+    else:
+        size = verdict.bytes / 1e6
+        click.echo(
+            f"{shard_set}: whole: {verdict.samples:,} samples in {verdict.shards} shards, {size:,.1f} MB read in "
+            f"{verdict.seconds:.2f} s ({size / max(verdict.seconds, 1e-9):,.0f} MB/s)"
+        )
+    if verdict.damage:
+        sys.exit(DataError.exit_code)
+
+
+@command.command()
+@shard_set
+@as_json
+def stats(shard_set: Path, as_json: bool) -> None:
+    """Describe SET in numbers: samples, patients, image sizes, text lengths, labels."""
+    from ecamp_fast.shards.stats import stats as measure
+
+    result = measure(shard_set)
+    click.echo(json.dumps({"schema": 1, **result}, ensure_ascii=False) if as_json else _lines(result))
+
+
+@command.command()
+@shard_set
+@click.argument("picture", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--split", help="Default: the set's first.")
+@click.option("--count", default=6, show_default=True, type=click.IntRange(1, 100), help="Samples to draw.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which samples.")
+@click.option("--key", "keys", multiple=True, help="Draw this sample; may be repeated.")
+@as_json
+def show(
+    shard_set: Path, picture: Path, split: str | None, count: int, seed: int, keys: tuple[str, ...], as_json: bool
+) -> None:
+    """Draw samples of SET into PICTURE (PNG): image, attention map, boxes, text. As confidential as the set."""
+    from ecamp_fast.files import write_atomically
+    from ecamp_fast.shards.read import ShardSet
+    from ecamp_fast.shards.show import show as draw
+
+    shards = ShardSet(shard_set)
+    sheet, drawn = draw(shards, split or shards.splits[0], count, seed, keys)
+    write_atomically(picture, sheet)
+    result = {"schema": 1, "picture": str(picture), "keys": drawn}
+    click.echo(json.dumps(result) if as_json else f"{picture}: {len(drawn)} samples")
+
+
+def _source(kind: str, source: str, seed: int, size: int) -> "Source":
+    if kind == "csv":
+        from ecamp_fast.shards.sources.csv_file import CsvSource
+
+        return CsvSource(source)
+    from ecamp_fast.shards.sources.phantom import PhantomSource
+
+    if not source.isdecimal() or int(source) < 1:
+        raise ConfigError(f"--from phantom: '{source}' is no number of studies", "write --from phantom 40 OUT")
+    return PhantomSource(int(source), seed, size)
+
+
+def _summary(report: "Report") -> dict[str, Any]:
+    manifest = report.manifest
+    return {
+        "schema": 1,
+        "out": str(report.out),
+        **manifest.counts,
+        "splits": {split: manifest.count(split) for split in manifest.splits},
+        "shards": len(manifest.shards),
+        "bytes": sum(shard.bytes for shard in manifest.shards),
+        "quarantined": len(manifest.quarantined),
+        "notes": list(manifest.notes),
+        "text": manifest.text,
+        "vocab_size": manifest.vocab_size,
+        "tokenizer": manifest.tokenizer_digest,
+        "manifest": manifest.digest,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _sentence(report: "Report") -> str:
+    manifest = report.manifest
+    splits = ", ".join(f"{manifest.count(split):,} {split}" for split in manifest.splits)
+    left_out = [
+        f"{number:,} {what}"
+        for number, what in (
+            (manifest.counts["dropped_empty"], "empty reports dropped"),
+            (len(manifest.quarantined), "bad images left out"),
+        )
+        if number
+    ]
+    size = sum(shard.bytes for shard in manifest.shards) / 1e6
+    rate = manifest.counts["samples"] / max(report.seconds, 1e-9)
+    return (
+        f"{report.out}: {manifest.counts['samples']:,} samples ({'; '.join([splits, *left_out])}) in "
+        f"{len(manifest.shards)} shards, {size:,.1f} MB, {report.seconds:.1f} s ({rate:.0f} images/s)"
+    )
+
+
+def _lines(result: dict[str, Any]) -> str:
+    lines = []
+    for name, value in result.items():
+        if isinstance(value, dict):
+            lines.append(f"{name}:")
+            lines += [f"  {_name(key)}: {inner}" for key, inner in value.items()]
+        else:
+            lines.append(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    return "\n".join(lines)
+
+
+def _name(key: str) -> str:
+    return key or "(not stated)"

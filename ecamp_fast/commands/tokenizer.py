@@ -1,0 +1,58 @@
+"""``ecamp-fast tokenizer``: train a WordPiece tokenizer on a corpus."""
+
+import json
+from pathlib import Path
+
+import click
+
+from ecamp_fast.errors import ConfigError, DataError
+
+
+@click.group()
+def command() -> None:
+    """Train tokenizers."""
+
+
+@command.command()
+@click.argument("corpus", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--column", default="report", show_default=True, help="Of a CSV file: the column that holds the texts.")
+@click.option("--vocab-size", default=30000, show_default=True, type=click.IntRange(64, 2**20), help="Entries at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def train(corpus: Path, out: Path, column: str, vocab_size: int, as_json: bool) -> None:
+    """Train a WordPiece tokenizer on CORPUS, a CSV file or a text file with one text per line, and save it as OUT."""
+    from ecamp_fast.files import write_atomically
+    from ecamp_fast.text.cleaning import is_empty
+    from ecamp_fast.text.wordpiece import train_wordpiece
+
+    if out.exists():
+        raise ConfigError(f"{out} exists already", "name a new file, or remove this one")
+    texts = dict.fromkeys(text for text in _texts(corpus, column) if not is_empty(text))
+    if not texts:
+        raise DataError(f"{corpus}: no text to train on", "check the file and the column")
+    wordpiece = train_wordpiece(texts, vocab_size)
+    write_atomically(out, wordpiece.to_bytes())
+    result = {"schema": 1, "out": str(out), "texts": len(texts), "vocab_size": wordpiece.vocab_size}
+    result["sha256"] = wordpiece.digest
+    click.echo(
+        json.dumps(result)
+        if as_json
+        else f"{out}: {wordpiece.vocab_size:,} entries from {len(texts):,} different texts"
+    )
+
+
+def _texts(corpus: Path, column: str) -> list[str]:
+    from ecamp_fast.shards.sources.table import read_table, read_whole
+
+    if corpus.suffix.lower() != ".csv":
+        text, note = read_whole(corpus)
+        texts = text.splitlines()
+    else:
+        table = read_table(corpus, (column,))
+        note = table.note
+        if table.faults:
+            raise DataError(str(table.faults[0]))
+        texts = [row[column] for _, row in table.rows]
+    if note:
+        click.echo(f"note: {note}", err=True)
+    return texts

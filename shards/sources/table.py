@@ -1,0 +1,90 @@
+"""A CSV file as rows: strict about its quotes, its header and the length of its rows."""
+
+import csv
+import difflib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.source import Fault
+from ecamp_fast.text.cleaning import read_text
+
+_FIELD_LIMIT = 16 * 2**20  # characters; csv's own limit of 131,072 refuses long reports
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """rows: (line of the file where the row starts, value by column); faults: rows of another length than the header;
+    note: '' or what to tell about the file's encoding.
+    """
+
+    rows: list[tuple[int, dict[str, str]]]
+    faults: list[Fault]
+    note: str
+
+
+def read_table(path: Path, required: Sequence[str]) -> Table:
+    """Read a CSV file with a header row.  required: columns it must have.
+
+    Raises DataError: missing file, no CSV, a missing column, a column twice.
+    """
+    text, note = read_whole(path)
+    rows = []
+    faults = []
+    header: list[str] = []
+    for line, values in _records(path, text):
+        if not header:
+            header = [name.strip() for name in values]
+            _check_header(path, header, required)
+        elif len(values) == len(header):
+            rows.append((line, dict(zip(header, values, strict=True))))
+        else:
+            what = f"{len(values)} fields, the header has {len(header)}"
+            faults.append(Fault(origin(path, line), what, "quote fields that hold commas or line breaks"))
+    if not header:
+        raise DataError(f"{path}: empty", f"write a header row: {', '.join(required)}")
+    return Table(rows, faults, note)
+
+
+def read_whole(path: Path) -> tuple[str, str]:
+    """The text of a file and a note about its encoding ('' if it is UTF-8).  Raises DataError if it cannot be read."""
+    try:
+        return read_text(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file", "check the path") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+
+
+def origin(path: Path, line: int) -> str:
+    """How a row is named in messages; the header is row 1."""
+    return f"{path.name} row {line}"
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    before = csv.field_size_limit(_FIELD_LIMIT)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    line = 1
+    try:
+        for values in reader:
+            if values:  # not a blank line
+                yield line, values
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{origin(path, line)}: not CSV: {error}", "check the quotes from this row on") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{origin(path, 1)}: column '{twice[0]}' appears twice", "rename or remove one of them")
+    missing = [name for name in required if name not in header]
+    if missing:
+        close = difflib.get_close_matches(missing[0], header, n=1)
+        hint = f"; is it the column '{close[0]}'?" if close else ""
+        names = ", ".join(f"'{name}'" for name in missing)
+        raise DataError(f"{origin(path, 1)}: no column {names}{hint}", f"name the columns {', '.join(required)}")
