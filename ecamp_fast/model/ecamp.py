@@ -1,0 +1,181 @@
+"""The whole model: a micro-batch in, three losses out.
+
+Legend: B samples, N patches, K kept patches, M masked patches, T text rows of the whole batch, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.config import Recipe
+from ecamp_fast.draws import Stream, torch_uniform
+from ecamp_fast.kernels.launch import normalise
+from ecamp_fast.kernels.low_resolution import low_resolution
+from ecamp_fast.model.attention import Lengths
+from ecamp_fast.model.initialise import initialise
+from ecamp_fast.model.super_resolution import SuperResolution
+from ecamp_fast.model.text_decoder import TextDecoder
+from ecamp_fast.model.vision import Decoder, Encoder, unpatchify
+from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
+from ecamp_fast.text.masking import MaskedText, mask_text
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the model sees of a batch and what it must answer, once everything random is drawn.
+
+    low        (B, 1, H, W) float32   low-resolution image, normalised
+    keep       (B, K) int64           patches the encoder sees, in the order it sees them
+    masked     (B, M) int64           the others
+    high       (B, 1, S, S)           super-resolution target: uint8, or floating and normalised
+    attention  (B, G, G) float32      see ``Batch``
+    window     (B, 2) integers        see ``Batch``
+    text       masked text, None without the language loss
+    queries, keys                     which text rows ask and which are asked
+    """
+
+    low: Tensor
+    keep: Tensor
+    masked: Tensor
+    high: Tensor
+    attention: Tensor
+    window: Tensor
+    text: MaskedText | None
+    queries: Lengths
+    keys: Lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """What the model makes of a batch, for people to look at. Pixels are normalised as ``recipe.image`` says.
+
+    low               (B, 1, H, W) float32        the low-resolution image
+    mask              (B, N) bool                 True where the encoder did not see the patch
+    prediction        (B, 1, H, W) float32        predicted picture, mean of its channels, visible patches included
+    super_resolution  (B, 1, S, S) float32        None without the head
+    text              masked text, None without the language loss
+    words             (T,) int64                  the masked ids with the model's words at predicted rows, or None
+    """
+
+    low: Tensor
+    mask: Tensor
+    prediction: Tensor | None
+    super_resolution: Tensor | None
+    text: MaskedText | None
+    words: Tensor | None
+
+
+class Ecamp(nn.Module):
+    """Modules exist only for the terms that the recipe turns on, so every parameter takes part in every step."""
+
+    def __init__(self, recipe: Recipe, vocab_size: int) -> None:
+        super().__init__()
+        self.recipe, self.vocab_size = recipe, vocab_size
+        losses = recipe.losses
+        self.encoder = Encoder(recipe)
+        self.decoder = Decoder(recipe) if losses.mim or losses.sr else None
+        self.super_resolution = SuperResolution(recipe.sr.final_relu) if losses.sr else None
+        self.text = TextDecoder(recipe, vocab_size) if losses.mlm else None
+        initialise(self)
+
+    def forward(self, batch: Batch) -> Losses:
+        """The losses of one micro-batch, masks drawn from ``batch.keys``."""
+        return self.losses(self.view(batch))
+
+    def view(self, batch: Batch) -> View:
+        """Resize, and draw which patches and words are masked."""
+        recipe = self.recipe
+        low = low_resolution(
+            batch.image, recipe.image.mean, recipe.image.std, antialias=recipe.image.low_res == "antialiased"
+        )
+        order = torch_uniform(batch.keys, Stream.PATCHES, recipe.patches).argsort(dim=1, stable=True)
+        queries, keys = self._text_lengths(batch)
+        return View(
+            low=low,
+            keep=order[:, : recipe.kept_patches],
+            masked=order[:, recipe.kept_patches :],
+            high=batch.image,
+            attention=batch.attention,
+            window=batch.window,
+            text=mask_text(batch.codes, batch.offsets, batch.lengths, batch.keys, recipe) if self.text else None,
+            queries=queries,
+            keys=keys,
+        )
+
+    def losses(self, view: View) -> Losses:
+        """The terms that are on."""
+        recipe = self.recipe
+        latent = self.encoder(view.low, view.keep)
+        prediction = self.decoder(latent, view.keep) if self.decoder else None
+        mim = sr = mlm = None
+        if prediction is not None and recipe.losses.mim:
+            mim = mim_loss(recipe, prediction, view.low, view.masked)
+        if prediction is not None and self.super_resolution:
+            low = unpatchify(prediction, recipe.model.vision.patch)
+            head = self.super_resolution.convolutions
+            sr = super_resolution_loss(recipe, low, head, view.high, view.attention, view.window)
+        if self.text and view.text is not None:
+            mlm = self._mlm(self.text, view, view.text, latent)
+        return total(mim, sr, mlm)
+
+    def _mlm(self, decoder: TextDecoder, view: View, text: MaskedText, latent: Tensor) -> Tensor:
+        hidden = decoder(text.ids, latent, view.queries, view.keys)
+        labels, weights = text.labels, text.weights
+        if self.recipe.losses.mlm_positions == "masked":
+            rows = text.predicted.nonzero()[:, 0]  # waits for the device: their number is not known here
+            hidden, labels, weights = hidden.index_select(0, rows), labels[rows], weights[rows]
+        head = decoder.head
+        return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, labels, weights, len(latent))
+
+    @torch.no_grad()
+    def reconstruct(self, batch: Batch) -> Reconstruction:
+        """What the model predicts for a batch, without dropout."""
+        was_training = self.training
+        self.eval()
+        view = self.view(batch)
+        latent = self.encoder(view.low, view.keep)
+        picture = unpatchify(self.decoder(latent, view.keep), self.encoder.patch_size) if self.decoder else None
+        sharp = self.super_resolution(picture) if self.super_resolution and picture is not None else None
+        words = self._words(self.text, view, view.text, latent) if self.text and view.text is not None else None
+        self.train(was_training)
+        mask = torch.zeros(len(batch), self.recipe.patches, dtype=torch.bool, device=view.low.device)
+        return Reconstruction(
+            low=view.low,
+            mask=mask.scatter(1, view.masked, True),
+            prediction=None if picture is None else picture.float().mean(1, keepdim=True),
+            super_resolution=None if sharp is None else sharp.float().mean(1, keepdim=True),
+            text=view.text,
+            words=words,
+        )
+
+    def _words(self, decoder: TextDecoder, view: View, text: MaskedText, latent: Tensor) -> Tensor:
+        hidden = decoder(text.ids, latent, view.queries, view.keys)
+        rows = text.predicted.nonzero()[:, 0]
+        logits = nn.functional.linear(decoder.head(hidden[rows]), decoder.head.vocabulary, decoder.head.bias)
+        return text.ids.index_copy(0, rows, logits.argmax(-1))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Mean of the encoded patch tokens, all patches seen: what probes and classifiers read.
+
+        image: (B, 1, S, S) uint8 at high or at low resolution   returns (B, D) in the dtype of the weights.
+        """
+        pixels = self.recipe.image
+        low = image
+        if image.shape[-1] == pixels.high_size:
+            low = low_resolution(image, pixels.mean, pixels.std, antialias=pixels.low_res == "antialiased")
+        elif image.shape[-1] == pixels.low_size:
+            low = normalise(image, pixels.mean, pixels.std)
+        else:
+            raise ValueError(f"image of {image.shape[-1]} pixels, must have {pixels.high_size} or {pixels.low_size}")
+        every = torch.arange(self.recipe.patches, device=image.device).expand(len(image), -1)
+        return self.encoder(low, every)[:, 1:].mean(1)
+
+    def _text_lengths(self, batch: Batch) -> tuple[Lengths, Lengths]:
+        """Queries and keys. Padded text: every place asks, real tokens are asked; packed text has real tokens only."""
+        most = self.recipe.text.max_tokens
+        if self.recipe.padded_text:
+            return Lengths.equal(len(batch), most, batch.codes.device), Lengths.padded(batch.lengths, most)
+        packed = Lengths.packed(batch.lengths, batch.codes.shape[0], most)
+        return packed, packed

@@ -1,0 +1,191 @@
+"""Reading checkpoints of others without running anything that is in them.
+
+A ``.pth`` file is a zip archive: a pickle that says how tensors lie in raw storages, and the storages. Unpickling can
+call whatever the file names. This reader resolves a short list of names, and none to the real thing: every name stands
+for an inert record of this module. No torch code runs before the pickle is done, tensors are then cut from the raw
+bytes within checked bounds, and only those that were asked for.
+"""
+
+import collections
+import io
+import math
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ecamp_fast.errors import DataError
+
+DTYPES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+LARGEST_PICKLE = 2**26  # bytes; that of a training checkpoint of ECAMP has less than one MiB
+
+
+class Refused(Exception):
+    """The archive is damaged, or asks for something that no tensor file needs."""
+
+
+class _StorageType(NamedTuple):
+    dtype: torch.dtype
+
+
+class _Storage(NamedTuple):
+    dtype: torch.dtype
+    key: str
+    values: int
+
+
+class _Record(NamedTuple):
+    """A tensor that is not read yet."""
+
+    storage: Any
+    offset: Any
+    size: Any
+    stride: Any
+
+
+class _Sealed(type):
+    """A pickle may set attributes of what it names; these classes have none to set."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise Refused(f"the pickle sets {name} of a class")
+
+
+class _Bag(metaclass=_Sealed):
+    """Stands for ``argparse.Namespace``: the arguments of a training run, which nobody reads here."""
+
+
+class _RebuildTensor(metaclass=_Sealed):
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Record:
+        return _Record(storage, offset, size, stride)
+
+
+class _RebuildParameter(metaclass=_Sealed):
+    __slots__ = ()
+
+    def __call__(self, data: Any, *_: Any) -> Any:
+        return data
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in DTYPES:
+            return _StorageType(DTYPES[name])
+        stands_for = {
+            ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+            ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("argparse", "Namespace"): _Bag,
+        }
+        if (module, name) not in stands_for:
+            raise Refused(f"its pickle names {module}.{name}, which no tensor needs")
+        return stands_for[module, name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        match pid:
+            case ("storage", _StorageType(dtype), str(key), str(), int(count)):
+                return _Storage(dtype, key, count)
+        raise Refused("its pickle refers to something that is not a storage")
+
+
+class _Archive:
+    """The zip archive that ``torch.save`` writes."""
+
+    def __init__(self, file: zipfile.ZipFile) -> None:
+        self.file = file
+        pickles = [name for name in file.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise Refused("it has no data.pkl")
+        self.root = pickles[0].removesuffix("data.pkl")
+        if self.root + "byteorder" in file.namelist() and self.entry("byteorder") != b"little":
+            raise Refused("it was written on a big-endian machine")
+        self.storages: dict[str, Tensor] = {}
+
+    def entry(self, name: str, largest: int | None = None) -> bytes:
+        """The bytes of a member; the zip's CRC is checked."""
+        info = self.file.getinfo(self.root + name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise Refused(f"its member {name} is compressed, which torch.save never does")
+        if largest is not None and info.file_size > largest:
+            raise Refused(f"its {name} has {info.file_size} bytes")
+        return self.file.read(info)
+
+    def contents(self) -> Any:
+        """The unpickled object; tensors are ``_Record``."""
+        data = self.entry("data.pkl", LARGEST_PICKLE)
+        for code, argument, _ in pickletools.genops(data):
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
+                raise Refused("its pickle asks for more memory than it can use")
+        return _Unpickler(io.BytesIO(data), encoding="utf-8").load()
+
+    def tensor(self, record: _Record) -> Tensor:
+        """Cut from its storage; a copy, contiguous."""
+        storage, offset, size, stride = record
+        if not isinstance(storage, _Storage) or not _whole((offset, *size, *stride)) or len(size) != len(stride):
+            raise Refused("a tensor is described wrongly")
+        values = math.prod(size)
+        end = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if values else 0
+        if values > storage.values or end > storage.values:
+            raise Refused("a tensor reaches beyond its storage")
+        return self._storage(storage).as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)
+
+    def _storage(self, storage: _Storage) -> Tensor:
+        if storage.key not in self.storages:
+            raw = bytearray(self.entry(f"data/{storage.key}"))
+            if len(raw) != storage.values * storage.dtype.itemsize:
+                raise Refused(f"its storage {storage.key} has {len(raw)} bytes")
+            empty = torch.empty(0, dtype=storage.dtype)
+            self.storages[storage.key] = torch.frombuffer(raw, dtype=storage.dtype) if raw else empty
+        found = self.storages[storage.key]
+        if found.dtype != storage.dtype:
+            raise Refused(f"its storage {storage.key} has two types")
+        return found
+
+
+def read_torch_archive(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict saved by ``torch.save``; under ``model`` or ``state_dict``, or at the top.
+
+    Optimizer state and arguments are not read. Raises DataError, naming the file, for what is damaged, and for what
+    names anything but tensors, dictionaries and ``argparse.Namespace``.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            archive = _Archive(file)
+            state = _state_dict(archive.contents())
+            return {name: archive.tensor(record) for name, record in state.items()}
+    except Refused as refusal:
+        raise DataError(f"{path} is refused: {refusal}", "get the file again, from a source you trust") from None
+    except Exception as error:  # a hostile pickle can raise anything
+        raise DataError(f"{path} is damaged ({type(error).__name__})", "get the file again") from None
+
+
+def _state_dict(contents: Any) -> Mapping[str, _Record]:
+    for key in ("model", "state_dict"):
+        if isinstance(contents, dict) and isinstance(contents.get(key), dict):
+            contents = contents[key]
+            break
+    records = {k: v for k, v in contents.items() if isinstance(v, _Record)} if isinstance(contents, dict) else {}
+    if not records or not all(isinstance(name, str) for name in records):
+        raise Refused("it holds no named tensors")
+    return records
+
+
+def _whole(numbers: tuple[Any, ...]) -> bool:
+    return all(type(number) is int and number >= 0 for number in numbers)

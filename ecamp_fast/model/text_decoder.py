@@ -1,0 +1,72 @@
+"""The text side: embeddings, context fusion, a BERT stack, and the head that names the masked words.
+
+Legend: B samples, T text rows of the whole batch, R rows where a word is predicted, K kept patches, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, gelu
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.model.attention import Lengths
+from ecamp_fast.model.fusion import ContextFusion
+from ecamp_fast.model.text_layer import EPSILON, TextLayer
+
+PAD = 0  # its embedding is zero and takes no gradient
+TYPES = 2  # rows of the released token-type table; every token has type 0
+
+
+class Embeddings(nn.Module):
+    """Dropout(LN(word + position + type 0))."""
+
+    def __init__(self, recipe: Recipe, vocab_size: int) -> None:
+        super().__init__()
+        text = recipe.model.text
+        self.word = nn.Parameter(torch.empty(vocab_size, text.width))
+        self.position = nn.Parameter(torch.empty(recipe.text.max_tokens, text.width))
+        self.token_type = nn.Parameter(torch.empty(TYPES, text.width))
+        self.norm = nn.LayerNorm(text.width, EPSILON)
+        self.dropout = nn.Dropout(text.dropout)
+
+    def forward(self, ids: Tensor, rows: Lengths) -> Tensor:
+        """ids: (T,) int64   returns (T, D)."""
+        places = self.position + self.token_type[0]  # of all positions: fewer than text rows
+        return self.dropout(self.norm(embedding(ids, self.word, PAD) + embedding(rows.position, places)))
+
+
+class Head(nn.Module):
+    """Dense, GELU, norm; then the vocabulary, which the loss multiplies itself (``kernels.weighted_cross_entropy``)."""
+
+    def __init__(self, width: int, vocabulary: nn.Parameter) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, EPSILON)
+        self.vocabulary = vocabulary
+        self.bias = nn.Parameter(torch.empty(vocabulary.shape[0]))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (R, D)   returns (R, D), to be multiplied by ``vocabulary``."""
+        return self.norm(gelu(self.dense(hidden)))
+
+
+class TextDecoder(nn.Module):
+    """From masked ids and encoded patches to hidden rows."""
+
+    def __init__(self, recipe: Recipe, vocab_size: int) -> None:
+        super().__init__()
+        text = recipe.model.text
+        self.bridge = nn.Linear(recipe.model.vision.width, text.width)
+        self.embeddings = Embeddings(recipe, vocab_size)
+        self.fusion = ContextFusion(text, recipe.fusion)
+        self.layers = nn.ModuleList(TextLayer(text) for _ in range(text.depth))
+        tied = recipe.model.tie_embeddings
+        self.head = Head(
+            text.width, self.embeddings.word if tied else nn.Parameter(torch.empty(vocab_size, text.width))
+        )
+
+    def forward(self, ids: Tensor, latent: Tensor, queries: Lengths, keys: Lengths) -> Tensor:
+        """ids: (T,) int64   latent: (B, 1+K, D) of the image encoder; its class token is not used   returns (T, D)."""
+        x = self.fusion(self.embeddings(ids, queries), self.bridge(latent[:, 1:]), queries, keys)
+        for layer in self.layers:
+            x = layer(x, queries, keys)
+        return x

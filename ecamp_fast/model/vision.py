@@ -1,0 +1,115 @@
+"""The image side: a ViT encoder over the kept patches, a narrow ViT decoder over all of them (paper 3.2, after MAE).
+
+Legend: B samples, K kept patches, N patches, D width, P pixels per side of a patch, T rows (B times tokens).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, linear
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.kernels.patch_gather import patch_gather
+from ecamp_fast.kernels.unshuffle import unshuffle
+from ecamp_fast.model.attention import Lengths, attention
+from ecamp_fast.model.positions import position_table
+
+CHANNELS = 3  # of the released weights; radiographs are grey
+EPSILON = 1e-6
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block without dropout."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width, EPSILON)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, EPSILON)
+        self.fc1 = nn.Linear(width, int(width * mlp_ratio))
+        self.fc2 = nn.Linear(int(width * mlp_ratio), width)
+
+    def forward(self, x: Tensor, lengths: Lengths) -> Tensor:
+        """x: (T, D)   returns (T, D)."""
+        q, k, v = self.qkv(self.norm1(x)).unflatten(1, (3, self.heads, -1)).unbind(1)
+        mixed = attention(q, k, v, q_lengths=lengths, kv_lengths=lengths, dropout=0.0)
+        x = x + self.proj(mixed.flatten(1))
+        return x + self.fc2(gelu(self.fc1(self.norm2(x))))
+
+
+def _through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """x: (B, tokens, D)   returns the same shape."""
+    lengths = Lengths.equal(x.shape[0], x.shape[1], x.device)
+    rows = x.flatten(0, 1)
+    for block in blocks:
+        rows = block(rows, lengths)
+    return rows.unflatten(0, x.shape[:2])
+
+
+class PatchEmbedding(nn.Module):
+    """The released convolution on grey pixels: equal channels, so its weights are summed over the channels first."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        like = nn.Conv2d(CHANNELS, width, patch, patch)  # for the default initialisation of its bias
+        self.weight = nn.Parameter(like.weight.detach())
+        self.bias = nn.Parameter(like.bias.detach())  # type: ignore[union-attr]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: (B, K, P*P), one channel   returns (B, K, D)."""
+        return linear(pixels, self.weight.sum(1).flatten(1), self.bias)
+
+
+class Encoder(nn.Module):
+    """Only kept patches are embedded and encoded, class token first, in the order of ``keep``."""
+
+    positions: Tensor
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        vision = recipe.model.vision
+        self.patch_size = vision.patch
+        self.patch = PatchEmbedding(vision.width, vision.patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, vision.width))
+        self.register_buffer("positions", position_table(vision.width, recipe.grid, recipe.model.position_table))
+        self.blocks = nn.ModuleList(Block(vision.width, vision.heads, vision.mlp_ratio) for _ in range(vision.depth))
+        self.norm = nn.LayerNorm(vision.width, EPSILON)
+
+    def forward(self, low: Tensor, keep: Tensor) -> Tensor:
+        """low: (B, 1, H, W) floating, normalised   keep: (B, K) int64 patch numbers   returns (B, 1+K, D)."""
+        pixels = patch_gather(low, keep, self.patch_size, dtype=self.patch.weight.dtype)
+        patches = self.patch(pixels) + self.positions[0, 1:][keep]
+        first = (self.class_token + self.positions[:, :1]).expand(len(patches), -1, -1)
+        return self.norm(_through(self.blocks, torch.cat([first, patches], dim=1)))
+
+
+class Decoder(nn.Module):
+    """From the encoded patches to a prediction for every patch."""
+
+    positions: Tensor
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        vision, decoder = recipe.model.vision, recipe.model.decoder
+        self.embed = nn.Linear(vision.width, decoder.width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder.width))
+        self.register_buffer("positions", position_table(decoder.width, recipe.grid, recipe.model.position_table))
+        self.blocks = nn.ModuleList(
+            Block(decoder.width, decoder.heads, decoder.mlp_ratio) for _ in range(decoder.depth)
+        )
+        self.norm = nn.LayerNorm(decoder.width, EPSILON)
+        self.predict = nn.Linear(decoder.width, vision.patch**2 * CHANNELS)
+
+    def forward(self, latent: Tensor, keep: Tensor) -> Tensor:
+        """latent: (B, 1+K, D)   keep: (B, K) int64   returns (B, N, P*P*3): each patch by row, column, channel."""
+        tokens = unshuffle(self.embed(latent), self.mask_token, self.positions, keep)
+        return self.predict(self.norm(_through(self.blocks, tokens)[:, 1:]))
+
+
+def unpatchify(prediction: Tensor, patch: int) -> Tensor:
+    """Patches to pictures.  prediction: (B, N, P*P*C)   returns (B, C, H, W), channels-last in memory."""
+    batch, count, _ = prediction.shape
+    grid = int(count**0.5)
+    cells = prediction.reshape(batch, grid, grid, patch, patch, -1).transpose(2, 3)
+    return cells.reshape(batch, grid * patch, grid * patch, -1).permute(0, 3, 1, 2)

@@ -1,0 +1,77 @@
+"""The three losses of ECAMP and their plain sum (paper Eq. 2, 4, 5, 6)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.kernels.masked_mse import masked_mse
+from ecamp_fast.kernels.sr_loss import Convolutions, sr_loss
+from ecamp_fast.kernels.weighted_cross_entropy import weighted_cross_entropy
+from ecamp_fast.kernels.weighted_mse import Guide, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """0-d float32 tensors; a term that the recipe turns off is zero. ``total`` is the sum and carries the gradient."""
+
+    total: Tensor
+    mim: Tensor
+    sr: Tensor
+    mlm: Tensor
+
+
+def total(mim: Tensor | None, sr: Tensor | None, mlm: Tensor | None) -> Losses:
+    """The plain sum of the terms that are there (Eq. 6)."""
+    there = [term for term in (mim, sr, mlm) if term is not None]
+    zero = torch.zeros_like(there[0], requires_grad=False)
+    terms = [zero if term is None else term for term in (mim, sr, mlm)]
+    return Losses(torch.stack(there).sum(), *terms)
+
+
+def mim_loss(recipe: Recipe, prediction: Tensor, low: Tensor, masked: Tensor) -> Tensor:
+    """Reconstruction of the masked patches (Eq. 2), times ``losses.mim_scale``.
+
+    The released code's mean over all pixels of masked images is 0.75 of the mean over masked pixels: scale 0.75.
+    prediction: (B, N, P*P*3)   low: (B, 1, H, W) normalised   masked: (B, M) int64, patch numbers   returns 0-d.
+    """
+    losses = recipe.losses
+    return losses.mim_scale * masked_mse(prediction, low, masked, recipe.model.vision.patch, losses.norm_pix)
+
+
+def super_resolution_loss(
+    recipe: Recipe, low: Tensor, convolutions: Convolutions, image: Tensor, attention: Tensor, window: Tensor
+) -> Tensor:
+    """Error of the super-resolved prediction, weighted by ``sr.guidance`` (Eq. 5).
+
+    low: (B, 3, S/2, S/2) prediction   image: (B, 1, S, S) uint8, or floating and normalised
+    attention: (B, G, G), >= 0, all zero: every pixel alike   window: (B, 2) first patch (row, column)   returns 0-d.
+    """
+    guide = guidance(recipe, attention, window)
+    pixels = recipe.image
+    return sr_loss(low, convolutions, image, guide, pixels.mean, pixels.std, recipe.sr.final_relu)
+
+
+def guidance(recipe: Recipe, attention: Tensor, window: Tensor) -> Guide:
+    """The guide that ``sr.guidance`` names. A window spans 12 of 14 patches per side, or in proportion."""
+    if recipe.sr.guidance == "none":
+        return None
+    if recipe.sr.guidance == "soft":
+        return attention
+    return Window(window, recipe.grid * 12 // 14, 2 * recipe.model.vision.patch)
+
+
+def mlm_loss(
+    recipe: Recipe, hidden: Tensor, vocabulary: Tensor, bias: Tensor, labels: Tensor, weights: Tensor, batch: int
+) -> Tensor:
+    """Weighted cross-entropy of the predicted rows (Eq. 4), divided as ``losses.mlm_normaliser`` says.
+
+    ``budget``: by batch * text.max_tokens, the released code's mean over all places, filled or not;
+    ``weighted_mean``: by the sum of the weights; ``sum``: the paper's sum over words, mean over samples.
+    hidden: (R, D)   vocabulary: (V, D)   bias: (V,)   labels: (R,) int64   weights: (R,) float   returns 0-d.
+    """
+    loss = weighted_cross_entropy(hidden, vocabulary, bias, labels, weights)
+    if recipe.losses.mlm_normaliser == "weighted_mean":
+        return loss / weights.sum().clamp_min(torch.finfo(weights.dtype).eps)
+    return loss / (batch * recipe.text.max_tokens if recipe.losses.mlm_normaliser == "budget" else batch)
