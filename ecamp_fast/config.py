@@ -298,7 +298,11 @@ def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
     Raises ConfigError that lists every fault with its key and the nearest legal one.
     """
     path = _find(source)
-    tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", "check its permissions; save it as UTF-8") from None
+    tree = parse_yaml(text, str(path))
     tree.setdefault("name", path.stem)
     for override in overrides:
         _apply(tree, override)

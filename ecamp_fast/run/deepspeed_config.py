@@ -1,7 +1,9 @@
 """The DeepSpeed JSON against the recipe: fill what is "auto", refuse what contradicts, pass on the rest untouched."""
 
 import copy
+import difflib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ KNOWN = frozenset(
     load_universal_checkpoint timers graph_harvesting compression_training
     """.split()  # noqa: SIM905, a table of names
 )
+SECTIONS = ("bf16", "fp16", "zero_optimization")
 OURS = {
     "optimizer": "the recipe's `optim` section builds the optimizer",
     "scheduler": "the recipe's `schedule` section sets the learning rate",
@@ -36,7 +39,7 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
     config = _read(origin)
     accumulation = accumulation_steps(recipe, world)
     faults = [f"'{key}' is set, but {why}" for key, why in OURS.items() if key in config]
-    faults += [f"unknown key '{key}' (DeepSpeed would ignore it)" for key in sorted(set(config) - KNOWN - set(OURS))]
+    faults += [f"unknown key '{key}' (DeepSpeed would ignore it){_near(key)}" for key in _unknown(config)]
     resolved = copy.deepcopy(config)
     wanted = {
         "train_batch_size": recipe.batch.total,
@@ -73,13 +76,35 @@ def accumulation_steps(recipe: Recipe, world: int) -> int:
     return recipe.batch.total // per_micro_step
 
 
+def _unknown(config: dict[str, Any]) -> list[str]:
+    return sorted(set(config) - KNOWN - set(OURS))
+
+
+def _near(key: str) -> str:
+    close = difflib.get_close_matches(key, KNOWN, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(_without_twins, path))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8", "save it as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"cannot read the DeepSpeed JSON {path}: {error.strerror}", "check --ds_config") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}", "mend the syntax") from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: holds no JSON object", "write {...}")
+    values = [key for key in SECTIONS if not isinstance(config.get(key, {}), dict)]
+    if values:
+        raise ConfigError(f"{path}: {', '.join(values)} must be an object", f'write "{values[0]}": {{...}}')
     return config
+
+
+def _without_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twins = sorted({key for key in keys if keys.count(key) > 1})
+    if twins:
+        raise ConfigError(f"{path}: key '{twins[0]}' appears twice", "keep one of them")
+    return dict(pairs)
