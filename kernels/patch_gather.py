@@ -13,9 +13,9 @@ def patch_gather_ref(
     image: Tensor, keep: Tensor, patch: int, mean: float, std: float, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """The definition: cut the whole normalised image into rows, pick the rows."""
-    pixels = normalise(image, mean, std)
+    pixels = normalise(image, mean, std, torch.promote_types(dtype, torch.float32))
     batch, _, height, width = pixels.shape
-    cells = pixels.view(batch, height // patch, patch, width // patch, patch).transpose(2, 3)
+    cells = pixels.reshape(batch, height // patch, patch, width // patch, patch).transpose(2, 3)
     rows = cells.reshape(batch, -1, patch * patch)
     return rows.gather(1, keep[..., None].expand(-1, -1, patch * patch)).to(dtype)
 
@@ -39,7 +39,7 @@ def patch_gather(
     if channels != 1 or height % patch or width % patch:
         raise ValueError(f"image {tuple(image.shape)} is not one channel of whole {patch} x {patch} patches")
     across = width // patch
-    cells = image.detach().view(batch, height // patch, patch, across, patch).transpose(2, 3)
+    cells = image.detach().reshape(batch, height // patch, patch, across, patch).transpose(2, 3)
     sample = torch.arange(batch, device=image.device)[:, None]
     rows = cells[sample, keep // across, keep % across].flatten(2)
-    return normalise(rows, mean, std).to(dtype)
+    return normalise(rows, mean, std, torch.promote_types(dtype, torch.float32)).to(dtype)

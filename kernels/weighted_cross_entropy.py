@@ -54,7 +54,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = tuple(gradient * cotangent.to(gradient.dtype) for gradient in ctx.saved_tensors)
+        gradients = tuple(gradient * cotangent for gradient in ctx.saved_tensors)
         return *gradients, None, None, None
 
 

@@ -90,7 +90,7 @@ class _WeightedMse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * cotangent.to(gradient.dtype), None, None, None, None
+        return gradient * cotangent, None, None, None, None
 
 
 def weighted_mse(

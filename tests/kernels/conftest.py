@@ -1,0 +1,43 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def assert_no_worse() -> Callable[..., None]:
+    """``ours`` may be at most twice as far from the float64 truth as the plain definition in the same dtype is."""
+
+    def check(name: str, ours: Tensor, plain: Tensor, truth: Tensor, floor: float = 1e-6) -> None:
+        ours, plain, truth = (t.detach().double() for t in (ours, plain, truth))
+        assert ours.isfinite().all(), f"{name}: not finite"
+        scale = truth.abs().max().clamp_min(1e-30)
+        error, allowed = (ours - truth).abs().max() / scale, (plain - truth).abs().max() / scale
+        assert error <= 2 * allowed + floor, f"{name}: error {error:.2e}, the definition {allowed:.2e}"
+
+    return check
+
+
+@pytest.fixture
+def gradients() -> Callable[..., list[Tensor]]:
+    """(function, leaves) -> the output and its gradients with respect to the leaves.
+
+    The cotangent is random for tensors, 1/2 for a loss: accumulation divides by powers of two, and a gradient that is
+    made in the forward is rounded once more by any other factor. (gradcheck, in float64, takes any.)
+    """
+
+    def run(function: Callable[..., Tensor], leaves: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        mine = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+        out = function(*mine)
+        generator = torch.Generator().manual_seed(7)
+        random = torch.randn(out.shape, generator=generator)
+        cotangent = (random if out.ndim else random.fill_(0.5)).to(out.dtype)
+        return [out, *torch.autograd.grad(out, mine, cotangent)]
+
+    return run
