@@ -21,6 +21,7 @@ MAP_SIDE = 256  # attention maps are stored no larger: they are resampled to a 2
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "PPM")
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_PNG_END = b"IEND\xaeB`\x82"
 _COPY = "copy the file again from its source, or remove the row"
 
 
@@ -44,8 +45,9 @@ def decode(data: bytes) -> Image.Image:
             f"{width} x {height} pixels, the limits are {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} a side",
             "reduce the picture first",
         )
-    if image.format != "JPEG" and image.format != "MPO" and getattr(image, "n_frames", 1) != 1:
-        raise BadImage(f"holds {image.n_frames} pictures", "save the one that is meant")
+    pictures = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    if pictures != 1:
+        raise BadImage(f"holds {pictures} pictures", "save the one that is meant")
     _check_complete(image.format, data)
     try:
         image.load()
@@ -124,6 +126,8 @@ def _check_complete(kind: str | None, data: bytes) -> None:
             Image.open(io.BytesIO(data), formats=("PNG",)).verify()
         except Exception as error:
             raise BadImage(f"truncated or damaged: {_words(error)}") from None
+        if _PNG_END not in data:
+            raise BadImage("truncated: the PNG has no end marker")
 
 
 def _jpeg_ends(data: bytes) -> bool:

@@ -1,8 +1,12 @@
 """One record and its picture become the members of a sample; runs in the worker processes."""
 
 import json
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +133,7 @@ def _masks(masks: np.ndarray, size: tuple[int, int]) -> bytes:
 
 
 def _die_with_parent() -> None:
-    """Linux: SIGKILL when the parent dies; elsewhere nothing."""
-    import ctypes
-    import signal
-    import sys
-
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    """End this worker when the builder dies: killed, it cannot tell its workers to stop."""
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

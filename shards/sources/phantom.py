@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ecamp_fast.phantom import FINDINGS, phantom
+from ecamp_fast.phantom import FINDINGS, describe, phantom
 from ecamp_fast.shards.source import Listing, Picture, Record
-
-_SKETCH = 32  # pixels: what a phantom says does not depend on the size it is drawn at
 
 
 class PhantomSource:
@@ -29,28 +27,32 @@ class PhantomSource:
     def load(self, record: Record) -> Picture:
         """Draw a phantom."""
         drawn = phantom(self.seed, int(record.place), self.size)
-        kind = np.uint8 if len(FINDINGS) <= 8 else np.uint16
-        masks = np.zeros(drawn.image.shape, kind)
-        for bit, finding in enumerate(FINDINGS):
-            if finding in drawn.masks:
-                masks |= drawn.masks[finding].astype(kind) << kind(bit)
         return Picture(
             Image.fromarray(drawn.image),
             attention=Image.fromarray(drawn.attention),
-            masks=masks,
-            boxes=tuple((finding, *map(int, box)) for finding, *box in drawn.boxes),
+            masks=_bit_planes(drawn.masks, drawn.image.shape),
+            boxes=tuple(drawn.boxes),
         )
 
     def _record(self, index: int) -> Record:
-        sketch = phantom(self.seed, index, _SKETCH)
+        said = describe(self.seed, index)
         return Record(
             origin=f"phantom {index}",
             row=index,
             study_id=f"phantom{index:06d}",
             stem="1",
             place=str(index),
-            report=sketch.report,
-            patient_id=sketch.patient_id,
-            view=sketch.view,
-            labels=tuple(sketch.labels),
+            report=said.report,
+            patient_id=said.patient_id,
+            view=said.view,
+            labels=said.labels,
         )
+
+
+def _bit_planes(masks: dict[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W), bit i set where finding i is; 8 bits where they suffice."""
+    planes = np.zeros(shape, np.uint16)
+    for bit, finding in enumerate(FINDINGS):
+        if finding in masks:
+            planes |= masks[finding].astype(np.uint16) << np.uint16(bit)
+    return planes.astype(np.uint8) if len(FINDINGS) <= 8 else planes

@@ -51,11 +51,12 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
 def read_whole(path: Path) -> tuple[str, str]:
     """The text of a file and a note about its encoding ('' if it is UTF-8).  Raises DataError if it cannot be read."""
     try:
-        return read_text(path)
+        text, encoding = read_text(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file", "check the path") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+    return text, "" if encoding == "utf-8" else f"{path.name} is not UTF-8: read as {encoding}"
 
 
 def origin(path: Path, line: int) -> str:

@@ -1,0 +1,149 @@
+"""The commands `shard` and `tokenizer`: results on stdout, progress on stderr, exit codes, nothing half-written."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from ecamp_fast.commands import shard, tokenizer
+from ecamp_fast.errors import ConfigError, DataError
+
+QUICK = ["--workers", "1", "--vocab-size", "200"]
+
+
+def run(*arguments, command=shard.command):
+    return CliRunner().invoke(command, [str(a) for a in arguments])
+
+
+def result(*arguments, command=shard.command):
+    done = run(*arguments, "--json", command=command)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("\n") == 1
+    tree = json.loads(done.stdout)
+    assert tree.pop("schema") == 1
+    return tree
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    out = tmp_path_factory.mktemp("commands") / "set"
+    built = result("build", "--from", "phantom", "8", out, "--size", "64", *QUICK)
+    return out, built
+
+
+@pytest.fixture
+def table(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    with open(data / "reports.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["study_id", "image_path", "view", "report"])
+        for number in range(3):
+            writer.writerow(
+                [f"s{number}", f"s{number}.png", "PA", f"Small effusion {number}." if number < 2 else "___"]
+            )
+            picture = np.arange(64 * 80, dtype=np.uint16).reshape(64, 80) % (200 + number)
+            Image.fromarray(picture.astype(np.uint8)).save(data / f"s{number}.png")
+    return data / "reports.csv"
+
+
+def test_build_says_what_it_built(phantoms):
+    out, built = phantoms
+    assert built["samples"] == 8 and sum(built["splits"].values()) == 8 and built["out"] == str(out)
+    assert len(built["manifest"]) == 64 and built["seconds"] > 0
+
+
+def test_shard_alone_means_build(table, tmp_path):
+    done = run("--from", "csv", table, tmp_path / "set", *QUICK)
+    assert done.exit_code == 0 and (tmp_path / "set" / "MANIFEST.json").exists()
+    assert "2 samples (1 train, 1 val; 1 empty reports dropped) in 2 shards" in done.stdout
+    assert "training the tokenizer" in done.stderr and "training" not in done.stdout
+
+
+def test_what_exists_is_a_usage_error(phantoms, table):
+    done = run("--from", "csv", table, phantoms[0])
+    assert isinstance(done.exception, ConfigError) and done.exception.exit_code == 2
+
+
+@pytest.mark.parametrize("studies", ["x", "0", "-3", "1.5"])
+def test_phantoms_need_a_number(studies, tmp_path):
+    done = run("build", "--from", "phantom", "--", studies, tmp_path / "set")
+    assert isinstance(done.exception, ConfigError) and not (tmp_path / "set").exists()
+
+
+def test_bad_images_are_a_data_error_that_leaves_nothing(table, tmp_path):
+    (table.parent / "s0.png").write_bytes(b"no picture")
+    done = run("--from", "csv", table, tmp_path / "set", *QUICK)
+    assert isinstance(done.exception, DataError) and done.exception.exit_code == 3
+    assert "reports.csv row 2 (s0.png)" in str(done.exception) and os.listdir(tmp_path) == ["data"]
+
+
+def test_a_dry_run_writes_nothing(table, tmp_path):
+    planned = result("build", "--from", "csv", table, tmp_path / "set", "--dry-run")
+    assert planned["samples"] == 2 and planned["splits"] == {"train": 1, "val": 1} and planned["dropped_empty"] == 1
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_verify_passes_and_fails(phantoms, tmp_path):
+    out, _ = phantoms
+    assert result("verify", out)["ok"] is True
+    assert run("verify", out).stdout.startswith(f"{out}: whole: 8 samples")
+    import shutil
+
+    broken = shutil.copytree(out, tmp_path / "broken")
+    victim = next(broken.glob("train-*.tar"))
+    victim.write_bytes(victim.read_bytes()[:5000])
+    done = run("verify", broken, "--json")
+    tree = json.loads(done.stdout)
+    assert done.exit_code == 3 and tree["ok"] is False and {d["file"] for d in tree["damage"]} == {victim.name}
+    assert any(d["key"] for d in tree["damage"])
+    done = run("verify", broken)
+    assert done.exit_code == 3 and victim.name in done.stdout and "mend" in done.stderr
+    assert run("verify", tmp_path / "nowhere").exit_code == 3
+
+
+def test_stats_and_show(phantoms, tmp_path):
+    out, built = phantoms
+    assert result("stats", out)["splits"] == built["splits"]
+    assert "samples: 8" in run("stats", out).stdout
+    drawn = result("show", out, tmp_path / "x.png", "--count", "3")
+    assert len(drawn["keys"]) == 3 and Image.open(tmp_path / "x.png").format == "PNG"
+    again = result("show", out, tmp_path / "y.png", "--key", drawn["keys"][0])
+    assert again["keys"] == drawn["keys"][:1]
+
+
+def test_train_a_tokenizer_and_build_with_it(table, tmp_path):
+    file = tmp_path / "tokenizer.json"
+    trained = result("train", table, file, "--vocab-size", "200", command=tokenizer.command)
+    assert trained["texts"] == 2 and trained["vocab_size"] <= 200
+    built = result("build", "--from", "csv", table, tmp_path / "set", "--tokenizer", file, "--workers", "1")
+    assert built["tokenizer"] == trained["sha256"]
+    again = run("train", table, file, command=tokenizer.command)
+    assert isinstance(again.exception, ConfigError)
+
+
+def test_train_a_tokenizer_on_plain_text(tmp_path):
+    (tmp_path / "corpus.txt").write_text("small effusion\n\nno edema\nno edema\n")
+    assert result("train", tmp_path / "corpus.txt", tmp_path / "t.json", command=tokenizer.command)["texts"] == 2
+    (tmp_path / "empty.txt").write_text("\n___\n")
+    done = run("train", tmp_path / "empty.txt", tmp_path / "u.json", command=tokenizer.command)
+    assert isinstance(done.exception, DataError) and not (tmp_path / "u.json").exists()
+
+
+def test_a_column_that_is_not_there(table, tmp_path):
+    done = run("train", table, tmp_path / "t.json", "--column", "findings", command=tokenizer.command)
+    assert isinstance(done.exception, DataError) and "'findings'" in str(done.exception)
+
+
+def test_no_report_text_reaches_the_logs(table, tmp_path):
+    table.write_text(table.read_text().replace("Small effusion", "CANARY effusion"))
+    outputs = [
+        run("--from", "csv", table, tmp_path / "set", *QUICK),
+        run("verify", tmp_path / "set"),
+        run("stats", tmp_path / "set", "--json"),
+    ]
+    assert all(done.exit_code == 0 and "canary" not in done.output.lower() for done in outputs)

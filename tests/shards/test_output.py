@@ -1,0 +1,89 @@
+"""The output folder is complete or absent, and belongs to one builder at a time."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ecamp_fast.errors import ConfigError, StorageError
+from ecamp_fast.shards.output import Output
+
+
+def fill(output, name="MANIFEST.json"):
+    (output.folder / name).write_text("x")
+
+
+def test_it_appears_with_commit_and_holds_nothing_else(tmp_path):
+    out = tmp_path / "deep" / "set"
+    with Output(out) as output:
+        fill(output)
+        assert not out.exists()
+        output.commit()
+    assert [p.name for p in out.iterdir()] == ["MANIFEST.json"] and os.listdir(out.parent) == ["set"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), Output(tmp_path / "set") as output:
+        fill(output)
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_folder_is_taken_and_kept_on_failure(tmp_path):
+    out = tmp_path / "set"
+    out.mkdir()
+    with pytest.raises(RuntimeError), Output(out) as output:
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["set"] and os.listdir(out) == []
+    with Output(out) as output:
+        fill(output)
+        output.commit()
+    assert os.listdir(out) == ["MANIFEST.json"]
+
+
+def test_what_exists_is_never_overwritten(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "folder"):
+        with pytest.raises(ConfigError, match="exists already"), Output(tmp_path / name):
+            pass
+    assert (tmp_path / "folder" / "x").read_text() == "mine" and not (tmp_path / "folder.building").exists()
+
+
+def test_a_second_builder_is_told_who_is_at_work(tmp_path):
+    out = tmp_path / "set"
+    with Output(out) as first:
+        fill(first)
+        with pytest.raises(StorageError, match=f"another build is writing it .process {os.getpid()} on "), Output(out):
+            pass
+        assert (first.folder / "MANIFEST.json").exists()
+        first.commit()
+    with pytest.raises(ConfigError, match="exists already"), Output(out):
+        pass
+
+
+def test_what_a_killed_builder_left_is_removed(tmp_path):
+    out = tmp_path / "set"
+    program = (
+        "import os, signal, sys; from ecamp_fast.shards.output import Output\n"
+        "with Output(sys.argv[1]) as output:\n"
+        "    (output.folder / 'train-000000.tar').write_text('half'); (output.folder / 'sub').mkdir()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    subprocess.run([sys.executable, "-c", program, str(out)], env=os.environ | {"PYTHONPATH": path})
+    assert os.listdir(tmp_path) == ["set.building"]
+    with Output(out) as output:
+        fill(output)
+        output.commit()
+    assert os.listdir(tmp_path) == ["set"] and os.listdir(out) == ["MANIFEST.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError), Output(tmp_path / "file" / "set"):
+        pass
