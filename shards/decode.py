@@ -7,6 +7,7 @@ gets; normalisation is the kernels' work.
 import io
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +111,10 @@ class Decoder:
         self._waiting.popleft()
         return out
 
+    def context(self) -> AbstractContextManager[Any]:
+        """Makes the decoder's CUDA stream the current one, for copies that ``fetch`` shall wait for too."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
     def decode(self, keys: Sequence[str], jpegs: Jpegs, boxes: np.ndarray, flipped: np.ndarray) -> Tensor:
         """``submit`` and ``fetch``."""
         self.submit(keys, jpegs, boxes, flipped)
@@ -122,7 +127,7 @@ class Decoder:
             out = torch.from_numpy(np.array(views.as_array()))
         else:
             (views,) = self._pipeline.share_outputs(cuda_stream=self._stream)
-            with torch.cuda.stream(self._stream):
+            with self.context():
                 out = torch.empty(tuple(views.as_tensor().shape()), dtype=torch.uint8, device=self.device)
                 feed_ndarray(views.as_tensor(), out, cuda_stream=self._stream)
             self._stream.synchronize()

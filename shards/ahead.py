@@ -1,0 +1,60 @@
+"""An iterator run ahead of its consumer, in a background thread."""
+
+import atexit
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The last thing a thread sends: it is done, or it failed."""
+
+    error: BaseException | None = None
+
+
+def ahead(source: Generator[T, None, None], depth: int) -> Iterator[T]:
+    """The items of ``source``, up to ``depth`` of them made before they are asked for.
+
+    ``source`` runs in its own thread from the first item on. What it raises is raised here, after the items before it.
+    Closing or dropping this iterator, or the end of the interpreter, stops the thread and closes ``source``.
+    """
+    channel: queue.Queue[T | _End] = queue.Queue(depth)
+    stop = threading.Event()
+    thread = threading.Thread(target=_pump, args=(source, channel, stop), name="ecamp-fast-loader", daemon=True)
+
+    def close() -> None:
+        stop.set()
+        while not channel.empty():  # frees the thread if it waits for room; it looks at `stop` before it comes back
+            channel.get_nowait()
+        thread.join()
+
+    atexit.register(close)
+    thread.start()
+    try:
+        while not isinstance(item := channel.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        close()
+        atexit.unregister(close)
+
+
+def _pump(source: Generator[T, None, None], channel: "queue.Queue[T | _End]", stop: threading.Event) -> None:
+    end = _End()
+    try:
+        for item in source:
+            channel.put(item)
+            if stop.is_set():
+                break
+    except BaseException as error:
+        end = _End(error)
+    finally:
+        source.close()
+        if not stop.is_set():
+            channel.put(end)

@@ -1,0 +1,133 @@
+"""Micro-batches on the device, in an order and with crops that depend on nothing but the seed and the position.
+
+A background thread reads and prepares batch n + 1 while DALI decodes batch n and the model computes on one before it.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.config import Recipe
+from ecamp_fast.errors import ConfigError
+from ecamp_fast.shards.ahead import ahead
+from ecamp_fast.shards.decode import IN_FLIGHT, Decoder
+from ecamp_fast.shards.order import global_samples, micro_positions
+from ecamp_fast.shards.prepare import Prepared, Preparer
+from ecamp_fast.shards.read import ShardSet
+
+Places = tuple[np.ndarray, np.ndarray]  # epochs, samples: (B,) int64
+
+
+class Loader:
+    """Batches of one split for one rank.
+
+    train: random crops and flips, endless epochs (``batches``); otherwise the centre view (``evaluation``).
+    Raises ConfigError where the recipe's batch does not divide among the ranks, DataError where there is no such split.
+    """
+
+    def __init__(
+        self,
+        shard_set: ShardSet,
+        split: str,
+        recipe: Recipe,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+        train: bool = True,
+    ) -> None:
+        self.count = shard_set.count(split)
+        self.device = torch.device(device)
+        if self.device.type == "cuda" and self.device.index is None:
+            self.device = torch.device("cuda", torch.cuda.current_device())  # another thread has another current device
+        self._recipe = recipe
+        self._rank, self._world = rank, world
+        self._prepare = Preparer(shard_set, split, recipe, train=train)
+        batch = recipe.batch
+        if train and batch.total % (batch.micro * world):
+            raise ConfigError(
+                f"batch.total {batch.total} is not a multiple of batch.micro {batch.micro} x {world} ranks",
+                "change batch.micro, batch.total or the number of ranks",
+            )
+        self.accumulation = batch.total // (batch.micro * world)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps that see as many samples as the split holds."""
+        return self.count / self._recipe.batch.total
+
+    def batches(self, start_step: int, stop_step: int) -> Iterator[Batch]:
+        """This rank's micro-batches of the optimizer steps ``start_step`` to ``stop_step`` - 1.
+
+        ``accumulation`` batches a step, each of ``batch.micro`` samples. Raises DataError on damaged data. Closing the
+        iterator, or dropping it, stops its threads.
+        """
+        return self._stream(self._training_places(start_step, stop_step))
+
+    def evaluation(self, samples: int | None = None) -> Iterator[Batch]:
+        """The first ``samples`` of the split (None: all), each once and in order, with the keys of epoch 0.
+
+        The last batch may be smaller. Every rank gets all of them.
+        """
+        return self._stream(self._evaluation_places(self.count if samples is None else min(samples, self.count)))
+
+    def _training_places(self, start_step: int, stop_step: int) -> Iterator[Places]:
+        batch = self._recipe.batch
+        for step in range(start_step, stop_step):
+            for micro in range(self.accumulation):
+                positions = micro_positions(step, micro, self._rank, self._world, batch.total, batch.micro)
+                yield global_samples(self.count, self._recipe.seed, positions)
+
+    def _evaluation_places(self, count: int) -> Iterator[Places]:
+        for start in range(0, count, self._recipe.batch.micro):
+            samples = np.arange(start, min(start + self._recipe.batch.micro, count), dtype=np.int64)
+            yield np.zeros_like(samples), samples
+
+    def _stream(self, places: Iterable[Places]) -> Iterator[Batch]:
+        for batch in ahead(self._produce(places), self._recipe.loader.prefetch):
+            if self.device.type == "cuda":
+                _belongs_to_current_stream(batch)
+            yield batch
+
+    def _produce(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
+        """Runs in the background thread."""
+        recipe, threads = self._recipe, self._recipe.loader.threads
+        decoder = Decoder(recipe.batch.micro, recipe.image.high_size, self.device, threads)
+        waiting: deque[Prepared] = deque()
+        with ThreadPoolExecutor(threads, thread_name_prefix="ecamp-fast-read") as pool:
+            for epochs, samples in places:
+                prepared = self._prepare(pool, epochs, samples)
+                decoder.submit(prepared.names, prepared.jpegs, prepared.boxes, prepared.flipped)
+                waiting.append(prepared)
+                if len(decoder) == IN_FLIGHT:
+                    yield _batch(waiting.popleft(), decoder)
+            while waiting:
+                yield _batch(waiting.popleft(), decoder)
+
+
+def _batch(prepared: Prepared, decoder: Decoder) -> Batch:
+    """Everything on the device; ``fetch`` waits for the copies too."""
+    with decoder.context():
+        arrays = {
+            field.name: _on(getattr(prepared, field.name), decoder.device)
+            for field in fields(Batch)
+            if field.name != "image"
+        }
+    return Batch(image=decoder.fetch(), **arrays)
+
+
+def _on(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def _belongs_to_current_stream(batch: Batch) -> None:
+    """The memory was allocated on the loader's stream and must not return there before the model has used it."""
+    current = torch.cuda.current_stream(batch.image.device)
+    for field in fields(batch):
+        getattr(batch, field.name).record_stream(current)
