@@ -1,0 +1,30 @@
+"""Bytes to text without silent loss: the encoding is decided for the whole file and said, control characters go."""
+
+import re
+
+# C0 and C1 controls but tab and newline, surrogates, byte-order marks, and the marks that reverse reading direction.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NOTHING = re.compile(r"[\s_.,;:\-]*")
+
+
+def read_text(data: bytes) -> tuple[str, str]:
+    """Decode a file: strict UTF-8, else Windows cp1252, else Latin-1, which takes every byte.
+
+    returns the text, cleaned (``clean``), and the name of the encoding.
+    """
+    for encoding in ("utf-8-sig", "cp1252", "latin-1"):
+        try:
+            return clean(data.decode(encoding)), encoding.removesuffix("-sig")
+        except UnicodeDecodeError:
+            continue
+    raise AssertionError("latin-1 decodes every byte")
+
+
+def clean(text: str) -> str:
+    """Line ends become newlines; characters that no reader sees are removed."""
+    return _UNPRINTABLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def is_empty(report: str) -> bool:
+    """Whether a report says nothing: blanks, punctuation and the underscores of de-identification alone."""
+    return _NOTHING.fullmatch(report) is not None

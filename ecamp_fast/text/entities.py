@@ -1,0 +1,81 @@
+"""The 44 entities of ECAMP (paper Table S1) and the surface forms by which a report mentions them."""
+
+import hashlib
+import json
+import re
+from typing import NamedTuple
+
+# Entity -> regular expression of its mentions: plurals, inflections, aliases, British spelling. Order does not matter:
+# where two match at one place, the longer mention wins.
+FORMS = {
+    "abnormality": r"abnormalit(?:y|ies)",
+    "abscess": r"abscess(?:es)?",
+    "aerate": r"(?:hyper|under|well)?[- ]?aerat(?:es?|ed|ing|ion)",
+    "aorta": r"aort(?:as?|ic)",
+    "atelectasis": r"atelecta(?:sis|ses|tic)",
+    "bronchiectasis": r"bronchiecta(?:sis|ses|tic)",
+    "calcification": r"calcif(?:ications?|ied)",
+    "cardiomediastinal": r"cardio-?mediastinal",
+    "cardiomegaly": r"cardiomegaly|cardiac enlargement",
+    "catheter": r"catheters?",
+    "chf": r"chf|congestive (?:heart|cardiac) failure",
+    "collapse": r"collaps(?:es?|ed|ing)",
+    "congestion": r"congest(?:ion|ed)",
+    "consolidation": r"consolidat(?:ions?|ive|ed|ing)",
+    "contour": r"contours?",
+    "copd": r"copd|chronic obstructive (?:pulmonary|airways?|lung) disease",
+    "deformity": r"deformit(?:y|ies)",
+    "dilation": r"dilat(?:at)?(?:ions?|ed)",
+    "distention": r"disten(?:tion|sion|ded)",
+    "edema": r"o?edema(?:tous)?",
+    "effusion": r"effusions?",
+    "embolism": r"embol(?:isms?|us|i)",
+    "emphysema": r"emphysema(?:tous)?",
+    "engorgement": r"engorge(?:ment|d)",
+    "fibrosis": r"fibros[ie]s|fibrotic",
+    "fracture": r"fractur(?:es?|ed)",
+    "granuloma": r"granulom(?:as?|ata|atous)",
+    "hernia": r"hernia(?:s|e|tions?|ted)?",
+    "hilar": r"hil(?:ar|um|a|i)",
+    "hyperinflate": r"(?:hyper|over)[- ]?(?:inflat(?:es?|ed|ing|ion)|expan(?:ded|sion))",
+    "hemidiaphragm": r"hemi-?diaphragms?",
+    "infiltrate": r"infiltrat(?:es?|ed|ing|ions?|ive)",
+    "mass": r"mass(?:es)?",
+    "nodule": r"nodul(?:es?|ar|arity)",
+    "obscure": r"obscur(?:es?|ed|ing|ation)",
+    "opacity": r"opacit(?:y|ies)|opacif(?:ications?|ied)",
+    "perihilar": r"peri-?hilar",
+    "pneumonia": r"(?:broncho)?pneumonia[se]?",
+    "pneumothorax": r"(?:hydro)?pneumothora(?:x|ces|xes)",
+    "sarcoidosis": r"sarcoid(?:osis)?",
+    "silhouette": r"silhouett(?:es?|ed|ing)",
+    "thickening": r"thicken(?:ings?|ed)",
+    "tuberculosis": r"tubercul(?:osis|ous)|tb",
+    "vasculature": r"vasculatures?|vascularity",
+}
+
+# The strings by which the released code matches single wordpieces; "COPD" is upper case there and never matches.
+PIECES = frozenset(FORMS) - {"copd"} | {"COPD"}
+
+ENTITIES_DIGEST = hashlib.sha256(json.dumps(FORMS, sort_keys=True).encode()).hexdigest()
+
+# Named groups would be slower: the alternatives are told apart afterwards, by the first form that matches whole.
+_ANY = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(FORMS.values(), key=len, reverse=True))})(?!\w)", re.IGNORECASE)
+_EACH = {name: re.compile(form, re.IGNORECASE) for name, form in FORMS.items()}
+
+
+class Mention(NamedTuple):
+    """An entity in a text: its name in the list, and the characters [start, end) that mention it."""
+
+    entity: str
+    start: int
+    end: int
+
+
+def find_mentions(text: str) -> list[Mention]:
+    """Every mention, in order, none overlapping another."""
+    return [Mention(_name(match[0]), match.start(), match.end()) for match in _ANY.finditer(text)]
+
+
+def _name(surface: str) -> str:
+    return next(name for name, form in _EACH.items() if form.fullmatch(surface))
