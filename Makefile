@@ -1,0 +1,85 @@
+# Every target does all the set-up it needs from a fresh clone; a second run of it is quick.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first Python that really runs (a version manager's shim may not) and can make environments.
+SUITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(SUITS)' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+CHECKED := build/checked
+
+# Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test check lint fast-tests bench wheel checked-tree lock clean
+
+help:
+	@echo 'make setup   environment in .venv, pinned by requirements.lock'
+	@echo 'make demo    phantoms, shards, pre-training with a crash in it, checks, report'
+	@echo 'make test    all tests            make check   lint, types, import contracts, fast tests'
+	@echo 'make bench   measure the parts    make wheel   dist/*.whl'
+	@echo 'make clean   remove what was built; .venv and runs stay'
+
+setup: .venv/project.done
+
+# --no-deps: the lock is complete, so nothing needs resolving. The imports at the end prove the environment and compile
+# what is used of it; compiling all that is installed would take three times as long.
+.venv/lock.done: requirements.lock
+	@test -n '$(PYTHON)' || { echo 'no Python 3.11 or 3.12 with venv found: make PYTHON=/path/to/python3.12' >&2; exit 4; }
+	@test -x $(BIN)/python || '$(PYTHON)' -m venv .venv
+	@echo 'installing requirements.lock into .venv (some 6 GB; one to two minutes, longer where all is downloaded)'
+	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check --require-hashes --no-deps --no-compile -r requirements.lock
+	@$(BIN)/python -W ignore -c 'import deepspeed, matplotlib.pyplot, nvidia.dali.fn, pydantic, rich, timm, tokenizers, webdataset; from transformers import BertModel' > /dev/null 2>.venv/imports.log \
+		|| { cat .venv/imports.log >&2; exit 4; }
+	@touch $@
+
+.venv/project.done: .venv/lock.done pyproject.toml
+	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+# One lock for Python 3.11 and 3.12 on Linux x86_64: the two resolve alike. Releases younger than a week are left out.
+# Needs uv. torch and torchvision are a pair, raised together.
+lock:
+	@uv pip compile pyproject.toml --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--exclude-newer '1 week' --generate-hashes --upgrade --constraint <(echo torch==2.14.1; echo torchvision==0.29.1) \
+		--no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
+
+demo: setup
+	@$(BIN)/ecamp-fast demo
+
+test: setup
+	@$(BIN)/pytest $(ARGS)
+
+check: lint fast-tests
+
+lint: setup checked-tree
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@cd $(CHECKED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p ecamp_fast
+	@cd $(CHECKED) && $(CURDIR)/$(BIN)/lint-imports --no-logo --config $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.import_linter_cache
+
+fast-tests: setup
+	@$(BIN)/pytest -q -m 'not slow and not gpu' $(ARGS)
+
+bench: setup
+	@$(BIN)/ecamp-fast bench
+
+# A stale build/ would put removed files into the wheel.
+wheel: setup
+	@rm -rf build/lib build/bdist.*
+	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation --no-index --wheel-dir dist .
+
+# The package as a wheel lays it out: kernels/, shards/ and bench/ inside ecamp_fast/, with the __init__.py that they must
+# not have in the repository. Type checker and import contracts see the three folders only this way.
+checked-tree:
+	@rm -rf $(CHECKED)
+	@mkdir -p $(CHECKED)
+	@cp -rp ecamp_fast $(CHECKED)/
+	@cp -rp kernels shards bench $(CHECKED)/ecamp_fast/
+	@find $(CHECKED)/ecamp_fast -name __pycache__ -prune -exec rm -rf {} +
+	@find $(CHECKED)/ecamp_fast/{kernels,shards,bench} -type d -exec touch {}/__init__.py ';'
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find ecamp_fast kernels shards bench tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""``ecamp-fast``: names the commands, imports only the one that is called, and reports foreseen faults."""
+
+import json
+import sys
+
+import click
+
+from ecamp_fast import __version__
+from ecamp_fast.commands.lazy import LazyGroup
+from ecamp_fast.errors import EcampError
+
+INTERRUPTED = 130  # what a shell makes of SIGINT
+
+COMMANDS = {
+    "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),
+    "doctor": ("ecamp_fast.commands.doctor", "Check machine, configuration and data before a run."),
+    "shard": ("ecamp_fast.commands.shard", "Build, verify, describe and draw shard sets."),
+    "tokenizer": ("ecamp_fast.commands.tokenizer", "Train a WordPiece tokenizer on a corpus."),
+    "train": ("ecamp_fast.commands.train", "Pre-train ECAMP; the same command resumes a run."),
+    "stop": ("ecamp_fast.commands.stop", "Save a run and end it at its next step."),
+    "report": ("ecamp_fast.commands.report", "Write the HTML report of a run."),
+    "import": ("ecamp_fast.commands.imports", "Convert released ECAMP or MAE weights to safetensors."),
+    "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
+}
+
+
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ecamp-fast")
+def command() -> None:
+    """Pre-train ECAMP, the entity-centred medical vision-language model, on radiographs and their reports.
+
+    Results go to stdout (with --json as one object), progress and faults to stderr. Exit codes: 0 done, 2 usage or
+    configuration, 3 data, 4 environment, 5 disk, 6 numerics, 75 stopped and resumable.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit. ``arguments``: default ``sys.argv[1:]``."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_run(arguments, as_json="--json" in arguments))
+
+
+def _run(arguments: list[str], as_json: bool) -> int:
+    try:
+        code = command.main(arguments, prog_name="ecamp-fast", standalone_mode=False)
+    except EcampError as error:
+        return _fail(type(error).__name__, error.what, error.mend, error.exit_code, as_json)
+    except click.ClickException as error:
+        if not as_json:
+            error.show()
+            return error.exit_code
+        return _fail("UsageError", error.format_message(), "see --help", error.exit_code, as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Interrupted", "interrupted", "", INTERRUPTED, as_json)
+    return code if isinstance(code, int) else 0  # click hands back the code of `context.exit(code)`
+
+
+def _fail(kind: str, what: str, mend: str, code: int, as_json: bool) -> int:
+    if as_json:
+        error = {"kind": kind, "what": what, "mend": mend, "exit_code": code}
+        click.echo(json.dumps({"schema": 1, "error": error}))
+    else:
+        click.echo(f"error: {EcampError(what, mend)}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()
