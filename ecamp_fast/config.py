@@ -263,7 +263,9 @@ class _Yaml(yaml.SafeLoader):
     """YAML with the scalars people write: 1e-4 is a number here, a string in YAML 1.1."""
 
     # add_implicit_resolver copies the parents' table, but not its lists
-    yaml_implicit_resolvers: ClassVar = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]  # the stubs call it an instance variable
+        first: list(rules) for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Yaml.add_implicit_resolver(
