@@ -79,8 +79,9 @@ class Encoder(nn.Module):
     def forward(self, low: Tensor, keep: Tensor) -> Tensor:
         """low: (B, 1, H, W) floating, normalised   keep: (B, K) int64 patch numbers   returns (B, 1+K, D)."""
         pixels = patch_gather(low, keep, self.patch_size, dtype=self.patch.weight.dtype)
-        patches = self.patch(pixels) + self.positions[0, 1:][keep]
-        first = (self.class_token + self.positions[:, :1]).expand(len(patches), -1, -1)
+        positions = self.positions.to(pixels.dtype)  # an engine that makes the weights bfloat16 leaves buffers alone
+        patches = self.patch(pixels) + positions[0, 1:][keep]
+        first = (self.class_token + positions[:, :1]).expand(len(patches), -1, -1)
         return self.norm(_through(self.blocks, torch.cat([first, patches], dim=1)))
 
 
