@@ -77,12 +77,12 @@ def _check_splits(records: list[Record]) -> list[Fault]:
     for record in records:
         record.split = _ALIASES.get(record.split.lower(), record.split.lower())
         if record.split not in ("train", "val", "test"):
-            what = f"split '{record.split}'" if record.split else "no split"
+            what = f"split {_shown(record.split)}" if record.split else "no split"
             faults.append(Fault(record.origin, what, "write train, val or test"))
             continue
         other = first.setdefault(_unit(record), record)
         if other.split != record.split:
-            what = f"{_unit(record)} is in split {record.split} and, by {other.origin}, in {other.split}"
+            what = f"{_shown(_unit(record))} is in split {record.split} and, by {other.origin}, in {other.split}"
             faults.append(Fault(record.origin, what, "keep every patient in one split"))
     return faults
 
@@ -98,3 +98,8 @@ def _two_patients(records: Iterable[Record]) -> list[Fault]:
             )
             faults.append(Fault(record.origin, what, "give a study one patient"))
     return faults
+
+
+def _shown(name: str) -> str:
+    """A name for a message; in a table whose columns are mixed up it could be a report."""
+    return f"'{name}'" if len(name) <= 40 else f"'{name[:8]}...'"

@@ -4,6 +4,7 @@ Owner, group and time are zero and the members have one fixed order, so equal sa
 The file bears a temporary name until it is complete and on the disk.
 """
 
+import contextlib
 import hashlib
 import os
 import tarfile
@@ -44,7 +45,8 @@ class ShardWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if not self._file.closed:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what is still buffered may not fit on the disk either
+                self._file.close()
             self._temporary.unlink(missing_ok=True)
 
     def __len__(self) -> int:

@@ -96,6 +96,11 @@ def test_without_patients_a_study_may_not_be_in_two_splits():
     assert len(faults) == 1
 
 
+def test_a_report_in_the_wrong_column_is_not_repeated():
+    faults, _ = split([record("a", split="There is a SECRET finding in the left upper lobe, unchanged.")])
+    assert len(faults) == 1 and "SECRET" not in str(faults[0])
+
+
 def test_a_study_of_two_patients_is_a_fault():
     faults, _ = split([record("a", "1", patient="p1", number=2), record("a", "2", patient="p2", number=3)])
     assert len(faults) == 1 and "row 2" in faults[0].what and faults[0].origin == "row 3"

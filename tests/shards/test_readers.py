@@ -24,6 +24,7 @@ def test_tar_lists_them(expected):
     assert listed.stdout.split() == [f"{s.key}.{ext}" for s in samples for ext in s] and listed.stderr == ""
 
 
+@pytest.mark.slow  # imports torch
 def test_webdataset_reads_them(expected):
     import webdataset
 
@@ -34,7 +35,6 @@ def test_webdataset_reads_them(expected):
         assert {ext: data for ext, data in theirs.items() if not ext.startswith("__")} == dict(ours)
 
 
-@pytest.mark.slow
 def test_dali_reads_them(expected):
     fn = pytest.importorskip("nvidia.dali.fn")
     from nvidia.dali import pipeline_def, types
