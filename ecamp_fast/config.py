@@ -22,7 +22,7 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Vision(_Section):
@@ -193,7 +193,7 @@ class Recipe(_Section):
     """A whole run. Top-level keys follow the paper's own terms (Eq. 3)."""
 
     name: str = "paper"
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, lt=2**63)
     precision: Literal["bf16", "fp32"] = "bf16"
     init_from: str | None = None  # weights to start from: a file made by `ecamp-fast import`
     model: Model = Model()
@@ -285,8 +285,11 @@ def _mapping_without_twins(loader: _Yaml, node: yaml.MappingNode, deep: bool = F
     seen: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=deep)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise ConfigError(f"line {line}: a key that is no word", "write `key: value` lines")
         if key in seen:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: key '{key}' appears twice", "keep one of them")
+            raise ConfigError(f"line {line}: key '{key}' appears twice", "keep one of them")
         seen[key] = loader.construct_object(value_node, deep=True)
     return seen
 
@@ -313,13 +316,17 @@ def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
 
 def parse_yaml(text: str, origin: str) -> dict[str, Any]:
     """A YAML mapping as a nested dict; ``origin`` names it in errors. Raises ConfigError."""
-    try:
-        tree = yaml.load(text, Loader=_Yaml) or {}  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin}: not YAML: {error}", "mend the syntax") from None
+    tree = _read(text, origin) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin}: holds no mapping", "write `key: value` lines")
     return tree
+
+
+def _read(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Yaml)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
+        raise ConfigError(f"{origin}: not YAML: {error}", "mend the syntax") from None
 
 
 def parse_recipe(tree: dict[str, Any], origin: str) -> Recipe:
@@ -360,7 +367,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override}: '{parent}' is a value, not a section", "shorten the key")
-    tree[leaf] = yaml.load(value, Loader=_Yaml)  # a SafeLoader
+    tree[leaf] = _read(value, f"--set {override}")
 
 
 def _floats_and_tuples(tree: Any, section: type[BaseModel]) -> Any:

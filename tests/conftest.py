@@ -1,0 +1,58 @@
+"""What every test may use: the seed, the device, the real radiographs, and the judge of numerical error."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if for_gpu and not _cuda():
+        for item in for_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _cuda() -> bool:
+    import torch  # here, so that tests without torch start at once
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """torch draws the same numbers in every test, whichever ran before."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def device() -> str:
+    return "cuda" if _cuda() else "cpu"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real radiographs that ECAMP_REAL_DATA names; they are not part of the repository."""
+    folder = os.environ.get("ECAMP_REAL_DATA")
+    if not folder:
+        pytest.skip("ECAMP_REAL_DATA names no folder of real radiographs")
+    path = Path(folder)
+    assert path.is_dir(), f"ECAMP_REAL_DATA={folder} is not a folder"
+    return path.resolve()
+
+
+@pytest.fixture
+def assert_no_worse() -> Callable[..., None]:
+    """``ours`` may be at most twice as far from the float64 ``truth`` as ``eager`` torch in the same dtype is."""
+
+    def check(name, ours, eager, truth, floor=1e-6):
+        ours, eager, truth = (t.detach().double() for t in (ours, eager, truth))
+        assert ours.isfinite().all(), f"{name}: not finite"
+        scale = truth.abs().max().clamp_min(1e-30)
+        error, allowed = (ours - truth).abs().max() / scale, (eager - truth).abs().max() / scale
+        assert error <= 2 * allowed + floor, f"{name}: error {error:.2e}, eager torch {allowed:.2e}"
+
+    return check
