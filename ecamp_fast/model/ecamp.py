@@ -19,7 +19,7 @@ from ecamp_fast.model.super_resolution import SuperResolution
 from ecamp_fast.model.text_decoder import TextDecoder
 from ecamp_fast.model.vision import Decoder, Encoder, unpatchify
 from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
-from ecamp_fast.text.masking import MaskedText, mask_text
+from ecamp_fast.text.masking import MASK_ID, MaskedText, mask_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Reconstruction:
     prediction        (B, 1, H, W) float32        predicted picture, mean of its channels, visible patches included
     super_resolution  (B, 1, S, S) float32        None without the head
     text              masked text, None without the language loss
-    words             (T,) int64                  the masked ids with the model's words at predicted rows, or None
+    words             (T,) int64                  the masked ids with the model's words in the masked rows, or None
     """
 
     low: Tensor
@@ -152,7 +152,7 @@ class Ecamp(nn.Module):
 
     def _words(self, decoder: TextDecoder, view: View, text: MaskedText, latent: Tensor) -> Tensor:
         hidden = decoder(text.ids, latent, view.queries, view.keys)
-        rows = text.predicted.nonzero()[:, 0]
+        rows = (text.ids == MASK_ID).nonzero()[:, 0]
         logits = nn.functional.linear(decoder.head(hidden[rows]), decoder.head.vocabulary, decoder.head.bias)
         return text.ids.index_copy(0, rows, logits.argmax(-1))
 

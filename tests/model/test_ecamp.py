@@ -1,0 +1,210 @@
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import linear
+
+from ecamp_fast.batch import ATTENTION_GRID, Batch
+from ecamp_fast.config import Recipe, recipe_names
+from ecamp_fast.draws import sample_keys
+from ecamp_fast.kernels.low_resolution import low_resolution
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.text.codes import Mark, pack
+from ecamp_fast.text.masking import MASK_ID
+
+VOCABULARY = 40
+
+
+@pytest.fixture
+def batch_of() -> Callable[..., Batch]:
+    """(recipe, samples) -> a batch of these samples, each a function of its number alone."""
+
+    def make(recipe: Recipe, samples: list[int]) -> Batch:
+        images, maps, texts, windows = [], [], [], []
+        for sample in samples:
+            draw = np.random.default_rng(sample)
+            images.append(draw.integers(0, 256, (1, recipe.image.high_size, recipe.image.high_size), np.uint8))
+            maps.append(draw.random((ATTENTION_GRID, ATTENTION_GRID), np.float32) * (sample % 3 > 0))
+            windows.append(draw.integers(0, 2, 2))
+            ids = draw.integers(5, VOCABULARY, draw.integers(3, recipe.text.max_tokens))
+            marks = np.where(draw.random(len(ids)) < 0.2, int(Mark.DESCRIPTOR), 0)
+            marks |= np.where(draw.random(len(ids)) < 0.2, int(Mark.ENTITY), 0)
+            texts.append(np.concatenate([[2], pack(ids, marks)]))
+        lengths = np.array([len(text) for text in texts])
+        if recipe.padded_text:
+            texts = [np.pad(text, (0, recipe.text.max_tokens - len(text))) for text in texts]
+        offsets = np.cumsum([0] + [len(text) for text in texts])
+        return Batch(
+            image=torch.from_numpy(np.stack(images)),
+            attention=torch.from_numpy(np.stack(maps)),
+            window=torch.from_numpy(np.stack(windows).astype(np.int32)),
+            codes=torch.from_numpy(np.concatenate(texts).astype(np.int32)),
+            offsets=torch.from_numpy(offsets.astype(np.int32)),
+            lengths=torch.from_numpy(lengths.astype(np.int32)),
+            keys=torch.from_numpy(sample_keys(1, 0, np.array(samples))),
+            samples=torch.tensor(samples),
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_recipe_trains_every_parameter(small, batch_of, name: str, dtype: torch.dtype) -> None:
+    recipe = small(name)
+    model = Ecamp(recipe, VOCABULARY).to(dtype)
+    losses = model(batch_of(recipe, [1, 2, 3]))
+    terms = torch.stack([losses.mim, losses.sr, losses.mlm])
+    assert losses.total.dtype == torch.float32 and losses.total.ndim == 0
+    torch.testing.assert_close(losses.total, terms.sum())
+    on = [recipe.losses.mim, recipe.losses.sr, recipe.losses.mlm]
+    assert (terms > 0).tolist() == on
+    losses.total.backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["losses={sr: false}"], {"encoder", "decoder", "text"}),
+        (["losses={mlm: false}"], {"encoder", "decoder", "super_resolution"}),
+        (["losses={mim: false, sr: false}"], {"encoder", "text"}),
+        (["losses={mim: false, mlm: false}"], {"encoder", "decoder", "super_resolution"}),
+        (["sr.guidance=window_aligned"], {"encoder", "decoder", "super_resolution", "text"}),
+        (["sr.guidance=none", "losses.mlm_normaliser=sum"], {"encoder", "decoder", "super_resolution", "text"}),
+        (["losses={sr: false, norm_pix: true}"], {"encoder", "decoder", "text"}),
+        (["fusion={use_local: false, projection: separate}"], {"encoder", "decoder", "super_resolution", "text"}),
+        (["rebalance=off", "masking.descriptors=random"], {"encoder", "decoder", "super_resolution", "text"}),
+    ],
+)
+def test_switches_leave_no_module_without_use(small, batch_of, overrides: list[str], parts: set[str]) -> None:
+    recipe = small("paper", *overrides)
+    model = Ecamp(recipe, VOCABULARY)
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == parts
+    model(batch_of(recipe, [1, 2])).total.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["paper", "official"])
+def test_a_batch_is_the_mean_of_its_samples(small, batch_of, name: str) -> None:
+    """Neither padding nor neighbours nor order matter: packed and padded text, masks and windows are per sample."""
+    recipe = small(name)
+    model = Ecamp(recipe, VOCABULARY).double().eval()
+    together = model(batch_of(recipe, [4, 5, 6]))
+    alone = [model(batch_of(recipe, [sample])) for sample in (6, 4, 5)]
+    for term in ("mim", "sr", "mlm", "total"):
+        mean = torch.stack([getattr(losses, term) for losses in alone]).mean()
+        torch.testing.assert_close(getattr(together, term), mean, rtol=1e-6, atol=1e-9)
+
+
+def test_losses_are_what_a_plain_reading_gives(small, batch_of) -> None:
+    """All three terms of recipe ``paper`` from the model's own tensors, without any kernel."""
+    recipe = small()
+    model = Ecamp(recipe, VOCABULARY).double().eval()
+    batch = dataclasses.replace(batch_of(recipe, [2, 4]), attention=torch.zeros(2, ATTENTION_GRID, ATTENTION_GRID))
+    view, losses = model.view(batch), model(batch)
+    latent = model.encoder(view.low, view.keep)
+    predicted = model.decoder(latent, view.keep).view(2, 4, 4, 8, 8, 3)
+    picture = torch.einsum("bhwpqc->bchpwq", predicted).reshape(2, 3, 32, 32)
+    hidden = torch.ones(2, 16).scatter(1, view.keep, 0.0).view(2, 1, 4, 4)
+    hidden = hidden.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    error = (picture - view.low).square().mean(1, keepdim=True)
+    torch.testing.assert_close(losses.mim, 0.75 * (error * hidden).sum() / hidden.sum())
+    target = (batch.image.double() / 255 - recipe.image.mean) / recipe.image.std
+    torch.testing.assert_close(
+        losses.sr, (model.super_resolution(picture) - target).square().mean(), rtol=1e-5, atol=1e-6
+    )
+    head, text = model.text.head, view.text
+    rows = model.text(text.ids, latent, view.queries, view.keys)
+    chances = linear(head(rows), head.vocabulary, head.bias).log_softmax(-1).gather(1, text.labels[:, None])[:, 0]
+    expected = -(chances * text.weights * text.predicted).sum() / (2 * recipe.text.max_tokens)
+    torch.testing.assert_close(losses.mlm, expected)
+
+
+def test_masks_follow_the_key_of_the_sample(small, batch_of) -> None:
+    recipe = small()
+    model = Ecamp(recipe, VOCABULARY)
+    first, second = model.view(batch_of(recipe, [7, 8])), model.view(batch_of(recipe, [8, 9]))
+    assert torch.equal(first.keep[1], second.keep[0]) and not torch.equal(first.keep[0], first.keep[1])
+    assert first.keep.shape == (2, 4) and first.masked.shape == (2, 12)
+    assert torch.equal(torch.cat([first.keep, first.masked], 1).sort(1).values, torch.arange(16).expand(2, -1))
+    other_epoch = dataclasses.replace(
+        batch_of(recipe, [7, 8]), keys=torch.from_numpy(sample_keys(1, 1, np.array([7, 8])))
+    )
+    assert not torch.equal(first.keep, model.view(other_epoch).keep)
+
+
+def test_official_low_resolution_has_no_antialiasing(small, batch_of) -> None:
+    batch = batch_of(small(), [1])
+    views = {name: Ecamp(small(name), VOCABULARY).view(batch_of(small(name), [1])) for name in ("paper", "official")}
+    for name, antialias in (("paper", True), ("official", False)):
+        expected = low_resolution(batch.image, 0.4721, 0.3037, antialias)
+        torch.testing.assert_close(views[name].low, expected)
+
+
+@pytest.mark.parametrize("name", ["paper", "official", "mae"])
+def test_reconstruction(small, batch_of, name: str) -> None:
+    recipe = small(name, "model.text.dropout=0.5")
+    model = Ecamp(recipe, VOCABULARY).train()
+    batch = batch_of(recipe, [1, 2])
+    made, again = model.reconstruct(batch), model.reconstruct(batch)
+    assert model.training
+    assert made.mask.sum(1).tolist() == [12, 12] and not made.mask.gather(1, model.view(batch).keep).any()
+    assert made.prediction.shape == made.low.shape == (2, 1, 32, 32)
+    assert torch.equal(made.prediction, again.prediction)
+    if name == "mae":
+        assert made.super_resolution is None and made.text is None and made.words is None
+        return
+    assert made.super_resolution.shape == (2, 1, 64, 64)
+    masked = made.text.ids == MASK_ID
+    assert masked.any() and torch.equal(made.words[~masked], made.text.ids[~masked])
+    assert torch.equal(made.words, again.words)
+
+
+def test_features(small, batch_of) -> None:
+    recipe = small()
+    model = Ecamp(recipe, VOCABULARY)
+    batch = batch_of(recipe, [1, 2])
+    features = model.features(batch.image)
+    low = model.view(batch).low
+    every = torch.arange(16).expand(2, -1)
+    torch.testing.assert_close(features, model.encoder(low, every)[:, 1:].mean(1))
+    small_image = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    assert model.features(small_image).shape == (2, 16)
+    with pytest.raises(ValueError, match="48 pixels, must have 64 or 32"):
+        model.features(torch.zeros(1, 1, 48, 48, dtype=torch.uint8))
+
+
+def test_bfloat16_losses_are_near_float32(small, batch_of) -> None:
+    recipe = small()
+    model = Ecamp(recipe, VOCABULARY)
+    batch = batch_of(recipe, [1, 2, 3])
+    fine = model(batch)
+    rough = model.bfloat16()(batch)
+    for term in ("mim", "sr", "mlm"):
+        torch.testing.assert_close(getattr(rough, term), getattr(fine, term), rtol=0.02, atol=0.02)
+
+
+def test_a_few_steps_lower_every_loss(small, batch_of) -> None:
+    recipe = small("paper", "model.text.dropout=0.1")
+    model = Ecamp(recipe, VOCABULARY)
+    batch = batch_of(recipe, [1, 2, 3, 4])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    first = model(batch)
+    for _ in range(30):
+        optimizer.zero_grad()
+        losses = model(batch)
+        losses.total.backward()
+        optimizer.step()
+    for term in ("mim", "sr", "mlm"):
+        assert getattr(losses, term) < 0.97 * getattr(first, term), term
+
+
+def test_model_can_be_built_without_memory(small) -> None:
+    with torch.device("meta"):
+        model = Ecamp(small("mae"), VOCABULARY)
+    assert model.text is None and model.super_resolution is None
+    assert all(parameter.is_meta for parameter in model.parameters())

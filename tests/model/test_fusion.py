@@ -1,0 +1,69 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, layer_norm
+
+from ecamp_fast.model.attention import Lengths
+from ecamp_fast.model.fusion import ContextFusion
+
+COUNTS, PATCHES, WIDTH, HEADS = [5, 1, 3], 4, 12, 3
+
+
+def heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Multi-head attention of one sample, head by head.  q: (Lq, D)   k, v: (Lk, D)"""
+    parts = zip(q.chunk(HEADS, 1), k.chunk(HEADS, 1), v.chunk(HEADS, 1), strict=True)
+    return torch.cat([(a @ b.T / (WIDTH // HEADS) ** 0.5).softmax(-1) @ c for a, b, c in parts], 1)
+
+
+def by_hand(p: dict[str, Tensor], e: Tensor, patches: Tensor, projection: str, local: bool, whole: bool) -> Tensor:
+    """The formulas of the module's docstring for one sample.  e: (L, D)   patches: (K, D)"""
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        return layer_norm(x, (WIDTH,), p[f"{name}.weight"], p[f"{name}.bias"], 1e-12)
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+    q, k, v = linear("attention.qkv", e).chunk(3, 1)
+    text = norm("attention.norm", linear("attention.out", heads(q, k, v)) + e)
+    c = heads(linear("query", text), *linear("key_value", patches).chunk(2, 1)) if local else 0
+    g = linear("globe", patches.mean(0)).expand(len(e), -1) if whole else 0
+    separate = (linear("out", c) if local else 0) + g
+    fused = linear("out", c + g) if projection == "shared" else separate
+    x = norm("norm", fused + text)
+    return norm("ffn.norm", linear("ffn.fc2", gelu(linear("ffn.fc1", x))) + x)
+
+
+@pytest.mark.parametrize("projection", ["shared", "separate"])
+@pytest.mark.parametrize(("local", "whole"), [(True, True), (True, False), (False, True)])
+def test_equals_the_formulas(small, projection: str, local: bool, whole: bool) -> None:
+    fusion = f"fusion={{projection: {projection}, use_local: {local}, use_global: {whole}}}".lower()
+    recipe = small("paper", fusion)
+    module = ContextFusion(recipe.model.text, recipe.fusion).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    state = dict(module.named_parameters())
+    embedded = torch.randn(sum(COUNTS), WIDTH, dtype=torch.float64)
+    patches = torch.randn(len(COUNTS), PATCHES, WIDTH, dtype=torch.float64)
+    lengths = Lengths.packed(torch.tensor(COUNTS), sum(COUNTS), 24)
+    ours = module(embedded, patches, lengths, lengths)
+    theirs = [
+        by_hand(state, e, x, projection, local, whole) for e, x in zip(embedded.split(COUNTS), patches, strict=True)
+    ]
+    torch.testing.assert_close(ours, torch.cat(theirs))
+    ours.square().sum().backward()
+    assert [name for name, parameter in state.items() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("fusion", "absent"),
+    [
+        ("use_local: false", {"query", "key_value"}),
+        ("use_global: false", {"globe"}),
+        ("use_local: false, projection: separate", {"query", "key_value", "out"}),
+    ],
+)
+def test_a_scale_that_is_off_has_no_weights(small, fusion: str, absent: set[str]) -> None:
+    recipe = small("paper", f"fusion={{{fusion}}}")
+    names = {name.split(".")[0] for name, _ in ContextFusion(recipe.model.text, recipe.fusion).named_parameters()}
+    assert {"query", "key_value", "globe", "out"} - names == absent

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ecamp_fast.config import load_recipe
+from ecamp_fast.kernels.masked_mse import masked_mse
+from ecamp_fast.kernels.weighted_mse import Window
+from ecamp_fast.objectives import guidance, mim_loss, mlm_loss, total
+
+
+@pytest.fixture
+def rows() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(6, 4), torch.randn(9, 4), torch.randn(9), torch.randint(0, 9, (6,)), torch.rand(6) + 0.5
+
+
+@pytest.mark.parametrize("normaliser", ["budget", "weighted_mean", "sum"])
+def test_mlm_normalisers(rows, normaliser: str) -> None:
+    hidden, vocabulary, bias, labels, weights = rows
+    recipe = load_recipe("paper", [f"losses.mlm_normaliser={normaliser}"])
+    each = cross_entropy(hidden @ vocabulary.T + bias, labels, reduction="none") * weights
+    divisor = {"budget": 2 * 256, "weighted_mean": weights.sum(), "sum": 2}[normaliser]
+    torch.testing.assert_close(mlm_loss(recipe, *rows, batch=2), each.sum() / divisor)
+
+
+@pytest.mark.parametrize("normaliser", ["budget", "weighted_mean", "sum"])
+def test_a_batch_without_predicted_words_has_no_mlm_loss(rows, normaliser: str) -> None:
+    hidden, vocabulary, bias, labels, weights = rows
+    recipe = load_recipe("paper", [f"losses.mlm_normaliser={normaliser}"])
+    assert mlm_loss(recipe, hidden[:0], vocabulary, bias, labels[:0], weights[:0], batch=2) == 0
+
+
+@pytest.mark.parametrize("scale", [0.75, 1.0])
+def test_mim_scale(scale: float) -> None:
+    recipe = load_recipe("paper", [f"losses.mim_scale={scale}"])
+    prediction, low = torch.randn(1, 196, 768), torch.randn(1, 1, 224, 224)
+    masked = torch.arange(147)[None]
+    expected = scale * masked_mse(prediction, low, masked, 16)
+    torch.testing.assert_close(mim_loss(recipe, prediction, low, masked), expected)
+
+
+def test_guidance_of_each_mode() -> None:
+    attention, window = torch.rand(2, 28, 28), torch.tensor([[0, 1], [2, 2]])
+
+    def guide(mode: str):
+        return guidance(load_recipe("paper", [f"sr.guidance={mode}"]), attention, window)
+
+    assert guide("none") is None and guide("soft") is attention
+    for mode in ("window_aligned", "window_fixed"):
+        assert guide(mode) == Window(window, 12, 32)  # 12 of 14 patches of 32 high-resolution pixels
+    demo = guidance(load_recipe("demo", ["sr.guidance=window_aligned"]), attention, window)
+    assert (demo.extent, demo.cell) == (6, 32)  # 6 of 7
+
+
+def test_total_is_the_plain_sum_and_terms_that_are_off_are_zero() -> None:
+    mim, mlm = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    losses = total(mim, None, mlm)
+    assert losses.total == 5 and losses.sr == 0 and not losses.sr.requires_grad
+    losses.total.backward()
+    assert mim.grad == 1 and mlm.grad == 1
