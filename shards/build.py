@@ -159,9 +159,8 @@ def _tokenizer(plan: _Plan, options: Options, say: Notice) -> Wordpiece:
             record.distilled = written[record.report]
     if options.tokenizer is not None:
         return load_wordpiece(options.tokenizer)
-    texts = {
-        text: None for record in plan.records if record.split == "train" for text in (record.report, record.distilled)
-    }
+    training = [record for record in plan.records if record.split == "train"]
+    texts = dict.fromkeys(text for record in training for text in (record.report, record.distilled or "") if text)
     if not texts:
         raise DataError(f"{plan.name}: no sample in the split train to make a tokenizer from", "pass --tokenizer FILE")
     say(f"training the tokenizer on {len(texts):,} texts")

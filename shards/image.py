@@ -19,6 +19,7 @@ MAX_SIDE = 65_500  # of a JPEG
 QUALITY = 95
 MAP_SIDE = 256  # attention maps are stored no larger: they are resampled to a 28 x 28 grid
 
+_BAND = 256  # rows converted at a time
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "PPM")
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _PNG_END = b"IEND\xaeB`\x82"
@@ -50,8 +51,9 @@ def decode(data: bytes) -> Image.Image:
         raise BadImage(f"holds {pictures} pictures", "save the one that is meant")
     _check_complete(image.format, data)
     try:
+        ImageOps.exif_transpose(image, in_place=True)
         image.load()
-        return _grey(ImageOps.exif_transpose(image))
+        return _by_bands(image)
     except (BadImage, MemoryError):
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
@@ -143,14 +145,28 @@ def _jpeg_ends(data: bytes) -> bool:
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
 
 
+def _by_bands(image: Image.Image) -> Image.Image:
+    """The rule for pixels, some rows at a time: the largest pictures would need a gigabyte at once."""
+    if image.mode == "L":
+        return image
+    if image.mode.startswith("I"):
+        _check_range(np.asarray(image))
+    grey = Image.new("L", image.size)
+    for top in range(0, image.height, _BAND):
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        grey.paste(_grey(band), (0, top))
+    return grey
+
+
 def _grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        return _eight_bits(np.asarray(image))
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
     if image.mode in ("LA", "RGBA"):
-        black = Image.new(image.mode, image.size, (0,) * (len(image.mode) - 1) + (255,))
-        image = Image.alpha_composite(black.convert("RGBA"), image.convert("RGBA")).convert("RGB")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
     if image.mode == "CMYK":
         image = image.convert("RGB")
     if image.mode not in ("1", "L", "RGB", "YCbCr"):
@@ -158,7 +174,7 @@ def _grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def _eight_bits(values: np.ndarray) -> Image.Image:
+def _check_range(values: np.ndarray) -> None:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise BadImage(f"values from {low} to {high} do not fit 16 bits", "save it as 8-bit or 16-bit grey")
@@ -166,7 +182,6 @@ def _eight_bits(values: np.ndarray) -> Image.Image:
         raise BadImage(
             f"16-bit grey, but no value above {high}: it would come out black", "scale its values to the full 16 bits"
         )
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
 def _words(error: Any) -> str:

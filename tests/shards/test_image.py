@@ -1,6 +1,9 @@
 """The rule by which any picture becomes grey 8 bits, and the files that are refused."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -44,6 +47,37 @@ def test_grey_png_is_kept_to_the_bit(film_bytes):
 )
 def test_colour_alpha_and_depth(mode, value, expected, film_bytes):
     assert np.unique(grey(film_bytes(flat(mode, value), "PNG"))).tolist() == [expected]
+
+
+def test_bands_leave_no_seam(monkeypatch, film_bytes):
+    colours = np.random.default_rng(0).integers(0, 256, (37, 11, 4), dtype=np.uint8)
+    for picture in (
+        Image.fromarray(colours),
+        Image.fromarray(colours).quantize(16),
+        Image.fromarray(colours[..., 0] * np.uint16(257)),
+    ):
+        whole = grey(film_bytes(picture, "PNG"))
+        monkeypatch.setattr(rule, "_BAND", 5)
+        assert np.array_equal(grey(film_bytes(picture, "PNG")), whole)
+        monkeypatch.undo()
+
+
+@pytest.mark.slow
+def test_the_largest_pictures_fit_in_half_a_gigabyte(tmp_path):
+    program = (
+        "import resource, sys; from ecamp_fast.shards.image import decode, radiograph\n"
+        "radiograph(decode(open(sys.argv[1], 'rb').read()), 1024)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    ramp = np.tile((np.arange(7900) % 256).astype(np.uint8), (7900, 1))
+    Image.fromarray(ramp).convert("CMYK").save(tmp_path / "big.jpg")
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "big.jpg"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+    )
+    assert int(done.stdout) < 512 * 1024
 
 
 def test_palette_with_and_without_transparency(film_bytes):
