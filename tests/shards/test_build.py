@@ -241,7 +241,7 @@ def test_a_worker_that_dies_is_an_environment_fault(table, tmp_path):
 def test_killed_builders_leave_no_workers_and_no_set(tmp_path):
     program = (
         "import sys\nfrom ecamp_fast.shards.build import build_phantoms, Options\n"
-        "build_phantoms(4000, sys.argv[1], size=256, options=Options(workers=2, vocab_size=200))\n"
+        "build_phantoms(800, sys.argv[1], size=256, options=Options(workers=2, vocab_size=200))\n"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)
     child = subprocess.Popen(
