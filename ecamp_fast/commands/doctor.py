@@ -1,0 +1,91 @@
+"""``ecamp-fast doctor``: look before the run does, and say what is fine, what is doubtful, and what must be mended."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from ecamp_fast.health.case import Case
+from ecamp_fast.health.finding import Finding, Status
+from ecamp_fast.health.survey import exit_code, survey
+
+COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
+STATUS_WIDTH = 6  # columns
+NAME_WIDTH = 32  # the longest name is DeepSpeed's train_micro_batch_size_per_gpu
+
+path = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; without --data demo.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--ds_config", type=path, metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
+@click.option("--ranks", type=click.IntRange(1), help="Ranks of the run. Default: the GPUs, or one.")
+@click.option("--data", type=path, metavar="SHARDS", help="Shard set to look at.")
+@click.option("--out", type=path, metavar="RUN", help="Run directory to look at.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def command(
+    recipe_name: str | None,
+    overrides: tuple[str, ...],
+    ds_config: Path | None,
+    ranks: int | None,
+    data: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Check machine, configuration and data before a run: OK, WARN or FAIL, each with its mend.
+
+    Leaves with 0 without a FAIL; else with 2 for the configuration, 3 for data, 4 for the environment, 5 for the disk,
+    the first of these that failed.
+    """
+    began = time.perf_counter()
+    case = Case(recipe_name, overrides, ds_config, ranks, data, out)
+    findings: list[Finding] = []
+    rows, group = [], ""
+    for name, finding in survey(case):
+        findings.append(finding)
+        rows.append({"group": name, **_row(finding)})
+        if not as_json:
+            if name != group:
+                click.secho(("\n" if group else "") + name, bold=True, color=_coloured())
+            group = name
+            _print(finding)
+    code, seconds = exit_code(findings), round(time.perf_counter() - began, 2)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "exit_code": code, "seconds": seconds, "findings": rows}))
+    else:
+        counts = ", ".join(f"{sum(f.status is status for f in findings)} {status}" for status in Status)
+        click.echo(f"\n{counts} in {seconds:.1f} s")
+    sys.exit(code)
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    return {
+        "name": finding.name,
+        "status": str(finding.status),
+        "found": _plain(finding.found),
+        "mend": _plain(finding.mend),
+        "exit_code": finding.exit_code,
+    }
+
+
+def _print(finding: Finding) -> None:
+    """``OK    name                 found``, the mend below."""
+    status = click.style(f"{finding.status:<{STATUS_WIDTH}}", fg=COLOURS[finding.status])
+    margin = " " * (STATUS_WIDTH + NAME_WIDTH)
+    found = _plain(finding.found).replace("\n", "\n" + margin)
+    click.echo(f"{status}{finding.name:<{NAME_WIDTH}}{found}", color=_coloured())
+    if finding.mend:
+        click.echo(f"{margin}mend: {_plain(finding.mend)}")
+
+
+def _plain(text: str) -> str:
+    """Without control characters: names of files and keys come from elsewhere."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+def _coloured() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -1,0 +1,1 @@
+"""What `ecamp-fast doctor` looks at: small checks of machine, configuration and data, grouped by subject."""

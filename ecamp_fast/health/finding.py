@@ -1,0 +1,42 @@
+"""What a check found: one line that is fine, doubtful or a fault, and how to mend it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, StorageError
+
+CONFIG, DATA, ENVIRONMENT, STORAGE = (
+    kind.exit_code for kind in (ConfigError, DataError, EnvironmentFault, StorageError)
+)
+
+
+class Status(StrEnum):
+    OK = "OK"
+    WARN = "WARN"  # a run works, though not as well as it could, or not as was perhaps meant
+    FAIL = "FAIL"  # a run does not work, or not correctly
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """name: of the thing looked at   found: what it is like   mend: what to do about it   exit_code: of a FAIL, else 0.
+
+    ``exit_code`` None: that of the group the check belongs to.
+    """
+
+    name: str
+    status: Status
+    found: str
+    mend: str = ""
+    exit_code: int | None = None
+
+
+def ok(name: str, found: str) -> Finding:
+    return Finding(name, Status.OK, found, exit_code=0)
+
+
+def warn(name: str, found: str, mend: str) -> Finding:
+    return Finding(name, Status.WARN, found, mend, exit_code=0)
+
+
+def fail(name: str, found: str, mend: str, exit_code: int | None = None) -> Finding:
+    return Finding(name, Status.FAIL, found, mend, exit_code)
