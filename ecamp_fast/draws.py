@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:  # the shard builder uses the numpy side on machines where importing torch would be waste
     from torch import Tensor
@@ -33,7 +34,7 @@ class Stream(IntEnum):
     PHANTOM = 9
 
 
-def sample_keys(seed: int, epoch: np.ndarray | int, sample: np.ndarray) -> np.ndarray:
+def sample_keys(seed: int, epoch: ArrayLike, sample: ArrayLike) -> np.ndarray:
     """The key of each sample in an epoch.  epoch: scalar or (B,)   sample: (B,) integers   returns (B,) int64."""
     state = _mix(np.full(np.shape(sample), seed, np.uint64))
     for part in (epoch, sample):

@@ -137,14 +137,14 @@ def windows(attention: np.ndarray, grid: int) -> np.ndarray:
     size = window_size(grid)
     places = grid - size + 1
     spans = np.zeros((places, grid))
-    for place in range(places):
-        spans[place, place : place + size] = 1.0
+    for first in range(places):
+        spans[first, first : first + size] = 1.0
     spans = spans @ _areas(grid)
     sums = (spans @ np.asarray(attention, np.float64) @ spans.T).reshape(len(attention), -1)
     best = sums.max(1, keepdims=True)
     leading = sums >= best * (1 - 1e-9)  # equal up to the rounding of the sums
-    place = np.where(leading.sum(1) == 1, leading.argmax(1), (places // 2) * (places + 1))
-    return np.stack(np.divmod(place, places), 1).astype(np.int32)
+    chosen = np.where(leading.sum(1) == 1, leading.argmax(1), (places // 2) * (places + 1))
+    return np.stack(np.divmod(chosen, places), 1).astype(np.int32)
 
 
 def _areas(grid: int) -> np.ndarray:

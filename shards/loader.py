@@ -62,7 +62,7 @@ class Loader:
         """Optimizer steps that see as many samples as the split holds."""
         return self.count / self._recipe.batch.total
 
-    def batches(self, start_step: int, stop_step: int) -> Iterator[Batch]:
+    def batches(self, start_step: int, stop_step: int) -> Generator[Batch, None, None]:
         """This rank's micro-batches of the optimizer steps ``start_step`` to ``stop_step`` - 1.
 
         ``accumulation`` batches a step, each of ``batch.micro`` samples. Raises DataError on damaged data. Closing the
@@ -70,7 +70,7 @@ class Loader:
         """
         return self._stream(self._training_places(start_step, stop_step))
 
-    def evaluation(self, samples: int | None = None) -> Iterator[Batch]:
+    def evaluation(self, samples: int | None = None) -> Generator[Batch, None, None]:
         """The first ``samples`` of the split (None: all), each once and in order, with the keys of epoch 0.
 
         The last batch may be smaller. Every rank gets all of them.
@@ -89,7 +89,7 @@ class Loader:
             samples = np.arange(start, min(start + self._recipe.batch.micro, count), dtype=np.int64)
             yield np.zeros_like(samples), samples
 
-    def _stream(self, places: Iterable[Places]) -> Iterator[Batch]:
+    def _stream(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
         for batch in ahead(self._produce(places), self._recipe.loader.prefetch):
             if self.device.type == "cuda":
                 _belongs_to_current_stream(batch)

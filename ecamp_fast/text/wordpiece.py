@@ -43,8 +43,8 @@ class Wordpiece:
         return [Token(number, *span) for number, span in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> list[str]:
-        """The wordpiece strings of ids."""
-        return [self._tokenizer.id_to_token(int(number)) for number in ids]
+        """The wordpiece strings of ids; [UNK] for one outside the vocabulary."""
+        return [self._tokenizer.id_to_token(int(number)) or SPECIALS[self.unk_id] for number in ids]
 
     def id(self, token: str) -> int:
         """The id of a wordpiece string; that of [UNK] where the vocabulary lacks it."""
