@@ -3,7 +3,7 @@
 import atexit
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ class _End:
     error: BaseException | None = None
 
 
-def ahead(source: Generator[T, None, None], depth: int) -> Iterator[T]:
+def ahead(source: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
     """The items of ``source``, up to ``depth`` of them made before they are asked for.
 
     ``source`` runs in its own thread from the first item on. What it raises is raised here, after the items before it.

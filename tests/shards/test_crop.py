@@ -50,7 +50,7 @@ def test_boxes_have_torchvisions_distribution():
     import torch
 
     torch.manual_seed(0)
-    count, height, width = 4000, 700, 900
+    count, height, width = 2000, 700, 900
     image = torch.empty(1, height, width)
     theirs = np.array([transforms.RandomResizedCrop.get_params(image, AREA, ASPECT) for _ in range(count)], float)
     sizes = np.full(count, height), np.full(count, width)
@@ -59,7 +59,7 @@ def test_boxes_have_torchvisions_distribution():
         a, b = ours[:, column], theirs[:, column]
         error = math.hypot(a.std(), b.std()) / math.sqrt(count)
         assert abs(a.mean() - b.mean()) < 4 * error
-        assert abs(a.std() / b.std() - 1) < 0.06
+        assert abs(a.std() / b.std() - 1) < 0.08
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""How fast the loader alone delivers training batches: images a second, and where a core's time goes.
+
+Nothing computes on the batches. The host's part (reading, checksums, crops, maps, text) is timed once more without
+decoding, on one thread.
+"""
+
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecamp_fast.config import Recipe, load_recipe
+
+WARM_UP = 2  # batches: DALI's buffers grow during the first ones
+PHANTOMS = 64
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Default: phantoms of 1024 pixels.")
+@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE", help="Sizes and threads.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Images to time, at least.")
+@click.option("--device", default=None, help="cpu or cuda. Default: cuda where there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(
+    data: Path | None, name: str, overrides: tuple[str, ...], images: int, device: str | None, as_json: bool
+) -> None:
+    """Time the loader alone: images a second for one rank."""
+    from ecamp_fast.shards.build import build_phantoms
+
+    micro = () if any(o.startswith("batch.") for o in overrides) else ("batch.micro=32", "batch.total=32")
+    recipe = load_recipe(name, [*micro, *overrides])
+    with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
+        if data is None:
+            data = Path(folder) / "phantoms"
+            click.echo(f"no --data: drawing {PHANTOMS} phantoms of 1024 pixels", err=True)
+            build_phantoms(PHANTOMS, data, size=1024)
+        result = measure(data, recipe, images, device)
+    click.echo(json.dumps(result) if as_json else _describe(result))
+
+
+def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) -> dict[str, Any]:
+    """Rates of one rank.  images: to time, rounded up to whole batches   device: None: cuda where there is one.
+
+    returns images_per_second (wall), images_per_core_second (CPU time of this process, all threads),
+    host_core_milliseconds (CPU time per image, median over batches), and what they were measured on.
+    """
+    import torch
+
+    from ecamp_fast.shards.loader import Loader
+    from ecamp_fast.shards.read import ShardSet
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    shards = ShardSet(data)
+    batch = recipe.batch
+    count = -(-images // batch.micro)
+    steps = -(-(count + WARM_UP) * batch.micro // batch.total)
+    batches = Loader(shards, "train", recipe, device=device).batches(0, steps)
+    for _ in range(WARM_UP):
+        next(batches)
+    wall, core = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        next(batches)
+    wall, core = time.perf_counter() - wall, time.process_time() - core
+    batches.close()
+    return {
+        "schema": 1,
+        "images_per_second": round(count * batch.micro / wall, 1),
+        "images_per_core_second": round(count * batch.micro / core, 1),
+        "host_core_milliseconds": round(_host_seconds(data, recipe) * 1e3, 4),
+        "images": count * batch.micro,
+        "batch": batch.micro,
+        "size": recipe.image.high_size,
+        "threads": recipe.loader.threads,
+        "short_side": shards.manifest.short_side,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
+        "cores": len(os.sched_getaffinity(0)),
+        "torch": torch.__version__,
+    }
+
+
+def _host_seconds(data: Path, recipe: Recipe, batches: int = 12) -> float:
+    """CPU seconds per image of everything but decoding: median over batches, one thread."""
+    import numpy as np
+
+    from ecamp_fast.shards.order import global_samples
+    from ecamp_fast.shards.prepare import Preparer
+    from ecamp_fast.shards.read import ShardSet
+
+    shards, micro = ShardSet(data), recipe.batch.micro
+    recipe = recipe.model_copy(update={"loader": recipe.loader.model_copy(update={"threads": 1})})
+    prepare = Preparer(shards, "train", recipe, train=True)
+    times = []
+    with ThreadPoolExecutor(1) as pool:
+        for start in range(0, batches * micro, micro):
+            places = global_samples(shards.count("train"), recipe.seed, np.arange(start, start + micro))
+            began = time.process_time()
+            prepare(pool, *places)
+            times.append((time.process_time() - began) / micro)
+    return statistics.median(times)
+
+
+def _describe(result: dict[str, Any]) -> str:
+    return (
+        f"loader: {result['images_per_second']:,} images/s, {result['images_per_core_second']:,} per core-second"
+        f" ({result['size']} pixels from a short side of {result['short_side']}, batch {result['batch']},"
+        f" {result['threads']} threads, {result['cores']} cores, {result['device']})\n"
+        f"host part: {result['host_core_milliseconds']} core-ms per image"
+    )
