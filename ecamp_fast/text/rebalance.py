@@ -41,8 +41,8 @@ def released_weights(rows: Rows, recipe: Recipe) -> Tensor:
     """The released code's weights: they sum to the number of rows, padding included. Returns (T,) float32.
 
     D: places inside the two negative phrases, d of them; M: the released descriptors, m of them; q are in both. D
-    weighs low; M is multiplied by e = ((1 - low)(d - q) + m) / (m - (1 - low) q) where both exist; without M all weights are
-    scaled up.
+    weighs low; M is multiplied by e = ((1 - low)(d - q) + m) / (m - (1 - low) q) where both exist; without M all
+    weights are scaled up.
     """
     most, saved = recipe.text.max_tokens, 1 - recipe.lambda_neg
     start = rows.last(has(rows.codes, Mark.PHRASE_START))

@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -144,9 +146,8 @@ def test_distilled(report: str, text: str) -> None:
 
 
 def test_the_distiller_never_turns_a_denial_round(real_data) -> None:
-    import csv
-
-    rows = list(csv.DictReader(open(real_data / "cxr-mini" / "reports.csv", encoding="utf-8")))
+    with open(real_data / "cxr-mini" / "reports.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     with_entity = 0
     for row in rows:
         source = {(d.mention.entity, d.denied) for d in describe(row["report"])}
