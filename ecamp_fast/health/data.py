@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+from ecamp_fast.errors import DataError
 from ecamp_fast.health.case import Case
 from ecamp_fast.health.finding import Finding, fail, ok, warn
 
@@ -18,9 +19,15 @@ def manifest(case: Case) -> Iterator[Finding]:
         return
     from ecamp_fast.shards.read import ShardSet, file_fault, read_manifest, tokenizer_fault
 
-    found = read_manifest(case.data)
+    try:
+        case.shards = ShardSet(case.data)  # checks all of this, and reads a large manifest once
+    except DataError:
+        found = read_manifest(case.data)
+        faults = [fault for shard in found.shards if (fault := file_fault(case.data, shard))]
+        fault = tokenizer_fault(case.data, found)
+    else:
+        found, faults, fault = case.shards.manifest, [], None
     yield ok("manifest", f"digest verifies ({found.digest[:12]}), built by ecamp-fast {found.builder}")
-    faults = [fault for shard in found.shards if (fault := file_fault(case.data, shard))]
     if faults:
         more = f" and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
         yield fail("shards", f"{len(faults)} of {len(found.shards)}: " + "; ".join(faults[:LISTED]) + more, REBUILD)
@@ -29,13 +36,10 @@ def manifest(case: Case) -> Iterator[Finding]:
         yield ok(
             "shards", f"{len(found.shards)} with the right sizes, {size / 1e6:,.1f} MB; `shard verify` reads it all"
         )
-    fault = tokenizer_fault(case.data, found)
     if fault:
         yield fail("tokenizer", fault, REBUILD)
     else:
         yield ok("tokenizer", f"digest matches, {found.vocab_size:,} entries")
-    if not (faults or fault):
-        case.shards = ShardSet(case.data)
 
 
 def splits(case: Case) -> Iterator[Finding]:
@@ -47,7 +51,11 @@ def splits(case: Case) -> Iterator[Finding]:
     if not held.count("train"):
         yield fail("splits", f"samples: {found}; none to train on", "build the set with a train split")
     elif not held.count("val"):
-        yield warn("splits", f"samples: {found}; none held out, no losses to judge by", "build with a split column")
+        yield warn(
+            "splits",
+            f"samples: {found}; none held out, no losses to judge by",
+            "build it with --holdout above 0, or with a split column",
+        )
     else:
         yield ok("splits", f"samples: {found}")
     if held.quarantined:

@@ -1,5 +1,7 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +10,7 @@ from ecamp_fast.health import data
 from ecamp_fast.health.case import Case
 from ecamp_fast.health.finding import Finding, Status
 from ecamp_fast.run.deepspeed_config import accumulation_steps
-from ecamp_fast.shards.format import ATTENTION, read_manifest, write_manifest
+from ecamp_fast.shards.format import ATTENTION, REPORT, read_manifest, write_manifest
 
 
 def only(check: object, case: Case) -> Finding:
@@ -99,3 +101,15 @@ def test_tokens_beyond_the_vocabulary_fail(shards: Path) -> None:
 @pytest.mark.parametrize("check", [data.splits, data.text, data.sample, data.length])
 def test_without_data_nothing_is_said(check: object) -> None:
     assert list(check(Case(recipe=load_recipe("demo")))) == []  # type: ignore[operator]
+
+
+def test_no_report_text_is_told(shards: Path, doctor: Callable[..., dict[str, Any]]) -> None:
+    reports = [case_of(shards).shards.read("train", row, (REPORT,))[REPORT].decode() for row in range(4)]  # type: ignore[union-attr]
+    sentences = {sentence.strip() for report in reports for sentence in report.split(".") if sentence.strip()}
+    whole = str(doctor("--data", shards))
+    for path in shards.glob("*.tar"):
+        content = bytearray(path.read_bytes())
+        content[1536:4096] = bytes(2560)
+        path.write_bytes(content)
+    damaged = str(doctor("--data", shards))
+    assert sentences and not any(sentence in whole + damaged for sentence in sentences)
