@@ -93,7 +93,10 @@ def from_released(
             pieces.setdefault(part.name, []).append((name, found[name]))
     counts = {part.name: part.blocks for part in released_parts(recipe).values()}
     whole = {ours: parts for ours, parts in pieces.items() if len(parts) == counts[ours]}
-    state = {ours: torch.cat([tensor for _, tensor in parts]) for ours, parts in whole.items()}
+    state = {
+        ours: parts[0][1] if len(parts) == 1 else torch.cat([tensor for _, tensor in parts])
+        for ours, parts in whole.items()
+    }
     loaded = [name for parts in whole.values() for name, _ in parts]
     return state, Report(loaded, sorted(set(expected) - set(state)), sorted(set(found) - set(loaded)))
 

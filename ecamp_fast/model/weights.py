@@ -6,6 +6,7 @@ Our format is safetensors under our own parameter names, possibly not all of the
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,13 @@ def import_weights(source: Path, out: Path, recipe: Recipe) -> Report:
     return report
 
 
-def save_weights(model: Ecamp, out: Path) -> None:
-    """Every weight of a model as a file for ``load_weights``, in the dtype it has."""
+def save_weights(model: Ecamp, out: Path, masters: Mapping[str, Tensor] | None = None) -> None:
+    """Every weight of a model as a file for ``load_weights``, in the dtype it has.
+
+    masters: tensors to write instead of the model's own, by name (the float32 copies that an optimizer keeps)
+    """
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    state |= {name: tensor.contiguous() for name, tensor in (masters or {}).items()}
     if model.recipe.model.tie_embeddings and model.text:
         del state[VOCABULARY]  # one tensor under two names
     about = {"format": FORMAT, "sizes": _sizes(model.recipe, model.vocab_size), "missing": []}
