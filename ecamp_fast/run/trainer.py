@@ -22,6 +22,7 @@ from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.weights import load_weights
 from ecamp_fast.run import checkpoint, deepspeed_config
 from ecamp_fast.run.engine import build_engine, set_learning_rate
+from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.metrics import Clock, Sums
 from ecamp_fast.run.process import Place, agree
 from ecamp_fast.run.progress import Progress
@@ -72,11 +73,14 @@ class Trainer:
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
-        progress = Progress(self.total, self.step, visible=self.place.leads)
+        started = self.step
+        progress = Progress(self.total, started, visible=self.place.leads)
         progress.say(self._forecast())
         with StopRequest(self.run.stop_file) as stop:
             status = self._steps(progress, stop)
         progress.close()
+        if status == "complete" and (self.step > started or not (self.run.path / WEIGHTS).exists()):
+            export_weights(self.engine, self.run.path / WEIGHTS, writes=self.place.leads)
         self.run.set_state(status=status, step=self.step)
         return status
 

@@ -1,0 +1,72 @@
+"""A small phantom shard set and a recipe that trains on it in seconds."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.run import launch
+from ecamp_fast.shards.build import build_phantoms
+
+TINY = [
+    "model.vision.width=48",
+    "model.vision.depth=2",
+    "model.decoder.width=32",
+    "model.decoder.depth=1",
+    "model.text.width=48",
+    "model.text.depth=1",
+    "model.text.ffn=64",
+    "model.text.dropout=0.1",
+    "image.high_size=64",
+    "image.low_size=32",
+    "model.vision.patch=8",
+    "text.max_tokens=64",
+    "batch.total=16",
+    "batch.micro=4",
+    "schedule.epochs=3",
+    "checkpoint.every_steps=2",
+]
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("shards") / "phantoms"
+    build_phantoms(48, out, size=96)
+    return out
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("demo", TINY)
+
+
+@pytest.fixture
+def arguments(phantoms: Path) -> Callable[..., list[str]]:
+    """The command line of a tiny run into ``out``."""
+
+    def build(out: Path, *extra: str) -> list[str]:
+        settings = [f"--set={item}" for item in TINY]
+        return [f"--data={phantoms}", f"--out={out}", "--recipe=demo", "--no-report", *settings, *extra]
+
+    return build
+
+
+@pytest.fixture
+def train(arguments: Callable[..., list[str]], tmp_path: Path) -> Callable[..., int]:
+    """Run the launcher to its end; its log goes to ``tmp_path / log`` and is shown when a test fails."""
+
+    def run(out: Path, *extra: str, ranks: int = 2) -> int:
+        with open(tmp_path / "log", "ab") as log:
+            code = launch.wait(launch.start(arguments(out, *extra), ranks, log), out)
+        print((tmp_path / "log").read_text()[-4000:])
+        return code
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_gpu_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit-for-bit claims are made for the CPU."""
+    monkeypatch.setitem(os.environ, "CUDA_VISIBLE_DEVICES", "")

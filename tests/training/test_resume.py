@@ -1,0 +1,79 @@
+"""A run that is killed and resumed, and one that is not, are the same run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ecamp_fast.errors import STOPPED
+from ecamp_fast.run import launch
+from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+
+pytestmark = pytest.mark.slow
+LOSSES = ("step", "loss", "mim", "sr", "mlm", "lr", "grad_norm", "tokens")
+
+
+def losses(run: Path) -> list[tuple[float, ...]]:
+    return [tuple(record[name] for name in LOSSES) for record in read_metrics(run)]
+
+
+def asked_to_stop(run: RunDir) -> bool:
+    """Ask once the run is under way; never a reason to kill."""
+    if read_metrics(run.path):
+        run.stop_file.touch()
+    return False
+
+
+def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(
+    train: Callable[..., int], arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert train(whole) == 0
+    steps = len(losses(whole))
+    assert steps == RunDir(whole, writes=False).state()["total_steps"] >= 8
+
+    for kill_after in (3, 6):  # 3: a step that no checkpoint holds
+        with open(tmp_path / "log", "ab") as log:
+            process = launch.start(arguments(broken), 2, log)
+            assert launch.kill_when(process, lambda n=kill_after: len(read_metrics(broken)) >= n, timeout=120)
+        assert RunDir(broken, writes=False).state()["status"] == "running"  # nobody was left to say otherwise
+    assert train(broken, "--resume=must") == 0
+
+    assert losses(broken) == losses(whole)
+    assert read_metrics(broken, "val")[-1]["loss"] == read_metrics(whole, "val")[-1]["loss"]
+    resumed = [e["step"] for e in read_records(broken / "events.jsonl") if e["event"] == "resumed"]
+    assert len(resumed) == 2 and 0 < resumed[0] < resumed[1] < steps
+    ours, theirs = load_file(broken / "weights.safetensors"), load_file(whole / "weights.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].equal(theirs[name]) for name in ours)
+
+
+def test_stop_saves_and_the_same_command_goes_on(
+    train: Callable[..., int], arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run = RunDir(out)
+    with open(tmp_path / "log", "ab") as log:
+        process = launch.start(arguments(out), 1, log)
+        launch.kill_when(process, lambda: asked_to_stop(run), timeout=60)
+        assert launch.wait(process, out) == STOPPED
+    stopped = run.state()
+    assert stopped["status"] == "stopped"
+    assert 0 < stopped["step"] < stopped["total_steps"]
+    assert (run.checkpoints / f"step-{stopped['step']:08d}").is_dir()
+    assert train(out, ranks=1) == 0
+    assert run.state()["status"] == "complete"
+    before = (out / "metrics.jsonl").read_bytes()
+    assert train(out, ranks=1) == 0  # a finished run is left as it is
+    assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_faults_have_their_exit_code_and_name_the_mend(train: Callable[..., int], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train(out, "--set=optim.lrr=1", ranks=1) == 2
+    assert "did you mean 'optim.lr'" in (tmp_path / "log").read_text()
+    assert train(out, "--resume=must", ranks=1) == 3
+    assert not out.exists() or not (out / "metrics.jsonl").exists()
+    assert json.loads(json.dumps(RunDir(out, writes=False).state())).get("status") != "complete"
