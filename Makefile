@@ -51,7 +51,8 @@ demo: setup
 test: setup
 	@$(BIN)/pytest $(ARGS)
 
-check: lint fast-tests
+check: setup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint fast-tests
 
 lint: setup checked-tree
 	@$(BIN)/ruff check .
