@@ -57,14 +57,14 @@ def measure_text(recipe_name: str, batch: int) -> dict[str, Any]:
         return assemble(reports, distilled, keys, recipe.text, padded=recipe.padded_text, **special)
 
     def mask() -> None:
-        mask_text(*rows, recipe)
+        mask_text(codes, offsets, lengths, row_keys, recipe)
 
     def both() -> None:
-        codes, offsets, lengths = (torch.from_numpy(part) for part in put_together())
-        mask_text(codes, offsets, lengths, rows[3], recipe)
+        fresh = [torch.from_numpy(part) for part in put_together()]
+        mask_text(fresh[0], fresh[1], fresh[2], row_keys, recipe)
 
     arrays = put_together()
-    rows = [torch.from_numpy(part) for part in (*arrays, keys)]
+    codes, offsets, lengths, row_keys = (torch.from_numpy(part) for part in (*arrays, keys))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
