@@ -1,0 +1,51 @@
+"""``ecamp-fast report``: write the HTML report of a run anew."""
+
+import json
+from pathlib import Path
+
+import click
+
+from ecamp_fast.errors import ConfigError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: the run's own.")
+@click.option("--samples", default=4, show_default=True, type=click.IntRange(0, 24), help="Held-out samples to show.")
+@click.option("--pictures/--no-pictures", default=True, help="Without: numbers and curves alone, which may be shared.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(run: Path, data: Path | None, samples: int, pictures: bool, as_json: bool) -> None:
+    """Write RUN/report.html from the run's metrics, its newest checkpoint and its shard set.
+
+    With pictures the file contains images and text of the training data: handle it as such.
+    """
+    from ecamp_fast.report.facts import gather, read_results
+    from ecamp_fast.report.html import write_report
+
+    facts = gather(run)
+    path = (
+        _with_pictures(run, data or _own_data(facts.state, run), samples) if pictures and samples else write_report(run)
+    )
+    if as_json:
+        result = {"schema": 1, "report": str(path), "bytes": path.stat().st_size, "results": read_results(run)}
+        click.echo(json.dumps(result))
+    else:
+        click.echo(str(path))
+
+
+def _with_pictures(run: Path, data: Path, samples: int) -> Path:
+    import torch
+
+    from ecamp_fast.report.build import report_run
+    from ecamp_fast.run.trained import load_trained
+    from ecamp_fast.shards.read import ShardSet
+
+    shards = ShardSet(data)
+    model = load_trained(run, "cuda" if torch.cuda.is_available() else "cpu")
+    return report_run(run, model, shards, model.recipe, samples)
+
+
+def _own_data(state: dict[str, object], run: Path) -> Path:
+    if not (found := state.get("data")) or not Path(str(found)).exists():
+        raise ConfigError(f"the shard set of {run} is not where it was ({found})", "name it: --data SHARDS")
+    return Path(str(found))

@@ -1,0 +1,1 @@
+"""What the pre-trained encoder is good for: probes, fine-tuning, evaluation."""

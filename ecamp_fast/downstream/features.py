@@ -1,0 +1,57 @@
+"""Frozen features of the samples of a shard set, by a trained encoder and by untrained ones."""
+
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ecamp_fast.config import Losses, Recipe
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.shards.format import METADATA
+from ecamp_fast.shards.read import ShardSet
+
+BATCH = 64  # images through the encoder at once
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the metadata of a split says about its samples, in order.
+
+    findings: F names   labels: (N, F) bool   patients: N names, the study where the patient is not known
+    """
+
+    findings: list[str]
+    labels: Tensor
+    patients: list[str]
+
+
+def labelled(shards: ShardSet, split: str, count: int | None = None) -> Labelled:
+    """Labels and patients of the first ``count`` samples (None: all); findings are those that occur, by name."""
+    total = shards.count(split)
+    total = total if count is None else min(count, total)
+    about = [json.loads(shards.read(split, index, (METADATA,))[METADATA]) for index in range(total)]
+    findings = sorted({label for one in about for label in one["labels"]})
+    labels = torch.tensor([[finding in one["labels"] for finding in findings] for one in about], dtype=torch.bool)
+    return Labelled(findings, labels, [str(one.get("patient_id") or one["study_id"]) for one in about])
+
+
+@torch.inference_mode()
+def encode(model: Ecamp, images: Tensor) -> Tensor:
+    """``Ecamp.features`` of many images, with the weights as they are.
+
+    images: (N, 1, S, S) uint8   returns (N, D) float32, on the host.
+    """
+    device = next(model.parameters()).device
+    return torch.cat([model.features(part.to(device)).float().cpu() for part in images.split(BATCH)])
+
+
+def untrained(recipe: Recipe, seed: int) -> Ecamp:
+    """A model with the initial weights of ``seed``; the random state of the caller stays as it is.
+
+    It has the image side alone: features need no more.
+    """
+    image_only = recipe.model_copy(update={"losses": Losses(sr=False, mlm=False)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Ecamp(image_only, vocab_size=1).eval()

@@ -1,0 +1,115 @@
+"""What a run directory says about its run, gathered for the report: facts, metrics, events, results."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.config import Recipe, dump_recipe
+from ecamp_fast.errors import DataError
+from ecamp_fast.files import write_json
+from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+from ecamp_fast.run.trained import read_recipe
+
+RESULTS = "results.json"  # what was measured on the trained model, so that a report can be rebuilt
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything but pictures that a report shows.
+
+    train, held  lines of metrics.jsonl by step   events  lines of events.jsonl   results  content of results.json
+    redone       steps that were trained again after a resume   redone_alike  whether they gave the very same losses
+    """
+
+    name: str
+    recipe: Recipe
+    recipe_text: str
+    state: dict[str, Any]
+    train: list[dict[str, Any]]
+    held: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    redone: int = 0
+    redone_alike: bool = True
+    results: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def resumes(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if event.get("event") == "resumed"]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on training steps, in seconds; saving, evaluation and standing still are left out."""
+        before, total = 0, 0.0
+        for record in self.train:
+            total += (record["samples"] - before) / max(record.get("images_per_second") or 0.0, 1e-9)
+            before = record["samples"]
+        return total
+
+    @property
+    def rate(self) -> float:
+        """Images per second over the whole training, in steps that count."""
+        return self.train[-1]["samples"] / self.seconds if self.train and self.seconds else 0.0
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Unix time of the first and the last line of metrics."""
+        times = [r["time"] for r in (*self.train, *self.held) if "time" in r]
+        return (min(times), max(times)) if times else None
+
+
+def gather(run: Path) -> Facts:
+    """Read a run directory.
+
+    Raises ConfigError where ``run`` is none, DataError where a file in it cannot be read.
+    """
+    recipe = read_recipe(run)
+    redone, alike = _redone(read_records(run / "metrics.jsonl"))
+    return Facts(
+        name=run.resolve().name,
+        recipe=recipe,
+        recipe_text=dump_recipe(recipe),
+        state=RunDir(run, writes=False).state(),
+        train=read_metrics(run),
+        held=read_metrics(run, "val"),
+        events=read_records(run / "events.jsonl"),
+        redone=redone,
+        redone_alike=alike,
+        results=read_results(run),
+    )
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """results.json of a run, empty where there is none.  Raises DataError when it cannot be read."""
+    file = run / RESULTS
+    if not file.exists():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file} cannot be read ({type(error).__name__})", "delete it: it can be measured again"
+        ) from None
+
+
+def save_results(run: Path, **results: Any) -> None:
+    """Merge measurements into results.json. The report shows these names:
+
+    own_versus_other  ``evaluate.OwnVersusOther.as_dict()``   probe  ``downstream.probe.Comparison.as_dict()``
+    checks            a list of {"name", "found", "passed"}
+    """
+    write_json(run / RESULTS, read_results(run) | results)
+
+
+def _redone(records: list[dict[str, Any]]) -> tuple[int, bool]:
+    """Lines of metrics that were written twice, and whether both times the losses were the same to the last bit."""
+    first: dict[int, dict[str, Any]] = {}
+    count, alike = 0, True
+    for record in records:
+        if record.get("split", "train") != "train":
+            continue
+        before = first.setdefault(record["step"], record)
+        if before is not record:
+            count += 1
+            alike &= all(before.get(name) == record.get(name) for name in ("loss", "mim", "sr", "mlm"))
+    return count, alike

@@ -1,0 +1,222 @@
+"""The parts of a report that are numbers: tiles, verdicts, curves, tables, events."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from ecamp_fast.report.curves import Line, chart
+from ecamp_fast.report.facts import Facts
+
+TERMS = {
+    "loss": "Total loss",
+    "mim": "Image reconstruction (MIM)",
+    "sr": "Super-resolution (SR)",
+    "mlm": "Masked language (MLM)",
+}
+STATUS = {"complete": "good", "failed": "bad"}  # class of the chip
+SAVED_SHOWN = 3  # of a long row of saved checkpoints, at its end
+
+
+def header(facts: Facts) -> str:
+    """Title, status, and one line that says what was trained when."""
+    status = str(facts.state.get("status", "unknown"))
+    span = facts.span
+    when = f"{_moment(span[0])} to {_moment(span[1])}" if span else "no step logged yet"
+    return (
+        f"<header><h1>ECAMP pre-training: {escape(facts.name)}</h1>"
+        f'<span class="chip {STATUS.get(status, "")}">{escape(status)}</span>'
+        f'<p class="under">recipe {escape(facts.recipe.name)}, {escape(when)}</p></header>'
+    )
+
+
+def tiles(facts: Facts) -> str:
+    """The numbers a reader looks for first."""
+    last: dict[str, Any] = facts.train[-1] if facts.train else {}
+    total = facts.state.get("total_steps")
+    step = last.get("step", facts.state.get("step", 0))
+    shown = [(f"{step:,}", f"steps of {total:,}" if total and total != step else "steps, all of them")]
+    if facts.train:
+        shown += [
+            (_count(last["samples"]), f"samples seen, {last['epoch']:.3g} epochs"),
+            (f"{facts.rate:,.0f}" if facts.rate >= 10 else f"{facts.rate:.1f}", "images per second"),
+            (duration(facts.seconds), "of training"),
+        ]
+    if change := _change(facts, "loss"):
+        shown.insert(0, (change, "held-out loss, start to end"))
+    if facts.resumes:
+        again = f", {facts.redone} steps redone" if facts.redone else ""
+        shown.append((str(len(facts.resumes)), f"resume{'s' * (len(facts.resumes) > 1)}{again}"))
+    cells = "".join(f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in shown)
+    return f'<div class="tiles">{cells}</div>'
+
+
+def verdicts(facts: Facts) -> str:
+    """What was measured on the trained model, each with a sentence that says what it means; empty without results."""
+    found = []
+    if own := facts.results.get("own_versus_other"):
+        found.append(_own_versus_other(own))
+    if probe := facts.results.get("probe"):
+        found.append(_probe(probe))
+    for check in facts.results.get("checks", ()):
+        found.append((bool(check["passed"]), str(check["name"]), str(check["found"])))
+    if facts.redone:
+        says = "the same losses, bit for bit" if facts.redone_alike else "other losses than the first time"
+        found.append((facts.redone_alike, "Resume", f"{facts.redone} steps were trained again and gave {says}."))
+    rows = "".join(
+        f'<div class="verdict"><i class="{"good" if passed else "bad"}">{"✓" if passed else "✗"}</i>'
+        f"<p><b>{escape(name)}</b>{escape(text)}</p></div>"
+        for passed, name, text in found
+    )
+    return f'<h2>Checks</h2><div class="card">{rows}</div>' if rows else ""
+
+
+def curves(facts: Facts) -> str:
+    """Losses, learning rate and rate over the steps; resumes as dashed lines."""
+    marks = [float(event["step"]) for event in facts.resumes]
+
+    def line(label: str, kind: str, records: Sequence[dict[str, Any]], name: str) -> Line:
+        known = [r for r in records if isinstance(r.get(name), int | float)]
+        return Line(label, kind, [r["step"] for r in known], [r[name] for r in known], noisy=name in TERMS)
+
+    losses = [
+        chart(title, [line("training", "train", facts.train, name), line("held out", "held", facts.held, name)], marks)
+        for name, title in TERMS.items()
+        if name == "loss" or _is_on(facts, name)
+    ]
+    others = [
+        chart("Learning rate", [line("rate", "train", facts.train, "lr")], marks, zero=True),
+        chart("Speed", [line("training", "train", facts.train, "images_per_second")], marks, "images/s", zero=True),
+    ]
+    resumed = '<p class="soft">Dashed lines: the run was resumed there.</p>' if marks else ""
+    return f'<h2>Losses</h2>{resumed}<div class="pair">{"".join(losses)}</div>' + (
+        f'<h2>Learning rate and speed</h2><div class="pair">{"".join(others)}</div>' if any(others) else ""
+    )
+
+
+def held_out(facts: Facts) -> str:
+    """Held-out losses at the start and at the end; empty where there are none."""
+    if not facts.held:
+        return ""
+    first, last = facts.held[0], facts.held[-1]
+    shown = [first] if first is last else [first, last]
+    rows = []
+    for name, title in TERMS.items():
+        if name != "loss" and not _is_on(facts, name):
+            continue
+        cells = "".join(f'<td class="n">{record[name]:.4f}</td>' for record in shown)
+        if len(shown) == 2 and first[name]:
+            change = last[name] / first[name] - 1
+            cells += f'<td class="n {"down" if change < 0 else "up"}">{_signed(change, ".1%")}</td>'
+        rows.append(f"<tr><th>{title}</th>{cells}</tr>")
+    head = "".join(f'<th class="n">step {record["step"]:,}</th>' for record in shown)
+    head += '<th class="n">change</th>' if len(shown) == 2 else ""
+    return (
+        f'<h2>Held-out losses</h2><div class="card wide"><table><tr><th></th>{head}</tr>{"".join(rows)}</table>'
+        f'<p class="under">{last["samples"]:,} samples of patients that are not trained on, whole images, '
+        "the same masks each time.</p></div>"
+    )
+
+
+def about(facts: Facts) -> str:
+    """Everything about the run that is not a curve."""
+    recipe, state, span = facts.recipe, facts.state, facts.span
+    model, ranks = recipe.model, state.get("ranks", 1)
+    versions = ", ".join(f"{name} {version}" for name, version in state.get("versions", {}).items())
+    rows = {
+        "Recipe": f"{recipe.name}, seed {recipe.seed}, digest {recipe.digest[:12]}",
+        "Encoder": f"{model.vision.depth} blocks, width {model.vision.width}, {recipe.patches} patches of "
+        f"{model.vision.patch} px, {recipe.patches - recipe.kept_patches} of them hidden",
+        "Images": f"{recipe.image.low_size} px in, {recipe.image.high_size} px super-resolution target",
+        "Batch": f"{recipe.batch.total} samples: {recipe.batch.micro} x {ranks} ranks x "
+        f"{max(1, recipe.batch.total // (recipe.batch.micro * ranks))} micro-steps",
+        "Precision": recipe.precision,
+        "Device": f"{ranks} x {state.get('device', 'unknown')}",
+        "Versions": versions or "unknown",
+        "Shard set": f"manifest {str(state.get('manifest', 'unknown'))[:12]}, "
+        f"tokenizer {str(state.get('tokenizer', 'unknown'))[:12]}",
+        "Time": f"{duration(facts.seconds)} of training"
+        + (f"; {duration(span[1] - span[0])} from first to last line, pauses included" if span else ""),
+    }
+    cells = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    full = f"<details><summary>The whole recipe</summary><pre>{escape(facts.recipe_text)}</pre></details>"
+    return f'<h2>About this run</h2><div class="card"><table class="facts">{cells}</table>{full}</div>'
+
+
+def events(facts: Facts) -> str:
+    """What happened: resumes, rejected checkpoints, skipped steps; of the saved checkpoints only the last few."""
+    saved = [event for event in facts.events if event.get("event") == "saved"]
+    hidden = saved[:-SAVED_SHOWN]
+    rows = "".join(_event(event) for event in facts.events if event not in hidden)
+    if not rows:
+        return ""
+    more = f'<p class="under">{len(hidden)} earlier checkpoints were saved too.</p>' if hidden else ""
+    return f'<h2>Events</h2><div class="card wide"><table>{rows}</table>{more}</div>'
+
+
+def duration(seconds: float) -> str:
+    """1.5 s, 48 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
+    left, parts = round(seconds), []
+    for name, size in units:
+        if left >= size or (parts and name != "s"):
+            parts.append(f"{left // size} {name}")
+            left %= size
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if not part.startswith("0 "))
+
+
+def _own_versus_other(own: dict[str, Any]) -> tuple[bool, str, str]:
+    low, high = own["interval"]
+    return (
+        own["share"] >= 0.9,
+        f"The reconstruction is of this patient in {own['share']:.1%} of cases",
+        f"In {own['wins']} of {own['cases']} held-out images the predicted patches correlate better with the patient's "
+        f"own image (mean r {own['own']:.3f}) than with another patient's (mean r {own['other']:.3f}); "
+        f"95 % interval {low:.1%} to {high:.1%}.",
+    )
+
+
+def _probe(probe: dict[str, Any]) -> tuple[bool, str, str]:
+    trained, untrained = (sum(probe[name]) / len(probe[name]) for name in ("trained", "untrained"))
+    low, high = probe["interval"]
+    return (
+        bool(probe["better"]),
+        f"A linear probe reads findings with AUROC {trained:.3f}, without pre-training {untrained:.3f}",
+        f"Paired difference over {len(probe['trained'])} seeds {_signed(probe['difference'], '.3f')}, "
+        f"95 % interval {_signed(low, '.3f')} to {_signed(high, '.3f')}.",
+    )
+
+
+def _event(event: dict[str, Any]) -> str:
+    rest = {key: value for key, value in event.items() if key not in ("event", "time")}
+    told = ", ".join(f"{key} {value}" for key, value in rest.items())
+    when = _moment(event["time"]) if "time" in event else ""
+    name = escape(str(event.get("event", "")))
+    return f'<tr><th>{escape(when)}</th><td>{name}</td><td class="soft">{escape(told)}</td></tr>'
+
+
+def _change(facts: Facts, name: str) -> str:
+    if len(facts.held) < 2 or not facts.held[0].get(name):
+        return ""
+    return _signed(facts.held[-1][name] / facts.held[0][name] - 1, ".0%")
+
+
+def _signed(value: float, form: str) -> str:
+    """With its sign, and a minus as wide as the plus."""
+    return f"{value:+{form}}".replace("-", "\N{MINUS SIGN}")
+
+
+def _is_on(facts: Facts, name: str) -> bool:
+    return bool(getattr(facts.recipe.losses, name))
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:.1f} M"
+
+
+def _moment(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

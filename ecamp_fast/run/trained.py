@@ -1,0 +1,59 @@
+"""The trained model of a run directory: its exported weights once it is complete, its newest checkpoint before."""
+
+import logging
+from pathlib import Path
+
+import safetensors
+import torch
+
+from ecamp_fast.config import Recipe, parse_recipe, parse_yaml
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.weights import VOCABULARY, load_weights
+from ecamp_fast.run import checkpoint
+from ecamp_fast.run.export import WEIGHTS
+from ecamp_fast.run.rundir import RunDir
+
+ENGINE_WEIGHTS = "mp_rank_00_model_states.pt"  # DeepSpeed's name; up to ZeRO stage 2 it holds every weight
+
+log = logging.getLogger(__name__)
+
+
+def load_trained(run: Path, device: torch.device | str = "cpu") -> Ecamp:
+    """The model of a run, complete or not, in evaluation mode and float32.
+
+    Raises ConfigError where ``run`` is no run directory, DataError where it has no weights that verify and fit.
+    """
+    recipe, weights = read_recipe(run), run / WEIGHTS
+    complete = RunDir(run, writes=False).state().get("status") == "complete"
+    model = _exported(recipe, weights) if complete and weights.exists() else _newest(recipe, run)
+    return model.float().eval().to(device)
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The resolved recipe that a run was started with.  Raises ConfigError where there is none."""
+    file = run / "recipe.yaml"
+    if not file.exists():
+        raise ConfigError(f"{run} is not a run directory: it has no recipe.yaml", "name the folder given as --out")
+    return parse_recipe(parse_yaml(file.read_text(encoding="utf-8"), str(file)), str(file))
+
+
+def _exported(recipe: Recipe, path: Path) -> Ecamp:
+    with safetensors.safe_open(path, framework="pt") as file:
+        known = VOCABULARY in file.keys()  # noqa: SIM118, not a mapping
+        vocab_size = file.get_slice(VOCABULARY).get_shape()[0] if known else 1
+    model = Ecamp(recipe, vocab_size)
+    load_weights(model, path)
+    return model
+
+
+def _newest(recipe: Recipe, run: Path) -> Ecamp:
+    path = checkpoint.find(run / "checkpoints", "must", lambda name, reason: log.warning("%s: %s", name, reason))
+    assert path is not None  # "must"
+    state = torch.load(path / ENGINE_WEIGHTS, map_location="cpu", weights_only=True, mmap=True)["module"]
+    model = Ecamp(recipe, len(state[VOCABULARY]) if VOCABULARY in state else 1)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"{path} does not fit the recipe of {run}: {error}", "restore recipe.yaml") from None
+    return model
