@@ -23,9 +23,7 @@ def test_agrees_with_lbfgs() -> None:
     inputs = (inputs - inputs.mean(0)) / inputs.std(0, correction=0)
     weights = torch.zeros(30, 3, dtype=torch.float64, requires_grad=True)
     intercepts = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [weights, intercepts], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
-    )
+    solver = torch.optim.LBFGS([weights, intercepts], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
