@@ -159,7 +159,8 @@ def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
-    left, parts = round(seconds), []
+    left = round(seconds)
+    parts: list[str] = []
     for name, size in units:
         if left >= size or (parts and name != "s"):
             parts.append(f"{left // size} {name}")
