@@ -16,12 +16,12 @@ MARKER = "made-by-demo"
 LIMIT = 600.0  # seconds for one leg of training
 LOSSES = ("mim", "sr", "mlm")
 NEEDED = 0.9  # share of held-out cases whose own image must correlate better than another's
-HELD_OUT = 0.3  # share of the phantom patients that is only looked at
+HELD_OUT = 0.57  # share of the phantom patients that is only looked at
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, metavar="RUN")
-@click.option("--studies", default=1000, show_default=True, help="Phantom studies to draw.")
+@click.option("--studies", default=1750, show_default=True, help="Phantom studies to draw.")
 @click.option("--ranks", default=2, show_default=True, help="Ranks to train on.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
