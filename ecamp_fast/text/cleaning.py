@@ -1,48 +1,30 @@
-"""From bytes to clean text: strict UTF-8, cp1252 where that fails, no control characters.
+"""Bytes to text without silent loss: the encoding is decided for the whole file and said, control characters go."""
 
-Nothing is dropped silently: bytes that neither encoding knows are an error that says where they stand.
-"""
+import re
 
-import codecs
-import unicodedata
-
-from ecamp_fast.errors import DataError
-
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_BREAKS = "\x0b\x0c\x85\u2028\u2029"  # vertical tab, form feed and their like part words, so they become spaces
-_KEPT = "\n\t"
+# C0 and C1 controls but tab and newline, surrogates, byte-order marks, and the marks that reverse reading direction.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NOTHING = re.compile(r"[\s_.,;:\-]*")
 
 
 def read_text(data: bytes) -> tuple[str, str]:
-    """Decode and clean a file or a field.
+    """Decode a file: strict UTF-8, else Windows cp1252, else Latin-1, which takes every byte.
 
-    Returns (text, encoding), encoding being "utf-8" or "cp1252". A byte order mark is removed.
-    Raises DataError for bytes that are neither; the caller adds the name of the file.
+    returns the text, cleaned (``clean``), and the name of the encoding.
     """
-    if data.startswith(_UTF16):
-        raise DataError("the text is UTF-16", "save it as UTF-8")
-    try:
-        return clean(data.decode("utf-8-sig")), "utf-8"
-    except UnicodeDecodeError as utf8_fault:
+    for encoding in ("utf-8-sig", "cp1252", "latin-1"):
         try:
-            return clean(data.decode("cp1252")), "cp1252"
+            return clean(data.decode(encoding)), encoding.removesuffix("-sig")
         except UnicodeDecodeError:
-            raise DataError(
-                f"byte {utf8_fault.start} (0x{data[utf8_fault.start]:02x}) is not UTF-8, and the text is not cp1252",
-                "save it as UTF-8",
-            ) from None
+            continue
+    raise AssertionError("latin-1 decodes every byte")
 
 
 def clean(text: str) -> str:
-    """Line ends become "\\n"; control, direction and zero-width characters and lone surrogates go."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if text.isascii() and text.isprintable():
-        return text
-    text = text.translate(dict.fromkeys(map(ord, _BREAKS), " "))
-    # category C: control (NUL), format (right-to-left marks, zero-width), surrogate, private use, unassigned
-    return "".join(c for c in text if c in _KEPT or not unicodedata.category(c).startswith("C"))
+    """Line ends become newlines; characters that no reader sees are removed."""
+    return _UNPRINTABLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def is_empty(report: str) -> bool:
-    """Whether nothing is left to learn from: no letter and no digit, as in blanks or a lone "___"."""
-    return not any(c.isalnum() for c in report)
+    """Whether a report says nothing: blanks, punctuation and the underscores of de-identification alone."""
+    return _NOTHING.fullmatch(report) is not None

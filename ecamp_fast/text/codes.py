@@ -7,8 +7,6 @@ Bits 0 to 19 hold the wordpiece id, the bits above the marks. Works alike on num
 from enum import IntFlag
 from typing import TypeVar
 
-PAD_ID, UNK_ID, CLS_ID, MASK_ID, SEP_ID = range(5)  # of every tokenizer, as in the released one
-
 ID_BITS = 20
 ID_MASK = (1 << ID_BITS) - 1
 
