@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,8 @@ from ecamp_fast.config import load_recipe
 from ecamp_fast.kernels.masked_mse import masked_mse
 from ecamp_fast.kernels.weighted_mse import Window
 from ecamp_fast.objectives import guidance, mim_loss, mlm_loss, total
+
+SMALL = Path(__file__).resolve().parents[0] / "data" / "small.yaml"
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_guidance_of_each_mode() -> None:
     assert guide("none") is None and guide("soft") is attention
     for mode in ("window_aligned", "window_fixed"):
         assert guide(mode) == Window(window, 12, 32)  # 12 of 14 patches of 32 high-resolution pixels
-    demo = guidance(load_recipe("demo", ["sr.guidance=window_aligned"]), attention, window)
+    demo = guidance(load_recipe(SMALL, ["sr.guidance=window_aligned"]), attention, window)
     assert (demo.extent, demo.cell) == (6, 32)  # 6 of 7
 
 

@@ -12,6 +12,8 @@ from ecamp_fast.health.finding import Finding, Status
 from ecamp_fast.run.deepspeed_config import accumulation_steps
 from ecamp_fast.shards.format import ATTENTION, REPORT, read_manifest, write_manifest
 
+SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
+
 
 def only(check: object, case: Case) -> Finding:
     (finding,) = check(case)  # type: ignore[operator]
@@ -20,7 +22,7 @@ def only(check: object, case: Case) -> Finding:
 
 def case_of(shards: Path, *overrides: str) -> Case:
     case = Case(
-        data=shards, recipe=load_recipe("demo", ["batch.total=16", "batch.micro=8", "text.max_tokens=256", *overrides])
+        data=shards, recipe=load_recipe(SMALL, ["batch.total=16", "batch.micro=8", "text.max_tokens=256", *overrides])
     )
     assert [finding.status for finding in data.manifest(case)] == [Status.OK] * 3
     assert case.shards is not None
@@ -90,7 +92,7 @@ def test_a_batch_larger_than_the_data_is_a_warning(ranks: int, mend: str, shards
     finding = only(data.length, case)
     assert (finding.status, finding.mend) == (Status.WARN, mend)
     overrides = mend.replace("--set ", "").split()
-    assert accumulation_steps(load_recipe("demo", overrides), ranks) == 1
+    assert accumulation_steps(load_recipe(SMALL, overrides), ranks) == 1
 
 
 def test_tokens_beyond_the_vocabulary_fail(shards: Path) -> None:
@@ -100,7 +102,7 @@ def test_tokens_beyond_the_vocabulary_fail(shards: Path) -> None:
 
 @pytest.mark.parametrize("check", [data.splits, data.text, data.sample, data.length])
 def test_without_data_nothing_is_said(check: object) -> None:
-    assert list(check(Case(recipe=load_recipe("demo")))) == []  # type: ignore[operator]
+    assert list(check(Case(recipe=load_recipe(SMALL)))) == []  # type: ignore[operator]
 
 
 def test_no_report_text_is_told(shards: Path, doctor: Callable[..., dict[str, Any]]) -> None:

@@ -1,4 +1,5 @@
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,8 @@ from ecamp_fast.config import load_recipe
 from ecamp_fast.health import devices
 from ecamp_fast.health.case import Case
 from ecamp_fast.health.finding import Finding, Status
+
+SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
 
 CPU_ONLY = not torch.cuda.is_available()
 
@@ -25,7 +28,7 @@ def driver_says(monkeypatch: pytest.MonkeyPatch, version: str, returncode: int =
 
 @pytest.mark.skipif(not CPU_ONLY, reason="there is a GPU")
 def test_a_cpu_is_no_fault() -> None:
-    case = Case(recipe=load_recipe("demo"))
+    case = Case(recipe=load_recipe(SMALL))
     findings = [
         finding
         for check in (devices.torch_build, devices.driver, devices.gpus, devices.collectives, devices.triton)
@@ -37,10 +40,10 @@ def test_a_cpu_is_no_fault() -> None:
 
 def test_bf16_without_instructions_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "cpu_flags", lambda: {"avx2"})
-    assert only(devices.cpu_bf16, Case(recipe=load_recipe("demo"))).status is Status.WARN
-    assert only(devices.cpu_bf16, Case(recipe=load_recipe("demo", ["precision=fp32"]))).status is Status.OK
+    assert only(devices.cpu_bf16, Case(recipe=load_recipe(SMALL))).status is Status.WARN
+    assert only(devices.cpu_bf16, Case(recipe=load_recipe(SMALL, ["precision=fp32"]))).status is Status.OK
     monkeypatch.setattr(devices, "cpu_flags", lambda: {"avx2", "avx512_bf16"})
-    assert only(devices.cpu_bf16, Case(recipe=load_recipe("demo"))).status is Status.OK
+    assert only(devices.cpu_bf16, Case(recipe=load_recipe(SMALL))).status is Status.OK
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pytest
 
 from ecamp_fast.shards.format import MANIFEST, TOKENIZER, Manifest, read_manifest, write_manifest
 
+SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
+
 Doctor = Callable[..., dict[str, Any]]
 
 
@@ -108,7 +110,7 @@ def test_deepspeed_jsons(case: str, doctor: Doctor, tmp_path: Path) -> None:
     text, *words = JSONS[case]
     path = tmp_path / "ds.json"
     path.write_text(text)
-    must_fail(doctor("--recipe", "demo", "--ranks", 1, "--ds_config", path), 2, *words)
+    must_fail(doctor("--recipe", SMALL, "--ranks", 1, "--ds_config", path), 2, *words)
 
 
 def damage_nothing_there(shards: Path) -> None:
@@ -178,7 +180,7 @@ SETS = {
 @pytest.mark.parametrize("damage", SETS, ids=lambda damage: damage.__name__)
 def test_shard_sets(damage: Callable[[Path], None], shards: Path, doctor: Doctor) -> None:
     damage(shards)
-    must_fail(doctor("--recipe", "demo", "--data", shards), 3, *SETS[damage])
+    must_fail(doctor("--recipe", SMALL, "--data", shards), 3, *SETS[damage])
 
 
 def test_data_that_is_a_file(doctor: Doctor, tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_a_full_disk(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyP
     from shutil import _ntuple_diskusage as usage
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**9, 10**9 - 10**6, 10**6))
-    must_fail(doctor("--recipe", "demo", "--out", tmp_path / "run"), 5, "0.0 GB free", "choose another --out")
+    must_fail(doctor("--recipe", SMALL, "--out", tmp_path / "run"), 5, "0.0 GB free", "choose another --out")
 
 
 def test_few_open_files(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,33 +228,31 @@ def a_run(out: Path, **state: object) -> Path:
     from ecamp_fast.config import dump_recipe, load_recipe
 
     out.mkdir()
-    (out / "recipe.yaml").write_text(dump_recipe(load_recipe("demo")))
+    (out / "recipe.yaml").write_text(dump_recipe(load_recipe(SMALL)))
     (out / "run_state.json").write_text(json.dumps({"status": "stopped", "step": 7, "ranks": 1} | state))
     return out
 
 
 def test_a_run_of_another_recipe(doctor: Doctor, tmp_path: Path) -> None:
     out = a_run(tmp_path / "run")
-    must_fail(
-        doctor("--recipe", "demo", "--set", "seed=7", "--ranks", 1, "--out", out), 2, "seed was 42, is 7", "--out"
-    )
+    must_fail(doctor("--recipe", SMALL, "--set", "seed=7", "--ranks", 1, "--out", out), 2, "seed was 42, is 7", "--out")
 
 
 def test_a_run_on_other_ranks(doctor: Doctor, tmp_path: Path) -> None:
     out = a_run(tmp_path / "run", ranks=2)
-    must_fail(doctor("--recipe", "demo", "--ranks", 1, "--out", out), 2, "on 2 rank(s), not 1", "--ranks 2")
+    must_fail(doctor("--recipe", SMALL, "--ranks", 1, "--out", out), 2, "on 2 rank(s), not 1", "--ranks 2")
 
 
 def test_a_run_on_other_data(doctor: Doctor, tmp_path: Path, shards: Path) -> None:
     out = a_run(tmp_path / "run", manifest="0" * 64)
-    said = doctor("--recipe", "demo", "--ranks", 1, "--out", out, "--data", shards)
+    said = doctor("--recipe", SMALL, "--ranks", 1, "--out", out, "--data", shards)
     must_fail(said, 3, "on other data", "pass the same --data")
 
 
 def test_a_run_state_that_cannot_be_read(doctor: Doctor, tmp_path: Path) -> None:
     out = a_run(tmp_path / "run")
     (out / "run_state.json").write_text("{")
-    must_fail(doctor("--recipe", "demo", "--out", out), 3, "run_state.json", "delete it")
+    must_fail(doctor("--recipe", SMALL, "--out", out), 3, "run_state.json", "delete it")
 
 
 def test_the_first_failing_class_decides(doctor: Doctor, tmp_path: Path, shards: Path) -> None:

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.model.ecamp import Ecamp
+
+SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
 
 VOCABULARY = 300
 
@@ -10,7 +14,7 @@ VOCABULARY = 300
 @pytest.fixture(scope="module")
 def model() -> Ecamp:
     torch.manual_seed(0)
-    return Ecamp(load_recipe("demo"), VOCABULARY)
+    return Ecamp(load_recipe(SMALL), VOCABULARY)
 
 
 def bound(inputs: int, outputs: int) -> float:
@@ -56,11 +60,11 @@ def test_convolutions_keep_torchs_default(model: Ecamp) -> None:
 
 
 def test_tied_vocabulary_keeps_the_embeddings_distribution() -> None:
-    model = Ecamp(load_recipe("demo", ["model.tie_embeddings=true"]), VOCABULARY)
+    model = Ecamp(load_recipe(SMALL, ["model.tie_embeddings=true"]), VOCABULARY)
     assert model.text.head.vocabulary is model.text.embeddings.word
     assert model.text.head.vocabulary[1:].std().item() == pytest.approx(0.02, rel=0.05)
 
 
 def test_same_seed_same_weights() -> None:
-    first, second = ([torch.manual_seed(3), Ecamp(load_recipe("demo"), 50).state_dict()][1] for _ in range(2))
+    first, second = ([torch.manual_seed(3), Ecamp(load_recipe(SMALL), 50).state_dict()][1] for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
