@@ -1,6 +1,7 @@
 """A report read once, when shards are built: sentences, entities, descriptors, negation, as marks on its wordpieces."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from ecamp_fast.text.codes import ID_BITS, Mark
 from ecamp_fast.text.entities import PIECES, Mention, find_mentions
-from ecamp_fast.text.negation import negated
+from ecamp_fast.text.negation import Span, negated
 from ecamp_fast.text.sentences import sentence_spans
 from ecamp_fast.text.wordpiece import PREFIX, Wordpiece
 
@@ -27,7 +28,7 @@ class Description:
     """
 
     mention: Mention
-    words: tuple[tuple[int, int], ...]
+    words: tuple[Span, ...]
     denied: bool
     denied_by_phrase: bool
 
@@ -35,26 +36,31 @@ class Description:
 def describe(text: str) -> list[Description]:
     """Every mention of a text with its descriptors and its negation, sentence by sentence."""
     mentions = find_mentions(text)
+    starts = [mention.start for mention in mentions]
     out = []
     for sentence in sentence_spans(text):
-        inside = [m for m in mentions if sentence[0] <= m.start < sentence[1]]
+        inside = mentions[bisect_left(starts, sentence[0]) : bisect_left(starts, sentence[1])]
         if inside:
             denied = negated(text, sentence, inside)
             by_phrase = negated(text, sentence, inside, phrases_only=True)
-            words = [m.span() for m in _WORD.finditer(text, *sentence)]
-            for mention, any_cue, phrase in zip(inside, denied, by_phrase, strict=True):
-                out.append(Description(mention, _before(text, mention, words, inside), any_cue, phrase))
+            words = _words_before(text, sentence, inside)
+            out += map(Description, inside, words, denied, by_phrase)
     return out
 
 
-def _before(
-    text: str, mention: Mention, words: Sequence[tuple[int, int]], mentions: Sequence[Mention]
-) -> tuple[tuple[int, int], ...]:
-    """The two words before a mention. An entity among them takes its place in the count, but describes nothing."""
-    earlier = [span for span in words if span[1] <= mention.start][-REACH:]
-    barrier = max((m.end() for m in _BARRIER.finditer(text, 0, mention.start)), default=0)
-    free = [s for s in earlier if s[0] >= barrier and not any(m.start <= s[0] < m.end for m in mentions)]
-    return tuple(reversed(free))
+def _words_before(text: str, sentence: Span, mentions: Sequence[Mention]) -> list[tuple[Span, ...]]:
+    """For each mention the two words before it. An entity among them counts, but describes nothing."""
+    words = [match.span() for match in _WORD.finditer(text, *sentence)]
+    word_ends = [end for _, end in words]
+    barriers = [sentence[0], *(match.end() for match in _BARRIER.finditer(text, *sentence))]
+    within = {w for m in mentions for w in words[bisect_right(word_ends, m.start) : bisect_right(word_ends, m.end)]}
+    out = []
+    for mention in mentions:
+        last = bisect_right(word_ends, mention.start)
+        barrier = barriers[bisect_right(barriers, mention.start) - 1]
+        earlier = reversed(words[max(0, last - REACH) : last])
+        out.append(tuple(span for span in earlier if span[0] >= barrier and span not in within))
+    return out
 
 
 class Annotator:
