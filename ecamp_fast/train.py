@@ -15,7 +15,6 @@ from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import STOPPED, EcampError
 
 PHANTOM_STUDIES = 640
-PHANTOM_SIZE = 256  # pixels; the demo recipe looks at 224
 
 
 @click.command(help=__doc__)
@@ -52,7 +51,7 @@ def run_rank(recipe: Recipe, data: Path | None, out: Path, ds_config: Path | Non
 
     place = join()
     try:
-        data = data or _phantoms(out, place.leads)
+        data = data or _phantoms(out, recipe, place.leads)
         trainer = Trainer(Job(recipe, data, out, ds_config, resume), place)
         status = trainer.train()
         if reporting and place.leads and status == "complete":
@@ -65,7 +64,7 @@ def run_rank(recipe: Recipe, data: Path | None, out: Path, ds_config: Path | Non
     return 0 if status == "complete" else STOPPED
 
 
-def _phantoms(out: Path, leads: bool) -> Path:
+def _phantoms(out: Path, recipe: Recipe, leads: bool) -> Path:
     """The phantom shard set of a run without data; rank 0 builds it, the others wait."""
     import torch.distributed as dist
 
@@ -74,7 +73,7 @@ def _phantoms(out: Path, leads: bool) -> Path:
     shards = out / "phantoms"
     if leads and not (shards / "MANIFEST.json").exists():
         print(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}", file=sys.stderr)
-        build_phantoms(PHANTOM_STUDIES, shards, size=PHANTOM_SIZE)
+        build_phantoms(PHANTOM_STUDIES, shards, size=recipe.image.high_size * 8 // 7)
     dist.barrier()
     return shards
 
