@@ -37,7 +37,7 @@ def describe(text: str) -> list[Description]:
     """Every mention of a text with its descriptors and its negation, sentence by sentence."""
     mentions = find_mentions(text)
     starts = [mention.start for mention in mentions]
-    out = []
+    out: list[Description] = []
     for sentence in sentence_spans(text):
         inside = mentions[bisect_left(starts, sentence[0]) : bisect_left(starts, sentence[1])]
         if inside:
@@ -54,7 +54,7 @@ def _words_before(text: str, sentence: Span, mentions: Sequence[Mention]) -> lis
     word_ends = [end for _, end in words]
     barriers = [sentence[0], *(match.end() for match in _BARRIER.finditer(text, *sentence))]
     within = {w for m in mentions for w in words[bisect_right(word_ends, m.start) : bisect_right(word_ends, m.end)]}
-    out = []
+    out: list[tuple[Span, ...]] = []
     for mention in mentions:
         last = bisect_right(word_ends, mention.start)
         barrier = barriers[bisect_right(barriers, mention.start) - 1]

@@ -41,7 +41,7 @@ _NOT_A_CUE = re.compile(
 )
 _STOPS = re.compile(
     r"\bbut\b|\bhowever\b|\bexcept\b|\balthough\b|\bthough\b|\bapart from\b|\baside from\b|\bother than\b|\bbesides\b"
-    r"|\bthere (?:is|are|may|has|have)\b|, (?:now )?with\b|\bwith residual\b|;",
+    r"|\bthere (?:is|are|may|has|have)\b|, (?:now )?with\b|, (?:this|these|it)\b|\bwith residual\b|;",
     re.IGNORECASE,
 )
 _JOINT = re.compile(r",|\band\b|\bwhile\b|\bwhereas\b", re.IGNORECASE)

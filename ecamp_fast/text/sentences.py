@@ -2,11 +2,12 @@
 
 import re
 
-# A run of stops, or an empty line. Not between digits (1.5 cm), not behind a title or a single-letter initial.
+# A run of stops, or an empty line. Not within a number (1.5 cm), not behind a title, an initial (Dr. J. Smith), the
+# parts of e.g. and p.m., or the number of a list's item (1. No effusion. 2. ...).
 _STOP = re.compile(r"[.!?]+|\n[ \t]*\n")
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|prof|vs|approx|fig|st|e\.g|i\.e|cf|resp|incl)|(?<![a-z])[a-z])\Z", re.I
-)
+_TITLE = r"(?:dr|mr|mrs|ms|prof|vs|approx|fig|st|e\.g|i\.e|cf|resp|incl)"
+_ABBREVIATION = re.compile(rf"(?:\b{_TITLE}|\b(?:dr|mr|mrs|ms|prof)\.? [a-z]|(?:\A|[.!?:\n])\s*\d\d?)\Z", re.IGNORECASE)
+_LETTER = re.compile(r"(?<![^\W_])[^\W\d_]\Z")
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
@@ -20,7 +21,9 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
     if match[0] != ".":
         return True
-    before, after = text[max(0, match.start() - 6) : match.start()], text[match.end() : match.end() + 1]
+    before, after = text[max(0, match.start() - 8) : match.start()], text[match.end() : match.end() + 1]
     if before[-1:].isdigit() and after.isdigit():
+        return False
+    if after.isalpha() and _LETTER.search(before):
         return False
     return not (after and _ABBREVIATION.search(before))

@@ -39,13 +39,19 @@ def test_there_are_44_entities_and_each_finds_itself() -> None:
         ("atelectatic", "atelectasis"),
         ("dilatation", "dilation"),
         ("aortic", "aorta"),
+        ("enlarged heart", "cardiomegaly"),
+        ("PICC line", "catheter"),
+        ("heart failure", "chf"),
+        ("hyperaerated", "hyperinflate"),
     ],
 )
 def test_inflections_and_aliases(surface: str, entity: str) -> None:
     assert [mention.entity for mention in find_mentions(f"the {surface}.")] == [entity]
 
 
-@pytest.mark.parametrize("text", ["massive", "masslike", "contoured", "embolization", "effusional"])
+@pytest.mark.parametrize(
+    "text", ["massive", "masslike", "mass-like", "mass effect", "contoured", "embolization", "effusional"]
+)
 def test_longer_words_are_other_words(text: str) -> None:
     assert find_mentions(text) == []
 
@@ -91,6 +97,11 @@ def test_phrases_alone_deny_less() -> None:
         ("No stop", ["No stop"]),
         ("End.  ", ["End."]),
         ("What?! Yes...", ["What?!", " Yes..."]),
+        ("1. Clear. 2. Edema.", ["1. Clear.", " 2. Edema."]),
+        ("Hepatitis B. Edema.", ["Hepatitis B.", " Edema."]),
+        ("Told Dr. J. Roe, e.g. by phone.", ["Told Dr. J. Roe, e.g. by phone."]),
+        ("Edema.No mass.", ["Edema.", "No mass."]),
+        ("Seen in 2014. Edema.", ["Seen in 2014.", " Edema."]),
     ],
 )
 def test_sentences(text: str, sentences: list[str]) -> None:
