@@ -11,6 +11,10 @@ from ecamp_fast.run import launch
 from ecamp_fast.shards.build import build_phantoms
 
 TINY = [
+    "precision=bf16",
+    "log_every=1",
+    "image.flip=0.5",
+    "image.crop_area=[0.5, 1.0]",
     "model.vision.width=48",
     "model.vision.depth=2",
     "model.decoder.width=32",
