@@ -80,7 +80,7 @@ class Annotator:
 
     def codes(self, text: str) -> np.ndarray:
         """text: a report, or distilled text   returns (n,) int32 codes, without [CLS], not truncated."""
-        tokens = self._wordpiece.encode(text)
+        tokens = self._wordpiece.encode(text, specials=False)  # a report cannot write padding or masks
         if not tokens:
             return np.zeros(0, np.int32)
         table = np.array(tokens, np.int64)

@@ -2,8 +2,12 @@
 
 import re
 
-# C0 and C1 controls but tab and newline, surrogates, byte-order marks, and the marks that reverse reading direction.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0 and C1 controls but tab and newline, surrogates, byte-order marks, soft hyphens, characters of no width, and the
+# marks that reverse reading direction.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\ud800-\udfff\ufeff\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069]"
+)
+_BREAK = re.compile("[\x0b\x0c\x85\u2028\u2029]")  # vertical tab, form feed, ...: they part words, so a space remains
 _NOTHING = re.compile(r"[\s_.,;:\-]*")
 
 
@@ -22,7 +26,7 @@ def read_text(data: bytes) -> tuple[str, str]:
 
 def clean(text: str) -> str:
     """Line ends become newlines; characters that no reader sees are removed."""
-    return _UNPRINTABLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _UNPRINTABLE.sub("", _BREAK.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def is_empty(report: str) -> bool:

@@ -37,8 +37,12 @@ class Wordpiece:
         self.digest = hashlib.sha256(source).hexdigest()
         self.vocab_size: int = tokenizer.get_vocab_size()
 
-    def encode(self, text: str) -> list[Token]:
-        """The wordpieces of a text, nothing added, nothing cut."""
+    def encode(self, text: str, specials: bool = True) -> list[Token]:
+        """The wordpieces of a text, nothing added, nothing cut.
+
+        specials: whether "[CLS]" and its like are the specials or the characters that they are written with
+        """
+        self._tokenizer.encode_special_tokens = not specials
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return [Token(number, *span) for number, span in zip(encoding.ids, encoding.offsets, strict=True)]
 

@@ -166,3 +166,8 @@ def test_the_distiller_never_turns_a_denial_round(real_data) -> None:
         for said in describe(distill(row["report"])):
             assert (said.mention.entity, said.denied) in source
     assert with_entity / len(rows) > 0.7
+
+
+def test_a_report_cannot_write_specials(annotator: Annotator, wordpiece: Wordpiece) -> None:
+    assert wordpiece.decode(token_ids(annotator.codes("[CLS]"))) == ["[", "cl", "##s", "]"]
+    assert not set(token_ids(annotator.codes("mild [PAD] [MASK] edema")).tolist()) & {0, 2, 3, 4}

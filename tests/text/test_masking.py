@@ -172,3 +172,17 @@ def test_epochs_mask_differently_and_the_same_epoch_the_same(annotator: Annotato
     codes = [annotator.codes(text) for text in TEXTS]
     first, again, other = (mask_text(*batch(codes, PAPER, seed), PAPER).ids for seed in (0, 0, 1))
     assert first.equal(again) and not first.equal(other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [PAPER, OFFICIAL], ids=["paper", "official"])
+def test_it_compiles_without_a_break(recipe: Recipe, annotator: Annotator) -> None:
+    parts = batch([annotator.codes(text) for text in TEXTS], recipe)
+
+    def masked(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        out = mask_text(*inputs, recipe)
+        return out.ids, out.labels, out.predicted, out.weights
+
+    compiled = torch.compile(masked, fullgraph=True, backend="aot_eager")
+    for found, expected in zip(compiled(*parts), masked(*parts), strict=True):
+        assert found.equal(expected)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.text.annotate import Annotator
 from ecamp_fast.text.assemble import assemble
-from ecamp_fast.text.codes import Mark, has
+from ecamp_fast.text.codes import Mark, has, token_ids
 from ecamp_fast.text.descriptors import released_descriptors
+from ecamp_fast.text.entities import PIECES
 from ecamp_fast.text.masking import mask_text, place_rows
 
 NONE = np.zeros(0, np.int32)
@@ -115,3 +116,39 @@ def test_eq3_conserves_the_weight_of_descriptors(words: list[str], annotator: An
 def test_released_weights_sum_to_the_rows(words: list[str], annotator: Annotator) -> None:
     weights = mask_text(*rows_of(" ".join(words), OFFICIAL, annotator), OFFICIAL).weights
     assert weights.sum().item() == pytest.approx(256, rel=1e-4)
+
+
+def released_reading(words: list[str], low: float = 0.05) -> list[float]:
+    """The released weights as their description reads: one padded sample, one token at a time."""
+    weights, scan, diminished = [1.0] * len(words), 0, set()
+    while scan <= len(words) - 5:
+        five = words[scan : scan + 5]
+        length = 5 if five == "there is no evidence of".split() else 3 * (five[:3] == ["there", "is", "no"])  # noqa: SIM905
+        diminished |= set(range(scan, scan + length))
+        scan += length or 1
+    described = set()
+    for i in range(1, len(words) - 1):
+        if words[i] in PIECES:
+            described |= {i - k for k in (1, 2) if i - k > 0 and words[i - k] != "."}
+    for i in diminished:
+        weights[i] = low
+    d, m, q = len(diminished), len(described), len(diminished & described)
+    if m and d:
+        for i in described:
+            weights[i] *= ((1 - low) * (d - q) + m) / (m - (1 - low) * q)
+    elif d:
+        weights = [w * len(words) / (len(words) - (1 - low) * d) for w in weights]
+    return weights
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    parts=st.lists(
+        st.sampled_from(["there is no", "there is no evidence of", *VOCABULARY.split(), "there is no edema. " * 30]),
+        max_size=90,
+    )
+)
+def test_released_weights_as_their_description_reads(parts: list[str], annotator: Annotator, wordpiece) -> None:
+    rows = rows_of(" ".join(parts), OFFICIAL, annotator)
+    words = wordpiece.decode(token_ids(rows[0]).tolist())
+    assert mask_text(*rows, OFFICIAL).weights.tolist() == pytest.approx(released_reading(words), rel=1e-4)
