@@ -13,11 +13,12 @@ from ecamp_fast.shards.build import build_phantoms
 TINY = [
     "precision=bf16",
     "log_every=1",
+    "masking.image_ratio=0.75",
     "image.flip=0.5",
     "image.crop_area=[0.5, 1.0]",
     "model.vision.width=48",
     "model.vision.depth=2",
-    "model.decoder.width=32",
+    "model.decoder.width=48",
     "model.decoder.depth=1",
     "model.text.width=48",
     "model.text.depth=1",
