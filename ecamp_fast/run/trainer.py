@@ -21,6 +21,7 @@ from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.weights import load_weights
 from ecamp_fast.run import checkpoint, deepspeed_config
+from ecamp_fast.run.board import Board
 from ecamp_fast.run.engine import build_engine, set_learning_rate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.metrics import Clock, Sums
@@ -70,15 +71,21 @@ class Trainer:
         self.clock = Clock()
         self._resume()
         self._record_run()
+        self.board = Board(self.run.path / "tensorboard", place.leads, self.step)
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
         started = self.step
         progress = Progress(self.total, started, visible=self.place.leads)
         progress.say(self._forecast())
-        with StopRequest(self.run.stop_file) as stop:
-            status = self._steps(progress, stop)
-        progress.close()
+        try:
+            with StopRequest(self.run.stop_file) as stop:
+                status = self._steps(progress, stop)
+        except BaseException as error:
+            self.run.set_state(status="failed", step=self.step, fault=type(error).__name__)
+            raise
+        finally:
+            progress.close()
         if status == "complete" and (self.step > started or not (self.run.path / WEIGHTS).exists()):
             export_weights(self.engine, self.run.path / WEIGHTS, writes=self.place.leads)
         self.run.set_state(status=status, step=self.step)
@@ -153,6 +160,7 @@ class Trainer:
             "time": round(time.time(), 3),
         }
         self.run.metric(record)
+        self.board.add(record)
         return record
 
     @torch.no_grad()
@@ -168,7 +176,9 @@ class Trainer:
             seen += len(batch)
         self.engine.train()
         means = sums.drain()
-        self.run.metric({"split": "val", "step": self.step, "samples": seen, **means, "time": round(time.time(), 3)})
+        record = {"split": "val", "step": self.step, "samples": seen, **means, "time": round(time.time(), 3)}
+        self.run.metric(record)
+        self.board.add(record)
         progress.say(
             f"held out, step {self.step}: loss {means['loss']:.4f}"
             f" (mim {means['mim']:.4f}, sr {means['sr']:.4f}, mlm {means['mlm']:.4f}) on {seen} samples"
