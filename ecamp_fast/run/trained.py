@@ -9,7 +9,7 @@ import torch
 from ecamp_fast.config import Recipe, parse_recipe, parse_yaml
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.model.weights import VOCABULARY, load_weights
+from ecamp_fast.model.weights import WORD, load_weights
 from ecamp_fast.run import checkpoint
 from ecamp_fast.run.export import WEIGHTS
 from ecamp_fast.run.rundir import RunDir
@@ -40,8 +40,8 @@ def read_recipe(run: Path) -> Recipe:
 
 def _exported(recipe: Recipe, path: Path) -> Ecamp:
     with safetensors.safe_open(path, framework="pt") as file:
-        known = VOCABULARY in file.keys()  # noqa: SIM118, not a mapping
-        vocab_size = file.get_slice(VOCABULARY).get_shape()[0] if known else 1
+        known = WORD in file.keys()  # noqa: SIM118, not a mapping
+        vocab_size = file.get_slice(WORD).get_shape()[0] if known else 1
     model = Ecamp(recipe, vocab_size)
     load_weights(model, path)
     return model
@@ -51,7 +51,7 @@ def _newest(recipe: Recipe, run: Path) -> Ecamp:
     path = checkpoint.find(run / "checkpoints", "must", lambda name, reason: log.warning("%s: %s", name, reason))
     assert path is not None  # "must"
     state = torch.load(path / ENGINE_WEIGHTS, map_location="cpu", weights_only=True, mmap=True)["module"]
-    model = Ecamp(recipe, len(state[VOCABULARY]) if VOCABULARY in state else 1)
+    model = Ecamp(recipe, len(state[WORD]) if WORD in state else 1)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
