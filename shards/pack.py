@@ -16,7 +16,7 @@ from PIL import Image
 from ecamp_fast.shards.format import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, REPORT, TOKENS
 from ecamp_fast.shards.image import BadImage, jpeg, pgm, png, radiograph
 from ecamp_fast.shards.source import Fault, Picture, Record, Source
-from ecamp_fast.text.annotate import Annotator
+from ecamp_fast.text.annotate import Annotator, describe
 from ecamp_fast.text.wordpiece import load_wordpiece
 
 TOKENS_FORMAT = 1
@@ -59,7 +59,9 @@ class Packer:
             METADATA: json.dumps(_metadata(record, picture, image), ensure_ascii=False).encode(),
         }
         if picture.attention is not None:
-            members[ATTENTION] = pgm(picture.attention)
+            # without a positive entity there is nothing to look at: every pixel weighs alike, as a zero map says
+            positive = any(not said.denied for said in describe(record.report))
+            members[ATTENTION] = pgm(picture.attention if positive else picture.attention.point(lambda value: 0))
         if picture.masks is not None:
             members[MASKS] = _masks(picture.masks, image.size)
         return Packed(record.key, members, len(report), len(distilled))

@@ -21,7 +21,7 @@ HELD_OUT = 0.5  # share of the phantom patients that is only looked at
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, metavar="RUN")
-@click.option("--studies", default=1500, show_default=True, help="Phantom studies to draw.")
+@click.option("--studies", default=1500, show_default=True, type=click.IntRange(300), help="Phantom studies to draw.")
 @click.option("--ranks", default=2, show_default=True, help="Ranks to train on.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
@@ -81,7 +81,7 @@ def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[st
 
     with open(out / "train.log", "ab") as log:
         if not launch.kill_when(launch.start(arguments, ranks, log), half_way, LIMIT):
-            raise _failed(out, "ended before it could be killed")
+            raise _failed(out, "could not be killed half way")
         _say("killed with SIGKILL; resuming")
         if launch.wait(launch.start([*arguments, "--resume=must"], ranks, log), out):
             raise _failed(out, "did not resume")

@@ -10,7 +10,8 @@ from itertools import pairwise
 WIDTH, HEIGHT = 420.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 14.0, 30.0
 POINTS = 300  # per line at most: what is more, a phone does not show
-LOG_RATIO = 12.0  # values that span more are drawn on a logarithmic axis
+DOTTED = 24  # lines with no more points than this show each of them
+LOG_RATIO = 5.0  # values that span more are drawn on a logarithmic axis
 SMOOTHED = 60  # noisy lines with more points than this get a running mean
 
 
@@ -59,7 +60,9 @@ def chart(title: str, lines: Sequence[Line], marks: Sequence[float] = (), unit: 
     parts += [_mark(horizontal.place(x)) for x in marks if horizontal.low <= x <= horizontal.high]
     for line in lines:
         parts.append(_drawn(line, horizontal, vertical))
-    legend = "".join(f'<span class="key {line.kind}">{escape(line.label)}</span>' for line in lines)
+    keys = [f'<span class="key {line.kind}">{escape(line.label)}</span>' for line in lines]
+    legend = "".join(keys) if len(keys) > 1 else ""
+    unit = ", ".join(part for part in (unit, "log scale" if vertical.log else "") if part)
     said = "; ".join(f"{line.label} from {_number(line.ys[0])} to {_number(line.ys[-1])}" for line in lines)
     data = escape(json.dumps(_readings(lines, horizontal, vertical), separators=(",", ":")), quote=True)
     return (
@@ -80,13 +83,14 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return [(sums[stop] - sums[start]) / (stop - start) for start, stop in spans]
 
 
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers from low to high: steps of 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from low to high, about ``count``: steps of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10((high - low) / count))
+    rows = []
+    for step in (power * factor for factor in (1, 2, 5, 10)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        rows.append([n * step for n in range(first, last + 1)])
+    return min(rows, key=lambda row: abs(len(row) - count))
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -154,10 +158,11 @@ def _drawn(line: Line, horizontal: Axis, vertical: Axis) -> str:
     if line.noisy and len(xs) > SMOOTHED:
         return path(line.ys, " faint") + path(running_mean(line.ys, len(xs) // 20), "")
     dots = ""
-    if len(xs) <= 24:
+    if len(xs) <= DOTTED:
         places = zip(xs, (vertical.place(y) for y in line.ys), strict=True)
-        dots = "".join(f'<circle class="dot {line.kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places)
-    return path(line.ys, " few" if len(xs) <= 3 else "") + dots
+        dots = "".join(f'<circle class="dot {line.kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in places)
+    # Between two or three points lies nothing that was measured.
+    return dots if len(xs) <= 3 else path(line.ys, "") + dots
 
 
 def _readings(lines: Sequence[Line], horizontal: Axis, vertical: Axis) -> list[dict[str, object]]:
@@ -181,7 +186,7 @@ def _number(value: float) -> str:
         return "0"
     if abs(value) >= 10_000 and value == round(value):
         return f"{value:,.0f}"
-    if abs(value) < 1e-3 or abs(value) >= 1e6:
+    if abs(value) < 1e-4 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
     return f"{value:.4g}"

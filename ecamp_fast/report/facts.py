@@ -19,7 +19,8 @@ class Facts:
     """Everything but pictures that a report shows.
 
     train, held  lines of metrics.jsonl by step   events  lines of events.jsonl   results  content of results.json
-    redone       steps that were trained again after a resume   redone_alike  whether they gave the very same losses
+    redone       logged steps that were trained again after a resume
+    redone_alike whether they gave the very same losses
     """
 
     name: str
@@ -102,14 +103,16 @@ def save_results(run: Path, **results: Any) -> None:
 
 
 def _redone(records: list[dict[str, Any]]) -> tuple[int, bool]:
-    """Lines of metrics that were written twice, and whether both times the losses were the same to the last bit."""
+    """Steps in lines of metrics that were written twice, and whether both had the same losses to the last bit."""
     first: dict[int, dict[str, Any]] = {}
-    count, alike = 0, True
+    again: set[int] = set()
+    alike = True
     for record in records:
-        if record.get("split", "train") != "train":
-            continue
-        before = first.setdefault(record["step"], record)
-        if before is not record:
-            count += 1
-            alike &= all(before.get(name) == record.get(name) for name in ("loss", "mim", "sr", "mlm"))
-    return count, alike
+        if record.get("split", "train") == "train":
+            before = first.setdefault(record["step"], record)
+            if before is not record:
+                again.add(record["step"])
+                alike &= all(before.get(name) == record.get(name) for name in ("loss", "mim", "sr", "mlm"))
+    lines = sorted(first)
+    since = dict(zip(lines, [0, *lines], strict=False))  # a line stands for the steps since the one before
+    return sum(step - since[step] for step in again), alike

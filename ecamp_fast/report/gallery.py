@@ -23,13 +23,13 @@ def report_words(words: Sequence[Word]) -> str:
     """The report as a paragraph; a masked word shows the model's answer, a wrong one the true word beneath."""
     parts: list[str] = []
     for word in words:
-        shown, true = escape(word.shown), escape(word.true, quote=True)
+        shown, true = escape(word.shown), escape(word.true)
         if word.entity:
-            shown = f"<b>{shown}</b>"
+            shown, true = (f"<b>{shown}</b>" if word.right else shown), f"<b>{true}</b>"
         if word.masked and word.right:
             shown = f'<span class="word right" title="masked, and right">{shown}</span>'
         elif word.masked:
-            wrong = f'<span class="word wrong" title="masked; the report says: {true}">{shown}</span>'
+            wrong = f'<span class="word wrong" title="masked, and wrong">{shown}</span>'
             shown = f"<ruby>{wrong}<rt>{true}</rt></ruby>"
         parts.append(shown if word.glued or not parts else " " + shown)
     return f'<p class="report">{"".join(parts)}</p>'
@@ -54,7 +54,7 @@ def _card(sample: Pictures) -> str:
         _figure(sample.masked, "What the model saw", exact=True),
         _figure(sample.reconstruction, f"Reconstruction{note}", "no image term in this recipe"),
         _figure(sample.super_resolution, "Super-resolution", "no super-resolution in this recipe"),
-        _figure(sample.attention, "Attention map over target", "no map, or no positive entity: all pixels weigh alike"),
+        _figure(sample.attention, "Attention map", "no map, or no positive entity: all pixels weigh alike"),
     ]
     words = sample.words
     told = ""

@@ -33,7 +33,7 @@ for (const svg of document.querySelectorAll("svg[data-lines]")) {
       reading.append(document.createElement("br"), `${line.label}: ${point[3]}`);
     }
     reading.hidden = false;
-    const left = (place / svg.viewBox.baseVal.width) * box.width + svg.offsetLeft;
+    const left = (place / svg.viewBox.baseVal.width) * box.width + box.left - svg.parentNode.getBoundingClientRect().left;
     const room = svg.parentNode.clientWidth - reading.offsetWidth - 8;
     reading.style.left = `${Math.max(8, Math.min(left + 12, room))}px`;
     reading.style.top = `${svg.parentNode.clientHeight - svg.clientHeight}px`;

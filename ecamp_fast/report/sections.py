@@ -15,17 +15,23 @@ TERMS = {
     "mlm": "Masked language (MLM)",
 }
 STATUS = {"complete": "good", "failed": "bad"}  # class of the chip
+MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("open", "–")}  # class and sign of a check
+CLEAR = 0.9  # share of cases from which on a reconstruction counts as the patient's own
 SAVED_SHOWN = 3  # of a long row of saved checkpoints, at its end
+
+
+Verdict = tuple[bool | None, str, str]  # passed (None: open), name, what was found
 
 
 def header(facts: Facts) -> str:
     """Title, status, and one line that says what was trained when."""
     status = str(facts.state.get("status", "unknown"))
+    fault = f": {facts.state['fault']}" if status == "failed" and "fault" in facts.state else ""
     span = facts.span
     when = f"{_moment(span[0])} to {_moment(span[1])}" if span else "no step logged yet"
     return (
         f"<header><h1>ECAMP pre-training: {escape(facts.name)}</h1>"
-        f'<span class="chip {STATUS.get(status, "")}">{escape(status)}</span>'
+        f'<span class="chip {STATUS.get(status, "")}">{escape(status + fault)}</span>'
         f'<p class="under">recipe {escape(facts.recipe.name)}, {escape(when)}</p></header>'
     )
 
@@ -45,7 +51,7 @@ def tiles(facts: Facts) -> str:
     if change := _change(facts, "loss"):
         shown.insert(0, (change, "held-out loss, start to end"))
     if facts.resumes:
-        again = f", {facts.redone} steps redone" if facts.redone else ""
+        again = f", {_steps(facts.redone)} redone" if facts.redone else ""
         shown.append((str(len(facts.resumes)), f"resume{'s' * (len(facts.resumes) > 1)}{again}"))
     cells = "".join(f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in shown)
     return f'<div class="tiles">{cells}</div>'
@@ -53,18 +59,21 @@ def tiles(facts: Facts) -> str:
 
 def verdicts(facts: Facts) -> str:
     """What was measured on the trained model, each with a sentence that says what it means; empty without results."""
-    found = []
+    found: list[Verdict] = []
     if own := facts.results.get("own_versus_other"):
         found.append(_own_versus_other(own))
     if probe := facts.results.get("probe"):
         found.append(_probe(probe))
     for check in facts.results.get("checks", ()):
-        found.append((bool(check["passed"]), str(check["name"]), str(check["found"])))
+        name, text = str(check["name"]), str(check["found"]).replace("->", "\N{RIGHTWARDS ARROW}")
+        found.append((bool(check["passed"]), name[:1].upper() + name[1:], text))
     if facts.redone:
+        name = "The resumed run goes on as if nothing had happened"
         says = "the same losses, bit for bit" if facts.redone_alike else "other losses than the first time"
-        found.append((facts.redone_alike, "Resume", f"{facts.redone} steps were trained again and gave {says}."))
+        text = f"What was lost, {_steps(facts.redone)}, was trained again and gave {says}."
+        found.append((facts.redone_alike, name if facts.redone_alike else "The resumed run took another way", text))
     rows = "".join(
-        f'<div class="verdict"><i class="{"good" if passed else "bad"}">{"✓" if passed else "✗"}</i>'
+        f'<div class="verdict"><i class="{MARKS[passed][0]}">{MARKS[passed][1]}</i>'
         f"<p><b>{escape(name)}</b>{escape(text)}</p></div>"
         for passed, name, text in found
     )
@@ -88,7 +97,7 @@ def curves(facts: Facts) -> str:
         chart("Learning rate", [line("rate", "train", facts.train, "lr")], marks, zero=True),
         chart("Speed", [line("training", "train", facts.train, "images_per_second")], marks, "images/s", zero=True),
     ]
-    resumed = '<p class="soft">Dashed lines: the run was resumed there.</p>' if marks else ""
+    resumed = f'<p class="soft">By optimizer step.{" Dashed: the run was resumed there." if marks else ""}</p>'
     return f'<h2>Losses</h2>{resumed}<div class="pair">{"".join(losses)}</div>' + (
         f'<h2>Learning rate and speed</h2><div class="pair">{"".join(others)}</div>' if any(others) else ""
     )
@@ -170,10 +179,10 @@ def duration(seconds: float) -> str:
     return " ".join(part for part in parts if not part.startswith("0 "))
 
 
-def _own_versus_other(own: dict[str, Any]) -> tuple[bool, str, str]:
+def _own_versus_other(own: dict[str, Any]) -> Verdict:
     low, high = own["interval"]
     return (
-        own["share"] >= 0.9,
+        True if own["share"] >= CLEAR else None,
         f"The reconstruction is of this patient in {own['share']:.1%} of cases",
         f"In {own['wins']} of {own['cases']} held-out images the predicted patches correlate better with the patient's "
         f"own image (mean r {own['own']:.3f}) than with another patient's (mean r {own['other']:.3f}); "
@@ -181,7 +190,7 @@ def _own_versus_other(own: dict[str, Any]) -> tuple[bool, str, str]:
     )
 
 
-def _probe(probe: dict[str, Any]) -> tuple[bool, str, str]:
+def _probe(probe: dict[str, Any]) -> Verdict:
     trained, untrained = (sum(probe[name]) / len(probe[name]) for name in ("trained", "untrained"))
     low, high = probe["interval"]
     return (
@@ -204,6 +213,10 @@ def _change(facts: Facts, name: str) -> str:
     if len(facts.held) < 2 or not facts.held[0].get(name):
         return ""
     return _signed(facts.held[-1][name] / facts.held[0][name] - 1, ".0%")
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'s' * (count != 1)}"
 
 
 def _signed(value: float, form: str) -> str:

@@ -47,13 +47,13 @@ def save(engine: Any, folder: Path, position: Position, keep: int) -> Path:
     temporary, final = folder / f"{name}.tmp", folder / name
     _on_rank_0(lambda: _make_room(folder, temporary))
     _on_every_rank(lambda: engine.save_checkpoint(str(folder), tag=temporary.name, save_latest=False))
-    files = sorted(p for p in temporary.rglob("*") if p.is_file())
-    mine = [_seal(p, temporary) for p in files[dist.get_rank() :: dist.get_world_size()]]
+    mine: list[dict[str, Any]] = []
+    _on_every_rank(lambda: mine.extend(_seal_share(temporary)))
     sealed: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(sealed, mine)
     entries = sorted((entry for part in sealed for entry in part), key=lambda entry: entry["name"])
     _on_rank_0(lambda: _commit(temporary, final, position, entries))
-    _on_rank_0(lambda: _purge(folder, keep))
+    _on_rank_0(lambda: _purge(folder, keep, final))
     return final
 
 
@@ -137,6 +137,12 @@ def _make_room(folder: Path, temporary: Path) -> None:
     temporary.mkdir(mode=0o700)
 
 
+def _seal_share(temporary: Path) -> list[dict[str, Any]]:
+    """Sync and digest this rank's share of all files, whoever wrote them."""
+    files = sorted(p for p in temporary.rglob("*") if p.is_file())
+    return [_seal(p, temporary) for p in files[dist.get_rank() :: dist.get_world_size()]]
+
+
 def _seal(file: Path, root: Path) -> dict[str, Any]:
     sync(file)
     return {"name": str(file.relative_to(root)), "bytes": file.stat().st_size, "sha256": _sha256(file)}
@@ -155,9 +161,10 @@ def _commit(temporary: Path, final: Path, position: Position, files: list[dict[s
         write_atomically(final.parent / pointer, final.name.encode())
 
 
-def _purge(folder: Path, keep: int) -> None:
+def _purge(folder: Path, keep: int, newest: Path) -> None:
     for old in sorted(p for p in folder.glob("step-*") if p.suffix != ".tmp")[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)  # a copy too many is no reason to stop
+        if old != newest:
+            shutil.rmtree(old, ignore_errors=True)  # a copy too many is no reason to stop
 
 
 def _sha256(file: Path) -> str:
@@ -174,8 +181,8 @@ def _on_every_rank(action: Callable[[], Any]) -> None:
     fault = ""
     try:
         action()
-    except (OSError, StorageError) as error:
-        fault = str(error)
+    except Exception as error:  # a full disk is an OSError here, a RuntimeError in torch.save
+        fault = f"{type(error).__name__}: {error}"
     faults: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(faults, fault)
     if any(faults):

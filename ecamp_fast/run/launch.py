@@ -51,6 +51,8 @@ def wait(process: "subprocess.Popen[bytes]", out: Path) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     status = run.state().get("status") if out.is_dir() else None
+    if status == "running":  # nobody was left to say otherwise
+        RunDir(out).set_state(status="failed", fault=f"launcher left with {code}")
     if code == 0:
         return STOPPED if status == "stopped" else 0
     return code if code > 0 else 1
@@ -64,13 +66,19 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def kill_when(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], timeout: float) -> bool:
-    """SIGKILL everything once ``ready()``. False: the run ended, or ``timeout`` seconds passed, before."""
+    """SIGKILL everything once ``ready()``, or after ``timeout`` seconds. False: it was not ready before its end."""
     deadline = time.monotonic() + timeout
-    while process.poll() is None and time.monotonic() < deadline:
-        if ready():
-            kill(process)
-            return True
-        time.sleep(0.02)
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            if ready():
+                kill(process)
+                return True
+            time.sleep(0.02)
+    except BaseException:  # an interrupt does not reach the ranks: they are in a session of their own
+        kill(process)
+        raise
+    if process.poll() is None:
+        kill(process)
     return False
 
 

@@ -8,6 +8,11 @@ from typing import Any
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_json
 
+OF_A_RUN = (
+    *("recipe.yaml", "ds_config.json", "run_state.json", "results.json", "metrics.jsonl", "events.jsonl"),
+    *("checkpoints", "tensorboard", "weights.safetensors", "report.html"),
+)
+
 
 class RunDir:
     """RUN/: recipe.yaml, ds_config.json, run_state.json, metrics.jsonl, events.jsonl, checkpoints/, report.html.
@@ -56,7 +61,7 @@ class RunDir:
 
     def set_aside(self) -> None:
         """Move what an earlier run left here into ``previous-N``: nothing is lost when a run starts over."""
-        kept = [p for p in self.path.iterdir() if not p.name.startswith("previous-")]
+        kept = [self.path / name for name in OF_A_RUN if (self.path / name).exists()]  # a shard set may lie beside them
         if self.writes and kept:
             target = self.path / f"previous-{len(list(self.path.glob('previous-*'))) + 1}"
             target.mkdir()

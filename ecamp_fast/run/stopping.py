@@ -1,17 +1,21 @@
 """How a run is asked to stop: SIGTERM, SIGINT, or a file in its directory. The answer comes at the next step."""
 
 import signal
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+ONE_REQUEST = 5.0  # seconds: a terminal and a launcher may both pass on one and the same interrupt
+
 
 class StopRequest:
-    """``requested`` is true from the first signal on, and while the file exists; a second signal ends the process."""
+    """``requested`` is true from the first signal on, and while the file exists; a later signal ends the process."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._signalled = False
+        self._first = 0.0
         self._previous: dict[int, Any] = {}
 
     @property
@@ -28,6 +32,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._signalled:
+        now = time.monotonic()
+        if self._signalled and now - self._first > ONE_REQUEST:
             raise SystemExit(128 + number)
-        self._signalled = True
+        if not self._signalled:
+            self._signalled, self._first = True, now

@@ -53,8 +53,11 @@ class Trainer:
     def __init__(self, job: Job, place: Place) -> None:
         self.job, self.place, self.recipe = job, place, job.recipe
         self.run = RunDir(job.out, writes=place.leads)
-        if job.resume == "never" and place.leads:
-            self.run.set_aside()
+        if place.leads:
+            self.run.stop_file.unlink(missing_ok=True)  # what asks from here on is heard
+            if job.resume == "never":
+                self.run.set_aside()
+        torch.distributed.barrier()
         refuse_other_recipe(job)
         self.shards = ShardSet(job.data)
         self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, place.world)
@@ -79,16 +82,20 @@ class Trainer:
         progress = Progress(self.total, started, visible=self.place.leads)
         progress.say(self._forecast())
         try:
+            if started < self.total and self.place.leads:
+                (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
             with StopRequest(self.run.stop_file) as stop:
                 status = self._steps(progress, stop)
+                weights = self.run.path / WEIGHTS
+                if status == "complete" and agree(self.place.leads and not weights.exists(), self.place.device):
+                    export_weights(self.engine, weights, writes=self.place.leads)
+                self.run.set_state(status=status, step=self.step)
+                torch.distributed.barrier()  # the launcher ends all ranks once one has left with 75
         except BaseException as error:
             self.run.set_state(status="failed", step=self.step, fault=type(error).__name__)
             raise
         finally:
             progress.close()
-        if status == "complete" and (self.step > started or not (self.run.path / WEIGHTS).exists()):
-            export_weights(self.engine, self.run.path / WEIGHTS, writes=self.place.leads)
-        self.run.set_state(status=status, step=self.step)
         return status
 
     def _steps(self, progress: Progress, stop: StopRequest) -> str:
@@ -139,7 +146,7 @@ class Trainer:
         if self._skips >= SKIPPED_IN_A_ROW:
             raise NumericsError(
                 f"gradients were not finite {self._skips} steps in a row, up to step {self.step}",
-                "lower optim.lr, or resume from an older checkpoint with --resume PATH",
+                "start a new --out with a lower optim.lr; its weights may start there: --set init_from=",
             )
 
     def _seed_dropout(self, micro: int) -> None:
@@ -231,7 +238,6 @@ class Trainer:
             return
         write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
         write_json(self.run.path / "ds_config.json", self.ds_config)
-        self.run.stop_file.unlink(missing_ok=True)
         self.run.set_state(
             status="running",
             step=self.step,

@@ -1,6 +1,7 @@
 """A run that is killed and resumed, and one that is not, are the same run."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,18 @@ def test_stop_saves_and_the_same_command_goes_on(
     before = (out / "metrics.jsonl").read_bytes()
     assert train(out, ranks=1) == 0  # a finished run is left as it is
     assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_starting_over_sets_the_old_run_aside_but_not_the_data(
+    train: Callable[..., int], phantoms: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(phantoms, out / "phantoms")
+    short = ("--set=schedule.epochs=0.5", f"--data={out / 'phantoms'}")
+    assert train(out, *short) == 0
+    assert train(out, *short, "--resume=never") == 0
+    assert (out / "previous-1" / "metrics.jsonl").exists()
+    assert losses(out) == losses(out / "previous-1")
 
 
 def test_faults_have_their_exit_code_and_name_the_mend(train: Callable[..., int], tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""The trained model of a run: exported weights when it is complete, else the newest checkpoint that verifies."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecamp_fast.config import Recipe, dump_recipe, load_recipe
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.weights import save_weights
+from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.trained import load_trained
+
+SMALL = [
+    *("model.vision.width=24", "model.vision.depth=1", "model.vision.heads=2", "model.decoder.width=24"),
+    *("model.decoder.depth=1", "model.decoder.heads=2", "model.text.width=24", "model.text.ffn=24"),
+]
+WORDS = 40
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("demo", SMALL)
+
+
+@pytest.fixture
+def run(tmp_path: Path, recipe: Recipe) -> Path:
+    path = tmp_path / "run"
+    RunDir(path).set_state(status="running")
+    (path / "recipe.yaml").write_text(dump_recipe(recipe))
+    return path
+
+
+def write_checkpoint(run: Path, step: int, model: Ecamp) -> Path:
+    """A checkpoint as the engine leaves it, bf16 weights and all."""
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    folder.mkdir(parents=True, mode=0o700)
+    file = folder / "mp_rank_00_model_states.pt"
+    torch.save({"module": {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}}, file)
+    data = file.read_bytes()
+    entry = {"name": file.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = {"format": 1, "position": {"step": step, "world": 1, "data": "", "recipe": ""}, "files": [entry]}
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def weight(model: Ecamp) -> torch.Tensor:
+    return model.encoder.blocks[0].fc1.weight
+
+
+def test_a_running_job_shows_its_newest_whole_checkpoint(run: Path, recipe: Recipe) -> None:
+    older, newer = Ecamp(recipe, WORDS), Ecamp(recipe, WORDS)
+    write_checkpoint(run, 10, older)
+    folder = write_checkpoint(run, 20, newer)
+    found = load_trained(run)
+    assert weight(found).dtype == torch.float32 and not found.training
+    assert torch.equal(weight(found), weight(newer).bfloat16().float())
+    (folder / "mp_rank_00_model_states.pt").write_bytes(b"damaged")
+    assert torch.equal(weight(load_trained(run)), weight(older).bfloat16().float())
+
+
+def test_a_complete_run_shows_its_exported_weights(run: Path, recipe: Recipe) -> None:
+    write_checkpoint(run, 10, Ecamp(recipe, WORDS))
+    exported = Ecamp(recipe, WORDS)
+    save_weights(exported, run / "weights.safetensors")
+    assert not torch.equal(weight(load_trained(run)), weight(exported))  # still running: an export would be a stale one
+    RunDir(run).set_state(status="complete")
+    assert torch.equal(weight(load_trained(run)), weight(exported))
+
+
+@pytest.mark.parametrize("setting", ["model.tie_embeddings=true", "losses.mlm=false"])
+def test_recipes_whose_vocabulary_lies_elsewhere(run: Path, setting: str) -> None:
+    recipe = load_recipe("demo", [*SMALL, setting])
+    (run / "recipe.yaml").write_text(dump_recipe(recipe))
+    exported = Ecamp(recipe, WORDS)
+    write_checkpoint(run, 10, exported)
+    assert torch.equal(weight(load_trained(run)), weight(exported).bfloat16().float())
+    save_weights(exported, run / "weights.safetensors")
+    RunDir(run).set_state(status="complete")
+    assert torch.equal(weight(load_trained(run)), weight(exported))
+
+
+def test_nothing_to_load_is_said(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no checkpoint"):
+        load_trained(run)
+    with pytest.raises(ConfigError, match="not a run directory"):
+        load_trained(tmp_path)
+
+
+def test_weights_of_another_recipe_are_refused(run: Path, recipe: Recipe) -> None:
+    write_checkpoint(run, 10, Ecamp(load_recipe("demo", [*SMALL, "model.vision.depth=2"]), WORDS))
+    with pytest.raises(DataError, match="does not fit the recipe"):
+        load_trained(run)
