@@ -11,7 +11,7 @@ from ecamp_fast.errors import ConfigError
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: the run's own.")
-@click.option("--samples", default=4, show_default=True, type=click.IntRange(0, 24), help="Held-out samples to show.")
+@click.option("--samples", default=4, show_default=True, type=click.IntRange(0, 16), help="Held-out samples to show.")
 @click.option("--pictures/--no-pictures", default=True, help="Without: numbers and curves alone, which may be shared.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(run: Path, data: Path | None, samples: int, pictures: bool, as_json: bool) -> None:
