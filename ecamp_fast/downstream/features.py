@@ -1,17 +1,20 @@
 """Frozen features of the samples of a shard set, by a trained encoder and by untrained ones."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ecamp_fast.config import Losses, Recipe
+from ecamp_fast.downstream.threads import one_thread
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.format import METADATA
 from ecamp_fast.shards.read import ShardSet
 
-BATCH = 64  # images through the encoder at once
+BATCH = 32  # images through the encoder at once
+SMALL = 256  # encoder width up to which one CPU thread is best
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def encode(model: Ecamp, images: Tensor) -> Tensor:
     images: (N, 1, S, S) uint8   returns (N, D) float32, on the host.
     """
     device = next(model.parameters()).device
-    return torch.cat([model.features(part.to(device)).float().cpu() for part in images.split(BATCH)])
+    with one_thread() if device.type == "cpu" and model.recipe.model.vision.width <= SMALL else nullcontext():
+        return torch.cat([model.features(part.to(device)).float().cpu() for part in images.split(BATCH)])
 
 
 def untrained(recipe: Recipe, seed: int) -> Ecamp:

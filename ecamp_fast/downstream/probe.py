@@ -1,8 +1,7 @@
 """Linear probe of frozen features, and its paired comparison with the same probe on an untrained encoder."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ecamp_fast.downstream.auroc import mean_auroc
 from ecamp_fast.downstream.logistic import fit
+from ecamp_fast.downstream.threads import one_thread
 from ecamp_fast.errors import DataError
 
 RIDGES = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
@@ -97,7 +97,7 @@ def probe(features: Tensor, labels: Tensor, patients: Sequence[str], seed: int, 
     fold = patient_folds(patients, folds, seed)
     names = list(patients)
     scores = []
-    with _one_thread():
+    with one_thread():
         for part in range(folds):
             fitting, testing = (fold != part).nonzero()[:, 0], (fold == part).nonzero()[:, 0]
             own = [names[i] for i in fitting.tolist()]
@@ -142,14 +142,3 @@ def _tuned(features: Tensor, labels: Tensor, patients: Sequence[str], seed: int,
         score += torch.tensor([mean_auroc(one, labels[held]) for one in logits]).nan_to_num(0.0)
     best = RIDGES[int(score.argmax())]
     return fit(features, labels, [best]).logits(test)[0]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The matrices here are small: on a busy machine more threads make them 20 times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
