@@ -5,6 +5,7 @@ Triton's interpreter (``TRITON_INTERPRET=1``), which is for tests. Launch consta
 """
 
 import functools
+import inspect
 import json
 import logging
 import os
@@ -71,7 +72,7 @@ def choose(backend: Backend, operation: str, **tensors: Tensor) -> Literal["trit
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
     """Launch on the device of the first tensor; an empty grid launches nothing."""
     if _recording is not None:
-        names = [parameter.name for parameter in kernel.params]
+        names = inspect.signature(kernel.fn).parameters
         _recording.launches.append(Launch(kernel, dict(zip(names, arguments, strict=False)), constants))
         return
     if 0 in grid:
@@ -97,19 +98,22 @@ def tuned(operation: str, device: torch.device) -> dict[str, int]:
 
     A chip older than all of the table gets the oldest's; a CPU (the interpreter) the entry ``interpreter``.
     """
-    table = tuning_table()
-    if _recording is not None:
-        chip = _recording.chip
-    elif device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        chip = f"sm_{major}{minor}"
-    else:
-        chip = "interpreter"
-    if chip == "interpreter":
-        return dict(table["interpreter"][operation])
+    table, name = tuning_table(), chip(device)
+    if name == "interpreter":
+        return dict(table[name][operation])
     chips = sorted((key for key in table if key.startswith("sm_") and operation in table[key]), key=_age)
-    older = [key for key in chips if _age(key) <= _age(chip)]
+    older = [key for key in chips if _age(key) <= _age(name)]
     return dict(table[older[-1] if older else chips[0]][operation])
+
+
+def chip(device: torch.device) -> str:
+    """The key of the device in the table: "sm_90"; "interpreter" for a CPU; the recorded chip while recording."""
+    if _recording is not None:
+        return _recording.chip
+    if device.type != "cuda":
+        return "interpreter"
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
 
 
 @functools.cache

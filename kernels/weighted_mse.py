@@ -5,8 +5,10 @@ loss = sum_p W(p) sum_c (x(c, p) - t(p))^2, where W comes from a guide:
                      interpolation of g at the pixels (align_corners False, edges clamped); each sample weighs the same
   a window           W = 1 / (B C S S) inside, 0 outside: the mean over ALL pixels, as in the released code
   nothing            W = 1 / (B C S S): the plain mean
-The gradient 2 W e is made in the forward, in the dtype of the prediction, a few samples at a time, so neither the
-error nor a float copy of the target exists for the whole batch.
+The gradient 2 W e is made in the forward, in the dtype of the prediction, so neither the error, nor a float copy of the
+target, nor W exists for the whole batch.
+The kernel reads prediction and image and writes the gradient: 4 C + 1 bytes a pixel in bfloat16, the floor of a pass.
+The backward scales that gradient by the cotangent: 4 C more.
 Legend: B samples, C channels, S pixels per side, G cells per side of the grid.
 """
 
@@ -14,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ecamp_fast.kernels.launch import Backend, choose, normalise, wide
+from ecamp_fast.kernels.launch import Backend, affine, choose, launch, normalise, tuned, wide
 
 CLIP = (0.25, 4.0)
 EMPTY = 1e-6  # a grid whose mean is below holds no attention
@@ -68,6 +72,137 @@ def weighted_mse_ref(prediction: Tensor, image: Tensor, guide: Guide, mean: floa
     return (error.square() * pixel_weights(guide, batch, channels, size, prediction.device)).sum()
 
 
+@dataclass(frozen=True)
+class Weighting:
+    """A guide as a kernel takes it: arguments of ``pixel_weight``.
+
+    kind    table                                              cells              scale
+    0 none  any                                                1                  1 / (B C S S)
+    1 grid  (B, G, G) float32, whose interpolation is W        G                  1
+    2 window  (B, 2) int32, first pixel (row, column)          pixels per side    1 / (B C S S)
+    """
+
+    table: Tensor
+    kind: int
+    cells: int
+    scale: float
+
+
+def weighting(guide: Guide, batch: int, channels: int, size: int, device: torch.device) -> Weighting:
+    """W of the formula for a kernel, without a tensor of the size of the image."""
+    even = 1 / (max(1, batch) * channels * size * size)
+    if guide is None:
+        return Weighting(torch.ones(1, device=device), 0, 1, even)
+    if isinstance(guide, Window):
+        first = (guide.origin * guide.cell).to(device=device, dtype=torch.int32).contiguous()
+        return Weighting(first, 2, guide.extent * guide.cell, even)
+    grid = soft_weights(guide.detach()).float()
+    side = grid.shape[-1]
+    unit = torch.eye(side, device=device)[None]
+    tents = torch.nn.functional.interpolate(unit, size=size, mode="linear", align_corners=False)[0].sum(1)  # (G,)
+    total = (grid * tents[:, None] * tents).sum((1, 2), keepdim=True)  # sum_p w
+    return Weighting((grid / (total * (max(1, batch) * channels))).contiguous(), 1, side, 1.0)
+
+
+@triton.jit
+def pixel_weight(table_ptr, b, y, x, scale, S: tl.constexpr, KIND: tl.constexpr, CELLS: tl.constexpr):
+    """W, float32, of sample b at rows y and columns x, which broadcast; 0 outside the image. See ``Weighting``."""
+    inside = (y >= 0) & (y < S) & (x >= 0) & (x < S)
+    if KIND == 1:
+        # (2y + 1) G / 2S - 1/2, in integers: cell below, and the way to the next in 2S-ths
+        down = (2 * tl.minimum(tl.maximum(y, 0), S - 1) + 1) * CELLS + S
+        along = (2 * tl.minimum(tl.maximum(x, 0), S - 1) + 1) * CELLS + S
+        low_y, low_x = down // (2 * S) - 1, along // (2 * S) - 1
+        part_y, part_x = (down % (2 * S)).to(tl.float32) / (2 * S), (along % (2 * S)).to(tl.float32) / (2 * S)
+        above, below = tl.maximum(low_y, 0) * CELLS, tl.minimum(low_y + 1, CELLS - 1) * CELLS
+        left, right = tl.maximum(low_x, 0), tl.minimum(low_x + 1, CELLS - 1)
+        cells_ptr = table_ptr + b * (CELLS * CELLS)
+        upper = (1 - part_x) * tl.load(cells_ptr + (above + left), mask=inside, other=0.0)
+        upper += part_x * tl.load(cells_ptr + (above + right), mask=inside, other=0.0)
+        lower = (1 - part_x) * tl.load(cells_ptr + (below + left), mask=inside, other=0.0)
+        lower += part_x * tl.load(cells_ptr + (below + right), mask=inside, other=0.0)
+        weight = (1 - part_y) * upper + part_y * lower
+    elif KIND == 2:
+        row, column = tl.load(table_ptr + b * 2), tl.load(table_ptr + b * 2 + 1)
+        seen = (y >= row) & (y < row + CELLS) & (x >= column) & (x < column + CELLS)
+        weight = tl.where(inside & seen, scale, 0.0)
+    else:
+        weight = tl.where(inside, scale, 0.0)
+    return weight
+
+
+@triton.jit
+def _fwd(
+    prediction_ptr, image_ptr, table_ptr, partial_ptr, slope_ptr,
+    s_b, s_c, s_y, s_x, d_b, d_c, d_y, d_x, factor, shift, scale,
+    S: tl.constexpr, C: tl.constexpr, LANES: tl.constexpr, KIND: tl.constexpr, CELLS: tl.constexpr,
+    GRADIENT: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    """PIXELS pixels of one sample, all their channels: their loss, and 2 W e."""
+    TILES: tl.constexpr = (S * S + PIXELS - 1) // PIXELS
+    b = (tl.program_id(0) // TILES).to(tl.int64)
+    pixel = tl.program_id(0) % TILES * PIXELS + tl.arange(0, PIXELS)
+    y, x = pixel // S, pixel % S
+    c = tl.arange(0, LANES)[None, :]
+    live = (y < S)[:, None] & (c < C)
+    target = tl.load(image_ptr + b * (S * S) + pixel, mask=y < S, other=0).to(tl.float32) * factor + shift
+    place = b * s_b + (y.to(tl.int64) * s_y + x * s_x)[:, None] + c * s_c
+    value = tl.load(prediction_ptr + place, mask=live, other=0.0).to(tl.float32)
+    error = tl.where(live, value - target[:, None], 0.0)
+    scaled = error * pixel_weight(table_ptr, b, y, x, scale, S, KIND, CELLS)[:, None]
+    tl.store(partial_ptr + tl.program_id(0), tl.sum(tl.sum(scaled * error, axis=1), axis=0))
+    if GRADIENT:
+        to = b * d_b + (y.to(tl.int64) * d_y + x * d_x)[:, None] + c * d_c
+        tl.store(slope_ptr + to, (2 * scaled).to(slope_ptr.dtype.element_ty), mask=live)
+
+
+def _run(
+    prediction: Tensor, image: Tensor, table: Tensor, kind: int, cells: int, scale: float,
+    factor: float, shift: float, gradient: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The loss and, where ``gradient`` asks for it, 2 W e; else an empty tensor."""
+    batch, channels, size, _ = prediction.shape
+    constants = tuned("weighted_mse", prediction.device)
+    programs = batch * triton.cdiv(size * size, constants["PIXELS"])
+    partial = prediction.new_empty(programs, dtype=torch.float32)
+    slope = torch.empty_like(prediction) if gradient else prediction.new_empty(0)
+    launch(
+        _fwd,
+        (programs,),
+        *(prediction, image.contiguous(), table, partial, slope),
+        *prediction.stride(),
+        *(slope.stride() if gradient else (0, 0, 0, 0)),
+        *(factor, shift, scale),
+        **{"S": size, "C": channels, "LANES": triton.next_power_of_2(channels), "KIND": kind, "CELLS": cells},
+        GRADIENT=gradient,
+        **constants,
+    )
+    return partial.sum(), slope
+
+
+_op = torch.library.custom_op("ecamp_fast::weighted_mse", _run, mutates_args=())
+
+
+@_op.register_fake
+def _(prediction: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    slope = torch.empty_like(prediction) if rest[-1] else prediction.new_empty(0)
+    return prediction.new_empty((), dtype=torch.float32), slope
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[1])
+
+
+def _scale(ctx: Any, cotangent: Tensor | None, unused: Tensor | None) -> tuple[Tensor | None, ...]:
+    (slope,) = ctx.saved_tensors
+    wanted = cotangent is not None and ctx.needs_input_grad[0]
+    return slope * cotangent if wanted else None, *(None,) * 8
+
+
+_op.register_autograd(_scale, setup_context=_save)
+
+
 class _WeightedMse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, prediction: Tensor, image: Tensor, weights: Tensor, mean: float, std: float) -> Tensor:
@@ -93,6 +228,20 @@ class _WeightedMse(torch.autograd.Function):
         return gradient * cotangent, None, None, None, None
 
 
+def check_guide(operation: str, guide: Guide, batch: int) -> None:
+    """Raises TypeError or ValueError unless the guide fits a batch of this size."""
+    if isinstance(guide, Window):
+        if guide.origin.is_floating_point() or guide.origin.dtype == torch.bool:
+            raise TypeError(f"{operation}: guide.origin is {guide.origin.dtype}, must be integer")
+        if guide.origin.shape != (batch, 2):
+            raise ValueError(f"{operation}: guide.origin is {tuple(guide.origin.shape)}, must be {(batch, 2)}")
+    elif guide is not None:
+        if not guide.is_floating_point():
+            raise TypeError(f"{operation}: guide is {guide.dtype}, must be floating")
+        if guide.ndim != 3 or guide.shape != (batch, guide.shape[-1], guide.shape[-1]):
+            raise ValueError(f"{operation}: guide is {tuple(guide.shape)}, must be ({batch}, G, G)")
+
+
 def weighted_mse(
     prediction: Tensor, image: Tensor, guide: Guide, mean: float, std: float, backend: Backend = "auto"
 ) -> Tensor:
@@ -102,9 +251,22 @@ def weighted_mse(
     guide: attention grid (B, G, G), >= 0, not normalised; a ``Window``; or None   mean, std: of grey values in [0, 1]
     returns 0-d, float32 or wider.
     """
-    choose(backend, "weighted_mse")
+    if prediction.ndim != 4 or prediction.shape[2] != prediction.shape[3]:
+        raise ValueError(f"weighted_mse: prediction is {tuple(prediction.shape)}, must be (B, C, S, S)")
     batch, channels, size, _ = prediction.shape
     if image.shape != (batch, 1, size, size):
-        raise ValueError(f"image {tuple(image.shape)} for a prediction {tuple(prediction.shape)}")
-    weights = pixel_weights(guide, batch, channels, size, prediction.device)
-    return _WeightedMse.apply(prediction, image, weights, mean, std)
+        found = f"image is {tuple(image.shape)} for a prediction {tuple(prediction.shape)}"
+        raise ValueError(f"weighted_mse: {found}, must be {(batch, 1, size, size)}")
+    if not (image.is_floating_point() or image.dtype == torch.uint8):
+        raise TypeError(f"weighted_mse: image is {image.dtype}, must be uint8 or floating")
+    check_guide("weighted_mse", guide, batch)
+    guiding = guide.origin if isinstance(guide, Window) else guide
+    tensors = {"prediction": prediction, "image": image} | ({} if guiding is None else {"guide": guiding})
+    if choose(backend, "weighted_mse", **tensors) == "torch":
+        weights = pixel_weights(guide, max(1, batch), channels, size, prediction.device)
+        return _WeightedMse.apply(prediction, image, weights, mean, std)
+    made = weighting(guide, batch, channels, size, prediction.device)
+    wanted = torch.is_grad_enabled() and prediction.requires_grad
+    numbers = (made.kind, made.cells, made.scale, *affine(image, mean, std))
+    loss: Tensor = _op(prediction, image, made.table, *numbers, wanted)[0]
+    return loss

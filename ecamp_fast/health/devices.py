@@ -165,7 +165,20 @@ def triton(case: Case) -> Iterator[Finding]:
     elif not compiler:
         yield fail("Triton", f"{library.__version__}, but no C compiler, which it needs once", "apt-get install gcc")
     else:
-        yield ok("Triton", f"{library.__version__}, compiles with {compiler}")
+        yield ok("Triton", f"{library.__version__}, compiles with {compiler}; {_launch_constants()}")
+
+
+def _launch_constants() -> str:
+    """Whether the kernels' launch constants are this chip's own; those of an older one serve, if not best."""
+    import torch
+
+    from ecamp_fast.kernels.launch import chip, tuning_table
+
+    if not torch.cuda.is_available():
+        return "launch constants unknown without CUDA"
+    name = chip(torch.device("cuda"))
+    own = f"kernels tuned for {name}"
+    return own if name in tuning_table() else f"no kernels tuned for {name}: `ecamp-fast bench kernels --tune` does it"
 
 
 def memory(case: Case) -> Iterator[Finding]:

@@ -1,4 +1,6 @@
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -41,3 +43,19 @@ def gradients() -> Callable[..., list[Tensor]]:
         return [out, *torch.autograd.grad(out, mine, cotangent)]
 
     return run
+
+
+@pytest.fixture
+def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that kernels forget to write shows: what ``ecamp_fast.kernels`` allocates empty is full of NaN."""
+
+    def poisoned(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def allocate(*args: Any, **kwargs: Any) -> Tensor:
+            tensor = make(*args, **kwargs)
+            ours = sys._getframe(1).f_globals.get("__name__", "").startswith("ecamp_fast.kernels")
+            return tensor.fill_(float("nan")) if ours and tensor.is_floating_point() else tensor
+
+        return allocate
+
+    for holder, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
+        monkeypatch.setattr(holder, name, poisoned(getattr(holder, name)))
