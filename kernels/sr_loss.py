@@ -134,18 +134,17 @@ def _run(
     if not tiles:
         partial.zero_()
     sums = partial.sum(0)
+    loss = sums[-1].clone()
     if not gradient:
-        return sums[-1].clone(), *(low.new_empty(0) for _ in range(5))
-    slopes = sums[:-1].view(2, -1)[:, back].sum(-1)
-    parts = (
-        slopes[which, part].view_as(tensor).to(tensor.dtype, copy=True)
-        for which in range(2)
-        for part, tensor in (
-            (slice(None, -channels), convolutions[2 * which]),
-            (slice(-channels, None), convolutions[2 * which + 1]),
-        )
+        none = [low.new_empty(0) for _ in range(5)]
+        return loss, none[0], none[1], none[2], none[3], none[4]
+    slopes = sums[:-1].view(2, -1)[:, back].sum(-1)  # per convolution: its weights, then its biases
+    d_weights, d_biases = slopes[:, :-channels].reshape(2, *weight_1.shape), slopes[:, -channels:]
+    return (
+        *(loss, slope),
+        *(d_weights[0].to(weight_1.dtype, copy=True), d_biases[0].to(bias_1.dtype, copy=True)),
+        *(d_weights[1].to(weight_2.dtype, copy=True), d_biases[1].to(bias_2.dtype, copy=True)),
     )
-    return sums[-1].clone(), slope, *parts
 
 
 _sr_loss = torch.library.custom_op("ecamp_fast::sr_loss", _run, mutates_args=())

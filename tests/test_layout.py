@@ -78,6 +78,16 @@ def test_kernels_import_torch_and_triton_and_nothing_else() -> None:
                 assert name.split(".")[0] in allowed or name.startswith("ecamp_fast.kernels"), f"{path}: {name}"
 
 
+def test_what_python_calls_in_kernels_is_typed() -> None:
+    """The type checker lets untyped functions pass there, for the sake of Triton's."""
+    for path in sources("kernels"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", [])]
+            if isinstance(node, ast.FunctionDef) and not any(mark.startswith("triton.jit") for mark in marks):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                assert node.returns and all(a.annotation for a in given), f"{path}: {node.name}"
+
+
 def test_one_import_name() -> None:
     """A file imported as ``kernels.x`` and as ``ecamp_fast.kernels.x`` would be two modules."""
     for path in [p for folder in ("ecamp_fast", *FOLDERS, "tests") for p in sources(folder)]:
