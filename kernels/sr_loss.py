@@ -11,6 +11,7 @@ import functools
 from typing import Any, NamedTuple
 
 import torch
+import triton
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate, pad, relu
 
@@ -109,7 +110,8 @@ def _run(
     """loss and, where ``gradient`` asks for them, the gradients to the first five; empty tensors otherwise."""
     convolutions = Convolutions(weight_1, bias_1, weight_2, bias_2)
     batch, channels, side, _ = low.shape
-    constants = tuned("sr_loss", low.device)
+    exact = low.dtype == torch.float32  # products outside the tensor cores
+    constants = tuned("sr_loss_float32" if exact else "sr_loss", low.device)
     tile = constants["TILE"]
     tiles = batch * (-(-side // tile)) ** 2
     programs = max(1, min(tiles, constants.pop("PROGRAMS") * _multiprocessors(low.device)))
@@ -127,8 +129,16 @@ def _run(
         sr_tiles.sr_tiles,
         (programs,) if tiles else (0,),
         *(low, image.contiguous(), table, packed, scratch, slope, partial, *strides, tiles, factor, shift, scale),
-        **{"S": 2 * side, "C": channels, "SIDE": around, "KIND": kind, "CELLS": cells, "RELU": final_relu},
-        **{"GRADIENT": gradient, "PRECISION": "ieee" if low.dtype == torch.float32 else "tf32"},
+        **{
+            "S": 2 * side,
+            "C": channels,
+            "SIDE": around,
+            "LINE": triton.next_power_of_2(tile),
+            "KIND": kind,
+            "CELLS": cells,
+            "RELU": final_relu,
+        },
+        **{"GRADIENT": gradient, "PRECISION": "ieee" if exact else "tf32"},
         **constants,
     )
     if not tiles:

@@ -49,10 +49,19 @@ def _block(row, column, SIDE: tl.constexpr):
 
 
 @triton.jit
-def _places(first, WIDTH: tl.constexpr, BLOCKS: tl.constexpr):
-    """(row, column, live) of the blocks ``first``.. of an area WIDTH blocks wide."""
+def _places(first, WIDTH: tl.constexpr, LINE: tl.constexpr, BLOCKS: tl.constexpr):
+    """(row, column, live) of the blocks ``first``.. of an area WIDTH blocks wide.
+
+    Numbered in lines of LINE where one is long enough: a power of two, so that nothing is divided.
+    """
     block = first + tl.arange(0, BLOCKS)
-    return block // WIDTH, block % WIDTH, (block < WIDTH * WIDTH)[:, None]
+    if WIDTH <= LINE:
+        row, column = block // LINE, block % LINE
+        live = (row < WIDTH) & (column < WIDTH)
+    else:
+        row, column = block // WIDTH, block % WIDTH
+        live = row < WIDTH
+    return row, column, live[:, None]
 
 
 @triton.jit
@@ -89,14 +98,16 @@ def _matrix(packed_ptr, WHICH: tl.constexpr):
 
 
 @triton.jit
-def _upsample(low_ptr, u_ptr, top, left, s_c, s_y, s_x, S: tl.constexpr, C: tl.constexpr, T: tl.constexpr,
-              BLOCKS: tl.constexpr, SIDE: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+def _upsample(
+    low_ptr, u_ptr, top, left, s_c, s_y, s_x, S: tl.constexpr, C: tl.constexpr, T: tl.constexpr, LINE: tl.constexpr,
+    BLOCKS: tl.constexpr, SIDE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """Stage U. (top, left): the tile's first low-resolution pixel."""
     LOW: tl.constexpr = S // 2
     matrix = _bilinear().to(low_ptr.dtype.element_ty)
     k = tl.arange(0, 16)
-    for first in range(0, (T + 5) * (T + 5), BLOCKS):
-        row, column, live = _places(first, T + 5, BLOCKS)
+    for first in range(0, (T + 5) * (LINE if T + 5 <= LINE else T + 5), BLOCKS):
+        row, column, live = _places(first, T + 5, LINE, BLOCKS)
         y = (top - 3 + row)[:, None] + (k // 8)[None, :]
         x = (left - 3 + column)[:, None] + (k // 4 % 2)[None, :]
         y, x = tl.minimum(tl.maximum(y, 0), LOW - 1), tl.minimum(tl.maximum(x, 0), LOW - 1)
@@ -109,12 +120,14 @@ def _upsample(low_ptr, u_ptr, top, left, s_c, s_y, s_x, S: tl.constexpr, C: tl.c
 
 
 @triton.jit
-def _first(u_ptr, a_ptr, packed_ptr, top, left, S: tl.constexpr, T: tl.constexpr, BLOCKS: tl.constexpr,
-           SIDE: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+def _first(
+    u_ptr, a_ptr, packed_ptr, top, left, S: tl.constexpr, T: tl.constexpr, LINE: tl.constexpr, BLOCKS: tl.constexpr,
+    SIDE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """Stage A."""
     matrix = _matrix(packed_ptr, 0).to(u_ptr.dtype.element_ty)
-    for first in range(0, (T + 4) * (T + 4), BLOCKS):
-        row, column, live = _places(first, T + 4, BLOCKS)
+    for first in range(0, (T + 4) * (LINE if T + 4 <= LINE else T + 4), BLOCKS):
+        row, column, live = _places(first, T + 4, LINE, BLOCKS)
         up = tl.load(u_ptr + _window(2 * row, 2 * column, SIDE), mask=live, other=0.0)
         z = tl.dot(up, matrix, input_precision=PRECISION)
         z = tl.where((z > 0) & _inside(2 * (top + row) - 4, 2 * (left + column) - 4, S), z, 0.0)
@@ -122,16 +135,18 @@ def _first(u_ptr, a_ptr, packed_ptr, top, left, S: tl.constexpr, T: tl.constexpr
 
 
 @triton.jit
-def _error(u_ptr, a_ptr, g_ptr, packed_ptr, image_ptr, table_ptr, sample, top, left, factor, shift, scale,
-           S: tl.constexpr, C: tl.constexpr, T: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr,
-           KIND: tl.constexpr, CELLS: tl.constexpr, RELU: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+def _error(
+    u_ptr, a_ptr, g_ptr, packed_ptr, image_ptr, table_ptr, sample, top, left, factor, shift, scale, S: tl.constexpr,
+    C: tl.constexpr, T: tl.constexpr, LINE: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr,
+    KIND: tl.constexpr, CELLS: tl.constexpr, RELU: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """Stage G. Returns (BLOCKS, 4, 4): W e^2 of the tile's own pixels, summed over its blocks."""
     matrix = _matrix(packed_ptr, 1).to(a_ptr.dtype.element_ty)
     phase, lane = tl.arange(0, 4), tl.arange(0, 4)[None, None, :]
     pixel = ((phase // 2) * SIDE + phase % 2) * 4
     loss = tl.zeros((BLOCKS, 4, 4), tl.float32)
-    for first in range(0, (T + 3) * (T + 3), BLOCKS):
-        row, column, live = _places(first, T + 3, BLOCKS)
+    for first in range(0, (T + 3) * (LINE if T + 3 <= LINE else T + 3), BLOCKS):
+        row, column, live = _places(first, T + 3, LINE, BLOCKS)
         middle = tl.load(a_ptr + _window(2 * row, 2 * column, SIDE), mask=live, other=0.0)
         z = tl.reshape(tl.dot(middle, matrix, input_precision=PRECISION), (BLOCKS, 4, 4))
         y = (2 * (top + row) - 3)[:, None] + (phase // 2)[None, :]
@@ -152,12 +167,14 @@ def _error(u_ptr, a_ptr, g_ptr, packed_ptr, image_ptr, table_ptr, sample, top, l
 
 
 @triton.jit
-def _middle_slope(a_ptr, g_ptr, z_ptr, packed_ptr, T: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr,
-                  PRECISION: tl.constexpr):  # fmt: skip
+def _middle_slope(
+    a_ptr, g_ptr, z_ptr, packed_ptr, T: tl.constexpr, LINE: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
     """Stage Z."""
     matrix = _matrix(packed_ptr, 2).to(a_ptr.dtype.element_ty)
-    for first in range(0, (T + 2) * (T + 2), BLOCKS):
-        row, column, live = _places(first, T + 2, BLOCKS)
+    for first in range(0, (T + 2) * (LINE if T + 2 <= LINE else T + 2), BLOCKS):
+        row, column, live = _places(first, T + 2, LINE, BLOCKS)
         slope = tl.load(g_ptr + _window(2 * row, 2 * column, SIDE), mask=live, other=0.0)
         passed = tl.load(a_ptr + _block(2 * row + 2, 2 * column + 2, SIDE), mask=live, other=0.0) > 0
         z = tl.where(passed, tl.dot(slope, matrix, input_precision=PRECISION), 0.0)
@@ -165,11 +182,13 @@ def _middle_slope(a_ptr, g_ptr, z_ptr, packed_ptr, T: tl.constexpr, BLOCKS: tl.c
 
 
 @triton.jit
-def _weight_slopes(u_ptr, a_ptr, g_ptr, z_ptr, first_slope, second_slope, T: tl.constexpr, BLOCKS: tl.constexpr,
-                   SIDE: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+def _weight_slopes(
+    u_ptr, a_ptr, g_ptr, z_ptr, first_slope, second_slope, T: tl.constexpr, LINE: tl.constexpr, BLOCKS: tl.constexpr,
+    SIDE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """Adds the tile's own share to the gradients of both matrices (64, 16)."""
-    for first in range(0, T * T, BLOCKS):
-        row, column, live = _places(first, T, BLOCKS)
+    for first in range(0, T * (LINE if T <= LINE else T), BLOCKS):
+        row, column, live = _places(first, T, LINE, BLOCKS)
         g = tl.load(g_ptr + _block(2 * row + 3, 2 * column + 3, SIDE), mask=live, other=0.0)
         middle = tl.load(a_ptr + _window(2 * row + 3, 2 * column + 3, SIDE), mask=live, other=0.0)
         second_slope += tl.dot(tl.trans(middle), g, input_precision=PRECISION)
@@ -180,12 +199,14 @@ def _weight_slopes(u_ptr, a_ptr, g_ptr, z_ptr, first_slope, second_slope, T: tl.
 
 
 @triton.jit
-def _upsampled_slope(g_ptr, z_ptr, h_ptr, packed_ptr, T: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr,
-                     PRECISION: tl.constexpr):  # fmt: skip
+def _upsampled_slope(
+    g_ptr, z_ptr, h_ptr, packed_ptr, T: tl.constexpr, LINE: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
     """Stage H."""
     matrix = _matrix(packed_ptr, 3).to(z_ptr.dtype.element_ty)
-    for first in range(0, (T + 1) * (T + 1), BLOCKS):
-        row, column, live = _places(first, T + 1, BLOCKS)
+    for first in range(0, (T + 1) * (LINE if T + 1 <= LINE else T + 1), BLOCKS):
+        row, column, live = _places(first, T + 1, LINE, BLOCKS)
         z = tl.load(z_ptr + _window(2 * row, 2 * column, SIDE), mask=live, other=0.0)
         g = tl.load(g_ptr + _block(2 * row + 2, 2 * column + 2, SIDE), mask=live, other=0.0)
         h = tl.dot(z, matrix, input_precision=PRECISION) + g.to(tl.float32)
@@ -193,14 +214,16 @@ def _upsampled_slope(g_ptr, z_ptr, h_ptr, packed_ptr, T: tl.constexpr, BLOCKS: t
 
 
 @triton.jit
-def _low_slope(h_ptr, slope_ptr, top, left, s_c, s_y, s_x, S: tl.constexpr, C: tl.constexpr, T: tl.constexpr,
-               BLOCKS: tl.constexpr, SIDE: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+def _low_slope(
+    h_ptr, slope_ptr, top, left, s_c, s_y, s_x, S: tl.constexpr, C: tl.constexpr, T: tl.constexpr,
+    LINE: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """Stage dx."""
     LOW: tl.constexpr = S // 2
     matrix = _bilinear_transposed().to(h_ptr.dtype.element_ty)
     k, n = tl.arange(0, 64), tl.arange(0, 16)[None, :]
-    for first in range(0, T * T, BLOCKS):
-        row, column, live = _places(first, T, BLOCKS)
+    for first in range(0, T * (LINE if T <= LINE else T), BLOCKS):
+        row, column, live = _places(first, T, LINE, BLOCKS)
         y = (2 * (top + row) - 1)[:, None] + (k // 16)[None, :]
         x = (2 * (left + column) - 1)[:, None] + (k // 4 % 4)[None, :]
         y, x = tl.minimum(tl.maximum(y, 0), S - 1), tl.minimum(tl.maximum(x, 0), S - 1)
@@ -214,10 +237,10 @@ def _low_slope(h_ptr, slope_ptr, top, left, s_c, s_y, s_x, S: tl.constexpr, C: t
 
 @triton.jit
 def sr_tiles(
-    low_ptr, image_ptr, table_ptr, packed_ptr, scratch_ptr, slope_ptr, partial_ptr,
-    s_b, s_c, s_y, s_x, d_b, d_c, d_y, d_x, tiles, factor, shift, scale,
-    S: tl.constexpr, C: tl.constexpr, TILE: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr,
-    KIND: tl.constexpr, CELLS: tl.constexpr, RELU: tl.constexpr, GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
+    low_ptr, image_ptr, table_ptr, packed_ptr, scratch_ptr, slope_ptr, partial_ptr, s_b, s_c, s_y, s_x, d_b, d_c,
+    d_y, d_x, tiles, factor, shift, scale, S: tl.constexpr, C: tl.constexpr, TILE: tl.constexpr,
+    BLOCKS: tl.constexpr, SIDE: tl.constexpr, KIND: tl.constexpr, CELLS: tl.constexpr, RELU: tl.constexpr,
+    GRADIENT: tl.constexpr, LINE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Tiles program, program + programs, ..: their loss, d low, and sums for the weights.
 
@@ -241,23 +264,27 @@ def sr_tiles(
             counts = (2 * (top + TILE) + 3 > y) & (2 * top - 3 < y + CELLS)
             counts = counts & (2 * (left + TILE) + 3 > x) & (2 * left - 3 < x + CELLS)
         if counts:
-            _upsample(low_ptr + sample * s_b, u_ptr, top, left, s_c, s_y, s_x, S, C, TILE, BLOCKS, SIDE, PRECISION)
+            _upsample(
+                low_ptr + sample * s_b, u_ptr, top, left, s_c, s_y, s_x, S, C, TILE, LINE, BLOCKS, SIDE, PRECISION
+            )
             tl.debug_barrier()
-            _first(u_ptr, a_ptr, packed_ptr, top, left, S, TILE, BLOCKS, SIDE, PRECISION)
+            _first(u_ptr, a_ptr, packed_ptr, top, left, S, TILE, LINE, BLOCKS, SIDE, PRECISION)
             tl.debug_barrier()
-            loss += _error(u_ptr, a_ptr, g_ptr, packed_ptr, image_ptr + sample * S * S, table_ptr, sample, top, left,
-                           factor, shift, scale, S, C, TILE, BLOCKS, SIDE, KIND, CELLS, RELU, PRECISION)  # fmt: skip
+            loss += _error(
+                u_ptr, a_ptr, g_ptr, packed_ptr, image_ptr + sample * S * S, table_ptr, sample, top, left,
+                factor, shift, scale, S, C, TILE, LINE, BLOCKS, SIDE, KIND, CELLS, RELU, PRECISION,
+            )  # fmt: skip
             tl.debug_barrier()
             if GRADIENT:
-                _middle_slope(a_ptr, g_ptr, z_ptr, packed_ptr, TILE, BLOCKS, SIDE, PRECISION)
+                _middle_slope(a_ptr, g_ptr, z_ptr, packed_ptr, TILE, LINE, BLOCKS, SIDE, PRECISION)
                 tl.debug_barrier()
                 first_slope, second_slope = _weight_slopes(
-                    u_ptr, a_ptr, g_ptr, z_ptr, first_slope, second_slope, TILE, BLOCKS, SIDE, PRECISION
+                    u_ptr, a_ptr, g_ptr, z_ptr, first_slope, second_slope, TILE, LINE, BLOCKS, SIDE, PRECISION
                 )
                 tl.debug_barrier()
-                _upsampled_slope(g_ptr, z_ptr, a_ptr, packed_ptr, TILE, BLOCKS, SIDE, PRECISION)
+                _upsampled_slope(g_ptr, z_ptr, a_ptr, packed_ptr, TILE, LINE, BLOCKS, SIDE, PRECISION)
                 tl.debug_barrier()
-                _low_slope(a_ptr, slope_ptr + sample * d_b, top, left, d_c, d_y, d_x, S, C, TILE, BLOCKS, SIDE,
+                _low_slope(a_ptr, slope_ptr + sample * d_b, top, left, d_c, d_y, d_x, S, C, TILE, LINE, BLOCKS, SIDE,
                            PRECISION)  # fmt: skip
             tl.debug_barrier()
     partial_ptr += program.to(tl.int64) * 2049
