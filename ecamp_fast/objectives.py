@@ -36,8 +36,8 @@ def mim_loss(recipe: Recipe, prediction: Tensor, low: Tensor, masked: Tensor) ->
     The released code's mean over all pixels of masked images is 0.75 of the mean over masked pixels: scale 0.75.
     prediction: (B, N, P*P*3)   low: (B, 1, H, W) normalised   masked: (B, M) int64, patch numbers   returns 0-d.
     """
-    losses = recipe.losses
-    return losses.mim_scale * masked_mse(prediction, low, masked, recipe.model.vision.patch, losses.norm_pix)
+    losses, patch = recipe.losses, recipe.model.vision.patch
+    return losses.mim_scale * masked_mse(prediction, low, masked, patch, norm_pix=losses.norm_pix)
 
 
 def super_resolution_loss(

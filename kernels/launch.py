@@ -65,7 +65,8 @@ def choose(backend: Backend, operation: str, **tensors: Tensor) -> Literal["trit
     runs: Literal["triton", "torch"] = "torch"
     if backend == "auto" and device.type == "cuda" and not strange:
         runs = "triton"
-    _tell_once(operation, runs, device.type)
+    if not torch.compiler.is_compiling():
+        _tell_once(operation, runs, device.type)
     return runs
 
 

@@ -1,4 +1,4 @@
-"""The compile report: what it reads from a kernel, and that its budget can be broken. (tests/bench compiles them all.)"""
+"""The compile report: what it reads from a kernel, and that its budget can be broken. (tests/bench compile all.)"""
 
 import json
 import os

@@ -1,9 +1,34 @@
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
+from ecamp_fast.kernels.low_resolution import low_resolution
 from ecamp_fast.kernels.patch_gather import patch_gather, patch_gather_ref
 
 MEAN, STD = 0.4721, 0.3037
+EXAMPLES = settings(
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def assert_equal(ours: Tensor, truth: Tensor, tolerance: float = 1e-5) -> None:
+    """The norm of the error, and its largest value, relative to the float64 truth's."""
+    assert ours.shape == truth.shape
+    error, truth = ours.detach().cpu().double() - truth.cpu(), truth.cpu()
+    assert error.isfinite().all()
+    assert error.norm() <= tolerance * truth.norm() + 1e-12
+    if truth.numel():
+        assert error.abs().max() <= tolerance * truth.abs().max() + 1e-12
+
+
+def draw(batch: int, rows: int, columns: int, patch: int, kept: int, halve: bool) -> tuple[Tensor, Tensor]:
+    """(image of bytes, keep)."""
+    side = 2 * patch if halve else patch
+    image = torch.randint(0, 256, (batch, 1, rows * side, columns * side), dtype=torch.uint8)
+    keep = [torch.randperm(rows * columns)[:kept] for _ in range(batch)]
+    return image, torch.stack(keep) if keep else torch.zeros(0, kept, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(("size", "patch", "kept"), [((32, 32), 8, 4), ((32, 48), 16, 1), ((15, 10), 5, 6)])
@@ -44,3 +69,120 @@ def test_compute_dtype() -> None:
 def test_refuses_colour_and_cut_patches(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="whole 8 x 8 patches"):
         patch_gather(torch.zeros(shape), torch.tensor([[0]]), 8)
+
+
+@EXAMPLES
+@given(
+    batch=st.integers(1, 3),
+    rows=st.integers(1, 3),
+    columns=st.integers(1, 3),
+    patch=st.sampled_from([1, 3, 4, 7, 16]),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    halve=st.booleans(),
+    antialias=st.booleans(),
+    floats=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_kernel_equals_the_definition(
+    batch: int, rows: int, columns: int, patch: int, share: float, halve: bool, antialias: bool, floats: bool,
+    seed: int, device: str,
+) -> None:  # fmt: skip
+    torch.manual_seed(seed)
+    halve = halve and columns * patch > 1  # test_low_resolution.py says why
+    image, keep = draw(batch, rows, columns, patch, round(share * rows * columns), halve)
+    true = (image.double() / 255 - MEAN) / STD
+    if floats:
+        image = true.float()
+        true = image.double()
+    truth = patch_gather_ref(true, keep, patch, 0.0, 1.0, torch.float64, halve, antialias)
+    for backend in ("triton", "torch"):
+        ours = patch_gather(
+            image.to(device), keep.to(device), patch, MEAN, STD, halve=halve, antialias=antialias, backend=backend
+        )
+        assert ours.dtype == torch.float32
+        assert_equal(ours, truth)
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_halved_patches_are_those_of_the_low_resolution_image(backend: str, antialias: bool, device: str) -> None:
+    image, keep = (t.to(device) for t in draw(2, 3, 2, 4, 5, halve=True))
+    low = low_resolution(image, MEAN, STD, antialias, backend=backend)
+    ours = patch_gather(image, keep, 4, MEAN, STD, halve=True, antialias=antialias, backend=backend)
+    torch.testing.assert_close(ours, patch_gather(low, keep, 4, backend=backend), rtol=0, atol=1e-6)
+
+
+def test_kernel_of_no_samples(device: str) -> None:
+    image, keep = (t.to(device) for t in draw(0, 2, 2, 4, 3, halve=False))
+    assert patch_gather(image, keep, 4, MEAN, STD, backend="triton").shape == (0, 3, 16)
+
+
+@pytest.mark.parametrize("halve", [True, False])
+def test_kernel_on_strided_inputs_repeats_and_writes_all(halve: bool, device: str, poisoned_empty) -> None:
+    image, keep = (t.to(device) for t in draw(2, 3, 3, 5, 7, halve))
+    strided, some = image.transpose(2, 3), keep[:, ::2]
+    assert not strided.is_contiguous() and not some.is_contiguous()
+    first, second = (patch_gather(strided, some, 5, MEAN, STD, halve=halve, backend="triton") for _ in range(2))
+    assert torch.equal(first, second)
+    truth = patch_gather_ref((strided.double() / 255 - MEAN) / STD, some, 5, 0.0, 1.0, torch.float64, halve)
+    assert_equal(first, truth)
+
+
+@pytest.mark.parametrize("halve", [True, False])
+def test_kernel_reads_nothing_for_a_number_out_of_range(halve: bool, device: str) -> None:
+    image, _ = (t.to(device) for t in draw(1, 2, 2, 4, 0, halve))
+    keep = torch.tensor([[-1, 0, 4, 1 << 40]], device=device)
+    rows = torch.ops.ecamp_fast.patch_gather(image, keep, 4, MEAN, STD, torch.float32, halve, True)
+    assert rows[0, [0, 2, 3]].isnan().all() and rows[0, 1].isfinite().all()
+
+
+def test_kernel_under_compile_and_as_an_operator(device: str) -> None:
+    image, keep = (t.to(device) for t in draw(2, 2, 2, 4, 3, halve=True))
+
+    def gather(image: Tensor, keep: Tensor) -> Tensor:
+        return patch_gather(image, keep, 4, MEAN, STD, halve=True, antialias=True, backend="triton")
+
+    compiled = torch.compile(gather, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(image, keep), gather(image, keep))
+    arguments = (image, keep, 4, MEAN, STD, torch.float32, True, True)
+    torch.library.opcheck(torch.ops.ecamp_fast.patch_gather.default, arguments)
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_no_gradient_flows_to_the_image(backend: str) -> None:
+    image = torch.randn(1, 1, 4, 4, requires_grad=True)
+    assert not patch_gather(image, torch.tensor([[0]]), 4, backend=backend).requires_grad
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("halve", [True, False])
+def test_bfloat16_no_worse_than_the_definition(halve: bool, assert_no_worse) -> None:
+    image, keep = (t.cuda() for t in draw(3, 4, 4, 16, 4, halve))
+    truth = patch_gather_ref((image.double() / 255 - MEAN) / STD, keep, 16, 0.0, 1.0, torch.float64, halve, True)
+    ours, plain = (
+        gather(image, keep, 16, MEAN, STD, torch.bfloat16, halve, True) for gather in (patch_gather, patch_gather_ref)
+    )
+    assert ours.dtype == torch.bfloat16
+    assert_no_worse("rows", ours, plain, truth)
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_refuses_what_is_no_image_or_no_patch_number(backend: str) -> None:
+    image, keep = torch.zeros(2, 1, 16, 16), torch.zeros(2, 1, dtype=torch.int64)
+    with pytest.raises(ValueError, match="whole 16 x 16 patches"):
+        patch_gather(image[..., :8], keep, 8, halve=True, backend=backend)
+    with pytest.raises(ValueError, match=r"image is torch.int32, must be uint8 or floating"):
+        patch_gather(image.int(), keep, 8, backend=backend)
+    with pytest.raises(ValueError, match=r"keep is \(1, 1\), must be \(2, patches per sample\)"):
+        patch_gather(image, keep[:1], 8, backend=backend)
+    with pytest.raises(TypeError, match=r"keep is torch.int32, must be torch.int64"):
+        patch_gather(image, keep.int(), 8, backend=backend)
+    with pytest.raises(ValueError, match=r"keep holds 4, must be in \[0, 4\)"):
+        patch_gather(image, keep + 4, 8, backend=backend)
+    with pytest.raises(ValueError, match=r"keep holds -1, must be in \[0, 1\)"):
+        patch_gather(image, keep - 1, 8, halve=True, backend=backend)
+
+
+def test_kernel_refuses_a_wider_result() -> None:
+    with pytest.raises(ValueError, match=r"result is torch.float64, the Triton kernel takes"):
+        patch_gather(torch.zeros(1, 1, 8, 8), torch.tensor([[0]]), 8, dtype=torch.float64, backend="triton")

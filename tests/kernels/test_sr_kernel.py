@@ -134,6 +134,7 @@ def test_without_gradients_the_loss_is_the_same(leaves, image) -> None:
 def test_compiles_into_one_graph(leaves, image) -> None:
     guide = torch.rand(2, 4, 4)
     compiled = torch.compile(sr_loss, fullgraph=True, backend="aot_eager")
+    assert_equal(run(compiled, leaves, image, guide, torch.float32), exact(leaves, image, guide))  # auto: PyTorch here
     ours = run(compiled, leaves, image, guide, torch.float32, backend="triton")
     eager = run(sr_loss, leaves, image, guide, torch.float32, backend="triton")
     assert all(torch.equal(a, b) for a, b in zip(ours, eager, strict=True))
