@@ -17,6 +17,7 @@ ecamp() { "$PYTHON" -m ecamp_fast.cli "$@"; }
     tests/shards/test_decode.py tests/shards/test_loader.py | tee "$OUT/tests.txt"
 
 ecamp doctor --json > "$OUT/doctor.json" || true # its findings are the result
+ecamp bench kernels --json --plot "$OUT/kernels.png" > "$OUT/kernels.json"
 ecamp bench text --json > "$OUT/text.json"
 ecamp bench loader --json > "$OUT/loader.json"
 

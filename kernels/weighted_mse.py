@@ -210,7 +210,7 @@ class _WeightedMse(torch.autograd.Function):
         gradient = torch.empty_like(prediction) if wants_gradient else None
         loss = wide(prediction.new_zeros(()))
         budget = CHUNK_VALUES_CPU if prediction.device.type == "cpu" else CHUNK_VALUES
-        step = max(1, budget // prediction[0].numel())
+        step = max(1, budget // max(1, prediction.shape[1:].numel()))
         for first in range(0, prediction.shape[0], step):
             part = slice(first, first + step)
             error = wide(prediction[part]) - normalise(image[part], mean, std)
@@ -264,7 +264,8 @@ def weighted_mse(
     tensors = {"prediction": prediction, "image": image} | ({} if guiding is None else {"guide": guiding})
     if choose(backend, "weighted_mse", **tensors) == "torch":
         weights = pixel_weights(guide, max(1, batch), channels, size, prediction.device)
-        return _WeightedMse.apply(prediction, image, weights, mean, std)
+        plain: Tensor = _WeightedMse.apply(prediction, image, weights, mean, std)
+        return plain
     made = weighting(guide, batch, channels, size, prediction.device)
     wanted = torch.is_grad_enabled() and prediction.requires_grad
     numbers = (made.kind, made.cells, made.scale, *affine(image, mean, std))

@@ -1,8 +1,13 @@
 import pytest
 import torch
+import triton
+import triton.language as tl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ecamp_fast.kernels import weighted_mse as module
+from ecamp_fast.kernels.launch import launch
 from ecamp_fast.kernels.weighted_mse import Guide, Window, soft_weights, weighted_mse, weighted_mse_ref
 
 MEAN, STD, BATCH, SIZE, GRID = 0.4721, 0.3037, 3, 12, 4
@@ -134,6 +139,177 @@ def guides_fixed() -> dict[str, Guide]:
     return guides()
 
 
+@pytest.mark.parametrize("name", ["soft", "window", "none"])
+def test_no_samples_cost_nothing(case, name: str) -> None:
+    prediction, image, guide = case[0].float()[:0].requires_grad_(), case[1][:0], guides()[name]
+    guide = Window(guide.origin[:0], 3, 3) if isinstance(guide, Window) else None if guide is None else guide[:0]
+    for backend in ("torch", "triton"):
+        loss = weighted_mse(prediction, image, guide, MEAN, STD, backend=backend)
+        assert loss == 0 and torch.autograd.grad(loss, prediction)[0].shape == prediction.shape
+
+
 def test_refuses_an_image_of_another_size(case) -> None:
     with pytest.raises(ValueError, match="for a prediction"):
         weighted_mse(case[0], case[1][..., :-1], None, MEAN, STD)
+
+
+def exact(prediction: Tensor, image: Tensor, guide: Guide) -> list[Tensor]:
+    """[loss, its gradient for a cotangent of 1/2], float64."""
+    target = image.double() if image.is_floating_point() else (image.double() / 255 - MEAN) / STD
+    leaf = prediction.detach().double().requires_grad_()
+    loss = weighted_mse_ref(leaf, target, guide.double() if isinstance(guide, Tensor) else guide, MEAN, STD)
+    return [loss.detach(), *torch.autograd.grad(loss * 0.5, leaf)]
+
+
+def in_triton(prediction: Tensor, image: Tensor, guide: Guide) -> list[Tensor]:
+    leaf = prediction.detach().requires_grad_()
+    loss = weighted_mse(leaf, image, guide, MEAN, STD, backend="triton")
+    return [loss.detach(), *torch.autograd.grad(loss * 0.5, leaf)]
+
+
+def assert_equal(ours: list[Tensor], truth: list[Tensor]) -> None:
+    for mine, true in zip(ours, truth, strict=True):
+        error = mine.double() - true
+        assert error.norm() <= 1e-5 * true.norm()
+        if true.numel():
+            assert error.abs().max() <= 1e-5 * true.abs().max()
+
+
+def draw_guide(kind: str, batch: int, cells: int, size: int) -> Guide:
+    if kind == "window":
+        cell = max(1, size // cells)
+        return Window(torch.randint(0, cells + 1, (batch, 2)), max(1, cells // 2), cell)
+    if kind == "none":
+        return None
+    return torch.rand(batch, cells, cells) ** 4 if kind == "soft" else torch.zeros(batch, cells, cells)
+
+
+KINDS = st.sampled_from(["soft", "even", "window", "none"])
+FORMATS = ("contiguous", "channels last", "sliced", "expanded")
+
+
+@triton.jit
+def _weights(table_ptr, out_ptr, scale, S: tl.constexpr, KIND: tl.constexpr, CELLS: tl.constexpr, AREA: tl.constexpr):
+    """W of one sample, one pixel around the image included."""
+    y, x = tl.arange(0, AREA)[:, None], tl.arange(0, AREA)[None, :]
+    weight = module.pixel_weight(table_ptr, tl.program_id(0), y - 1, x - 1, scale, S, KIND, CELLS)
+    tl.store(out_ptr + tl.program_id(0) * AREA * AREA + y * AREA + x, weight)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(KINDS, st.integers(1, 3), st.integers(1, 30), st.integers(1, 9))
+def test_weight_of_a_pixel(kind: str, batch: int, size: int, cells: int) -> None:
+    torch.manual_seed(size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    guide = on(draw_guide(kind, batch, cells, size), device)
+    made = module.weighting(guide, batch, 3, size, device)
+    out = torch.full((batch, 32, 32), float("nan"), device=device)
+    launch(_weights, (batch,), made.table, out, made.scale, S=size, KIND=made.kind, CELLS=made.cells, AREA=32)
+    truth = module.pixel_weights(guide, batch, 3, size, device).expand(batch, 1, size, size)[:, 0]
+    torch.testing.assert_close(out[:, 1 : size + 1, 1 : size + 1], truth, rtol=3e-6, atol=0)
+    out[:, 1 : size + 1, 1 : size + 1] = 0
+    assert (out == 0).all()
+
+
+def on(guide: Guide, device: torch.device | str) -> Guide:
+    if isinstance(guide, Window):
+        return Window(guide.origin.to(device), guide.extent, guide.cell)
+    return None if guide is None else guide.to(device)
+
+
+@settings(max_examples=16, deadline=None, derandomize=True)
+@given(
+    KINDS, st.integers(0, 3), st.integers(1, 4), st.integers(1, 21), st.integers(1, 7), st.sampled_from(FORMATS),
+    st.booleans(),
+)  # fmt: skip
+def test_kernel(kind: str, batch: int, channels: int, size: int, cells: int, form: str, floats: bool) -> None:
+    torch.manual_seed(size)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    prediction = torch.randn(batch, channels, size, size, device=device)
+    if form == "channels last":
+        prediction = prediction.contiguous(memory_format=torch.channels_last)
+    elif form == "sliced":
+        prediction = torch.randn(batch, channels, size, 2 * size + 1, device=device)[..., 1::2]
+    elif form == "expanded":
+        prediction = torch.randn(batch, 1, size, size, device=device).expand(-1, channels, -1, -1)
+    image = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8, device=device)
+    if floats:
+        image = torch.randn(batch, size, 1, size, device=device).transpose(1, 2)
+    guide = on(draw_guide(kind, batch, cells, size), device)
+    ours = in_triton(prediction, image, guide)
+    if batch == 0:
+        assert ours[0] == 0 and ours[1].shape == prediction.shape
+        return
+    assert_equal(ours, exact(prediction, image, guide))
+
+
+@pytest.mark.parametrize("name", ["soft", "window", "none"])
+def test_kernel_repeats_and_leaves_nothing_unwritten(case, name: str, device: str, poisoned_empty) -> None:
+    prediction, image = case[0].float().to(device), case[1].to(device)
+    first, again = (in_triton(prediction, image, on(guides_fixed()[name], device)) for _ in range(2))
+    assert all(a.isfinite().all() and torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_kernel_makes_no_gradient_that_nobody_wants(case, device: str, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(module, "launch", lambda *a, **k: asked.append(k["GRADIENT"]))
+    prediction, image = case[0].float().to(device), case[1].to(device)
+    weighted_mse(prediction, image, None, MEAN, STD, backend="triton")
+    with torch.no_grad():
+        weighted_mse(prediction.requires_grad_(), image, None, MEAN, STD, backend="triton")
+    weighted_mse(prediction, image, None, MEAN, STD, backend="triton")
+    assert asked == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["soft", "window", "none"])
+def test_kernel_under_compile(case, name: str, device: str) -> None:
+    prediction, image, guide = case[0].float().to(device), case[1].to(device), on(guides_fixed()[name], device)
+
+    def loss(p: Tensor) -> Tensor:
+        return weighted_mse(p, image, guide, MEAN, STD, backend="triton")
+
+    leaf = prediction.clone().requires_grad_()
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")(leaf)
+    ours = [compiled.detach(), *torch.autograd.grad(compiled * 0.5, leaf)]
+    for a, b in zip(ours, in_triton(prediction, image, guide), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
+
+
+def test_operator_registration(case, device: str) -> None:
+    prediction = case[0].float().to(device).contiguous(memory_format=torch.channels_last).requires_grad_()
+    made = module.weighting(guides_fixed()["soft"], BATCH, 3, SIZE, torch.device("cpu"))
+    image, table = case[1].to(device), made.table.to(device)
+    torch.library.opcheck(module._op, (prediction, image, table, 1, GRID, 1.0, 0.01, -1.5, True))
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_refusals(case, backend: str) -> None:
+    prediction, image = case[0].float(), case[1]
+    wrong = {
+        "prediction is": (prediction[:, :, 1:], image, None),
+        "image is torch.int32, must be uint8 or floating": (prediction, image.int(), None),
+        "guide is .2, 4, 4., must be .3, G, G.": (prediction, image, torch.rand(2, 4, 4)),
+        "guide is .3, 4, 5.": (prediction, image, torch.rand(3, 4, 5)),
+        "guide is torch.int64, must be floating": (prediction, image, torch.ones(3, 4, 4, dtype=torch.int64)),
+        "guide.origin is .3, 1., must be .3, 2.": (prediction, image, Window(torch.zeros(3, 1).long(), 3, 3)),
+        "guide.origin is torch.float32, must be integer": (prediction, image, Window(torch.zeros(3, 2), 3, 3)),
+        "guide is on meta": (prediction, image, torch.rand(3, 4, 4, device="meta")),
+    }
+    for message, arguments in wrong.items():
+        with pytest.raises((ValueError, TypeError), match=f"weighted_mse: {message}"):
+            weighted_mse(*arguments, MEAN, STD, backend=backend)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["soft", "window", "none"])
+def test_kernel_in_bfloat16_on_a_gpu(case, name: str, gradients, assert_no_worse) -> None:
+    image, guide = case[1].cuda(), on(guides_fixed()[name], "cuda")
+    prediction = case[0].bfloat16().cuda().contiguous(memory_format=torch.channels_last)
+    ours = in_triton(prediction, image, guide)
+    leaf = prediction.clone().requires_grad_()
+    plain = weighted_mse_ref(leaf, image, guide, MEAN, STD)
+    truth = exact(prediction, image, guide)
+    for part, *values in zip(
+        ("loss", "prediction"), ours, [plain, *torch.autograd.grad(plain * 0.5, leaf)], truth, strict=True
+    ):
+        assert_no_worse(part, *values)

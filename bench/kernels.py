@@ -1,0 +1,228 @@
+"""The Triton kernels: right first, then how fast, how near to what the chip can do, and in how much memory.
+
+On a GPU: bfloat16 at the paper's shapes, against eager PyTorch, torch.compile and other libraries. Elsewhere: float32
+in Triton's interpreter at small shapes, and what the compiler makes of the kernels for each chip.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecamp_fast.errors import EcampError, EnvironmentFault
+
+GATE_BATCH = 2
+PARTS = ("gate", "compile")  # what a child process can be asked for
+
+
+@click.command()
+@click.option("--batch", default=256, show_default=True, type=click.IntRange(1), help="Samples to time on a GPU.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Times as bars.")
+@click.option("--tune", is_flag=True, help="Sweep launch constants first and keep the winners in kernels/tuning.json.")
+@click.option("--child", type=click.Choice(PARTS), hidden=True)
+def command(batch: int, as_json: bool, plot: Path | None, tune: bool, child: str | None) -> None:
+    """Correctness of every kernel, then its times; without a GPU the compiler's report instead of times.
+
+    Exit code 1: a kernel of ours is wrong, or spills registers.
+    """
+    if child:
+        click.echo(json.dumps(_gate_here() if child == "gate" else _compile_here()))
+        return
+    result = measure(batch, tune, times_needed=plot is not None)
+    if plot:
+        draw(result, plot)
+    click.echo(json.dumps(result) if as_json else describe(result))
+    if result["faults"] or any(not r["passed"] for r in result["correctness"] if r["implementation"] == "triton"):
+        click.get_current_context().exit(1)
+
+
+def measure(batch: int, tune: bool = False, times_needed: bool = False) -> dict[str, Any]:
+    """All there is to know on this machine.
+
+    returns correctness (rows of ``kernel_gate``), times (rows of ``gpu_times``, on a GPU), compiled (rows of
+    ``compiled``) and its faults (elsewhere), tuned (with ``tune``), and what it was measured on.
+    """
+    import torch
+    import triton
+
+    from ecamp_fast.bench.timing import environment
+
+    result: dict[str, Any] = {
+        "schema": 1,
+        "batch": batch,
+        "environment": environment() | {"triton": triton.__version__},
+        "tuned": [],
+        "times": [],
+        "copy_bytes_per_second": None,
+        "compiled": [],
+        "faults": [],
+    }
+    if torch.cuda.is_available():
+        return result | {"dtype": "bfloat16"} | _on_gpu(batch, tune)
+    if tune or times_needed:
+        raise EnvironmentFault("--tune and --plot need times", "run it on a machine with a GPU")
+    from ecamp_fast.kernels.compiled import faults
+
+    compiled = _child("compile") if _interpreted() else _compile_here()
+    correctness = _gate_here() if _interpreted() else _child("gate")
+    return result | {
+        "dtype": "float32",
+        "correctness": correctness,
+        "compiled": compiled,
+        "faults": faults(compiled),
+    }
+
+
+def _on_gpu(batch: int, tune: bool) -> dict[str, Any]:
+    import torch
+
+    from ecamp_fast.bench.gpu_times import copy_bandwidth, time_cases
+    from ecamp_fast.bench.kernel_cases import cases
+    from ecamp_fast.bench.kernel_gate import gate
+    from ecamp_fast.bench.tuning import tune as sweep
+
+    small, real = (cases(size, "cuda", torch.bfloat16) for size in (GATE_BATCH, batch))
+    tuned = sweep(real, small) if tune else []
+    correctness = gate(small)
+    return {
+        "tuned": tuned,
+        "correctness": correctness,
+        "copy_bytes_per_second": copy_bandwidth(),
+        "times": time_cases(real, correctness),
+    }
+
+
+def _gate_here() -> list[dict[str, Any]]:
+    """Needs a process with Triton's interpreter."""
+    import torch
+
+    from ecamp_fast.bench.kernel_cases import SMALL, cases
+    from ecamp_fast.bench.kernel_gate import gate
+
+    return gate(cases(GATE_BATCH, "cpu", torch.float32, SMALL))
+
+
+def _compile_here() -> list[dict[str, Any]]:
+    """Needs a process without Triton's interpreter."""
+    import torch
+
+    from ecamp_fast.bench.kernel_cases import cases
+    from ecamp_fast.kernels.compiled import compile_report
+
+    made = {
+        f"{case.operation}{suffix}": partial(case.run, "triton")
+        for dtype, suffix in ((torch.bfloat16, ""), (torch.float32, " float32"))
+        for case in cases(GATE_BATCH, "cpu", dtype)
+    }
+    return compile_report(made)
+
+
+def _child(part: str) -> Any:
+    """The part in a process of its own, where the interpreter is as it needs it."""
+    import ecamp_fast
+
+    root = str(Path(ecamp_fast.__file__).resolve().parents[1])
+    wanted = {"TRITON_INTERPRET": "1" if part == "gate" else "0", "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-m", "ecamp_fast.bench.kernels", "--child", part],
+        env=os.environ | wanted,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise EcampError(f"the {part} part ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+def _interpreted() -> bool:
+    from ecamp_fast.kernels.launch import INTERPRETED
+
+    return INTERPRETED
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The tables as text."""
+    where = result["environment"]
+    lines = [f"{where['device']}, torch {where['torch']}, triton {where['triton']}, commit {where['commit']}", ""]
+    lines.append(f"correctness, {result['dtype']}: largest error over the largest number, and what is allowed")
+    for row in result["correctness"]:
+        numbers = row.get("fault") or f"{row['error']:8.1e} of {row['allowed']:8.1e}"
+        verdict = "" if row["passed"] else "  FAILED"
+        lines.append(f"  {row['operation']:23} {row['implementation']:8} {row['part']:11} {numbers}{verdict}")
+    for row in result["tuned"]:
+        lines.append(f"tuned {row['key']}: {row['constants']}, {_micro(row['before'])} -> {_micro(row['after'])} us")
+    if result["times"]:
+        lines += ["", *_times(result)]
+    if result["compiled"]:
+        lines += [
+            "",
+            "compiled at the paper's shapes, bfloat16 where not named: registers a thread, bytes spilled, bytes of shared memory",
+        ]
+        for row in result["compiled"]:
+            counts = f"{row['registers']:4} {row['spilled']:5} {row['shared']:7}"
+            lines.append(f"  {row['operation']:30} {row['kernel']:8} {row['chip']:7} {row['warps']:3} warps {counts}")
+    lines += [f"FAILED {fault}" for fault in result["faults"]]
+    return "\n".join(lines)
+
+
+def _times(result: dict[str, Any]) -> list[str]:
+    copy = result["copy_bytes_per_second"]
+    heads = " ".join(f"{head:>9}" for head in ("us", "p20", "p80", "roofline"))
+    lines = [
+        f"forward + backward of {result['batch']} samples; a large copy moves {copy / 1e12:.2f} TB/s",
+        f"  {'':23} {'':8} {heads} {'share':>6} {'of copy':>8} {'extra MiB':>10} {'MB':>8} {'GFLOP':>8}",
+    ]
+    for row in result["times"]:
+        start = f"  {row['operation']:23} {row['implementation']:8} "
+        if "note" in row:
+            lines.append(start + row["note"])
+            continue
+        share = "" if row["share"] is None else f"{row['share']:.0%}"
+        times = " ".join(f"{_micro(row[key]):>9}" for key in ("median", "p20", "p80", "roofline"))
+        of_copy, extra = row["bytes"] / row["median"] / copy, row["extra_bytes"] / 2**20
+        counts = f"{row['bytes'] / 1e6:8.1f} {row['operations'] / 1e9:8.1f}"
+        lines.append(f"{start}{times} {share:>6} {of_copy:8.0%} {extra:10.1f} {counts}")
+    return lines
+
+
+def _micro(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e6:.1f}"
+
+
+def draw(result: dict[str, Any], file: Path) -> None:
+    """Bars: time of every implementation over the roofline, one group an operation, on a logarithmic scale."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    timed = [row for row in result["times"] if "median" in row]
+    operations, names = (list(dict.fromkeys(row[key] for row in timed)) for key in ("operation", "implementation"))
+    height = 0.8 / max(1, len(names))
+    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.8 * max(1, len(operations))), layout="constrained")
+    for place, name in enumerate(names):
+        rows = [row for row in timed if row["implementation"] == name]
+        at = [operations.index(row["operation"]) + place * height for row in rows]
+        bars = axes.barh(at, [row["median"] * 1e6 for row in rows], height, label=name)
+        axes.bar_label(bars, [f"{row['median'] * 1e6:.0f}" for row in rows], padding=2, fontsize=7)
+    for row in timed:
+        if row["roofline"]:
+            middle = operations.index(row["operation"]) - height / 2
+            axes.vlines(row["roofline"] * 1e6, middle, middle + height * len(names), color="black", linewidth=1)
+    axes.set(yticks=[i + 0.4 - height / 2 for i in range(len(operations))], xscale="log", xlabel="microseconds")
+    axes.set_yticklabels(operations)
+    axes.invert_yaxis()
+    axes.legend(title="black: roofline")
+    axes.set_title(f"forward + backward of {result['batch']} samples, {result['environment']['device']}", fontsize=9)
+    figure.savefig(file, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    command()

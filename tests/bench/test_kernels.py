@@ -1,0 +1,200 @@
+"""The kernel bench: all of it that works without a GPU for real, its arithmetic and its output on made-up times."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ecamp_fast.bench import gpu_times, kernel_gate, kernels, tuning
+from ecamp_fast.bench.kernel_cases import PAPER, SMALL, Case, cases
+from ecamp_fast.kernels.compiled import CHIPS
+from ecamp_fast.kernels.launch import TUNING, tuning_table
+
+OPERATIONS = [
+    *("patch_gather", "patch_gather_halve", "low_resolution", "unshuffle", "masked_mse", "masked_mse_halve"),
+    *("weighted_mse", "sr_loss", "weighted_cross_entropy"),
+]
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, and gives times instead")
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, Any]:
+    done = CliRunner().invoke(kernels.command, ["--json"])
+    assert done.exit_code in (0, 1), done.output
+    return json.loads(done.stdout)
+
+
+@without_gpu
+def test_every_kernel_is_right(result) -> None:
+    rows = result["correctness"]
+    assert list(dict.fromkeys(row["operation"] for row in rows)) == OPERATIONS
+    assert [row for row in rows if not row["passed"] or row["error"] > 1e-5] == []
+
+
+@without_gpu
+def test_every_kernel_compiles_for_every_chip_and_spills_nothing(result) -> None:
+    compiled = result["compiled"]
+    assert {(r["operation"], r["chip"]) for r in compiled} == {(name, chip) for name in OPERATIONS for chip in CHIPS}
+    assert result["faults"] == [] and all(row["spilled"] == 0 for row in compiled)
+    backward = {row["operation"] for row in compiled if row["kernel"] == "_bwd"}
+    assert backward == {"unshuffle", "masked_mse", "masked_mse_halve"}
+
+
+@without_gpu
+def test_tables_of_a_machine_without_gpu(result) -> None:
+    text = kernels.describe(result)
+    assert all(name in text for name in (*OPERATIONS, *CHIPS)) and ("FAILED" in text) == bool(result["faults"])
+    broken = copy.deepcopy(result)
+    broken["correctness"][0]["passed"] = False
+    assert "FAILED" in kernels.describe(broken | {"faults": ["_fwd on sm_80 spills 8 bytes"]})
+
+
+@without_gpu
+@pytest.mark.parametrize("wish", [["--plot", "times.png"], ["--tune"]])
+def test_times_need_a_gpu(wish: list[str]) -> None:
+    done = CliRunner().invoke(kernels.command, wish)
+    assert "need times" in str(done.exception)
+
+
+def test_a_wrong_kernel_fails_the_gate_and_the_command(monkeypatch) -> None:
+    right = next(c for c in cases(1, "cpu", torch.float32, SMALL) if c.operation == "masked_mse")
+    values = vars(right) | {"ours": lambda leaf, backend: 1.001 * right.definition(leaf)}
+    rows = kernel_gate.gate([Case(**values)])
+    assert [row["passed"] for row in rows] == [False, False]
+    assert kernel_gate.red(rows, "masked_mse", "triton") and not kernel_gate.red(rows, "masked_mse", "eager")
+    found = {"correctness": rows, "faults": []}
+    monkeypatch.setattr(kernels, "measure", lambda *arguments, **options: found)
+    assert CliRunner().invoke(kernels.command, ["--json"]).exit_code == 1
+
+
+def test_nan_and_another_shape_are_wrong() -> None:
+    truth = torch.ones(3, dtype=torch.float64)
+    assert kernel_gate._error(torch.tensor([1.0, float("nan"), 1.0]), truth) is None
+    assert kernel_gate._error(torch.ones(2), truth) is None
+    assert kernel_gate._error(torch.tensor([1.0, 1.5, 1.0]), truth) == 0.5
+
+
+def test_bytes_and_operations_by_hand() -> None:
+    made = {case.operation: case for case in cases(2, "cpu", torch.bfloat16, PAPER)}
+    pixels = 2 * 49 * 256
+    assert made["patch_gather"].bytes == 2 * 49 * 8 + pixels * 3
+    assert made["low_resolution"].bytes == 2 * 448 * 448 + 2 * 224 * 224 * 4
+    assert made["unshuffle"].bytes == 2 * (2 * 50 * 512 + 2 * 197 * 512) * 2 + 197 * 512 * 4
+    assert made["weighted_mse"].bytes == 2 * 448 * 448 * (1 + 3 * 2 * 2)
+    assert made["weighted_cross_entropy"].operations == 165 * 30_000 * (6 * 768 + 6)
+    assert made["sr_loss"].operations / 2 == pytest.approx(0.2e9, rel=0.1)
+
+
+def test_cases_repeat() -> None:
+    first, again = (cases(2, "cpu", torch.float32, SMALL) for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.truth(), b.truth(), strict=True))
+
+
+def test_roofline() -> None:
+    h200 = gpu_times.peaks("NVIDIA H200")
+    assert h200 == (4.8e12, 9.89e14) and gpu_times.peaks("NVIDIA A100-SXM4-80GB") == gpu_times.PEAKS["A100"]
+    assert gpu_times.peaks("NVIDIA H100 80GB HBM3") == gpu_times.PEAKS["H100"]
+    assert gpu_times.peaks("Another") is None
+    assert gpu_times.roofline(4.8e6, 1.0, h200) == pytest.approx(1e-6)
+    assert gpu_times.roofline(1.0, 9.89e9, h200) == pytest.approx(1e-5)
+
+
+@pytest.fixture
+def timed(monkeypatch) -> dict[str, Any]:
+    """What a GPU's run gives, with a made-up clock: eager out of memory once, one red gate, libraries missing."""
+    made = cases(2, "cpu", torch.float32, SMALL)
+    made[-1].rivals.update(liger=None, cce=made[-1].definition)
+    gates = [
+        {"operation": "weighted_cross_entropy", "implementation": "cce", "part": "output", "passed": False,
+         "error": None, "allowed": None, "fault": "no such architecture"},
+        {"operation": "sr_loss", "implementation": "triton", "part": "output", "passed": True,
+         "error": 1e-3, "allowed": 2e-3},
+    ]  # fmt: skip
+    seconds = {"median": 2e-5, "p20": 1e-5, "p80": 3e-5}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *arguments: "NVIDIA H200")
+    monkeypatch.setattr(gpu_times, "interleaved", lambda actions, repeats: {name: dict(seconds) for name in actions})
+    tight = iter([None])
+    monkeypatch.setattr(gpu_times, "peak_memory", lambda action: next(tight, 2**20))
+    times = gpu_times.time_cases(made, gates)
+    environment = {"device": "NVIDIA H200", "torch": "2", "triton": "3", "commit": None}
+    return {
+        "batch": 2, "dtype": "bfloat16", "environment": environment, "correctness": gates, "times": times,
+        "copy_bytes_per_second": 4e12, "compiled": [], "faults": [],
+        "tuned": [{"key": "weighted_mse", "constants": {"PIXELS": 512}, "before": 2e-5, "after": 1e-5}],
+    }  # fmt: skip
+
+
+def test_a_red_gate_gives_no_number(timed) -> None:
+    rows = {(row["operation"], row["implementation"]): row for row in timed["times"]}
+    assert len(rows) == 3 * len(OPERATIONS) + 2
+    assert rows["weighted_cross_entropy", "cce"]["note"] == "failed the gate"
+    assert rows["weighted_cross_entropy", "liger"]["note"] == "not installed"
+    assert rows["patch_gather", "eager"]["note"] == "out of memory"
+    assert all("median" not in row for row in rows.values() if "note" in row)
+    ours = rows["weighted_mse", "triton"]
+    assert ours["share"] == pytest.approx(ours["bytes"] / 4.8e12 / 2e-5) and ours["extra_bytes"] == 2**20
+
+
+def test_tables_and_plot_of_times(timed, tmp_path: Path) -> None:
+    text = kernels.describe(timed)
+    for part in ("not installed", "failed the gate", "out of memory", "no such architecture", "4.00 TB/s", "20.0"):
+        assert part in text
+    kernels.draw(timed, tmp_path / "times.png")
+    assert (tmp_path / "times.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_saving_the_table_keeps_its_form(tmp_path: Path) -> None:
+    path = tmp_path / "tuning.json"
+    path.write_text(TUNING.read_text())
+    table = json.loads(TUNING.read_text())
+    tuning.save("sm_80", {}, path)
+    assert path.read_text() == TUNING.read_text()
+    tuning.save("sm_99", {"weighted_mse": {"PIXELS": 256, "num_warps": 4}}, path)
+    assert json.loads(path.read_text()) == table | {"sm_99": {"weighted_mse": {"PIXELS": 256, "num_warps": 4}}}
+
+
+def test_candidates_are_those_of_the_table() -> None:
+    shipped = json.loads(TUNING.read_text())["sm_80"]
+    assert set(tuning.CANDIDATES) == {key for key in shipped if not key.endswith("_float32")}
+    for key, (operation, ranges) in tuning.CANDIDATES.items():
+        assert operation in OPERATIONS and set(ranges) <= set(shipped[key])
+        tried = tuning.candidates(shipped[key], ranges)
+        assert tried[0] == shipped[key] and len(tried) == len({json.dumps(c) for c in tried}) > 1
+
+
+def test_tuning_keeps_the_fastest_that_is_right(monkeypatch, tmp_path: Path) -> None:
+    path = tmp_path / "tuning.json"
+    path.write_text(TUNING.read_text())
+    table = copy.deepcopy(tuning_table())
+    monkeypatch.setattr(tuning, "tuning_table", lambda: table)
+    monkeypatch.setattr("ecamp_fast.kernels.launch.tuning_table", lambda: table)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *arguments: (9, 9))
+    monkeypatch.setattr(tuning, "CANDIDATES", {"weighted_mse": ("weighted_mse", {"PIXELS": (64, 128, 256, 512)})})
+    seconds = {64: 1.0, 128: 2.0, 256: None, 512: 3.0, 1024: 4.0}
+
+    def pixels() -> int:
+        return table["sm_99"]["weighted_mse"]["PIXELS"]
+
+    monkeypatch.setattr(tuning, "_seconds", lambda action: seconds[pixels()])
+    monkeypatch.setattr(tuning, "gate", lambda small: [{"passed": pixels() != 64}])
+    table["sm_80"]["weighted_mse"] = {"PIXELS": 1024, "num_warps": 4}
+    made = cases(1, "cpu", torch.float32, SMALL)
+    (row,) = tuning.tune(made, made, path)
+    assert row["constants"] == {"PIXELS": 128, "num_warps": 4} and (row["before"], row["after"]) == (4.0, 2.0)
+    assert json.loads(path.read_text())["sm_99"] == {"weighted_mse": row["constants"]}
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(tmp_path: Path) -> None:
+    plot = tmp_path / "times.png"
+    done = CliRunner().invoke(kernels.command, ["--batch", "8", "--json", "--plot", str(plot)])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["copy_bytes_per_second"] > 1e11 and plot.exists()
+    timed = {row["operation"] for row in result["times"] if row["implementation"] == "triton" and row["median"] > 0}
+    assert timed == set(OPERATIONS)
