@@ -162,7 +162,7 @@ def describe(result: dict[str, Any]) -> str:
     if result["compiled"]:
         lines += [
             "",
-            "compiled at the paper's shapes, bfloat16 where not named: registers a thread, bytes spilled, bytes of shared memory",
+            "compiled at the paper's shapes, bfloat16 or as named: registers a thread, bytes spilled, shared memory",
         ]
         for row in result["compiled"]:
             counts = f"{row['registers']:4} {row['spilled']:5} {row['shared']:7}"
