@@ -17,6 +17,7 @@ import click
 from ecamp_fast.errors import EcampError, EnvironmentFault
 
 GATE_BATCH = 2
+PROJECTED_BATCH = 8  # the fixed part of an operation, a table or some weights, should not count
 PARTS = ("gate", "compile")  # what a child process can be asked for
 
 
@@ -46,7 +47,8 @@ def measure(batch: int, tune: bool = False, times_needed: bool = False) -> dict[
     """All there is to know on this machine.
 
     returns correctness (rows of ``kernel_gate``), times (rows of ``gpu_times``, on a GPU), compiled (rows of
-    ``compiled``) and its faults (elsewhere), tuned (with ``tune``), and what it was measured on.
+    ``compiled``) with its faults and projected (rows of ``forecast``) elsewhere, tuned (with ``tune``), and what it was
+    measured on.
     """
     import torch
     import triton
@@ -61,6 +63,7 @@ def measure(batch: int, tune: bool = False, times_needed: bool = False) -> dict[
         "times": [],
         "copy_bytes_per_second": None,
         "compiled": [],
+        "projected": [],
         "faults": [],
     }
     if torch.cuda.is_available():
@@ -75,6 +78,7 @@ def measure(batch: int, tune: bool = False, times_needed: bool = False) -> dict[
         "dtype": "float32",
         "correctness": correctness,
         "compiled": compiled,
+        "projected": _projected(compiled),
         "faults": faults(compiled),
     }
 
@@ -123,6 +127,15 @@ def _compile_here() -> list[dict[str, Any]]:
     return compile_report(made)
 
 
+def _projected(compiled: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    import torch
+
+    from ecamp_fast.bench.forecast import forecast
+    from ecamp_fast.bench.kernel_cases import PAPER, cases
+
+    return forecast(cases(PROJECTED_BATCH, "cpu", torch.bfloat16), PROJECTED_BATCH, compiled, PAPER.low)
+
+
 def _child(part: str) -> Any:
     """The part in a process of its own, where the interpreter is as it needs it."""
     import ecamp_fast
@@ -167,6 +180,11 @@ def describe(result: dict[str, Any]) -> str:
         for row in result["compiled"]:
             counts = f"{row['registers']:4} {row['spilled']:5} {row['shared']:7}"
             lines.append(f"  {row['operation']:30} {row['kernel']:8} {row['chip']:7} {row['warps']:3} warps {counts}")
+    if result.get("projected"):
+        lines += ["", "projected, not measured: us a sample at least; by instructions issued where these bind"]
+        for row in result["projected"]:
+            issue = "" if row["issue"] is None else f"   issue {row['issue']:.2f}"
+            lines.append(f"  {row['operation']:23} {row['chip']:5} roofline {row['roofline']:6.3f}{issue}")
     lines += [f"FAILED {fault}" for fault in result["faults"]]
     return "\n".join(lines)
 

@@ -32,9 +32,10 @@ _TYPES = {
 
 
 def compile_launch(launch: Launch, chip: str) -> dict[str, Any]:
-    """Compile one recorded launch. Returns kernel, chip, warps, registers, spilled (bytes), shared (bytes).
+    """Compile one recorded launch. Returns kernel, chip, constants, warps, registers, spilled, shared, loops.
 
-    registers are those of one thread; spilled are bytes of local memory a thread stores and loads.
+    registers: of one thread   spilled: bytes of local memory a thread stores and loads   shared: bytes of a block
+    loops: instructions in the body of each loop, in the order of their first one.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -51,6 +52,7 @@ def compile_launch(launch: Launch, chip: str) -> dict[str, Any]:
     return {
         "kernel": launch.kernel.__name__,
         "chip": chip,
+        "constants": {key: value for key, value in launch.constants.items() if type(value) in (bool, int)},
         "warps": compiled.metadata.num_warps,
         "shared": compiled.metadata.shared,
         **usage,
@@ -116,15 +118,35 @@ def _type(value: Any) -> str:
     return "fp32"
 
 
-def _usage(cubin: bytes) -> dict[str, int]:
-    """Registers and spills as ``cuobjdump`` of Triton's own tools reads them from the binary."""
-    import triton
-
-    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+def _usage(cubin: bytes) -> dict[str, Any]:
+    """Registers, spills and loops, as the tools that come with Triton read them from the binary."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(cubin)
-        command = [str(tools / "cuobjdump"), "--dump-resource-usage", str(file)]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", printed)}
-    return {"registers": found["REG"], "spilled": found["STACK"] + found["LOCAL"]}
+        resources = _tool("cuobjdump", "--dump-resource-usage", str(file))
+        code = _tool("nvdisasm", "-c", str(file))
+    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", resources)}
+    return {"registers": found["REG"], "spilled": found["STACK"] + found["LOCAL"], "loops": _loops(code)}
+
+
+def _loops(code: str) -> list[int]:
+    """Lengths of what lies between a label and a branch back to it."""
+    labels: dict[str, int] = {}
+    loops: list[tuple[int, int]] = []
+    count = 0
+    for line in code.splitlines():
+        if label := re.match(r"\s*(\.L\w+):", line):
+            labels[label[1]] = count
+        elif re.search(r"/\*[0-9a-f]{4,}\*/\s+\S", line):
+            back = re.search(r"BRA.*`\((\.L\w+)\)", line)
+            if back and back[1] in labels and labels[back[1]] < count:
+                loops.append((labels[back[1]], count + 1 - labels[back[1]]))
+            count += 1
+    return [length for _, length in sorted(loops)]
+
+
+def _tool(name: str, *arguments: str) -> str:
+    import triton
+
+    path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
+    return subprocess.run([str(path), *arguments], capture_output=True, text=True, check=True).stdout

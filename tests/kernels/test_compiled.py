@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ecamp_fast.kernels.compiled import CHIPS, faults
+from ecamp_fast.kernels.compiled import CHIPS, _loops, faults
 
 PROGRAM = """
 import json
@@ -64,6 +64,7 @@ def test_a_row_for_every_kernel_and_chip(rows) -> None:
     }
     small = [row for row in rows if row["kernel"] == "double"]
     assert all(0 < row["registers"] <= 64 and row["warps"] == 4 and row["spilled"] == 0 for row in small)
+    assert all(row["loops"] == [] and row["constants"]["BLOCK"] == 1024 for row in small)
 
 
 def test_spills_break_the_budget(rows) -> None:
@@ -76,3 +77,19 @@ def test_too_much_shared_memory_breaks_the_budget() -> None:
     row = {"kernel": "k", "chip": "sm_80", "spilled": 0, "shared": 200 * 1024}
     assert faults([row]) == ["k on sm_80 needs 204800 bytes of shared memory"]
     assert not faults([{**row, "chip": "sm_90"}])
+
+
+def test_loops_are_what_lies_between_a_label_and_the_branch_back() -> None:
+    code = """
+        /*0000*/ MOV R1, R2 ;
+    .L_x_0:
+        /*0010*/ MOV R1, R2 ;
+    .L_x_1:
+        /*0020*/ IADD3 R1, R1, R2, RZ ;
+        /*0030*/ @P0 BRA `(.L_x_1) ;
+        /*0040*/ @!P1 BRA `(.L_x_2) ;
+        /*0050*/ @P0 BRA `(.L_x_0) ;
+    .L_x_2:
+        /*0060*/ EXIT ;
+    """
+    assert _loops(code) == [5, 2]
