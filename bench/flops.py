@@ -9,6 +9,7 @@ Legend: B samples, T text rows of the whole batch, R rows where a word is predic
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ecamp_fast.batch import ATTENTION_GRID
 from ecamp_fast.config import Recipe
 
 CHANNELS = 3  # of prediction and super-resolution
@@ -103,10 +104,14 @@ def _decoder(recipe: Recipe, batch: int) -> Work:
 
 
 def _super_resolution(recipe: Recipe, batch: int) -> Work:
-    """Doubling as a transposed convolution with fixed weights; two 3 x 3 convolutions over the whole image."""
+    """Doubling as a transposed convolution with fixed weights; two 3 x 3 convolutions over the whole image; the map."""
+    side, grid = recipe.image.high_size, ATTENTION_GRID
     low = batch * (recipe.image.low_size + 2) ** 2  # its edge is replicated by one pixel
-    high = batch * recipe.image.high_size**2
-    return _product(low * CHANNELS, TAPS, 1, backward=1) + _times(2, _product(high, KERNEL * CHANNELS, CHANNELS))
+    work = _product(low * CHANNELS, TAPS, 1, backward=1)
+    work += _times(2, _product(batch * side**2, KERNEL * CHANNELS, CHANNELS))
+    if recipe.sr.guidance == "soft":  # the map is enlarged along one axis, then along the other
+        work += _product(batch * side, grid, grid, backward=0) + _product(batch * side, grid, side, backward=0)
+    return work
 
 
 def _fusion(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]) -> Work:
