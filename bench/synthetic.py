@@ -33,7 +33,7 @@ def synthetic_batch(recipe: Recipe, vocab_size: int, lengths: list[int], seed: i
 
 
 def text_lengths(batch: int, mean: float, spread: float, most: int) -> list[int]:
-    """(B,) lengths with the given mean, as near as whole tokens allow: evenly spaced quantiles of a normal distribution.
+    """(B,) lengths of the given mean, as near as whole tokens allow: evenly spaced quantiles of a normal distribution.
 
     spread: standard deviation over mean   most: none is longer; none is shorter than two.
     """

@@ -9,6 +9,13 @@ from torch.nn.functional import linear
 from ecamp_fast.batch import ATTENTION_GRID, Batch
 from ecamp_fast.config import Recipe, recipe_names
 from ecamp_fast.draws import sample_keys
+from ecamp_fast.kernels import low_resolution as low_res
+from ecamp_fast.kernels import masked_mse as masked
+from ecamp_fast.kernels import patch_gather as gather
+from ecamp_fast.kernels import sr_loss as sr
+from ecamp_fast.kernels import unshuffle as tokens
+from ecamp_fast.kernels import weighted_cross_entropy as vocabulary
+from ecamp_fast.kernels.launch import choose
 from ecamp_fast.kernels.low_resolution import low_resolution
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.text.codes import Mark, pack
@@ -208,3 +215,31 @@ def test_model_can_be_built_without_memory(small) -> None:
         model = Ecamp(small("mae"), VOCABULARY)
     assert model.text is None and model.super_resolution is None
     assert all(parameter.is_meta for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["paper", "official"])
+def test_kernels_inside_the_model(small, batch_of, monkeypatch, name: str) -> None:
+    """With every operation on its Triton kernel, the losses and all gradients are those of the PyTorch paths."""
+    recipe = small(name)
+    model, batch = Ecamp(recipe, VOCABULARY), batch_of(recipe, [1, 2])
+    plain = model(batch)
+    plain.total.backward()
+    expected = {key: parameter.grad.clone() for key, parameter in model.named_parameters()}
+    model.zero_grad()
+    ran = set()
+
+    def always_triton(backend, operation, **tensors):
+        ran.add(operation)
+        return choose("triton", operation, **tensors)
+
+    for module in (low_res, masked, gather, sr, tokens, vocabulary):
+        monkeypatch.setattr(module, "choose", always_triton)
+    losses = model(batch)
+    losses.total.backward()
+    wanted = {"low_resolution", "patch_gather", "unshuffle", "masked_mse", "sr_loss", "weighted_cross_entropy"}
+    assert ran == wanted
+    for term in ("mim", "sr", "mlm"):
+        torch.testing.assert_close(getattr(losses, term), getattr(plain, term), rtol=1e-5, atol=1e-7)
+    for key, parameter in model.named_parameters():
+        difference = (parameter.grad - expected[key]).norm()
+        assert difference <= 2e-5 * expected[key].norm() + 1e-8, key

@@ -1,0 +1,150 @@
+"""The released implementation at work, in a process of its own, driven by lines of JSON: started by ``peer.py``.
+
+Run as a file by whatever Python the release is installed in: imports nothing of this project. What the release needs
+and does not find is mended here, at run time: ``np.float`` (gone from numpy), ``.cuda()`` on a machine without a GPU,
+the debugger it imports. Its checkout is only read.
+Requests: {"do": "step", "times": n}, {"do": "saved"}, {"do": "losses"}; one line of JSON answers each.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+import types
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--code", required=True)  # folder that holds module/model_ecamp.py
+    options.add_argument("--batch", required=True)  # .safetensors
+    options.add_argument("--threads", type=int, required=True)
+    options.add_argument("--weights")  # .safetensors, names of the release
+    given = options.parse_args()
+    answers, sys.stdout = sys.stdout, sys.stderr  # what the release prints is no answer
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path = [given.code] + [folder for folder in sys.path if os.path.abspath(folder or ".") != here]
+    sys.dont_write_bytecode = True
+    peer = Peer(given)
+    print(json.dumps({"versions": peer.versions, "parameters": peer.parameters}), file=answers, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "step":
+            answer = [peer.step() for _ in range(request["times"])]
+        else:
+            answer = peer.saved() if request["do"] == "saved" else peer.losses()
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+class Peer:
+    """The released model with the optimizer of its own training script."""
+
+    def __init__(self, given):
+        import numpy
+        import torch
+
+        if not hasattr(numpy, "float"):
+            numpy.float = float
+        try:
+            import ipdb  # noqa: F401
+        except ImportError:
+            sys.modules["ipdb"] = types.ModuleType("ipdb")
+        from safetensors.torch import load_file
+
+        self.torch, self.cuda = torch, torch.cuda.is_available()
+        if not self.cuda:
+            torch.set_num_threads(given.threads)
+            torch.Tensor.cuda = lambda tensor, *unused, **ignored: tensor
+        torch.manual_seed(0)
+        self.model = importlib.import_module("module.model_ecamp").ecamp()
+        if given.weights:
+            self.model.load_state_dict(load_file(given.weights), strict=False)
+        batch = load_file(given.batch)
+        self.noise = batch.pop("noise", None)
+        if self.cuda:
+            self.model.cuda()
+            batch = {name: tensor.cuda() for name, tensor in batch.items()}
+        self.batch = batch
+        self.parameters = sum(weight.numel() for weight in self.model.parameters())
+        self.versions = {name: _version(name) for name in ("torch", "timm", "transformers")}
+        groups = [{"params": [], "weight_decay": 0.05}, {"params": [], "weight_decay": 0.0}]
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad:
+                groups[weight.ndim <= 1 or name.endswith(".bias")]["params"].append(weight)
+        self.adamw = torch.optim.AdamW(groups, lr=1.5e-4, betas=(0.9, 0.95))
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.cuda)
+
+    def forward(self):
+        with self.torch.autocast("cuda", dtype=self.torch.float16, enabled=self.cuda):
+            mim, sr, mlm = self.model(self.batch)
+            return mim + sr + mlm, (mim, sr, mlm)
+
+    def step(self):
+        """Seconds of forward, backward, optimizer and all together; as the release does it, losses are read."""
+        began = self._now()
+        core = time.process_time()
+        loss, terms = self.forward()
+        for term in terms:
+            term.item()
+        forward = self._now()
+        self.scaler.scale(loss).backward()
+        backward = self._now()
+        self.scaler.step(self.adamw)
+        self.scaler.update()
+        self.adamw.zero_grad()
+        ended = self._now()
+        return {
+            "forward": forward - began,
+            "backward": backward - forward,
+            "optimizer": ended - backward,
+            "together": ended - began,
+            "core": time.process_time() - core,
+        }
+
+    def saved(self):
+        """Bytes kept for the backward pass beside the parameters: storages, each once."""
+        known = {weight.untyped_storage().data_ptr() for weight in self.model.parameters()}
+        total = 0
+
+        def note(tensor):
+            nonlocal total
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                known.add(storage.data_ptr())
+                total += storage.nbytes()
+            return tensor
+
+        with self.torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss, _ = self.forward()
+        del loss
+        return total
+
+    def losses(self):
+        """The three terms without dropout, patches masked by the noise of the batch."""
+        drawn = self.torch.rand
+        self.torch.rand = lambda *shape, **options: self.noise.to(**options)
+        self.model.eval()
+        try:
+            with self.torch.no_grad():
+                terms = self.model(self.batch)
+        finally:
+            self.torch.rand = drawn
+            self.model.train()
+        return [float(term) for term in terms]
+
+    def _now(self):
+        if self.cuda:
+            self.torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def _version(name):
+    try:
+        return str(importlib.import_module(name).__version__)
+    except ImportError:
+        return None
+
+
+if __name__ == "__main__":
+    main()

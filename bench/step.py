@@ -1,0 +1,103 @@
+"""One training step, forward, backward and AdamW, with a watch on each."""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.config import Recipe
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.groups import parameter_groups
+
+PHASES = ("forward", "backward", "optimizer")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Stopwatch:
+    """Marks in time: events of the device on a GPU, which is not waited for until the laps are read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = device.type == "cuda"
+        self._marks: list[Any] = []
+
+    def mark(self) -> None:
+        if self._events:
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            self._marks.append(event)
+        else:
+            self._marks.append(time.perf_counter())
+
+    def laps(self) -> list[float]:
+        """Seconds between one mark and the next."""
+        pairs = zip(self._marks, self._marks[1:], strict=False)
+        if not self._events:
+            return [later - earlier for earlier, later in pairs]
+        torch.cuda.synchronize()
+        return [earlier.elapsed_time(later) / 1e3 for earlier, later in pairs]
+
+
+class Masters:
+    """AdamW as in training: fused, on float32 copies of the weights where they are bfloat16."""
+
+    def __init__(self, model: torch.nn.Module, recipe: Recipe) -> None:
+        groups = parameter_groups(model, recipe.optim.weight_decay)
+        self.weights: list[Tensor] = [weight for group in groups for weight in group["params"]]
+        self.copies = self.weights
+        if any(weight.dtype != torch.float32 for weight in self.weights):
+            self.copies = [weight.detach().float() for weight in self.weights]
+            named = dict(zip(map(id, self.weights), self.copies, strict=True))
+            groups = [group | {"params": [named[id(weight)] for weight in group["params"]]} for group in groups]
+        optim = recipe.optim
+        self.adamw = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Updates the weights from their gradients, which are gone afterwards."""
+        if self.copies is not self.weights:
+            for copy, weight in zip(self.copies, self.weights, strict=True):
+                copy.grad = None if weight.grad is None else weight.grad.float()
+        self.adamw.step()
+        self.adamw.zero_grad()
+        if self.copies is not self.weights:
+            torch._foreach_copy_(self.weights, self.copies)
+            for weight in self.weights:
+                weight.grad = None
+
+
+class Step:
+    """The model in training, on one device, in one precision."""
+
+    def __init__(self, recipe: Recipe, vocab_size: int, precision: str, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.device = device
+        self.model = Ecamp(recipe, vocab_size).to(device, DTYPES[precision])
+        self.masters = Masters(self.model, recipe)
+
+    def run(self, batch: Batch) -> dict[str, float]:
+        """Seconds of ``PHASES`` and of all together."""
+        watch = Stopwatch(self.device)
+        watch.mark()
+        loss = self.model(batch).total
+        watch.mark()
+        loss.backward()
+        watch.mark()
+        self.masters.step()
+        watch.mark()
+        laps = watch.laps()
+        return dict(zip(PHASES, laps, strict=True)) | {"together": sum(laps)}
+
+
+def summaries(steps: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """``median``, ``p20``, ``p80`` of each phase."""
+    return {phase: _summary([step[phase] for step in steps]) for phase in (*PHASES, "together")}
+
+
+def _summary(seconds: list[float]) -> dict[str, float]:
+    if len(seconds) == 1:
+        return dict.fromkeys(("median", "p20", "p80"), seconds[0])
+    fifths = statistics.quantiles(seconds, n=5, method="inclusive")
+    return {"median": statistics.median(seconds), "p20": fifths[0], "p80": fifths[3]}
