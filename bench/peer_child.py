@@ -13,9 +13,10 @@ import os
 import sys
 import time
 import types
+from typing import Any
 
 
-def main():
+def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--code", required=True)  # folder that holds module/model_ecamp.py
     options.add_argument("--batch", required=True)  # .safetensors
@@ -31,7 +32,7 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "step":
-            answer = [peer.step() for _ in range(request["times"])]
+            answer: Any = [peer.step() for _ in range(request["times"])]
         else:
             answer = peer.saved() if request["do"] == "saved" else peer.losses()
         print(json.dumps(answer), file=answers, flush=True)
@@ -40,26 +41,27 @@ def main():
 class Peer:
     """The released model with the optimizer of its own training script."""
 
-    def __init__(self, given):
+    def __init__(self, given: argparse.Namespace) -> None:
         import numpy
         import torch
 
         if not hasattr(numpy, "float"):
-            numpy.float = float
+            setattr(numpy, "float", float)  # noqa: B010, type checkers know that it is gone
         try:
             import ipdb  # noqa: F401
         except ImportError:
             sys.modules["ipdb"] = types.ModuleType("ipdb")
         from safetensors.torch import load_file
 
-        self.torch, self.cuda = torch, torch.cuda.is_available()
+        self.torch: Any = torch
+        self.cuda = torch.cuda.is_available()
         if not self.cuda:
             torch.set_num_threads(given.threads)
-            torch.Tensor.cuda = lambda tensor, *unused, **ignored: tensor
+            setattr(torch.Tensor, "cuda", lambda tensor, *unused, **ignored: tensor)  # noqa: B010
         torch.manual_seed(0)
-        self.model = importlib.import_module("module.model_ecamp").ecamp()
+        self.model: Any = importlib.import_module("module.model_ecamp").ecamp()
         if given.weights:
-            self.model.load_state_dict(load_file(given.weights), strict=False)
+            self.model.load_state_dict(load_file(given.weights))
         batch = load_file(given.batch)
         self.noise = batch.pop("noise", None)
         if self.cuda:
@@ -67,20 +69,21 @@ class Peer:
             batch = {name: tensor.cuda() for name, tensor in batch.items()}
         self.batch = batch
         self.parameters = sum(weight.numel() for weight in self.model.parameters())
-        self.versions = {name: _version(name) for name in ("torch", "timm", "transformers")}
-        groups = [{"params": [], "weight_decay": 0.05}, {"params": [], "weight_decay": 0.0}]
+        self.versions = {name: _version(name) for name in ("torch", "torchvision", "timm", "transformers")}
+        groups: list[dict[str, Any]] = [{"params": [], "weight_decay": 0.05}, {"params": [], "weight_decay": 0.0}]
         for name, weight in self.model.named_parameters():
             if weight.requires_grad:
                 groups[weight.ndim <= 1 or name.endswith(".bias")]["params"].append(weight)
         self.adamw = torch.optim.AdamW(groups, lr=1.5e-4, betas=(0.9, 0.95))
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.cuda)
 
-    def forward(self):
+    def forward(self) -> tuple[Any, tuple[Any, Any, Any]]:
+        """The sum of the three terms, and the terms."""
         with self.torch.autocast("cuda", dtype=self.torch.float16, enabled=self.cuda):
             mim, sr, mlm = self.model(self.batch)
             return mim + sr + mlm, (mim, sr, mlm)
 
-    def step(self):
+    def step(self) -> dict[str, float]:
         """Seconds of forward, backward, optimizer and all together; as the release does it, losses are read."""
         began = self._now()
         core = time.process_time()
@@ -102,12 +105,12 @@ class Peer:
             "core": time.process_time() - core,
         }
 
-    def saved(self):
+    def saved(self) -> int:
         """Bytes kept for the backward pass beside the parameters: storages, each once."""
         known = {weight.untyped_storage().data_ptr() for weight in self.model.parameters()}
         total = 0
 
-        def note(tensor):
+        def note(tensor: Any) -> Any:
             nonlocal total
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in known:
@@ -120,7 +123,7 @@ class Peer:
         del loss
         return total
 
-    def losses(self):
+    def losses(self) -> list[float]:
         """The three terms without dropout, patches masked by the noise of the batch."""
         drawn = self.torch.rand
         self.torch.rand = lambda *shape, **options: self.noise.to(**options)
@@ -133,13 +136,13 @@ class Peer:
             self.model.train()
         return [float(term) for term in terms]
 
-    def _now(self):
+    def _now(self) -> float:
         if self.cuda:
             self.torch.cuda.synchronize()
         return time.perf_counter()
 
 
-def _version(name):
+def _version(name: str) -> str | None:
     try:
         return str(importlib.import_module(name).__version__)
     except ImportError:

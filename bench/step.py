@@ -78,8 +78,8 @@ class Step:
         self.masters = Masters(self.model, recipe)
 
     def run(self, batch: Batch) -> dict[str, float]:
-        """Seconds of ``PHASES`` and of all together."""
-        watch = Stopwatch(self.device)
+        """Seconds of ``PHASES``, of all together, and of the cores of this process (``core``)."""
+        watch, cores = Stopwatch(self.device), time.process_time()
         watch.mark()
         loss = self.model(batch).total
         watch.mark()
@@ -88,12 +88,13 @@ class Step:
         self.masters.step()
         watch.mark()
         laps = watch.laps()
-        return dict(zip(PHASES, laps, strict=True)) | {"together": sum(laps)}
+        core = time.process_time() - cores
+        return dict(zip(PHASES, laps, strict=True)) | {"together": sum(laps), "core": core}
 
 
 def summaries(steps: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """``median``, ``p20``, ``p80`` of each phase."""
-    return {phase: _summary([step[phase] for step in steps]) for phase in (*PHASES, "together")}
+    """``median``, ``p20``, ``p80`` of everything that a step measures."""
+    return {phase: _summary([step[phase] for step in steps]) for phase in steps[0]}
 
 
 def _summary(seconds: list[float]) -> dict[str, float]:
