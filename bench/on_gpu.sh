@@ -13,7 +13,7 @@ trap 'rm -rf "$scratch"' EXIT
 ecamp() { "$PYTHON" -m ecamp_fast.cli "$@"; }
 
 # A red gate gives no number: the script ends here when a test fails.
-"$PYTHON" -m pytest -q -m 'not slow' tests/kernels tests/model tests/test_official_parity.py tests/text/test_masking.py \
+"$PYTHON" -m pytest -q tests/kernels tests/model tests/test_official_parity.py tests/text/test_masking.py \
     tests/shards/test_decode.py tests/shards/test_loader.py | tee "$OUT/tests.txt"
 
 ecamp doctor --json > "$OUT/doctor.json" || true # its findings are the result

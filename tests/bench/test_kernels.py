@@ -28,6 +28,7 @@ def result() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @without_gpu
 def test_every_kernel_is_right(result) -> None:
     rows = result["correctness"]
@@ -35,6 +36,7 @@ def test_every_kernel_is_right(result) -> None:
     assert [row for row in rows if not row["passed"] or row["error"] > 1e-5] == []
 
 
+@pytest.mark.slow
 @without_gpu
 def test_every_kernel_compiles_for_every_chip_and_spills_nothing(result) -> None:
     compiled = result["compiled"]
@@ -45,6 +47,7 @@ def test_every_kernel_compiles_for_every_chip_and_spills_nothing(result) -> None
     assert backward == {"unshuffle", "masked_mse", "masked_mse_halve"}
 
 
+@pytest.mark.slow
 @without_gpu
 def test_tables_of_a_machine_without_gpu(result) -> None:
     text = kernels.describe(result)

@@ -57,6 +57,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_row_for_every_kernel_and_chip(rows) -> None:
     assert {(row["operation"], row["kernel"], row["chip"]) for row in rows} == {
         *(("small", "double", chip) for chip in CHIPS),
@@ -67,6 +68,7 @@ def test_a_row_for_every_kernel_and_chip(rows) -> None:
     assert all(row["loops"] == [] and row["constants"]["BLOCK"] == 1024 for row in small)
 
 
+@pytest.mark.slow
 def test_spills_break_the_budget(rows) -> None:
     assert not faults([row for row in rows if row["kernel"] == "double"])
     found = faults([row for row in rows if row["kernel"] == "greedy"])

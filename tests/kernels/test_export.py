@@ -1,5 +1,6 @@
 """The operations inside exported programs: torch.export sees operators with shapes, not Python."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +42,7 @@ class Small(nn.Module):
         return loss + weighted_cross_entropy(hidden, self.vocabulary, self.bias, labels, weights, backend="triton")
 
 
+@pytest.mark.slow
 def test_an_exported_program_holds_the_operations_and_gives_the_same(device: str) -> None:
     small = Small().to(device)
     image = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8, device=device)

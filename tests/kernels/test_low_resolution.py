@@ -99,6 +99,7 @@ def test_kernel_on_strided_images_repeats_and_writes_all(antialias: bool, device
     assert_equal(first, low_resolution_ref((image.double() / 255 - MEAN) / STD, MEAN, STD, antialias))
 
 
+@pytest.mark.slow
 def test_kernel_under_compile_and_as_an_operator(device: str) -> None:
     image = picture(2, 12).to(device)
     compiled = torch.compile(low_resolution, fullgraph=True, backend="aot_eager")

@@ -102,6 +102,7 @@ def test_refuses_a_width_that_is_no_whole_patch(case) -> None:
         masked_mse(prediction[..., :-1], image, masked, PATCH)
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(
     batch=st.integers(0, 3),
@@ -135,6 +136,7 @@ def test_kernel_equals_the_definition(
             assert_equal(mine, exact)
 
 
+@pytest.mark.slow
 def test_kernel_searches_long_rows_of_masked(device: str) -> None:
     prediction, image, masked = draw(1, 1, 262, 1, 1, 258, False)
     truth = run(masked_mse_ref, prediction.double(), (image.double() / 255 - MEAN) / STD, masked, 1)
@@ -183,6 +185,7 @@ def test_kernel_gives_nan_for_a_number_out_of_range(device: str) -> None:
         assert torch.ops.ecamp_fast.masked_mse(prediction, image, masked, 4, 0.0, 1.0, False, False, False).isnan()
 
 
+@pytest.mark.slow
 def test_kernel_under_compile_and_as_operators(device: str) -> None:
     prediction, image, masked = (t.to(device) for t in draw(1, 1, 2, 2, 3, 1, True))
     compiled = torch.compile(masked_mse, fullgraph=True, backend="aot_eager")

@@ -136,6 +136,7 @@ def test_kernel_reads_nothing_for_a_number_out_of_range(halve: bool, device: str
     assert rows[0, [0, 2, 3]].isnan().all() and rows[0, 1].isfinite().all()
 
 
+@pytest.mark.slow
 def test_kernel_under_compile_and_as_an_operator(device: str) -> None:
     image, keep = (t.to(device) for t in draw(2, 2, 2, 4, 3, halve=True))
 

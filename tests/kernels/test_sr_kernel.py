@@ -49,6 +49,7 @@ def assert_equal(ours: list[Tensor], truth: list[Tensor], tolerance: float = 1e-
         assert error <= tolerance * true.norm() + 1e-12, f"{name}: {error / true.norm():.1e}"
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     st.integers(1, 3), st.integers(1, 11), st.integers(1, 3), st.sampled_from(GUIDES), st.booleans(), st.integers(0, 99)
@@ -131,6 +132,7 @@ def test_without_gradients_the_loss_is_the_same(leaves, image) -> None:
     torch.testing.assert_close(plain, run(sr_loss, leaves, image, None, torch.float32, backend="triton")[0].detach())
 
 
+@pytest.mark.slow
 def test_compiles_into_one_graph(leaves, image) -> None:
     guide = torch.rand(2, 4, 4)
     compiled = torch.compile(sr_loss, fullgraph=True, backend="aot_eager")
@@ -140,6 +142,7 @@ def test_compiles_into_one_graph(leaves, image) -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours, eager, strict=True))
 
 
+@pytest.mark.slow
 def test_registration(leaves, image) -> None:
     mine = [leaf.requires_grad_() for leaf in leaves]
     arguments = (*mine, image, torch.rand(2, 4, 4), 1, 4, 1.0, 0.01, -1.5, False, True)

@@ -85,6 +85,7 @@ def test_refuses_a_class_token_that_is_missing(case) -> None:
         unshuffle(*leaves, order[:, :3])
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(
     batch=st.integers(0, 3),

@@ -217,6 +217,7 @@ def test_model_can_be_built_without_memory(small) -> None:
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "official"])
 def test_kernels_inside_the_model(small, batch_of, monkeypatch, name: str) -> None:
     """With every operation on its Triton kernel, the losses and all gradients are those of the PyTorch paths."""
