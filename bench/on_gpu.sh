@@ -7,6 +7,7 @@ OUT="${OUT:-bench/results}"
 PYTHON="${PYTHON:-python}"
 export PYTHONPATH="$PWD"
 mkdir -p "$OUT"
+red=0 # a wrong kernel has no times, the other benchmarks still have
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
@@ -17,7 +18,9 @@ ecamp() { "$PYTHON" -m ecamp_fast.cli "$@"; }
     tests/shards/test_decode.py tests/shards/test_loader.py | tee "$OUT/tests.txt"
 
 ecamp doctor --json > "$OUT/doctor.json" || true # its findings are the result
-ecamp bench kernels --json --plot "$OUT/kernels.png" > "$OUT/kernels.json"
+# TUNE=1 sweeps the launch constants first, some minutes more; the table then comes back too.
+ecamp bench kernels ${TUNE:+--tune} --json --plot "$OUT/kernels.png" > "$OUT/kernels.json" || red=1
+[ -z "${TUNE:-}" ] || cp kernels/tuning.json "$OUT/tuning.json"
 ecamp bench text --json > "$OUT/text.json"
 ecamp bench loader --json > "$OUT/loader.json"
 
@@ -27,3 +30,4 @@ ecamp train --recipe paper --data "$scratch/phantoms" --out "$scratch/run" --ran
     --set batch.total=256 --set batch.micro=256 --set schedule.epochs=10 --set log_every=5 --set checkpoint.every_steps=1000
 cp "$scratch/run/metrics.jsonl" "$OUT/train.jsonl"
 cp "$scratch/run/run_state.json" "$OUT/train.json"
+exit "$red"

@@ -79,10 +79,11 @@ def save(chip: str, operations: dict[str, dict[str, int]], path: Path = TUNING) 
 
 
 def _seconds(action: Callable[[], object]) -> float | None:
-    """Median; None where the chip has too few registers or too little shared memory for it."""
+    """Median; None where the chip has too few registers or too little shared memory for it, or it does not compile."""
+    from triton.compiler.errors import CompilationError
     from triton.runtime.errors import OutOfResources
 
     try:
         return interleaved({"it": action}, REPEATS)["it"]["median"]
-    except OutOfResources:
+    except (OutOfResources, CompilationError):
         return None

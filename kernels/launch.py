@@ -24,7 +24,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CHECKS = "ECAMP_KERNEL_CHECKS"  # set to 1: indices on a GPU are checked too, which waits for the device
 TUNING = Path(__file__).with_name("tuning.json")
 HALVES = (torch.float16, torch.bfloat16)
-FLOATS = (torch.float32, *HALVES)  # what the Triton kernels take; sums are float32
+FLOATS = (torch.float32, torch.bfloat16)  # what the Triton kernels take; float16 is too narrow for these gradients
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ def choose(backend: Backend, operation: str, **tensors: Tensor) -> Literal["trit
     device = _one_device(operation, tensors)
     strange = [f"{n} is {t.dtype}" for n, t in tensors.items() if t.is_floating_point() and t.dtype not in FLOATS]
     if backend == "triton":
+        if strange:
+            raise ValueError(f"{operation}: {', '.join(strange)}, the Triton kernel takes float32 and bfloat16")
         if not (device.type == "cuda" or INTERPRETED or _recording):
             raise ValueError(f"{operation}: backend 'triton' needs CUDA tensors, these are on {device}")
-        if strange:
-            raise ValueError(f"{operation}: {', '.join(strange)}, the Triton kernel takes float32, bfloat16, float16")
         return "triton"
     runs: Literal["triton", "torch"] = "torch"
     if backend == "auto" and device.type == "cuda" and not strange:
@@ -136,6 +136,19 @@ def check_indices(operation: str, name: str, indices: Tensor, upper: int) -> Non
         low, high = (int(x) for x in indices.aminmax())
         if low < 0 or high >= upper:
             raise ValueError(f"{operation}: {name} holds {low if low < 0 else high}, must be in [0, {upper})")
+
+
+def scaled(gradient: Tensor, cotangent: Tensor) -> Tensor:
+    """A gradient made in the forward times the 0-d cotangent of the loss, multiplied in float32 and rounded once.
+
+    A plain product would round the cotangent first where the gradient is a half. Raises RuntimeError where a second
+    derivative is asked for: what was made in the forward has none.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("a gradient made in the forward has no derivative: create_graph is not possible")
+    if gradient.dtype == cotangent.dtype:
+        return gradient * cotangent
+    return torch.mul(gradient, cotangent.reshape(1), out=torch.empty_like(gradient))
 
 
 def wide(tensor: Tensor) -> Tensor:

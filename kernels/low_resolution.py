@@ -106,12 +106,12 @@ def low_resolution(image: Tensor, mean: float, std: float, antialias: bool, back
     image: (B, 1, S, S) uint8, or floating and already normalised   mean, std: of grey values in [0, 1]
     antialias: False is what the released code does   returns (B, 1, S/2, S/2) float32 (a floating image: its dtype).
     """
-    runs = choose(backend, "low_resolution", image=image)
     if image.ndim != 4 or image.shape[1] != 1 or image.shape[2] % 2 or image.shape[3] % 2:
         raise ValueError(f"low_resolution: image {tuple(image.shape)} cannot be halved, must be (B, 1, even, even)")
     if not (image.is_floating_point() or image.dtype == torch.uint8):
         raise ValueError(f"low_resolution: image is {image.dtype}, must be uint8 or floating")
     image = image.detach()
+    runs = choose(backend, "low_resolution", image=image)
     if runs == "triton":
         low: Tensor = _op(image, float(mean), float(std), bool(antialias))
         return low

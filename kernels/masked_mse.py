@@ -197,9 +197,9 @@ def masked_mse(
     halve: the image is (B, 1, 2H, 2W) and is first made ``low_resolution``   returns 0-d, float32 or wider.
     """
     image = image.detach()
-    runs = choose(backend, "masked_mse", prediction=prediction, image=image, masked=masked)
     check_patches("masked_mse", image, "masked", masked, patch, halve)
     _check(prediction, image, patch * (2 if halve else 1), patch, norm_pix)
+    runs = choose(backend, "masked_mse", prediction=prediction, image=image, masked=masked)
     if runs == "triton":
         settings = (float(mean), float(std), bool(norm_pix), bool(halve), bool(antialias))
         loss: Tensor = _op(prediction, image, masked, patch, *settings)

@@ -118,8 +118,8 @@ def patch_gather(
     halve: the image is (B, 1, 2H, 2W); the patches are those of ``low_resolution(image, mean, std, antialias)``.
     """
     image = image.detach()
-    runs = choose(backend, "patch_gather", image=image, keep=keep, result=image.new_empty(0, dtype=dtype))
     check_patches("patch_gather", image, "keep", keep, patch, halve)
+    runs = choose(backend, "patch_gather", image=image, keep=keep, result=image.new_empty(0, dtype=dtype))
     if runs == "triton":
         gathered: Tensor = _op(image, keep, patch, float(mean), float(std), dtype, bool(halve), bool(antialias))
         return gathered

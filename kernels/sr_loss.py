@@ -16,8 +16,16 @@ from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate, pad, relu
 
 from ecamp_fast.kernels import sr_tiles
-from ecamp_fast.kernels.launch import Backend, affine, choose, launch, tuned
-from ecamp_fast.kernels.weighted_mse import Guide, Weighting, check_guide, weighted_mse, weighted_mse_ref, weighting
+from ecamp_fast.kernels.launch import Backend, affine, choose, launch, scaled, tuned
+from ecamp_fast.kernels.weighted_mse import (
+    Guide,
+    Weighting,
+    Window,
+    check_guide,
+    weighted_mse,
+    weighted_mse_ref,
+    weighting,
+)
 
 
 class Convolutions(NamedTuple):
@@ -80,7 +88,9 @@ def sr_loss(
     Raises ValueError for shapes that do not fit, and for ``triton`` with more than three channels.
     """
     backend = _checked(low, convolutions, image, guide, backend)
-    runs = choose(backend, "sr_loss", low=low, image=image, **convolutions._asdict())
+    guiding = guide.origin if isinstance(guide, Window) else guide
+    tensors = {"low": low, "image": image, **convolutions._asdict()} | ({} if guiding is None else {"guide": guiding})
+    runs = choose(backend, "sr_loss", **tensors)
     if runs == "torch":
         return weighted_mse(super_resolve(low, convolutions, final_relu), image, guide, mean, std, backend="torch")
     weights: Weighting = weighting(guide, low.shape[0], low.shape[1], image.shape[-1], low.device)
@@ -179,7 +189,7 @@ def _scale(ctx: Any, cotangent: Tensor | None, *unused: Tensor | None) -> tuple[
     if cotangent is None:
         return (None,) * ctx.inputs
     wanted = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
-    return *((t * cotangent.to(t.dtype) if needed else None) for t, needed in wanted), *none
+    return *(scaled(t, cotangent) if needed else None for t, needed in wanted), *none
 
 
 _sr_loss.register_autograd(_scale, setup_context=_save)
@@ -219,12 +229,18 @@ def _multiprocessors(device: torch.device) -> int:
 
 def _checked(low: Tensor, convolutions: Convolutions, image: Tensor, guide: Guide, backend: Backend) -> Backend:
     """The backend to choose from: more channels than the kernel has lanes go to PyTorch, unless Triton is asked for."""
-    if low.ndim != 4 or low.shape[2] != low.shape[3]:
+    if low.ndim != 4 or low.shape[2] != low.shape[3] or not low.shape[2]:
         raise ValueError(f"sr_loss: low is {tuple(low.shape)}, must be (B, C, S/2, S/2)")
     batch, channels, side, _ = low.shape
     if image.shape != (batch, 1, 2 * side, 2 * side):
         raise ValueError(f"sr_loss: image is {tuple(image.shape)}, must be {(batch, 1, 2 * side, 2 * side)}")
+    if not (image.is_floating_point() or image.dtype == torch.uint8):
+        raise TypeError(f"sr_loss: image is {image.dtype}, must be uint8 or floating")
+    if not low.is_floating_point():
+        raise TypeError(f"sr_loss: low is {low.dtype}, must be floating")
     for name, tensor in convolutions._asdict().items():
+        if not tensor.is_floating_point():
+            raise TypeError(f"sr_loss: {name} is {tensor.dtype}, must be floating")
         shape = (channels, channels, 3, 3) if name.startswith("weight") else (channels,)
         if tensor.shape != shape:
             raise ValueError(f"sr_loss: {name} is {tuple(tensor.shape)}, must be {shape}")

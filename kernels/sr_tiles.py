@@ -6,7 +6,8 @@ convolutions, their transposes, both weight gradients and the two directions of 
 The fourth channel is one inside the image: it carries the biases as a row of the matrix, and their gradients too.
 A program takes tiles of T x T low-resolution pixels in turn and goes through them in stages, each over a smaller area,
 since a convolution needs a pixel around. What one stage leaves for the next lies in a scratch of the program's own,
-small enough for the second-level cache; no tensor of the size of the image exists.
+139 KB in bfloat16: with two or three programs a multiprocessor 30 MB on an A100 and 55 MB on an H200, about what the
+second-level cache holds. No tensor of the size of the image exists.
 
     stage    what                           pixels around the tile    from
     U        bilinear x 2 of the prediction            5              prediction

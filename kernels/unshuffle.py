@@ -153,12 +153,12 @@ def unshuffle(
     visible: (B, 1+K, D), class token first   mask_token: (1, 1, D)   positions: (1, 1+N, D)
     keep: (B, K) int64, the patch number of each visible token, no number twice   returns (B, 1+N, D).
     """
-    runs = choose(backend, "unshuffle", visible=visible, mask_token=mask_token, positions=positions, keep=keep)
     _check(visible, mask_token, positions, keep)
+    runs = choose(backend, "unshuffle", visible=visible, mask_token=mask_token, positions=positions, keep=keep)
     if runs == "triton":
         full: Tensor = _op(visible, mask_token, positions, keep)
         return full
-    return unshuffle_ref(visible, mask_token, positions.to(visible.dtype), keep)
+    return unshuffle_ref(visible, mask_token.to(visible.dtype), positions.to(visible.dtype), keep)
 
 
 def _check(visible: Tensor, mask_token: Tensor, positions: Tensor, keep: Tensor) -> None:

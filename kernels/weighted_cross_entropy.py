@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ecamp_fast.kernels.launch import HALVES, Backend, check_indices, choose, launch, tuned, wide
+from ecamp_fast.kernels.launch import HALVES, Backend, check_indices, choose, launch, scaled, tuned, wide
 
 CHUNK_LOGITS = 2**26  # plain PyTorch: logits of one chunk, 256 MiB in float32; 2,236 rows of the released vocabulary
 CHUNK_BYTES = 2**28  # the kernel's chunk: see "Memory" above; 4,352 rows of the released vocabulary in bfloat16
@@ -73,7 +73,7 @@ def _run(
     hidden: Tensor, vocabulary: Tensor, bias: Tensor, labels: Tensor, weights: Tensor,
     to_hidden: bool, to_vocabulary: bool, to_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The loss and the gradients that are asked for; empty tensors for the others."""
+    """The loss and the gradients that are asked for; empty tensors for the others. Autocast does not reach inside."""
     hidden, labels, weights = hidden.contiguous(), labels.contiguous(), weights.contiguous()
     constants = tuned("weighted_cross_entropy", hidden.device)
     count, size = hidden.shape[0], vocabulary.shape[0]
@@ -83,19 +83,20 @@ def _run(
     d_hidden = torch.empty_like(hidden) if to_hidden else hidden.new_empty(0)
     sums = [hidden.new_zeros(t.shape if wanted else 0, dtype=torch.float32)
             for t, wanted in ((vocabulary, to_vocabulary), (bias, to_bias))]  # fmt: skip
-    for first in range(0, count, rows):
-        part = slice(first, min(first + rows, count))
-        chunk = torch.addmm(bias, hidden[part], vocabulary.t(), out=logits[: part.stop - first])
-        launch(
-            _fwd, (len(chunk),), chunk, labels[part], weights[part], losses[part],
-            V=size, GRADIENT=to_hidden or to_vocabulary or to_bias, **constants,
-        )  # fmt: skip
-        if to_hidden:
-            torch.mm(chunk, vocabulary, out=d_hidden[part])
-        if to_vocabulary:
-            sums[0] += _product(chunk.t(), hidden[part])
-        if to_bias:
-            sums[1] += chunk.sum(0, dtype=torch.float32)
+    with torch.autocast(hidden.device.type, enabled=False):
+        for first in range(0, count, rows):
+            part = slice(first, min(first + rows, count))
+            chunk = torch.addmm(bias, hidden[part], vocabulary.t(), out=logits[: part.stop - first])
+            launch(
+                _fwd, (len(chunk),), chunk, labels[part], weights[part], losses[part],
+                V=size, GRADIENT=to_hidden or to_vocabulary or to_bias, **constants,
+            )  # fmt: skip
+            if to_hidden:
+                torch.mm(chunk, vocabulary, out=d_hidden[part])
+            if to_vocabulary:
+                sums[0] += _product(chunk.t(), hidden[part])
+            if to_bias:
+                sums[1] += chunk.sum(0, dtype=torch.float32)
     return losses.sum(), d_hidden, sums[0].to(vocabulary.dtype), sums[1].to(bias.dtype)
 
 
@@ -133,7 +134,7 @@ def _scale(ctx: Any, cotangent: Tensor | None, *unused: Tensor | None) -> tuple[
     if cotangent is None:
         return (None,) * 8
     wanted = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
-    return *(gradient * cotangent if needed else None for gradient, needed in wanted), *(None,) * 5
+    return *(scaled(gradient, cotangent) if needed else None for gradient, needed in wanted), *(None,) * 5
 
 
 _op.register_autograd(_scale, setup_context=_save)
@@ -142,33 +143,33 @@ _op.register_autograd(_scale, setup_context=_save)
 class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, vocabulary: Tensor, bias: Tensor, labels: Tensor, weights: Tensor, rows: int
-    ) -> Tensor:
+        ctx: Any, hidden: Tensor, vocabulary: Tensor, bias: Tensor, labels: Tensor, weights: Tensor, rows: int,
+        wanted: bool,
+    ) -> Tensor:  # fmt: skip
         loss = wide(hidden.new_zeros(()))
         d_hidden = torch.empty_like(hidden)
         d_vocabulary, d_bias = wide(torch.zeros_like(vocabulary)), wide(torch.zeros_like(bias))
-        wants_gradient = any(ctx.needs_input_grad)
         for first in range(0, hidden.shape[0], rows):
             part = slice(first, first + rows)
             logits = wide(torch.nn.functional.linear(hidden[part], vocabulary, bias))
             label, weight = labels[part, None], weights[part, None].to(logits.dtype)
             total = logits.logsumexp(-1, keepdim=True)
             loss += ((total - logits.gather(1, label)) * weight).sum()
-            if wants_gradient:
+            if wanted:
                 slope = logits.sub_(total).exp_().mul_(weight).scatter_add_(1, label, -weight)
                 d_bias += slope.sum(0)
                 slope = slope.to(hidden.dtype)
                 d_hidden[part] = slope @ vocabulary
                 d_vocabulary += slope.T @ hidden[part]
-        if wants_gradient:
+        if wanted:
             ctx.save_for_backward(d_hidden, d_vocabulary.to(vocabulary.dtype), d_bias.to(bias.dtype))
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = tuple(gradient * cotangent for gradient in ctx.saved_tensors)
-        return *gradients, None, None, None
+        gradients = tuple(scaled(gradient, cotangent) for gradient in ctx.saved_tensors)
+        return *gradients, *(None,) * 4
 
 
 def weighted_cross_entropy(
@@ -181,11 +182,11 @@ def weighted_cross_entropy(
     """
     leaves = {"hidden": hidden, "vocabulary": vocabulary, "bias": bias}
     _check(**leaves, labels=labels, weights=weights)
+    wanted = [torch.is_grad_enabled() and leaf.requires_grad for leaf in leaves.values()]
     if choose(backend, "weighted_cross_entropy", **leaves, labels=labels, weights=weights) == "torch":
         rows = max(1, CHUNK_LOGITS // vocabulary.shape[0])
-        plain: Tensor = _WeightedCrossEntropy.apply(hidden, vocabulary, bias, labels, weights, rows)
+        plain: Tensor = _WeightedCrossEntropy.apply(hidden, vocabulary, bias, labels, weights, rows, any(wanted))
         return plain
-    wanted = (torch.is_grad_enabled() and leaf.requires_grad for leaf in leaves.values())
     loss: Tensor = _op(hidden, vocabulary, bias, labels, weights, *wanted)[0]
     return loss
 

@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ecamp_fast.kernels.launch import Backend, affine, choose, launch, normalise, tuned, wide
+from ecamp_fast.kernels.launch import Backend, affine, choose, launch, normalise, scaled, tuned, wide
 
 CLIP = (0.25, 4.0)
 EMPTY = 1e-6  # a grid whose mean is below holds no attention
@@ -196,8 +196,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _scale(ctx: Any, cotangent: Tensor | None, unused: Tensor | None) -> tuple[Tensor | None, ...]:
     (slope,) = ctx.saved_tensors
-    wanted = cotangent is not None and ctx.needs_input_grad[0]
-    return slope * cotangent if wanted else None, *(None,) * 8
+    if cotangent is None or not ctx.needs_input_grad[0]:
+        return (None,) * 9
+    return scaled(slope, cotangent), *(None,) * 8
 
 
 _op.register_autograd(_scale, setup_context=_save)
@@ -205,9 +206,10 @@ _op.register_autograd(_scale, setup_context=_save)
 
 class _WeightedMse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, prediction: Tensor, image: Tensor, weights: Tensor, mean: float, std: float) -> Tensor:
-        wants_gradient = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(prediction) if wants_gradient else None
+    def forward(
+        ctx: Any, prediction: Tensor, image: Tensor, weights: Tensor, mean: float, std: float, wanted: bool
+    ) -> Tensor:
+        gradient = torch.empty_like(prediction) if wanted else None
         loss = wide(prediction.new_zeros(()))
         budget = CHUNK_VALUES_CPU if prediction.device.type == "cpu" else CHUNK_VALUES
         step = max(1, budget // max(1, prediction.shape[1:].numel()))
@@ -225,7 +227,7 @@ class _WeightedMse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * cotangent, None, None, None, None
+        return scaled(gradient, cotangent), *(None,) * 5
 
 
 def check_guide(operation: str, guide: Guide, batch: int) -> None:
@@ -257,17 +259,19 @@ def weighted_mse(
     if image.shape != (batch, 1, size, size):
         found = f"image is {tuple(image.shape)} for a prediction {tuple(prediction.shape)}"
         raise ValueError(f"weighted_mse: {found}, must be {(batch, 1, size, size)}")
+    if not prediction.is_floating_point():
+        raise TypeError(f"weighted_mse: prediction is {prediction.dtype}, must be floating")
     if not (image.is_floating_point() or image.dtype == torch.uint8):
         raise TypeError(f"weighted_mse: image is {image.dtype}, must be uint8 or floating")
     check_guide("weighted_mse", guide, batch)
     guiding = guide.origin if isinstance(guide, Window) else guide
     tensors = {"prediction": prediction, "image": image} | ({} if guiding is None else {"guide": guiding})
+    wanted = torch.is_grad_enabled() and prediction.requires_grad
     if choose(backend, "weighted_mse", **tensors) == "torch":
         weights = pixel_weights(guide, max(1, batch), channels, size, prediction.device)
-        plain: Tensor = _WeightedMse.apply(prediction, image, weights, mean, std)
+        plain: Tensor = _WeightedMse.apply(prediction, image, weights, mean, std, wanted)
         return plain
     made = weighting(guide, batch, channels, size, prediction.device)
-    wanted = torch.is_grad_enabled() and prediction.requires_grad
     numbers = (made.kind, made.cells, made.scale, *affine(image, mean, std))
     loss: Tensor = _op(prediction, image, made.table, *numbers, wanted)[0]
     return loss

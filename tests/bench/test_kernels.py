@@ -122,8 +122,14 @@ def timed(monkeypatch) -> dict[str, Any]:
     seconds = {"median": 2e-5, "p20": 1e-5, "p80": 3e-5}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *arguments: "NVIDIA H200")
     monkeypatch.setattr(gpu_times, "interleaved", lambda actions, repeats: {name: dict(seconds) for name in actions})
-    tight = iter([None])
-    monkeypatch.setattr(gpu_times, "peak_memory", lambda action: next(tight, 2**20))
+    faults = iter([torch.cuda.OutOfMemoryError("no room"), RuntimeError("no C compiler")])
+
+    def peak_memory(action: object) -> int:
+        for fault in faults:
+            raise fault
+        return 2**20
+
+    monkeypatch.setattr(gpu_times, "peak_memory", peak_memory)
     times = gpu_times.time_cases(made, gates)
     environment = {"device": "NVIDIA H200", "torch": "2", "triton": "3", "commit": None}
     return {
@@ -139,6 +145,7 @@ def test_a_red_gate_gives_no_number(timed) -> None:
     assert rows["weighted_cross_entropy", "cce"]["note"] == "failed the gate"
     assert rows["weighted_cross_entropy", "liger"]["note"] == "not installed"
     assert rows["patch_gather", "eager"]["note"] == "out of memory"
+    assert rows["patch_gather", "compile"]["note"] == "RuntimeError: no C compiler"
     assert all("median" not in row for row in rows.values() if "note" in row)
     ours = rows["weighted_mse", "triton"]
     assert ours["share"] == pytest.approx(ours["bytes"] / 4.8e12 / 2e-5) and ours["extra_bytes"] == 2**20

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from ecamp_fast.kernels import launch
-from ecamp_fast.kernels.launch import check_indices, choose, recorded, tuned, tuning_table
+from ecamp_fast.kernels.launch import check_indices, choose, recorded, scaled, tuned, tuning_table
 
 CPU = torch.device("cpu")
 
@@ -96,6 +96,21 @@ def test_constants_are_a_copy() -> None:
 def test_indices_out_of_range(value: int, found: str) -> None:
     with pytest.raises(ValueError, match=rf"op: keep holds {found}, must be in \[0, 4\)"):
         check_indices("op", "keep", torch.tensor([0, value]), 4)
+
+
+def test_a_gradient_is_scaled_in_float32_and_rounded_once() -> None:
+    gradient, cotangent = torch.randn(64).bfloat16(), torch.tensor(1 / 21120)
+    with torch.no_grad():
+        assert torch.equal(scaled(gradient, cotangent), (gradient.float() * cotangent).bfloat16())
+    with pytest.raises(RuntimeError, match="create_graph is not possible"):
+        scaled(gradient, cotangent)
+
+
+def test_columns_of_the_vocabulary_loss_are_at_least_the_threads() -> None:
+    """A column held twice would be read by one thread after another has overwritten it."""
+    for entries in tuning_table().values():
+        for constants in (value for key, value in entries.items() if key == "weighted_cross_entropy"):
+            assert constants["COLUMNS"] >= 32 * constants["num_warps"] or entries is tuning_table()["interpreter"]
 
 
 def test_indices_of_another_type() -> None:

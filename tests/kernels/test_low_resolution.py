@@ -110,8 +110,8 @@ def test_kernel_under_compile_and_as_an_operator(device: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["triton", "torch"])
-def test_no_gradient_flows_to_the_image(backend: str) -> None:
-    image = torch.randn(1, 1, 4, 4, requires_grad=True)
+def test_no_gradient_flows_to_the_image(backend: str, device: str) -> None:
+    image = torch.randn(1, 1, 4, 4, device=device, requires_grad=True)
     assert not low_resolution(image, MEAN, STD, True, backend=backend).requires_grad
 
 

@@ -150,9 +150,9 @@ def test_kernel_under_compile_and_as_an_operator(device: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["triton", "torch"])
-def test_no_gradient_flows_to_the_image(backend: str) -> None:
-    image = torch.randn(1, 1, 4, 4, requires_grad=True)
-    assert not patch_gather(image, torch.tensor([[0]]), 4, backend=backend).requires_grad
+def test_no_gradient_flows_to_the_image(backend: str, device: str) -> None:
+    image = torch.randn(1, 1, 4, 4, device=device, requires_grad=True)
+    assert not patch_gather(image, torch.tensor([[0]], device=device), 4, backend=backend).requires_grad
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ from ecamp_fast.kernels.weighted_mse import Guide, Window
 MEAN, STD = 0.4721, 0.3037
 NAMES = ("loss", "low", "weight_1", "bias_1", "weight_2", "bias_2")
 GUIDES = ("soft", "empty", "window", "none")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make_leaves(batch: int, side: int, channels: int = 3) -> list[Tensor]:
@@ -30,16 +31,23 @@ def make_guide(kind: str, batch: int, side: int) -> Guide:
     return None
 
 
-def run(function, leaves, image, guide, dtype, final_relu=False, device="cpu", **options) -> list[Tensor]:
-    """[loss, gradients] for a cotangent of 1/2."""
+def run(
+    function, leaves, image, guide, dtype, final_relu=False, device=DEVICE, cotangent=0.5, **options
+) -> list[Tensor]:
+    """[loss, gradients], on ``device``."""
     mine = [leaf.to(device, dtype).requires_grad_() for leaf in leaves]
-    loss = function(mine[0], Convolutions(*mine[1:]), image, guide, MEAN, STD, final_relu, **options)
-    return [loss, *torch.autograd.grad(loss * 0.5, mine)]
+    if isinstance(guide, Window):
+        guide = Window(guide.origin.to(device), guide.extent, guide.cell)
+    elif guide is not None:
+        guide = guide.to(device)
+    loss = function(mine[0], Convolutions(*mine[1:]), image.to(device), guide, MEAN, STD, final_relu, **options)
+    return [loss, *torch.autograd.grad(loss * cotangent, mine)]
 
 
-def exact(leaves, image, guide, final_relu=False) -> list[Tensor]:
+def exact(leaves, image, guide, final_relu=False, **options) -> list[Tensor]:
     wide = guide.double() if isinstance(guide, Tensor) else guide
-    return run(sr_loss_ref, leaves, (image.double() / 255 - MEAN) / STD, wide, torch.float64, final_relu)
+    target = (image.double() / 255 - MEAN) / STD
+    return run(sr_loss_ref, leaves, target, wide, torch.float64, final_relu, device="cpu", **options)
 
 
 def assert_equal(ours: list[Tensor], truth: list[Tensor], tolerance: float = 1e-5) -> None:
@@ -72,11 +80,9 @@ def leaves() -> list[Tensor]:
     return make_leaves(2, 7)
 
 
-def test_writes_all_it_returns_and_repeats_bit_for_bit(leaves, image, device, poisoned_empty) -> None:
-    guide = torch.rand(2, 4, 4, device=device)
-    first, second = (
-        run(sr_loss, leaves, image.to(device), guide, torch.float32, device=device, backend="triton") for _ in range(2)
-    )
+def test_writes_all_it_returns_and_repeats_bit_for_bit(leaves, image, poisoned_empty) -> None:
+    guide = torch.rand(2, 4, 4)
+    first, second = (run(sr_loss, leaves, image, guide, torch.float32, backend="triton") for _ in range(2))
     assert all(t.isfinite().all() for t in first)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -115,19 +121,19 @@ def test_a_window_outside_counts_nothing(leaves, image) -> None:
 
 
 def test_only_the_gradients_asked_for(leaves, image) -> None:
-    mine = [leaf.clone() for leaf in leaves]
+    mine = [leaf.clone().to(DEVICE) for leaf in leaves]
     mine[2].requires_grad_()
-    loss = sr_loss(mine[0], Convolutions(*mine[1:]), image, None, MEAN, STD, backend="triton")
+    loss = sr_loss(mine[0], Convolutions(*mine[1:]), image.to(DEVICE), None, MEAN, STD, backend="triton")
     loss.backward()
     truth = exact(leaves, image, None)
-    torch.testing.assert_close(mine[2].grad, 2 * truth[3].float())
+    torch.testing.assert_close(mine[2].grad.cpu(), 2 * truth[3].float())
     assert mine[0].grad is None
 
 
 def test_without_gradients_the_loss_is_the_same(leaves, image) -> None:
-    arguments = (image, None, MEAN, STD)
+    low, *weights = (leaf.to(DEVICE) for leaf in leaves)
     with torch.no_grad():
-        plain = sr_loss(leaves[0], Convolutions(*leaves[1:]), *arguments, backend="triton")
+        plain = sr_loss(low, Convolutions(*weights), image.to(DEVICE), None, MEAN, STD, backend="triton")
     assert not plain.requires_grad
     torch.testing.assert_close(plain, run(sr_loss, leaves, image, None, torch.float32, backend="triton")[0].detach())
 
@@ -144,8 +150,8 @@ def test_compiles_into_one_graph(leaves, image) -> None:
 
 @pytest.mark.slow
 def test_registration(leaves, image) -> None:
-    mine = [leaf.requires_grad_() for leaf in leaves]
-    arguments = (*mine, image, torch.rand(2, 4, 4), 1, 4, 1.0, 0.01, -1.5, False, True)
+    mine = [leaf.to(DEVICE).requires_grad_() for leaf in leaves]
+    arguments = (*mine, image.to(DEVICE), torch.rand(2, 4, 4, device=DEVICE), 1, 4, 1.0, 0.01, -1.5, False, True)
     torch.library.opcheck(torch.ops.ecamp_fast.sr_loss.default, arguments)
 
 
@@ -155,16 +161,9 @@ def test_bfloat16_is_no_worse_than_eager(kind: str, assert_no_worse) -> None:
     leaves = [leaf.bfloat16().float() for leaf in make_leaves(3, 61)]
     image = torch.randint(0, 256, (3, 1, 122, 122), dtype=torch.uint8)
     guide = make_guide(kind, 3, 61)
-    there = (
-        guide.cuda()
-        if isinstance(guide, Tensor)
-        else Window(guide.origin.cuda(), guide.extent, guide.cell)
-        if guide
-        else None
-    )
-    ours = run(sr_loss, leaves, image.cuda(), there, torch.bfloat16, device="cuda", backend="triton")
-    plain = run(sr_loss_ref, leaves, image.cuda(), there, torch.bfloat16, device="cuda")
-    truth = exact(leaves, image, guide)
+    ours = run(sr_loss, leaves, image, guide, torch.bfloat16, cotangent=1 / 21120, backend="triton")
+    plain = run(sr_loss_ref, leaves, image, guide, torch.bfloat16, cotangent=1 / 21120)
+    truth = exact(leaves, image, guide, cotangent=1 / 21120)
     for name, *values in zip(NAMES, ours, plain, truth, strict=True):
         assert_no_worse(name, *(v.cpu() for v in values), floor=1e-4)
 
@@ -178,8 +177,12 @@ def test_names_what_does_not_fit(leaves, image) -> None:
         "weight_2 is": (low, fine._replace(weight_2=torch.zeros(3, 3, 5, 5)), image, None),
         "bias_1 is": (low, fine._replace(bias_1=torch.zeros(2)), image, None),
         "guide": (low, fine, image, torch.zeros(3, 4, 4)),
+        "image is torch.int64": (low, fine, image.long(), None),
+        "low is torch.int64": (low.long(), fine, image, None),
+        "bias_2 is torch.int64": (low, fine._replace(bias_2=torch.zeros(3).long()), image, None),
+        "low is .2, 3, 0, 0.": (low[..., :0, :0], fine, image[..., :0, :0], None),
     }.items():
-        with pytest.raises(ValueError, match=f"sr_loss: .*{message}"):
+        with pytest.raises((ValueError, TypeError), match=f"sr_loss: .*{message}"):
             sr_loss(*call, MEAN, STD)
 
 

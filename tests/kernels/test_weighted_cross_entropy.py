@@ -248,3 +248,16 @@ def test_kernel_in_bfloat16_on_a_gpu(rows: int, width: int, vocabulary: int, mon
     truth = run(weighted_cross_entropy_ref, [leaf.double() for leaf in leaves], labels, weights.double())
     for name, *values in zip(NAMES, ours, plain, truth, strict=True):
         assert_no_worse(name, *values)
+
+
+def test_compiled_pytorch_path_has_its_gradients() -> None:
+    shapes = [(7, 5), (11, 5), (11,)]
+    leaves = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    labels, weights = torch.randint(0, 11, (7,)), torch.rand(7)
+    compiled = torch.compile(weighted_cross_entropy, fullgraph=True, backend="aot_eager")
+    found, expected = (
+        torch.autograd.grad(function(*leaves, labels, weights, backend="torch"), leaves)
+        for function in (compiled, weighted_cross_entropy)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)

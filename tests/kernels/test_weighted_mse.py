@@ -140,9 +140,11 @@ def guides_fixed() -> dict[str, Guide]:
 
 
 @pytest.mark.parametrize("name", ["soft", "window", "none"])
-def test_no_samples_cost_nothing(case, name: str) -> None:
-    prediction, image, guide = case[0].float()[:0].requires_grad_(), case[1][:0], guides()[name]
-    guide = Window(guide.origin[:0], 3, 3) if isinstance(guide, Window) else None if guide is None else guide[:0]
+def test_no_samples_cost_nothing(case, name: str, device: str) -> None:
+    prediction, image = case[0].float()[:0].to(device).requires_grad_(), case[1][:0].to(device)
+    guide = guides()[name]
+    if guide is not None:
+        guide = Window(guide.origin[:0].to(device), 3, 3) if isinstance(guide, Window) else guide[:0].to(device)
     for backend in ("torch", "triton"):
         loss = weighted_mse(prediction, image, guide, MEAN, STD, backend=backend)
         assert loss == 0 and torch.autograd.grad(loss, prediction)[0].shape == prediction.shape
@@ -313,3 +315,15 @@ def test_kernel_in_bfloat16_on_a_gpu(case, name: str, gradients, assert_no_worse
         ("loss", "prediction"), ours, [plain, *torch.autograd.grad(plain * 0.5, leaf)], truth, strict=True
     ):
         assert_no_worse(part, *values)
+
+
+def test_compiled_pytorch_path_has_its_gradient(case) -> None:
+    leaf, image = case[0].float(), case[1]
+    compiled = torch.compile(weighted_mse, fullgraph=True, backend="aot_eager")
+    found, expected = (
+        torch.autograd.grad(
+            function(mine := leaf.clone().requires_grad_(), image, None, MEAN, STD, backend="torch"), mine
+        )
+        for function in (compiled, weighted_mse)
+    )
+    torch.testing.assert_close(found[0], expected[0])

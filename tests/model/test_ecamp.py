@@ -219,22 +219,23 @@ def test_model_can_be_built_without_memory(small) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "official"])
-def test_kernels_inside_the_model(small, batch_of, monkeypatch, name: str) -> None:
+def test_kernels_inside_the_model(small, batch_of, monkeypatch, name: str, device: str) -> None:
     """With every operation on its Triton kernel, the losses and all gradients are those of the PyTorch paths."""
     recipe = small(name)
-    model, batch = Ecamp(recipe, VOCABULARY), batch_of(recipe, [1, 2])
+    model, batch = Ecamp(recipe, VOCABULARY).to(device), batch_of(recipe, [1, 2]).to(device)
+    backends, ran = {"used": "torch"}, set()
+
+    def choose_always(backend, operation, **tensors):
+        ran.add(operation)
+        return choose(backends["used"], operation, **tensors)
+
+    for module in (low_res, masked, gather, sr, tokens, vocabulary):
+        monkeypatch.setattr(module, "choose", choose_always)
     plain = model(batch)
     plain.total.backward()
     expected = {key: parameter.grad.clone() for key, parameter in model.named_parameters()}
     model.zero_grad()
-    ran = set()
-
-    def always_triton(backend, operation, **tensors):
-        ran.add(operation)
-        return choose("triton", operation, **tensors)
-
-    for module in (low_res, masked, gather, sr, tokens, vocabulary):
-        monkeypatch.setattr(module, "choose", always_triton)
+    backends["used"] = "triton"
     losses = model(batch)
     losses.total.backward()
     wanted = {"low_resolution", "patch_gather", "unshuffle", "masked_mse", "sr_loss", "weighted_cross_entropy"}
