@@ -184,6 +184,8 @@ def weighted_cross_entropy(
     _check(**leaves, labels=labels, weights=weights)
     wanted = [torch.is_grad_enabled() and leaf.requires_grad for leaf in leaves.values()]
     if choose(backend, "weighted_cross_entropy", **leaves, labels=labels, weights=weights) == "torch":
+        if torch.compiler.is_compiling():  # torch 2.11 loses gradients that a compiled forward writes in parts
+            return weighted_cross_entropy_ref(hidden, vocabulary, bias, labels, weights)
         rows = max(1, CHUNK_LOGITS // vocabulary.shape[0])
         plain: Tensor = _WeightedCrossEntropy.apply(hidden, vocabulary, bias, labels, weights, rows, any(wanted))
         return plain

@@ -268,6 +268,8 @@ def weighted_mse(
     tensors = {"prediction": prediction, "image": image} | ({} if guiding is None else {"guide": guiding})
     wanted = torch.is_grad_enabled() and prediction.requires_grad
     if choose(backend, "weighted_mse", **tensors) == "torch":
+        if torch.compiler.is_compiling():  # torch 2.11 loses gradients that a compiled forward writes in parts
+            return weighted_mse_ref(prediction, image, guide, mean, std)
         weights = pixel_weights(guide, max(1, batch), channels, size, prediction.device)
         plain: Tensor = _WeightedMse.apply(prediction, image, weights, mean, std, wanted)
         return plain
