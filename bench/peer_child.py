@@ -1,18 +1,20 @@
-"""The released implementation at work, in a process of its own, driven by lines of JSON: started by ``peer.py``.
+"""The released implementation at work, in a process of its own, driven line by line: started by ``peer.py``.
 
 Run as a file by whatever Python the release is installed in: imports nothing of this project. What the release needs
 and does not find is mended here, at run time: ``np.float`` (gone from numpy), ``.cuda()`` on a machine without a GPU,
 the debugger it imports. Its checkout is only read.
-Requests: {"do": "step", "times": n}, {"do": "saved"}, {"do": "losses"}; one line of JSON answers each.
+Requests: step, saved, losses; a line of JSON answers each, and one comes first: what was loaded.
 """
 
 import argparse
 import importlib
+import importlib.metadata
 import json
 import os
 import sys
 import time
 import types
+from collections.abc import Callable
 from typing import Any
 
 
@@ -21,7 +23,7 @@ def main() -> None:
     options.add_argument("--code", required=True)  # folder that holds module/model_ecamp.py
     options.add_argument("--batch", required=True)  # .safetensors
     options.add_argument("--threads", type=int, required=True)
-    options.add_argument("--weights")  # .safetensors, names of the release
+    options.add_argument("--weights", required=True)  # .safetensors, names of the release
     given = options.parse_args()
     answers, sys.stdout = sys.stdout, sys.stderr  # what the release prints is no answer
     here = os.path.dirname(os.path.abspath(__file__))
@@ -29,13 +31,9 @@ def main() -> None:
     sys.dont_write_bytecode = True
     peer = Peer(given)
     print(json.dumps({"versions": peer.versions, "parameters": peer.parameters}), file=answers, flush=True)
+    requests: dict[str, Callable[[], Any]] = {"step": peer.step, "saved": peer.saved, "losses": peer.losses}
     for line in sys.stdin:
-        request = json.loads(line)
-        if request["do"] == "step":
-            answer: Any = [peer.step() for _ in range(request["times"])]
-        else:
-            answer = peer.saved() if request["do"] == "saved" else peer.losses()
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(requests[line.strip()]()), file=answers, flush=True)
 
 
 class Peer:
@@ -60,10 +58,9 @@ class Peer:
             setattr(torch.Tensor, "cuda", lambda tensor, *unused, **ignored: tensor)  # noqa: B010
         torch.manual_seed(0)
         self.model: Any = importlib.import_module("module.model_ecamp").ecamp()
-        if given.weights:
-            self.model.load_state_dict(load_file(given.weights))
+        self.model.load_state_dict(load_file(given.weights))
         batch = load_file(given.batch)
-        self.noise = batch.pop("noise", None)
+        self.noise = batch.pop("noise")
         if self.cuda:
             self.model.cuda()
             batch = {name: tensor.cuda() for name, tensor in batch.items()}
@@ -144,8 +141,8 @@ class Peer:
 
 def _version(name: str) -> str | None:
     try:
-        return str(importlib.import_module(name).__version__)
-    except ImportError:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
         return None
 
 

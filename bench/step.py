@@ -46,9 +46,13 @@ class Masters:
     def __init__(self, model: torch.nn.Module, recipe: Recipe) -> None:
         groups = parameter_groups(model, recipe.optim.weight_decay)
         self.weights: list[Tensor] = [weight for group in groups for weight in group["params"]]
-        self.copies = self.weights
+        self.copies: list[Tensor] = []
+        self.gradients: list[Tensor] = []
         if any(weight.dtype != torch.float32 for weight in self.weights):
             self.copies = [weight.detach().float() for weight in self.weights]
+            self.gradients = [torch.zeros_like(copy) for copy in self.copies]
+            for copy, gradient in zip(self.copies, self.gradients, strict=True):
+                copy.grad = gradient
             named = dict(zip(map(id, self.weights), self.copies, strict=True))
             groups = [group | {"params": [named[id(weight)] for weight in group["params"]]} for group in groups]
         optim = recipe.optim
@@ -56,16 +60,15 @@ class Masters:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Updates the weights from their gradients, which are gone afterwards."""
-        if self.copies is not self.weights:
-            for copy, weight in zip(self.copies, self.weights, strict=True):
-                copy.grad = None if weight.grad is None else weight.grad.float()
+        """Updates the weights from their gradients, which are gone afterwards; every weight must have one."""
+        if self.copies:
+            made = [weight.grad for weight in self.weights if weight.grad is not None]
+            torch._foreach_copy_(self.gradients, made)  # refuses lists of unequal length
         self.adamw.step()
-        self.adamw.zero_grad()
-        if self.copies is not self.weights:
+        if self.copies:
             torch._foreach_copy_(self.weights, self.copies)
-            for weight in self.weights:
-                weight.grad = None
+        for weight in self.weights:
+            weight.grad = None
 
 
 class Step:

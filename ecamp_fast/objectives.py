@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.config import Recipe
+from ecamp_fast.kernels.guide import Guide, Window
 from ecamp_fast.kernels.masked_mse import masked_mse
 from ecamp_fast.kernels.sr_loss import Convolutions, sr_loss
 from ecamp_fast.kernels.weighted_cross_entropy import weighted_cross_entropy
-from ecamp_fast.kernels.weighted_mse import Guide, Window
 
 
 @dataclass(frozen=True, slots=True)

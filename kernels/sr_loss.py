@@ -16,16 +16,9 @@ from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate, pad, relu
 
 from ecamp_fast.kernels import sr_tiles
+from ecamp_fast.kernels.guide import Guide, Weighting, Window, check_guide, weighting
 from ecamp_fast.kernels.launch import Backend, affine, choose, launch, scaled, tuned
-from ecamp_fast.kernels.weighted_mse import (
-    Guide,
-    Weighting,
-    Window,
-    check_guide,
-    weighted_mse,
-    weighted_mse_ref,
-    weighting,
-)
+from ecamp_fast.kernels.weighted_mse import weighted_mse, weighted_mse_ref
 
 
 class Convolutions(NamedTuple):

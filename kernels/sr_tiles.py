@@ -25,7 +25,7 @@ of the bilinear resize clamping its own.
 import triton
 import triton.language as tl
 
-from ecamp_fast.kernels.weighted_mse import pixel_weight
+from ecamp_fast.kernels.guide import pixel_weight
 
 LANES = 4  # channels of a pixel in the scratch: up to three of the image, and the one
 WINDOW = 4 * 4 * LANES

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ecamp_fast.config import load_recipe
+from ecamp_fast.kernels.guide import Window
 from ecamp_fast.kernels.masked_mse import masked_mse
-from ecamp_fast.kernels.weighted_mse import Window
 from ecamp_fast.objectives import guidance, mim_loss, mlm_loss, total
 
 SMALL = Path(__file__).resolve().parents[0] / "data" / "small.yaml"

@@ -12,6 +12,7 @@ from ecamp_fast.commands.lazy import LazyGroup
 BENCHES = {
     "text": ("ecamp_fast.bench.text", "The text path at step time: milliseconds per sample and core."),
     "loader": ("ecamp_fast.bench.loader", "The loader alone: images a second for one rank."),
+    "model": ("ecamp_fast.bench.model", "The training step: times, work, memory; the release beside it."),
     "kernels": ("ecamp_fast.bench.kernels", "The Triton kernels: errors, times, share of the roofline, memory."),
 }
 

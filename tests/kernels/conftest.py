@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ecamp_fast.kernels.guide import Guide, Window
+
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
@@ -43,6 +45,22 @@ def gradients() -> Callable[..., list[Tensor]]:
         return [out, *torch.autograd.grad(out, mine, cotangent)]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def draw_guide() -> Callable[..., Guide]:
+    """(kind, batch, cells, pixels per side, device) -> a random guide; "even" is a grid without attention."""
+
+    def draw(kind: str, batch: int, cells: int, size: int, device: torch.device) -> Guide:
+        if kind == "window":
+            origin = torch.randint(0, cells + 1, (batch, 2)).to(device)
+            return Window(origin, max(1, cells // 2), max(1, size // cells))
+        if kind == "none":
+            return None
+        grid = torch.rand(batch, cells, cells) ** 4 if kind == "soft" else torch.zeros(batch, cells, cells)
+        return grid.to(device)
+
+    return draw
 
 
 @pytest.fixture

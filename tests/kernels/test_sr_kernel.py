@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ecamp_fast.kernels.guide import Guide, Window
 from ecamp_fast.kernels.sr_loss import Convolutions, sr_loss, sr_loss_ref
-from ecamp_fast.kernels.weighted_mse import Guide, Window
 
 MEAN, STD = 0.4721, 0.3037
 NAMES = ("loss", "low", "weight_1", "bias_1", "weight_2", "bias_2")

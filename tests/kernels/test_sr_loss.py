@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ecamp_fast.kernels.guide import Window
 from ecamp_fast.kernels.sr_loss import Convolutions, double, sr_loss, sr_loss_ref, super_resolve
-from ecamp_fast.kernels.weighted_mse import Window
 
 MEAN, STD, BATCH, SIZE = 0.4721, 0.3037, 2, 10
 

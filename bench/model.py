@@ -1,0 +1,264 @@
+"""The training step: how long its parts take, how much work and memory that is, and how the release compares.
+
+On synthetic micro-batches that lie on the device. All that is timed takes turns, block by block.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecamp_fast.config import Recipe, load_recipe
+
+VOCABULARY = 30_000  # of the released tokenizer
+LARGEST = 12  # saved tensors that are printed
+
+
+@click.command()
+@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--batch", type=click.IntRange(1), help="Samples of a micro-batch. Default: 8; on a GPU the recipe's.")
+@click.option("--tokens", default=110.0, show_default=True, type=click.FloatRange(2), help="Mean length of a text.")
+@click.option("--spread", default=0.4, show_default=True, type=click.FloatRange(0), help="Its deviation over its mean.")
+@click.option(
+    "--precision", "precisions", multiple=True, type=click.Choice(["fp32", "bf16"]), help="Several take turns."
+)
+@click.option("--vocabulary", default=VOCABULARY, show_default=True, type=click.IntRange(8), help="Words of it.")
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Blocks, and steps of each kind.")
+@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@click.option("--peer", type=click.Path(path_type=Path), metavar="CHECKOUT", help="Time the release as well.")
+@click.option("--peer-python", type=click.Path(path_type=Path), metavar="FILE", help="What runs it. Default: this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    name: str,
+    overrides: tuple[str, ...],
+    batch: int | None,
+    tokens: float,
+    spread: float,
+    precisions: tuple[str, ...],
+    vocabulary: int,
+    repeats: int,
+    device: str | None,
+    peer: Path | None,
+    peer_python: Path | None,
+    as_json: bool,
+) -> None:
+    """Forward, backward and AdamW of a training step: times, work, memory, and the release's beside them.
+
+    Exit code 1: the release computes something else, so its times are not given.
+    """
+    recipe = load_recipe(name, overrides)
+    release = (peer, peer_python or Path(sys.executable)) if peer else None
+    result = measure(recipe, batch, tokens, spread, precisions, repeats, device, release, vocabulary)
+    click.echo(json.dumps(result) if as_json else describe(result))
+    if result["peer"] and not result["peer"]["passed"]:
+        click.get_current_context().exit(1)
+
+
+def measure(
+    recipe: Recipe,
+    batch: int | None = None,
+    tokens: float = 110,
+    spread: float = 0.4,
+    precisions: tuple[str, ...] = (),
+    repeats: int = 5,
+    device: str | None = None,
+    peer: tuple[Path, Path] | None = None,
+    vocab_size: int = VOCABULARY,
+) -> dict[str, Any]:
+    """All that the command prints.  peer: checkout of the release, Python that runs it.
+
+    returns ours (by precision: seconds, images_per_second, flops_per_second, mfu, saved bytes, component_seconds),
+    peer (versions, parity, passed, seconds, saved_bytes_per_sample, ratio and saved_ratio by precision) or None,
+    flops_per_sample (by component, and total), and what it was measured on.
+    """
+    import torch
+
+    from ecamp_fast.bench.flops import step_work, summed
+    from ecamp_fast.bench.step import Step
+    from ecamp_fast.bench.synthetic import synthetic_batch, text_lengths
+    from ecamp_fast.bench.timing import environment
+
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    count = batch or (recipe.batch.micro if place.type == "cuda" else 8)
+    lengths = text_lengths(count, tokens, spread, recipe.text.max_tokens)
+    host = synthetic_batch(recipe, vocab_size, lengths, recipe.seed)
+    steps = {precision: Step(recipe, vocab_size, precision, place) for precision in precisions or ("fp32",)}
+    text = next(iter(steps.values())).model.view(host).text
+    predicted = int(text.predicted.sum()) if text else 0
+    work = step_work(recipe, vocab_size, lengths, predicted)
+    flops = {part: done.total / count for part, done in work.items()} | {"total": summed(work).total / count}
+    return {
+        "schema": 1,
+        "recipe": recipe.name,
+        "batch": count,
+        "tokens": sum(lengths) / count,
+        "predicted": predicted / count,
+        "repeats": repeats,
+        "threads": torch.get_num_threads(),
+        "on": place.type,
+        "flops_per_sample": flops,
+        **_run(steps, host, place, repeats, flops["total"], (*peer, vocab_size) if peer else None),
+        "environment": environment(),
+    }
+
+
+def _run(
+    steps: dict[str, Any], host: Any, place: Any, repeats: int, flops: float, release: tuple[Path, Path, int] | None
+) -> dict[str, Any]:
+    """``ours`` and ``peer`` of the result.  steps: by precision   host: the batch on the CPU."""
+    inputs, count = host.to(place), len(host)
+    turns: dict[str, Callable[[], dict[str, float]]] = {name: partial(step.run, inputs) for name, step in steps.items()}
+    compared: dict[str, Any] | None = None
+    with ExitStack() as stack:
+        if release:
+            from ecamp_fast.bench.peer import introduce
+
+            other, compared = introduce(*release, next(iter(steps.values())).model, host, place)
+            stack.callback(other.close)
+            if compared["passed"]:
+                compared["saved_bytes_per_sample"] = other.saved() / count
+                turns["peer"] = other.step
+        times = in_turns(turns, repeats)
+    ours = {name: _ours(step, inputs, times[name], flops * count) for name, step in steps.items()}
+    if compared and compared["passed"]:
+        compared |= _ratios(times, ours, compared["saved_bytes_per_sample"])
+    return {"ours": ours, "peer": compared}
+
+
+def _ratios(times: dict[str, Any], ours: dict[str, Any], saved: float) -> dict[str, Any]:
+    """The release's median over ours, by the clock and in time of the cores; bytes saved likewise, by precision."""
+
+    def ratio(precision: str, kind: str) -> float:
+        return float(times["peer"][kind]["median"] / times[precision][kind]["median"])
+
+    return {
+        "seconds": times["peer"],
+        "ratio": {name: {kind: ratio(name, kind) for kind in ("together", "core")} for name in ours},
+        "saved_ratio": {name: saved / found["saved_bytes_per_sample"] for name, found in ours.items()},
+    }
+
+
+def in_turns(turns: dict[str, Callable[[], dict[str, float]]], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Each action once unmeasured, then A B A B; returns ``median``, ``p20``, ``p80`` of what they measure."""
+    from ecamp_fast.bench.step import summaries
+
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
+    for turn in range(repeats + 1):
+        for name, action in turns.items():
+            measured = action()
+            if turn:
+                found[name].append(measured)
+    return {name: summaries(steps) for name, steps in found.items()}
+
+
+def _ours(step: Any, inputs: Any, seconds: dict[str, dict[str, float]], flops: float) -> dict[str, Any]:
+    """Times as rates, and what a watched step tells: memory and time by component.  flops: of the micro-batch."""
+    import torch
+
+    from ecamp_fast.bench.components import by_component, component_seconds, saved_for_backward
+    from ecamp_fast.bench.gpu_times import peaks
+
+    count, cuda = len(inputs), step.device.type == "cuda"
+    median = seconds["together"]["median"]
+    bf16 = next(step.model.parameters()).dtype == torch.bfloat16
+    chip = peaks(torch.cuda.get_device_name()) if cuda and bf16 else None
+    peak = None
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+        step.run(inputs)
+        peak = torch.cuda.max_memory_allocated()
+    saved = saved_for_backward(step.model, inputs)
+    return {
+        "seconds": seconds,
+        "images_per_second": count / median,
+        "flops_per_second": flops / median,
+        "mfu": flops / median / chip[1] if chip else None,
+        "peak_memory_bytes": peak,
+        "saved_bytes_per_sample": sum(row["bytes"] for row in saved) / count,
+        "saved_by_component": {name: found / count for name, found in by_component(saved).items()},
+        "saved_largest": _alike(saved, count),
+        "component_seconds": component_seconds(step.model, inputs),
+    }
+
+
+def _alike(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Saved tensors of one component, shape and dtype as one row, largest first, bytes per sample."""
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = (row["component"], *row["shape"], row["dtype"])
+        group = groups.setdefault(key, row | {"number": 0, "bytes": 0})
+        group["number"] += 1
+        group["bytes"] += row["bytes"] / count
+    return sorted(groups.values(), key=lambda group: -group["bytes"])[:LARGEST]
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The result as text."""
+    where, flops = result["environment"], result["flops_per_sample"]
+    device = where["device"] if result["on"] == "cuda" else f"{result['threads']} threads of {where['device']}"
+    lines = [
+        f"{device}, torch {where['torch']}, commit {where['commit']}",
+        f"recipe {result['recipe']}, micro-batch {result['batch']}, {result['tokens']:.1f} tokens a text on average,"
+        f" {result['predicted']:.1f} of them predicted; {flops['total'] / 1e9:.1f} GFLOP a sample",
+    ]
+    for precision, found in result["ours"].items():
+        lines += ["", *_step_lines(f"ours {precision}", found["seconds"])]
+        mfu = "" if found["mfu"] is None else f", {found['mfu']:.1%} of the chip's peak"
+        memory = "" if not found["peak_memory_bytes"] else f", {found['peak_memory_bytes'] / 2**30:.1f} GiB at the peak"
+        saved = f"{found['saved_bytes_per_sample'] / 1e6:.1f} MB a sample saved for backward"
+        rate = f"{found['images_per_second']:.2f} images/s, {found['flops_per_second'] / 1e9:.0f} GFLOP/s{mfu}"
+        lines += [f"  {rate}; {saved}{memory}", *_component_lines(result, found)]
+    return "\n".join([*lines, *_peer_lines(result["peer"])])
+
+
+def _step_lines(name: str, seconds: dict[str, dict[str, float]]) -> list[str]:
+    parts = [
+        f"{phase} {times['median'] * 1e3:.1f} ({times['p20'] * 1e3:.1f} to {times['p80'] * 1e3:.1f})"
+        for phase, times in seconds.items()
+    ]
+    return [f"{name}, ms: {', '.join(parts)}"]
+
+
+def _component_lines(result: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    lines = [f"  {'':18} {'forward ms':>11} {'backward ms':>12} {'GFLOP/s':>8} {'MB saved/sample':>16}"]
+    for name, times in sorted(found["component_seconds"].items(), key=lambda item: -sum(item[1].values())):
+        work = result["flops_per_sample"].get(name)
+        rate = f"{work * result['batch'] / max(1e-9, sum(times.values())) / 1e9:.0f}" if work else ""
+        saved = found["saved_by_component"].get(name, 0) / 1e6
+        numbers = f"{times['forward'] * 1e3:11.1f} {times['backward'] * 1e3:12.1f} {rate:>8} {saved:16.2f}"
+        lines.append(f"  {name:18} {numbers}")
+    lines.append("  saved for backward, largest first:")
+    for row in found["saved_largest"]:
+        shape = " x ".join(map(str, row["shape"]))
+        lines.append(
+            f"  {row['bytes'] / 1e6:8.2f} MB/sample  {row['component']}: {row['number']} of {shape} {row['dtype']}"
+        )
+    return lines
+
+
+def _peer_lines(peer: dict[str, Any] | None) -> list[str]:
+    if not peer:
+        return []
+    versions = ", ".join(f"{name} {version}" for name, version in peer["versions"].items())
+    distances = ", ".join(f"{name} {distance:.1e}" for name, distance in peer["parity"].items())
+    lines = ["", f"release ({versions}); losses differ by {distances} (relative)"]
+    if not peer["passed"]:
+        return [*lines, "FAILED: it computes something else, so its times are not given"]
+    lines += _step_lines("release", peer["seconds"])
+    lines.append(f"  {peer['saved_bytes_per_sample'] / 1e6:.1f} MB a sample saved for backward")
+    for precision, ratio in peer["ratio"].items():
+        lines.append(
+            f"  ours {precision}: {ratio['together']:.2f} times as fast ({ratio['core']:.2f} in core time),"
+            f" {peer['saved_ratio'][precision]:.2f} times less saved"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    command()
