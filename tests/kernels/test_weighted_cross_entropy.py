@@ -261,3 +261,16 @@ def test_compiled_pytorch_path_has_its_gradients() -> None:
     )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_autocast_does_not_reach_into_the_operator(device: str) -> None:
+    leaves = [torch.randn(shape, device=device, requires_grad=True) for shape in [(7, 5), (11, 5), (11,)]]
+    labels, weights = torch.randint(0, 11, (7,), device=device), torch.rand(7, device=device)
+
+    def run() -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(weighted_cross_entropy(*leaves, labels, weights, backend="triton"), leaves)
+
+    plain = run()
+    with torch.autocast(device, dtype=torch.bfloat16):
+        inside = run()
+    assert all(torch.equal(one, other) for one, other in zip(plain, inside, strict=True))
