@@ -52,7 +52,7 @@ def step_work(
             predicted = sum(lengths)
         attended = lengths if padded_to is None or recipe.padded_text else [padded_to] * batch
         work["fusion"] = _fusion(recipe, lengths, attended)
-        work["text layers"] = _text_layers(recipe, lengths, attended)
+        work["text layers"] = _text_layers(recipe, lengths, attended, predicted)
         work["MLM head"] = _head(recipe, vocab_size, predicted)
     return work
 
@@ -95,12 +95,14 @@ def _encoder(recipe: Recipe, batch: int) -> Work:
 
 
 def _decoder(recipe: Recipe, batch: int) -> Work:
+    """The first block projects masked patches once for all samples, which takes from its work what ``alike`` is."""
     vision, decoder = recipe.model.vision, recipe.model.decoder
     width, tokens = decoder.width, recipe.patches + 1
     block = _block(batch * tokens, batch * tokens**2, width, int(width * decoder.mlp_ratio))
     embedding = _product(batch * (recipe.kept_patches + 1), vision.width, width)
     prediction = _product(batch * recipe.patches, width, vision.patch**2 * CHANNELS)
-    return embedding + _times(decoder.depth, block) + prediction
+    alike = _product(tokens - batch * (recipe.patches - recipe.kept_patches), width, 3 * width)
+    return embedding + _times(decoder.depth, block) + alike + prediction
 
 
 def _super_resolution(recipe: Recipe, batch: int) -> Work:
@@ -131,9 +133,16 @@ def _fusion(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]) -> 
     return work
 
 
-def _text_layers(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]) -> Work:
-    text = recipe.model.text
-    return _times(text.depth, _block(sum(lengths), sum(n * n for n in attended), text.width, text.ffn))
+def _text_layers(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int], predicted: int) -> Work:
+    """The last layer computes keys and values of all rows, and all else of the predicted ones."""
+    text, rows = recipe.model.text, sum(lengths)
+    if not text.depth:
+        return Work()
+    pairs = sum(n * n for n in attended)
+    block = _block(rows, pairs, text.width, text.ffn)
+    asking = pairs if list(attended) != list(lengths) else round(pairs * predicted / rows)  # padding pads queries too
+    last = _product(rows, text.width, 2 * text.width) + _product(predicted, text.width, 2 * (text.width + text.ffn))
+    return _times(text.depth - 1, block) + last + _attention(asking, text.width)
 
 
 def _head(recipe: Recipe, vocab_size: int, predicted: int) -> Work:

@@ -17,15 +17,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ecamp_fast.batch import ATTENTION_GRID, Batch
+from ecamp_fast.batch import ATTENTION_GRID, Batch, Text
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.kernels.launch import normalise
 from ecamp_fast.kernels.low_resolution import low_resolution
-from ecamp_fast.model.attention import Lengths
 from ecamp_fast.model.ecamp import Ecamp, View
 from ecamp_fast.model.released import to_released
-from ecamp_fast.text.masking import MaskedText
+from ecamp_fast.text.codes import token_ids
 
 CODE, TELLTALE = Path("ECAMP") / "Pre-training", Path("module") / "model_ecamp.py"
 # Relative, of each loss, in float32. At the paper's sizes the two differ by 1e-7; a layer left out, other patches,
@@ -148,6 +147,7 @@ def released_batch(recipe: Recipe, batch: Batch, view: View) -> dict[str, Tensor
         out[places] = values[rows]
         return out.view(count, most)
 
+    weights = torch.ones(len(view.text.ids)).index_copy(0, view.text.rows, view.text.weights)
     noise = torch.empty(count, recipe.patches)
     order = torch.cat([view.keep, view.masked], 1)
     noise.scatter_(1, order, torch.linspace(0, 1, recipe.patches).expand(count, -1))
@@ -155,10 +155,10 @@ def released_batch(recipe: Recipe, batch: Batch, view: View) -> dict[str, Tensor
     return {
         "image": grey.expand(count, 3, side, side).contiguous(),
         "ids": padded(view.text.ids, 0),
-        "labels": padded(view.text.labels, 0),
+        "labels": padded(token_ids(view.text.codes).long(), 0),
         "attention_mask": places.view(count, most).long(),
         "type_ids": torch.zeros(count, most, dtype=torch.long),
-        "weights": padded(view.text.weights, 1.0),
+        "weights": padded(weights, 1.0),
         "column": batch.window[:, 0].long(),
         "row": batch.window[:, 1].long(),
         "noise": noise,
@@ -167,8 +167,9 @@ def released_batch(recipe: Recipe, batch: Batch, view: View) -> dict[str, Tensor
 
 def _padding(recipe: Recipe, batch: Batch) -> Tensor:
     """(T,) bool: rows of the batch that are padding."""
+    assert batch.text is not None
     if not recipe.padded_text:
-        return torch.zeros(len(batch.codes), dtype=torch.bool)
+        return torch.zeros(len(batch.text.codes), dtype=torch.bool)
     return (torch.arange(recipe.text.max_tokens) >= batch.lengths[:, None]).flatten()
 
 
@@ -193,11 +194,17 @@ def parity(twin: Ecamp, tensors: Mapping[str, Tensor], peer: Peer) -> dict[str, 
     version = [int(part) for part in (peer.versions["torchvision"] or "0.0").split(".")[:2]]
     low = low_resolution(image, pixels.mean, pixels.std, antialias=tuple(version) >= ANTIALIASED_SINCE)
     order = tensors["noise"].argsort(1)
-    text = MaskedText(
+    every = torch.arange(tensors["ids"].numel(), device=image.device)
+    offsets = torch.arange(0, len(every) + 1, most, dtype=torch.int32, device=image.device)
+    text = Text(
+        codes=tensors["labels"].flatten().int(),
         ids=tensors["ids"].flatten(),
+        rows=every,
         labels=tensors["labels"].flatten(),
-        predicted=torch.ones(tensors["ids"].numel(), dtype=torch.bool),
         weights=tensors["weights"].flatten(),
+        offsets=offsets,
+        predicted=offsets,
+        longest=most,
     )
     view = View(
         low=low,
@@ -207,8 +214,7 @@ def parity(twin: Ecamp, tensors: Mapping[str, Tensor], peer: Peer) -> dict[str, 
         attention=image.new_zeros(len(image), ATTENTION_GRID, ATTENTION_GRID),
         window=torch.stack([tensors["column"], tensors["row"]], 1),
         text=text,
-        queries=Lengths.equal(len(image), most, image.device),
-        keys=Lengths.padded(lengths, most),
+        lengths=lengths,
     )
     losses = twin.losses(view)
     ours = {"mim": losses.mim, "sr": losses.sr, "mlm": losses.mlm}

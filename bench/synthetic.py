@@ -5,13 +5,16 @@ import torch
 from ecamp_fast.batch import ATTENTION_GRID, Batch
 from ecamp_fast.config import Recipe
 from ecamp_fast.text.codes import Mark, pack
+from ecamp_fast.text.layout import Capacity, masked_batch
 
 CLS_ID, FIRST_WORD = 2, 5  # ids of every tokenizer: the mark of the beginning; the first that is not special
 DESCRIPTORS = 0.28  # share of tokens that are, in phantom reports
 
 
-def synthetic_batch(recipe: Recipe, vocab_size: int, lengths: list[int], seed: int = 0) -> Batch:
-    """A micro-batch on the CPU.  lengths: (B,) tokens of each text, the first of them [CLS]."""
+def synthetic_batch(
+    recipe: Recipe, vocab_size: int, lengths: list[int], seed: int = 0, capacity: Capacity | None = None
+) -> Batch:
+    """A micro-batch on the CPU.  lengths: (B,) tokens of each text, the first of them [CLS]   capacity: of its text"""
     draw, batch, side = torch.Generator().manual_seed(seed), len(lengths), recipe.image.high_size
     rows = [recipe.text.max_tokens] * batch if recipe.padded_text else lengths
     texts = []
@@ -20,14 +23,16 @@ def synthetic_batch(recipe: Recipe, vocab_size: int, lengths: list[int], seed: i
         marks = (torch.rand(length, generator=draw) < DESCRIPTORS) * int(Mark.DESCRIPTOR)
         ids[0], marks[0] = CLS_ID, 0
         texts.append(torch.nn.functional.pad(pack(ids, marks), (0, places - length)))
+    codes, offsets = torch.cat(texts).to(torch.int32), torch.tensor([0, *rows]).cumsum(0).to(torch.int32)
+    counts = torch.tensor(lengths, dtype=torch.int32)
+    keys = torch.randint(2**62, (batch,), generator=draw)
     return Batch(
         image=torch.randint(0, 256, (batch, 1, side, side), dtype=torch.uint8, generator=draw),
         attention=torch.rand(batch, ATTENTION_GRID, ATTENTION_GRID, generator=draw),
         window=torch.randint(0, 2, (batch, 2), dtype=torch.int32, generator=draw),
-        codes=torch.cat(texts).to(torch.int32),
-        offsets=torch.tensor([0, *rows]).cumsum(0).to(torch.int32),
-        lengths=torch.tensor(lengths, dtype=torch.int32),
-        keys=torch.randint(2**62, (batch,), generator=draw),
+        text=masked_batch(codes, offsets, counts, keys, recipe, capacity) if recipe.losses.mlm else None,
+        lengths=counts,
+        keys=keys,
         samples=torch.arange(batch),
     )
 

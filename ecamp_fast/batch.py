@@ -1,27 +1,73 @@
 """What the loader hands to the model: one micro-batch on one device.
 
-Legend: B samples, S pixels per side of the high-resolution image, G cells per side of the attention grid,
-T text rows of the whole batch.
+Legend: B samples, S pixels per side of the high-resolution image, C cells per side of the attention grid,
+T text rows of the whole batch, R rows among them where a word is predicted, G groups of text rows.
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-ATTENTION_GRID = 28  # G: cells per side over the high-resolution view (binding decision on row 14)
+ATTENTION_GRID = 28  # C: cells per side over the high-resolution view (binding decision on row 14)
+
+
+class _OnDevice:
+    """Tensors that move together."""
+
+    __slots__ = ()
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device; copies from pinned memory do not block."""
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.tensors().items()}
+        parts = {name: part.to(device) for name, part in self._fields().items() if isinstance(part, _OnDevice)}
+        return replace(self, **moved, **parts)  # type: ignore[type-var]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by field name, without those of parts."""
+        return {name: value for name, value in self._fields().items() if isinstance(value, Tensor)}
+
+    def _fields(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Text(_OnDevice):
+    """The masked text of a micro-batch. Rows lie end to end in groups: the samples, and behind them filler, if any.
+
+    Filler is there where shapes must not change from batch to batch: words that no sample sees and no loss counts.
+    codes      (T,) int32       token id and marks (``text.codes``)
+    ids        (T,) int64       token ids as the model sees them
+    rows       (R,) int64       ascending: where the model predicts a word
+    labels     (R,) int64       the true ids there
+    weights    (R,) float32     worth of the loss there; 0 for filler
+    offsets    (G + 1,) int32   rows of group g are offsets[g] to offsets[g + 1]; the first B groups are the samples
+    predicted  (G + 1,) int32   entries of ``rows`` of each group, likewise
+    longest    no group has more rows
+    overflow   whether the batch had more rows than its capacity, and so another shape than the others
+    """
+
+    codes: Tensor
+    ids: Tensor
+    rows: Tensor
+    labels: Tensor
+    weights: Tensor
+    offsets: Tensor
+    predicted: Tensor
+    longest: int
+    overflow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(_OnDevice):
     """One micro-batch; every tensor is on the same device.
 
     image      (B, 1, S, S) uint8   grey, cropped and flipped
-    attention  (B, G, G) float32    the attention map over the same view, not normalised, >= 0; all zero: weigh every
+    attention  (B, C, C) float32    the attention map over the same view, not normalised, >= 0; all zero: weigh every
                                     pixel alike (no map, or no positive entity)
     window     (B, 2) int32         first patch (row, column) of the super-resolution window (``sr.guidance: window_*``)
-    codes      (T,) int32           text rows (``text.codes``): token id and marks; samples lie end to end
-    offsets    (B + 1,) int32       rows of sample b are offsets[b] to offsets[b + 1]
+    text       masked text          None where the recipe has no language loss
     lengths    (B,) int32           real tokens of each sample, at the head of its rows; equal to the row count where
                                     text is packed, smaller where it is padded (recipe ``losses.mlm_positions: all``)
     keys       (B,) int64           key of the sample in this epoch (``draws``): masks are drawn from it
@@ -31,15 +77,10 @@ class Batch:
     image: Tensor
     attention: Tensor
     window: Tensor
-    codes: Tensor
-    offsets: Tensor
+    text: Text | None
     lengths: Tensor
     keys: Tensor
     samples: Tensor
 
     def __len__(self) -> int:
         return self.image.shape[0]
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device; copies from pinned memory do not block."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})

@@ -89,6 +89,7 @@ class Text(_Section):
     max_tokens: int = Field(256, ge=8)
     distilled_probability: float = Field(0.8, ge=0, le=1)  # 0: context distillation off (Table 4, CD)
     distilled_position: Literal["random", "append"] = "random"  # a random sentence slot, or behind the report
+    capacity: Literal["auto", "fixed", "exact"] = "auto"  # fixed: one shape for all batches; auto: fixed on a GPU
 
 
 class Masking(_Section):

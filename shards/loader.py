@@ -1,4 +1,4 @@
-"""Micro-batches on the device, in an order and with crops that depend on nothing but the seed and the position.
+"""Micro-batches on the device, in an order, with crops and masks that depend on nothing but the seed and the position.
 
 A background thread reads and prepares batch n + 1 while DALI decodes batch n and the model computes on one before it.
 """
@@ -6,20 +6,21 @@ A background thread reads and prepares batch n + 1 while DALI decodes batch n an
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ecamp_fast.batch import Batch
+from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.shards.ahead import ahead
+from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.decode import IN_FLIGHT, Decoder
 from ecamp_fast.shards.order import global_samples, micro_positions
 from ecamp_fast.shards.prepare import Prepared, Preparer
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.text.layout import Capacity, masked_batch
 
 Places = tuple[np.ndarray, np.ndarray]  # epochs, samples: (B,) int64
 
@@ -49,6 +50,9 @@ class Loader:
         self._recipe = recipe
         self._rank, self._world = rank, world
         self._prepare = Preparer(shard_set, split, recipe, train=train)
+        fixed = recipe.text.capacity == "fixed" or (recipe.text.capacity == "auto" and self.device.type == "cuda")
+        packed = recipe.losses.mlm and not recipe.padded_text
+        self.capacity = measure_capacity(shard_set, split, recipe) if train and fixed and packed else None
         batch = recipe.batch
         if train and batch.total % (batch.micro * world):
             raise ConfigError(
@@ -106,20 +110,33 @@ class Loader:
                 decoder.submit(prepared.names, prepared.jpegs, prepared.boxes, prepared.flipped)
                 waiting.append(prepared)
                 if len(decoder) == IN_FLIGHT:
-                    yield _batch(waiting.popleft(), decoder)
+                    yield self._batch(waiting.popleft(), decoder)
             while waiting:
-                yield _batch(waiting.popleft(), decoder)
+                yield self._batch(waiting.popleft(), decoder)
+
+    def _batch(self, prepared: Prepared, decoder: Decoder) -> Batch:
+        """Everything on the device; ``fetch`` waits for the copies too."""
+        text = _text(prepared, self._recipe, self.capacity)
+        device = decoder.device
+        with decoder.context():
+            return Batch(
+                attention=_on(prepared.attention, device),
+                window=_on(prepared.window, device),
+                text=text.to(device) if text else None,
+                lengths=_on(prepared.lengths, device),
+                keys=_on(prepared.keys, device),
+                samples=_on(prepared.samples, device),
+                image=decoder.fetch(),
+            )
 
 
-def _batch(prepared: Prepared, decoder: Decoder) -> Batch:
-    """Everything on the device; ``fetch`` waits for the copies too."""
-    with decoder.context():
-        arrays = {
-            field.name: _on(getattr(prepared, field.name), decoder.device)
-            for field in fields(Batch)
-            if field.name != "image"
-        }
-    return Batch(image=decoder.fetch(), **arrays)
+def _text(prepared: Prepared, recipe: Recipe, capacity: Capacity | None) -> Text | None:
+    """Masks are drawn here, on the host: then every count is known where shapes are made."""
+    if not recipe.losses.mlm:
+        return None
+    arrays = prepared.codes, prepared.offsets, prepared.lengths, prepared.keys
+    codes, offsets, lengths, keys = (torch.from_numpy(array) for array in arrays)
+    return masked_batch(codes, offsets, lengths, keys, recipe, capacity)
 
 
 def _on(array: np.ndarray, device: torch.device) -> Tensor:
@@ -129,5 +146,5 @@ def _on(array: np.ndarray, device: torch.device) -> Tensor:
 def _belongs_to_current_stream(batch: Batch) -> None:
     """The memory was allocated on the loader's stream and must not return there before the model has used it."""
     current = torch.cuda.current_stream(batch.image.device)
-    for field in fields(batch):
-        getattr(batch, field.name).record_stream(current)
+    for tensor in [*batch.tensors().values(), *(batch.text.tensors().values() if batch.text else ())]:
+        tensor.record_stream(current)

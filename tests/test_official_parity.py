@@ -11,11 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ecamp_fast.batch import Text
 from ecamp_fast.config import Recipe, load_recipe
-from ecamp_fast.model.attention import Lengths
 from ecamp_fast.model.ecamp import Ecamp, View
 from ecamp_fast.model.released import BERT, HEAD, POOLER, from_released, to_released
-from ecamp_fast.text.masking import MaskedText
 
 FOLDER = Path(os.environ.get("ECAMP_PARITY_DIR") or Path(__file__).parent / "data" / "official_tiny")
 TOLERANCE = 1e-5
@@ -50,11 +49,17 @@ def view_of(batch: dict, expected: dict, recipe: Recipe) -> View:
     small = batch["image_small"]
     times = recipe.image.high_size // small.shape[-1]
     lengths, most = batch["attention_mask"].sum(1), recipe.text.max_tokens
-    text = MaskedText(
+    labels = batch["token_ids"].flatten()
+    offsets = torch.arange(0, len(labels) + 1, most, dtype=torch.int32)
+    text = Text(
+        codes=labels.int(),
         ids=batch["masked_token_ids"].flatten(),
-        labels=batch["token_ids"].flatten(),
-        predicted=torch.ones(batch["token_ids"].numel(), dtype=torch.bool),
+        rows=torch.arange(len(labels)),
+        labels=labels,
         weights=batch["token_weights"].flatten(),
+        offsets=offsets,
+        predicted=offsets,
+        longest=most,
     )
     return View(
         low=batch["image_low_res"],
@@ -64,8 +69,7 @@ def view_of(batch: dict, expected: dict, recipe: Recipe) -> View:
         attention=torch.zeros(len(small), 28, 28),
         window=torch.stack([batch["window_row"], batch["window_col"]], 1),
         text=text,
-        queries=Lengths.equal(len(small), most, small.device),
-        keys=Lengths.padded(lengths, most),
+        lengths=lengths,
     )
 
 
@@ -97,7 +101,7 @@ def test_latent_prediction_and_logits(case: tuple[Ecamp, View, dict]) -> None:
     assert_close("latent", latent, expected["latent"])
     assert_close("pred_patches", model.decoder(latent, view.keep), expected["pred_patches"])
     head = model.text.head
-    hidden = model.text(view.text.ids, latent, view.queries, view.keys)
+    hidden = model.text(view.text.ids, latent, *model._text_lengths(view, view.text))
     logits = torch.nn.functional.linear(head(hidden), head.vocabulary, head.bias)
     assert_close("mlm_logits", logits.view(expected["mlm_logits"].shape), expected["mlm_logits"])
 

@@ -1,7 +1,5 @@
 """Libraries behind one door each: attention and image decoding, what is there and what is used."""
 
-import importlib
-import importlib.util
 import io
 from collections.abc import Iterator
 
@@ -10,45 +8,33 @@ from ecamp_fast.health.case import Case
 from ecamp_fast.health.finding import Finding, fail, ok, warn
 from ecamp_fast.health.packages import first_line
 
-PICKED = "SDPA"  # what `ecamp_fast.model.attention` calls in this version, on every device
-AMPERE = (8, 0)  # lowest compute capability of flash attention
 REINSTALL = "pip install --force-reinstall nvidia-dali-cuda130"
-EXTRAS = {"flash-attn": ("flash_attn", "flash"), "xformers": ("xformers.ops", "xformers")}
+EXTRAS = {"flash-attn": ("flash_attn", "flash_attn", "flash"), "xformers": ("xformers", "xformers.ops", "xformers")}
 
 
 def attention(case: Case) -> Iterator[Finding]:
-    """Each attention backend: usable here or why not; then the one that is used."""
+    """Each attention backend: usable here or why not; then which one each part of the model uses."""
     import torch
 
-    ampere = case.gpus and torch.cuda.get_device_capability(0) >= AMPERE
-    usable = ["SDPA"]
-    yield ok("SDPA", "part of PyTorch, usable")
-    if importlib.util.find_spec("torch.nn.attention.varlen") is None:
-        yield ok("torch varlen", "not in this PyTorch")
-    elif ampere:
-        usable.append("torch varlen")
-        yield ok("torch varlen", "part of PyTorch, usable")
-    else:
-        yield ok("torch varlen", "part of PyTorch, needs a GPU from Ampere (8.0) on")
-    for name, (module, extra) in EXTRAS.items():
-        finding = _extra(name, module, extra, bool(ampere if name == "flash-attn" else case.gpus))
-        usable += [name] if finding.found.endswith(", usable") else []
-        yield finding
-    yield ok("attention", f"auto picks {PICKED}, the only one this version calls; usable: {', '.join(usable)}")
+    from ecamp_fast.config import Recipe
+    from ecamp_fast.model.attention import BACKENDS, cases, describe_choice
+    from ecamp_fast.model.attention_backends import unusable
 
-
-def _extra(name: str, module: str, extra: str, fits: bool) -> Finding:
-    if importlib.util.find_spec(module.partition(".")[0]) is None:
-        return ok(name, f'not installed (optional: pip install "ecamp-fast[{extra}]")')
-    try:
-        version = getattr(importlib.import_module(module.partition(".")[0]), "__version__", "")
-        importlib.import_module(module)
-    except Exception as error:  # built against another PyTorch, it fails in many ways
-        mend = f"pip install --force-reinstall --no-build-isolation {name}, or pip uninstall {name}"
-        return warn(name, f"installed, but does not load: {first_line(error)}", mend)
-    return ok(
-        name, f"{version}, usable" if fits else f"{version}, needs a GPU, flash attention one from Ampere (8.0) on"
-    )
+    asked = cases(case.recipe or Recipe(), torch.cuda.is_available())
+    for name, backend in BACKENDS.items():
+        package, module, extra = EXTRAS.get(name, ("torch", "torch", ""))
+        fault = unusable(package, module)
+        reasons = [backend.lacks(one) for one in asked.values()]
+        if fault and fault.startswith("does not load"):
+            mend = f"pip install --force-reinstall --no-build-isolation {name}, or pip uninstall {name}"
+            yield warn(name, f"installed, but {fault}", mend)
+        elif fault:
+            yield ok(name, f'{fault} (optional: pip install "ecamp-fast[{extra}]")')
+        else:
+            found = sorted({reason for reason in reasons if reason})
+            usable = sum(reason is None for reason in reasons)
+            yield ok(name, "usable" if not found else f"usable for {usable} of {len(asked)} parts: {', '.join(found)}")
+    yield ok("attention", "; ".join(f"{part}: {describe_choice(one)}" for part, one in asked.items()))
 
 
 def decoding(case: Case) -> Iterator[Finding]:

@@ -140,7 +140,7 @@ def sample(case: Case) -> Iterator[Finding]:
     loader = Loader(case.shards, "train", recipe, rank=0, world=1, device=device)
     batch = next(iter(loader.batches(0, 1)))
     side, tokens = batch.image.shape[-1], int(batch.lengths.sum())
-    top = int(token_ids(batch.codes).max())
+    top = int(token_ids(batch.text.codes).max()) if batch.text else 0
     if top >= case.shards.manifest.vocab_size:
         found = f"token id {top}, the tokenizer has {case.shards.manifest.vocab_size} entries"
         yield fail("sample", found, "build the set again")

@@ -1,141 +1,114 @@
-"""Attention over rows that lie end to end: one function for pictures, packed text and padded text.
+"""Attention over rows that lie end to end: one function for pictures, packed text and padded text, several backends.
 
-Legend: B samples, T rows of the whole batch, H heads, C channels of a head, L rows of the longest sample.
+Legend: Tq, Tk rows of the whole batch, H heads, C channels of a head, G groups of rows.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+import json
+import os
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.functional import scaled_dot_product_attention
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.model import attention_backends as backends
+from ecamp_fast.model.attention_backends import Backend, Case
+from ecamp_fast.model.lengths import Lengths
+
+# In the order in which they are tried where nothing was measured
+BACKENDS: dict[str, Backend] = {
+    "flash-attn": backends.FLASH,
+    "torch-varlen": backends.VARLEN,
+    "xformers": backends.XFORMERS,
+    "sdpa": backends.SDPA,
+    "plain": backends.PLAIN,
+}
+MEASURED = Path(__file__).with_name("attention.json")  # written by `ecamp-fast bench attention --tune`
 
 
-@dataclass(frozen=True, eq=False)
-class Lengths:
-    """Which rows belong to which sample, and how they lie.
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    q_lengths: Lengths,
+    kv_lengths: Lengths,
+    dropout: float,
+    backend: str = "auto",
+) -> Tensor:
+    """softmax(q k^T / sqrt(C)) v within each group; every row of a group sees all real keys of the same group.
 
-    counts: (B,) int64, rows of each sample that are real   longest: at least the largest count   total: rows there are
-    dense: every sample has ``longest`` rows, its real ones first; otherwise only real rows are there, end to end
-    full: dense, and every row is real
-    """
-
-    counts: Tensor
-    longest: int
-    total: int
-    dense: bool
-    full: bool
-
-    @staticmethod
-    def equal(batch: int, rows: int, device: torch.device) -> "Lengths":
-        """``batch`` samples of ``rows`` rows each."""
-        return Lengths(torch.full((batch,), rows, device=device), rows, batch * rows, dense=True, full=True)
-
-    @staticmethod
-    def padded(counts: Tensor, rows: int) -> "Lengths":
-        """``rows`` rows for every sample, of which the first ``counts`` ((B,) integers) are real."""
-        return Lengths(counts.long(), rows, len(counts) * rows, dense=True, full=False)
-
-    @staticmethod
-    def packed(counts: Tensor, total: int, bound: int) -> "Lengths":
-        """Samples of unequal length end to end.
-
-        counts: (B,) integers   total: their sum, which the caller knows from a shape
-        bound: no count is larger; on a CPU, where looking costs nothing, the largest is used instead.
-        """
-        longest = int(counts.max()) if counts.device.type == "cpu" else bound
-        return Lengths(counts.long(), longest, total, dense=False, full=False)
-
-    def __len__(self) -> int:
-        return self.counts.shape[0]
-
-    @cached_property
-    def valid(self) -> Tensor:
-        """(B, L) bool: which places of the dense layout hold a real row."""
-        return torch.arange(self.longest, device=self.counts.device) < self.counts[:, None]
-
-    @cached_property
-    def sample(self) -> Tensor:
-        """(T,) int64: the sample of each row. Does not wait for the device."""
-        numbers = torch.arange(len(self), device=self.counts.device)
-        if self.dense:
-            return numbers.repeat_interleave(self.longest)
-        return numbers.repeat_interleave(self.counts, output_size=self.total)
-
-    @cached_property
-    def position(self) -> Tensor:
-        """(T,) int64: the index of each row within its sample."""
-        row = torch.arange(self.total, device=self.counts.device)
-        if self.dense:
-            return row % self.longest
-        return row - (self.counts.cumsum(0) - self.counts)[self.sample]
-
-    @cached_property
-    def places(self) -> Tensor:
-        """(T,) int64: where each row lies in the dense layout, flattened."""
-        return self.sample * self.longest + self.position
-
-    def pad(self, rows: Tensor) -> Tensor:
-        """To the dense layout.  rows: (T, H, C)   returns (B, L, H, C), zeros where there was no row."""
-        if not self.dense:
-            rows = _Scatter.apply(rows, self.places, len(self) * self.longest)
-        return rows.unflatten(0, (len(self), self.longest))
-
-    def unpad(self, padded: Tensor) -> Tensor:
-        """The inverse of ``pad``."""
-        rows = padded.flatten(0, 1)
-        return rows if self.dense else _Gather.apply(rows, self.places)
-
-
-class _Gather(torch.autograd.Function):
-    """Rows at distinct places. Autograd's own index backward adds, which is slow; distinct places need only a copy."""
-
-    @staticmethod
-    def forward(ctx: Any, source: Tensor, places: Tensor) -> Tensor:
-        ctx.save_for_backward(places)
-        ctx.count = source.shape[0]
-        return source.index_select(0, places)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Scatter.apply(gradient, ctx.saved_tensors[0], ctx.count), None
-
-
-class _Scatter(torch.autograd.Function):
-    """Rows to distinct places among zeros: the adjoint of ``_Gather``."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, count: int) -> Tensor:
-        ctx.save_for_backward(places)
-        return rows.new_zeros((count, *rows.shape[1:])).index_copy_(0, places, rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Gather.apply(gradient, ctx.saved_tensors[0]), None, None
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, *, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
-    """softmax(q k^T / sqrt(C)) v within each sample; every row of a sample sees all real keys of the same sample.
-
-    q: (Tq, H, C)   k, v: (Tk, H, C)   q_lengths, kv_lengths: which rows belong together, B samples each
-    dropout: probability, on the attention weights   returns (Tq, H, C).
+    q: (Tq, H, C)   k, v: (Tk, H, C)   q_lengths, kv_lengths: which rows belong together, G groups each
+    dropout: probability, on the attention weights   backend: one of ``BACKENDS``; auto: see ``choose``
+    returns (Tq, H, C); zeros for a group without keys.  Raises ValueError for a backend that cannot do the case.
     """
     if len(q_lengths) != len(kv_lengths):
-        raise ValueError(f"{len(q_lengths)} samples of queries, {len(kv_lengths)} of keys")
-    mask = None if kv_lengths.full else kv_lengths.valid[:, None, None, :]
-    dense = [q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)]
-    q, k, v = (rows.transpose(1, 2) for rows in dense)
-    # fused attention is 2 to 9 times slower in bf16 on a CPU than plain products (EPYC, AVX512-BF16, torch 2.14)
-    fused = q.device.type != "cpu" or q.dtype != torch.bfloat16
-    attend = scaled_dot_product_attention if fused else _plain
-    return q_lengths.unpad(attend(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2))
+        raise ValueError(f"{len(q_lengths)} groups of queries, {len(kv_lengths)} of keys")
+    case = Case.of(q, q_lengths, kv_lengths, dropout)
+    name = choose(*case.key) if backend == "auto" else backend
+    if backend != "auto":
+        reason = BACKENDS[name].lacks(case)
+        if reason:
+            raise ValueError(f"attention backend {name}: {reason}")
+    return BACKENDS[name].run(q, k, v, q_lengths, kv_lengths, dropout)
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None, dropout_p: float) -> Tensor:
-    """``scaled_dot_product_attention`` by its definition.  q, k, v: (B, H, L, C)"""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
-    return functional.dropout(scores.softmax(-1), dropout_p) @ v
+@torch.compiler.assume_constant_result
+def choose(cuda: bool, dtype: torch.dtype, layout: str, queries: int, keys: int, channels: int, dropout: bool) -> str:
+    """The backend that measured fastest for a ``Case`` on this chip among those that can do it.
+
+    ECAMP_ATTENTION names one that goes first. Where nothing was measured: the first of ``BACKENDS``; on a CPU ``plain``
+    for bfloat16, where fused attention is 2 to 9 times slower, and for dropout, which fused attention lacks there
+    (EPYC, AVX512-BF16, torch 2.14).
+    """
+    case = Case(cuda, dtype, layout, queries, keys, channels, dropout)
+    if cuda:
+        order = [*measured().get(chip(), {}).get(case.shape, ()), *BACKENDS]
+    else:
+        order = ["plain", "sdpa"] if dtype == torch.bfloat16 or dropout else ["sdpa"]
+    order = [name for name in (os.environ.get("ECAMP_ATTENTION"),) if name in BACKENDS] + order
+    return next(name for name in order if BACKENDS[name].lacks(case) is None)
+
+
+def cases(recipe: Recipe, cuda: bool) -> dict[str, Case]:
+    """What the parts of a recipe's model ask of attention: encoder, decoder, text, fusion, as far as they are on."""
+    model, tokens = recipe.model, recipe.text.max_tokens
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    seen = recipe.kept_patches + 1
+    channels = model.vision.width // model.vision.heads
+    found = {"encoder": Case(cuda, dtype, "equal", seen, seen, channels, False)}
+    if recipe.losses.mim or recipe.losses.sr:
+        rows = recipe.patches + 1
+        found["decoder"] = Case(cuda, dtype, "equal", rows, rows, model.decoder.width // model.decoder.heads, False)
+    if recipe.losses.mlm:
+        layout, drops = "padded" if recipe.padded_text else "packed", model.text.dropout > 0
+        channels = model.text.width // model.text.heads
+        found["text"] = Case(cuda, dtype, layout, tokens, tokens, channels, drops)
+        if recipe.fusion.use_local:
+            layout = "equal" if recipe.padded_text else "cross"
+            found["fusion"] = Case(cuda, dtype, layout, tokens, recipe.kept_patches, channels, drops)
+    return found
+
+
+def describe_choice(case: Case) -> str:
+    """The backend for a case and why, as a run's log has it."""
+    name = choose(*case.key)
+    if not case.cuda:
+        return name
+    known = name in measured().get(chip(), {}).get(case.shape, ())
+    return f"{name} ({'measured' if known else 'not measured'} on {chip()})"
+
+
+@cache
+def measured() -> dict[str, dict[str, list[str]]]:
+    """Chip -> shape of a case -> backends, fastest first."""
+    table: dict[str, dict[str, list[str]]] = json.loads(MEASURED.read_text())
+    return table
+
+
+@cache
+def chip() -> str:
+    """The architecture of the current GPU, as sm_90."""
+    major, minor = torch.cuda.get_device_capability()
+    return f"sm_{major}{minor}"

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ecamp_fast.batch import Batch
+from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.draws import Stream, torch_uniform
 from ecamp_fast.kernels.launch import normalise
 from ecamp_fast.kernels.low_resolution import low_resolution
-from ecamp_fast.model.attention import Lengths
 from ecamp_fast.model.initialise import initialise
+from ecamp_fast.model.lengths import Lengths
 from ecamp_fast.model.super_resolution import SuperResolution
 from ecamp_fast.model.text_decoder import TextDecoder
+from ecamp_fast.model.text_layer import Asking
 from ecamp_fast.model.vision import Decoder, Encoder, unpatchify
 from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
-from ecamp_fast.text.masking import MASK_ID, MaskedText, mask_text
+from ecamp_fast.text.masking import MASK_ID
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the model sees of a batch and what it must answer, once everything random is drawn.
+    """What the model sees of a batch and what it must answer, once everything random is drawn but dropout.
 
     low        (B, 1, H, W) float32   low-resolution image, normalised
     keep       (B, K) int64           patches the encoder sees, in the order it sees them
@@ -42,9 +43,8 @@ class View:
     high: Tensor
     attention: Tensor
     window: Tensor
-    text: MaskedText | None
-    queries: Lengths
-    keys: Lengths
+    text: Text | None
+    lengths: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Reconstruction:
     mask              (B, N) bool                 True where the encoder did not see the patch
     prediction        (B, 1, H, W) float32        predicted picture, mean of its channels, visible patches included
     super_resolution  (B, 1, S, S) float32        None without the head
-    text              masked text, None without the language loss
+    text              see ``Batch``
     words             (T,) int64                  the masked ids with the model's words in the masked rows, or None
     """
 
@@ -63,7 +63,7 @@ class Reconstruction:
     mask: Tensor
     prediction: Tensor | None
     super_resolution: Tensor | None
-    text: MaskedText | None
+    text: Text | None
     words: Tensor | None
 
 
@@ -81,17 +81,16 @@ class Ecamp(nn.Module):
         initialise(self)
 
     def forward(self, batch: Batch) -> Losses:
-        """The losses of one micro-batch, masks drawn from ``batch.keys``."""
+        """The losses of one micro-batch, patches drawn from ``batch.keys``."""
         return self.losses(self.view(batch))
 
     def view(self, batch: Batch) -> View:
-        """Resize, and draw which patches and words are masked."""
+        """Resize, and draw which patches are masked."""
         recipe = self.recipe
         low = low_resolution(
             batch.image, recipe.image.mean, recipe.image.std, antialias=recipe.image.low_res == "antialiased"
         )
         order = torch_uniform(batch.keys, Stream.PATCHES, recipe.patches).argsort(dim=1, stable=True)
-        queries, keys = self._text_lengths(batch)
         return View(
             low=low,
             keep=order[:, : recipe.kept_patches],
@@ -99,9 +98,8 @@ class Ecamp(nn.Module):
             high=batch.image,
             attention=batch.attention,
             window=batch.window,
-            text=mask_text(batch.codes, batch.offsets, batch.lengths, batch.keys, recipe) if self.text else None,
-            queries=queries,
-            keys=keys,
+            text=batch.text,
+            lengths=batch.lengths,
         )
 
     def losses(self, view: View) -> Losses:
@@ -120,14 +118,13 @@ class Ecamp(nn.Module):
             mlm = self._mlm(self.text, view, view.text, latent)
         return total(mim, sr, mlm)
 
-    def _mlm(self, decoder: TextDecoder, view: View, text: MaskedText, latent: Tensor) -> Tensor:
-        hidden = decoder(text.ids, latent, view.queries, view.keys)
-        labels, weights = text.labels, text.weights
-        if self.recipe.losses.mlm_positions == "masked":
-            rows = text.predicted.nonzero()[:, 0]  # waits for the device: their number is not known here
-            hidden, labels, weights = hidden.index_select(0, rows), labels[rows], weights[rows]
+    def _mlm(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
+        asking = None
+        if len(text.rows) < len(text.ids):  # otherwise they are all of them
+            asking = Asking(text.rows, Lengths.packed(text.predicted, len(text.rows), text.longest))
+        hidden = decoder(text.ids, latent, *self._text_lengths(view, text), asking)
         head = decoder.head
-        return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, labels, weights, len(latent))
+        return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, len(latent))
 
     @torch.no_grad()
     def reconstruct(self, batch: Batch) -> Reconstruction:
@@ -150,8 +147,8 @@ class Ecamp(nn.Module):
             words=words,
         )
 
-    def _words(self, decoder: TextDecoder, view: View, text: MaskedText, latent: Tensor) -> Tensor:
-        hidden = decoder(text.ids, latent, view.queries, view.keys)
+    def _words(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
+        hidden = decoder(text.ids, latent, *self._text_lengths(view, text))
         rows = (text.ids == MASK_ID).nonzero()[:, 0]
         logits = nn.functional.linear(decoder.head(hidden[rows]), decoder.head.vocabulary, decoder.head.bias)
         return text.ids.index_copy(0, rows, logits.argmax(-1))
@@ -172,10 +169,10 @@ class Ecamp(nn.Module):
         every = torch.arange(self.recipe.patches, device=image.device).expand(len(image), -1)
         return self.encoder(low, every)[:, 1:].mean(1)
 
-    def _text_lengths(self, batch: Batch) -> tuple[Lengths, Lengths]:
+    def _text_lengths(self, view: View, text: Text) -> tuple[Lengths, Lengths]:
         """Queries and keys. Padded text: every place asks, real tokens are asked; packed text has real tokens only."""
-        most = self.recipe.text.max_tokens
         if self.recipe.padded_text:
-            return Lengths.equal(len(batch), most, batch.codes.device), Lengths.padded(batch.lengths, most)
-        packed = Lengths.packed(batch.lengths, batch.codes.shape[0], most)
+            most = self.recipe.text.max_tokens
+            return Lengths.equal(len(view.lengths), most), Lengths.padded(view.lengths, most)
+        packed = Lengths.packed(text.offsets, len(text.ids), text.longest)
         return packed, packed

@@ -10,10 +10,12 @@ With one scale off, its term and its weights are not there.
 Legend: B samples, T text rows of the whole batch, K kept patches, D width.
 """
 
+import torch
 from torch import Tensor, nn
 
 from ecamp_fast.config import Fusion, TextDecoder
-from ecamp_fast.model.attention import Lengths, attention
+from ecamp_fast.model.attention import attention
+from ecamp_fast.model.lengths import Lengths
 from ecamp_fast.model.text_layer import EPSILON, FeedForward, SelfAttention
 
 
@@ -41,16 +43,23 @@ class ContextFusion(nn.Module):
         """embedded: (T, D)   patches: (B, K, D)   queries, keys: of the text   returns (T, D)."""
         text = self.attention(embedded, queries, keys)
         local = self._local(text, patches, queries) if self.use_local else None
-        whole = self.globe(patches.mean(1))[queries.sample] if self.use_global else None
+        whole = self._whole(patches, queries) if self.use_global else None
         return self.ffn(self.norm(self.dropout(self._project(local, whole)) + text))
 
     def _local(self, text: Tensor, patches: Tensor, queries: Lengths) -> Tensor:
         """Each text row looks at the patches of its own sample. Returns (T, D)."""
         q = self.query(text).unflatten(1, (self.heads, -1))
         k, v = self.key_value(patches).flatten(0, 1).unflatten(1, (2, self.heads, -1)).unbind(1)
-        seen = Lengths.equal(patches.shape[0], patches.shape[1], patches.device)
+        seen = _pictures(patches, queries)
         rate = self.rate if self.training else 0.0
         return attention(q, k, v, q_lengths=queries, kv_lengths=seen, dropout=rate).flatten(1)
+
+    def _whole(self, patches: Tensor, queries: Lengths) -> Tensor:
+        """Each row gets the whole of its sample's picture. Returns (T, D)."""
+        globe: Tensor = self.globe(patches.mean(1))
+        if queries.offsets is None:
+            return globe.repeat_interleave(queries.longest, 0)
+        return globe[queries.group.clamp(max=len(globe) - 1)]  # filler: any, since none of it counts
 
     def _project(self, local: Tensor | None, whole: Tensor | None) -> Tensor:
         if local is None:
@@ -59,3 +68,12 @@ class ContextFusion(nn.Module):
         if whole is None:
             return self.out(local)
         return self.out(local + whole) if self.shared else self.out(local) + whole
+
+
+def _pictures(patches: Tensor, queries: Lengths) -> Lengths:
+    """Whose patches are whose: each sample has its own, filler has none.  patches: (B, K, D)"""
+    batch, kept = patches.shape[:2]
+    if len(queries) == batch:
+        return Lengths.equal(batch, kept)
+    offsets = torch.arange(len(queries) + 1, device=patches.device).clamp(max=batch) * kept
+    return Lengths.packed(offsets, batch * kept, kept)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.model.attention import Lengths
 from ecamp_fast.model.fusion import ContextFusion
-from ecamp_fast.model.text_layer import EPSILON, TextLayer
+from ecamp_fast.model.lengths import Lengths, gather_rows
+from ecamp_fast.model.text_layer import EPSILON, Asking, TextLayer
 
 PAD = 0  # its embedding is zero and takes no gradient
 TYPES = 2  # rows of the released token-type table; every token has type 0
@@ -31,7 +31,11 @@ class Embeddings(nn.Module):
     def forward(self, ids: Tensor, rows: Lengths) -> Tensor:
         """ids: (T,) int64   returns (T, D)."""
         places = self.position + self.token_type[0]  # of all positions: fewer than text rows
-        return self.dropout(self.norm(embedding(ids, self.word, PAD) + embedding(rows.position, places)))
+        if rows.offsets is None:
+            positions = places[: rows.longest].repeat(len(rows), 1)
+        else:
+            positions = embedding(rows.position, places)
+        return self.dropout(self.norm(embedding(ids, self.word, PAD) + positions))
 
 
 class Head(nn.Module):
@@ -64,9 +68,18 @@ class TextDecoder(nn.Module):
             text.width, self.embeddings.word if tied else nn.Parameter(torch.empty(vocab_size, text.width))
         )
 
-    def forward(self, ids: Tensor, latent: Tensor, queries: Lengths, keys: Lengths) -> Tensor:
-        """ids: (T,) int64   latent: (B, 1+K, D) of the image encoder; its class token is not used   returns (T, D)."""
-        x = self.fusion(self.embeddings(ids, queries), self.bridge(latent[:, 1:]), queries, keys)
-        for layer in self.layers:
+    def forward(
+        self, ids: Tensor, latent: Tensor, queries: Lengths, keys: Lengths, asking: Asking | None = None
+    ) -> Tensor:
+        """ids: (T,) int64   latent: (B, 1+K, D) of the image encoder; its class token is not used
+
+        asking: rows whose result is wanted; the last layer computes no others   returns (T, D), with ``asking`` (R, D).
+        """
+        x: Tensor = self.fusion(self.embeddings(ids, queries), self.bridge(latent[:, 1:]), queries, keys)
+        if not self.layers:
+            return x if asking is None else gather_rows(x, asking.rows)
+        *layers, last = self.layers
+        for layer in layers:
             x = layer(x, queries, keys)
-        return x
+        result: Tensor = last(x, queries, keys, asking)
+        return result

@@ -1,15 +1,26 @@
 """The post-norm layer of BERT over rows that lie end to end, and its two halves, which context fusion uses as well.
 
-Legend: B samples, T text rows of the whole batch, D width.
+Legend: T text rows of the whole batch, R rows among them, D width.
 """
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 
 from ecamp_fast.config import TextDecoder
-from ecamp_fast.model.attention import Lengths, attention
+from ecamp_fast.model.attention import attention
+from ecamp_fast.model.lengths import Lengths, gather_rows
 
 EPSILON = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """Some of the rows, where only their results are wanted.  rows: (R,) int64, ascending   lengths: their groups"""
+
+    rows: Tensor
+    lengths: Lengths
 
 
 class SelfAttention(nn.Module):
@@ -23,9 +34,16 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
         self.norm = nn.LayerNorm(sizes.width, EPSILON)
 
-    def forward(self, x: Tensor, queries: Lengths, keys: Lengths) -> Tensor:
-        """x: (T, D)   queries, keys: which rows ask, which are asked   returns (T, D)."""
-        q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)
+    def forward(self, x: Tensor, queries: Lengths, keys: Lengths, asking: Asking | None = None) -> Tensor:
+        """x: (T, D)   queries, keys: which rows ask, which are asked   returns (T, D), with ``asking`` (R, D)."""
+        if asking is None:
+            q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)
+        else:
+            queries = asking.lengths
+            (w_q, w_kv), (b_q, b_kv) = (t.tensor_split((t.shape[0] // 3,)) for t in (self.qkv.weight, self.qkv.bias))
+            k, v = linear(x, w_kv, b_kv).unflatten(1, (2, self.heads, -1)).unbind(1)
+            x = gather_rows(x, asking.rows)
+            q = linear(x, w_q, b_q).unflatten(1, (self.heads, -1))
         rate = self.rate if self.training else 0.0
         mixed = attention(q, k, v, q_lengths=queries, kv_lengths=keys, dropout=rate)
         return self.norm(self.dropout(self.out(mixed.flatten(1))) + x)
@@ -54,6 +72,6 @@ class TextLayer(nn.Module):
         self.attention = SelfAttention(sizes)
         self.ffn = FeedForward(sizes)
 
-    def forward(self, x: Tensor, queries: Lengths, keys: Lengths) -> Tensor:
-        """x: (T, D)   returns (T, D)."""
-        return self.ffn(self.attention(x, queries, keys))
+    def forward(self, x: Tensor, queries: Lengths, keys: Lengths, asking: Asking | None = None) -> Tensor:
+        """x: (T, D)   returns (T, D), with ``asking`` (R, D)."""
+        return self.ffn(self.attention(x, queries, keys, asking))

@@ -3,6 +3,8 @@
 Legend: B samples, K kept patches, N patches, D width, P pixels per side of a patch, T rows (B times tokens).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
@@ -10,7 +12,8 @@ from torch.nn.functional import gelu, linear
 from ecamp_fast.config import Recipe
 from ecamp_fast.kernels.patch_gather import patch_gather
 from ecamp_fast.kernels.unshuffle import unshuffle
-from ecamp_fast.model.attention import Lengths, attention
+from ecamp_fast.model.attention import attention
+from ecamp_fast.model.lengths import Lengths, gather_rows
 from ecamp_fast.model.positions import position_table
 
 CHANNELS = 3  # of the released weights; radiographs are grey
@@ -30,20 +33,27 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(width, int(width * mlp_ratio))
         self.fc2 = nn.Linear(int(width * mlp_ratio), width)
 
-    def forward(self, x: Tensor, lengths: Lengths) -> Tensor:
-        """x: (T, D)   returns (T, D)."""
-        q, k, v = self.qkv(self.norm1(x)).unflatten(1, (3, self.heads, -1)).unbind(1)
+    def forward(self, x: Tensor, lengths: Lengths, projected: Tensor | None = None) -> Tensor:
+        """x: (T, D)   projected: (T, 3*D), what ``project`` makes of x, where it is there already   returns (T, D)."""
+        projected = self.project(x) if projected is None else projected
+        q, k, v = projected.unflatten(1, (3, self.heads, -1)).unbind(1)
         mixed = attention(q, k, v, q_lengths=lengths, kv_lengths=lengths, dropout=0.0)
         x = x + self.proj(mixed.flatten(1))
         return x + self.fc2(gelu(self.fc1(self.norm2(x))))
 
+    def project(self, x: Tensor) -> Tensor:
+        """Query, key and value of each row.  x: (..., D)   returns (..., 3*D)."""
+        projected: Tensor = self.qkv(self.norm1(x))
+        return projected
 
-def _through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
-    """x: (B, tokens, D)   returns the same shape."""
-    lengths = Lengths.equal(x.shape[0], x.shape[1], x.device)
+
+def _through(blocks: nn.ModuleList, x: Tensor, projected: Tensor | None = None) -> Tensor:
+    """x: (B, tokens, D)   projected: (B, tokens, 3*D) for the first block, or None   returns the shape of x."""
+    lengths = Lengths.equal(x.shape[0], x.shape[1])
     rows = x.flatten(0, 1)
     for block in blocks:
-        rows = block(rows, lengths)
+        rows = block(rows, lengths, projected if projected is None else projected.flatten(0, 1))
+        projected = None
     return rows.unflatten(0, x.shape[:2])
 
 
@@ -105,7 +115,39 @@ class Decoder(nn.Module):
     def forward(self, latent: Tensor, keep: Tensor) -> Tensor:
         """latent: (B, 1+K, D)   keep: (B, K) int64   returns (B, N, P*P*3): each patch by row, column, channel."""
         tokens = unshuffle(self.embed(latent), self.mask_token, self.positions, keep)
-        return self.predict(self.norm(_through(self.blocks, tokens)[:, 1:]))
+        return self.predict(self.norm(_through(self.blocks, tokens, self._first(tokens, keep))[:, 1:]))
+
+    def _first(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """The first block's projections: masked patches enter it alike in every sample, so theirs are made once.
+
+        tokens: (B, 1+N, D)   returns (B, 1+N, 3*D).
+        """
+        first_block = self.blocks[0]
+        assert isinstance(first_block, Block)
+        project = first_block.project
+        alike = project((self.mask_token + self.positions.to(self.mask_token.dtype))[0])
+        first = torch.arange(0, tokens[..., 0].numel(), tokens.shape[1], device=keep.device)[:, None]
+        places = (first + nn.functional.pad(keep + 1, (1, 0))).flatten()  # the class token is seen too
+        seen = project(gather_rows(tokens.flatten(0, 1), places))
+        laid: Tensor = _LayOver.apply(alike, seen, places, len(tokens))
+        return laid.unflatten(0, tokens.shape[:2])
+
+
+class _LayOver(torch.autograd.Function):
+    """The same rows in every sample, and over them other rows at distinct places."""
+
+    @staticmethod
+    def forward(ctx: Any, alike: Tensor, seen: Tensor, places: Tensor, batch: int) -> Tensor:
+        """alike: (N, D)   seen: (R, D)   places: (R,) int64, below batch * N   returns (batch * N, D)."""
+        ctx.save_for_backward(places)
+        ctx.batch = batch
+        return alike.repeat(batch, 1).index_copy_(0, places, seen)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        alike = gradient.index_fill(0, places, 0.0).unflatten(0, (ctx.batch, -1)).sum(0)
+        return alike, gradient.index_select(0, places), None, None
 
 
 def unpatchify(prediction: Tensor, patch: int) -> Tensor:

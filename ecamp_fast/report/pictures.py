@@ -12,8 +12,8 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Reconstruction
 from ecamp_fast.report.evaluate import masked_correlation, pixel_mask
 from ecamp_fast.report.words import Word, join_words
-from ecamp_fast.text.codes import Mark, has
-from ecamp_fast.text.masking import MASK_ID, MaskedText
+from ecamp_fast.text.codes import Mark, has, token_ids
+from ecamp_fast.text.masking import MASK_ID
 from ecamp_fast.text.wordpiece import Wordpiece
 
 HIDDEN = (38, 52, 74)  # colour of a patch the model does not see: a blue that no radiograph has
@@ -90,14 +90,14 @@ def glow(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
 def _words(batch: Batch, made: Reconstruction, row: int, wordpiece: Wordpiece) -> list[Word]:
     if made.text is None or made.words is None:
         return []
-    text: MaskedText = made.text
-    start = int(batch.offsets[row])
+    text = made.text
+    start = int(text.offsets[row])
     rows = slice(start, start + int(batch.lengths[row]))
     return join_words(
-        wordpiece.decode(text.labels[rows].tolist()),
+        wordpiece.decode(token_ids(text.codes[rows]).tolist()),
         wordpiece.decode(made.words[rows].tolist()),
         (text.ids[rows] == MASK_ID).tolist(),
-        has(batch.codes[rows], Mark.ENTITY).tolist(),
+        has(text.codes[rows], Mark.ENTITY).tolist(),
     )
 
 

@@ -1,5 +1,5 @@
-import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,28 +7,34 @@ import pytest
 from ecamp_fast.health import backends
 from ecamp_fast.health.case import Case
 from ecamp_fast.health.finding import Status
+from ecamp_fast.model.attention import BACKENDS
+from ecamp_fast.model.attention_backends import unusable
 
 
-def test_every_backend_is_named_and_one_is_picked() -> None:
+@pytest.fixture(autouse=True)
+def look_again() -> Iterator[None]:
+    unusable.cache_clear()
+    yield
+    unusable.cache_clear()
+
+
+def test_every_backend_is_named_and_each_part_has_one() -> None:
     findings = {finding.name: finding for finding in backends.attention(Case())}
-    assert list(findings) == ["SDPA", "torch varlen", "flash-attn", "xformers", "attention"]
-    assert findings["attention"].found.startswith("auto picks SDPA")
+    assert list(findings) == [*BACKENDS, "attention"]
+    parts = dict(part.split(": ") for part in findings["attention"].found.split("; "))
+    assert list(parts) == ["encoder", "decoder", "text", "fusion"]
+    assert all(choice.split()[0] in BACKENDS for choice in parts.values())
     assert all(finding.status is not Status.FAIL for finding in findings.values())
-
-
-def test_the_picked_backend_is_what_the_model_calls() -> None:
-    attention = importlib.import_module("ecamp_fast.model.attention")
-    called = [name for name in ("flash_attn", "varlen_attn", "xformers") if hasattr(attention, name)]
-    assert hasattr(attention, "scaled_dot_product_attention") and not called, "health.backends.PICKED is out of date"
 
 
 def test_a_backend_built_for_another_torch_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "flash_attn.py").write_text("raise ImportError('undefined symbol: _ZN3c10')\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
-    (finding,) = (f for f in backends.attention(Case()) if f.name == "flash-attn")
-    assert finding.status is Status.WARN
-    assert "undefined symbol" in finding.found and "uninstall" in finding.mend
+    findings = {f.name: f for f in backends.attention(Case())}
+    assert findings["flash-attn"].status is Status.WARN
+    assert "undefined symbol" in findings["flash-attn"].found and "uninstall" in findings["flash-attn"].mend
+    assert "flash-attn" not in findings["attention"].found  # and the model does without it
 
 
 def test_dali_decodes_here() -> None:

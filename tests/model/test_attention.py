@@ -1,17 +1,28 @@
+"""Every backend against attention written out sample by sample in float64."""
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ecamp_fast.model.attention import Lengths, attention
+from ecamp_fast.config import load_recipe
+from ecamp_fast.model import attention as module
+from ecamp_fast.model.attention import BACKENDS, attention, cases, choose, describe_choice
+from ecamp_fast.model.attention_backends import Backend, Case
+from ecamp_fast.model.lengths import Lengths, gather_rows
 
-HEADS, WIDTH = 2, 5
+HEADS, WIDTH = 2, 8
+CUDA = torch.cuda.is_available()
 counts_of_samples = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
 
 def rows(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(count, HEADS, WIDTH, dtype=dtype)
+
+
+def packed(counts: list[int], bound: int = 9) -> Lengths:
+    return Lengths.packed(torch.tensor([0, *counts]).cumsum(0), sum(counts), bound)
 
 
 def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -20,23 +31,70 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.einsum("hqk,khc->qhc", scores.softmax(-1), v)
 
 
-def packed(counts: list[int], bound: int = 9) -> Lengths:
-    return Lengths.packed(torch.tensor(counts), sum(counts), bound)
+def split_by_hand(leaves: list[Tensor], q_counts: list[int], k_counts: list[int]) -> Tensor:
+    parts = zip(leaves[0].split(q_counts), leaves[1].split(k_counts), leaves[2].split(k_counts), strict=True)
+    return torch.cat([by_hand(*part) for part in parts])
+
+
+CASES = {
+    "ragged": ([4, 9, 2, 7], None),
+    "single sample": ([5], None),
+    "all minimal": ([1, 1, 1], None),
+    "all maximal": ([9, 9], None),
+    "equal": (5, None),
+    "text on pictures": ([3, 1, 5], 4),
+    "pictures, and filler without one": ([3, 1, 9], [4, 4, 0]),
+    "empty groups at the end": ([3, 2, 0, 0], None),
+}
+
+
+def lengths_of(case: str) -> tuple[Lengths, Lengths, list[int], list[int]]:
+    """queries, keys, and their counts."""
+    q, k = CASES[case]
+    queries = Lengths.equal(3, q) if isinstance(q, int) else packed(q)
+    q_counts = [q] * 3 if isinstance(q, int) else q
+    if k is None:
+        return queries, queries, q_counts, q_counts
+    keys = Lengths.equal(len(q_counts), k) if isinstance(k, int) else packed(k, 4)
+    return queries, keys, q_counts, [k] * len(q_counts) if isinstance(k, int) else k
+
+
+def moved(lengths: Lengths, device: str) -> Lengths:
+    offsets = None if lengths.offsets is None else lengths.offsets.to(device)
+    return Lengths(lengths.groups, lengths.longest, lengths.total, offsets)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_backend_is_attention(backend: str, case: str) -> None:
+    """Output and gradients. Float64 on a CPU; on a GPU bfloat16, whose own rounding is the tolerance."""
+    device = "cuda" if CUDA and backend != "plain" else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float64
+    queries, keys, q_counts, k_counts = lengths_of(case)
+    leaves = [rows(n, dtype).requires_grad_() for n in (sum(q_counts), sum(k_counts), sum(k_counts))]
+    there = [leaf.detach().to(device).requires_grad_() for leaf in leaves]
+    places = {"q_lengths": moved(queries, device), "kv_lengths": moved(keys, device)}
+    reason = BACKENDS[backend].lacks(Case.of(there[0], *places.values(), 0.0))
+    if reason:
+        pytest.skip(f"{backend}: {reason}")
+    ours = attention(*there, **places, dropout=0.0, backend=backend)
+    theirs = split_by_hand([leaf.double() for leaf in leaves], q_counts, k_counts)
+    tolerance = {"rtol": 1e-7, "atol": 1e-9} if device == "cpu" else {"rtol": 2e-2, "atol": 2e-2}
+    torch.testing.assert_close(ours.cpu().double(), theirs, **tolerance)
+    cotangent = torch.randn_like(theirs)
+    gradients = torch.autograd.grad(ours, there, cotangent.to(ours))
+    expected = torch.autograd.grad(theirs, leaves, cotangent)
+    for mine, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(mine.cpu().double(), other.double(), **tolerance)
 
 
 @settings(max_examples=30, deadline=None)
 @given(counts_of_samples)
 def test_packed_rows_see_their_own_sample_only(counts: list[int]) -> None:
     lengths = packed(counts)
-    leaves = [rows(sum(counts)).requires_grad_() for _ in range(3)]
+    leaves = [rows(sum(counts)) for _ in range(3)]
     ours = attention(*leaves, q_lengths=lengths, kv_lengths=lengths, dropout=0.0)
-    theirs = torch.cat([by_hand(*x) for x in zip(*(leaf.split(counts) for leaf in leaves), strict=True)])
-    torch.testing.assert_close(ours, theirs)
-    cotangent = torch.randn_like(ours)
-    for mine, other in zip(
-        torch.autograd.grad(ours, leaves, cotangent), torch.autograd.grad(theirs, leaves, cotangent), strict=True
-    ):
-        torch.testing.assert_close(mine, other)
+    torch.testing.assert_close(ours, split_by_hand(leaves, counts, counts))
 
 
 @settings(max_examples=20, deadline=None)
@@ -44,37 +102,15 @@ def test_packed_rows_see_their_own_sample_only(counts: list[int]) -> None:
 def test_padded_queries_see_real_keys_only(counts: list[int], spare: int) -> None:
     most = max(counts) + spare
     q, k, v = (rows(len(counts) * most) for _ in range(3))
-    queries = Lengths.equal(len(counts), most, q.device)
+    queries = Lengths.equal(len(counts), most)
     ours = attention(q, k, v, q_lengths=queries, kv_lengths=Lengths.padded(torch.tensor(counts), most), dropout=0.0)
     samples = zip(q.split(most), k.split(most), v.split(most), counts, strict=True)
     torch.testing.assert_close(ours, torch.cat([by_hand(a, b[:n], c[:n]) for a, b, c, n in samples]))
 
 
-@settings(max_examples=20, deadline=None)
-@given(counts_of_samples)
-def test_packed_and_padded_text_agree(counts: list[int]) -> None:
-    """The same samples in both layouts give the same real rows."""
-    most, lengths = max(counts), packed(counts)
-    q, k, v = (rows(sum(counts)) for _ in range(3))
-    places = lengths.places
-    padded = [torch.randn(len(counts) * most, HEADS, WIDTH).double().index_copy(0, places, x) for x in (q, k, v)]
-    queries, keys = Lengths.equal(len(counts), most, q.device), Lengths.padded(torch.tensor(counts), most)
-    ours = attention(q, k, v, q_lengths=lengths, kv_lengths=lengths, dropout=0.0)
-    torch.testing.assert_close(ours, attention(*padded, q_lengths=queries, kv_lengths=keys, dropout=0.0)[places])
-
-
-def test_text_looks_at_the_patches_of_its_picture() -> None:
-    counts, patches = [3, 1, 5], 4
-    q, k, v = rows(sum(counts)), rows(3 * patches), rows(3 * patches)
-    seen = Lengths.equal(3, patches, q.device)
-    ours = attention(q, k, v, q_lengths=packed(counts), kv_lengths=seen, dropout=0.0)
-    samples = zip(q.split(counts), k.split(patches), v.split(patches), strict=True)
-    torch.testing.assert_close(ours, torch.cat([by_hand(*sample) for sample in samples]))
-
-
 @pytest.mark.parametrize("ragged", [False, True])
 def test_bfloat16_on_a_cpu_is_near_float32(ragged: bool) -> None:
-    lengths = packed([4, 9, 2]) if ragged else Lengths.equal(3, 5, torch.device("cpu"))
+    lengths = packed([4, 9, 2]) if ragged else Lengths.equal(3, 5)
     leaves = [rows(15, torch.bfloat16).requires_grad_() for _ in range(3)]
     fine = [leaf.detach().float().requires_grad_() for leaf in leaves]
     ours, theirs = (attention(*x, q_lengths=lengths, kv_lengths=lengths, dropout=0.0) for x in (leaves, fine))
@@ -88,7 +124,7 @@ def test_bfloat16_on_a_cpu_is_near_float32(ragged: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dropout_follows_the_seed_and_keeps_the_mean(dtype: torch.dtype) -> None:
-    lengths = Lengths.equal(1, 400, torch.device("cpu"))
+    lengths = Lengths.equal(1, 400)
     q, k, v = rows(400, dtype), rows(400, dtype), torch.ones(400, HEADS, WIDTH, dtype=dtype)
 
     def run() -> Tensor:
@@ -100,16 +136,98 @@ def test_dropout_follows_the_seed_and_keeps_the_mean(dtype: torch.dtype) -> None
     assert run().float().mean().item() == pytest.approx(1.0, abs=0.02)
 
 
+def test_the_backward_drops_what_the_forward_dropped() -> None:
+    """``plain`` computes the weights again: against SDPA, which keeps them, with the same draws."""
+    lengths = packed([4, 9, 2])
+    leaves = [rows(15, torch.float32).requires_grad_() for _ in range(3)]
+    cotangent, found = rows(15, torch.float32), []
+    for backend in ("plain", "sdpa"):
+        torch.manual_seed(3)
+        out = attention(*leaves, q_lengths=lengths, kv_lengths=lengths, dropout=0.4, backend=backend)
+        torch.rand(7)  # the draws between forward and backward must not matter
+        after = torch.get_rng_state()
+        found.append([out, *torch.autograd.grad(out, leaves, cotangent)])
+        assert torch.equal(after, torch.get_rng_state())
+    torch.testing.assert_close(*found)
+
+
+def test_nothing_of_the_size_of_the_weights_is_kept() -> None:
+    lengths = Lengths.equal(2, 50)
+    leaves = [rows(100, torch.bfloat16).requires_grad_() for _ in range(3)]
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+        attention(*leaves, q_lengths=lengths, kv_lengths=lengths, dropout=0.1)
+    assert sum(t.numel() for t in kept if t.is_floating_point()) == sum(leaf.numel() for leaf in leaves)
+
+
 @given(counts_of_samples)
-def test_positions_and_samples(counts: list[int]) -> None:
-    lengths = packed(counts)
+def test_positions_and_groups(counts: list[int]) -> None:
+    lengths = packed([*counts, 0])
     assert lengths.position.tolist() == [i for n in counts for i in range(n)]
-    assert lengths.sample.tolist() == [b for b, n in enumerate(counts) for _ in range(n)]
-    assert lengths.longest == max(counts) and len(lengths) == len(counts)
-    equal = Lengths.equal(2, 3, torch.device("cpu"))
-    assert equal.position.tolist() == [0, 1, 2] * 2 and equal.sample.tolist() == [0] * 3 + [1] * 3
+    assert lengths.group.tolist() == [b for b, n in enumerate(counts) for _ in range(n)]
+    assert len(lengths) == len(counts) + 1
+    assert Lengths.equal(2, 3).cumulative(torch.device("cpu")).tolist() == [0, 3, 6]
 
 
-def test_refuses_other_numbers_of_samples() -> None:
-    with pytest.raises(ValueError, match="2 samples of queries, 1 of keys"):
+def test_gathered_rows_give_their_gradient_back() -> None:
+    source, places = torch.randn(5, 3, requires_grad=True), torch.tensor([1, 2, 4])
+    gather_rows(source, places).mul(torch.arange(1.0, 4)).sum().backward()
+    assert source.grad.tolist() == [[0.0] * 3, [1, 2, 3], [1, 2, 3], [0.0] * 3, [1, 2, 3]]
+
+
+def test_refuses_other_numbers_of_samples_and_backends_that_cannot() -> None:
+    with pytest.raises(ValueError, match="2 groups of queries, 1 of keys"):
         attention(rows(4), rows(4), rows(4), q_lengths=packed([2, 2]), kv_lengths=packed([4]), dropout=0.0)
+    lengths = packed([4])
+    with pytest.raises(ValueError, match="attention backend torch-varlen: needs CUDA tensors"):
+        attention(*[rows(4)] * 3, q_lengths=lengths, kv_lengths=lengths, dropout=0.0, backend="torch-varlen")
+
+
+CPU = Case(False, torch.float32, "packed", 256, 256, 128, False)
+
+
+def test_the_choice_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose(*CPU.key) == "sdpa"
+    assert choose(False, torch.bfloat16, "equal", 50, 50, 64, False) == "plain"
+    assert choose(False, torch.float32, "packed", 256, 256, 128, True) == "plain"
+    monkeypatch.setenv("ECAMP_ATTENTION", "plain")
+    assert choose(*CPU.key) == "plain"
+    monkeypatch.setenv("ECAMP_ATTENTION", "xformers")  # cannot be used here
+    assert choose(*CPU.key) == "sdpa"
+
+
+def test_the_choice_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that can do the case; where nothing was measured, in the order of ``BACKENDS``. Compilers see a name."""
+    can = Backend(lambda case: None, BACKENDS["sdpa"].run)
+    cannot = Backend(lambda case: "broken", BACKENDS["sdpa"].run)
+    table = {"sm_90": {"packed 256x256x128": ["flash-attn", "xformers", "sdpa"]}}
+    backends = {"flash-attn": cannot, "torch-varlen": can, "xformers": can, "sdpa": can}
+    for name, value in {"chip": lambda: "sm_90", "measured": lambda: table, "BACKENDS": backends}.items():
+        monkeypatch.setattr(module, name, value)
+    case = Case(True, torch.bfloat16, "packed", 256, 256, 128, False)
+    assert case.shape in table["sm_90"] and choose(*case.key) == "xformers"
+    assert describe_choice(case) == "xformers (measured on sm_90)"
+    other = Case(True, torch.bfloat16, "equal", 50, 50, 64, False)
+    assert describe_choice(other) == "torch-varlen (not measured on sm_90)"
+    compiled = torch.compile(lambda x: x + len(choose(*case.key)), fullgraph=True, backend="eager")
+    assert compiled(torch.zeros(1)).item() == len("xformers")
+
+
+def test_a_recipe_asks_for_four_cases() -> None:
+    shapes = {part: case.shape for part, case in cases(load_recipe("paper"), cuda=False).items()}
+    assert shapes == {
+        "encoder": "equal 50x50x64",
+        "decoder": "equal 197x197x32",
+        "text": "packed 256x256x128 dropout",
+        "fusion": "cross 256x49x128 dropout",
+    }
+    assert list(cases(load_recipe("mae"), cuda=False)) == ["encoder", "decoder"]
+    official = cases(load_recipe("official"), cuda=False)
+    assert official["text"].layout == "padded" and official["fusion"].layout == "equal"
+
+
+def test_the_operator_behind_dropout_has_the_arguments_it_is_given() -> None:
+    """It is not part of torch's public interface, so a new torch may change it."""
+    schema = torch.ops.aten._flash_attention_forward.default._schema
+    expected = "query key value cum_seq_q cum_seq_k max_q max_k dropout_p is_causal return_debug_mask"
+    assert [argument.name for argument in schema.arguments][:10] == expected.split()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from ecamp_fast.batch import ATTENTION_GRID, Batch
+from ecamp_fast.batch import ATTENTION_GRID, Batch, Text
 from ecamp_fast.config import Recipe, recipe_names
 from ecamp_fast.draws import sample_keys
 from ecamp_fast.kernels import low_resolution as low_res
@@ -17,8 +17,10 @@ from ecamp_fast.kernels import unshuffle as tokens
 from ecamp_fast.kernels import weighted_cross_entropy as vocabulary
 from ecamp_fast.kernels.launch import choose
 from ecamp_fast.kernels.low_resolution import low_resolution
-from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.text.codes import Mark, pack
+from ecamp_fast.model.ecamp import Ecamp, View
+from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.text.codes import Mark, pack, token_ids
+from ecamp_fast.text.layout import Capacity, masked_batch
 from ecamp_fast.text.masking import MASK_ID
 
 VOCABULARY = 40
@@ -28,29 +30,33 @@ VOCABULARY = 40
 def batch_of() -> Callable[..., Batch]:
     """(recipe, samples) -> a batch of these samples, each a function of its number alone."""
 
-    def make(recipe: Recipe, samples: list[int]) -> Batch:
+    def make(
+        recipe: Recipe, samples: list[int], capacity: Capacity | None = None, lengths: list[int] | None = None
+    ) -> Batch:
         images, maps, texts, windows = [], [], [], []
-        for sample in samples:
+        for index, sample in enumerate(samples):
             draw = np.random.default_rng(sample)
             images.append(draw.integers(0, 256, (1, recipe.image.high_size, recipe.image.high_size), np.uint8))
             maps.append(draw.random((ATTENTION_GRID, ATTENTION_GRID), np.float32) * (sample % 3 > 0))
             windows.append(draw.integers(0, 2, 2))
-            ids = draw.integers(5, VOCABULARY, draw.integers(3, recipe.text.max_tokens))
+            length = lengths[index] - 1 if lengths else draw.integers(3, recipe.text.max_tokens)
+            ids = draw.integers(5, VOCABULARY, length)
             marks = np.where(draw.random(len(ids)) < 0.2, int(Mark.DESCRIPTOR), 0)
             marks |= np.where(draw.random(len(ids)) < 0.2, int(Mark.ENTITY), 0)
             texts.append(np.concatenate([[2], pack(ids, marks)]))
-        lengths = np.array([len(text) for text in texts])
+        counts = np.array([len(text) for text in texts])
         if recipe.padded_text:
             texts = [np.pad(text, (0, recipe.text.max_tokens - len(text))) for text in texts]
         offsets = np.cumsum([0] + [len(text) for text in texts])
+        arrays = [part.astype(np.int32) for part in (np.concatenate(texts), offsets, counts)]
+        text = [torch.from_numpy(part) for part in (*arrays, sample_keys(1, 0, np.array(samples)))]
         return Batch(
             image=torch.from_numpy(np.stack(images)),
             attention=torch.from_numpy(np.stack(maps)),
             window=torch.from_numpy(np.stack(windows).astype(np.int32)),
-            codes=torch.from_numpy(np.concatenate(texts).astype(np.int32)),
-            offsets=torch.from_numpy(offsets.astype(np.int32)),
-            lengths=torch.from_numpy(lengths.astype(np.int32)),
-            keys=torch.from_numpy(sample_keys(1, 0, np.array(samples))),
+            text=masked_batch(*text, recipe, capacity) if recipe.losses.mlm else None,
+            lengths=text[2],
+            keys=text[3],
             samples=torch.tensor(samples),
         )
 
@@ -107,6 +113,49 @@ def test_a_batch_is_the_mean_of_its_samples(small, batch_of, name: str) -> None:
         torch.testing.assert_close(getattr(together, term), mean, rtol=1e-6, atol=1e-9)
 
 
+def losses_and_gradients(model: Ecamp, view: View) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    losses = model.losses(view)
+    losses.total.backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    return {"mlm": losses.mlm.detach(), "total": losses.total.detach(), **gradients}
+
+
+def padded_view(recipe: Recipe, view: View) -> View:
+    """The same words at the head of ``max_tokens`` places each; every place is predicted, most for nothing."""
+    most, count = recipe.text.max_tokens, len(view.lengths)
+    real = (torch.arange(most) < view.lengths[:, None]).flatten()
+    weights = torch.zeros(len(view.text.ids)).index_copy(0, view.text.rows, view.text.weights)
+    offsets = torch.arange(0, count * most + 1, most, dtype=torch.int32)
+    codes, ids, weights = (
+        torch.zeros(count * most, dtype=values.dtype).masked_scatter(real, values)
+        for values in (view.text.codes, view.text.ids, weights)
+    )
+    rows = torch.arange(len(ids))
+    text = Text(codes, ids, rows, token_ids(codes).long(), weights, offsets, offsets, most)
+    return dataclasses.replace(view, text=text)
+
+
+@pytest.mark.parametrize("lengths", [[5, 20, 11], [9], [1, 1], [24, 24], [24, 1, 2, 23]])
+def test_packed_padded_and_fixed_text_give_the_same(small, batch_of, lengths: list[int]) -> None:
+    """Ragged, single, minimal and maximal texts: losses and every gradient, float32."""
+    recipe, padding = (small("paper", f"losses.mlm_positions={positions}") for positions in ("masked", "all"))
+    samples = list(range(len(lengths)))
+    packed, fixed = (batch_of(recipe, samples, lengths=lengths, capacity=c) for c in (None, Capacity(99, 80)))
+    model = Ecamp(recipe, VOCABULARY).eval()
+    other = Ecamp(padding, VOCABULARY).eval()
+    other.load_state_dict(model.state_dict())
+    expected = losses_and_gradients(model, model.view(packed))
+    assert len(fixed.text.ids) == 99 and len(fixed.text.rows) == 80
+    for found in (
+        losses_and_gradients(model, model.view(fixed)),
+        losses_and_gradients(other, padded_view(padding, model.view(packed))),
+    ):
+        for name, value in expected.items():
+            scale = float(value.abs().max())
+            torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, n=name: n + m)
+
+
 def test_losses_are_what_a_plain_reading_gives(small, batch_of) -> None:
     """All three terms of recipe ``paper`` from the model's own tensors, without any kernel."""
     recipe = small()
@@ -125,9 +174,10 @@ def test_losses_are_what_a_plain_reading_gives(small, batch_of) -> None:
         losses.sr, (model.super_resolution(picture) - target).square().mean(), rtol=1e-5, atol=1e-6
     )
     head, text = model.text.head, view.text
-    rows = model.text(text.ids, latent, view.queries, view.keys)
+    lengths = Lengths.packed(text.offsets, len(text.ids), text.longest)
+    rows = model.text(text.ids, latent, lengths, lengths)[text.rows]
     chances = linear(head(rows), head.vocabulary, head.bias).log_softmax(-1).gather(1, text.labels[:, None])[:, 0]
-    expected = -(chances * text.weights * text.predicted).sum() / (2 * recipe.text.max_tokens)
+    expected = -(chances * text.weights).sum() / (2 * recipe.text.max_tokens)
     torch.testing.assert_close(losses.mlm, expected)
 
 

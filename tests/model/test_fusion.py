@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
-from ecamp_fast.model.attention import Lengths
 from ecamp_fast.model.fusion import ContextFusion
+from ecamp_fast.model.lengths import Lengths
 
 COUNTS, PATCHES, WIDTH, HEADS = [5, 1, 3], 4, 12, 3
 
@@ -45,7 +45,7 @@ def test_equals_the_formulas(small, projection: str, local: bool, whole: bool) -
     state = dict(module.named_parameters())
     embedded = torch.randn(sum(COUNTS), WIDTH, dtype=torch.float64)
     patches = torch.randn(len(COUNTS), PATCHES, WIDTH, dtype=torch.float64)
-    lengths = Lengths.packed(torch.tensor(COUNTS), sum(COUNTS), 24)
+    lengths = Lengths.packed(torch.tensor([0, *COUNTS]).cumsum(0), sum(COUNTS), 24)
     ours = module(embedded, patches, lengths, lengths)
     theirs = [
         by_hand(state, e, x, projection, local, whole) for e, x in zip(embedded.split(COUNTS), patches, strict=True)

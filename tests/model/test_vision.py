@@ -6,7 +6,7 @@ import torch
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import nn
 
-from ecamp_fast.model.attention import Lengths
+from ecamp_fast.model.lengths import Lengths
 from ecamp_fast.model.vision import Block, Decoder, Encoder, PatchEmbedding, unpatchify
 
 
@@ -21,7 +21,7 @@ def test_block_is_timms() -> None:
         state[f"{names.get(module, module)}.{leaf}"] = tensor
     ours.load_state_dict(state)
     x = torch.randn(2, 7, 24, dtype=torch.float64, requires_grad=True)
-    mine = ours(x.flatten(0, 1), Lengths.equal(2, 7, x.device)).view_as(x)
+    mine = ours(x.flatten(0, 1), Lengths.equal(2, 7)).view_as(x)
     torch.testing.assert_close(mine, theirs(x))
     gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in (mine, theirs(x))]
     torch.testing.assert_close(*gradients)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from ecamp_fast.batch import Batch
+from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.model.ecamp import Reconstruction
 from ecamp_fast.report.gallery import gallery, report_words
 from ecamp_fast.report.pictures import HIDDEN, draw, glow
 from ecamp_fast.report.words import Word
-from ecamp_fast.text.codes import Mark, pack
-from ecamp_fast.text.masking import MASK_ID, MaskedText
+from ecamp_fast.text.codes import Mark, pack, token_ids
+from ecamp_fast.text.masking import MASK_ID
 from ecamp_fast.text.wordpiece import SPECIALS, Wordpiece, build_tokenizer
 
 WORDS = ["no", "eff", "##usion", ".", "clear"]
@@ -28,6 +28,14 @@ def recipe() -> Recipe:
     return load_recipe("demo", ["image.high_size=32", "image.low_size=16", "model.vision.patch=8"])
 
 
+def masked(codes: torch.Tensor) -> Text:
+    """ "effusion" and "clear" are masked."""
+    rows = torch.tensor([2, 3, 6])
+    ids = token_ids(codes).long()
+    places = {"offsets": torch.tensor([0, 5, 8]).int(), "predicted": torch.tensor([0, 2, 3]).int(), "longest": 5}
+    return Text(codes, ids.index_fill(0, rows, MASK_ID), rows, ids[rows], torch.ones(3), **places)
+
+
 @pytest.fixture
 def batch() -> Batch:
     """Two samples: "[CLS] no effusion." with a map, "[CLS] clear." without."""
@@ -40,8 +48,7 @@ def batch() -> Batch:
         image=torch.arange(32 * 32).reshape(1, 1, 32, 32).remainder(256).to(torch.uint8).repeat(2, 1, 1, 1),
         attention=attention,
         window=torch.zeros(2, 2, dtype=torch.int32),
-        codes=pack(ids, marks),
-        offsets=torch.tensor([0, 5, 8], dtype=torch.int32),
+        text=masked(pack(ids, marks)),
         lengths=torch.tensor([5, 3], dtype=torch.int32),
         keys=torch.zeros(2, dtype=torch.int64),
         samples=torch.arange(2),
@@ -51,18 +58,14 @@ def batch() -> Batch:
 @pytest.fixture
 def made(batch: Batch) -> Reconstruction:
     """Black pictures, white predictions, the first patch hidden; "effusion" and "clear" masked, both answered "no"."""
-    labels = torch.tensor([2, 5, 6, 7, 8, 2, 9, 8])
-    hidden = torch.tensor([2, 3, 6])
-    ids, words = labels.clone(), labels.clone()
-    ids[hidden], words[hidden] = MASK_ID, 5
+    words = batch.text.ids.index_fill(0, batch.text.rows, 5)
     mask = torch.tensor([[True, False, False, False]]).repeat(2, 1)
-    text = MaskedText(ids, labels, ids == MASK_ID, torch.ones(8))
     return Reconstruction(
         low=torch.full((2, 1, 16, 16), -9.0),
         mask=mask,
         prediction=torch.full((2, 1, 16, 16), 9.0),
         super_resolution=torch.zeros(2, 1, 32, 32),
-        text=text,
+        text=batch.text,
         words=words,
     )
 

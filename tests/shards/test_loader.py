@@ -4,17 +4,17 @@ import gc
 import hashlib
 import io
 import threading
-from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ecamp_fast.batch import ATTENTION_GRID, Batch
+from ecamp_fast.batch import ATTENTION_GRID
 from ecamp_fast.config import parse_recipe
 from ecamp_fast.draws import sample_keys
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.format import ATTENTION, IMAGE, METADATA, REPORT, TOKENIZER, TOKENS, Manifest, write_manifest
 from ecamp_fast.shards.image import pgm
 from ecamp_fast.shards.loader import Loader
@@ -78,7 +78,8 @@ def recipe(**changes):
 
 
 def same(a, b):
-    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Batch))
+    tensors = ({**one.tensors(), **one.text.tensors()} for one in (a, b))
+    return all(torch.equal(*pair) for pair in zip(*(t.values() for t in tensors), strict=True))
 
 
 def rows(batches):
@@ -86,11 +87,12 @@ def rows(batches):
     out = []
     for batch in batches:
         for b in range(len(batch)):
-            codes = batch.codes[batch.offsets[b] : batch.offsets[b + 1]]
+            rows = slice(*batch.text.offsets[b : b + 2])
             others = (
                 getattr(batch, name)[b] for name in ("image", "attention", "window", "lengths", "keys", "samples")
             )
-            out.append((codes, *others))
+            words = torch.stack([batch.text.codes[rows], batch.text.ids[rows].int()])
+            out.append((words, *others))
     return out
 
 
@@ -101,11 +103,10 @@ def test_batches_are_as_batch_says(shard_set):
         assert batch.image.shape == (4, 1, 64, 64) and batch.image.dtype == torch.uint8
         assert batch.attention.shape == (4, ATTENTION_GRID, ATTENTION_GRID) and batch.attention.dtype == torch.float32
         assert batch.window.shape == (4, 2) and batch.window.dtype == torch.int32
-        assert batch.codes.dtype == batch.offsets.dtype == batch.lengths.dtype == torch.int32
-        assert (
-            batch.offsets.tolist() == [0, *batch.lengths.cumsum(0).tolist()] and len(batch.codes) == batch.offsets[-1]
-        )
-        assert (batch.codes[batch.offsets[:-1].long()] == 2).all()  # [CLS]
+        text = batch.text
+        assert text.codes.dtype == text.offsets.dtype == batch.lengths.dtype == torch.int32
+        assert text.offsets.tolist() == [0, *batch.lengths.cumsum(0).tolist()] and len(text.codes) == text.offsets[-1]
+        assert (text.codes[text.offsets[:-1].long()] == 2).all()  # [CLS]
         expected = sample_keys(7, 0, batch.samples.numpy())
         assert batch.keys.tolist() == expected.tolist()
         for sample, attention in zip(batch.samples.tolist(), batch.attention, strict=True):
@@ -161,9 +162,10 @@ def test_another_epoch_and_another_seed_show_other_crops(shard_set):
 
 def test_padded_text_has_equal_rows(shard_set):
     for batch in Loader(shard_set, "train", recipe(losses={"mlm_positions": "all"})).batches(0, 2):
-        assert batch.offsets.tolist() == [0, 32, 64, 96, 128] and len(batch.codes) == 128
+        codes = batch.text.codes
+        assert batch.text.offsets.tolist() == [0, 32, 64, 96, 128] and len(codes) == 128
         for b, length in enumerate(batch.lengths.tolist()):
-            text = batch.codes[32 * b : 32 * (b + 1)]
+            text = codes[32 * b : 32 * (b + 1)]
             assert (text[:length] != 0).all() and (text[length:] == 0).all()
 
 
@@ -269,3 +271,23 @@ def test_content_that_its_checksum_does_not_excuse_names_the_sample(tmp_path, ex
     batches = Loader(shard_set, "val", recipe(), train=False).evaluation()
     with pytest.raises(DataError, match="val4"):
         list(batches)
+
+
+def test_fixed_capacity_keeps_shapes_and_every_word(shard_set):
+    changes = {"text": {"max_tokens": 32, "capacity": "fixed"}}
+    fixed, exact = (Loader(shard_set, "train", recipe(**c)) for c in (changes, {}))
+    again = measure_capacity(shard_set, "train", recipe(**changes))
+    assert fixed.capacity == again and exact.capacity is None
+    shapes = set()
+    for one, other in zip(fixed.batches(0, 6), exact.batches(0, 6), strict=True):
+        count = len(other.text.ids)
+        assert one.text.ids[:count].equal(other.text.ids) and one.text.weights.sum() == other.text.weights.sum()
+        shapes.add((len(one.text.ids), len(one.text.rows)) if not one.text.overflow else None)
+    assert shapes - {None} == {(again.rows, again.predicted)}
+
+
+def test_the_capacity_holds_almost_every_batch(shard_set):
+    loader = Loader(shard_set, "train", recipe(text={"max_tokens": 32, "capacity": "fixed"}))
+    overflows = [batch.text.overflow for batch in loader.batches(0, 40)]
+    assert sum(overflows) <= 2
+    assert loader.capacity.rows <= 4 * 32  # samples, tokens

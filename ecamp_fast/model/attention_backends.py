@@ -1,0 +1,211 @@
+"""The libraries that compute attention, each behind the same two functions: what it lacks for a case, and the run.
+
+Legend: Tq, Tk rows of the whole batch, H heads, C channels of a head, G groups, L rows of the longest group.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import dropout as drop
+from torch.nn.functional import scaled_dot_product_attention
+
+from ecamp_fast.model.lengths import Lengths
+
+AMPERE = (8, 0)  # lowest compute capability of flash attention
+LARGEST_HEAD = 256  # channels that flash attention takes
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What decides which backends can be used, and which is fastest.
+
+    layout: ``equal`` groups, ``packed`` queries and keys, ``cross``: packed queries, keys in equal groups, ``padded``
+    queries, keys: rows of the longest group
+    """
+
+    cuda: bool
+    dtype: torch.dtype
+    layout: str
+    queries: int
+    keys: int
+    channels: int
+    dropout: bool
+
+    @staticmethod
+    def of(q: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> "Case":
+        layout = "equal"
+        if kv_lengths.counts is not None:
+            layout = "padded"
+        elif q_lengths.offsets is not None:
+            layout = "packed" if kv_lengths.longest == q_lengths.longest else "cross"
+        longest = q_lengths.longest, kv_lengths.longest
+        return Case(q.is_cuda, q.dtype, layout, *longest, q.shape[-1], dropout > 0)
+
+    @property
+    def key(self) -> tuple[bool, torch.dtype, str, int, int, int, bool]:
+        """Its fields in order: plain values, which a compiler can take for constants."""
+        return self.cuda, self.dtype, self.layout, self.queries, self.keys, self.channels, self.dropout
+
+    @property
+    def shape(self) -> str:
+        """Its name in the table of measurements."""
+        return f"{self.layout} {self.queries}x{self.keys}x{self.channels}{' dropout' if self.dropout else ''}"
+
+
+Run = Callable[[Tensor, Tensor, Tensor, Lengths, Lengths, float], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """lacks: why it cannot do a case, None where it can   run: see ``attention.attention``"""
+
+    lacks: Callable[[Case], str | None]
+    run: Run
+
+
+@cache
+def unusable(package: str, module: str) -> str | None:
+    """Why a library cannot be used here: it is not there, or was built against another PyTorch; None where it can."""
+    if find_spec(package) is None:
+        return "not installed"
+    try:
+        import_module(module)
+    except Exception as error:
+        return f"does not load: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    return None
+
+
+def _flash_lacks(case: Case) -> str | None:
+    """The limits that all implementations of flash attention share."""
+    if not case.cuda:
+        return "needs CUDA tensors"
+    if not _ampere():
+        return "needs a GPU from Ampere (8.0) on"
+    if case.dtype not in (torch.bfloat16, torch.float16):
+        return f"takes no {case.dtype}"
+    if case.channels > LARGEST_HEAD or case.channels % 8:
+        return f"takes no heads of {case.channels} channels"
+    if case.layout == "padded":
+        return "has no mask for padded keys"
+    return None
+
+
+@cache
+def _ampere() -> bool:
+    return torch.cuda.get_device_capability() >= AMPERE
+
+
+def _flash_attn_lacks(case: Case) -> str | None:
+    return unusable("flash_attn", "flash_attn") or _flash_lacks(case)
+
+
+def _run_flash_attn(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    from flash_attn import flash_attn_func, flash_attn_varlen_func
+
+    if q_lengths.full and kv_lengths.full:
+        dense = [lengths.pad(rows) for lengths, rows in ((q_lengths, q), (kv_lengths, k), (kv_lengths, v))]
+        return q_lengths.unpad(flash_attn_func(*dense, dropout_p=dropout))
+    places = q_lengths.cumulative(q.device), kv_lengths.cumulative(q.device)
+    out: Tensor = flash_attn_varlen_func(q, k, v, *places, q_lengths.longest, kv_lengths.longest, dropout_p=dropout)
+    return out
+
+
+def _run_varlen(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    places = q_lengths.cumulative(q.device), kv_lengths.cumulative(q.device)
+    longest = q_lengths.longest, kv_lengths.longest
+    if not dropout:
+        out = varlen_attn(q, k, v, *places, *longest)
+        assert isinstance(out, Tensor)
+        return out
+    # varlen_attn knows no dropout, the operator below it does; xformers takes the same way
+    dropped: Tensor = torch.ops.aten._flash_attention_forward(q, k, v, *places, *longest, dropout, False, False)[0]
+    return dropped
+
+
+def _xformers_lacks(case: Case) -> str | None:
+    return unusable("xformers", "xformers.ops") or _flash_lacks(case)
+
+
+def _run_xformers(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    from xformers.ops import fmha
+
+    if q_lengths.full and kv_lengths.full:
+        dense = [lengths.pad(rows) for lengths, rows in ((q_lengths, q), (kv_lengths, k), (kv_lengths, v))]
+        return q_lengths.unpad(fmha.memory_efficient_attention(*dense, p=dropout))
+    blocks = fmha.attn_bias.BlockDiagonalMask(_seqlen_info(q_lengths, q.device), _seqlen_info(kv_lengths, q.device))
+    out: Tensor = fmha.memory_efficient_attention(q[None], k[None], v[None], attn_bias=blocks, p=dropout)[0]
+    return out
+
+
+def _seqlen_info(lengths: Lengths, device: torch.device) -> Any:
+    """What ``BlockDiagonalMask.from_seqlens`` would make of lengths that the host knows; ours are on the device."""
+    from xformers.ops.fmha.attn_bias import _SeqLenInfo
+
+    ends = [0] * lengths.groups + [lengths.total]  # only the last is looked at
+    return _SeqLenInfo(lengths.cumulative(device), lengths.longest, 0, ends)
+
+
+def _run_sdpa(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    q, k, v = (rows.transpose(1, 2) for rows in (q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)))
+    out = scaled_dot_product_attention(q, k, v, attn_mask=_mask(kv_lengths), dropout_p=dropout)
+    return q_lengths.unpad(out.transpose(1, 2))
+
+
+def _mask(keys: Lengths) -> Tensor | None:
+    """(G, 1, 1, L) bool: keys that are there. A group without any sees its padding: zeros, and so its answer is."""
+    valid = keys.valid()
+    return None if valid is None else (valid | ~valid.any(1, keepdim=True))[:, None, None, :]
+
+
+def _run_plain(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    out: Tensor = _Recomputed.apply(q, k, v, q_lengths, kv_lengths, dropout)
+    return out
+
+
+class _Recomputed(torch.autograd.Function):
+    """Attention by its definition; the backward computes the weights again instead of keeping them, dropout alike."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float
+    ) -> Tensor:
+        ctx.lengths = q_lengths, kv_lengths
+        ctx.dropout = dropout
+        state = torch.get_rng_state() if dropout else torch.empty(0)
+        ctx.save_for_backward(q, k, v, state)
+        return _plain(q, k, v, q_lengths, kv_lengths, dropout)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        *leaves, state = ctx.saved_tensors
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        with torch.enable_grad(), torch.random.fork_rng(devices=[], enabled=ctx.dropout > 0):
+            if ctx.dropout:
+                torch.set_rng_state(state)
+            q, k, v = leaves
+            q_lengths, kv_lengths = ctx.lengths
+            out = _plain(q, k, v, q_lengths, kv_lengths, ctx.dropout)
+        return *torch.autograd.grad(out, leaves, gradient), None, None, None
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    q, k, v = (rows.transpose(1, 2) for rows in (q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)))
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    mask = _mask(kv_lengths)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return q_lengths.unpad((drop(scores.softmax(-1), dropout) @ v).transpose(1, 2))
+
+
+FLASH = Backend(_flash_attn_lacks, _run_flash_attn)
+VARLEN = Backend(_flash_lacks, _run_varlen)
+XFORMERS = Backend(_xformers_lacks, _run_xformers)
+SDPA = Backend(lambda case: None, _run_sdpa)
+PLAIN = Backend(lambda case: "is for CPUs" if case.cuda else None, _run_plain)

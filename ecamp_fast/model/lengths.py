@@ -1,0 +1,131 @@
+"""Which rows of a batch belong together: pictures of equal size, packed text, padded text.
+
+Legend: G groups (samples, and filler behind them), T rows of the whole batch, H heads, C channels of a head,
+L rows of the longest group.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lengths:
+    """How the rows of a batch are grouped.
+
+    groups: their number   longest: no group has more rows   total: T
+    offsets: (G + 1,) int32, where unequal groups lie end to end; None: every group has ``longest`` rows
+    counts: (G,) integers, real rows at the head of each such group; None: all are real
+    """
+
+    groups: int
+    longest: int
+    total: int
+    offsets: Tensor | None = None
+    counts: Tensor | None = None
+
+    @staticmethod
+    def equal(groups: int, rows: int) -> "Lengths":
+        """``groups`` groups of ``rows`` rows each."""
+        return Lengths(groups, rows, groups * rows)
+
+    @staticmethod
+    def padded(counts: Tensor, rows: int) -> "Lengths":
+        """``rows`` rows for every group, of which the first ``counts`` ((G,) integers) are real."""
+        return Lengths(len(counts), rows, len(counts) * rows, counts=counts)
+
+    @staticmethod
+    def packed(offsets: Tensor, total: int, longest: int) -> "Lengths":
+        """Groups of unequal size end to end.  offsets: (G + 1,) int32, rows of group g are offsets[g] to offsets[g + 1]
+
+        total: offsets[-1], which the caller knows from a shape   longest: no group has more rows.
+        """
+        return Lengths(len(offsets) - 1, longest, total, offsets=offsets.int())
+
+    def __len__(self) -> int:
+        return self.groups
+
+    @property
+    def full(self) -> bool:
+        """Whether every group has ``longest`` real rows."""
+        return self.offsets is None and self.counts is None
+
+    def cumulative(self, device: torch.device) -> Tensor:
+        """(G + 1,) int32: the first row of each group, and T; not for padded groups."""
+        if self.offsets is not None:
+            return self.offsets
+        return torch.arange(0, self.total + 1, self.longest, device=device, dtype=torch.int32)
+
+    def valid(self) -> Tensor | None:
+        """(G, L) bool: which places of the dense layout hold a real row; None: all."""
+        counts = self.counts if self.offsets is None else self.offsets.diff()
+        if counts is None:
+            return None
+        return torch.arange(self.longest, device=counts.device) < counts[:, None]
+
+    @cached_property
+    def group(self) -> Tensor:
+        """(T,) int64: the group of each packed row."""
+        assert self.offsets is not None, "rows of equal groups need no table"
+        row = torch.arange(self.total, device=self.offsets.device, dtype=torch.int32)
+        return torch.searchsorted(self.offsets[1:], row, right=True)
+
+    @cached_property
+    def position(self) -> Tensor:
+        """(T,) int64: the index of each packed row within its group."""
+        assert self.offsets is not None, "rows of equal groups need no table"
+        row = torch.arange(self.total, device=self.offsets.device)
+        return row - self.offsets[self.group]
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """To the dense layout.  rows: (T, H, C)   returns (G, L, H, C), zeros where there was no row."""
+        if self.offsets is not None:
+            rows = _Scatter.apply(rows, self._places, self.groups * self.longest)
+        return rows.unflatten(0, (self.groups, self.longest))
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """The inverse of ``pad``."""
+        rows = padded.flatten(0, 1)
+        return rows if self.offsets is None else gather_rows(rows, self._places)
+
+    @property
+    def _places(self) -> Tensor:
+        """(T,) int64: where each row lies in the dense layout, flattened."""
+        return self.group * self.longest + self.position
+
+
+def gather_rows(source: Tensor, places: Tensor) -> Tensor:
+    """Rows at distinct places.  source: (T, ...)   places: (R,) int64   returns (R, ...).
+
+    Autograd's own index backward adds, which is slow and on a GPU has no fixed order; distinct places need only a copy.
+    """
+    gathered: Tensor = _Gather.apply(source, places)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.count = source.shape[0]
+        return source.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Scatter.apply(gradient, ctx.saved_tensors[0], ctx.count), None
+
+
+class _Scatter(torch.autograd.Function):
+    """Rows to distinct places among zeros: the adjoint of ``_Gather``."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, count: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return rows.new_zeros((count, *rows.shape[1:])).index_copy_(0, places, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Gather.apply(gradient, ctx.saved_tensors[0]), None, None
