@@ -11,6 +11,7 @@ from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.groups import parameter_groups
+from ecamp_fast.model.ready import make_ready
 
 PHASES = ("forward", "backward", "optimizer")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -77,7 +78,7 @@ class Step:
     def __init__(self, recipe: Recipe, vocab_size: int, precision: str, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.device = device
-        self.model = Ecamp(recipe, vocab_size).to(device, DTYPES[precision])
+        self.model = make_ready(Ecamp(recipe, vocab_size).to(DTYPES[precision]), recipe, device)
         self.masters = Masters(self.model, recipe)
 
     def run(self, batch: Batch) -> dict[str, float]:

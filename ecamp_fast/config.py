@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from ecamp_fast.errors import ConfigError
 
@@ -166,11 +166,31 @@ class Optim(_Section):
     weight_decay: float = Field(0.05, ge=0)  # not on vectors and biases
 
 
+AUTO = 0  # batch.micro as long as it is to be chosen
+
+
 class Batch(_Section):
-    """In samples. Accumulation follows: total = micro x ranks x accumulation."""
+    """In samples. Accumulation follows: total = micro x ranks x accumulation.
+
+    ``micro: auto`` is the largest that fits the device's memory; a run resolves it before anything reads it
+    (``run.microbatch``). Until then its value is ``AUTO``.
+    """
 
     total: int = Field(8192, ge=1)
-    micro: int = Field(256, ge=1)  # per rank and micro-step
+    micro: int = Field(256, ge=AUTO)  # per rank and micro-step, or auto
+
+    @field_validator("micro", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value == "auto":
+            return AUTO
+        if value == AUTO and type(value) is int:
+            raise ValueError("must be a positive number, or auto")
+        return value
+
+    @field_serializer("micro")
+    def _as_written(self, micro: int) -> int | str:
+        return micro or "auto"
 
 
 class Checkpoint(_Section):
@@ -196,6 +216,8 @@ class Recipe(_Section):
     name: str = "paper"
     seed: int = Field(42, ge=0, lt=2**63)
     precision: Literal["bf16", "fp32"] = "bf16"
+    float8: bool = False  # products of the blocks in 8-bit floats: Hopper and later, extra `float8`
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # auto: default on a GPU
     init_from: str | None = None  # weights to start from: a file made by `ecamp-fast import`
     model: Model = Model()
     image: Image = Image()
@@ -225,7 +247,7 @@ class Recipe(_Section):
             raise ValueError("image.high_size must be twice image.low_size (super-resolution doubles)")
         if not 0 < self.kept_patches < self.patches:
             raise ValueError("masking.image_ratio leaves no patch kept or none masked")
-        if self.batch.total % self.batch.micro:
+        if self.batch.micro and self.batch.total % self.batch.micro:
             raise ValueError(f"batch.total {self.batch.total} is not a multiple of batch.micro {self.batch.micro}")
         return self
 
@@ -243,10 +265,18 @@ class Recipe(_Section):
         """Visible patches per image, rounded down as in MAE."""
         return int(self.patches * (1 - self.masking.image_ratio))
 
+    def fixed_text(self, cuda: bool) -> bool:
+        """Whether the text of all micro-batches has one shape.  cuda: whether they lie on a GPU"""
+        return self.padded_text or self.text.capacity == "fixed" or (self.text.capacity == "auto" and cuda)
+
+    def with_micro(self, micro: int) -> "Recipe":
+        """The same recipe with a number of samples per micro-step."""
+        return self.model_copy(update={"batch": self.batch.model_copy(update={"micro": micro})})
+
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all but those about watching and storing it."""
         flat = _flatten(self.model_dump(mode="json"))
-        free = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "loader.", "schedule.epochs")
+        free = ("name", "init_from", "log_every", "compile", "checkpoint.", "evaluation.", "loader.", "schedule.epochs")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property

@@ -146,7 +146,7 @@ def scaled(gradient: Tensor, cotangent: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled():
         raise RuntimeError("a gradient made in the forward has no derivative: create_graph is not possible")
-    if gradient.dtype == cotangent.dtype:
+    if gradient.dtype == cotangent.dtype or gradient.device.type == "cpu":  # which computes halves in float32 anyway
         return gradient * cotangent
     return torch.mul(gradient, cotangent.reshape(1), out=torch.empty_like(gradient))
 

@@ -4,56 +4,26 @@ U = bilinear(x, 2);  z = conv2(relu(conv1(U)));  y = z + U, or relu(z + U) as th
 The Triton kernel (sr_tiles.py) makes loss and gradients in one pass over the prediction (300 KB a sample in bfloat16)
 and the uint8 image (200 KB); eager keeps six tensors of the size of the image in float. It is bound by arithmetic, so
 it works on tensor cores: 0.9 GFLOP a sample with all padding, where eager needs 0.2 on the general cores.
+The PyTorch path makes its gradients in the forward too (super_resolve.py), a sample at a time on each core.
 Legend: B samples, C channels, S pixels per side of the high-resolution image, G cells per side of the attention grid.
 """
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
-from torch.nn.functional import conv2d, conv_transpose2d, interpolate, pad, relu
+from torch.nn.functional import interpolate
 
 from ecamp_fast.kernels import sr_tiles
-from ecamp_fast.kernels.guide import Guide, Weighting, Window, check_guide, weighting
-from ecamp_fast.kernels.launch import Backend, affine, choose, launch, scaled, tuned
-from ecamp_fast.kernels.weighted_mse import weighted_mse, weighted_mse_ref
+from ecamp_fast.kernels.guide import Guide, Weighting, Window, check_guide, pixel_weights, weighting
+from ecamp_fast.kernels.launch import Backend, affine, choose, launch, normalise, scaled, tuned, wide
+from ecamp_fast.kernels.super_resolve import Convolutions, around, double, pull_back
+from ecamp_fast.kernels.weighted_mse import weighted_mse_ref
 
-
-class Convolutions(NamedTuple):
-    """Weights (C, C, 3, 3) and biases (C,) of the two convolutions."""
-
-    weight_1: Tensor
-    bias_1: Tensor
-    weight_2: Tensor
-    bias_2: Tensor
-
-
-def super_resolve(low: Tensor, convolutions: Convolutions, final_relu: bool) -> Tensor:
-    """The image at twice the side.  low: (B, C, S/2, S/2), channels-last is fastest   returns (B, C, S, S)."""
-    return _around(double(low), convolutions, final_relu)
-
-
-def double(low: Tensor) -> Tensor:
-    """Bilinear x 2 (align_corners False).
-
-    The same weighted sums as a transposed convolution over the replicated edge: on a CPU, with its backward, 2 to 5
-    times as fast as ``interpolate`` (EPYC, 32 x 3 x 112 x 112, torch 2.14).
-    low: (B, C, H, W)   returns (B, C, 2H, 2W).
-    """
-    if low.device.type != "cpu":
-        return interpolate(low, scale_factor=2, mode="bilinear", align_corners=False)
-    channels = low.shape[1]
-    tent = low.new_tensor([0.25, 0.75, 0.75, 0.25])
-    kernel = torch.outer(tent, tent).expand(channels, 1, 4, 4)
-    return conv_transpose2d(pad(low, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, padding=3, groups=channels)
-
-
-def _around(up: Tensor, convolutions: Convolutions, final_relu: bool) -> Tensor:
-    middle = relu(conv2d(up, convolutions.weight_1, convolutions.bias_1, padding=1))
-    high = conv2d(middle, convolutions.weight_2, convolutions.bias_2, padding=1) + up
-    return relu(high) if final_relu else high
+CHUNK_VALUES = 2**26  # PyTorch path on a GPU: values of the images worked on at once, 256 MiB in float32
 
 
 def sr_loss_ref(
@@ -61,7 +31,7 @@ def sr_loss_ref(
 ) -> Tensor:
     """The definition. Any dtype, any device; sums in float32 or wider."""
     up = interpolate(low, scale_factor=2, mode="bilinear", align_corners=False)
-    return weighted_mse_ref(_around(up, convolutions, final_relu), image, guide, mean, std)
+    return weighted_mse_ref(around(up, convolutions, final_relu).high, image, guide, mean, std)
 
 
 def sr_loss(
@@ -84,10 +54,13 @@ def sr_loss(
     guiding = guide.origin if isinstance(guide, Window) else guide
     tensors = {"low": low, "image": image, **convolutions._asdict()} | ({} if guiding is None else {"guide": guiding})
     runs = choose(backend, "sr_loss", **tensors)
-    if runs == "torch":
-        return weighted_mse(super_resolve(low, convolutions, final_relu), image, guide, mean, std, backend="torch")
-    weights: Weighting = weighting(guide, low.shape[0], low.shape[1], image.shape[-1], low.device)
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (low, *convolutions))
+    if runs == "torch":
+        if torch.compiler.is_compiling():  # torch 2.11 loses gradients that a compiled forward writes in parts
+            return sr_loss_ref(low, convolutions, image, guide, mean, std, final_relu)
+        plain: Tensor = _SrLoss.apply(low, *convolutions, image, guide, mean, std, final_relu, wanted)
+        return plain
+    weights: Weighting = weighting(guide, low.shape[0], low.shape[1], image.shape[-1], low.device)
     factor, shift = affine(image, mean, std)
     guided = (weights.table, weights.kind, weights.cells, weights.scale)
     loss: Tensor = _sr_loss(low, *convolutions, image, *guided, factor, shift, final_relu, wanted)[0]
@@ -186,6 +159,56 @@ def _scale(ctx: Any, cotangent: Tensor | None, *unused: Tensor | None) -> tuple[
 
 
 _sr_loss.register_autograd(_scale, setup_context=_save)
+
+
+class _SrLoss(torch.autograd.Function):
+    """The PyTorch path, some samples at a time: of all, only the gradient to the prediction waits for the backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, low: Tensor, weight_1: Tensor, bias_1: Tensor, weight_2: Tensor, bias_2: Tensor,
+        image: Tensor, guide: Guide, mean: float, std: float, final_relu: bool, wanted: bool,
+    ) -> Tensor:  # fmt: skip
+        leaves = (low, weight_1, bias_1, weight_2, bias_2)
+        convolutions = Convolutions(*(leaf.to(low.dtype) for leaf in leaves[1:]))
+        loss = wide(low.new_zeros(()))
+        d_low = torch.empty_like(low) if wanted else None
+        sums = [wide(torch.zeros_like(leaf)) for leaf in leaves[1:]]
+        for part in _parts(low):
+            weights = pixel_weights(_of(guide, part), len(low), low.shape[1], image.shape[-1], low.device)
+            with torch.autocast(low.device.type, enabled=False):
+                up = double(low[part].contiguous(memory_format=torch.channels_last))
+                stages = around(up, convolutions, final_relu)
+                error = wide(stages.high) - normalise(image[part], mean, std)
+                scaled_error = error * weights
+                loss += torch.sum(error.mul_(scaled_error))
+                if d_low is not None:
+                    slope = scaled_error.mul_(2).to(low.dtype)
+                    d_low[part], made = pull_back(slope, stages, convolutions, final_relu)
+                    for total, more in zip(sums, made, strict=True):
+                        total += more
+        if d_low is not None:
+            ctx.save_for_backward(d_low, *(t.to(leaf.dtype) for t, leaf in zip(sums, leaves[1:], strict=True)))
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        return *(scaled(t, cotangent) if needed else None for t, needed in wanted), *(None,) * 6
+
+
+def _parts(low: Tensor) -> Iterator[slice]:
+    """Samples that are worked on together: on a CPU one a core, which is how its convolutions share them out."""
+    values = 4 * low[:1].numel()
+    step = torch.get_num_threads() if low.device.type == "cpu" else max(1, CHUNK_VALUES // max(1, values))
+    return (slice(first, first + step) for first in range(0, len(low), step))
+
+
+def _of(guide: Guide, part: slice) -> Guide:
+    """The guide of these samples."""
+    if isinstance(guide, Window):
+        return Window(guide.origin[part], guide.extent, guide.cell)
+    return None if guide is None else guide.detach()[part]
 
 
 @functools.cache

@@ -1,29 +1,32 @@
 """Linear layer and weighted cross-entropy in one: the whole logits never exist.
 
 loss = sum_r w(r) (logsumexp(z_r) - z_r[label_r]),  z = hidden V^T + b.
-A chunk of rows at a time, the forward also makes the gradients (softmax minus one-hot, times w), so the backward only
-scales them. The three products are the library's. All that happens to a chunk of logits in between is one kernel, which
-overwrites the logits with their gradient: it reads and writes R V numbers once (a row comes a second time from cache);
-the sum over rows for b reads them once more. Eager moves R V numbers some ten times, mostly in float32.
+The kernel takes a chunk of rows at a time, and its forward makes the gradients too (softmax minus one-hot, times w), so
+that the backward only scales them. The three products are the library's. All that happens to a chunk of logits in
+between is one pass, which overwrites the logits with their gradient: it reads and writes R V numbers once (a row comes
+a second time from cache); the sum over rows for b reads them once more. Eager moves R V numbers some ten times, mostly
+in float32.
 
 Memory beyond inputs, at R = 21,000, D = 768, V = 30,000 in bfloat16: the chunk of logits 256 MiB, a product of the size
 of the vocabulary and the sum of all of them, in float32, 88 MiB each, the gradient to hidden 31 MiB: 463 MiB. The
 definition holds three float32 tensors of R x V at its peak, 7,210 MiB: 1/15.
+The PyTorch path does the same with one pass over slices of the logits that stay in a CPU's cache.
 Legend: R rows, D width, V vocabulary.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ecamp_fast.kernels.launch import HALVES, Backend, check_indices, choose, launch, scaled, tuned, wide
 
-CHUNK_LOGITS = 2**26  # plain PyTorch: logits of one chunk, 256 MiB in float32; 2,236 rows of the released vocabulary
 CHUNK_BYTES = 2**28  # the kernel's chunk: see "Memory" above; 4,352 rows of the released vocabulary in bfloat16
+CHUNK_LOGITS = 2**26  # PyTorch path: logits of one chunk, 128 MiB in bfloat16; 2,236 rows of the released vocabulary
+SLICE_LOGITS = 2**19  # of these, worked on at once on a CPU: 2 MiB in float32 stay in its cache
 ROWS = 128  # chunks are multiples of it, the tile of the products
 
 
@@ -141,35 +144,62 @@ _op.register_autograd(_scale, setup_context=_save)
 
 
 class _WeightedCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, vocabulary: Tensor, bias: Tensor, labels: Tensor, weights: Tensor, rows: int,
-        wanted: bool,
-    ) -> Tensor:  # fmt: skip
-        loss = wide(hidden.new_zeros(()))
-        d_hidden = torch.empty_like(hidden)
-        d_vocabulary, d_bias = wide(torch.zeros_like(vocabulary)), wide(torch.zeros_like(bias))
-        for first in range(0, hidden.shape[0], rows):
-            part = slice(first, first + rows)
-            logits = wide(torch.nn.functional.linear(hidden[part], vocabulary, bias))
-            label, weight = labels[part, None], weights[part, None].to(logits.dtype)
-            total = logits.logsumexp(-1, keepdim=True)
-            loss += ((total - logits.gather(1, label)) * weight).sum()
-            if wanted:
-                slope = logits.sub_(total).exp_().mul_(weight).scatter_add_(1, label, -weight)
-                d_bias += slope.sum(0)
-                slope = slope.to(hidden.dtype)
-                d_hidden[part] = slope @ vocabulary
-                d_vocabulary += slope.T @ hidden[part]
-        if wanted:
-            ctx.save_for_backward(d_hidden, d_vocabulary.to(vocabulary.dtype), d_bias.to(bias.dtype))
-        return loss
+    """The PyTorch path: the gradients that are wanted are made in the forward."""
 
     @staticmethod
-    @once_differentiable
+    def forward(
+        ctx: Any, hidden: Tensor, vocabulary: Tensor, bias: Tensor, labels: Tensor, weights: Tensor,
+        wanted: tuple[bool, bool, bool],
+    ) -> Tensor:  # fmt: skip
+        losses = wide(hidden.new_empty(labels.shape))
+        weights = weights.to(losses.dtype)
+        d_hidden = torch.empty_like(hidden) if wanted[0] else None
+        d_vocabulary = torch.zeros_like(vocabulary) if wanted[1] and not len(hidden) else None
+        d_bias = wide(torch.zeros_like(bias)) if wanted[2] else None
+        with torch.autocast(hidden.device.type, enabled=False):
+            for rows in _parts(len(hidden), CHUNK_LOGITS // len(vocabulary)):
+                slopes = torch.addmm(bias, hidden[rows], vocabulary.T)
+                _pass(slopes, labels[rows], weights[rows], losses[rows], d_bias, overwrite=any(wanted))
+                if d_hidden is not None:
+                    torch.mm(slopes, vocabulary, out=d_hidden[rows])
+                if wanted[1]:
+                    product = slopes.T @ hidden[rows]
+                    d_vocabulary = product if d_vocabulary is None else wide(d_vocabulary).add_(product)
+        made = zip((d_hidden, d_vocabulary, d_bias), (hidden, vocabulary, bias), strict=True)
+        ctx.save_for_backward(*(None if t is None else t.to(leaf.dtype) for t, leaf in made))
+        return losses.sum()
+
+    @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = tuple(scaled(gradient, cotangent) for gradient in ctx.saved_tensors)
-        return *gradients, *(None,) * 4
+        return *(None if made is None else scaled(made, cotangent) for made in ctx.saved_tensors), None, None, None
+
+
+def _pass(
+    logits: Tensor, labels: Tensor, weights: Tensor, losses: Tensor, d_bias: Tensor | None, overwrite: bool
+) -> None:
+    """Losses of some rows; then their logits become w (softmax - onehot), whose sum ``d_bias`` gains.
+
+    In slices of rows: on a CPU as many as its cache holds, elsewhere all.
+    """
+    step = SLICE_LOGITS // logits.shape[1] if logits.device.type == "cpu" else len(logits)
+    for part in _parts(len(logits), step):
+        z, label, weight = wide(logits[part]), labels[part, None], weights[part, None]
+        total = z.logsumexp(1, keepdim=True)
+        losses[part] = ((total - z.gather(1, label)) * weight)[:, 0]
+        if not overwrite:
+            continue
+        slope = z.sub_(total).exp_().mul_(weight)
+        slope.scatter_add_(1, label, -weight)
+        if d_bias is not None:
+            d_bias += slope.sum(0)
+        if slope.dtype != logits.dtype:
+            logits[part] = slope
+
+
+def _parts(count: int, size: int) -> Iterator[slice]:
+    """Slices of ``size`` that cover ``count``; a size below one is one."""
+    size = max(1, size)
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
 
 
 def weighted_cross_entropy(
@@ -182,12 +212,12 @@ def weighted_cross_entropy(
     """
     leaves = {"hidden": hidden, "vocabulary": vocabulary, "bias": bias}
     _check(**leaves, labels=labels, weights=weights)
+    runs = choose(backend, "weighted_cross_entropy", **leaves, labels=labels, weights=weights)
     wanted = [torch.is_grad_enabled() and leaf.requires_grad for leaf in leaves.values()]
-    if choose(backend, "weighted_cross_entropy", **leaves, labels=labels, weights=weights) == "torch":
+    if runs == "torch":
         if torch.compiler.is_compiling():  # torch 2.11 loses gradients that a compiled forward writes in parts
             return weighted_cross_entropy_ref(hidden, vocabulary, bias, labels, weights)
-        rows = max(1, CHUNK_LOGITS // vocabulary.shape[0])
-        plain: Tensor = _WeightedCrossEntropy.apply(hidden, vocabulary, bias, labels, weights, rows, any(wanted))
+        plain: Tensor = _WeightedCrossEntropy.apply(hidden, vocabulary, bias, labels, weights, wanted)
         return plain
     loss: Tensor = _op(hidden, vocabulary, bias, labels, weights, *wanted)[0]
     return loss

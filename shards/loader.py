@@ -50,9 +50,9 @@ class Loader:
         self._recipe = recipe
         self._rank, self._world = rank, world
         self._prepare = Preparer(shard_set, split, recipe, train=train)
-        fixed = recipe.text.capacity == "fixed" or (recipe.text.capacity == "auto" and self.device.type == "cuda")
         packed = recipe.losses.mlm and not recipe.padded_text
-        self.capacity = measure_capacity(shard_set, split, recipe) if train and fixed and packed else None
+        fixed = train and packed and recipe.fixed_text(self.device.type == "cuda")
+        self.capacity = measure_capacity(shard_set, split, recipe) if fixed else None
         batch = recipe.batch
         if train and batch.total % (batch.micro * world):
             raise ConfigError(

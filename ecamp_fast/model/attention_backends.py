@@ -165,6 +165,8 @@ def _mask(keys: Lengths) -> Tensor | None:
 
 
 def _run_plain(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    if torch.compiler.is_compiling():  # which decides itself what to keep
+        return _plain(q, k, v, q_lengths, kv_lengths, dropout)
     out: Tensor = _Recomputed.apply(q, k, v, q_lengths, kv_lengths, dropout)
     return out
 

@@ -57,7 +57,7 @@ class ContextFusion(nn.Module):
     def _whole(self, patches: Tensor, queries: Lengths) -> Tensor:
         """Each row gets the whole of its sample's picture. Returns (T, D)."""
         globe: Tensor = self.globe(patches.mean(1))
-        if queries.offsets is None:
+        if queries.group is None:
             return globe.repeat_interleave(queries.longest, 0)
         return globe[queries.group.clamp(max=len(globe) - 1)]  # filler: any, since none of it counts
 

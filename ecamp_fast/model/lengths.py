@@ -5,7 +5,6 @@ L rows of the longest group.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,13 +17,16 @@ class Lengths:
 
     groups: their number   longest: no group has more rows   total: T
     offsets: (G + 1,) int32, where unequal groups lie end to end; None: every group has ``longest`` rows
-    counts: (G,) integers, real rows at the head of each such group; None: all are real
+    group, position: (T,) int64, with offsets: the group of each row, and its index there
+    counts: (G,) integers, without offsets: real rows at the head of each group; None: all are real
     """
 
     groups: int
     longest: int
     total: int
     offsets: Tensor | None = None
+    group: Tensor | None = None
+    position: Tensor | None = None
     counts: Tensor | None = None
 
     @staticmethod
@@ -43,7 +45,9 @@ class Lengths:
 
         total: offsets[-1], which the caller knows from a shape   longest: no group has more rows.
         """
-        return Lengths(len(offsets) - 1, longest, total, offsets=offsets.int())
+        row = torch.arange(total, device=offsets.device)
+        group = torch.searchsorted(offsets[1:].contiguous(), row, right=True)
+        return Lengths(len(offsets) - 1, longest, total, offsets.int(), group, row - offsets[group])
 
     def __len__(self) -> int:
         return self.groups
@@ -66,20 +70,6 @@ class Lengths:
             return None
         return torch.arange(self.longest, device=counts.device) < counts[:, None]
 
-    @cached_property
-    def group(self) -> Tensor:
-        """(T,) int64: the group of each packed row."""
-        assert self.offsets is not None, "rows of equal groups need no table"
-        row = torch.arange(self.total, device=self.offsets.device, dtype=torch.int32)
-        return torch.searchsorted(self.offsets[1:], row, right=True)
-
-    @cached_property
-    def position(self) -> Tensor:
-        """(T,) int64: the index of each packed row within its group."""
-        assert self.offsets is not None, "rows of equal groups need no table"
-        row = torch.arange(self.total, device=self.offsets.device)
-        return row - self.offsets[self.group]
-
     def pad(self, rows: Tensor) -> Tensor:
         """To the dense layout.  rows: (T, H, C)   returns (G, L, H, C), zeros where there was no row."""
         if self.offsets is not None:
@@ -94,6 +84,7 @@ class Lengths:
     @property
     def _places(self) -> Tensor:
         """(T,) int64: where each row lies in the dense layout, flattened."""
+        assert self.group is not None and self.position is not None, "equal groups lie in their places already"
         return self.group * self.longest + self.position
 
 

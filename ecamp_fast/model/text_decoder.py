@@ -31,7 +31,7 @@ class Embeddings(nn.Module):
     def forward(self, ids: Tensor, rows: Lengths) -> Tensor:
         """ids: (T,) int64   returns (T, D)."""
         places = self.position + self.token_type[0]  # of all positions: fewer than text rows
-        if rows.offsets is None:
+        if rows.position is None:
             positions = places[: rows.longest].repeat(len(rows), 1)
         else:
             positions = embedding(rows.position, places)

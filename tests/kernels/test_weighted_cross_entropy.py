@@ -1,8 +1,11 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from ecamp_fast.kernels import weighted_cross_entropy as module
 from ecamp_fast.kernels.weighted_cross_entropy import weighted_cross_entropy, weighted_cross_entropy_ref
@@ -13,6 +16,17 @@ NAMES = ("loss", "hidden", "vocabulary", "bias")
 def case(rows: int = 7, width: int = 5, vocabulary: int = 11) -> tuple[list[Tensor], Tensor, Tensor]:
     leaves = [torch.randn(rows, width), torch.randn(vocabulary, width), torch.randn(vocabulary)]
     return leaves, torch.randint(0, vocabulary, (rows,)), torch.rand(rows) * 3
+
+
+@pytest.fixture
+def in_chunks(monkeypatch) -> Callable[[int], None]:
+    """(logits) -> the PyTorch path makes chunks of that many, and works on half of a chunk at once."""
+
+    def take(logits: int) -> None:
+        monkeypatch.setattr(module, "CHUNK_LOGITS", logits)
+        monkeypatch.setattr(module, "SLICE_LOGITS", logits // 2)
+
+    return take
 
 
 def by_hand(leaves: list[Tensor], labels: Tensor, weights: Tensor) -> float:
@@ -30,14 +44,14 @@ def test_value_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "width", "vocabulary", "chunk"),
+    ("rows", "width", "vocabulary", "budget"),
     [(7, 5, 11, 1), (7, 5, 11, 33), (1, 100, 3, 10**9), (513, 8, 130, 10**4), (513, 8, 130, 10**9)],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_worse_than_the_definition(
-    rows: int, width: int, vocabulary: int, chunk: int, dtype: torch.dtype, monkeypatch, gradients, assert_no_worse
+    rows: int, width: int, vocabulary: int, budget: int, dtype: torch.dtype, in_chunks, gradients, assert_no_worse
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk)
+    in_chunks(budget)
     leaves, labels, weights = case(rows, width, vocabulary)
     leaves = [leaf.bfloat16() for leaf in leaves]
     ours, plain, truth = (
@@ -53,8 +67,8 @@ def test_no_worse_than_the_definition(
         assert_no_worse(name, *values)
 
 
-def test_gradients(monkeypatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_LOGITS", 33)
+def test_gradients(in_chunks) -> None:
+    in_chunks(33)
     leaves, labels, weights = case()
     doubles = [leaf.double().requires_grad_() for leaf in leaves]
     assert torch.autograd.gradcheck(lambda *x: weighted_cross_entropy(*x, labels, weights.double()), doubles)
@@ -89,6 +103,27 @@ def test_large_logits_stay_finite() -> None:
     leaves, labels, weights = case()
     loss = weighted_cross_entropy(leaves[0] * 1e4, *leaves[1:], labels, weights)
     assert loss.isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_only_gradients_wait_for_the_backward(dtype: torch.dtype) -> None:
+    leaves, labels, weights = case(rows=60, width=8, vocabulary=300)
+    leaves = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+    held: list[Tensor] = []
+    with saved_tensors_hooks(lambda tensor: (held.append(tensor), tensor)[1], lambda tensor: tensor):
+        loss = weighted_cross_entropy(*leaves, labels, weights, backend="torch")
+    assert loss.requires_grad and [(t.shape, t.dtype) for t in held] == [(t.shape, dtype) for t in leaves]
+    with torch.no_grad():
+        assert torch.equal(weighted_cross_entropy(*leaves, labels, weights, backend="torch"), loss)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_a_second_derivative_is_refused(backend: str, device: str) -> None:
+    leaves, labels, weights = on(device, *case())
+    hidden = leaves[0].requires_grad_()
+    loss = weighted_cross_entropy(hidden, *leaves[1:], labels, weights, backend=backend)
+    with pytest.raises(RuntimeError, match="create_graph is not possible"):
+        torch.autograd.grad(loss, hidden, create_graph=True)
 
 
 def test_refuses_labels_of_another_length() -> None:
@@ -263,12 +298,13 @@ def test_compiled_pytorch_path_has_its_gradients() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_autocast_does_not_reach_into_the_operator(device: str) -> None:
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_autocast_does_not_reach_inside(backend: str, device: str) -> None:
     leaves = [torch.randn(shape, device=device, requires_grad=True) for shape in [(7, 5), (11, 5), (11,)]]
     labels, weights = torch.randint(0, 11, (7,), device=device), torch.rand(7, device=device)
 
     def run() -> tuple[torch.Tensor, ...]:
-        return torch.autograd.grad(weighted_cross_entropy(*leaves, labels, weights, backend="triton"), leaves)
+        return torch.autograd.grad(weighted_cross_entropy(*leaves, labels, weights, backend=backend), leaves)
 
     plain = run()
     with torch.autocast(device, dtype=torch.bfloat16):

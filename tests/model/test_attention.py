@@ -60,8 +60,9 @@ def lengths_of(case: str) -> tuple[Lengths, Lengths, list[int], list[int]]:
 
 
 def moved(lengths: Lengths, device: str) -> Lengths:
-    offsets = None if lengths.offsets is None else lengths.offsets.to(device)
-    return Lengths(lengths.groups, lengths.longest, lengths.total, offsets)
+    if lengths.offsets is None:
+        return lengths
+    return Lengths.packed(lengths.offsets.to(device), lengths.total, lengths.longest)
 
 
 @pytest.mark.parametrize("case", CASES)

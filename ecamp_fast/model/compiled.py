@@ -1,0 +1,49 @@
+"""torch.compile over the transformer blocks, whose pointwise work is worth fusing; each without a graph break.
+
+What lies between them are this project's own kernels, embeddings and a few norms.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.model.ecamp import Ecamp
+
+SHAPES = 32  # that one block may meet: its kinds, and micro-batches of text beyond their capacity
+# compile -> what torch.compile is told; "reduce-overhead" replays each block as a CUDA graph
+MODES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "reduce-overhead": {"mode": "reduce-overhead"},
+    "max-autotune": {"mode": "max-autotune-no-cudagraphs"},
+}
+
+
+def compile_blocks(model: Ecamp, recipe: Recipe, device: torch.device, **options: Any) -> bool:
+    """Let the blocks compile when they first run, as ``recipe.compile`` says; names and shapes of weights stay.
+
+    options: for ``torch.compile``, above those of the mode   returns whether anything will be compiled.
+    """
+    mode = recipe.compile
+    if mode == "auto":
+        mode = "default" if device.type == "cuda" else "off"
+    if mode == "off":
+        return False
+    torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
+    for block in blocks(model, recipe.fixed_text(device.type == "cuda")):
+        block.compile(fullgraph=True, dynamic=False, **MODES[mode], **options)
+    return True
+
+
+def blocks(model: Ecamp, fixed_text: bool) -> Iterator[nn.Module]:
+    """The modules that are compiled, one by one: equal blocks share what is compiled for the first of them.
+
+    fixed_text: whether text has one shape; where every batch has another, its modules stay as they are.
+    """
+    yield from model.encoder.blocks
+    if model.decoder:
+        yield from model.decoder.blocks
+    if model.text and fixed_text:
+        yield from (model.text.embeddings, model.text.fusion, *model.text.layers, model.text.head)
