@@ -85,7 +85,7 @@ def measure(
     from ecamp_fast.bench.timing import environment
 
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    count = batch or (recipe.batch.micro if place.type == "cuda" else 8)
+    count = batch or (recipe.batch.micro if place.type == "cuda" and recipe.batch.micro else 8)
     lengths = text_lengths(count, tokens, spread, recipe.text.max_tokens)
     host = synthetic_batch(recipe, vocab_size, lengths, recipe.seed)
     steps = {precision: Step(recipe, vocab_size, precision, place) for precision in precisions or ("fp32",)}

@@ -1,6 +1,6 @@
 """Pre-train ECAMP: the program that the DeepSpeed launcher starts on every rank.
 
-deepspeed ecamp_fast/train.py --ds_config [FILE] [--recipe NAME|FILE] [--data SHARDS] [--out RUN] [--set KEY=VALUE]
+deepspeed ecamp_fast/train.py --ds_config [NAME|FILE] [--recipe NAME|FILE] [--data SHARDS] [--out RUN] [--set KEY=VALUE]
 
 Without --data it draws phantoms (synthetic radiographs with reports) and trains the small recipe "demo" on them.
 The same command again goes on where the run stands.
@@ -18,7 +18,14 @@ PHANTOM_STUDIES = 640
 
 
 @click.command(help=__doc__)
-@click.option("--ds_config", is_flag=False, flag_value="", default="", metavar="[FILE]", help="DeepSpeed JSON.")
+@click.option(
+    "--ds_config",
+    is_flag=False,
+    flag_value="",
+    default="",
+    metavar="[NAME|FILE]",
+    help="DeepSpeed JSON: zero2 (default), zero1, zero0, or a file.",
+)
 @click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; on phantoms demo.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: phantoms.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory. Default: runs/RECIPE.")
@@ -35,10 +42,12 @@ def main(
     resume: str,
     reporting: bool,
 ) -> None:
+    from ecamp_fast.run.deepspeed_config import find
+
     try:
         recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
         out = out or Path("runs") / recipe.name
-        sys.exit(run_rank(recipe, data, out, Path(ds_config) if ds_config else None, resume, reporting))
+        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, reporting))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -57,7 +66,7 @@ def run_rank(recipe: Recipe, data: Path | None, out: Path, ds_config: Path | Non
         if reporting and place.leads and status == "complete":
             from ecamp_fast.report.build import report_run
 
-            path = report_run(out, trainer.engine.module, trainer.shards, recipe)
+            path = report_run(out, trainer.engine.module, trainer.shards, trainer.recipe)
             print(f"report: {path}", file=sys.stderr)
     finally:
         leave()

@@ -22,7 +22,7 @@ path = click.Path(path_type=Path)
 @click.command()
 @click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; without --data demo.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--ds_config", type=path, metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
+@click.option("--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: zero2.")
 @click.option("--ranks", type=click.IntRange(1), help="Ranks of the run. Default: the GPUs, or one.")
 @click.option("--data", type=path, metavar="SHARDS", help="Shard set to look at.")
 @click.option("--out", type=path, metavar="RUN", help="Run directory to look at.")
@@ -30,7 +30,7 @@ path = click.Path(path_type=Path)
 def command(
     recipe_name: str | None,
     overrides: tuple[str, ...],
-    ds_config: Path | None,
+    ds_config: str,
     ranks: int | None,
     data: Path | None,
     out: Path | None,
@@ -41,8 +41,10 @@ def command(
     Leaves with 0 without a FAIL; else with 2 for the configuration, 3 for data, 4 for the environment, 5 for the disk,
     the first of these that failed.
     """
+    from ecamp_fast.run.deepspeed_config import find
+
     began = time.perf_counter()
-    case = Case(recipe_name, overrides, ds_config, ranks, data, out)
+    case = Case(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out)
     findings: list[Finding] = []
     rows, group = [], ""
     for name, finding in survey(case):

@@ -160,9 +160,8 @@ def length(case: Case) -> Iterator[Finding]:
     found = f"{per_epoch:.2f} steps per epoch, {steps:,} in all ({recipe.schedule.epochs:g} epochs)"
     if per_epoch < 1:
         micro = _power_of_two(samples // case.ranks)
-        mend = (
-            f"--set batch.total={micro * case.ranks} --set batch.micro={min(micro, _power_of_two(recipe.batch.micro))}"
-        )
+        smaller = min(micro, _power_of_two(recipe.batch.micro or micro))
+        mend = f"--set batch.total={micro * case.ranks} --set batch.micro={smaller}"
         yield warn("steps", f"{found}: a step is longer than an epoch", mend)
     else:
         yield ok("steps", found)

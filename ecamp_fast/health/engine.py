@@ -31,6 +31,9 @@ def batch(case: Case) -> Iterator[Finding]:
         return
     from ecamp_fast.run.deepspeed_config import DEFAULT, resolve
 
+    if not case.recipe.batch.micro:
+        yield ok("train_micro_batch_size_per_gpu", "auto: chosen by free memory when the run starts")
+        return
     resolved = resolve(case.ds_config, case.recipe, case.ranks)
     size = case.recipe.batch
     total, micro = resolved["train_batch_size"], resolved["train_micro_batch_size_per_gpu"]

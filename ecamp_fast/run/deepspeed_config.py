@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.config import RECIPES, Recipe
+from ecamp_fast.config import AUTO, RECIPES, Recipe
 from ecamp_fast.errors import ConfigError
 
 DEFAULT = RECIPES / "zero2.json"
@@ -23,7 +23,7 @@ KNOWN = frozenset(
     load_universal_checkpoint timers graph_harvesting compression_training
     """.split()  # noqa: SIM905, a table of names
 )
-SECTIONS = ("bf16", "fp16", "zero_optimization")
+SECTIONS = ("bf16", "fp16", "zero_optimization", "data_types", "timers")
 OURS = {
     "optimizer": "the recipe's `optim` section builds the optimizer",
     "scheduler": "the recipe's `schedule` section sets the learning rate",
@@ -56,15 +56,48 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
     bf16["enabled"] = recipe.precision == "bf16"
     if config.get("fp16", {}).get("enabled", False):
         faults.append("fp16 is enabled, the recipe knows bf16 and fp32")
-    if config.get("zero_optimization", {}).get("stage", 0) == 3:
+    zero = resolved.get("zero_optimization", {})
+    if zero.get("stage", 0) == 3:
         faults.append("zero_optimization.stage 3 is not supported: the model fits every GPU")
+    if "offload_optimizer" in zero:
+        faults.append("zero_optimization.offload_optimizer is not supported: the optimizer states fit every GPU")
+    if zero.get("overlap_comm") == "auto":
+        zero["overlap_comm"] = world > 1
     if faults:
         raise ConfigError(f"{origin}: " + "; ".join(faults), 'set the batch keys to "auto" and change the recipe')
+    _leave_the_device_alone(resolved)
     return resolved
+
+
+def _leave_the_device_alone(config: dict[str, Any]) -> None:
+    """Turn off what makes DeepSpeed wait for the device in every step, unless the file asks for it.
+
+    Its throughput timer synchronizes before every forward and after every step; the finiteness of the gradients and
+    their norm are ``run.update``'s, and clipping with them.
+    """
+    config.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
+    config["bf16"].setdefault("check_grad_overflow", False)
+    zero = config.get("zero_optimization", {})
+    in_float32 = config.get("data_types", {}).get("grad_accum_dtype") in ("fp32", "float32", "float", "torch.float32")
+    if zero.get("stage", 0) == 2 or (zero.get("stage", 0) == 1 and not (config["bf16"]["enabled"] and in_float32)):
+        zero.setdefault("compute_grad_norm", False)  # ZeRO 1 with float32 sums of bf16: an optimizer that needs a norm
+
+
+def find(source: str) -> Path:
+    """The JSON of a name (``zero1``) or a path; a name of ours goes before a file. Without one: the default."""
+    named = RECIPES / f"{source}.json"
+    return DEFAULT if not source else named if named.is_file() and "/" not in source else Path(source)
+
+
+def zero_stage(path: Path | None) -> int:
+    """The ZeRO stage that the file asks for."""
+    return int(_read(path or DEFAULT).get("zero_optimization", {}).get("stage", 0))
 
 
 def accumulation_steps(recipe: Recipe, world: int) -> int:
     """Micro-steps per optimizer step. Raises ConfigError where ranks and micro-batch do not divide the batch."""
+    if recipe.batch.micro == AUTO:
+        raise ConfigError("batch.micro is auto: a run chooses it on its device", "--set batch.micro=N")
     per_micro_step = recipe.batch.micro * world
     if recipe.batch.total % per_micro_step:
         fits = [m for m in range(1, recipe.batch.micro + 1) if recipe.batch.total % (m * world) == 0]

@@ -1,6 +1,7 @@
 """The DeepSpeed engine around the model: AdamW groups, precision, ZeRO as the JSON says."""
 
 import logging
+from types import MethodType
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from ecamp_fast.model.groups import parameter_groups
 def build_engine(model: torch.nn.Module, recipe: Recipe, ds_config: dict[str, Any]) -> Any:
     """``deepspeed.initialize`` on an Ecamp model; ``ds_config`` is resolved (no "auto").
 
-    Returns the engine: ``engine(batch)``, ``engine.backward(loss)``, ``engine.step()``.
+    Returns the engine: ``engine(batch)``, ``engine.backward(loss)``, ``engine.step()``; the last step of an update is
+    ``run.update.Update``, which also clips the gradients as ``gradient_clipping`` says.
     """
     import deepspeed
 
@@ -24,8 +26,29 @@ def build_engine(model: torch.nn.Module, recipe: Recipe, ds_config: dict[str, An
         eps=recipe.optim.eps,
         fused=True,
     )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config, dist_init_required=False)
+    # No update before the first gradient; the stubs do not know what AdamW reads.
+    optimizer.found_inf = torch.ones((), device=next(model.parameters()).device)  # type: ignore[attr-defined]
+    config = ds_config | {"gradient_clipping": 0.0}
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
+    if hasattr(engine.optimizer, "fp32_groups"):  # FP16_UnfusedOptimizer: bf16 without ZeRO
+        engine.optimizer.step = MethodType(_step_without_reads, engine.optimizer)
     return engine
+
+
+@torch.no_grad()
+def _step_without_reads(wrapper: Any) -> None:
+    """``FP16_UnfusedOptimizer.step`` without its checks, which read every gradient on the host; ``Update`` checks.
+
+    float32 masters take the gradients, AdamW updates them, the bf16 weights are copied from them.
+    """
+    for weights, masters in zip(wrapper.fp16_groups, wrapper.fp32_groups, strict=True):
+        for weight, master in zip(weights, masters, strict=True):
+            master.grad = None if weight.grad is None else weight.grad.float()
+    wrapper.optimizer.step()
+    for weights, masters in zip(wrapper.fp16_groups, wrapper.fp32_groups, strict=True):
+        torch._foreach_copy_(weights, masters)
+        for master in masters:
+            master.grad = None
 
 
 def set_learning_rate(engine: Any, rate: float) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ecamp_fast.batch import Batch
+
 NAMES = ("loss", "mim", "sr", "mlm")
 
 
@@ -13,24 +15,28 @@ class Sums:
     """Sums of the four losses, of real tokens and of micro-steps; read only when a line of metrics is written."""
 
     def __init__(self, device: torch.device | str) -> None:
-        self._sums = torch.zeros(len(NAMES) + 2, dtype=torch.float64, device=device)
+        self._sums = torch.zeros(len(NAMES) + 3, dtype=torch.float64, device=device)
 
-    def add(self, losses: Any, lengths: torch.Tensor, weight: float = 1.0) -> None:
-        """losses: ``objectives.Losses``   lengths: (B,) real tokens   weight: of this micro-batch. Does not wait."""
+    def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> None:
+        """losses: ``objectives.Losses``   batch: whose they are   weight: of this micro-batch. Does not wait."""
         terms = [losses.total, losses.mim, losses.sr, losses.mlm]
         means = torch.stack([term.detach().double() for term in terms])
         self._sums[: len(NAMES)] += means * weight
-        self._sums[-2] += lengths.sum()
+        self._sums[-3] += batch.text is not None and batch.text.overflow
+        self._sums[-2] += batch.lengths.sum()
         self._sums[-1] += weight
 
     def drain(self) -> dict[str, float]:
-        """Means over micro-steps and ranks since the last call, and ``tokens`` summed. The one place that waits."""
+        """Means over micro-steps and ranks since the last call; the only wait.
+
+        Summed: ``tokens``, and ``overflows``: micro-batches with more text than their capacity.
+        """
         if dist.is_initialized():
             dist.all_reduce(self._sums)
-        *totals, tokens, count = self._sums.tolist()
+        *totals, overflows, tokens, count = self._sums.tolist()
         self._sums.zero_()
         means = {name: total / max(count, 1e-12) for name, total in zip(NAMES, totals, strict=True)}
-        return means | {"tokens": tokens}
+        return means | {"tokens": tokens, "overflows": overflows}
 
 
 class Clock:

@@ -54,7 +54,7 @@ def leave() -> None:
 
 
 def agree(flag: bool, device: torch.device) -> bool:
-    """Whether any rank says yes. Waits for the device: the one host read of an optimizer step."""
+    """Whether any rank says yes. Waits for the device."""
     vote = torch.tensor([flag], dtype=torch.int32, device=device)
     dist.all_reduce(vote, op=dist.ReduceOp.MAX)
     return bool(vote.item())

@@ -6,7 +6,7 @@ are keyed, so a run that was killed and resumed goes through the same numbers as
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,26 @@ import torch
 
 from ecamp_fast import __version__
 from ecamp_fast.batch import Batch
-from ecamp_fast.config import Recipe, dump_recipe, parse_recipe, parse_yaml
+from ecamp_fast.config import AUTO, Recipe, dump_recipe, parse_recipe, parse_yaml
 from ecamp_fast.draws import Stream, sample_keys
 from ecamp_fast.errors import ConfigError, NumericsError
 from ecamp_fast.files import write_atomically, write_json
+from ecamp_fast.model.attention import cases, describe_choice
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.ready import make_ready
 from ecamp_fast.model.weights import load_weights
 from ecamp_fast.run import checkpoint, deepspeed_config
 from ecamp_fast.run.board import Board
 from ecamp_fast.run.engine import build_engine, set_learning_rate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.metrics import Clock, Sums
+from ecamp_fast.run.microbatch import Memory, choose_micro, earlier_micro, measure
 from ecamp_fast.run.process import Place, agree
 from ecamp_fast.run.progress import Progress
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate, total_steps
 from ecamp_fast.run.stopping import StopRequest
+from ecamp_fast.run.update import Pulse, Update
 from ecamp_fast.shards.loader import Loader
 from ecamp_fast.shards.read import ShardSet
 
@@ -51,15 +55,17 @@ class Trainer:
     """One run on one rank. ``train()`` goes to the end, or to the next step after a stop request."""
 
     def __init__(self, job: Job, place: Place) -> None:
-        self.job, self.place, self.recipe = job, place, job.recipe
+        self.job, self.place = job, place
+        self.recipe = job.recipe  # from _choose_micro on with a number for batch.micro
         self.run = RunDir(job.out, writes=place.leads)
         if place.leads:
             self.run.stop_file.unlink(missing_ok=True)  # what asks from here on is heard
             if job.resume == "never":
                 self.run.set_aside()
         torch.distributed.barrier()
-        refuse_other_recipe(job)
         self.shards = ShardSet(job.data)
+        self._choose_micro()
+        refuse_other_recipe(replace(job, recipe=self.recipe))
         self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, place.world)
         self.accumulation = deepspeed_config.accumulation_steps(self.recipe, place.world)
         self.samples = self.shards.count("train")
@@ -69,7 +75,9 @@ class Trainer:
         model = Ecamp(self.recipe, self.shards.manifest.vocab_size)
         if self.recipe.init_from:
             load_weights(model, Path(self.recipe.init_from))
-        self.engine = build_engine(model.to(place.device), self.recipe, self.ds_config)
+        model = make_ready(model, self.recipe, place.device)
+        self.engine = build_engine(model, self.recipe, self.ds_config)
+        self.update = Update(self.engine, self.ds_config.get("gradient_clipping", 0.0))
         self.sums = Sums(place.device)
         self.clock = Clock()
         self._resume()
@@ -81,6 +89,7 @@ class Trainer:
         started = self.step
         progress = Progress(self.total, started, visible=self.place.leads)
         progress.say(self._forecast())
+        progress.say("attention: " + ", ".join(f"{part} {choice}" for part, choice in self._attention().items()))
         try:
             if started < self.total and self.place.leads:
                 (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
@@ -104,11 +113,11 @@ class Trainer:
         batches = self._loader("train").batches(self.step, self.total)
         self.clock = Clock()
         while self.step < self.total:
-            self._step(batches)
-            stopping = agree(stop.requested, self.place.device)
+            pulse = self._step(batches, stop)
+            stopping = pulse.stop
             saving = stopping or self.step == self.total or self.step % self.recipe.checkpoint.every_steps == 0
             if saving or self.step % self.recipe.log_every == 0:
-                progress.update(self.step, self._log())
+                progress.update(self.step, self._log(pulse))
             paused = time.perf_counter()
             every = self.recipe.evaluation.every_steps
             if self.step == self.total or (every and self.step % every == 0):
@@ -120,28 +129,28 @@ class Trainer:
                 return "stopped"
         return "complete"
 
-    def _step(self, batches: Iterator[Batch]) -> None:
+    def _step(self, batches: Iterator[Batch], stop: StopRequest) -> Pulse:
         set_learning_rate(self.engine, learning_rate(self.recipe, self.step, self.samples))
-        skipped = self.engine.skipped_steps
         for micro in range(self.accumulation):
+            if micro:
+                self.engine.step()  # counts the micro-step before
             batch = next(batches)
             self._seed_dropout(micro)
             losses = self.engine(batch)
             self.engine.backward(losses.total)  # DeepSpeed divides by the accumulation
-            self.engine.step()  # updates on the last micro-step only
-            self.sums.add(losses, batch.lengths)
+            self.sums.add(losses, batch)
+        pulse = self.update.apply(stop.requested)
         self.step += 1
         self.clock.images += self.recipe.batch.total
-        if self.engine.skipped_steps > skipped:
+        self._skips = 0 if pulse.applied else self._skips + 1
+        if self._skips:
             self._skipped()
-        else:
-            self._skips = 0
+        return pulse
 
     _skips = 0
 
     def _skipped(self) -> None:
-        """DeepSpeed left out an update whose gradients were not finite, on all ranks together."""
-        self._skips += 1
+        """An update whose gradients were not finite was left out, on all ranks together."""
         self.run.event("skipped", step=self.step, in_a_row=self._skips)
         if self._skips >= SKIPPED_IN_A_ROW:
             raise NumericsError(
@@ -154,7 +163,7 @@ class Trainer:
         key = sample_keys(self.recipe.seed, int(Stream.DROPOUT), sample_keys(self.place.rank, 0, index))
         torch.manual_seed(int(key[0]))
 
-    def _log(self) -> dict[str, Any]:
+    def _log(self, pulse: Pulse) -> dict[str, Any]:
         means = self.sums.drain()
         record = {
             "step": self.step,
@@ -162,7 +171,7 @@ class Trainer:
             "samples": self.step * self.recipe.batch.total,
             **means,
             "lr": learning_rate(self.recipe, self.step - 1, self.samples),
-            "grad_norm": float(self.engine.get_global_grad_norm() or 0.0),
+            "grad_norm": pulse.norm,
             "images_per_second": round(self.clock.lap(), 2),
             "time": round(time.time(), 3),
         }
@@ -177,10 +186,12 @@ class Trainer:
             return
         sums, seen = Sums(self.place.device), 0
         self.engine.eval()
+        torch.compiler.set_stance("force_eager")  # it comes too seldom to compile for, and its last batch is smaller
         for index, batch in enumerate(self._loader("val").evaluation(self.recipe.evaluation.samples)):
             if index % self.place.world == self.place.rank:
-                sums.add(self.engine.module(batch), batch.lengths, weight=len(batch))
+                sums.add(self.engine.module(batch), batch, weight=len(batch))
             seen += len(batch)
+        torch.compiler.set_stance("default")
         self.engine.train()
         means = sums.drain()
         record = {"split": "val", "step": self.step, "samples": seen, **means, "time": round(time.time(), 3)}
@@ -202,6 +213,27 @@ class Trainer:
             device=place.device,
             train=split == "train",
         )
+
+    def _choose_micro(self) -> None:
+        """Replace ``batch.micro: auto`` by a number: that of the run to go on with, or what the memory allows."""
+        if self.recipe.batch.micro != AUTO:
+            return
+        micro = None if self.job.resume == "never" else earlier_micro(self.job.out)
+        if micro is None:
+            micro, memory = choose_micro(self.recipe, self.place, self._measure)
+            self.run.event("micro", chosen=micro, **asdict(memory))
+        self.recipe = self.recipe.with_micro(micro)
+
+    def _measure(self) -> Memory:
+        """On samples of this run, with a model that is dropped again."""
+        place, recipe = self.place, self.recipe
+
+        def batch(samples: int) -> Batch:
+            loader = Loader(self.shards, "train", recipe.with_micro(samples), world=place.world, device=place.device)
+            return next(loader.batches(0, 1))
+
+        model = Ecamp(recipe, self.shards.manifest.vocab_size)
+        return measure(model, batch, recipe, place, deepspeed_config.zero_stage(self.job.ds_config))
 
     def _position(self) -> checkpoint.Position:
         return checkpoint.Position(self.step, self.place.world, self.shards.manifest.digest, self.recipe.digest)
@@ -247,17 +279,24 @@ class Trainer:
             data=str(self.job.data.resolve()),
             manifest=self.shards.manifest.digest,
             tokenizer=self.shards.manifest.tokenizer_digest,
+            attention=self._attention(),
             versions={"ecamp_fast": __version__, "torch": torch.__version__},
         )
 
+    def _attention(self) -> dict[str, str]:
+        """Part of the model -> the attention backend it uses."""
+        found = cases(self.recipe, self.place.device.type == "cuda")
+        return {part: describe_choice(case) for part, case in found.items()}
+
     def _forecast(self) -> str:
         batch, world = self.recipe.batch, self.place.world
+        chosen = " chosen" if self.job.recipe.batch.micro == AUTO else ""
         parameters = sum(p.numel() for p in self.engine.module.parameters())
         stage = self.ds_config.get("zero_optimization", {}).get("stage", 0)
         return (
             f"{f'resuming at step {self.step}' if self.step else 'starting'}: recipe {self.recipe.name}, "
             f"{parameters / 1e6:.1f} M parameters, {self.samples} samples, {self.total} steps of {batch.total} "
-            f"({batch.micro} x {world} ranks x {self.accumulation} micro-steps), "
+            f"({batch.micro}{chosen} x {world} ranks x {self.accumulation} micro-steps), "
             f"{self.recipe.precision}, ZeRO-{stage}, {_device_name(self.place.device)}"
         )
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch.distributed as dist
 
 from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.run import checkpoint
 from ecamp_fast.run.checkpoint import Position
+
+pytestmark = pytest.mark.usefixtures("place")
 
 
 class Engine:
@@ -25,13 +26,6 @@ class Engine:
     def load_checkpoint(self, folder: str, tag: str) -> tuple[str, dict[str, Any]]:
         self.loaded = tag
         return tag, {}
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path: Path):
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.fixture

@@ -29,8 +29,29 @@ def test_the_default_is_zero_2_in_bf16_with_the_recipes_batch() -> None:
 def test_the_users_other_keys_pass_through(tmp_path: Path) -> None:
     path = write(tmp_path, zero_optimization={"stage": 1, "reduce_bucket_size": 7}, gradient_clipping=1.0)
     config = resolve(path, PAPER, world=1)
-    assert config["zero_optimization"] == {"stage": 1, "reduce_bucket_size": 7}
+    assert config["zero_optimization"].items() >= {"stage": 1, "reduce_bucket_size": 7}.items()
     assert config["gradient_clipping"] == 1.0
+
+
+def test_deepspeed_does_not_wait_for_the_device_unless_asked_to(tmp_path: Path) -> None:
+    for stage in (0, 1, 2):
+        config = resolve(write(tmp_path, zero_optimization={"stage": stage}), PAPER, world=1)
+        assert config["timers"]["throughput"] == {"enabled": False}
+        assert config["bf16"] == {"enabled": True, "check_grad_overflow": False}
+        assert config["zero_optimization"].get("compute_grad_norm", True) is (stage == 0)
+    asked = {"timers": {"throughput": {"enabled": True}}, "bf16": {"enabled": True, "check_grad_overflow": True}}
+    config = resolve(write(tmp_path, **asked, zero_optimization={"stage": 2, "compute_grad_norm": True}), PAPER, 1)
+    assert config["timers"] == asked["timers"] and config["bf16"] == asked["bf16"]
+    assert config["zero_optimization"]["compute_grad_norm"] is True
+
+
+def test_the_norm_stays_where_deepspeed_cannot_do_without(tmp_path: Path) -> None:
+    path = write(tmp_path, zero_optimization={"stage": 1}, data_types={"grad_accum_dtype": "fp32"})
+    assert "compute_grad_norm" not in resolve(path, PAPER, world=1)["zero_optimization"]
+
+
+def test_communication_overlaps_where_there_is_some() -> None:
+    assert [resolve(None, PAPER, world)["zero_optimization"]["overlap_comm"] for world in (1, 4)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +63,7 @@ def test_the_users_other_keys_pass_through(tmp_path: Path) -> None:
         ({"bf16": {"enabled": False}}, "bf16.enabled is False"),
         ({"fp16": {"enabled": True}}, "fp16"),
         ({"zero_optimization": {"stage": 3}}, "stage 3"),
+        ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}, "offload_optimizer"),
         ({"optimizer": {"type": "Adam"}}, "optimizer"),
         ({"scheduler": {}}, "scheduler"),
         ({"zero_optimisation": {}}, "unknown key 'zero_optimisation'"),

@@ -90,3 +90,13 @@ def test_faults_have_their_exit_code_and_name_the_mend(train: Callable[..., int]
     assert train(out, "--resume=must", ranks=1) == 3
     assert not out.exists() or not (out / "metrics.jsonl").exists()
     assert json.loads(json.dumps(RunDir(out, writes=False).state())).get("status") != "complete"
+
+
+@pytest.mark.parametrize("ds_config", ["zero0", "zero1", "zero2"])
+def test_gradients_that_stay_not_finite_end_the_run(train: Callable[..., int], tmp_path: Path, ds_config: str) -> None:
+    out = tmp_path / "run"
+    exploding = ("--set=optim.lr=1e30", "--set=schedule.warmup_epochs=0", "--set=schedule.epochs=10")
+    assert train(out, *exploding, f"--ds_config={ds_config}") == 6
+    skipped = [event for event in read_records(out / "events.jsonl") if event["event"] == "skipped"]
+    assert [event["in_a_row"] for event in skipped] == list(range(1, 17))
+    assert "optim.lr" in (tmp_path / "log").read_text()

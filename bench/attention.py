@@ -1,0 +1,204 @@
+"""Attention by every backend that is installed, for what the parts of the model ask of it: right first, then fast.
+
+With ``--tune`` the order of a GPU's backends goes into ecamp_fast/model/attention.json, which the model follows.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ecamp_fast.config import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ecamp_fast.model.attention_backends import Case
+    from ecamp_fast.model.lengths import Lengths
+
+# Largest error over the largest number that passes, by dtype: what products of that precision cost, with room
+TOLERANCES = {"bfloat16": 2e-2, "float16": 4e-3, "float32": 1e-5}
+
+
+@click.command()
+@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE", help="Sizes and dropout.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--batch", type=click.IntRange(1), help="Samples. Default: 4; on a GPU the recipe's.")
+@click.option("--tokens", default=110.0, show_default=True, type=click.FloatRange(2), help="Mean length of a text.")
+@click.option("--repeats", default=15, show_default=True, type=click.IntRange(2), help="Runs of each.")
+@click.option("--tune", is_flag=True, help="Write the order into the table that the model follows.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    name: str,
+    overrides: tuple[str, ...],
+    batch: int | None,
+    tokens: float,
+    repeats: int,
+    tune: bool,
+    as_json: bool,
+) -> None:
+    """Errors and times of every attention backend, forward and backward, for encoder, decoder, text and fusion.
+
+    Exit code 1: the backend that the model would use is wrong.
+    """
+    from ecamp_fast.errors import EnvironmentFault
+    from ecamp_fast.model.attention import MEASURED
+
+    result = measure(load_recipe(name, overrides), batch, tokens, repeats)
+    if tune:
+        if result["chip"] is None:
+            raise EnvironmentFault("--tune: no GPU here", "run it on the GPU that the table is for")
+        save(result, MEASURED)
+    click.echo(json.dumps(result) if as_json else describe(result))
+    if not all(row["passed"] for row in result["rows"] if row["chosen"]):
+        click.get_current_context().exit(1)
+
+
+def measure(recipe: Recipe, batch: int | None = None, tokens: float = 110, repeats: int = 15) -> dict[str, Any]:
+    """Rows of part, shape, backend; error, passed and seconds where it can do the case, else ``note``."""
+    import torch
+
+    from ecamp_fast.bench.synthetic import text_lengths
+    from ecamp_fast.bench.timing import environment
+    from ecamp_fast.model.attention import cases, chip
+
+    cuda = torch.cuda.is_available()
+    count = batch or (recipe.batch.micro if cuda and recipe.batch.micro else 4)
+    lengths = text_lengths(count, tokens, 0.4, recipe.text.max_tokens)
+    rows = []
+    for part, case in cases(recipe, cuda).items():
+        heads = _heads(recipe, part)
+        rows += [{"part": part, **row} for row in _case(case, heads, count, lengths, _rate(recipe, case), repeats)]
+    return {
+        "schema": 1,
+        "recipe": recipe.name,
+        "batch": count,
+        "tokens": sum(lengths) / count,
+        "chip": chip() if cuda else None,
+        "rows": rows,
+        "environment": environment(),
+    }
+
+
+def _heads(recipe: Recipe, part: str) -> int:
+    model = recipe.model
+    return {"encoder": model.vision.heads, "decoder": model.decoder.heads}.get(part, model.text.heads)
+
+
+def _rate(recipe: Recipe, case: "Case") -> float:
+    return recipe.model.text.dropout if case.dropout else 0.0
+
+
+def _case(case: "Case", heads: int, batch: int, texts: list[int], dropout: float, repeats: int) -> list[dict[str, Any]]:
+    """One part: every backend on the same numbers."""
+    from ecamp_fast.model.attention import BACKENDS, choose
+
+    queries, keys = _lengths(case, batch, texts)
+    inputs, truth = _inputs(case, heads, queries, keys)
+    chosen = choose(*case.key)
+    rows, actions = {}, {}
+    for name, backend in BACKENDS.items():
+        row: dict[str, Any] = {"shape": case.shape, "backend": name, "chosen": name == chosen, "passed": False}
+        reason = backend.lacks(case)
+        if reason:
+            rows[name] = row | {"note": reason}
+            continue
+        error = _error(_run(name, inputs, queries, keys, 0.0), truth)
+        passed = error <= TOLERANCES[str(case.dtype).removeprefix("torch.")]
+        rows[name] = row | {"error": error, "passed": passed}
+        if passed:
+            actions[name] = partial(_run, name, inputs, queries, keys, dropout)
+    for name, seconds in _times(actions, case.cuda, repeats).items():
+        rows[name]["seconds"] = seconds
+    return list(rows.values())
+
+
+def _lengths(case: "Case", batch: int, texts: list[int]) -> tuple["Lengths", "Lengths"]:
+    import torch
+
+    from ecamp_fast.model.lengths import Lengths
+
+    device = torch.device("cuda" if case.cuda else "cpu")
+    if case.layout == "equal":
+        return Lengths.equal(batch, case.queries), Lengths.equal(batch, case.keys)
+    if case.layout == "padded":
+        return Lengths.equal(batch, case.queries), Lengths.padded(torch.tensor(texts, device=device), case.keys)
+    offsets = torch.tensor([0, *texts], device=device).cumsum(0)
+    packed = Lengths.packed(offsets, sum(texts), case.queries)
+    return packed, packed if case.layout == "packed" else Lengths.equal(batch, case.keys)
+
+
+def _inputs(case: "Case", heads: int, queries: "Lengths", keys: "Lengths") -> tuple[list["Tensor"], list["Tensor"]]:
+    """q, k, v and the cotangent; what attention makes of them without dropout, and its gradients, in float64."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(lengths.total, heads, case.channels) for lengths in (queries, keys, keys, queries)]
+    numbers = [torch.randn(shape, generator=draw).to(case.dtype) for shape in shapes]
+    inputs = [number.to("cuda" if case.cuda else "cpu") for number in numbers]
+    truth = _run("sdpa", [tensor.double() for tensor in inputs], queries, keys, 0.0)
+    return inputs, truth
+
+
+def _run(name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths", dropout: float) -> list["Tensor"]:
+    """Output and the three gradients."""
+    import torch
+
+    from ecamp_fast.model.attention import attention
+
+    *tensors, cotangent = inputs
+    q, k, v = (tensor.detach().requires_grad_() for tensor in tensors)
+    out = attention(q, k, v, q_lengths=queries, kv_lengths=keys, dropout=dropout, backend=name)
+    return [out, *torch.autograd.grad(out, (q, k, v), cotangent)]
+
+
+def _error(found: list["Tensor"], truth: list["Tensor"]) -> float:
+    """Largest over output and gradients: largest difference over the largest number."""
+    pairs = zip(found, truth, strict=True)
+    return max(float(((ours.detach().double() - true).abs().max() / true.abs().max()).detach()) for ours, true in pairs)
+
+
+def _times(actions: dict[str, Callable[[], object]], cuda: bool, repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds of forward and backward by backend, in turns; of the device on a GPU, of all cores on a CPU."""
+    if cuda:
+        from ecamp_fast.bench.gpu_times import interleaved
+
+        return interleaved(actions, repeats)
+    from ecamp_fast.bench.timing import measure as time_cores
+
+    return {name: time_cores(action, repeats) for name, action in actions.items()}
+
+
+def save(result: dict[str, Any], path: Path) -> None:
+    """Write the backends that passed, fastest first, for every shape of the chip into the table; the rest stays."""
+    table = json.loads(path.read_text())
+    shapes = table.setdefault(result["chip"], {})
+    for shape in {row["shape"] for row in result["rows"]}:
+        timed = [row for row in result["rows"] if row["shape"] == shape and "seconds" in row]
+        shapes[shape] = [row["backend"] for row in sorted(timed, key=lambda row: row["seconds"]["median"])]
+    path.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The result as text."""
+    where = result["environment"]
+    lines = [
+        f"attention, forward and backward; recipe {result['recipe']}, {result['batch']} samples,"
+        f" {result['tokens']:.0f} tokens a text; {where['device']}, torch {where['torch']}, commit {where['commit']}",
+        f"{'':9} {'shape':28} {'backend':13} {'error':>9} {'ms':>9}",
+    ]
+    for row in result["rows"]:
+        head = f"{row['part']:9} {row['shape']:28} {row['backend']:13}"
+        if "note" in row:
+            lines.append(f"{head} {row['note']}")
+            continue
+        time = f"{row['seconds']['median'] * 1e3:9.3f}" if "seconds" in row else "  WRONG"
+        lines.append(f"{head} {row['error']:9.1e} {time}{'  used' if row['chosen'] else ''}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command()
