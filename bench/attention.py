@@ -99,7 +99,8 @@ def _case(case: "Case", heads: int, batch: int, texts: list[int], dropout: float
     queries, keys = _lengths(case, batch, texts)
     inputs, truth = _inputs(case, heads, queries, keys)
     chosen = choose(*case.key)
-    rows, actions = {}, {}
+    rows: dict[str, dict[str, Any]] = {}
+    actions: dict[str, Callable[[], object]] = {}
     for name, backend in BACKENDS.items():
         row: dict[str, Any] = {"shape": case.shape, "backend": name, "chosen": name == chosen, "passed": False}
         reason = backend.lacks(case)

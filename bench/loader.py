@@ -54,6 +54,7 @@ def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) 
     """
     import torch
 
+    from ecamp_fast.bench.timing import environment
     from ecamp_fast.shards.loader import Loader
     from ecamp_fast.shards.read import ShardSet
 
@@ -83,6 +84,7 @@ def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) 
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
         "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
+        "environment": environment(),
     }
 
 

@@ -1,9 +1,6 @@
-"""``ecamp-fast bench``: measure one part on this machine, or all of them."""
+"""``ecamp-fast bench``: measure one part on this machine, or all of them; report and compare what was measured."""
 
-import contextlib
 import importlib
-import io
-import json
 
 import click
 
@@ -12,8 +9,15 @@ from ecamp_fast.commands.lazy import LazyGroup
 BENCHES = {
     "text": ("ecamp_fast.bench.text", "The text path at step time: milliseconds per sample and core."),
     "loader": ("ecamp_fast.bench.loader", "The loader alone: images a second for one rank."),
-    "model": ("ecamp_fast.bench.model", "The training step: times, work, memory; the release beside it."),
+    "model": ("ecamp_fast.bench.model", "The model's step: times, work, memory; the release beside it."),
+    "train": ("ecamp_fast.bench.train", "The whole training step, from memory and from shards: rate, stall, MFU."),
+    "scaling": ("ecamp_fast.bench.scaling", "The training step on 1, 2, 4 ... ranks, by ZeRO stage and plain DDP."),
+    "attention": ("ecamp_fast.bench.attention", "Every attention backend: errors, times; --tune writes the choice."),
     "kernels": ("ecamp_fast.bench.kernels", "The Triton kernels: errors, times, share of the roofline, memory."),
+    "project": ("ecamp_fast.bench.project", "A roofline projection for A100, H100, H200 from counted work."),
+    "all": ("ecamp_fast.bench.suite", "All of the above in turn; --quick with small settings."),
+    "report": ("ecamp_fast.bench.report", "Tables and a plot of the results that are kept."),
+    "compare": ("ecamp_fast.bench.compare", "Results against the last committed ones, figure by figure."),
 }
 
 
@@ -21,19 +25,7 @@ BENCHES = {
 @click.option("--json", "as_json", is_flag=True, help="Without a name: print all results as one JSON object.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """Measure one part; without its name all of them, one after the other."""
+    """Measure one part; without its name all of them with small settings (``bench all --quick``)."""
     if context.invoked_subcommand is None:
-        results = {name: _run(context, name, as_json) for name in BENCHES}
-        if as_json:
-            click.echo(json.dumps({"schema": 1, "results": results}))
-
-
-def _run(context: click.Context, name: str, as_json: bool) -> object:
-    """Run a bench with its defaults; as JSON its result is returned, else it is printed."""
-    bench: click.Command = importlib.import_module(BENCHES[name][0]).command
-    if not as_json:
-        click.echo(f"{name}: {BENCHES[name][1]}")
-        return bench.main([], prog_name=name, standalone_mode=False)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        bench.main(["--json"], prog_name=name, standalone_mode=False)
-    return json.loads(printed.getvalue())
+        suite: click.Command = importlib.import_module(BENCHES["all"][0]).command
+        context.invoke(suite, quick=True, out=None, only=(), as_json=as_json)

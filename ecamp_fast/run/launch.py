@@ -23,12 +23,15 @@ from ecamp_fast.run.rundir import RunDir
 SCRIPT = Path(__file__).resolve().parents[1] / "train.py"
 
 
-def start(arguments: Sequence[str], ranks: int, log: Any = None) -> "subprocess.Popen[bytes]":
-    """Start ``train.py`` on ``ranks`` ranks with its own command-line ``arguments``; output goes to ``log``."""
+def start(
+    arguments: Sequence[str], ranks: int, log: Any = None, module: str | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start ``train.py``, or another ``module``, with its own ``arguments`` on every rank; output goes to ``log``."""
+    program = ["--module", module] if module else [str(SCRIPT)]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
     command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
     command += ["--master_addr=127.0.0.1", f"--master_port={_free_port()}", "--log_level=warning"]
-    return subprocess.Popen([*command, str(SCRIPT), *arguments], stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen([*command, *program, *arguments], stdout=log, stderr=log, start_new_session=True)
 
 
 def wait(process: "subprocess.Popen[bytes]", out: Path) -> int:

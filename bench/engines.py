@@ -1,0 +1,128 @@
+"""The optimizer step of a run, ready to be timed: through DeepSpeed as the Trainer takes it, or through plain DDP."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import repeat
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.bench.step import DTYPES, Masters
+from ecamp_fast.config import Recipe
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.objectives import Losses
+from ecamp_fast.run import deepspeed_config
+from ecamp_fast.run.engine import build_engine, set_learning_rate
+from ecamp_fast.run.metrics import Sums
+from ecamp_fast.run.process import Place, agree
+from ecamp_fast.run.update import Pulse, Update
+
+RATE = 1e-6  # of learning: weights that hardly move keep the loss of noise finite
+STAGES = ("0", "1", "2", "ddp")
+
+
+class Engine(Protocol):
+    """What takes optimizer steps.  model: the bare ``Ecamp``   accumulation: micro-batches of a step"""
+
+    model: Ecamp
+    accumulation: int
+
+    def step(self, batches: Iterator[Batch]) -> None:
+        """One optimizer step on the next ``accumulation`` micro-batches."""
+
+    def check(self, batch: Batch) -> tuple[Losses, float]:
+        """Losses and gradient norm of a step whose micro-batches are all ``batch``, without dropout."""
+
+
+def build(stage: str, recipe: Recipe, vocab_size: int, place: Place) -> Engine:
+    """The engine of one of ``STAGES``, with the DeepSpeed JSON that is shipped for it."""
+    if stage == "ddp":
+        return PlainDDP(recipe, vocab_size, place)
+    path = deepspeed_config.find(f"zero{stage}")
+    return DeepSpeed(recipe, vocab_size, place, deepspeed_config.resolve(path, recipe, place.world))
+
+
+class DeepSpeed:
+    """The Trainer's engine and what its step does around it: rate, sums, the end of the update.
+
+    ds_config: resolved, see ``deepspeed_config.resolve``
+    """
+
+    def __init__(self, recipe: Recipe, vocab_size: int, place: Place, ds_config: dict[str, Any]) -> None:
+        self.accumulation = deepspeed_config.accumulation_steps(recipe, place.world)
+        self._engine = build_engine(_fresh(recipe, vocab_size, place), recipe, ds_config)
+        self._update = Update(self._engine, ds_config.get("gradient_clipping", 0.0))
+        self.model: Ecamp = self._engine.module
+        self._sums = Sums(place.device)
+
+    def step(self, batches: Iterator[Batch]) -> None:
+        self._take(batches)
+
+    def check(self, batch: Batch) -> tuple[Losses, float]:
+        self.model.eval()
+        losses, pulse = self._take(repeat(batch))
+        self.model.train()
+        return losses, pulse.norm
+
+    def _take(self, batches: Iterator[Batch]) -> tuple[Losses, Pulse]:
+        """Losses of the last micro-batch, and what the update told."""
+        set_learning_rate(self._engine, RATE)
+        for micro in range(self.accumulation):
+            if micro:
+                self._engine.step()  # counts the micro-step before
+            batch = next(batches)
+            losses: Losses = self._engine(batch)
+            self._engine.backward(losses.total)
+            self._sums.add(losses, batch)
+        return losses, self._update.apply(stop=False)
+
+
+class PlainDDP:
+    """``DistributedDataParallel`` and AdamW on float32 copies; gradients travel on the last micro-batch only."""
+
+    def __init__(self, recipe: Recipe, vocab_size: int, place: Place) -> None:
+        self.accumulation = deepspeed_config.accumulation_steps(recipe, place.world)
+        self.model = _fresh(recipe, vocab_size, place).to(DTYPES[recipe.precision])
+        self._masters = Masters(self.model, recipe)
+        for group in self._masters.adamw.param_groups:
+            group["lr"] = RATE
+        self._ddp = DistributedDataParallel(self.model)
+        self._sums, self._device = Sums(place.device), place.device
+
+    def step(self, batches: Iterator[Batch]) -> None:
+        for micro in range(self.accumulation):
+            batch = next(batches)
+            self._sums.add(self._micro_step(batch, micro), batch)
+        self._masters.step()
+        agree(False, self._device)
+
+    def check(self, batch: Batch) -> tuple[Losses, float]:
+        self.model.eval()
+        for micro in range(self.accumulation):
+            losses = self._micro_step(batch, micro)
+        norm = global_norm([weight.grad for weight in self.model.parameters() if weight.grad is not None])
+        self._masters.step()
+        self.model.train()
+        return losses, norm
+
+    def _micro_step(self, batch: Batch, micro: int) -> Losses:
+        last = micro == self.accumulation - 1
+        with nullcontext() if last else self._ddp.no_sync():
+            losses: Losses = self._ddp(batch)
+            (losses.total / self.accumulation).backward()
+        return losses
+
+
+def global_norm(gradients: list[Tensor]) -> float:
+    """Euclidean norm of all gradients together, summed in float64."""
+    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
+
+
+def _fresh(recipe: Recipe, vocab_size: int, place: Place) -> Ecamp:
+    """A model with the recipe's first weights, the same on every rank."""
+    torch.manual_seed(recipe.seed)
+    return Ecamp(recipe, vocab_size).to(place.device)

@@ -1,0 +1,119 @@
+"""All benches in turn, each with its own settings, as the command line runs them."""
+
+import contextlib
+import importlib
+import io
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecamp_fast.bench.records import BENCHES
+from ecamp_fast.errors import EcampError
+
+# What shows in a minute or two that all is in order, by kind of device; the figures it gives are rough
+QUICK = {
+    "cpu": {
+        "text": ["--batch", "64"],
+        "loader": ["--recipe", "demo", "--images", "64"],
+        "model": ["--recipe", "demo", "--batch", "4", "--tokens", "40", "--vocabulary", "1000", "--repeats", "2"],
+        "train": [
+            "--recipe",
+            "demo",
+            "--set",
+            "batch.total=8",
+            "--steps",
+            "3",
+            "--blocks",
+            "2",
+            "--vocabulary",
+            "1000",
+        ],
+        "scaling": ["--recipe", "demo", "--steps", "3", "--tokens", "40", "--vocabulary", "1000"],
+        "attention": ["--batch", "2", "--repeats", "3"],
+        "kernels": [],
+        "project": [],
+    },
+    "cuda": {
+        "text": ["--batch", "64"],
+        "loader": ["--images", "2048"],
+        "model": ["--batch", "64", "--repeats", "3", "--precision", "bf16"],
+        "train": ["--set", "batch.total=256", "--steps", "5", "--blocks", "2"],
+        "scaling": ["--steps", "5"],
+        "attention": ["--batch", "64"],
+        "kernels": ["--batch", "64"],
+        "project": [],
+    },
+}
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Small settings: minutes, rough figures.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write NAME.json there.")
+@click.option("--only", multiple=True, type=click.Choice(BENCHES), help="This bench; may be given several times.")
+@click.option("--json", "as_json", is_flag=True, help="Print all results as one JSON object.")
+def command(quick: bool, out: Path | None, only: tuple[str, ...], as_json: bool) -> None:
+    """Run every bench in turn.
+
+    Exit code 1: one of them found something wrong or could not run; the others have run all the same.
+    """
+    names = [name for name in BENCHES if not only or name in only]
+    results, failed = run(names, quick, out, told=not as_json)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "results": results, "failed": failed}))
+    if failed:
+        click.get_current_context().exit(1)
+
+
+def run(names: list[str], quick: bool, out: Path | None, told: bool) -> tuple[dict[str, Any], list[str]]:
+    """Results by name, and the names that failed.  out: where each is written   told: print each as text too"""
+    import torch
+
+    from ecamp_fast.files import write_json
+
+    settings = QUICK["cuda" if torch.cuda.is_available() else "cpu"] if quick else {}
+    results: dict[str, Any] = {}
+    failed: list[str] = []
+    for name in names:
+        print(f"bench {name}", file=sys.stderr)
+        arguments = settings.get(name, [])
+        results[name], passed = _run(name, arguments)
+        if not passed:
+            failed.append(name)
+        if told:
+            click.echo(f"\n{name}\n{_text(name, results[name])}")
+        if out and "error" not in results[name]:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(out / f"{name}.json", results[name])
+    return results, failed
+
+
+def _run(name: str, arguments: list[str]) -> tuple[dict[str, Any], bool]:
+    """The result of a bench with its command line in it, and whether it left with 0."""
+    bench = _module(name).command
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            code = bench.main([*arguments, "--json"], prog_name=name, standalone_mode=False)
+        except EcampError as error:
+            return {"error": {"kind": type(error).__name__, "what": error.what, "mend": error.mend}}, False
+    result: dict[str, Any] = json.loads(printed.getvalue().splitlines()[-1])  # libraries may have printed before it
+    return result | {"bench": name, "command": shlex.join(["ecamp-fast", "bench", name, *arguments])}, not code
+
+
+def _text(name: str, result: dict[str, Any]) -> str:
+    if "error" in result:
+        return f"error: {result['error']['what']}\n  mend: {result['error']['mend']}"
+    module = _module(name)
+    describe = module.describe if hasattr(module, "describe") else module._describe if name == "loader" else json.dumps
+    return str(describe(result))
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"ecamp_fast.bench.{name}")
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,243 @@
+"""The training step as a run takes it, DeepSpeed included: fed from memory, then by the loader, in turns.
+
+Both feeds give batches of the same shards; what the loader's takes longer is the time that the step waits for data.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecamp_fast.config import Recipe, load_recipe
+
+PHANTOMS = 64
+VOCABULARY = 30_000  # of the released tokenizer: a phantom set's own is smaller, which would flatter the head
+HELD = 8  # micro-batches that lie on the device
+CHECKED = 8  # samples of the batch that has to agree with the plain model
+
+
+@click.command()
+@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: phantoms.")
+@click.option("--steps", default=10, show_default=True, type=click.IntRange(1), help="Optimizer steps of a block.")
+@click.option("--blocks", default=3, show_default=True, type=click.IntRange(1), help="Blocks of each feed.")
+@click.option("--ds-config", type=click.Path(path_type=Path), metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
+@click.option("--vocabulary", type=click.IntRange(8), help="Words, at least. Default: the set's; 30,000 on phantoms.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    name: str,
+    overrides: tuple[str, ...],
+    data: Path | None,
+    steps: int,
+    blocks: int,
+    ds_config: Path | None,
+    vocabulary: int | None,
+    as_json: bool,
+) -> None:
+    """Images a second of the whole training step on one rank, and the share of it that waits for data.
+
+    Exit code 1: the engine computes something else than the plain model, so no times are given.
+    """
+    from ecamp_fast.shards.build import build_phantoms
+
+    recipe = load_recipe(name, overrides)
+    with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
+        if data is None:
+            data, vocabulary = Path(folder) / "phantoms", vocabulary or VOCABULARY
+            size = math.ceil(recipe.image.high_size / math.sqrt(recipe.image.crop_area[0]))
+            click.echo(f"no --data: drawing {PHANTOMS} phantoms of {size} pixels", err=True)
+            build_phantoms(PHANTOMS, data, size=size)
+        result = measure(recipe, data, steps, blocks, ds_config, vocabulary or 0)
+    click.echo(json.dumps(result) if as_json else describe(result))
+    if not result["parity"]["passed"]:
+        click.get_current_context().exit(1)
+
+
+def measure(
+    recipe: Recipe, data: Path, steps: int, blocks: int, ds_config: Path | None = None, vocabulary: int = 0
+) -> dict[str, Any]:
+    """All that the command prints.  steps: of a block   vocabulary: words of the model, at least.
+
+    returns feeds (``memory`` and ``shards``: images_per_second, step_seconds, tokens, predicted, flops_per_sample,
+    flops_per_second, mfu), stall_share, parity, peak_memory_bytes and _kind, and what it was measured on. Without
+    parity there are no feeds. Raises ConfigError on several ranks.
+    """
+    from ecamp_fast.errors import ConfigError
+    from ecamp_fast.run.process import join, leave
+
+    place = join()
+    try:
+        if place.world > 1:
+            raise ConfigError(f"bench train runs on one rank, not {place.world}", "use ecamp-fast bench scaling")
+        return _measure(recipe, data, steps, blocks, ds_config, vocabulary, place)
+    finally:
+        leave()
+
+
+def _measure(
+    recipe: Recipe, data: Path, steps: int, blocks: int, ds_config: Path | None, vocabulary: int, place: Any
+) -> dict[str, Any]:
+    import torch
+
+    from ecamp_fast.bench.engines import DeepSpeed
+    from ecamp_fast.bench.parity import parity
+    from ecamp_fast.bench.records import origin, peak_memory, versions
+    from ecamp_fast.run.deepspeed_config import resolve
+    from ecamp_fast.shards.read import ShardSet
+
+    shards = ShardSet(data)
+    vocab_size = max(vocabulary, shards.manifest.vocab_size)
+    resolved = resolve(ds_config, recipe, place.world)
+    engine = DeepSpeed(recipe, vocab_size, place, resolved)
+    result = origin("train") | {
+        "recipe": recipe.name,
+        "on": place.device.type,
+        "precision": recipe.precision,
+        "zero_stage": resolved.get("zero_optimization", {}).get("stage", 0),
+        "batch": recipe.batch.micro,
+        "accumulation": engine.accumulation,
+        "steps": steps,
+        "blocks": blocks,
+        "vocabulary": vocab_size,
+        "threads": torch.get_num_threads(),
+        "loader_threads": recipe.loader.threads,
+        "parity": parity(engine, next(_small(shards, recipe, place.device))),
+        "feeds": {},
+        "stall_share": None,
+    }
+    if result["parity"]["passed"]:
+        result |= _timed(engine, shards, recipe, place.device, steps, blocks)
+    return result | peak_memory() | {"environment": versions()}
+
+
+def _small(shards: Any, recipe: Recipe, device: Any) -> Iterator[Any]:
+    """Batches so small that the plain model in float32 fits beside the engine."""
+    from ecamp_fast.shards.loader import Loader
+
+    count = min(CHECKED, recipe.batch.micro)
+    batch = recipe.batch.model_copy(update={"micro": count, "total": count})
+    return Loader(shards, "train", recipe.model_copy(update={"batch": batch}), device=device).batches(0, 1)
+
+
+def _timed(engine: Any, shards: Any, recipe: Recipe, device: Any, steps: int, blocks: int) -> dict[str, Any]:
+    """``feeds`` and ``stall_share``: a turn of each feed that does not count, then ``blocks`` of each."""
+    import torch
+
+    from ecamp_fast.shards.decode import IN_FLIGHT
+    from ecamp_fast.shards.loader import Loader
+
+    loader = Loader(shards, "train", recipe, device=device)
+    # What was decoded before the clock runs must be used up by then: it would come at no cost
+    settle = -(-(recipe.loader.prefetch + IN_FLIGHT + 1) // engine.accumulation)
+    work, held = _census(engine, loader, settle, steps)
+    seconds: dict[str, list[list[float]]] = {"memory": [], "shards": []}
+    for turn in range(blocks + 1):
+        if turn == 1 and device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        for feed, found in seconds.items():
+            with ExitStack() as stack:
+                batches: Iterator[Any] = cycle(held)
+                if feed == "shards":
+                    batches = loader.batches(0, settle + steps)
+                    stack.callback(batches.close)  # its threads must not run in the other feed's time
+                block = _block(engine, batches, settle, steps, device)
+            if turn:
+                found.append(block)
+    images = recipe.batch.micro * engine.accumulation
+    memory, shards_feed = (_rates(seconds[feed], work[feed], images, device) for feed in ("memory", "shards"))
+    stall = 1 - shards_feed["images_per_second"] / memory["images_per_second"]
+    return {"feeds": {"memory": memory, "shards": shards_feed}, "stall_share": stall}
+
+
+def _block(engine: Any, batches: Iterator[Any], settle: int, steps: int, device: Any) -> list[float]:
+    """Seconds of each of ``steps`` optimizer steps, after ``settle`` that do not count."""
+    from ecamp_fast.bench.step import Stopwatch
+
+    for _ in range(settle):
+        engine.step(batches)
+    watch = Stopwatch(device)
+    watch.mark()
+    for _ in range(steps):
+        engine.step(batches)
+        watch.mark()
+    return watch.laps()
+
+
+def _census(engine: Any, loader: Any, settle: int, steps: int) -> tuple[dict[str, dict[str, float]], list[Any]]:
+    """Work per sample of the batches to be timed, by feed, and those that are held on the device.
+
+    The loader gives the same batches in every block, so they are counted apart from the clock.
+    """
+    from ecamp_fast.bench.counting import sample_work
+
+    batches = islice(loader.batches(0, settle + steps), settle * engine.accumulation, None)
+    counts: list[dict[str, float]] = []
+    held: list[Any] = []
+    for batch in batches:
+        if len(held) < HELD:
+            held.append(batch)
+        counts.append(sample_work(engine.model, batch))
+    return {"memory": _mean(counts[: len(held)]), "shards": _mean(counts)}, held
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def _rates(blocks: list[list[float]], work: dict[str, float], images: int, device: Any) -> dict[str, Any]:
+    """Seconds as rates.  blocks: seconds of every step, by block   images: of a step."""
+    import statistics
+
+    import torch
+
+    from ecamp_fast.bench.gpu_times import peaks
+
+    steps = sorted(second for block in blocks for second in block)
+    rate = images / statistics.median(sum(block) / len(block) for block in blocks)  # a mean: rare waits count
+    chip = peaks(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    flops = rate * work["flops_per_sample"]
+    p99 = steps[min(len(steps) - 1, math.ceil(0.99 * len(steps)) - 1)]
+    return {
+        "images_per_second": rate,
+        "step_seconds": {"median": statistics.median(steps), "p99": p99},
+        **work,
+        "flops_per_second": flops,
+        "mfu": flops / chip[1] if chip else None,
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The result as text."""
+    from ecamp_fast.bench.parity import describe_parity
+
+    where = result["environment"]
+    device = where["device"] if result["on"] == "cuda" else f"{result['threads']} threads of {where['device']}"
+    lines = [
+        f"{device}, torch {where['torch']}, DeepSpeed {where['deepspeed']}, commit {where['commit']}",
+        f"recipe {result['recipe']} in {result['precision']}, ZeRO-{result['zero_stage']}, one rank,"
+        f" micro-batch {result['batch']} x {result['accumulation']}, vocabulary {result['vocabulary']}",
+        describe_parity(result["parity"]),
+    ]
+    for feed, found in result["feeds"].items():
+        mfu = "" if found["mfu"] is None else f", {found['mfu']:.1%} of the chip's peak"
+        seconds = found["step_seconds"]
+        lines.append(
+            f"from {feed:6}: {found['images_per_second']:,.1f} images/s, {found['flops_per_second'] / 1e9:,.0f} GFLOP/s"
+            f"{mfu}; step {seconds['median'] * 1e3:.1f} ms, p99 {seconds['p99'] * 1e3:.1f};"
+            f" {found['tokens']:.1f} tokens a text, {found['predicted']:.1f} predicted"
+        )
+    if result["stall_share"] is not None:
+        lines.append(f"waits for data: {result['stall_share']:.1%} of the step")
+    lines.append(f"at the peak {result['peak_memory_bytes'] / 2**30:.2f} GiB ({result['peak_memory_kind']})")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,62 @@
+"""Weak scaling: rows for every number of ranks and stage, each gated; options that are refused."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from ecamp_fast.bench import scaling as bench
+from ecamp_fast.errors import ConfigError, EnvironmentFault
+
+SMALL = [
+    *("--recipe", "demo", "--set", "image.high_size=64", "--set", "image.low_size=32", "--set", "batch.micro=2"),
+    *("--tokens", "10", "--vocabulary", "50", "--steps", "2", "--accumulation", "2", "--json"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_stage_on_one_and_two_ranks(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = [*SMALL, "--set", f"precision={precision}", "--ranks", "1,2"]
+    done = CliRunner().invoke(bench.command, options, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [(r["ranks"], r["stage"]) for r in result["rows"]] == [
+        (n, s) for n in (1, 2) for s in ("0", "1", "2", "ddp")
+    ]
+    for row in result["rows"]:
+        assert row["parity"]["passed"] and row["efficiency"] > 0
+        assert row["images_per_second_per_rank"] == pytest.approx(4 / row["step_seconds"])
+    assert "ZeRO-2" in bench.describe(result) and "DDP" in bench.describe(result)
+
+
+def test_efficiency_is_against_the_fewest_ranks_of_the_same_stage() -> None:
+    rows = [
+        {"stage": stage, "images_per_second_per_rank": rate} for stage, rate in (("0", 8.0), ("2", 4.0), ("0", 6.0))
+    ]
+    found = bench.with_efficiency([*rows, {"stage": "2"}])
+    assert [row["efficiency"] for row in found] == [1.0, 1.0, 0.75, None]
+
+
+def test_lists() -> None:
+    assert bench.parse_stages("2, ddp") == ["2", "ddp"] and bench.parse_ranks("4,1") == [1, 4]
+    for text in ("0,1", "two", "-1", ""):
+        with pytest.raises(ConfigError, match="--ranks"):
+            bench.parse_ranks(text)
+    with pytest.raises(ConfigError, match="no stage '3'"):
+        bench.parse_stages("0,3")
+
+
+@pytest.mark.parametrize(("gpus", "ranks"), [(0, [1, 2]), (1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
+def test_default_ranks(monkeypatch: pytest.MonkeyPatch, gpus: int, ranks: list[int]) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert bench.default_ranks() == ranks
+
+
+@pytest.mark.slow
+def test_ranks_that_fail_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "PROGRAM", "ecamp_fast.bench.no_such_program")
+    done = CliRunner().invoke(bench.command, [*SMALL, "--ranks", "1"])
+    assert isinstance(done.exception, EnvironmentFault), done.output
+    assert "no_such_program" in str(done.exception)

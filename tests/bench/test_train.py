@@ -1,0 +1,102 @@
+"""The bench of the whole step: feeds that agree with each other, and no time without parity."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.bench import engines
+from ecamp_fast.bench import train as bench
+from ecamp_fast.bench.engines import global_norm
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.objectives import Losses
+from ecamp_fast.run import process
+from ecamp_fast.shards.build import Options, build_phantoms
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    *("model.vision={width: 48, depth: 2, heads: 3, patch: 8}", "model.decoder={width: 48, depth: 1, heads: 3}"),
+    *("model.text={width: 48, depth: 1, heads: 3, ffn: 64, dropout: 0.1}", "image.high_size=64", "image.low_size=32"),
+    *("batch={total: 8, micro: 4}", "loader.prefetch=1"),
+]
+
+
+SETTINGS = [f"--set={item}" for item in TINY]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bench") / "phantoms"
+    build_phantoms(16, out, size=64, options=Options(workers=1, vocab_size=300))
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_feeds(shards: Path, precision: str) -> None:
+    """In a process of its own: DeepSpeed's groups outlive the process group."""
+    options = ["--recipe", "demo", *SETTINGS, f"--set=precision={precision}", "--data", str(shards)]
+    command = [sys.executable, "-m", "ecamp_fast.bench.train", *options, "--steps", "2", "--blocks", "1", "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)  # nothing else is on stdout
+    assert result["parity"]["passed"] and (result["batch"], result["accumulation"]) == (4, 2)
+    memory, fed = result["feeds"]["memory"], result["feeds"]["shards"]
+    for feed in (memory, fed):
+        assert 0 < feed["step_seconds"]["median"] <= feed["step_seconds"]["p99"]
+        assert feed["flops_per_second"] == pytest.approx(feed["flops_per_sample"] * feed["images_per_second"])
+        assert 0 < feed["predicted"] <= feed["tokens"]
+    assert memory["tokens"] == pytest.approx(fed["tokens"])  # 4 micro-batches: all of them are held
+    assert result["stall_share"] == pytest.approx(1 - fed["images_per_second"] / memory["images_per_second"])
+    assert result["peak_memory_bytes"] > 0 and result["environment"]["deepspeed"]
+    assert "waits for data" in bench.describe(result)
+
+
+class Faulty:
+    """An engine that takes no step and tells other numbers than its model."""
+
+    accumulation = 2
+    loss = gradient = 1.0
+
+    def __init__(self, recipe: Any, vocab_size: int, *unused: Any) -> None:
+        self.model = Ecamp(recipe, vocab_size)
+
+    def check(self, batch: Batch) -> tuple[Losses, float]:
+        self.model.eval()
+        losses = self.model(batch)
+        losses.total.backward()
+        norm = global_norm([weight.grad for weight in self.model.parameters() if weight.grad is not None])
+        return replace(losses, mlm=losses.mlm * self.loss), norm * self.gradient
+
+
+@pytest.mark.parametrize("fault", ["loss", "gradient"])
+def test_no_times_without_parity(shards: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    monkeypatch.setattr(engines, "DeepSpeed", Faulty)
+    monkeypatch.setattr(Faulty, fault, 1.001)
+    monkeypatch.setattr(process, "join", lambda: process.Place(0, 1, torch.device("cpu")))
+    options = ["--recipe", "demo", *SETTINGS, "--data", str(shards), "--json"]
+    done = CliRunner().invoke(bench.command, options, catch_exceptions=False)
+    result = json.loads(done.stdout)
+    assert done.exit_code == 1 and not result["parity"]["passed"]
+    assert result["parity"]["distances"]["mlm" if fault == "loss" else "gradient_norm"] == pytest.approx(1e-3, rel=0.1)
+    assert result["feeds"] == {} and result["stall_share"] is None
+    assert "FAILED" in bench.describe(result)
+
+
+def test_rates_count_rare_waits() -> None:
+    class Host:
+        type = "cpu"
+
+    work = {"tokens": 1.0, "predicted": 1.0, "flops_per_sample": 10.0}
+    found = bench._rates([[1.0, 1.0, 1.0, 5.0], [1.0, 1.0, 1.0, 5.0], [1.0, 1.0, 1.0, 1.0]], work, 8, Host())
+    assert found["images_per_second"] == 4.0 and found["flops_per_second"] == 40.0  # the middle block: a mean of 2 s
+    assert found["step_seconds"] == {"median": 1.0, "p99": 5.0} and found["mfu"] is None
