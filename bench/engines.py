@@ -13,6 +13,7 @@ from ecamp_fast.batch import Batch
 from ecamp_fast.bench.step import DTYPES, Masters
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.ready import make_ready
 from ecamp_fast.objectives import Losses
 from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.engine import build_engine, set_learning_rate
@@ -125,4 +126,4 @@ def global_norm(gradients: list[Tensor]) -> float:
 def _fresh(recipe: Recipe, vocab_size: int, place: Place) -> Ecamp:
     """A model with the recipe's first weights, the same on every rank."""
     torch.manual_seed(recipe.seed)
-    return Ecamp(recipe, vocab_size).to(place.device)
+    return make_ready(Ecamp(recipe, vocab_size), recipe, place.device)

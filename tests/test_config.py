@@ -18,7 +18,7 @@ def refused(*overrides: str, source: str = "paper") -> str:
 
 
 def test_the_shipped_recipes() -> None:
-    assert recipe_names() == ["demo", "mae", "official", "paper", "paper_literal"]
+    assert recipe_names() == ["demo", "large", "mae", "official", "paper", "paper_8layer", "paper_literal"]
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -1,4 +1,4 @@
-"""From weights to a model that is ready to run: where it lies, how its products are computed, what is compiled."""
+"""From weights to a model that is ready to run: where it lies, how its products are computed, what it keeps."""
 
 import torch
 
@@ -6,15 +6,18 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.model.compiled import compile_blocks
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.float8 import to_float8
+from ecamp_fast.model.recompute import recompute_blocks
 
 
 def make_ready(model: Ecamp, recipe: Recipe, device: torch.device) -> Ecamp:
-    """The model on ``device``, with 8-bit products and compiled blocks as the recipe says. Before engine and optimizer.
+    """The model on ``device``; 8-bit products, recomputation, compilation as the recipe says. Before the optimizer.
 
     Raises EnvironmentFault where the device or an installed library cannot do what the recipe asks for.
     """
     model = model.to(device)
     if recipe.float8:
         to_float8(model)
+    if recipe.activations == "recompute":
+        recompute_blocks(model)
     compile_blocks(model, recipe, device)
     return model
