@@ -216,6 +216,7 @@ class Recipe(_Section):
     name: str = "paper"
     seed: int = Field(42, ge=0, lt=2**63)
     precision: Literal["bf16", "fp32"] = "bf16"
+    activations: Literal["keep", "recompute"] = "keep"  # recompute: blocks keep their input alone, a third more work
     float8: bool = False  # products of the blocks in 8-bit floats: Hopper and later, extra `float8`
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # auto: default on a GPU
     init_from: str | None = None  # weights to start from: a file made by `ecamp-fast import`
@@ -274,9 +275,10 @@ class Recipe(_Section):
         return self.model_copy(update={"batch": self.batch.model_copy(update={"micro": micro})})
 
     def identity(self) -> dict[str, Any]:
-        """The keys, dotted, that a resumed run must not change: all but those about watching and storing it."""
+        """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = _flatten(self.model_dump(mode="json"))
-        free = ("name", "init_from", "log_every", "compile", "checkpoint.", "evaluation.", "loader.", "schedule.epochs")
+        watching = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "loader.", "schedule.epochs")
+        free = (*watching, "compile", "activations")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property
