@@ -106,7 +106,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Scatter.apply(gradient, ctx.saved_tensors[0], ctx.count), None
+        (places,) = ctx.saved_tensors
+        return _spread(gradient, places, ctx.count), None
 
 
 class _Scatter(torch.autograd.Function):
@@ -115,8 +116,16 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor, count: int) -> Tensor:
         ctx.save_for_backward(places)
-        return rows.new_zeros((count, *rows.shape[1:])).index_copy_(0, places, rows)
+        return _spread(rows, places, count)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Gather.apply(gradient, ctx.saved_tensors[0]), None, None
+        (places,) = ctx.saved_tensors
+        return gradient.index_select(0, places), None, None
+
+
+def _spread(rows: Tensor, places: Tensor, count: int) -> Tensor:
+    zeros = rows.new_zeros((count, *rows.shape[1:]))
+    if torch.compiler.is_compiling():  # torch 2.11 loses gradients where a compiled function writes in place
+        return zeros.index_copy(0, places, rows)
+    return zeros.index_copy_(0, places, rows)
