@@ -178,6 +178,7 @@ class Batch(_Section):
 
     total: int = Field(8192, ge=1)
     micro: int = Field(256, ge=AUTO)  # per rank and micro-step, or auto
+    balance: bool = True  # samples of a step share micro-batches so that all have about as many tokens
 
     @field_validator("micro", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""How much room the text of a micro-batch needs, by the statistics of the shard set."""
+"""How much room the text of a micro-batch needs, by the shard set and the way its samples are dealt out."""
 
 import math
 
@@ -7,6 +7,7 @@ import torch
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.draws import sample_keys
+from ecamp_fast.shards.balance import Cut, Lengths
 from ecamp_fast.shards.format import TOKENS
 from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
@@ -15,19 +16,33 @@ from ecamp_fast.text.layout import Capacity
 from ecamp_fast.text.masking import mask_text
 from ecamp_fast.text.wordpiece import Wordpiece
 
-LOOKED_AT = 2048  # samples
-DEVIATIONS = 3.0  # of a batch's sum, above its mean: one batch in a thousand needs more
+SAMPLES = 2048  # read
+STEPS = 64  # cut, by the manifest alone: more than an epoch of the paper
+DEVIATIONS = 3.3  # of a batch's sum, above its mean: one batch in a thousand needs more
 MULTIPLE = 128  # rows of a tile of a matrix product
 
 
 def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacity:
-    """Rows and predictions that 999 of 1000 micro-batches of ``batch.micro`` samples do not exceed.
+    """Rows and predictions that all but a few in a thousand micro-batches of ``batch.micro`` samples stay within.
 
-    From the text of some samples, evenly spaced, as the recipe assembles and masks it in epoch 0: a function of shard
-    set and recipe alone, so all ranks find the same.  Raises DataError where a sample is damaged.
+    The micro-batches of the first steps, by estimated lengths, tell the spread that dealing leaves; some samples,
+    evenly spaced, assembled and masked as in epoch 0, tell what stands behind an estimate. A function of shard set and
+    recipe alone, so all ranks, however many, find the same.  Raises DataError where a sample is damaged.
     """
+    cut, estimate = Cut(shard_set, split, recipe), Lengths(shard_set, split, recipe)
+    epochs, samples = (np.concatenate(places) for places in zip(*map(cut, range(STEPS)), strict=True))
+    sums = estimate(epochs.ravel(), samples.ravel()).reshape(samples.shape).sum(1)
+
     count = shard_set.count(split)
-    samples = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64))
+    looked_at = np.unique(np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.int64))
+    estimates = estimate(np.zeros_like(looked_at), looked_at)
+    lengths, predicted = _true_counts(shard_set, split, recipe, looked_at)
+    rows = _room(lengths, estimates, sums, recipe)
+    return Capacity(rows, min(rows, _room(predicted, estimates, sums, recipe)))
+
+
+def _true_counts(shard_set: ShardSet, split: str, recipe: Recipe, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens, and words predicted, of samples (n,) in epoch 0: two (n,) int64."""
     stored = [unpack_tokens(shard_set.read(split, int(sample), (TOKENS,))[TOKENS]) for sample in samples]
     keys = sample_keys(recipe.seed, np.zeros_like(samples), samples)
     special = {"cls_id": Wordpiece.cls_id, "pad_id": Wordpiece.pad_id}
@@ -36,13 +51,16 @@ def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacit
     codes, offsets, lengths = (torch.from_numpy(array) for array in arrays)
     predicted = mask_text(codes, offsets, lengths, torch.from_numpy(keys), recipe).predicted
     ends = torch.nn.functional.pad(predicted.cumsum(0), (1, 0))[offsets.long()]
-    rows = _room(lengths.double(), recipe)
-    return Capacity(rows, min(rows, _room(ends.diff().double(), recipe)))
+    return lengths.long().numpy(), ends.diff().numpy()
 
 
-def _room(counts: torch.Tensor, recipe: Recipe) -> int:
-    """counts: (n,) of samples   returns the room for a micro-batch of such samples."""
+def _room(counts: np.ndarray, estimates: np.ndarray, sums: np.ndarray, recipe: Recipe) -> int:
+    """The room for what is counted.  counts, estimates: (n,) of samples   sums: (m,) of estimates, of micro-batches.
+
+    A count is a share of its estimate, the same for all samples, and a rest, independent from sample to sample.
+    """
     batch = recipe.batch.micro
-    spread = float(counts.std(correction=0)) * math.sqrt(batch)
-    most = batch * recipe.text.max_tokens
-    return min(most, math.ceil((batch * float(counts.mean()) + DEVIATIONS * spread) / MULTIPLE) * MULTIPLE)
+    share = counts.sum() / estimates.sum()
+    spread = math.sqrt(share**2 * sums.var() + batch * (counts - share * estimates).var())
+    room = math.ceil((share * sums.mean() + DEVIATIONS * spread) / MULTIPLE) * MULTIPLE
+    return min(batch * recipe.text.max_tokens, room)

@@ -15,9 +15,9 @@ from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.shards.ahead import ahead
+from ecamp_fast.shards.balance import Cut
 from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.decode import IN_FLIGHT, Decoder
-from ecamp_fast.shards.order import global_samples, micro_positions
 from ecamp_fast.shards.prepare import Prepared, Preparer
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.text.layout import Capacity, masked_batch
@@ -50,6 +50,7 @@ class Loader:
         self._recipe = recipe
         self._rank, self._world = rank, world
         self._prepare = Preparer(shard_set, split, recipe, train=train)
+        self._cut = Cut(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
         fixed = train and packed and recipe.fixed_text(self.device.type == "cuda")
         self.capacity = measure_capacity(shard_set, split, recipe) if fixed else None
@@ -82,11 +83,9 @@ class Loader:
         return self._stream(self._evaluation_places(self.count if samples is None else min(samples, self.count)))
 
     def _training_places(self, start_step: int, stop_step: int) -> Iterator[Places]:
-        batch = self._recipe.batch
         for step in range(start_step, stop_step):
-            for micro in range(self.accumulation):
-                positions = micro_positions(step, micro, self._rank, self._world, batch.total, batch.micro)
-                yield global_samples(self.count, self._recipe.seed, positions)
+            epochs, samples = self._cut(step)
+            yield from zip(epochs[self._rank :: self._world], samples[self._rank :: self._world], strict=True)
 
     def _evaluation_places(self, count: int) -> Iterator[Places]:
         for start in range(0, count, self._recipe.batch.micro):

@@ -40,21 +40,6 @@ def global_samples(count: int, seed: int, positions: np.ndarray) -> tuple[np.nda
     return epoch, sample
 
 
-def micro_positions(step: int, micro_step: int, rank: int, world: int, total: int, micro: int) -> np.ndarray:
-    """Positions that ``rank`` decodes in a micro-step of optimizer step ``step``.
-
-    total: samples per optimizer step over all ranks   micro: samples per rank and micro-step
-    returns (micro,) int64.  The union over ranks and micro-steps is [step * total, (step + 1) * total) for every world
-    size.  Raises ValueError where total is not a multiple of micro * world, or the micro-step does not exist.
-    """
-    if total % (micro * world):
-        raise ValueError(f"batch of {total} does not divide into micro-batches of {micro} on {world} ranks")
-    if not (0 <= rank < world and 0 <= micro_step < total // (micro * world)):
-        raise ValueError(f"no micro-step {micro_step} on rank {rank} of {world}")
-    start = step * total + (micro_step * world + rank) * micro
-    return np.arange(start, start + micro, dtype=np.int64)
-
-
 def _feistel(place: np.ndarray, keys: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """One pass of the network: a bijection of [0, rows * columns) for each key."""
     high, low = np.divmod(place, columns)

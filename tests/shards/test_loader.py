@@ -26,6 +26,7 @@ from ecamp_fast.text.codes import ID_BITS, Mark
 GRID_14 = {"high_size": 448, "low_size": 224}
 PER_SAMPLE = ("image", "attention", "window", "lengths", "keys", "samples")
 COUNTS = {"train": 23, "val": 11}
+SMALL = {"total": 8, "micro": 4}
 
 
 def members(number):
@@ -70,7 +71,7 @@ def recipe(**changes):
         "seed": 7,
         "image": {"high_size": 64, "low_size": 32},
         "text": {"max_tokens": 32},
-        "batch": {"total": 8, "micro": 4},
+        "batch": SMALL,
         "loader": {"threads": 2, "prefetch": 2},
         **changes,
     }
@@ -113,28 +114,36 @@ def test_batches_are_as_batch_says(shard_set):
             assert bool(attention.any()) == (sample % 3 > 0)
 
 
-def test_every_sample_once_an_epoch(shard_set):
-    seen = np.concatenate([batch.samples for batch in Loader(shard_set, "train", recipe()).batches(0, 9)])
-    for epoch in range(3):
-        assert sorted(seen[epoch * 23 : (epoch + 1) * 23]) == list(range(23))
+@pytest.mark.parametrize("balance", [True, False])
+def test_every_sample_once_an_epoch(shard_set, balance):
+    batches = Loader(shard_set, "train", recipe(batch=SMALL | {"balance": balance})).batches(0, 9)
+    seen = np.sort(torch.cat([batch.keys for batch in batches]))  # a key names epoch and sample
+    whole = np.concatenate([sample_keys(7, epoch, np.arange(23)) for epoch in range(4)])
+    assert len(np.unique(seen)) == len(seen) == 72 and np.isin(whole[: 3 * 23], seen).all()
+    assert np.isin(seen, whole).all()
 
 
+@pytest.mark.parametrize("world", [2, 4])
 @pytest.mark.parametrize("layout", ["packed", "padded"])
-def test_two_ranks_see_what_one_sees(shard_set, layout):
-    losses = {"mlm_positions": "all" if layout == "padded" else "masked"}
-    one = rows(Loader(shard_set, "train", recipe(losses=losses)).batches(3, 6))
-    parts = [list(Loader(shard_set, "train", recipe(losses=losses), rank=r, world=2).batches(3, 6)) for r in (0, 1)]
-    two = rows(batch for step in zip(*parts, strict=True) for batch in step)
-    assert len(one) == len(two) == 24
-    for a, b in zip(one, two, strict=True):
+def test_several_ranks_see_what_one_sees(shard_set, layout, world):
+    same = recipe(losses={"mlm_positions": "all" if layout == "padded" else "masked"}, batch={"total": 8, "micro": 2})
+    one = rows(Loader(shard_set, "train", same).batches(3, 6))
+    parts = [list(Loader(shard_set, "train", same, rank=r, world=world).batches(3, 6)) for r in range(world)]
+    several = rows(batch for step in zip(*parts, strict=True) for batch in step)
+    assert len(one) == len(several) == 24
+    for a, b in zip(one, several, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_smaller_micro_batches_hold_the_same_samples(shard_set):
-    one = rows(Loader(shard_set, "train", recipe()).batches(0, 2))
-    two = rows(Loader(shard_set, "train", recipe(batch={"total": 8, "micro": 1})).batches(0, 2))
-    for a, b in zip(one, two, strict=True):
-        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+@pytest.mark.parametrize("other", [{"balance": False}, {"micro": 1}, {"micro": 8}])
+def test_however_a_step_is_cut_it_holds_the_same_samples(shard_set, other):
+    for step in range(4):
+        one, two = (
+            {int(row[-2]): row for row in rows(Loader(shard_set, "train", recipe(batch=batch)).batches(step, step + 1))}
+            for batch in (SMALL, SMALL | other)
+        )
+        assert len(one) == 8 and one.keys() == two.keys()
+        assert all(torch.equal(x, y) for key in one for x, y in zip(one[key], two[key], strict=True))
 
 
 def test_seeking_gives_what_running_through_gives(shard_set):
