@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ecamp_fast.model.attention_backends import Case
     from ecamp_fast.model.lengths import Lengths
 
+DRIFT = 0.02  # of the mean of the weights' sum under dropout
 # Largest error over the largest number that passes, by dtype: what products of that precision cost, with room
 TOLERANCES = {"bfloat16": 2e-2, "float16": 4e-3, "float32": 1e-5}
 
@@ -109,6 +110,7 @@ def _case(case: "Case", heads: int, batch: int, texts: list[int], dropout: float
             continue
         error = _error(_run(name, inputs, queries, keys, 0.0), truth)
         passed = error <= TOLERANCES[str(case.dtype).removeprefix("torch.")]
+        passed = passed and (not dropout or _drops(name, inputs, queries, keys, dropout))
         rows[name] = row | {"error": error, "passed": passed}
         if passed:
             actions[name] = partial(_run, name, inputs, queries, keys, dropout)
@@ -127,9 +129,12 @@ def _lengths(case: "Case", batch: int, texts: list[int]) -> tuple["Lengths", "Le
         return Lengths.equal(batch, case.queries), Lengths.equal(batch, case.keys)
     if case.layout == "padded":
         return Lengths.equal(batch, case.queries), Lengths.padded(torch.tensor(texts, device=device), case.keys)
-    offsets = torch.tensor([0, *texts], device=device).cumsum(0)
-    packed = Lengths.packed(offsets, sum(texts), case.queries)
-    return packed, packed if case.layout == "packed" else Lengths.equal(batch, case.keys)
+    counts = [*texts, min(texts), 0]  # filler: a group that sees no picture, and an empty one
+    packed = Lengths.packed(torch.tensor([0, *counts], device=device).cumsum(0), sum(counts), case.queries)
+    if case.layout == "packed":
+        return packed, packed
+    offsets = torch.arange(len(counts) + 1, device=device).clamp(max=batch) * case.keys
+    return packed, Lengths.packed(offsets, batch * case.keys, case.keys)
 
 
 def _inputs(case: "Case", heads: int, queries: "Lengths", keys: "Lengths") -> tuple[list["Tensor"], list["Tensor"]]:
@@ -154,6 +159,20 @@ def _run(name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths",
     q, k, v = (tensor.detach().requires_grad_() for tensor in tensors)
     out = attention(q, k, v, q_lengths=queries, kv_lengths=keys, dropout=dropout, backend=name)
     return [out, *torch.autograd.grad(out, (q, k, v), cotangent)]
+
+
+def _drops(name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths", dropout: float) -> bool:
+    """Dropout keeps the mean, does something, and follows the seed. Of the weights' sum, which values of one show."""
+    import torch
+
+    q, k, v, cotangent = inputs
+    outs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        outs.append(_run(name, [q, k, torch.ones_like(v), cotangent], queries, keys, dropout)[0].detach().float())
+    seeing = outs[0][outs[0].flatten(1).any(1)]  # rows of a group without keys are zero
+    kept = abs(float(seeing.mean()) - 1) < DRIFT and float(seeing.std()) > 0
+    return kept and torch.equal(*outs)
 
 
 def _error(found: list["Tensor"], truth: list["Tensor"]) -> float:

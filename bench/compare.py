@@ -102,7 +102,10 @@ def _refusal(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 
 def _rows(file: str, old: dict[str, Any], new: dict[str, Any], limit: float) -> list[dict[str, Any]]:
     before, now = figures(old), figures(new)
-    rows = []
+    rows: list[dict[str, Any]] = [
+        {"file": file, "figure": name, "old": before[name].value, "new": None, "ratio": None, "worse": True}
+        for name in before.keys() - now.keys()  # what failed its gate has no figures
+    ]
     for name in before.keys() & now.keys():
         was, value = before[name].value, now[name].value
         ratio = value / was if was else float("inf") if value else 1.0
@@ -116,7 +119,12 @@ def describe(result: dict[str, Any]) -> str:
     lines = [f"{'new / old':>9}  {'old':>12} {'new':>12}  figure"]
     for row in result["rows"]:
         mark = "  WORSE" if row["worse"] else ""
-        values = f"{row['ratio']:9.3f}  {row['old']:12.6g} {row['new']:12.6g}"
+        missing = row["new"] is None
+        values = (
+            f"{row['ratio']:9.3f}  {row['old']:12.6g} {row['new']:12.6g}"
+            if not missing
+            else (f"{'gone':>9}  {row['old']:12.6g} {'':12}")
+        )
         lines.append(f"{values}  {row['file']} {row['figure']}{mark}")
     lines += [f"not compared: {file}: {why}" for file, why in result["refused"].items()]
     lines += [f"only before: {file}" for file in result["only_old"]]

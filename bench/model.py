@@ -88,7 +88,9 @@ def measure(
     count = batch or (recipe.batch.micro if place.type == "cuda" and recipe.batch.micro else 8)
     lengths = text_lengths(count, tokens, spread, recipe.text.max_tokens)
     host = synthetic_batch(recipe, vocab_size, lengths, recipe.seed)
-    steps = {precision: Step(recipe, vocab_size, precision, place) for precision in precisions or ("fp32",)}
+    kinds = precisions or ("fp32",)
+    peaks = {kind: _peak_memory(partial(Step, recipe, vocab_size, kind, place), host.to(place)) for kind in kinds}
+    steps = {precision: Step(recipe, vocab_size, precision, place) for precision in kinds}
     predicted = len(host.text.rows) if host.text else 0
     work = step_work(recipe, vocab_size, lengths, predicted)
     flops = {part: done.total / count for part, done in work.items()} | {"total": summed(work).total / count}
@@ -102,15 +104,34 @@ def measure(
         "threads": torch.get_num_threads(),
         "on": place.type,
         "flops_per_sample": flops,
-        **_run(steps, host, place, repeats, flops["total"], (*peer, vocab_size) if peer else None),
+        **_run(steps, peaks, host, place, repeats, flops["total"], (*peer, vocab_size) if peer else None),
         "environment": environment(),
     }
 
 
+def _peak_memory(build: Callable[[], Any], inputs: Any) -> int | None:
+    """Most bytes on the device in a step, the batch and AdamW included, while nothing else is there; None on a CPU."""
+    import torch
+
+    if inputs.image.device.type != "cuda":
+        return None
+    step = build()
+    step.run(inputs)  # which compiles
+    torch.cuda.reset_peak_memory_stats()
+    step.run(inputs)
+    return torch.cuda.max_memory_allocated()
+
+
 def _run(
-    steps: dict[str, Any], host: Any, place: Any, repeats: int, flops: float, release: tuple[Path, Path, int] | None
+    steps: dict[str, Any],
+    peaks: dict[str, int | None],
+    host: Any,
+    place: Any,
+    repeats: int,
+    flops: float,
+    release: tuple[Path, Path, int] | None,
 ) -> dict[str, Any]:
-    """``ours`` and ``peer`` of the result.  steps: by precision   host: the batch on the CPU."""
+    """``ours`` and ``peer`` of the result.  steps, peaks: by precision   host: the batch on the CPU."""
     inputs, count = host.to(place), len(host)
     turns: dict[str, Callable[[], dict[str, float]]] = {name: partial(step.run, inputs) for name, step in steps.items()}
     compared: dict[str, Any] | None = None
@@ -124,7 +145,10 @@ def _run(
                 compared["saved_bytes_per_sample"] = other.saved() / count
                 turns["peer"] = other.step
         times = in_turns(turns, repeats)
-    ours = {name: _ours(step, inputs, times[name], flops * count) for name, step in steps.items()}
+    ours = {
+        name: {"peak_memory_bytes": peaks[name], **_ours(step, inputs, times[name], flops * count)}
+        for name, step in steps.items()
+    }
     if compared and compared["passed"]:
         compared |= _ratios(times, ours, compared["saved_bytes_per_sample"])
     return {"ours": ours, "peer": compared}
@@ -167,18 +191,12 @@ def _ours(step: Any, inputs: Any, seconds: dict[str, dict[str, float]], flops: f
     median = seconds["together"]["median"]
     bf16 = next(step.model.parameters()).dtype == torch.bfloat16
     chip = peaks(torch.cuda.get_device_name()) if cuda and bf16 else None
-    peak = None
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        step.run(inputs)
-        peak = torch.cuda.max_memory_allocated()
     saved = saved_for_backward(step.model, inputs)
     return {
         "seconds": seconds,
         "images_per_second": count / median,
         "flops_per_second": flops / median,
         "mfu": flops / median / chip[1] if chip else None,
-        "peak_memory_bytes": peak,
         "saved_bytes_per_sample": sum(row["bytes"] for row in saved) / count,
         "saved_by_component": {name: found / count for name, found in by_component(saved).items()},
         "saved_largest": _alike(saved, count),

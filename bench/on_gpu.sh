@@ -49,6 +49,6 @@ bench loader "${loader[@]}"
 bench model "${model[@]}" ${PEER:+--peer "$PEER"}
 bench train "${train[@]}"
 bench scaling "${scaling[@]}"
-bench project --rate H200=790 --results "$OUT" # after the others: what they measured stands beside it
+bench project --results "$OUT" # after the others: what they measured stands beside it
 ecamp bench report --results "$OUT"
 exit "$red"

@@ -3,6 +3,8 @@
 import gc
 import json
 import statistics
+from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,10 @@ from ecamp_fast.bench.step import Stopwatch
 from ecamp_fast.bench.synthetic import synthetic_batch, text_lengths
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.run.process import Place, join, leave
+from ecamp_fast.text.layout import Capacity
 
-HELD, WARM_UP, CHECKED = (
-    4,
-    3,
-    4,
-)  # micro-batches on the device; steps before the clock runs; samples of the parity batch
+HELD, CHECKED = 4, 4  # micro-batches on the device; samples of the parity batch
+WARM_UP = HELD  # steps before the clock runs: all shapes are met
 
 
 @click.command(help=__doc__)
@@ -41,7 +41,7 @@ def main(recipe: Path, stages: str, tokens: float, spread: float, vocabulary: in
     place = join()
     try:
         loaded = load_recipe(recipe)
-        held = [_noise(loaded, vocabulary, tokens, spread, loaded.batch.micro, place, n) for n in range(HELD)]
+        held = _one_shape(partial(_noise, loaded, vocabulary, tokens, spread, loaded.batch.micro, place))
         gate = _noise(
             loaded, vocabulary, tokens, spread, min(CHECKED, loaded.batch.micro), Place(0, 1, place.device), 0
         )
@@ -53,10 +53,26 @@ def main(recipe: Path, stages: str, tokens: float, spread: float, vocabulary: in
         leave()
 
 
-def _noise(recipe: Recipe, words: int, tokens: float, spread: float, count: int, place: Place, number: int) -> Batch:
+def _one_shape(noise: Callable[..., Batch]) -> list[Batch]:
+    """Batches with room for the most words that one of them predicts, as the loader's have one shape on a GPU."""
+    texts = [noise(number).text for number in range(HELD)]
+    room = max((Capacity(len(t.ids), len(t.rows)) for t in texts if t), key=lambda c: c.predicted, default=None)
+    return [noise(number, room) for number in range(HELD)]
+
+
+def _noise(
+    recipe: Recipe,
+    words: int,
+    tokens: float,
+    spread: float,
+    count: int,
+    place: Place,
+    number: int,
+    capacity: Capacity | None = None,
+) -> Batch:
     """Another batch for every rank, of the same lengths: no rank has more to do."""
     lengths = text_lengths(count, tokens, spread, recipe.text.max_tokens)
-    return synthetic_batch(recipe, words, lengths, place.rank * HELD + number).to(place.device)
+    return synthetic_batch(recipe, words, lengths, place.rank * HELD + number, capacity).to(place.device)
 
 
 def _row(

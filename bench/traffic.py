@@ -48,7 +48,7 @@ def step_traffic(
         if recipe.padded_text:
             lengths = [recipe.text.max_tokens] * len(lengths)
             predicted = sum(lengths)
-        groups += [*parts.fusion(lengths), *parts.text_layers(lengths), *parts.head(vocab_size, predicted)]
+        groups += [*parts.fusion(lengths), *parts.text_layers(lengths, predicted), *parts.head(vocab_size, predicted)]
     return [*groups, Group("optimizer", "pointwise", 0, ADAMW * parameters / micro_steps)]
 
 
@@ -113,10 +113,12 @@ class _Parts:
         layer = self._layers("fusion", 1, rows, width, text.ffn, pairs, products=products, attention=crossed)
         return [Group("text embedding", "pointwise", 0, embedded), *layer]
 
-    def text_layers(self, lengths: Sequence[int]) -> list[Group]:
-        text = self.recipe.model.text
-        pairs = sum(length * length for length in lengths)
-        return self._layers("text layers", text.depth, sum(lengths), text.width, text.ffn, pairs)
+    def text_layers(self, lengths: Sequence[int], predicted: int) -> list[Group]:
+        """In the last layer only predicted rows ask; its bytes are counted in full."""
+        text, rows = self.recipe.model.text, sum(lengths)
+        asking = (text.depth - 1 + predicted / rows) / max(text.depth, 1)
+        pairs = round(asking * sum(length * length for length in lengths))
+        return self._layers("text layers", text.depth, rows, text.width, text.ffn, pairs)
 
     def head(self, vocab_size: int, predicted: int) -> list[Group]:
         """Logits exist a chunk at a time: written by a product, turned into their gradient, read by two products."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -118,15 +117,15 @@ def _run_flash_attn(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_leng
 
 
 def _run_varlen(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    """PyTorch's flash attention of variable length by the operator below ``varlen_attn``, as xformers calls it.
+
+    ``varlen_attn`` itself knows no dropout, and on Hopper it may go to cuDNN, whose versions before 9.25 give NaN for a
+    group without keys: filler has none.
+    """
     places = q_lengths.cumulative(q.device), kv_lengths.cumulative(q.device)
     longest = q_lengths.longest, kv_lengths.longest
-    if not dropout:
-        out = varlen_attn(q, k, v, *places, *longest)
-        assert isinstance(out, Tensor)
-        return out
-    # varlen_attn knows no dropout, the operator below it does; xformers takes the same way
-    dropped: Tensor = torch.ops.aten._flash_attention_forward(q, k, v, *places, *longest, dropout, False, False)[0]
-    return dropped
+    out: Tensor = torch.ops.aten._flash_attention_forward(q, k, v, *places, *longest, dropout, False, False)[0]
+    return out
 
 
 def _xformers_lacks(case: Case) -> str | None:

@@ -127,6 +127,7 @@ class Ecamp(nn.Module):
         return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, len(latent))
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # its texts have another shape in every batch
     def reconstruct(self, batch: Batch) -> Reconstruction:
         """What the model predicts for a batch, without dropout."""
         was_training = self.training

@@ -59,7 +59,8 @@ class ContextFusion(nn.Module):
         globe: Tensor = self.globe(patches.mean(1))
         if queries.group is None:
             return globe.repeat_interleave(queries.longest, 0)
-        return globe[queries.group.clamp(max=len(globe) - 1)]  # filler: any, since none of it counts
+        group = queries.group.clamp(max=len(globe) - 1)  # filler: any, since none of it counts
+        return globe.float()[group].to(globe.dtype)  # float32: the backward sums up to 256 rows
 
     def _project(self, local: Tensor | None, whole: Tensor | None) -> Tensor:
         if local is None:

@@ -3,10 +3,9 @@
 import torch
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.model.compiled import compile_blocks
+from ecamp_fast.model.compiled import compile_blocks, recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.float8 import to_float8
-from ecamp_fast.model.recompute import recompute_blocks
 
 
 def make_ready(model: Ecamp, recipe: Recipe, device: torch.device) -> Ecamp:
@@ -17,7 +16,7 @@ def make_ready(model: Ecamp, recipe: Recipe, device: torch.device) -> Ecamp:
     model = model.to(device)
     if recipe.float8:
         to_float8(model)
+    compile_blocks(model, recipe, device)
     if recipe.activations == "recompute":
         recompute_blocks(model)
-    compile_blocks(model, recipe, device)
     return model

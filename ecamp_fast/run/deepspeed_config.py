@@ -61,8 +61,6 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
         faults.append("zero_optimization.stage 3 is not supported: the model fits every GPU")
     if "offload_optimizer" in zero:
         faults.append("zero_optimization.offload_optimizer is not supported: the optimizer states fit every GPU")
-    if zero.get("overlap_comm") == "auto":
-        zero["overlap_comm"] = world > 1
     if faults:
         raise ConfigError(f"{origin}: " + "; ".join(faults), 'set the batch keys to "auto" and change the recipe')
     _leave_the_device_alone(resolved)

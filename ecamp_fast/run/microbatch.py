@@ -80,9 +80,14 @@ def measure(model: torch.nn.Module, batch: Callable[[int], Batch], recipe: Recip
     free = _free(place)
     model.to(place.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     small, large = probes(recipe, place.world)
-    peaks = {count: _activations(model, batch(count), place.device) for count in (small, large)}
+    states = state_bytes(parameters, recipe.precision, stage, place.world)
+    try:
+        _activations(model, batch(small), place.device)  # the first run also allocates what is there once
+        peaks = {count: _activations(model, batch(count), place.device) for count in (small, large)}
+    except torch.cuda.OutOfMemoryError:
+        return Memory(free, states, free)  # nothing fits; the other ranks must hear of it
     sample = (peaks[large] - peaks[small]) // (large - small) if large > small else peaks[small] // small
-    return Memory(free, state_bytes(parameters, recipe.precision, stage, place.world), max(sample, 1))
+    return Memory(free, states, max(sample, 1))
 
 
 def probes(recipe: Recipe, world: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from ecamp_fast.draws import Stream, sample_keys
 from ecamp_fast.errors import ConfigError, NumericsError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.model.attention import cases, describe_choice
+from ecamp_fast.model.compiled import recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.ready import make_ready
 from ecamp_fast.model.weights import load_weights
@@ -136,6 +137,7 @@ class Trainer:
                 self.engine.step()  # counts the micro-step before
             batch = next(batches)
             self._seed_dropout(micro)
+            torch.compiler.cudagraph_mark_step_begin()  # for compile: reduce-overhead
             losses = self.engine(batch)
             self.engine.backward(losses.total)  # DeepSpeed divides by the accumulation
             self.sums.add(losses, batch)
@@ -222,6 +224,11 @@ class Trainer:
         if micro is None:
             micro, memory = choose_micro(self.recipe, self.place, self._measure)
             self.run.event("micro", chosen=micro, **asdict(memory))
+        elif self.recipe.batch.total % (micro * self.place.world):
+            found = (
+                f"{self.job.out} was started with a batch.micro of {micro}, which {self.place.world} ranks cannot share"
+            )
+            raise ConfigError(found, "go on with the number of ranks it was started with, or choose another --out")
         self.recipe = self.recipe.with_micro(micro)
 
     def _measure(self) -> Memory:
@@ -233,6 +240,8 @@ class Trainer:
             return next(loader.batches(0, 1))
 
         model = Ecamp(recipe, self.shards.manifest.vocab_size)
+        if recipe.activations == "recompute":
+            recompute_blocks(model)
         return measure(model, batch, recipe, place, deepspeed_config.zero_stage(self.job.ds_config))
 
     def _position(self) -> checkpoint.Position:

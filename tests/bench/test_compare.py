@@ -60,6 +60,14 @@ def test_worse_is_worse_in_its_direction(path: str, value: object, worse: bool) 
     assert result["worse"] == int(worse)
 
 
+def test_a_figure_that_is_gone_is_worse() -> None:
+    """A result that failed its gate has no times."""
+    compared = bench.compare({"train.json": RESULT}, {"train.json": changed("feeds", {})}, 0.05)
+    gone = {row["figure"]: row for row in compared["rows"] if row["new"] is None}
+    assert set(gone) == {name for name in FIGURES if name.startswith("feeds")}
+    assert compared["worse"] == len(gone) and "gone" in bench.describe(compared)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "why"),
     [

@@ -12,7 +12,7 @@ from ecamp_fast.model.attention import BACKENDS, attention, cases, choose, descr
 from ecamp_fast.model.attention_backends import Backend, Case
 from ecamp_fast.model.lengths import Lengths, gather_rows
 
-HEADS, WIDTH = 2, 8
+HEADS, WIDTH, MOST = 2, 8, 256
 CUDA = torch.cuda.is_available()
 counts_of_samples = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -45,13 +45,14 @@ CASES = {
     "text on pictures": ([3, 1, 5], 4),
     "pictures, and filler without one": ([3, 1, 9], [4, 4, 0]),
     "empty groups at the end": ([3, 2, 0, 0], None),
+    "a long text, and empty groups": ([200, 2, 0], None),
 }
 
 
 def lengths_of(case: str) -> tuple[Lengths, Lengths, list[int], list[int]]:
     """queries, keys, and their counts."""
     q, k = CASES[case]
-    queries = Lengths.equal(3, q) if isinstance(q, int) else packed(q)
+    queries = Lengths.equal(3, q) if isinstance(q, int) else packed(q, MOST if max(q) > 9 else 9)
     q_counts = [q] * 3 if isinstance(q, int) else q
     if k is None:
         return queries, queries, q_counts, q_counts
@@ -227,7 +228,7 @@ def test_a_recipe_asks_for_four_cases() -> None:
     assert official["text"].layout == "padded" and official["fusion"].layout == "equal"
 
 
-def test_the_operator_behind_dropout_has_the_arguments_it_is_given() -> None:
+def test_the_operator_of_variable_length_has_the_arguments_it_is_given() -> None:
     """It is not part of torch's public interface, so a new torch may change it."""
     schema = torch.ops.aten._flash_attention_forward.default._schema
     expected = "query key value cum_seq_q cum_seq_k max_q max_k dropout_p is_causal return_debug_mask"

@@ -19,6 +19,7 @@ from ecamp_fast.kernels.launch import choose
 from ecamp_fast.kernels.low_resolution import low_resolution
 from ecamp_fast.model.ecamp import Ecamp, View
 from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.ready import make_ready
 from ecamp_fast.text.codes import Mark, pack, token_ids
 from ecamp_fast.text.layout import Capacity, masked_batch
 from ecamp_fast.text.masking import MASK_ID
@@ -154,6 +155,25 @@ def test_packed_padded_and_fixed_text_give_the_same(small, batch_of, lengths: li
         for name, value in expected.items():
             scale = float(value.abs().max())
             torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, n=name: n + m)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mode", ["off", "default"])
+def test_the_host_never_waits_in_forward_and_backward(small, batch_of, mode: str) -> None:
+    device = torch.device("cuda")
+    recipe = small("paper", f"compile={mode}", "text.capacity=fixed", "model.text.dropout=0.1")
+    model = make_ready(Ecamp(recipe, VOCABULARY).bfloat16(), recipe, device)
+    batch = batch_of(recipe, [1, 2, 3], Capacity(80, 70)).to(device)
+    for _ in range(2):  # the first compiles
+        model(batch).total.backward()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            model(batch).total.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_losses_are_what_a_plain_reading_gives(small, batch_of) -> None:

@@ -51,7 +51,7 @@ def test_the_norm_stays_where_deepspeed_cannot_do_without(tmp_path: Path) -> Non
 
 
 def test_communication_overlaps_where_there_is_some() -> None:
-    assert [resolve(None, PAPER, world)["zero_optimization"]["overlap_comm"] for world in (1, 4)] == [False, True]
+    assert resolve(None, PAPER, 4)["zero_optimization"]["overlap_comm"] is False  # DeepSpeed would wait for the device
 
 
 @pytest.mark.parametrize(
