@@ -45,13 +45,15 @@ def command(
 
     Exit code 1: the backend that the model would use is wrong.
     """
+    import torch
+
     from ecamp_fast.errors import EnvironmentFault
     from ecamp_fast.model.attention import MEASURED
 
+    if tune and not torch.cuda.is_available():
+        raise EnvironmentFault("--tune: no GPU here", "run it on the GPU that the table is for")
     result = measure(load_recipe(name, overrides), batch, tokens, repeats)
     if tune:
-        if result["chip"] is None:
-            raise EnvironmentFault("--tune: no GPU here", "run it on the GPU that the table is for")
         save(result, MEASURED)
     click.echo(json.dumps(result) if as_json else describe(result))
     if not all(row["passed"] for row in result["rows"] if row["chosen"]):

@@ -68,6 +68,7 @@ def test_gradients_that_are_not_finite_leave_no_trace(make_engine: Make, batch: 
     assert not same(weights(engine), first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_norm_is_that_of_all_gradients(make_engine: Make, batch: Batch, name: str) -> None:
     stage, precision, keys = ENGINES[name]
@@ -86,6 +87,7 @@ def test_stages_agree_on_the_norm(make_engine: Make, batch: Batch) -> None:
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_clipping_shortens_the_gradient_but_not_the_norm_that_is_told(
     make_engine: Make, batch: Batch, name: str
@@ -113,6 +115,7 @@ def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None
         assert update.apply(stop=asked).stop is asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_adamw_runs_fused(make_engine: Make, batch: Batch, name: str) -> None:
     """One kernel launch per group of parameters, on float32 masters."""

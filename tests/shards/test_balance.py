@@ -171,6 +171,7 @@ def test_ranks_wait_less(shard_set, true_counts, world):
     assert waits[True] <= 0.1 * waits[False]
 
 
+@pytest.mark.slow
 def test_the_capacity_is_smaller_and_holds_99_of_100_batches(shard_set, true_counts):
     """Of 320 micro-batches of 128. As they come, an eighth of the text rows is filler; balanced, a twentieth."""
     filler = {}
