@@ -42,7 +42,12 @@ def _rates(axis: Any, rows: list[dict[str, Any]]) -> None:
             edgecolor=MEASURED,
             hatch="///" if projected else None,
         )
-        axis.bar_label(bar, fmt=f"{{:,.0f}}{' projected' if projected else ''}", padding=3, fontsize=8)
+        axis.bar_label(
+            bar,
+            fmt=f"{{:,.{1 if row['images_per_second'] < 100 else 0}f}}{' projected' if projected else ''}",
+            padding=3,
+            fontsize=8,
+        )
     axis.set_yticks(range(len(rows)), [f"{row['device']}: {row['what']}" for row in rows], fontsize=8)
     axis.set_xscale("log")
     axis.set_xlabel("images a second (solid: measured, hatched: projected)")

@@ -64,7 +64,8 @@ def parse_result(text: str, origin_of_it: str) -> dict[str, Any]:
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     """File name -> result, of the files of a folder that are named after a bench and tell no error."""
-    paths = [path for path in sorted(folder.glob("*.json")) if path.stem.split("-")[0] in BENCHES]
+    found = (path for path in sorted(folder.glob("*.json")) if path.stem.split("-")[0] in BENCHES)
+    paths = [path for path in found if path.stat().st_size]  # a shell makes an empty one for what is being written
     results = {path.name: read_result(path) for path in paths}
     return {name: result for name, result in results.items() if "error" not in result}
 

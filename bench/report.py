@@ -69,6 +69,10 @@ def throughput(results: Results) -> list[dict[str, Any]]:
                 )
                 for what, found in result[name].items()
             ]
+            peer = result.get("peer") or {}
+            if "seconds" in peer:
+                rate = {"images_per_second": result["batch"] / peer["seconds"]["together"]["median"]}
+                rows.append(_row(head, rate, "measurement", f"{recipe}, the release's step, fp32"))
         elif bench == "loader":
             rows.append(_row(head, result, "measurement", f"loader alone, {result['size']} pixels"))
     return sorted(rows, key=lambda row: str(row["kind"]))
