@@ -1,7 +1,8 @@
 """What a shard set consists of: the names of its members and its MANIFEST.json, read and written.
 
-A shard set is a folder of plain USTAR files, ``tokenizer.json`` and ``MANIFEST.json``. The manifest is the authority:
-it knows every member's place, size and CRC32, and it carries its own digest, so damage to it is noticed too.
+A shard set is a folder of plain USTAR files, ``tokenizer.json``, ``INDEX.bin`` and ``MANIFEST.json``. The manifest is
+the authority: it knows the digest of every file, its own, and that of the index, which has every member's place, size
+and CRC32.
 
 Members of a sample, in this order:
 
@@ -17,8 +18,9 @@ Members of a sample, in this order:
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ import numpy as np
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_atomically
+from ecamp_fast.shards.member_index import INDEX, Members, open_index, pack_block, unpack_block
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "MANIFEST.json"
 TOKENIZER = "tokenizer.json"
 SPLITS = ("train", "val", "test")
@@ -38,18 +41,8 @@ EXTENSIONS = (IMAGE, ATTENTION, MASKS, REPORT, DISTILLED, TOKENS, METADATA)
 OPTIONAL = frozenset({ATTENTION, MASKS})
 
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
-_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
 _REBUILD = "restore the file from a copy, or build the set again"
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """One extension of one shard, a row per sample: offset, size, crc32 (n,) int64; -1 where the sample lacks it."""
-
-    offset: np.ndarray
-    size: np.ndarray
-    crc32: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,7 @@ class Shard:
     split: str
     bytes: int
     sha256: str
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     members: dict[str, Members]
 
 
@@ -75,7 +68,7 @@ class Manifest:
     counts      samples, studies, patients (0: not known), dropped_empty
     text        tokens per sample as trained on ([CLS] + report + distilled): mean, p50, p95, max, and report_* alike
     notes       what a reader should know, such as a table that was not UTF-8
-    quarantined rows left out because their image was bad: {"origin", "fault"}
+    quarantined rows left out because their image was bad: {"origin", "fault", "kind"}
     digest      sha256 of the manifest itself, which is the identity of the set; '' before it is written
     """
 
@@ -107,14 +100,18 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write MANIFEST.json atomically; its first field is the SHA-256 of all bytes behind that field."""
-    rest = json.dumps(_to_json(manifest), separators=(",", ":"), ensure_ascii=False).encode()[1:]
+    """Write INDEX.bin, then MANIFEST.json, atomically; its first field is the SHA-256 of all bytes behind it."""
+    blocks = [pack_block(shard.keys, shard.members) for shard in manifest.shards]
+    index = b"".join(blocks)
+    write_atomically(folder / INDEX, index)
+    tree = _to_json(manifest, [len(block) for block in blocks], hashlib.sha256(index).hexdigest())
+    rest = json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()[1:]
     digest = hashlib.sha256(rest).hexdigest()
     write_atomically(folder / MANIFEST, b'{"sha256":"' + digest.encode() + b'",' + rest)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check MANIFEST.json.  Raises DataError: missing, damaged, or of another format."""
+    """Read and check MANIFEST.json and INDEX.bin.  Raises DataError: missing, damaged, or of another format."""
     path = folder / MANIFEST
     try:
         raw = path.read_bytes()
@@ -131,25 +128,35 @@ def read_manifest(folder: Path) -> Manifest:
     if tree.get("format") != FORMAT:
         raise DataError(f"{path}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
     try:
-        return _from_json(tree, head[1].decode())
+        return _from_json(tree, head[1].decode(), _index(folder / INDEX, tree["index"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not a manifest: {type(error).__name__}: {error}", _REBUILD) from None
 
 
-def _to_json(manifest: Manifest) -> dict[str, Any]:
+def _index(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    try:
+        return open_index(path, int(entry["bytes"]), entry["sha256"])
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing", _REBUILD) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", _REBUILD) from None
+
+
+def _to_json(manifest: Manifest, blocks: list[int], digest: str) -> dict[str, Any]:
+    """blocks: bytes of each shard in the index   digest: of the index"""
     shards = [
         {
             "name": shard.name,
             "split": shard.split,
+            "samples": len(shard.keys),
             "bytes": shard.bytes,
             "sha256": shard.sha256,
-            "keys": shard.keys,
-            "members": {
-                extension: {name: getattr(members, name).tolist() for name in Members.__dataclass_fields__}
-                for extension, members in shard.members.items()
-            },
+            "index_bytes": block,
+            "members": list(shard.members),
         }
-        for shard in manifest.shards
+        for shard, block in zip(manifest.shards, blocks, strict=True)
     ]
     return {
         "format": FORMAT,
@@ -158,6 +165,7 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
         "short_side": manifest.short_side,
         "tokenizer": {"file": TOKENIZER, "sha256": manifest.tokenizer_digest, "vocab_size": manifest.vocab_size},
         "entities": manifest.entities_digest,
+        "index": {"file": INDEX, "bytes": sum(blocks), "sha256": digest},
         "splits": {split: manifest.count(split) for split in manifest.splits},
         "counts": manifest.counts,
         "text": manifest.text,
@@ -167,7 +175,11 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _from_json(tree: Mapping[str, Any], digest: str) -> Manifest:
+def _from_json(tree: Mapping[str, Any], digest: str, index: np.ndarray) -> Manifest:
+    ends = list(accumulate(int(shard["index_bytes"]) for shard in tree["shards"]))
+    if ends and ends[-1] != len(index):
+        raise ValueError(f"the blocks of {INDEX} do not fill it")
+    blocks = (index[start:end] for start, end in zip([0, *ends], ends, strict=False))
     return Manifest(
         builder=tree["builder"],
         source=dict(tree["source"]),
@@ -177,25 +189,18 @@ def _from_json(tree: Mapping[str, Any], digest: str) -> Manifest:
         entities_digest=tree["entities"],
         counts=dict(tree["counts"]),
         text=dict(tree["text"]),
-        shards=tuple(_shard(shard) for shard in tree["shards"]),
+        shards=tuple(_shard(shard, block) for shard, block in zip(tree["shards"], blocks, strict=True)),
         notes=tuple(tree["notes"]),
         quarantined=tuple(tree["quarantined"]),
         digest=digest,
     )
 
 
-def _shard(tree: Mapping[str, Any]) -> Shard:
+def _shard(tree: Mapping[str, Any], block: np.ndarray) -> Shard:
     if not _SHARD_NAME.fullmatch(tree["name"]) or tree["split"] not in SPLITS:
         raise ValueError(f"shard {tree['name']!r} of split {tree['split']!r}")
-    keys = tuple(tree["keys"])
-    bad = [key for key in keys if not _KEY.fullmatch(key)]
-    if bad:
-        raise ValueError(f"shard {tree['name']}: key {bad[0]!r}")
-    members = {
-        extension: Members(**{name: np.asarray(columns[name], np.int64) for name in Members.__dataclass_fields__})
-        for extension, columns in tree["members"].items()
-    }
-    for extension, columns in members.items():
-        if not all(getattr(columns, name).shape == (len(keys),) for name in Members.__dataclass_fields__):
-            raise ValueError(f"shard {tree['name']}: {extension} does not have one row per key")
+    try:
+        keys, members = unpack_block(block, int(tree["samples"]), tree["members"])
+    except ValueError as error:
+        raise ValueError(f"shard {tree['name']}: {error}") from None
     return Shard(tree["name"], tree["split"], int(tree["bytes"]), tree["sha256"], keys, members)
