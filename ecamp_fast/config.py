@@ -209,6 +209,7 @@ class Evaluation(_Section):
 class Loader(_Section):
     threads: int = Field(4, ge=1)  # decoding threads per rank
     prefetch: int = Field(2, ge=1)  # micro-batches ready ahead
+    quarantine: float = Field(1e-4, ge=0, le=1)  # share of training samples that may be damaged; others stand in
 
 
 class Recipe(_Section):

@@ -32,6 +32,7 @@ class Stream(IntEnum):
     SPLIT = 7
     DROPOUT = 8
     PHANTOM = 9
+    SUBSTITUTE = 10
 
 
 def sample_keys(seed: int, epoch: ArrayLike, sample: ArrayLike) -> np.ndarray:

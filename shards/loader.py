@@ -19,6 +19,7 @@ from ecamp_fast.shards.balance import Cut
 from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.decode import IN_FLIGHT, Decoder
 from ecamp_fast.shards.prepare import Prepared, Preparer
+from ecamp_fast.shards.quarantine import Note, Quarantine
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.text.layout import Capacity, masked_batch
 
@@ -28,7 +29,8 @@ Places = tuple[np.ndarray, np.ndarray]  # epochs, samples: (B,) int64
 class Loader:
     """Batches of one split for one rank.
 
-    train: random crops and flips, endless epochs (``batches``); otherwise the centre view (``evaluation``).
+    train: random crops and flips, endless epochs (``batches``); otherwise the centre view (``evaluation``)
+    note: receives a record of every damaged training sample, see ``Quarantine``.
     Raises ConfigError where the recipe's batch does not divide among the ranks, DataError where there is no such split.
     """
 
@@ -42,6 +44,7 @@ class Loader:
         world: int = 1,
         device: torch.device | str = "cpu",
         train: bool = True,
+        note: Note = lambda record: None,
     ) -> None:
         self.count = shard_set.count(split)
         self.device = torch.device(device)
@@ -49,7 +52,8 @@ class Loader:
             self.device = torch.device("cuda", torch.cuda.current_device())  # another thread has another current device
         self._recipe = recipe
         self._rank, self._world = rank, world
-        self._prepare = Preparer(shard_set, split, recipe, train=train)
+        quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note) if train else None
+        self._prepare = Preparer(shard_set, split, recipe, train=train, quarantine=quarantine)
         self._cut = Cut(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
         fixed = train and packed and recipe.fixed_text(self.device.type == "cuda")

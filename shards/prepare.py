@@ -16,6 +16,7 @@ from ecamp_fast.shards import crop
 from ecamp_fast.shards.format import ATTENTION, IMAGE, TOKENS
 from ecamp_fast.shards.image import read_pgm
 from ecamp_fast.shards.pack import unpack_tokens
+from ecamp_fast.shards.quarantine import Quarantine
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.text.assemble import assemble
 from ecamp_fast.text.wordpiece import Wordpiece
@@ -59,10 +60,23 @@ class _Stored:
 
 
 class Preparer:
-    """Prepares micro-batches of one split.  train: random crops and flips; otherwise the whole centre of the image."""
+    """Prepares micro-batches of one split.
 
-    def __init__(self, shard_set: ShardSet, split: str, recipe: Recipe, *, train: bool) -> None:
+    train: random crops and flips; otherwise the whole centre of the image   quarantine: for damaged samples; None: the
+    first is an error
+    """
+
+    def __init__(
+        self,
+        shard_set: ShardSet,
+        split: str,
+        recipe: Recipe,
+        *,
+        train: bool,
+        quarantine: Quarantine | None = None,
+    ) -> None:
         self._set = shard_set
+        self._quarantine = quarantine
         self._split = split
         self._recipe = recipe
         self._train = train
@@ -70,8 +84,9 @@ class Preparer:
     def __call__(self, pool: Executor, epochs: np.ndarray, samples: np.ndarray) -> Prepared:
         """epochs, samples: (B,) int64   returns the batch.  Raises DataError that names the sample."""
         threads = min(self._recipe.loader.threads, len(samples))
-        parts = pool.map(self._read, np.array_split(samples, threads))
-        stored = [one for part in parts for one in part]
+        parts = pool.map(self._read, np.array_split(epochs, threads), np.array_split(samples, threads))
+        found, stored = zip(*(one for part in parts for one in part), strict=True)
+        samples = np.array(found, np.int64)
         keys = sample_keys(self._recipe.seed, epochs, samples)
         heights = np.array([one.height for one in stored], np.int64)
         widths = np.array([one.width for one in stored], np.int64)
@@ -100,8 +115,20 @@ class Preparer:
             samples=samples,
         )
 
-    def _read(self, samples: Iterable[int]) -> list[_Stored]:
-        return [_read_sample(self._set, self._split, int(sample)) for sample in samples]
+    def _read(self, epochs: Iterable[int], samples: Iterable[int]) -> list[tuple[int, _Stored]]:
+        return [self._read_or_replace(int(e), int(sample)) for e, sample in zip(epochs, samples, strict=True)]
+
+    def _read_or_replace(self, epoch: int, wanted: int) -> tuple[int, _Stored]:
+        """The sample, or what stands in where it is damaged; and its number."""
+        sample, attempt = wanted, 0
+        while True:
+            try:
+                return sample, _read_sample(self._set, self._split, sample)
+            except DataError as error:
+                if self._quarantine is None:
+                    raise
+                sample = self._quarantine.replace(epoch, sample, attempt, error)
+                attempt += 1
 
     def _view(self, keys: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self._train:

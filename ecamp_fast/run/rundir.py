@@ -9,7 +9,8 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_json
 
 OF_A_RUN = (
-    *("recipe.yaml", "ds_config.json", "run_state.json", "results.json", "metrics.jsonl", "events.jsonl"),
+    *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
+    *("metrics.jsonl", "events.jsonl", "quarantine.jsonl"),
     *("checkpoints", "tensorboard", "weights.safetensors", "report.html"),
 )
 
@@ -18,7 +19,7 @@ class RunDir:
     """RUN/: recipe.yaml, ds_config.json, run_state.json, metrics.jsonl, events.jsonl, checkpoints/, report.html.
 
     ``run_state.json`` is the truth about a run: the launcher's exit code is not (it is 0 when the launcher was killed).
-    Only rank 0 writes; other ranks construct it with ``writes=False``.
+    Only rank 0 writes, quarantine.jsonl apart; other ranks construct it with ``writes=False``.
     """
 
     def __init__(self, path: Path, writes: bool = True) -> None:
@@ -59,6 +60,10 @@ class RunDir:
         """Append a line to metrics.jsonl."""
         self._append("metrics.jsonl", record)
 
+    def quarantined(self, record: dict[str, Any]) -> None:
+        """Append a line to quarantine.jsonl: a damaged sample, and what was read instead. Every rank has its own."""
+        self._write("quarantine.jsonl", record | {"time": round(time.time(), 3)})
+
     def set_aside(self) -> None:
         """Move what an earlier run left here into ``previous-N``: nothing is lost when a run starts over."""
         kept = [self.path / name for name in OF_A_RUN if (self.path / name).exists()]  # a shard set may lie beside them
@@ -70,8 +75,11 @@ class RunDir:
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         if self.writes:
-            with open(self.path / name, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            self._write(name, record)
+
+    def _write(self, name: str, record: dict[str, Any]) -> None:
+        with open(self.path / name, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -214,6 +214,7 @@ class Trainer:
             world=place.world,
             device=place.device,
             train=split == "train",
+            note=self.run.quarantined,
         )
 
     def _choose_micro(self) -> None:

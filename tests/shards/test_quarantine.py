@@ -1,0 +1,94 @@
+"""Damaged training samples: within the budget others stand in, the same ones whoever reads; beyond it the run ends."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.build import Options, build_phantoms
+from ecamp_fast.shards.loader import Loader
+from ecamp_fast.shards.quarantine import IN_A_ROW, Quarantine
+from ecamp_fast.shards.read import ShardSet
+
+DAMAGED = (3, 11)
+FAULT = DataError("sample x: damaged", "mend it")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("quarantine") / "set"
+    build_phantoms(24, out, size=64, options=Options(workers=1, vocab_size=300, holdout=0.1))
+    return out
+
+
+@pytest.fixture
+def damaged(whole: Path, tmp_path: Path) -> ShardSet:
+    """The set with a flipped bit in the image of two training samples."""
+    shutil.copytree(whole, tmp_path / "set")
+    for index in DAMAGED:
+        shards = ShardSet(tmp_path / "set")
+        shard, row = shards._locate("train", index)
+        columns, path = shard.members["jpg"], tmp_path / "set" / shard.name
+        content = bytearray(path.read_bytes())
+        content[int(columns.offset[row]) + int(columns.size[row]) // 2] ^= 1
+        path.write_bytes(content)
+    return ShardSet(tmp_path / "set")
+
+
+def recipe(share: float, threads: int = 2) -> Recipe:
+    changes = ["image.high_size=64", "image.low_size=32", "batch.total=8", "batch.micro=4"]
+    return load_recipe("demo", [*changes, f"loader.quarantine={share}", f"loader.threads={threads}"])
+
+
+def same(one: Batch, other: Batch) -> bool:
+    pairs = zip(one.tensors().values(), other.tensors().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_others_stand_in_and_all_agree_on_them(damaged: ShardSet) -> None:
+    notes: list[dict] = []
+    first = list(Loader(damaged, "train", recipe(0.2), note=notes.append).batches(0, 6))
+    assert {note["sample"] for note in notes} == set(DAMAGED)
+    assert all("damaged (CRC32 differs)" in note["fault"] for note in notes)
+    seen = torch.cat([batch.samples for batch in first])
+    assert len(first) == 12 and not np.isin(seen, DAMAGED).any()
+    for again in (
+        list(Loader(damaged, "train", recipe(0.2, threads=1)).batches(0, 6)),
+        [b for step in range(6) for b in Loader(damaged, "train", recipe(0.2)).batches(step, step + 1)],
+    ):
+        assert all(same(one, other) for one, other in zip(first, again, strict=True))
+    ranks = [list(Loader(damaged, "train", recipe(0.2), rank=r, world=2).batches(0, 6)) for r in (0, 1)]
+    assert sorted(seen.tolist()) == sorted(torch.cat([b.samples for rank in ranks for b in rank]).tolist())
+
+
+def test_untouched_samples_are_those_of_the_whole_set(damaged: ShardSet, whole: Path) -> None:
+    loaders = Loader(damaged, "train", recipe(0.2)), Loader(ShardSet(whole), "train", recipe(0.2))
+    for one, other in zip(*(loader.batches(0, 4) for loader in loaders), strict=True):
+        sound = ~torch.isin(other.samples, torch.tensor(DAMAGED))
+        assert torch.equal(one.samples[sound], other.samples[sound]) and torch.equal(
+            one.image[sound], other.image[sound]
+        )
+
+
+@pytest.mark.parametrize(("share", "message"), [(0.0, "damaged"), (0.05, "2 of .* samples are damaged, 1 may be")])
+def test_beyond_the_budget_the_run_ends(damaged: ShardSet, share: float, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        list(Loader(damaged, "train", recipe(share)).batches(0, 6))
+
+
+def test_evaluation_takes_no_substitutes(damaged: ShardSet) -> None:
+    with pytest.raises(DataError, match="CRC32"):
+        list(Loader(damaged, "train", recipe(1.0), train=False).evaluation())
+
+
+def test_a_set_that_is_all_damage_ends_the_run() -> None:
+    quarantine = Quarantine(1000, 1.0, seed=1)
+    tried = [quarantine.replace(0, 5, attempt, FAULT) for attempt in range(IN_A_ROW)]
+    assert len(set(tried)) > 10 and all(0 <= sample < 1000 for sample in tried)
+    with pytest.raises(DataError, match="the last: sample x: damaged"):
+        quarantine.replace(0, 5, IN_A_ROW, FAULT)
