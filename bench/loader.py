@@ -28,9 +28,16 @@ PHANTOMS = 64
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Images to time, at least.")
 @click.option("--device", default=None, help="cpu or cuda. Default: cuda where there is one.")
+@click.option("--rivals", "beside", is_flag=True, help="Decoding on one core, beside other loaders.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    data: Path | None, name: str, overrides: tuple[str, ...], images: int, device: str | None, as_json: bool
+    data: Path | None,
+    name: str,
+    overrides: tuple[str, ...],
+    images: int,
+    device: str | None,
+    beside: bool,
+    as_json: bool,
 ) -> None:
     """Time the loader alone: images a second for one rank."""
     from ecamp_fast.shards.build import build_phantoms
@@ -43,6 +50,11 @@ def command(
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of 1024 pixels", err=True)
             build_phantoms(PHANTOMS, data, size=1024)
         result = measure(data, recipe, images, device)
+        if beside:
+            from ecamp_fast.bench.loader_rivals import rivals
+            from ecamp_fast.shards.read import ShardSet
+
+            result["core_milliseconds"] = rivals(ShardSet(data), recipe, images)
     click.echo(json.dumps(result) if as_json else _describe(result))
 
 
@@ -115,4 +127,16 @@ def _describe(result: dict[str, Any]) -> str:
         f" ({result['size']} pixels from a short side of {result['short_side']}, batch {result['batch']},"
         f" {result['threads']} threads, {result['cores']} cores, {result['device']})\n"
         f"host part: {result['host_core_milliseconds']} core-ms per image"
+        + _beside(result.get("core_milliseconds", {}))
     )
+
+
+def _beside(ways: dict[str, dict[str, float]]) -> str:
+    if not ways:
+        return ""
+    ours = ways["ours"]["median"]
+    lines = [
+        f"\n  {name:14} {times['median']:8.2f} core-ms per image, {times['median'] / ours:5.2f} times ours"
+        for name, times in ways.items()
+    ]
+    return "\ndecoding on one core, in turns:" + "".join(lines)

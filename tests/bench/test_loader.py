@@ -2,10 +2,14 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.bench.loader import command
+from ecamp_fast.bench.loader_rivals import rivals
+from ecamp_fast.config import load_recipe
 from ecamp_fast.shards.build import Options, build_phantoms
+from ecamp_fast.shards.read import ShardSet
 
 
 def test_rates_of_a_small_set(tmp_path):
@@ -29,3 +33,13 @@ def test_rates_of_a_small_set(tmp_path):
     assert result["images_per_second"] > 0 and 0 < result["host_core_milliseconds"] < 100
     done = CliRunner().invoke(command, [*arguments, "--device", "cpu"])
     assert "images/s" in done.stdout and "per image" in done.stdout
+
+
+@pytest.mark.slow
+def test_other_loaders_stand_beside(tmp_path):
+    build_phantoms(6, tmp_path / "set", size=96, options=Options(workers=1, vocab_size=300))
+    small = load_recipe("demo", ["image.high_size=64", "image.low_size=32"])
+    found = rivals(ShardSet(tmp_path / "set"), small, 4)
+    assert list(found) == ["ours", "libjpeg-turbo", "DataLoader", "webdataset", "release"]
+    assert all(0 < times["p20"] <= times["median"] <= times["p80"] for times in found.values())
+    assert found["release"]["median"] > found["libjpeg-turbo"]["median"]  # of 7.5 million pixels

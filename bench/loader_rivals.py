@@ -1,0 +1,141 @@
+"""The loader beside other ways to the same batch: the release's, webdataset's, PyTorch's, and libjpeg-turbo alone.
+
+All on one core, in turns, in CPU time. The release reads originals of the hospital's size, the others the shards.
+"""
+
+import io
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset
+from PIL import Image
+from torch import Tensor
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.draws import sample_keys
+from ecamp_fast.phantom import phantom
+from ecamp_fast.shards import crop
+from ecamp_fast.shards.decode import Decoder
+from ecamp_fast.shards.format import IMAGE
+from ecamp_fast.shards.read import ShardSet
+
+ORIGINAL = (3000, 2500)  # height and width of a radiograph in MIMIC-CXR-JPG, about
+QUALITY = 95
+ORIGINALS = 4  # they take ten times as long
+ROUNDS = 3
+
+
+def rivals(shards: ShardSet, recipe: Recipe, images: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of one core per image: ``median``, ``p20``, ``p80`` over rounds, by way.
+
+    ours          this project's decoder: crop, resize, flip, uint8, as the loader calls it on a CPU
+    libjpeg-turbo the same bytes decoded in full, nothing else: the floor
+    DataLoader    PyTorch's, in this process, on the shards: Pillow and torchvision's transforms
+    webdataset    its own pipeline on the same tar files, with the same transforms
+    release       as the released code reads: an original, Pillow, three channels, crop, flip, grey, normalised
+    """
+    count = min(images, shards.count("train"))
+    jpegs = [bytes(shards.read("train", index, (IMAGE,))[IMAGE]) for index in range(count)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        ways = {
+            "ours": _ours(jpegs, recipe),
+            "libjpeg-turbo": lambda: [Image.open(io.BytesIO(jpeg)).load() for jpeg in jpegs],
+            "DataLoader": _data_loader(jpegs, recipe),
+            "webdataset": _webdataset(shards, recipe, count),
+            "release": _release(recipe, min(count, ORIGINALS)),
+        }
+        counts = {"release": min(count, ORIGINALS)}
+        return {name: _summary(found, counts.get(name, count)) for name, found in _in_turns(ways).items()}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_turns(ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """CPU seconds of this process, a round of each in turn; the first does not count."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(ROUNDS + 1):
+        for name, way in ways.items():
+            began = time.process_time()
+            way()
+            if turn:
+                found[name].append(time.process_time() - began)
+    return found
+
+
+def _summary(seconds: list[float], images: int) -> dict[str, float]:
+    fifths = statistics.quantiles(seconds, n=5, method="inclusive")
+    per_image = {"median": statistics.median(seconds), "p20": fifths[0], "p80": fifths[3]}
+    return {name: value / images * 1e3 for name, value in per_image.items()}
+
+
+def _ours(jpegs: list[bytes], recipe: Recipe) -> Callable[[], object]:
+    keys = sample_keys(recipe.seed, 0, np.arange(len(jpegs)))
+    sizes = np.array([Image.open(io.BytesIO(jpeg)).size for jpeg in jpegs])
+    image = recipe.image
+    boxes = crop.random_boxes(sizes[:, 1], sizes[:, 0], keys, image.crop_area, image.crop_aspect)
+    flipped = crop.flips(keys, image.flip)
+    decoder = Decoder(len(jpegs), image.high_size, "cpu", 1)
+    names = [str(number) for number in range(len(jpegs))]
+    return lambda: decoder.decode(names, jpegs, boxes, flipped)
+
+
+def _transform(recipe: Recipe, channels: int) -> Callable[[Image.Image], Tensor]:
+    """The release's augmentation by torchvision.  channels: 3 as there, 1 where the image stays grey"""
+    from torchvision import transforms
+
+    image = recipe.image
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(
+                image.high_size, scale=image.crop_area, interpolation=transforms.InterpolationMode.BICUBIC
+            ),
+            transforms.RandomHorizontalFlip(image.flip),
+            *([transforms.Grayscale(3)] if channels == 3 else []),
+            transforms.ToTensor(),
+            transforms.Normalize([image.mean] * channels, [image.std] * channels),
+        ]
+    )
+
+
+class _Jpegs(torch.utils.data.Dataset[Tensor]):
+    def __init__(self, jpegs: list[bytes], transform: Callable[[Image.Image], Tensor]) -> None:
+        self._jpegs, self._transform = jpegs, transform
+
+    def __len__(self) -> int:
+        return len(self._jpegs)
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self._transform(Image.open(io.BytesIO(self._jpegs[row])))
+
+
+def _data_loader(jpegs: list[bytes], recipe: Recipe) -> Callable[[], object]:
+    dataset = _Jpegs(jpegs, _transform(recipe, 1))
+    return lambda: list(torch.utils.data.DataLoader(dataset, batch_size=len(jpegs)))
+
+
+def _webdataset(shards: ShardSet, recipe: Recipe, count: int) -> Callable[[], object]:
+    urls = [str(shards.path / shard.name) for shard in shards.manifest.of("train")]
+    transform = _transform(recipe, 1)
+
+    def read() -> Iterator[Any]:
+        dataset = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).to_tuple(IMAGE)
+        return (transform(Image.open(io.BytesIO(jpeg))) for _, (jpeg,) in zip(range(count), dataset, strict=False))
+
+    return lambda: torch.stack(list(read()))
+
+
+def _release(recipe: Recipe, count: int) -> Callable[[], object]:
+    originals = []
+    for index in range(count):
+        file = io.BytesIO()
+        picture = Image.fromarray(phantom(recipe.seed, index, 512).image)
+        picture.resize(ORIGINAL[::-1], Image.Resampling.BICUBIC).save(file, "JPEG", quality=QUALITY)
+        originals.append(file.getvalue())
+    transform = _transform(recipe, 3)
+    return lambda: torch.stack([transform(Image.open(io.BytesIO(file)).convert("RGB")) for file in originals])
