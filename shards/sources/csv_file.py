@@ -1,12 +1,14 @@
 """Samples from a CSV table: one row per image, with the report beside it."""
 
 import os
-import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.shards.image import BadImage, decode
+from ecamp_fast.shards.image import decode
+from ecamp_fast.shards.refusal import BadImage
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.files import absent, picture, read_bytes
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.text.cleaning import is_empty
 
@@ -38,21 +40,22 @@ class CsvSource:
             if is_empty(record.report):
                 listing.dropped_empty += 1
                 continue
-            absent = [fault for fault in (self._absent(record, place) for place in _files(record)) if fault]
-            listing.absent += absent
-            if not absent:
+            places = [record.place, record.attention] if record.attention else [record.place]
+            missing = [fault for fault in (absent(record.origin, self.folder, place) for place in places) if fault]
+            listing.absent += missing
+            if not missing:
                 listing.records.append(record)
         return listing
 
     def load(self, record: Record) -> Picture:
         """Read and decode the image of a row, and its attention map.  Raises BadImage."""
-        image = decode(self._bytes(record.place))
+        loaded = picture(read_bytes(self.folder / record.place))
         if not record.attention:
-            return Picture(image)
+            return loaded
         try:
-            return Picture(image, attention=decode(self._bytes(record.attention)))
+            return replace(loaded, attention=decode(read_bytes(self.folder / record.attention)))
         except BadImage as bad:
-            raise BadImage(f"attention map {record.attention}: {bad.what}", bad.mend) from None
+            raise BadImage(f"attention map {record.attention}: {bad.what}", bad.mend, bad.kind) from None
 
     def _record(self, line: int, row: dict[str, str]) -> Record:
         place = row["image_path"].strip()
@@ -79,20 +82,6 @@ class CsvSource:
             return []
         return [Fault(record.origin, f"the same image as in {first}", "remove one of the rows")]
 
-    def _absent(self, record: Record, place: str) -> Fault | None:
-        try:
-            kind = os.stat(self.folder / place).st_mode
-        except (OSError, ValueError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-            return Fault(record.origin, f"{place}: {reason}", f"image paths are relative to {self.folder}")
-        return None if stat.S_ISREG(kind) else Fault(record.origin, f"{place}: not a file", "name an image file")
-
-    def _bytes(self, place: str) -> bytes:
-        try:
-            return (self.folder / place).read_bytes()
-        except OSError as error:
-            raise BadImage(f"cannot be read: {error.strerror}", "check the file and its permissions") from None
-
 
 def _row_faults(record: Record) -> list[Fault]:
     return [
@@ -100,7 +89,3 @@ def _row_faults(record: Record) -> list[Fault]:
         for name, value in (("study_id", record.study_id), ("image_path", record.place))
         if not value
     ]
-
-
-def _files(record: Record) -> list[str]:
-    return [record.place, record.attention] if record.attention else [record.place]

@@ -1,9 +1,11 @@
-"""A CSV file as rows: strict about its quotes, its header and the length of its rows."""
+"""A CSV file as rows, plain or gzipped: strict about its quotes, its header and the length of its rows."""
 
 import csv
 import difflib
+import gzip
 import io
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from ecamp_fast.shards.source import Fault
 from ecamp_fast.text.cleaning import read_text
 
 _FIELD_LIMIT = 16 * 2**20  # characters; csv's own limit of 131,072 refuses long reports
+_TABLE_LIMIT = 2**30  # bytes of a table, inflated
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,8 @@ class Table:
     note: str
 
 
-def read_table(path: Path, required: Sequence[str]) -> Table:
-    """Read a CSV file with a header row.  required: columns it must have.
+def read_table(path: Path, required: Sequence[str], keep: Collection[str] | None = None) -> Table:
+    """Read a CSV file with a header row.  required: columns it must have   keep: columns to return, None: all.
 
     Raises DataError: missing file, no CSV, a missing column, a column twice.
     """
@@ -39,7 +42,8 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
             header = [name.strip() for name in values]
             _check_header(path, header, required)
         elif len(values) == len(header):
-            rows.append((line, dict(zip(header, values, strict=True))))
+            pairs = zip(header, values, strict=True)
+            rows.append((line, {name: value for name, value in pairs if keep is None or name in keep}))
         else:
             what = f"{len(values)} fields, the header has {len(header)}"
             faults.append(Fault(origin(path, line), what, "quote fields that hold commas or line breaks"))
@@ -49,9 +53,18 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
 
 
 def read_whole(path: Path) -> tuple[str, str]:
-    """The text of a file and a note about its encoding ('' if it is UTF-8).  Raises DataError if it cannot be read."""
+    """The text of a file, inflated if its name ends in .gz, and a note about its encoding ('' if it is UTF-8).
+
+    Raises DataError if it cannot be read or is larger than 1 GiB.
+    """
     try:
-        text, encoding = read_text(path.read_bytes())
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            data = file.read(_TABLE_LIMIT + 1)
+        if len(data) > _TABLE_LIMIT:
+            raise DataError(f"{path}: larger than 1 GiB", "split it")
+        text, encoding = read_text(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise DataError(f"{path}: truncated or damaged gzip", "copy the file again from its source") from None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file", "check the path") from None
     except OSError as error:

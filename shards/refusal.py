@@ -1,0 +1,28 @@
+"""Why a picture is not taken, and the limits that its header must keep."""
+
+MAX_PIXELS = 64_000_000  # by the header, before anything is decoded
+MAX_SIDE = 65_500  # of a JPEG
+_COPY = "copy the file again from its source, or remove the row"
+
+
+class BadImage(ValueError):
+    """Why a picture is refused (``what``), what to do about it (``mend``), and the class of refusals it is counted in
+    (``kind``: damaged, unreadable, not-an-image, unsupported, too-large, several-pictures, dark, constant; of DICOM
+    files also no-pixels, no-codec, colour, burned-in, dicomdir).
+    """
+
+    def __init__(self, what: str, mend: str = _COPY, kind: str = "damaged") -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+        self.kind = kind
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse a picture by the size that its header states, before anything is decoded.  Raises BadImage."""
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise BadImage(
+            f"{width} x {height} pixels, the limits are {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} a side",
+            "reduce the picture first",
+            "too-large",
+        )

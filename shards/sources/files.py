@@ -1,0 +1,44 @@
+"""Files of a source: found out about by one call, read under a limit, loaded as pictures."""
+
+import os
+import stat
+from pathlib import Path
+
+from ecamp_fast.shards import dicom
+from ecamp_fast.shards.image import decode
+from ecamp_fast.shards.refusal import BadImage
+from ecamp_fast.shards.source import Fault, Picture
+
+MAX_BYTES = 256 * 2**20  # of a file: 64 megapixels of 16 bits are half of it
+IMAGES = (".jpg", ".jpeg", ".png", ".dcm", ".tif", ".tiff", ".bmp", ".pgm")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file.  Raises BadImage."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise BadImage(f"a file of {size / 2**20:,.0f} MiB", "reduce the picture first", "too-large")
+            return file.read()
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise BadImage(what, "check the file and its permissions", "unreadable") from None
+
+
+def picture(data: bytes) -> Picture:
+    """A picture from the content of its file.  Raises BadImage, EnvironmentFault where pydicom is missing."""
+    if dicom.is_dicom(data):
+        read = dicom.read(data)
+        return Picture(read.image, view=read.view)
+    return Picture(decode(data))
+
+
+def absent(origin: str, folder: Path, place: str) -> Fault | None:
+    """The fault of an image file that is not there, or is no file; None where it is."""
+    try:
+        kind = os.stat(folder / place).st_mode
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        return Fault(origin, f"{place}: {reason}", f"image paths are relative to {folder}", "missing")
+    return None if stat.S_ISREG(kind) else Fault(origin, f"{place}: not a file", "name an image file", "missing")

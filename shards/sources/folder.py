@@ -1,0 +1,80 @@
+"""Samples from a folder: each image with its report in a .txt file of the same name beside it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.files import IMAGES, picture, read_bytes
+from ecamp_fast.text.cleaning import is_empty, read_text
+
+_REPORT_BYTES = 2**20
+
+
+class FolderSource:
+    """All images below ``folder``; the text is taken as it is. A study is an image, patients are not known."""
+
+    kind = "folder"
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.description: dict[str, Any] = {"kind": self.kind, "file": self.folder.name}
+
+    def survey(self) -> Listing:
+        """A record for every image with a report, by name.  An image or a report alone counts as absent."""
+        images, reports = self._walk()
+        if not images and not reports:
+            raise DataError(f"{self.folder}: no image and no .txt file", "name the folder that holds them")
+        listing = Listing([])
+        for name in sorted(images.keys() | reports.keys()):
+            places = images.get(name, [])
+            if len(places) > 1:
+                what = f"as {', '.join(Path(place).suffix for place in places)}: which one has the report?"
+                listing.faults.append(Fault(name, what, "keep one of them"))
+            elif not places:
+                listing.absent.append(Fault(f"{name}.txt", "no image of that name", "add it beside", "missing"))
+            elif name not in reports:
+                what = f"no report {Path(name).name}.txt beside it"
+                listing.absent.append(Fault(places[0], what, "write it, or remove the image", "no-text"))
+            else:
+                self._add(listing, name, places[0], reports[name])
+        return listing
+
+    def load(self, record: Record) -> Picture:
+        """Read and decode an image.  Raises BadImage."""
+        return picture(read_bytes(self.folder / record.place))
+
+    def _add(self, listing: Listing, name: str, image: str, report: str) -> None:
+        path = self.folder / report
+        try:
+            with open(path, "rb") as file:
+                data = file.read(_REPORT_BYTES + 1)
+        except OSError as error:
+            listing.faults.append(Fault(report, f"cannot be read: {error.strerror}", "check its permissions"))
+            return
+        if len(data) > _REPORT_BYTES:
+            listing.faults.append(Fault(report, "larger than 1 MiB: no report", "remove it"))
+            return
+        text, encoding = read_text(data)
+        if encoding != "utf-8":
+            listing.notes.append(f"{report} is not UTF-8: read as {encoding}")
+        if is_empty(text):
+            listing.dropped_empty += 1
+        else:
+            row = len(listing.records)
+            listing.records.append(Record(image, row, name, Path(name).name, image, text.strip()))
+
+    def _walk(self) -> tuple[dict[str, list[str]], dict[str, str]]:
+        """Images and reports by their path without its ending, relative to the folder."""
+        images: dict[str, list[str]] = {}
+        reports: dict[str, str] = {}
+        for folder, _, names in os.walk(self.folder):
+            for name in sorted(names):
+                place = os.path.relpath(os.path.join(folder, name), self.folder)
+                stem, ending = os.path.splitext(place)
+                if ending.lower() in IMAGES:
+                    images.setdefault(stem, []).append(place)
+                elif ending.lower() == ".txt":
+                    reports[stem] = place
+        return images, reports

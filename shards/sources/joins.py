@@ -1,0 +1,39 @@
+"""Joining tables by key, with the proof that they match one to one: nothing is ever paired by its place in a file."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from ecamp_fast.shards.source import Fault
+
+Row = TypeVar("Row")
+
+
+def index(
+    rows: Iterable[Row], key: Callable[[Row], str], origin: Callable[[Row], str]
+) -> tuple[dict[str, Row], list[Fault]]:
+    """Rows by their key, and a fault for each row whose key is empty or came before."""
+    found: dict[str, Row] = {}
+    faults = []
+    for row in rows:
+        name = key(row)
+        if not name:
+            faults.append(Fault(origin(row), "its key is empty", "write the key, or remove the row"))
+        elif name in found:
+            what = f"the key {shown(name)} comes twice, first in {origin(found[name])}"
+            faults.append(Fault(origin(row), what, "remove one of the rows"))
+        else:
+            found[name] = row
+    return found, faults
+
+
+def unmatched(left: Mapping[str, Any], right: Mapping[str, Any], left_name: str, right_name: str) -> list[Fault]:
+    """A fault for every key that only one of two indexed tables has."""
+    one_sided = [(left_name, key, right_name) for key in left if key not in right]
+    one_sided += [(right_name, key, left_name) for key in right if key not in left]
+    mend = "take both files from one release"
+    return [Fault(has, f"{shown(key)} is not in {lacks}", mend) for has, key, lacks in one_sided]
+
+
+def shown(key: str) -> str:
+    """A key for a message; in a table whose columns are mixed up it could be a report."""
+    return key if len(key) <= 60 else f"{key[:8]}..."

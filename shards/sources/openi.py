@@ -1,0 +1,213 @@
+"""Samples from the Indiana University collection (Open-i): the XML of the original release, or the CSV form of it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.files import IMAGES, absent, picture, read_bytes
+from ecamp_fast.shards.sources.joins import index
+from ecamp_fast.shards.sources.table import origin, read_table
+from ecamp_fast.text.cleaning import read_text
+from ecamp_fast.text.sections import Sections, Tally
+
+_REPORTS = ("uid", "findings", "impression")
+_PROJECTIONS = ("uid", "filename", "projection")
+_XML_BYTES = 2**20
+_DOCTYPE = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)  # a report needs none; entities can grow without bound
+
+
+@dataclass(slots=True)
+class _Report:
+    origin: str
+    row: int
+    uid: str
+    sections: Sections
+    labels: tuple[str, ...] = ()
+    images: list[tuple[str, str]] = field(default_factory=list)  # name as the release has it, view
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+class OpeniSource:
+    """``path``: a folder with indiana_reports.csv and indiana_projections.csv, or the former file; or a folder with the
+    .xml reports (ecgen-radiology). Images may lie anywhere below that folder.
+
+    The collection names no patients: a report is a study, and splits are drawn by study.
+    """
+
+    kind = "openi"
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.folder = self.path.parent if self.path.is_file() else self.path
+        self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
+
+    def survey(self) -> Listing:
+        """A record for every image of a report that says something."""
+        listing, tally = Listing([]), Tally()
+        reports = self._reports(listing, with_images=True)
+        files = _by_name(self.folder)
+        without = sum(not report.images for report in reports)
+        if without:
+            listing.notes.append(f"{without:,} reports have no image in the collection")
+        for report in reports:
+            text = tally.choose(report.sections)
+            for name, view in report.images:
+                if not text:
+                    listing.dropped_empty += 1
+                    continue
+                record = _record(report, text, name, _find(files, name), view)
+                missing = absent(record.origin, self.folder, record.place)
+                if missing:
+                    listing.absent.append(missing)
+                else:
+                    listing.records.append(record)
+        return self._finish(listing, tally)
+
+    def texts(self) -> Listing:
+        """A record without a picture for every report that says something."""
+        listing, tally = Listing([]), Tally()
+        for report in self._reports(listing, with_images=False):
+            text = tally.choose(report.sections)
+            if text:
+                listing.records.append(_record(report, text, "", "", ""))
+            else:
+                listing.dropped_empty += 1
+        return self._finish(listing, tally)
+
+    def load(self, record: Record) -> Picture:
+        """Read and decode an image.  Raises BadImage."""
+        return picture(read_bytes(self.folder / record.place))
+
+    def _finish(self, listing: Listing, tally: Tally) -> Listing:
+        listing.notes.append(str(tally))
+        self.description |= {"sections": tally.counts}
+        return listing
+
+    def _reports(self, listing: Listing, *, with_images: bool) -> list[_Report]:
+        table = self.path if self.path.is_file() else self.folder / "indiana_reports.csv"
+        if table.is_file():
+            reports = _from_table(table, listing)
+            if with_images:
+                _join_projections(reports, self.folder / "indiana_projections.csv", listing)
+        else:
+            reports = [report for path in sorted(self.folder.rglob("*.xml")) for report in _from_xml(path, listing)]
+        if not reports and not listing.faults:
+            raise DataError(
+                f"{self.path}: neither indiana_reports.csv nor .xml reports", "name the folder that holds them"
+            )
+        found, twice = index(reports, lambda report: report.uid, lambda report: report.origin)
+        listing.faults += twice
+        return list(found.values())
+
+
+def _from_table(path: Path, listing: Listing) -> list[_Report]:
+    table = read_table(path, _REPORTS)
+    listing.faults += table.faults
+    listing.notes += [table.note] if table.note else []
+    return [
+        _Report(
+            origin=origin(path, line),
+            row=line,
+            uid=row["uid"].strip(),
+            sections=Sections(_joined([row["findings"]]), _joined([row["impression"]])),
+            labels=_labels(row.get("Problems", "").split(";")),
+            columns={name: row[name].strip() for name in ("MeSH", "indication", "comparison") if name in row},
+        )
+        for line, row in table.rows
+    ]
+
+
+def _join_projections(reports: list[_Report], path: Path, listing: Listing) -> None:
+    """Give each report its images; a row of the projections that belongs to no report is a fault."""
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file, so no report has an image", "copy it here; `ecamp-fast shard annotate` needs none"
+        )
+    table = read_table(path, _PROJECTIONS)
+    listing.faults += table.faults
+    rows, twice = index(table.rows, lambda row: row[1]["filename"].strip(), lambda row: origin(path, row[0]))
+    listing.faults += twice
+    by_uid: dict[str, _Report] = {report.uid: report for report in reports}
+    for name, (line, row) in rows.items():
+        report = by_uid.get(row["uid"].strip())
+        if report:
+            report.images.append((name, row["projection"].strip()))
+        else:
+            listing.faults.append(
+                Fault(origin(path, line), "no report has its uid", "take both tables from one release")
+            )
+
+
+def _from_xml(path: Path, listing: Listing) -> Iterator[_Report]:
+    """The report of a file, or none and a fault."""
+    data = path.read_bytes()
+    if len(data) > _XML_BYTES or _DOCTYPE.search(data):
+        listing.faults.append(Fault(path.name, "larger than 1 MiB, or declares entities: no report", "remove it"))
+        return
+    try:
+        tree = ElementTree.fromstring(data)
+    except ElementTree.ParseError:
+        try:  # some files of the release state UTF-8 and are not
+            tree = ElementTree.fromstring(read_text(data)[0].encode())
+        except ElementTree.ParseError as error:
+            listing.faults.append(Fault(path.name, f"not XML: {error}", "copy the file again from its source"))
+            return
+        listing.notes.append(f"{path.name} is not UTF-8: read as {read_text(data)[1]}")
+    sections: dict[str, list[str]] = defaultdict(list)
+    for element in tree.iter("AbstractText"):
+        sections[str(element.get("Label", "")).lower()].append("".join(element.itertext()))
+    uid = tree.find(".//uId")
+    yield _Report(
+        origin=path.name,
+        row=0,
+        uid=str(uid.get("id", "")) if uid is not None else "",
+        sections=Sections(_joined(sections["findings"]), _joined(sections["impression"])),
+        labels=_labels((element.text or "").split("/")[0] for element in tree.iterfind(".//MeSH/major")),
+        images=[(str(element.get("id", "")), "") for element in tree.iter("parentImage")],
+        columns={name: _joined(sections[name]) for name in ("indication", "comparison")},
+    )
+
+
+def _by_name(folder: Path) -> dict[str, str]:
+    """Image files below a folder, by their name with and without its ending, in small letters."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGES:
+            place = str(path.relative_to(folder))
+            found.setdefault(path.name.lower(), place)
+            found.setdefault(path.stem.lower(), place)
+    return found
+
+
+def _find(files: dict[str, str], name: str) -> str:
+    """Where an image lies; its name where it is not to be found. PNG files begin with CXR1_, DICOM files do not."""
+    low = name.lower()
+    return files.get(low) or files.get(low.partition("_")[2]) or name
+
+
+def _record(report: _Report, text: str, name: str, place: str, view: str) -> Record:
+    return Record(
+        origin=f"{report.origin} ({name})" if name else report.origin,
+        row=report.row,
+        study_id=report.uid,
+        stem=name.removesuffix(Path(place).suffix) if place else name,
+        place=place,
+        report=text,
+        view=view,
+        labels=report.labels,
+        columns=report.columns,
+    )
+
+
+def _labels(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return " ".join(" ".join(parts).split())

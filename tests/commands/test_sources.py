@@ -1,0 +1,36 @@
+"""Which sources the command line names, and what each is given."""
+
+import pytest
+from click.testing import CliRunner
+
+from ecamp_fast.commands import shard
+from ecamp_fast.commands.sources import KINDS, open_source
+from ecamp_fast.errors import ConfigError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_opens_and_says_which_it_is(kind):
+    source = open_source(kind, "7")
+    assert source.kind == kind == source.description["kind"]
+
+
+@pytest.mark.parametrize("option", [{"reports": "r.zip"}, {"use_last": True}])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mimic-cxr"])
+def test_options_of_one_kind_are_refused_by_the_others(option, kind):
+    with pytest.raises(ConfigError, match=f"not for --from {kind}"):
+        open_source(kind, "7", **option)
+
+
+def test_the_help_names_every_kind():
+    for verb in ("build", "annotate"):
+        said = CliRunner().invoke(shard.command, [verb, "--help"]).output
+        assert all(kind in said for kind in KINDS)
+
+
+def test_annotate_for_a_person(tmp_path):
+    (tmp_path / "reports.txt").write_text("There is a small effusion. No edema.")
+    (tmp_path / "reports.jpg").write_bytes(b"never opened")
+    done = CliRunner().invoke(shard.command, ["annotate", "--from", "folder", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "reports: 1" in done.stdout and "effusion: 1 mentions, 0 denied" in done.stdout
+    assert "small" not in done.output

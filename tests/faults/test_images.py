@@ -1,0 +1,133 @@
+"""Table I of faults: every damaged or unusual picture is taken by the written rule or refused by class."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ecamp_fast.phantom import phantom
+from ecamp_fast.shards.image import decode, looks_inverted, radiograph
+from ecamp_fast.shards.refusal import BadImage
+
+SIDE = 64
+
+
+def grey(data):
+    return np.asarray(decode(data))
+
+
+def kind_of(data):
+    with pytest.raises(BadImage) as caught:
+        radiograph(decode(data), 1024)
+    assert caught.value.what and caught.value.mend
+    return caught.value.kind
+
+
+def as_jpeg(seed, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(phantom(3, seed, SIDE).image).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+# I1: truncated, foreign, empty
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_i1_a_jpeg_cut_anywhere_is_refused(progressive):
+    rng = np.random.default_rng(1)
+    for seed in range(4):
+        data = as_jpeg(seed, progressive=progressive)
+        cuts = [len(data) // 100, len(data) // 2, len(data) - 2, len(data) - 1, *rng.integers(1, len(data), 40)]
+        assert {kind_of(data[:cut]) for cut in map(int, cuts)} <= {"damaged", "not-an-image"}
+
+
+def test_i1_what_is_no_picture():
+    assert kind_of(b"") == "damaged"
+    assert kind_of(b"<html><body>404 Not Found</body></html>") == "not-an-image"
+    assert kind_of(b"\x00" * 4096) == "not-an-image"
+    assert kind_of(b"MZ" + as_jpeg(0)[2:]) == "not-an-image"
+
+
+def test_i1_flipped_bytes_are_refused_or_give_a_picture_that_dali_decodes():
+    """The builder decodes and encodes anew, so what reaches DALI is always whole."""
+    decoder = pytest.importorskip("ecamp_fast.shards.decode", reason="needs DALI").Decoder(1, 32, "cpu", 1)
+    from ecamp_fast.shards.image import jpeg
+
+    rng = np.random.default_rng(2)
+    taken = 0
+    for number in range(120):
+        data = bytearray(as_jpeg(number % 4))
+        data[int(rng.integers(2, len(data)))] ^= 1 << int(rng.integers(8))
+        try:
+            image = radiograph(decode(bytes(data)), 64)
+        except BadImage:
+            continue
+        taken += 1
+        box = np.array([[0, 0, image.height, image.width]])
+        view = decoder.decode(["x"], [jpeg(image)], box, np.array([False]))
+        assert tuple(view.shape) == (1, 1, 32, 32)
+    assert 0 < taken < 120
+
+
+# I2: kinds of pixels
+
+
+@pytest.mark.parametrize(
+    ("mode", "format", "value", "expected"),
+    [
+        ("CMYK", "TIFF", (0, 0, 0, 0), 255),
+        ("RGBA", "PNG", (200, 200, 200, 0), 0),
+        ("RGB", "PNG", (255, 0, 0), 76),
+        ("I;16", "PNG", 257 * 100, 100),
+        ("1", "PNG", 1, 255),
+    ],
+)
+def test_i2_kinds_of_pixels_by_the_written_rule(mode, format, value, expected):
+    buffer = io.BytesIO()
+    Image.new(mode, (9, 7), value).save(buffer, format)
+    assert np.unique(grey(buffer.getvalue())).tolist() == [expected]
+
+
+def test_i2_progressive_and_rotated():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert np.array_equal(grey(as_jpeg(1, progressive=True)), grey(as_jpeg(1)))
+    assert np.array_equal(grey(as_jpeg(1, exif=exif)), np.rot90(grey(as_jpeg(1)), 3))
+
+
+def test_i2_unsupported_pixels_are_refused():
+    buffer = io.BytesIO()
+    Image.new("F", (4, 4), 0.5).save(buffer, "TIFF")
+    assert kind_of(buffer.getvalue()) == "unsupported"
+
+
+# I4: polarity
+
+
+def test_i4_inverted_pictures_are_suspected():
+    films = [Image.fromarray(phantom(5, number, 128).image) for number in range(20)]
+    assert not any(map(looks_inverted, films))
+    assert all(looks_inverted(film.point(lambda value: 255 - value)) for film in films)
+
+
+# I6: size and emptiness
+
+
+def test_i6_headers_are_judged_before_pixels_are_decoded():
+    assert kind_of(b"P5\n20000 20000\n255\n") == "too-large"
+    assert kind_of(b"P5\n70000 10\n255\n") == "too-large"
+    huge = bytearray(as_jpeg(0))
+    at = huge.index(b"\xff\xc0")
+    huge[at + 5 : at + 9] = (20000).to_bytes(2, "big") * 2
+    assert kind_of(bytes(huge)) == "too-large"
+
+
+def test_i6_thin_and_tiny_pictures():
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(300, dtype=np.uint8), (10, 1))).save(buffer, "PNG")
+    assert radiograph(decode(buffer.getvalue()), 1024).size == (300, 10)
+    for size in ((1, 1), (50, 50)):
+        buffer = io.BytesIO()
+        Image.new("L", size, 0).save(buffer, "PNG")
+        assert kind_of(buffer.getvalue()) == "constant"

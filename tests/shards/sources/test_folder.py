@@ -1,0 +1,61 @@
+"""Images beside their reports, paired by name alone."""
+
+import pytest
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.build import Options, build
+from ecamp_fast.shards.sources.folder import FolderSource
+
+
+@pytest.fixture
+def folder(tmp_path, film):
+    data = tmp_path / "data"
+    (data / "deep").mkdir(parents=True)
+    for number, name in enumerate(("a.jpg", "b.PNG", "deep/a.png")):
+        film(number).save(data / name)
+        (data / name).with_suffix(".txt").write_text(f"Report {number}.\n")
+    return data
+
+
+def test_pairs_become_samples(folder, tmp_path):
+    records = FolderSource(folder).survey().records
+    assert [(r.study_id, r.place, r.report) for r in records] == [
+        ("a", "a.jpg", "Report 0."),
+        ("b", "b.PNG", "Report 1."),
+        ("deep/a", "deep/a.png", "Report 2."),
+    ]
+    report = build(FolderSource(folder), tmp_path / "set", Options(workers=1, vocab_size=100))
+    assert report.manifest.counts["samples"] == 3 and report.manifest.source["file"] == "data"
+
+
+def test_halves_of_pairs_are_absent_by_class(folder, tmp_path):
+    (folder / "a.txt").unlink()
+    (folder / "b.PNG").unlink()
+    absent = FolderSource(folder).survey().absent
+    assert [(fault.origin, fault.kind) for fault in absent] == [("a.jpg", "no-text"), ("b.txt", "missing")]
+    with pytest.raises(DataError, match="2 faults"):
+        build(FolderSource(folder), tmp_path / "set", Options(workers=1, vocab_size=100))
+
+
+def test_two_images_of_one_name_are_a_fault(folder, film):
+    film(9).save(folder / "a.png")
+    (fault,) = FolderSource(folder).survey().faults
+    assert fault.origin == "a" and ".jpg, .png" in fault.what
+
+
+def test_empty_reports_are_dropped_and_other_encodings_noted(folder):
+    (folder / "a.txt").write_text(" ___\n")
+    (folder / "b.txt").write_bytes(b"\x93Clear\x94")
+    listing = FolderSource(folder).survey()
+    assert listing.dropped_empty == 1 and listing.records[0].report == "“Clear”"
+    assert listing.notes == ["b.txt is not UTF-8: read as cp1252"]
+
+
+def test_long_texts_are_no_reports(folder):
+    (folder / "a.txt").write_text("x" * (2**20 + 1))
+    assert "1 MiB" in str(FolderSource(folder).survey().faults[0])
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(DataError, match="no image"):
+        FolderSource(tmp_path).survey()

@@ -1,0 +1,251 @@
+"""MIMIC-CXR as PhysioNet gives it, made of phantoms: one command, nothing lost silently, joins that are proved."""
+
+import json
+import zipfile
+
+import pytest
+from click.testing import CliRunner
+
+from ecamp_fast.commands import shard
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.build import Options, build
+from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
+from ecamp_fast.shards.verify import verify
+
+METADATA = "mimic-cxr-2.0.0-metadata.csv.gz"
+SPLIT = "mimic-cxr-2.0.0-split.csv.gz"
+CHEXPERT = "mimic-cxr-2.0.0-chexpert.csv.gz"
+
+
+def survey(tree, **options):
+    return MimicCxrSource(tree.folder, **options).survey()
+
+
+def samples(folder):
+    shards = ShardSet(folder)
+    read = (shards.read(split, index) for split in shards.splits for index in range(shards.count(split)))
+    return {json.loads(sample["json"])["image"].rsplit("/", 1)[1][:-4]: sample for sample in read}
+
+
+def by_style(tree, *styles):
+    return {study for study, style in tree.styles.items() if style in styles}
+
+
+def check_set(tree, out):
+    """Every image of a report that says something is a sample with the text, split, view and labels of its own."""
+    found = samples(out)
+    assert set(found) == {dicom_id for dicom_id, study in tree.images.items() if tree.texts[study]}
+    for dicom_id, sample in found.items():
+        metadata = json.loads(sample["json"])
+        study = tree.images[dicom_id]
+        assert metadata["study_id"] == study and metadata["patient_id"].startswith("p1")
+        assert sample["txt"].decode() == tree.texts[study]
+        assert metadata["split"] == {"validate": "val"}.get(tree.splits[study], tree.splits[study])
+        assert metadata["view"] == dicom_id.split("-")[1].upper()
+        stated = dict(item.split("=") for item in metadata["columns"]["chexpert"].split(";"))
+        assert stated and metadata["labels"] == [name for name, value in stated.items() if value == "1"]
+        assert metadata["columns"]["negbio"] == metadata["columns"]["chexpert"]
+    assert verify(out).samples == len(found)
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "tree"])
+def test_one_command_makes_shards_and_the_counts_add_up(archive, mimic_tree, tmp_path):
+    tree = mimic_tree(20, archive=archive)
+    arguments = ["--from", "mimic-cxr", tree.folder, tmp_path / "set", "--workers", "1", "--vocab-size", "300"]
+    done = CliRunner().invoke(shard.command, [*map(str, arguments), "--json"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["samples"] + result["dropped_empty"] == len(tree.images)
+    check_set(tree, tmp_path / "set")
+    sections = ShardSet(tmp_path / "set").manifest.source["sections"]
+    assert sections == {
+        "reports": 20,
+        "without_findings": len(by_style(tree, "impression")),
+        "without_impression": len(by_style(tree, "findings")),
+        "without_both": len(by_style(tree, "neither")),
+        "empty": len(by_style(tree, "empty")),
+    }
+    assert "have no findings" in " ".join(result["notes"])
+
+
+def test_the_dicom_tree_gives_the_same_samples(mimic_tree, tmp_path):
+    pytest.importorskip("pydicom", reason="needs pydicom")
+    trees = {"jpg": mimic_tree(12), "dcm": mimic_tree(12, dicom=True)}
+    for name, tree in trees.items():
+        build(MimicCxrSource(tree.folder), tmp_path / name, Options(workers=1, vocab_size=300))
+        check_set(tree, tmp_path / name)
+    ours, other = samples(tmp_path / "jpg"), samples(tmp_path / "dcm")
+    assert set(ours) == set(other)
+    assert all(ours[name]["txt"] == other[name]["txt"] for name in ours)
+    assert all(ours[name]["tokens"] == other[name]["tokens"] for name in ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dicom", [False, True], ids=["jpg", "dcm"])
+def test_five_hundred_studies(dicom, mimic_tree, tmp_path):
+    if dicom:
+        pytest.importorskip("pydicom", reason="needs pydicom")
+    tree = mimic_tree(500, dicom=dicom)
+    report = build(MimicCxrSource(tree.folder), tmp_path / "set", Options(vocab_size=2000))
+    counts = report.manifest.counts
+    assert counts["samples"] + counts["dropped_empty"] == len(tree.images)
+    check_set(tree, tmp_path / "set")
+
+
+def test_reports_without_sections_can_be_used(mimic_tree):
+    tree = mimic_tree(16)
+    record = next(r for r in survey(tree, use_last=True).records if tree.styles[r.study_id] == "neither")
+    assert record.report.startswith("As compared to the previous film,")
+
+
+@pytest.mark.parametrize("table", ["cxr-record-list.csv.gz", "cxr-study-list.csv.gz"])
+def test_the_lists_of_the_dicom_release_are_joined_too(table, mimic_tree):
+    tree = mimic_tree(6, dicom=True)
+    rows = tree.rows(table)
+    tree.rewrite(table, rows[:-1])
+    assert any("is not in" in fault and table in fault for fault in faults(tree))
+
+
+def test_reports_elsewhere(mimic_tree, tmp_path):
+    tree = mimic_tree(6)
+    moved = (tree.folder / "mimic-cxr-reports.zip").rename(tmp_path / "r.zip")
+    assert len(survey(tree, reports=moved).records) == len(tree.images)
+    assert len(MimicCxrSource(tree.folder, moved).texts().records) == 6
+
+
+def test_groups_that_were_not_copied_are_left_out_and_noted(mimic_tree):
+    tree = mimic_tree(9)
+    (tree.folder / "files" / "p11").rename(tree.folder / "elsewhere")
+    listing = survey(tree)
+    assert not listing.faults and not listing.absent
+    assert all(not record.patient_id.startswith("p11") for record in listing.records)
+    assert any("images of p11 left out" in note for note in listing.notes)
+
+
+def faults(tree):
+    return [str(fault) for fault in survey(tree).faults]
+
+
+def test_a_clean_tree_has_no_faults_and_says_what_was_joined(mimic_tree):
+    listing = survey(mimic_tree(6))
+    assert not listing.faults and not listing.absent
+    assert f"8 images joined one to one by dicom_id over {METADATA}, {SPLIT}" in listing.notes
+
+
+def test_an_image_in_one_table_only_is_named(mimic_tree):
+    tree = mimic_tree(6)
+    rows = tree.rows(SPLIT)
+    lost = rows.pop()
+    tree.rewrite(SPLIT, rows)
+    assert [f"{lost[0]} is not in {SPLIT}" in fault for fault in faults(tree)] == [True]
+
+
+def test_a_row_twice_is_named(mimic_tree):
+    tree = mimic_tree(6)
+    rows = tree.rows(METADATA)
+    tree.rewrite(METADATA, [*rows, rows[1]])
+    (fault,) = faults(tree)
+    assert f"{METADATA} row {len(rows) + 1}" in fault and "row 2" in fault
+
+
+def test_a_study_of_another_patient_is_named(mimic_tree):
+    tree = mimic_tree(6)
+    rows = tree.rows(SPLIT)
+    rows[1][2] = "19999999"
+    tree.rewrite(SPLIT, rows)
+    assert [fault for fault in faults(tree) if "p19999999" in fault and rows[1][0] in fault]
+
+
+def test_shifted_columns_are_named_without_showing_them(mimic_tree):
+    tree = mimic_tree(6)
+    rows = tree.rows(METADATA)
+    rows[2] = [rows[2][-1], *rows[2][:-1]]
+    tree.rewrite(METADATA, rows)
+    assert any("row 3: study_id and subject_id are no numbers" in fault for fault in faults(tree))
+
+
+def test_label_values_are_checked(mimic_tree):
+    tree = mimic_tree(6)
+    rows = tree.rows(CHEXPERT)
+    rows[1][2] = "50.5"
+    tree.rewrite(CHEXPERT, rows)
+    assert any("neither 1, 0 nor -1" in fault for fault in faults(tree))
+
+
+def test_labels_of_an_unknown_study_are_named(mimic_tree):
+    tree = mimic_tree(6)
+    rows = tree.rows(CHEXPERT)
+    tree.rewrite(CHEXPERT, [*rows, [rows[1][0], "59999999", *rows[1][2:]]])
+    assert any("s59999999 has no image" in fault for fault in faults(tree))
+
+
+def test_studies_without_labels_are_noted(mimic_tree):
+    tree = mimic_tree(6)
+    tree.rewrite(CHEXPERT, tree.rows(CHEXPERT)[:-1])
+    assert any("1 of 6 studies have no row" in note for note in survey(tree).notes)
+
+
+def test_a_missing_image_is_absent_and_a_missing_report_a_fault(mimic_tree):
+    tree = mimic_tree(6, archive=False)
+    image = next(tree.folder.rglob("*.jpg"))
+    report = next(path for path in tree.folder.rglob("*.txt") if path.stem != image.parent.name)
+    image.unlink()
+    report.unlink()
+    listing = survey(tree)
+    assert [image.stem in str(fault) for fault in listing.absent] == [True]
+    assert listing.faults and all(report.name in str(fault) for fault in listing.faults)
+
+
+def test_without_the_split_table_patients_are_held_out(mimic_tree):
+    tree = mimic_tree(6)
+    (tree.folder / SPLIT).unlink()
+    listing = survey(tree)
+    assert {record.split for record in listing.records} == {""}
+    assert any("no table of the official split" in note for note in listing.notes)
+
+
+def test_what_is_no_release_is_refused(tmp_path, mimic_tree):
+    with pytest.raises(DataError, match="neither"):
+        MimicCxrSource(tmp_path).survey()
+    tree = mimic_tree(3)
+    (tree.folder / "mimic-cxr-reports.zip").write_bytes(b"PK no archive")
+    with pytest.raises(DataError, match="zip"):
+        survey(tree)
+
+
+def test_a_table_cut_short_is_refused(mimic_tree):
+    tree = mimic_tree(3)
+    path = tree.folder / METADATA
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="gzip"):
+        survey(tree)
+
+
+def test_a_damaged_report_is_named(mimic_tree):
+    tree = mimic_tree(3)
+    path = tree.folder / "mimic-cxr-reports.zip"
+    with zipfile.ZipFile(path) as archive:
+        offset = archive.infolist()[0].header_offset + 80
+    data = bytearray(path.read_bytes())
+    data[offset + 40] ^= 0xFF
+    path.write_bytes(data)
+    assert any("cannot be read" in fault for fault in faults(tree))
+
+
+def test_reports_in_another_encoding_are_read_and_noted(mimic_tree):
+    tree = mimic_tree(6, archive=False)
+    report = next(path for path in sorted(tree.folder.rglob("*.txt")) if tree.styles[path.stem] == "full")
+    report.write_bytes(b" FINAL REPORT\r\n FINDINGS:  The patient\x92s lungs are clear.\r\n")
+    listing = survey(tree)
+    assert any(record.report == "The patient’s lungs are clear." for record in listing.records)
+    assert any("1 report files are not UTF-8" in note and "cp1252" in note for note in listing.notes)
+
+
+def test_no_report_text_in_messages(mimic_tree):
+    tree = mimic_tree(6, archive=False)
+    for path in tree.folder.rglob("*.txt"):
+        path.write_text(path.read_text().replace("FINDINGS", "CANARY").replace("IMPRESSION", "CANARY"))
+    listing = survey(tree)
+    said = " ".join([*listing.notes, *map(str, listing.faults), *map(str, listing.absent)])
+    assert "canary" not in said.lower()

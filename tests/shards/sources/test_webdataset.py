@@ -1,0 +1,205 @@
+"""An existing tar set is adopted whole or refused with a reason; nothing of it is extracted."""
+
+import io
+import json
+import random
+import tarfile
+
+import pytest
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.build import Options, build
+from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.sources import webdataset
+from ecamp_fast.shards.sources.webdataset import WebdatasetSource
+from ecamp_fast.shards.verify import verify
+
+QUICK = Options(workers=1, vocab_size=200)
+
+
+@pytest.fixture
+def tar(tmp_path, film, film_bytes):
+    """tar(members=None, name="x.tar", samples=4, start=0, **options): writes an archive; returns its path.
+
+    members: (name, bytes or TarInfo) instead of samples   options: of tarfile.open
+    """
+
+    def write(members=None, name="x.tar", samples=4, start=0, mode="w", **options):
+        if members is None:
+            members = []
+            for number in range(start, start + samples):
+                members += [
+                    (f"{number:04d}.jpg", film_bytes(film(number))),
+                    (f"{number:04d}.txt", f"Case {number}, no effusion.".encode()),
+                ]
+        path = tmp_path / "tars" / name
+        path.parent.mkdir(exist_ok=True)
+        with tarfile.open(path, mode, **options) as archive:
+            for member, data in members:
+                entry = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+                entry.mtime = 1234.5  # as webdataset writes it: an extended header for every member
+                entry.size = len(data) if data is not None else entry.size
+                archive.addfile(entry, io.BytesIO(data) if data is not None else None)
+        return path
+
+    return write
+
+
+def faults(path):
+    return [str(fault) for fault in WebdatasetSource(path).survey().faults]
+
+
+def samples(folder):
+    shards = ShardSet(folder)
+    return [shards.read(split, index) for split in shards.splits for index in range(shards.count(split))]
+
+
+def test_a_set_is_adopted_and_verified(tar, tmp_path):
+    folder = tar(name="train-000000.tar").parent
+    tar(name="train-000001.tar", start=4)
+    tar(name="val-000000.tar", start=8, samples=2)
+    build(WebdatasetSource(folder), tmp_path / "set", QUICK)
+    shards = ShardSet(tmp_path / "set")
+    assert (shards.count("train"), shards.count("val")) == (8, 2) and verify(tmp_path / "set").samples == 10
+    assert {sample["txt"].decode() for sample in samples(tmp_path / "set")} == {
+        f"Case {n}, no effusion." for n in range(10)
+    }
+
+
+def test_our_own_sets_are_adopted_with_all_they_say(phantom_set, tmp_path):
+    build(WebdatasetSource(phantom_set), tmp_path / "set", QUICK)
+    again = {json.loads(sample["json"])["study_id"]: sample for sample in samples(tmp_path / "set")}
+    for one in samples(phantom_set):
+        other = again.pop(json.loads(one["json"])["study_id"])
+        assert one["txt"] == other["txt"] and one["distilled.txt"] == other["distilled.txt"]
+        assert one["attn.pgm"] == other["attn.pgm"]
+        first, second = json.loads(one["json"]), json.loads(other["json"])
+        assert all(first[name] == second[name] for name in ("study_id", "patient_id", "view", "labels", "split"))
+    assert not again
+
+
+def test_webdatasets_own_writer_is_read(tmp_path, film, film_bytes):
+    wds = pytest.importorskip("webdataset")
+    with wds.TarWriter(str(tmp_path / "x.tar")) as writer:
+        for number in range(3):
+            writer.write({"__key__": f"s/{number}", "png": film_bytes(film(number), "PNG"), "txt": f"Case {number}."})
+    listing = WebdatasetSource(tmp_path / "x.tar").survey()
+    assert [record.study_id for record in listing.records] == ["s/0", "s/1", "s/2"] and not listing.faults
+
+
+def test_metadata_and_encodings(tar, film, film_bytes):
+    tree = {"study_id": 7, "patient_id": "p", "view": "AP", "split": "test", "labels": ["Edema"], "columns": {"a": 1}}
+    path = tar([
+        ("a.jpg", film_bytes(film(1))),
+        ("a.txt", b"\x93Edema\x94."),
+        ("a.json", json.dumps(tree).encode()),
+        ("a.distilled.txt", b"There is edema."),
+        ("b.jpg", film_bytes(film(2))),
+        ("b.txt", b"___"),
+    ])  # fmt: skip
+    listing = WebdatasetSource(path).survey()
+    (record,) = listing.records
+    assert (record.study_id, record.patient_id, record.view, record.split) == ("7", "p", "AP", "test")
+    assert (record.report, record.distilled, record.labels) == ("“Edema”.", "There is edema.", ("Edema",))
+    assert record.columns == {"a": "1"} and listing.dropped_empty == 1
+    assert listing.notes == ["x.tar: a.txt is not UTF-8: read as cp1252"]
+
+
+def test_halves_of_samples_are_absent(tar, film, film_bytes):
+    jpeg = film_bytes(film(1))
+    path = tar([("a.jpg", jpeg), ("b.txt", b"Case."), ("c.jpg", jpeg), ("c.png", jpeg), ("c.txt", b"Case.")])
+    listing = WebdatasetSource(path).survey()
+    assert [fault.kind for fault in listing.absent] == ["no-text", "missing", "no-text"] and not listing.records
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.jpg", "a.txt", "a.jpg", "a.txt"], "two members .jpg"),
+        (["a.jpg", "a.txt", "b.jpg", "b.txt", "a.jpg", "a.txt"], "x.tar: a: its key came before"),
+        (["a.jpg", "b.jpg", "a.txt", "b.txt"], "do not follow each other"),
+        (["../a.jpg", "../a.txt"], "leads out of the archive"),
+        (["/a.jpg", "/a.txt"], "leads out of the archive"),
+    ],
+)
+def test_names_that_do_not_make_samples(names, message, tar, film, film_bytes):
+    path = tar([(name, film_bytes(film(1)) if "jpg" in name else b"Case.") for name in names])
+    assert any(message in fault for fault in faults(path))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_members_that_are_no_files_are_refused(kind, tar):
+    entry = tarfile.TarInfo("a.jpg")
+    entry.type, entry.linkname = kind, "/etc/passwd"
+    assert any("not a regular file" in fault for fault in faults(tar([(entry, None)])))
+
+
+def test_a_key_in_two_archives_is_named(tar):
+    folder = tar(name="a.tar", samples=2).parent
+    tar(name="b.tar", samples=2, start=1)
+    assert [fault for fault in faults(folder) if "b.tar: 0001: its key came before, in a.tar" in fault]
+
+
+def test_compressed_archives_and_bombs_are_refused(tar):
+    assert any("not a readable plain tar" in fault for fault in faults(tar(mode="w:gz")))
+    entry = tarfile.TarInfo("a.jpg")
+    entry.size = 2**33
+    path = tar([(entry, None)])
+    assert any("MiB, the limit is" in fault for fault in faults(path))
+    entry = tarfile.TarInfo("a.jpg")
+    entry.pax_headers = {"comment": "x" * (2**20 + 1)}
+    assert any("extended header" in fault for fault in faults(tar([(entry, b"")], format=tarfile.PAX_FORMAT)))
+
+
+def test_every_cut_is_noticed(tar):
+    """webdataset loses what is behind a cut without a word."""
+    path = tar()
+    whole = path.read_bytes()
+    used = len(whole.rstrip(b"\0"))
+    rng = random.Random(3)
+    cuts = [0, 511, 512, 513, *(at for at in range(512, used, 512)), *(rng.randrange(used) for _ in range(60))]
+    for cut in cuts:
+        path.write_bytes(whole[:cut])
+        found = WebdatasetSource(path).survey()
+        assert found.faults or found.absent, f"cut at byte {cut} of {used}"
+
+
+def test_damaged_headers_are_noticed(tar):
+    path = tar()
+    whole, records = path.read_bytes(), WebdatasetSource(path).survey().records
+    with tarfile.open(path) as archive:
+        headers = [member.offset for member in archive] + [member.offset_data - 512 for member in archive]
+    rng = random.Random(4)
+    for number in range(100):
+        data = bytearray(whole)
+        data[rng.choice(headers) + rng.randrange(156)] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        found = WebdatasetSource(path).survey()
+        assert found.faults or found.absent or found.records == records, f"mutation {number}"
+
+
+def test_zeros_and_nothing(tar, tmp_path):
+    path = tar()
+    path.write_bytes(bytes(10240))
+    assert faults(path)
+    path.write_bytes(b"")
+    assert faults(path)
+    with pytest.raises(DataError, match=r"no \.tar"):
+        WebdatasetSource(tmp_path / "nowhere").survey()
+
+
+def test_long_texts_and_bad_metadata_are_faults(tar, film, film_bytes, monkeypatch):
+    jpeg = film_bytes(film(1))
+    path = tar([("a.jpg", jpeg), ("a.txt", b"x" * 2000), ("b.jpg", jpeg), ("b.txt", b"Case."), ("b.json", b"[1]")])
+    monkeypatch.setattr(webdataset, "_TEXT_BYTES", 1500)
+    found = faults(path)
+    assert any("a: a text of 2,000 bytes" in fault for fault in found) and any("b: its .json" in f for f in found)
+
+
+def test_an_archive_that_becomes_shorter_is_a_bad_image(tar, tmp_path):
+    path = tar()
+    source = WebdatasetSource(path)
+    records = source.survey().records
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="shorter"):
+        source.load(records[-1])
