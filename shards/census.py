@@ -1,19 +1,57 @@
-"""Counts over the samples of a set: how many, of whom, and how long their texts are."""
+"""From the finished units of a build to the manifest: counts over the samples, and how long their texts are."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ecamp_fast.shards.source import Record
+from ecamp_fast.shards.format import Manifest
+from ecamp_fast.shards.journal import Done, Head
+from ecamp_fast.shards.source import Fault, refuse
 
 
-def counts(records: Iterable[Record], dropped_empty: int) -> dict[str, int]:
-    """samples, studies, patients (0: the source names none), dropped_empty."""
-    records = list(records)
+def manifest_of(head: Head, entries: Sequence[Done]) -> Manifest:
+    """The manifest of a set of these units, in this order; not yet written."""
+    bad = rejected(head, entries)
+    return Manifest(
+        builder=head.builder,
+        source=head.source,
+        short_side=head.identity["short_side"],
+        tokenizer_digest=head.tokenizer_digest,
+        vocab_size=head.vocab_size,
+        entities_digest=head.identity["entities"],
+        counts=counts(
+            [study for done in entries for study in done.studies],
+            [patient for done in entries for patient in done.patients],
+            head.dropped_empty,
+        ),
+        text=text_statistics(
+            [count for done in entries for count in done.report_tokens],
+            [count for done in entries for count in done.distilled_tokens],
+        ),
+        shards=tuple(shard for done in entries for shard in done.shards),
+        notes=head.notes,
+        quarantined=tuple({"origin": fault.origin, "fault": fault.what, "kind": fault.kind} for fault in bad),
+    )
+
+
+def check_budget(head: Head, entries: Sequence[Done]) -> None:
+    """Raises DataError that lists the rows left out, if they are more than the budget allows or nothing is left."""
+    bad = rejected(head, entries)
+    if len(bad) > head.allowed or not any(done.studies for done in entries):
+        raise refuse(head.name, bad)
+
+
+def rejected(head: Head, entries: Sequence[Done]) -> list[Fault]:
+    """The rows left out: those whose image was missing from the start, then those that were found on the way."""
+    return [*head.absent, *(fault for done in entries for fault in done.rejected)]
+
+
+def counts(studies: Sequence[str], patients: Iterable[str], dropped_empty: int) -> dict[str, int]:
+    """samples, studies, patients (0: the source names none), dropped_empty.  studies, patients: of every sample."""
     return {
-        "samples": len(records),
-        "studies": len({record.study_id for record in records}),
-        "patients": len({record.patient_id for record in records if record.patient_id}),
+        "samples": len(studies),
+        "studies": len(set(studies)),
+        "patients": len({patient for patient in patients if patient}),
         "dropped_empty": dropped_empty,
     }
 
@@ -21,8 +59,10 @@ def counts(records: Iterable[Record], dropped_empty: int) -> dict[str, int]:
 def text_statistics(report_tokens: Sequence[int], distilled_tokens: Sequence[int]) -> dict[str, float]:
     """Tokens per sample: ``tokens_*`` with [CLS], report and distilled text, ``report_*`` of the report alone.
 
-    From these the capacity of packed batches and ``text.max_tokens`` can be chosen.
+    From these the capacity of packed batches and ``text.max_tokens`` can be chosen. Empty where there is no sample.
     """
+    if not report_tokens:
+        return {}
     report = np.asarray(report_tokens)
     return _summary("tokens", 1 + report + np.asarray(distilled_tokens)) | _summary("report", report)
 

@@ -39,6 +39,18 @@ def assign_keys(records: list[Record]) -> None:
         record.key = key
 
 
+def repeated_keys(records: Iterable[Record]) -> list[Fault]:
+    """Records that still share a key, upper and lower case alike: the source lists the same image of a study twice."""
+    faults = []
+    first: dict[str, Record] = {}
+    for record in records:
+        other = first.setdefault(record.key.lower(), record)
+        if other is not record:
+            what = f"the same sample as {other.origin}: study and image are the same"
+            faults.append(Fault(record.origin, what, "remove one of the two"))
+    return faults
+
+
 def assign_splits(records: list[Record], holdout: float, seed: int) -> list[Fault]:
     """Give each record its split, and return what forbids it.
 

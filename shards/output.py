@@ -12,55 +12,80 @@ from ecamp_fast.errors import ConfigError, StorageError
 from ecamp_fast.files import sync
 
 _LOCK = "BUILDER"
+_SET = "set"
 
 
 class Output:
     """Use as a context: ``folder`` is where to write; ``commit`` gives it its final name.
 
-    The set is built in ``NAME.building`` beside its final place. Leaving without ``commit`` removes that folder; what a
-    killed build left there is removed by the next one.
+    The set is built in ``NAME.building/set`` beside its final place; ``workspace``, ``NAME.building``, may hold what
+    the builder needs to go on after a kill. Leaving without ``commit`` removes it, unless ``keep`` was set. What an
+    earlier build left is still there on entering: go on with it, or ``clear`` it.
     Raises ConfigError where OUT exists and is not empty, StorageError where the disk refuses or another build is on.
     """
 
     def __init__(self, out: str | Path) -> None:
         self.out = Path(os.path.realpath(out))
-        self.folder = self.out.with_name(f"{self.out.name}.building")
+        self.workspace = self.out.with_name(f"{self.out.name}.building")
+        self.folder = self.workspace / _SET
+        self.keep = False
         self._lock = -1
 
     def __enter__(self) -> "Output":
-        check_free(self.out)
+        try:
+            check_free(self.out)
+        except ConfigError:
+            self._sweep()
+            raise
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             while self._lock < 0:
-                self.folder.mkdir(exist_ok=True)
+                self.workspace.mkdir(exist_ok=True)
                 self._lock = self._try_lock()
             check_free(self.out)  # another builder may have finished while we came here
-            self._clear()
+            self.folder.mkdir(exist_ok=True)
         except OSError as error:
             self._remove()
-            raise _refused(self.folder, error) from error
+            raise _refused(self.workspace, error) from error
         except BaseException:
             self._remove()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._remove()
+        if self.keep:
+            self._release()
+        else:
+            self._remove()
+
+    def clear(self) -> None:
+        """Remove what an earlier build left.  Raises StorageError."""
+        try:
+            self._clear()
+            self.folder.mkdir()
+        except OSError as error:
+            raise _refused(self.workspace, error) from error
 
     def commit(self) -> None:
         """The folder is complete: bring its entries to the disk and give it its name."""
         try:
             sync(self.folder)
             os.rename(self.folder, self.out)  # takes the place of an empty folder, fails on any other
-            (self.out / _LOCK).unlink()  # only now: without it another builder would take the folder for its own
             sync(self.out.parent)
         except OSError as error:
             raise _refused(self.out, error) from error
-        self._release()
+        self._remove()
+
+    def _sweep(self) -> None:
+        """Remove the workspace of a build that was killed between giving the set its name and tidying up."""
+        with contextlib.suppress(OSError, StorageError):
+            if self.workspace.is_dir() and not self.folder.exists():
+                self._lock = self._try_lock()
+                self._remove()
 
     def _try_lock(self) -> int:
         """Lock the file BUILDER, or return -1 if its folder was finished or removed meanwhile."""
-        path = self.folder / _LOCK
+        path = self.workspace / _LOCK
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
@@ -84,18 +109,18 @@ class Output:
         return descriptor
 
     def _clear(self) -> None:
-        for entry in self.folder.iterdir():
+        for entry in self.workspace.iterdir():
             if entry.name != _LOCK:
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                remove(entry)
 
     def _remove(self) -> None:
-        """Remove the folder if it is ours; the lock goes last, so that nobody moves in while files are deleted."""
+        """Remove the workspace if it is ours; the lock goes last, so that nobody moves in while files are deleted."""
         if self._lock < 0:
             return
         with contextlib.suppress(OSError):
             self._clear()
-            (self.folder / _LOCK).unlink()
-            self.folder.rmdir()
+            (self.workspace / _LOCK).unlink()
+            self.workspace.rmdir()
         self._release()
 
     def _release(self) -> None:
@@ -110,6 +135,14 @@ def check_free(out: Path) -> None:
         return
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already", "name a folder that does not exist, or remove this one")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

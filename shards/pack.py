@@ -46,7 +46,7 @@ class Packer:
             picture = self._source.load(record)
             image = radiograph(picture.image, self._short_side)
         except BadImage as bad:
-            return Fault(record.origin, bad.what, bad.mend)
+            return Fault(record.origin, bad.what, bad.mend, bad.kind)
         if self._annotator is None:
             return None
         report = self._annotator.codes(record.report)
@@ -101,7 +101,7 @@ def _metadata(record: Record, picture: Picture, image: Image.Image) -> dict[str,
     tree: dict[str, Any] = {
         "study_id": record.study_id,
         "patient_id": record.patient_id,
-        "view": record.view,
+        "view": record.view or picture.view,
         "labels": list(record.labels),
         "split": record.split,
         "row": record.row,

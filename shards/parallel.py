@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -11,9 +11,10 @@ from pathlib import Path
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.shards.pack import Packed, Packer, pack_chunk, start_worker
 from ecamp_fast.shards.source import Fault, Record, Source
+from ecamp_fast.text.rules import distill
 
-_CHUNK = 4  # samples per task: small enough to balance a small set, and to bound what waits in memory
-_AHEAD = 3  # tasks per worker that may run or wait for the writer
+CHUNK = 4  # samples per task: small enough to balance a small set, and to bound what waits in memory
+AHEAD = 3  # tasks per worker that may run or wait for the writer
 
 Outcome = Packed | Fault | None
 
@@ -24,22 +25,36 @@ def available_cores() -> int:
 
 
 def pack_all(
-    source: Source, records: list[Record], short_side: int, tokenizer: Path | None, workers: int
-) -> Iterator[Outcome]:
+    source: Source,
+    records: list[Record],
+    short_side: int,
+    tokenizer: Path | None,
+    workers: int,
+    runner: str = "processes",
+) -> Generator[Outcome, None, None]:
     """``Packer.pack`` of every record, in order.  workers: processes, 0: one per available core; 1 stays in this one.
+
+    Close it if it is left early: its processes end then. Distilled texts that are missing are written by rule. A
+    bounded number of samples waits in memory.
+    runner: ``processes`` of this machine, or ``ray``, a cluster.
 
     Raises EnvironmentFault if a worker dies.
     """
-    workers = min(workers or available_cores(), -(-len(records) // _CHUNK))
+    if runner == "ray" and records:
+        from ecamp_fast.shards import ray_runner
+
+        yield from ray_runner.pack_all(source, records, short_side, tokenizer, workers)
+        return
+    workers = min(workers or available_cores(), -(-len(records) // CHUNK))
     if workers <= 1:
         packer = Packer(source, short_side, tokenizer)
-        yield from map(packer.pack, records)
+        yield from (packer.pack(distilled(record)) for record in records)
         return
     context = get_context("forkserver")  # no fork of a process that may hold threads, and no torch in the workers
-    context.set_forkserver_preload(["ecamp_fast.shards.pack"])
+    context.set_forkserver_preload(["ecamp_fast.shards.parallel"])
     pool = ProcessPoolExecutor(workers, context, start_worker, (source, short_side, tokenizer))
     try:
-        yield from _ordered(pool, records, _AHEAD * workers)
+        yield from _ordered(pool, records, AHEAD * workers)
     except BrokenProcessPool:
         raise EnvironmentFault(
             "a worker process of the builder died", "the machine may be short of memory: pass fewer --workers"
@@ -48,10 +63,21 @@ def pack_all(
         pool.shutdown(cancel_futures=True)
 
 
+def distilled(record: Record) -> Record:
+    """``record`` itself, with its distilled text written by rule if it has none."""
+    if record.distilled is None:
+        record.distilled = distill(record.report)
+    return record
+
+
+def _pack(records: list[Record]) -> list[Outcome]:
+    return pack_chunk([distilled(record) for record in records])
+
+
 def _ordered(pool: ProcessPoolExecutor, records: list[Record], ahead: int) -> Iterator[Outcome]:
     waiting: deque[Future[list[Outcome]]] = deque()
-    for start in range(0, len(records), _CHUNK):
-        waiting.append(pool.submit(pack_chunk, records[start : start + _CHUNK]))
+    for start in range(0, len(records), CHUNK):
+        waiting.append(pool.submit(_pack, records[start : start + CHUNK]))
         if len(waiting) >= ahead:
             yield from waiting.popleft().result()
     while waiting:

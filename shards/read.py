@@ -15,7 +15,7 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, TOKENIZER, Manifest, Shard, read_manifest
 
 _OPEN_FILES = 256  # descriptors kept open per set: well below the usual limit of 1024
-_MEND = "run `ecamp-fast shard verify` on the set, restore the file or build the set again"
+_MEND = "run `ecamp-fast shard verify` on the set, then `ecamp-fast shard repair`, or restore the file"
 
 
 class Sample(dict[str, bytes]):
@@ -92,6 +92,8 @@ class ShardSet:
             return {}
         start = min(offset for offset, _, _ in spans.values())
         stop = max(offset + size for offset, size, _ in spans.values())
+        if start < 0 or stop > shard.bytes:
+            raise DataError(f"{self.path / shard.name}: {shard.keys[row]}: lies outside the shard", _MEND)
         try:
             data = self._file(shard.name).read(start, stop - start)
         except OSError as error:

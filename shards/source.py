@@ -12,11 +12,12 @@ LISTED_FAULTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something wrong with one row: where, what, and how to mend it."""
+    """Something wrong with one row: where, what, and how to mend it.  kind: class it is counted in, '': the row."""
 
     origin: str
     what: str
     mend: str
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.origin}: {self.what}; {self.mend}"
@@ -57,12 +58,14 @@ class Picture:
     attention  PIL picture of mode L over the whole image, any size; None: no map
     masks      (H, W) uint8 or uint16 of the image's size, bit i = finding i; None: no masks
     boxes      (finding, x, y, width, height) in pixels of the image
+    view       the projection that the image file itself states, or ''
     """
 
     image: Any
     attention: Any = None
     masks: np.ndarray | None = None
     boxes: tuple[tuple[str, int, int, int, int], ...] = ()
+    view: str = ""
 
 
 @dataclass(slots=True)
@@ -83,7 +86,7 @@ class Source(Protocol):
     """Picklable: workers receive a copy and load pictures with it.
 
     kind         the name on the command line
-    description  what the manifest says about it: no private path
+    description  what the manifest says about it: no private path; complete after ``survey``
     """
 
     kind: str

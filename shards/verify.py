@@ -1,11 +1,7 @@
 """Whether a shard set is whole: every file, every header, every member, and what must hold across shards."""
 
 import hashlib
-import json
-import os
-import tarfile
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +10,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.format import METADATA, OPTIONAL, Manifest, Shard, read_manifest
+from ecamp_fast.shards.format import INDEX, MANIFEST, Manifest, Shard, read_manifest
+from ecamp_fast.shards.index import index_fault
+from ecamp_fast.shards.members import Damage, inspect_members
 from ecamp_fast.shards.parallel import available_cores
 from ecamp_fast.shards.read import file_fault, tokenizer_fault
 
@@ -22,18 +20,6 @@ _PARALLEL_BYTES = 256 * 2**20  # below this, starting processes takes longer tha
 _LISTED = 20
 
 Tick = Callable[[int, int], None]  # shards done, of
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One thing that is wrong: in which file, with which sample ('' if with none in particular)."""
-
-    file: str
-    what: str
-    key: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.key}: {self.what}" if self.key else f"{self.file}: {self.what}"
 
 
 @dataclass(slots=True)
@@ -63,23 +49,24 @@ def verify(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: 
     if verdict.damage:
         listed = "".join(f"\n  - {damage}" for damage in verdict.damage[:_LISTED])
         more = f"\n  - and {len(verdict.damage) - _LISTED} more" if len(verdict.damage) > _LISTED else ""
-        raise DataError(f"{path}: damaged:{listed}{more}", "restore these files from a copy, or build the set again")
+        raise DataError(f"{path}: damaged:{listed}{more}", "run `ecamp-fast shard repair`, or restore the files")
     return verdict
 
 
 def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: None) -> Verdict:
     """Read a whole set and collect all damage.  workers: processes, 0: one per available core.
 
-    Checked: the manifest's own digest; the tokenizer's digest; per shard its size, SHA-256, tar structure (the expected
-    regular members at their places and nothing else) and the CRC32 of every member; over all shards, that no key comes
-    twice and no patient is in two splits.
+    Checked: the manifest's own digest; the tokenizer's digest; per shard its size, SHA-256, and every byte by its kind:
+    headers and padding are those the builder writes, contents have their CRC32; over all shards, that no key comes
+    twice and no patient is in two splits; indices for DALI that lie beside shards. Nothing is extracted, and no more is
+    read at once than the manifest says a member has.
     """
     began = time.perf_counter()
     verdict = Verdict(Path(path))
     try:
         manifest = read_manifest(verdict.path)
     except DataError as error:
-        verdict.damage.append(Damage("MANIFEST.json", error.what))
+        verdict.damage.append(Damage(INDEX if INDEX in error.what else MANIFEST, error.what))
         return verdict
     verdict.shards = len(manifest.shards)
     verdict.samples = sum(len(shard.keys) for shard in manifest.shards)
@@ -109,87 +96,35 @@ def _files(folder: Path, manifest: Manifest) -> list[Damage]:
     fault = tokenizer_fault(folder, manifest)
     if fault:
         damage.append(Damage("tokenizer.json", fault.removeprefix("tokenizer.json").lstrip(": ")))
-    known = {shard.name for shard in manifest.shards}
+    shards = {shard.name: shard for shard in manifest.shards}
     for entry in sorted(folder.glob("*.tar")):
-        if entry.name not in known:
+        if entry.name not in shards:
             damage.append(Damage(entry.name, "not in the manifest"))
+    for entry in sorted(folder.glob("*.idx")):
+        shard = shards.get(f"{entry.stem}.tar")
+        stale = "its shard is not in the manifest" if shard is None else index_fault(entry, shard)
+        if stale:
+            damage.append(Damage(entry.name, stale))
     return damage
 
 
 def _inspect_shard(folder: Path, shard: Shard) -> _Findings:
     path = folder / shard.name
-    fault = file_fault(folder, shard)
-    damage = [Damage(shard.name, fault.removeprefix(f"{shard.name} "))] if fault else []
     patients: dict[str, str] = {}
-    try:
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
-                damage.append(Damage(shard.name, "SHA-256 differs from the manifest"))
-            file.seek(0)
-            damage += _structure(file, shard)
-            damage += _contents(file.fileno(), shard, patients)
-    except OSError as error:
-        if not fault:
-            damage.append(Damage(shard.name, f"cannot be read: {error.strerror}"))
+    fault = file_fault(folder, shard)
+    if path.exists() and not path.is_file():
+        fault = "is not a regular file"  # opening a pipe would wait for ever
+    damage = [Damage(shard.name, fault.removeprefix(f"{shard.name} "))] if fault else []
+    if path.is_file():
+        try:
+            with open(path, "rb") as file:
+                if not fault and hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+                    damage.append(Damage(shard.name, "SHA-256 differs from the manifest"))
+                damage += inspect_members(file.fileno(), shard, patients)
+        except OSError as error:
+            if not fault:
+                damage.append(Damage(shard.name, f"cannot be read: {error.strerror}"))
     return _Findings(shard, damage, patients)
-
-
-def _structure(file: object, shard: Shard) -> list[Damage]:
-    """Walk the archive as ``tar`` would, and compare with the manifest. Nothing is extracted."""
-    damage = []
-    expected = {f"{key}.{ext}": place for key, ext, place in _places(shard)}
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:  # type: ignore[call-overload]
-            for entry in archive:
-                place = expected.pop(entry.name, None)
-                if place is None:
-                    damage.append(Damage(shard.name, f"member {entry.name!r} does not belong here"))
-                elif not entry.isreg() or entry.issparse():
-                    damage.append(Damage(shard.name, f"member {entry.name!r} is not a regular file"))
-                elif (entry.offset_data, entry.size) != place:
-                    damage.append(Damage(shard.name, f"member {entry.name!r} is not where the manifest says"))
-    except (tarfile.TarError, OSError, ValueError, OverflowError, MemoryError, RecursionError) as error:
-        damage.append(Damage(shard.name, f"not a readable tar: {error}"))
-    if expected:
-        name, (offset, _) = min(expected.items(), key=lambda item: item[1])
-        damage.append(Damage(shard.name, f"{len(expected)} members cannot be found, from {name} at byte {offset} on"))
-    return damage
-
-
-def _contents(descriptor: int, shard: Shard, patients: dict[str, str]) -> list[Damage]:
-    """CRC32 of every member, one damage per sample; fills ``patients`` with patient -> a key."""
-    damage = []
-    length = os.fstat(descriptor).st_size
-    for row, key in enumerate(shard.keys):
-        faults: dict[str, list[str]] = {}
-        for extension, columns in shard.members.items():
-            offset, size = int(columns.offset[row]), int(columns.size[row])
-            if size < 0:
-                if extension not in OPTIONAL:
-                    faults.setdefault("missing", []).append(extension)
-                continue
-            data = os.pread(descriptor, size, offset)
-            if len(data) < size:
-                faults.setdefault(f"lost (the file ends at byte {length})", []).append(extension)
-            elif zlib.crc32(data) != columns.crc32[row]:
-                faults.setdefault("damaged (CRC32 differs)", []).append(extension)
-            elif extension == METADATA:
-                fault = _metadata(data, key, shard.split, patients)
-                if fault:
-                    faults.setdefault(fault, []).append(extension)
-        damage += [Damage(shard.name, f"{', '.join(exts)} {fault}", key) for fault, exts in faults.items()]
-    return damage
-
-
-def _metadata(data: bytes, key: str, split: str, patients: dict[str, str]) -> str | None:
-    try:
-        metadata = json.loads(data)
-        patient, own = metadata["patient_id"], metadata["split"]
-    except (ValueError, KeyError, TypeError):
-        return "not metadata with patient_id and split"
-    if patient:
-        patients.setdefault(str(patient), key)
-    return None if own == split else f"names the split {own}"
 
 
 def _twice(manifest: Manifest) -> list[Damage]:
@@ -212,10 +147,3 @@ def _leaks(findings: Iterable[_Findings]) -> list[Damage]:
             if split != found.shard.split:
                 damage.append(Damage(found.shard.name, f"its patient is in split {split} too ({other})", key))
     return damage
-
-
-def _places(shard: Shard) -> Iterator[tuple[str, str, tuple[int, int]]]:
-    for extension, columns in shard.members.items():
-        for key, offset, size in zip(shard.keys, columns.offset.tolist(), columns.size.tolist(), strict=True):
-            if size >= 0:
-                yield key, extension, (offset, size)

@@ -60,14 +60,13 @@ class ShardWriter:
             if data is None:
                 self._rows[extension].append((-1, -1, -1))
                 continue
-            header = _header(f"{key}.{extension}", len(data))
+            header = member_header(f"{key}.{extension}", len(data))
             self._rows[extension].append((self.bytes + len(header), len(data), zlib.crc32(data)))
             self._write(header + data + bytes(-len(data) % _BLOCK))
 
     def close(self) -> Shard:
         """Finish the archive, bring it to the disk under its own name, and return its manifest entry."""
-        end = 2 * _BLOCK
-        self._write(bytes(end + -(self.bytes + end) % tarfile.RECORDSIZE))
+        self._write(bytes(end_size(self.bytes)))
         self._disk(self._commit)
         members = {
             extension: Members(*np.array(rows, np.int64).T)
@@ -98,50 +97,52 @@ class ShardWriter:
             ) from error
 
 
-def _header(name: str, size: int) -> bytes:
+def member_header(name: str, size: int) -> bytes:
+    """The 512 bytes before a member's content."""
     entry = tarfile.TarInfo(name)
     entry.size = size
     entry.mode = 0o644
     return entry.tobuf(tarfile.USTAR_FORMAT, "ascii")
 
 
-class ShardSequence:
-    """Samples in, shards out: a new shard begins with each split, after ``shard_size`` samples, or before 1 GiB.
+def end_size(size: int) -> int:
+    """Number of zero bytes that end an archive whose members take ``size`` bytes: two blocks, filled to a record."""
+    return 2 * _BLOCK + -(size + 2 * _BLOCK) % tarfile.RECORDSIZE
+
+
+class UnitWriter:
+    """The samples of one unit in, its shards out: ``NAME.tar``, and ``NAME-1.tar`` and so on where 1 GiB is reached.
 
     Use as a context, as ShardWriter.
     """
 
-    def __init__(self, folder: Path, shard_size: int) -> None:
+    def __init__(self, folder: Path, name: str, split: str) -> None:
         self._folder = folder
-        self._shard_size = shard_size
-        self._split = ""
+        self._name = name
+        self._split = split
         self._writer: ShardWriter | None = None
         self._shards: list[Shard] = []
 
-    def __enter__(self) -> "ShardSequence":
+    def __enter__(self) -> "UnitWriter":
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self._writer is not None:
             self._writer.__exit__(*error)
 
-    def add(self, split: str, key: str, members: Mapping[str, bytes]) -> None:
-        """Append a sample; all samples of a split come together."""
-        size = sum(map(len, members.values()))
-        if split != self._split or self._writer is None or self._full(self._writer, size):
+    def add(self, key: str, members: Mapping[str, bytes]) -> None:
+        """Append a sample."""
+        if self._writer is not None and self._writer.bytes + sum(map(len, members.values())) > SHARD_BYTES:
             self._close()
-            number = sum(shard.split == split for shard in self._shards)
-            self._writer = ShardWriter(self._folder, f"{split}-{number:06d}.tar", split)
-            self._split = split
+        if self._writer is None:
+            suffix = f"-{len(self._shards)}" if self._shards else ""
+            self._writer = ShardWriter(self._folder, f"{self._name}{suffix}.tar", self._split)
         self._writer.add(key, members)
 
     def finish(self) -> tuple[Shard, ...]:
-        """Close the last shard; returns all."""
+        """Close the last shard; returns all, none if there was no sample."""
         self._close()
         return tuple(self._shards)
-
-    def _full(self, writer: ShardWriter, more: int) -> bool:
-        return len(writer) >= self._shard_size or writer.bytes + more > SHARD_BYTES
 
     def _close(self) -> None:
         if self._writer is not None:

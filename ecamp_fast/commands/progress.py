@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +16,7 @@ class Progress:
     def __init__(self, what: str) -> None:
         self._what = what
         self._began = self._said = time.monotonic()
+        self._start: int | None = None  # things done before: they tell nothing of the speed
         self._bar: Any = None
 
     def __enter__(self) -> "Progress":
@@ -23,17 +26,22 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def tick(self, done: int, total: int) -> None:
-        """``done`` of ``total`` things are done."""
+    def tick(self, done: int, total: int, rejected: Mapping[str, int] = {}) -> None:
+        """``done`` of ``total`` things are done.  rejected: things left out, by class."""
         now = time.monotonic()
+        if self._start is None:
+            self._start, self._began = done, now
+        left_out = ", ".join(f"{number:,} {kind}" for kind, number in rejected.items())
+        left_out = f"  left out: {left_out}" if left_out else ""
         if sys.stderr.isatty():
             self._bar = self._bar or _bar(self._what)
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=left_out.strip())
         elif now - self._said >= PLAIN_SECONDS:
             self._said = now
-            rate = done / max(now - self._began, 1e-9)
-            left = (total - done) / max(rate, 1e-9)
-            print(f"{done:,}/{total:,} {self._what}  {rate:.1f}/s  {left:.0f} s left", file=sys.stderr, flush=True)
+            rate = (done - self._start) / max(now - self._began, 1e-9)
+            eta = timedelta(seconds=round((total - done) / max(rate, 1e-9)))
+            line = f"{done:,}/{total:,} {self._what}  {rate:.1f}/s  ETA {eta}{left_out}"
+            print(line, file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
@@ -48,8 +56,9 @@ def _bar(what: str) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(30), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
+    text = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(30), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn(), text)
     bar = Bar(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task(what, total=None)
+    bar.add_task("", total=None)
     bar.start()
     return bar

@@ -1,23 +1,33 @@
-"""``ecamp-fast shard``: build, verify, describe and draw shard sets."""
+"""``ecamp-fast shard``: build, merge, verify, repair, describe and draw shard sets."""
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecamp_fast.commands import annotate, sources
 from ecamp_fast.commands.progress import Progress
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import DataError
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.build import Report
-    from ecamp_fast.shards.source import Source
+    from ecamp_fast.shards.members import Damage
 
 _LISTED = 50  # damages printed for a person; --json has all
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 shard_set = click.argument("shard_set", metavar="SET", type=click.Path(path_type=Path))
+
+
+def _part(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
+    """``I/N`` as two numbers; the whole where there is none."""
+    number, _, parts = (value or "1/1").partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise click.BadParameter(f"'{value}' is not I/N with I from 1 to N", ctx, parameter)
+    return int(number), int(parts)
 
 
 class _BuildFirst(click.Group):
@@ -31,12 +41,14 @@ class _BuildFirst(click.Group):
 
 @click.group(cls=_BuildFirst)
 def command() -> None:
-    """Build, verify, describe and draw shard sets."""
+    """Build, merge, verify, repair, describe and draw shard sets."""
 
 
-@command.command()
-@click.option("--from", "kind", type=click.Choice(["csv", "phantom"]), required=True, help="What SOURCE is.")
-@click.argument("source")
+command.add_command(annotate.command, "annotate")
+
+
+@command.command(epilog=sources.HELP)
+@sources.choice
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Tokenizer file. Default: trained on this corpus.")
@@ -50,32 +62,98 @@ def command() -> None:
 )
 @click.option("--shard-size", default=1000, show_default=True, type=click.IntRange(1), help="Samples per shard.")
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
-@click.option("--allow-bad", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share of bad images.")
-@click.option("--dry-run", is_flag=True, help="Check the table, open no image, write nothing.")
+@click.option(
+    "--reject-budget", default=0.005, show_default=True, type=click.FloatRange(0, 1), help="Share of bad images."
+)
+@click.option(
+    "--runner",
+    default="processes",
+    show_default=True,
+    type=click.Choice(["processes", "ray"]),
+    help="Of this machine, or of the Ray cluster it belongs to.",
+)
+@click.option("--part", callback=_part, metavar="I/N", help="Build every N-th shard only, for `shard merge`.")
+@click.option("--dry-run", is_flag=True, help="Check the table, forecast bytes and minutes, write nothing.")
 @as_json
 def build(
-    kind: str, source: str, out: Path, seed: int, size: int, dry_run: bool, as_json: bool, **options: Any
+    kind: str,
+    source: str,
+    out: Path,
+    reports: str | None,
+    use_last: bool,
+    seed: int,
+    size: int,
+    part: tuple[int, int],
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Convert SOURCE into the shard set OUT.
-
-    KIND csv: a table with the columns study_id, image_path (relative to the table), view, report; optionally
-    patient_id, split, labels (separated by ;), attention_map, distilled. KIND phantom: the number of studies to draw.
-    """
+    """Convert SOURCE into the shard set OUT. After a kill the same command goes on where it stopped."""
     from ecamp_fast.shards import build as builder
+    from ecamp_fast.shards.forecast import preview
     from ecamp_fast.shards.output import check_free
 
     chosen = builder.Options(seed=seed, **options)
-    opened = _source(kind, source, seed, size)
+    opened = sources.open_source(kind, source, reports=reports, use_last=use_last, seed=seed, size=size)
     if dry_run:
         check_free(out)
-        result = builder.preview(opened, chosen)
+        result = preview(opened, chosen)
         click.echo(json.dumps({"schema": 1, **result}) if as_json else _lines(result))
         return
     with Progress("images") as progress:
-        report = builder.build(opened, out, chosen, progress.say, progress.tick)
+        report = builder.build(opened, out, chosen, progress.say, progress.tick, part)
     for note in report.manifest.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
+
+
+@command.command()
+@click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@as_json
+def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
+    from ecamp_fast.shards.merge import merge as join
+
+    report = join(parts, out)
+    click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
+
+
+@command.command()
+@sources.choice
+@shard_set
+@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
+@as_json
+def repair(
+    kind: str, source: str, reports: str | None, use_last: bool, shard_set: Path, workers: int, as_json: bool
+) -> None:
+    """Build the damaged files of SET again from its SOURCE; only the same bytes take their place.
+
+    Leaves with 3 if damage is left, or the source does not give these bytes.
+    """
+    from ecamp_fast.shards.format import read_manifest
+    from ecamp_fast.shards.repair import repair as mend
+
+    recorded = read_manifest(shard_set).source
+    opened = sources.open_source(
+        kind,
+        source,
+        reports=reports,
+        use_last=use_last or bool(recorded.get("use_last")),
+        seed=int(recorded.get("seed", 0)),
+        size=int(recorded.get("size", 0)),
+    )
+    with Progress("images") as progress:
+        done = mend(opened, shard_set, workers, progress.say, progress.tick)
+    if as_json:
+        left = [_damage(item) for item in done.left]
+        result = {"schema": 1, "ok": not left, "path": str(shard_set), "repaired": list(done.files)}
+        click.echo(json.dumps(result | {"seconds": round(done.seconds, 3), "damage": left}))
+    else:
+        click.echo(f"{shard_set}: {', '.join(done.files) or 'nothing'} repaired, {len(done.left)} damages left")
+        click.echo("".join(f"{item}\n" for item in done.left[:_LISTED]), nl=False)
+    if done.left:
+        sys.exit(DataError.exit_code)
 
 
 @command.command()
@@ -89,14 +167,14 @@ def verify(shard_set: Path, workers: int, as_json: bool) -> None:
     with Progress("shards") as progress:
         verdict = inspect(shard_set, workers, progress.tick)
     if as_json:
-        damage = [{"file": d.file, "key": d.key, "what": d.what} for d in verdict.damage]
+        damage = [_damage(item) for item in verdict.damage]
         numbers = {name: getattr(verdict, name) for name in ("shards", "samples", "bytes", "seconds")}
         click.echo(json.dumps({"schema": 1, "ok": not damage, "path": str(shard_set), **numbers, "damage": damage}))
     elif verdict.damage:
         click.echo("\n".join(map(str, verdict.damage[:_LISTED])))
         if len(verdict.damage) > _LISTED:
             click.echo(f"and {len(verdict.damage) - _LISTED} more")
-        click.echo("mend: restore these files from a copy, or build the set again", err=True)
+        click.echo("mend: `ecamp-fast shard repair`, or restore these files from a copy", err=True)
     else:
         size = verdict.bytes / 1e6
         click.echo(
@@ -141,16 +219,8 @@ def show(
     click.echo(json.dumps(result) if as_json else f"{picture}: {len(drawn)} samples")
 
 
-def _source(kind: str, source: str, seed: int, size: int) -> "Source":
-    if kind == "csv":
-        from ecamp_fast.shards.sources.csv_file import CsvSource
-
-        return CsvSource(source)
-    from ecamp_fast.shards.sources.phantom import PhantomSource
-
-    if not source.isdecimal() or int(source) < 1:
-        raise ConfigError(f"--from phantom: '{source}' is no number of studies", "write --from phantom 40 OUT")
-    return PhantomSource(int(source), seed, size)
+def _damage(damage: "Damage") -> dict[str, Any]:
+    return {"file": damage.file, "key": damage.key, "what": damage.what, "byte": damage.byte}
 
 
 def _summary(report: "Report") -> dict[str, Any]:
@@ -163,6 +233,8 @@ def _summary(report: "Report") -> dict[str, Any]:
         "shards": len(manifest.shards),
         "bytes": sum(shard.bytes for shard in manifest.shards),
         "quarantined": len(manifest.quarantined),
+        "rejected": dict(Counter(item.get("kind") or "unreadable" for item in manifest.quarantined)),
+        "resumed": report.resumed,
         "notes": list(manifest.notes),
         "text": manifest.text,
         "vocab_size": manifest.vocab_size,

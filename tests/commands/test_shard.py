@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -88,19 +89,65 @@ def test_a_dry_run_writes_nothing(table, tmp_path):
     assert os.listdir(tmp_path) == ["data"]
 
 
+def test_a_dry_run_forecasts_bytes_and_minutes(table, tmp_path):
+    planned = result("build", "--from", "csv", table, tmp_path / "set", "--dry-run", "--vocab-size", "200")
+    assert planned["forecast"]["bytes"] > 1000 and planned["forecast"]["measured_on"] == 2
+    assert "  minutes: " in run("build", "--from", "csv", table, tmp_path / "set", "--dry-run").stdout
+
+
+def test_parts_are_merged_into_what_one_build_makes(phantoms, tmp_path):
+    options = ["--from", "phantom", "8", "--size", "64", *QUICK]
+    for number in (1, 2):
+        built = result("build", *options[:3], tmp_path / f"p{number}", *options[3:], "--part", f"{number}/2")
+        assert built["out"] == str(tmp_path / f"p{number}")
+    merged = result("merge", tmp_path / "p2", tmp_path / "p1", tmp_path / "set")
+    assert merged["manifest"] == phantoms[1]["manifest"] and merged["samples"] == 8
+    missing = run("merge", tmp_path / "p2", tmp_path / "other")
+    assert isinstance(missing.exception, ConfigError) and "part 1/2 is missing" in str(missing.exception)
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])
+def test_a_part_is_i_of_n(tmp_path, part):
+    done = run("build", "--from", "phantom", "8", tmp_path / "set", f"--part={part}")
+    assert done.exit_code == 2 and "is not I/N" in done.stderr and os.listdir(tmp_path) == []
+
+
+def test_repair_mends_or_says_what_is_left(phantoms, tmp_path):
+    broken = shutil.copytree(phantoms[0], tmp_path / "broken")
+    victim = next(broken.glob("train-*.tar"))
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:5000])
+    assert "shard repair" in run("verify", broken).stderr
+    mended = result("repair", "--from", "phantom", "8", broken, "--workers", "1")
+    assert mended["repaired"] == [victim.name] and mended["ok"] and victim.read_bytes() == whole
+    assert "nothing repaired" in run("repair", "--from", "phantom", "8", broken).stdout
+    victim.write_bytes(whole[:5000])
+    other = run("repair", "--from", "phantom", "9", broken)
+    assert isinstance(other.exception, DataError) and "studies is 9, was 8" in str(other.exception)
+    shutil.copy(victim, broken / "val-000009.tar")
+    left = run("repair", "--from", "phantom", "8", broken, "--json")
+    assert left.exit_code == 3 and json.loads(left.stdout)["damage"][0]["file"] == "val-000009.tar"
+
+
+def test_bad_images_are_reported_by_class(table, tmp_path):
+    (table.parent / "s0.png").write_bytes(b"no picture")
+    options = [*QUICK, "--reject-budget", "0.5"]
+    built = result("build", "--from", "csv", table, tmp_path / "set", *options)
+    assert built["quarantined"] == 1 and sum(built["rejected"].values()) == 1
+    assert "1 bad images left out" in run("build", "--from", "csv", table, tmp_path / "again", *options).stdout
+
+
 def test_verify_passes_and_fails(phantoms, tmp_path):
     out, _ = phantoms
     assert result("verify", out)["ok"] is True
     assert run("verify", out).stdout.startswith(f"{out}: whole: 8 samples")
-    import shutil
-
     broken = shutil.copytree(out, tmp_path / "broken")
     victim = next(broken.glob("train-*.tar"))
     victim.write_bytes(victim.read_bytes()[:5000])
     done = run("verify", broken, "--json")
     tree = json.loads(done.stdout)
     assert done.exit_code == 3 and tree["ok"] is False and {d["file"] for d in tree["damage"]} == {victim.name}
-    assert any(d["key"] for d in tree["damage"])
+    assert any(d["key"] and d["byte"] for d in tree["damage"])
     done = run("verify", broken)
     assert done.exit_code == 3 and victim.name in done.stdout and "mend" in done.stderr
     assert run("verify", tmp_path / "nowhere").exit_code == 3

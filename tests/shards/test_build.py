@@ -14,7 +14,7 @@ from PIL import Image
 
 from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
 from ecamp_fast.shards import parallel
-from ecamp_fast.shards.build import Options, build, build_phantoms, preview
+from ecamp_fast.shards.build import Options, build, build_phantoms
 from ecamp_fast.shards.format import read_manifest
 from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
@@ -93,6 +93,16 @@ def test_distilled_text_is_written_by_rule_where_there_is_none(table):
     out = made(table([{"report": "There is a small effusion. No edema."}, {"report": "Nothing to say."}]))
     texts = {s.key: s["distilled.txt"].decode() for s in samples(out)}
     assert "effusion" in texts["s0_s0"] and texts["s1_s1"] == ""
+
+
+def test_a_distilled_text_that_is_given_is_that_rows_alone(table, tmp_path):
+    rows = [{"report": "Small effusion.", "distilled": "mine"}, {"report": "Small effusion."}]
+    path = table([row | {"split": "train"} for row in rows])
+    texts = [s["distilled.txt"].decode() for s in samples(made(path))]
+    build(CsvSource(path), tmp_path / "other", Options(workers=1, tokenizer=tmp_path / "set" / "tokenizer.json"))
+    assert texts[0] == "mine" != texts[1] and texts == [
+        s["distilled.txt"].decode() for s in samples(tmp_path / "other")
+    ]
 
 
 def test_token_statistics_count_cls_report_and_distilled(table):
@@ -188,10 +198,10 @@ def test_a_budget_leaves_bad_images_out_and_lists_them(table, tmp_path, allow, p
     (path.parent / "s2.jpg").write_bytes((path.parent / "s2.jpg").read_bytes()[:200])
     if not passes:
         with pytest.raises(DataError, match="2 faults"):
-            made(path, allow_bad=allow)
+            made(path, reject_budget=allow)
         assert os.listdir(tmp_path) == ["data"]
         return
-    manifest = read_manifest(made(path, allow_bad=allow))
+    manifest = read_manifest(made(path, reject_budget=allow))
     assert manifest.counts["samples"] == 2
     assert [bad["origin"] for bad in manifest.quarantined] == [
         "reports.csv row 3 (s1.jpg)",
@@ -216,16 +226,6 @@ def test_a_set_without_training_split_needs_a_tokenizer(table):
         made(table([{"split": "test"}]))
 
 
-def test_a_preview_writes_nothing_and_finds_the_tables_faults(table, tmp_path):
-    path = table([{}, {}, {"report": ""}])
-    result = preview(CsvSource(path))
-    assert result["samples"] == 2 and result["dropped_empty"] == 1 and result["splits"] == {"train": 1, "val": 1}
-    (path.parent / "s0.jpg").unlink()
-    with pytest.raises(DataError, match="no such file"):
-        preview(CsvSource(path))
-    assert os.listdir(tmp_path) == ["data"]
-
-
 @pytest.mark.slow
 def test_a_worker_that_dies_is_an_environment_fault(table, tmp_path):
     source = CsvSource(table([{} for _ in range(12)]))
@@ -248,7 +248,7 @@ def test_killed_builders_leave_no_workers_and_no_set(tmp_path):
         [sys.executable, "-c", program, str(tmp_path / "set")], env=os.environ | {"PYTHONPATH": path}
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("set.building/.train*")) and child.poll() is None and time.monotonic() < deadline:
+    while not list(tmp_path.glob("set.building/set/.train*")) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     workers = _descendants(child.pid)
     child.kill()

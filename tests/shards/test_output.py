@@ -66,7 +66,7 @@ def test_a_second_builder_is_told_who_is_at_work(tmp_path):
         pass
 
 
-def test_what_a_killed_builder_left_is_removed(tmp_path):
+def test_what_a_killed_builder_left_is_there_until_it_is_cleared(tmp_path):
     out = tmp_path / "set"
     program = (
         "import os, signal, sys; from ecamp_fast.shards.output import Output\n"
@@ -78,8 +78,37 @@ def test_what_a_killed_builder_left_is_removed(tmp_path):
     subprocess.run([sys.executable, "-c", program, str(out)], env=os.environ | {"PYTHONPATH": path})
     assert os.listdir(tmp_path) == ["set.building"]
     with Output(out) as output:
+        assert sorted(os.listdir(output.folder)) == ["sub", "train-000000.tar"]
+        output.clear()
         fill(output)
         output.commit()
+    assert os.listdir(tmp_path) == ["set"] and os.listdir(out) == ["MANIFEST.json"]
+
+
+def test_what_is_kept_waits_unlocked(tmp_path):
+    out = tmp_path / "set"
+    with pytest.raises(RuntimeError), Output(out) as output:
+        fill(output, "train-000000.tar")
+        output.keep = True
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["set.building"]
+    with Output(out) as output:
+        assert os.listdir(output.folder) == ["train-000000.tar"]
+        output.commit()
+    assert os.listdir(tmp_path) == ["set"]
+
+
+def test_the_workspace_of_a_finished_set_is_swept_up_unless_another_builder_is_in_it(tmp_path):
+    out = tmp_path / "set"
+    with Output(out) as output:
+        fill(output)
+        os.rename(output.folder, out)  # as commit does
+        with pytest.raises(ConfigError, match="exists already"), Output(out):
+            pass
+        assert output.workspace.exists()
+        output.keep = True
+    with pytest.raises(ConfigError, match="exists already"), Output(out):
+        pass
     assert os.listdir(tmp_path) == ["set"] and os.listdir(out) == ["MANIFEST.json"]
 
 

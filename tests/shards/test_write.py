@@ -14,7 +14,7 @@ import pytest
 from ecamp_fast.errors import StorageError
 from ecamp_fast.shards import write
 from ecamp_fast.shards.format import EXTENSIONS
-from ecamp_fast.shards.write import ShardSequence, ShardWriter
+from ecamp_fast.shards.write import ShardWriter, UnitWriter
 
 SAMPLES = {
     "a_1": {"jpg": b"J" * 700, "txt": b"report", "distilled.txt": b"", "tokens": b"\1\0\0\0", "json": b"{}"},
@@ -66,20 +66,18 @@ def test_an_error_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_shard_ends_with_its_split_its_count_or_its_size(tmp_path, monkeypatch):
+def test_a_unit_is_one_shard_and_more_where_it_is_large(tmp_path, monkeypatch):
     monkeypatch.setattr(write, "SHARD_BYTES", 60_000)
-    with ShardSequence(tmp_path, 3) as sequence:
-        for number in range(7):
-            sequence.add("train" if number < 5 else "val", f"k{number}", {"jpg": b"x" * 100})
-        sequence.add("val", "big1", {"jpg": b"x" * 40_000})
-        sequence.add("val", "big2", {"jpg": b"x" * 40_000})
-        shards = sequence.finish()
-    assert [(s.name, len(s.keys)) for s in shards] == [
-        ("train-000000.tar", 3),
-        ("train-000001.tar", 2),
-        ("val-000000.tar", 3),
-        ("val-000001.tar", 1),
-    ]
+    with UnitWriter(tmp_path, "val-000003", "val") as unit:
+        for number in range(3):
+            unit.add(f"k{number}", {"jpg": b"x" * 100})
+        for number in range(3):
+            unit.add(f"big{number}", {"jpg": b"x" * 40_000})
+        shards = unit.finish()
+    names = [("val-000003.tar", 4), ("val-000003-1.tar", 1), ("val-000003-2.tar", 1)]
+    assert [(s.name, len(s.keys)) for s in shards] == names
+    with UnitWriter(tmp_path, "val-000004", "val") as empty:
+        assert empty.finish() == ()
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):

@@ -1,0 +1,96 @@
+"""What a build would make, and what it would cost: counts by the listing, bytes and minutes by packing some samples."""
+
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.shards.begin import train_tokenizer
+from ecamp_fast.shards.census import counts
+from ecamp_fast.shards.format import SPLITS
+from ecamp_fast.shards.pack import Packed, Packer
+from ecamp_fast.shards.parallel import available_cores, distilled
+from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, classes, make_plan
+from ecamp_fast.shards.source import Fault, Record, Source, refuse
+from ecamp_fast.shards.write import member_header
+
+_SAMPLES = 64  # packed to measure
+_SECONDS = 5.0  # at most, of packing
+_TEXTS = 1000  # reports that a tokenizer is trained on to measure
+
+
+def preview(source: Source, options: Options = DEFAULTS) -> dict[str, Any]:
+    """What ``build`` would make: counts, splits, and a ``forecast`` by samples from all over the set. Writes nothing.
+
+    Raises DataError that lists every row at fault by the listing.
+    """
+    plan = make_plan(source, options)
+    records = plan.records
+    if plan.faults or len(plan.absent) > plan.allowed or not records:
+        raise refuse(plan.name, plan.faults + plan.absent)
+    splits = Counter(record.split for record in records)
+    planned = counts([r.study_id for r in records], [r.patient_id for r in records], plan.dropped_empty)
+    return planned | {
+        "splits": {split: splits[split] for split in SPLITS if splits[split]},
+        "shards": len(plan.units),
+        "quarantined": len(plan.absent),
+        "notes": plan.notes,
+        "forecast": _forecast(source, plan, options),
+    }
+
+
+def _forecast(source: Source, plan: Plan, options: Options) -> dict[str, Any]:
+    """bytes of all shards, minutes of the build, from how many samples, and what was wrong with some of them."""
+    records = plan.records
+    workers = min(options.workers or available_cores(), len(records))
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer, seconds = options.tokenizer, 0.0
+        if tokenizer is None:
+            tokenizer = Path(folder) / "tokenizer.json"
+            seconds = _train(plan, options, tokenizer)
+        sizes, bad, spent = _pack(Packer(source, options.short_side, tokenizer), records)
+    tried = len(sizes) + len(bad)
+    good = len(records) * len(sizes) / tried
+    return {
+        "bytes": round(good * sum(sizes) / max(len(sizes), 1)),
+        "minutes": round((seconds + spent / tried * len(records) / workers) / 60, 2),
+        "workers": workers,
+        "measured_on": tried,
+        "rejected": dict(classes(bad)),
+    }
+
+
+def _pack(packer: Packer, records: list[Record]) -> tuple[list[int], list[Fault], float]:
+    """Bytes in the shard of each good sample, the faults of the others, and the seconds that all took."""
+    sizes: list[int] = []
+    bad: list[Fault] = []
+    count = min(_SAMPLES, len(records))
+    order = sorted(range(count), key=lambda i: f"{i:b}"[::-1])  # stopped early, it has still seen all parts of the set
+    packer.pack(distilled(records[0]))  # not timed: the first loads libraries
+    began = time.perf_counter()
+    for number in order:
+        item = packer.pack(distilled(records[number * len(records) // count]))
+        if isinstance(item, Packed):
+            sizes.append(_stored(item))
+        elif item is not None:
+            bad.append(item)
+        if time.perf_counter() - began > _SECONDS:
+            break
+    return sizes, bad, time.perf_counter() - began
+
+
+def _stored(item: Packed) -> int:
+    block = len(member_header("x", 0))
+    return sum(block + len(data) + -len(data) % block for data in item.members.values())
+
+
+def _train(plan: Plan, options: Options, path: Path) -> float:
+    """Write a tokenizer of some texts; returns the seconds that one of all texts would take."""
+    units = [replace(unit, records=unit.records[:: max(1, len(plan.records) // _TEXTS)]) for unit in plan.units]
+    part = replace(plan, units=units)
+    began = time.perf_counter()
+    train_tokenizer(part, options.vocab_size).save(path)
+    share = sum(len(unit.records) for unit in units) / len(plan.records)
+    return (time.perf_counter() - began) / share

@@ -1,0 +1,150 @@
+"""The journal of a build: what was planned, and for every finished unit all that the manifest needs to know of it.
+
+A folder of small files, each written atomically and sealed with its digest, so that a build may be killed at any
+moment: a unit is finished when its entry is there, is whole, and describes the shards that lie beside it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecamp_fast.errors import StorageError
+from ecamp_fast.files import write_atomically
+from ecamp_fast.shards.format import Members, Shard
+from ecamp_fast.shards.parallel import available_cores
+from ecamp_fast.shards.source import Fault
+
+Part = tuple[int, int]  # number from 1, of how many
+WHOLE: Part = (1, 1)
+JOURNAL = "journal"
+_HEAD = "PLAN"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The plan as far as it must be known without the source.
+
+    part             that this journal's units are
+    source, identity of the plan; see ``Plan``
+    units            names of all units of the plan, in order, those of other parts too
+    """
+
+    part: Part
+    name: str
+    builder: str
+    source: dict[str, Any]
+    identity: dict[str, Any]
+    tokenizer_digest: str
+    vocab_size: int
+    dropped_empty: int
+    notes: tuple[str, ...]
+    absent: tuple[Fault, ...]
+    allowed: int
+    units: tuple[str, ...]
+
+    @property
+    def own_units(self) -> tuple[str, ...]:
+        """Names of the units of this part: every n-th."""
+        number, parts = self.part
+        return self.units[number - 1 :: parts]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished unit: its shards (none if no image was good), of its samples study, patient and numbers of tokens in
+    order, and the rows that were left out.
+    """
+
+    unit: str
+    shards: tuple[Shard, ...]
+    studies: tuple[str, ...]
+    patients: tuple[str, ...]
+    report_tokens: tuple[int, ...]
+    distilled_tokens: tuple[int, ...]
+    rejected: tuple[Fault, ...]
+
+
+class Journal:
+    """In ``folder``, which ``begin`` makes.  An entry that is missing or damaged reads as None."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, head: Head) -> None:
+        """Write the plan.  Raises StorageError."""
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.folder}: {error.strerror}", "check permissions") from error
+        self._write(_HEAD, asdict(head))
+
+    def head(self) -> Head | None:
+        """The plan."""
+        tree = self._read(_HEAD)
+        if tree is None:
+            return None
+        changes = {"part": tuple(tree["part"]), "absent": _faults(tree["absent"])}
+        return Head(**tree | changes | {name: tuple(tree[name]) for name in ("notes", "units")})
+
+    def add(self, done: Done) -> None:
+        """Write the entry of a unit whose shards are on the disk.  Raises StorageError."""
+        self._write(done.unit, asdict(done))
+
+    def done(self, unit: str) -> Done | None:
+        """The entry of a unit."""
+        tree = self._read(unit)
+        if tree is None:
+            return None
+        plain = ("studies", "patients", "report_tokens", "distilled_tokens")
+        shards = tuple(_shard(shard) for shard in tree["shards"])
+        changes = {"shards": shards, "rejected": _faults(tree["rejected"])}
+        return Done(**tree | changes | {name: tuple(tree[name]) for name in plain})
+
+    def _write(self, name: str, tree: dict[str, Any]) -> None:
+        body = json.dumps(tree, default=np.ndarray.tolist).encode()
+        write_atomically(self.folder / f"{name}.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+    def _read(self, name: str) -> Any:
+        try:
+            seal, _, body = (self.folder / f"{name}.json").read_bytes().partition(b"\n")
+        except OSError:
+            return None
+        return json.loads(body) if hashlib.sha256(body).hexdigest().encode() == seal else None
+
+
+def whole(folder: Path, entries: Iterable[Done]) -> list[Done]:
+    """Those entries all of whose shards lie in ``folder`` with the recorded bytes."""
+    entries = list(entries)
+    with ThreadPoolExecutor(available_cores()) as pool:  # hashing lets other threads run
+        return [
+            done for done, good in zip(entries, pool.map(lambda d: _whole(folder, d), entries), strict=True) if good
+        ]
+
+
+def _whole(folder: Path, done: Done) -> bool:
+    for shard in done.shards:
+        try:
+            with open(folder / shard.name, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+                    return False
+        except OSError:
+            return False
+    return True
+
+
+def _faults(trees: list[dict[str, str]]) -> tuple[Fault, ...]:
+    return tuple(Fault(**tree) for tree in trees)
+
+
+def _shard(tree: dict[str, Any]) -> Shard:
+    members = {
+        extension: Members(**{name: np.array(column, np.int64) for name, column in columns.items()})
+        for extension, columns in tree["members"].items()
+    }
+    return Shard(**tree | {"keys": tuple(tree["keys"]), "members": members})

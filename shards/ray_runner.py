@@ -1,0 +1,72 @@
+"""Packing on a Ray cluster that is already running: the same results in the same order as ``parallel.pack_all``.
+
+Every node must see the source's files at the same paths and have this package installed.
+"""
+
+import tempfile
+from collections import deque
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.shards.pack import Packer
+from ecamp_fast.shards.parallel import AHEAD, CHUNK, Outcome, distilled
+from ecamp_fast.shards.source import Record, Source
+
+
+def pack_all(
+    source: Source, records: list[Record], short_side: int, tokenizer: Path | None, workers: int
+) -> Generator[Outcome, None, None]:
+    """``Packer.pack`` of every record, in order.  workers: actors of one core each, 0: one per core of the cluster.
+
+    Raises EnvironmentFault: Ray is not installed, no cluster is running, an actor died.
+    """
+    ray = _connected()
+    count = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-len(records) // CHUNK))
+    content = ray.put(tokenizer.read_bytes() if tokenizer else None)
+    actor = ray.remote(num_cpus=1)(_Actor)
+    actors = [actor.remote(source, short_side, content) for _ in range(count)]
+    waiting: deque[Any] = deque()
+    try:
+        for number, start in enumerate(range(0, len(records), CHUNK)):
+            waiting.append(actors[number % count].pack.remote(records[start : start + CHUNK]))
+            if len(waiting) >= AHEAD * count:
+                yield from ray.get(waiting.popleft())
+        while waiting:
+            yield from ray.get(waiting.popleft())
+    except ray.exceptions.RayActorError as error:
+        raise EnvironmentFault(
+            f"a worker on the Ray cluster died: {type(error).__name__}", "see `ray logs`; pass fewer --workers"
+        ) from None
+    finally:
+        for one in actors:
+            ray.kill(one)
+
+
+class _Actor:
+    """A packer on some node; the tokenizer comes as bytes, for the node need not see the builder's disk."""
+
+    def __init__(self, source: Source, short_side: int, tokenizer: bytes | None) -> None:
+        with tempfile.NamedTemporaryFile(suffix=".json") as file:
+            file.write(tokenizer or b"")
+            file.flush()
+            self._packer = Packer(source, short_side, Path(file.name) if tokenizer is not None else None)
+
+    def pack(self, records: list[Record]) -> list[Outcome]:
+        return [self._packer.pack(distilled(record)) for record in records]
+
+
+def _connected() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise EnvironmentFault("Ray is not installed", "pip install 'ecamp-fast[ray]'") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(address="auto", log_to_driver=False)
+        except ConnectionError:
+            raise EnvironmentFault(
+                "no Ray cluster is running here", "`ray start --head`, or set RAY_ADDRESS to one"
+            ) from None
+    return ray

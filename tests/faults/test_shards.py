@@ -1,0 +1,432 @@
+"""Table D of the fault catalogue: shards that are damaged at rest, and builds that meet each other.
+
+What a training run does about a damaged sample (skip, replace, count) is tested with the loader.
+"""
+
+import gzip
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import tarfile
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.shards.build import Options, build, build_phantoms
+from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, read_manifest, write_manifest
+from ecamp_fast.shards.read import ShardSet, check_files
+from ecamp_fast.shards.sources.csv_file import CsvSource
+from ecamp_fast.shards.sources.phantom import PhantomSource
+from ecamp_fast.shards.verify import inspect
+from ecamp_fast.shards.write import ShardWriter, member_header
+
+SMALL = Options(workers=1, shard_size=4, vocab_size=200)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    out = tmp_path_factory.mktemp("faults") / "set"
+    build_phantoms(12, out, size=64, options=SMALL)
+    return out
+
+
+@pytest.fixture
+def damaged(pristine, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(pristine, tmp_path / "damaged")
+
+
+@pytest.fixture
+def chance(request):
+    """Seeded by the test's name: the same damage every time."""
+    return random.Random(request.node.name)
+
+
+def found(folder):
+    return inspect(folder, workers=1).damage
+
+
+def spot(shard, chance, extension="jpg"):
+    """Row and byte offset of a random sample's member."""
+    row = chance.randrange(len(shard.keys))
+    return row, int(shard.members[extension].offset[row])
+
+
+def flip(path, offset, chance):
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("where", ["sample", "header", "data", "member"])
+def test_d1_a_shard_cut_short(damaged, chance, where):
+    shard = read_manifest(damaged).shards[0]
+    row = chance.randrange(1, len(shard.keys))
+    start = int(shard.members["jpg"].offset[row]) - 512
+    inside = chance.randrange(int(shard.members["jpg"].size[row]))
+    cut = {
+        "sample": start,
+        "header": start + chance.randrange(1, 512),
+        "data": start + 512 + inside,
+        "member": int(shard.members["txt"].offset[row]) - 512,
+    }[where]
+    os.truncate(damaged / shard.name, cut)
+    damage = found(damaged)
+    assert {item.file for item in damage} == {shard.name}
+    assert {item.key for item in damage if item.key} == set(shard.keys[row:])
+    assert all(item.byte is not None and item.byte >= 0 for item in damage if item.key)
+    assert any(f"the file ends at byte {cut}" in item.what for item in damage)
+    with pytest.raises(DataError, match=shard.name) as caught:
+        ShardSet(damaged)
+    assert caught.value.exit_code == 3
+
+
+def test_d2_empty_zeroed_and_missing_shards_are_named_together(damaged):
+    names = [shard.name for shard in read_manifest(damaged).shards]
+    os.truncate(damaged / names[0], 0)
+    (damaged / names[1]).unlink()
+    (damaged / names[2]).write_bytes(bytes((damaged / names[2]).stat().st_size))
+    with pytest.raises(DataError) as caught:
+        ShardSet(damaged)
+    assert all(name in str(caught.value) for name in names[:2])
+    assert {item.file for item in found(damaged)} == set(names[:3])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_d2_an_unreadable_shard(damaged):
+    name = read_manifest(damaged).shards[0].name
+    (damaged / name).chmod(0)
+    assert [item.file for item in found(damaged)] == [name]
+    with pytest.raises(DataError, match="permission denied"):
+        ShardSet(damaged)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_d2_what_is_no_file_is_not_opened(damaged, kind):
+    name = read_manifest(damaged).shards[0].name
+    (damaged / name).unlink()
+    (os.mkfifo if kind == "pipe" else os.mkdir)(damaged / name)
+    assert [str(item) for item in found(damaged)] == [f"{name}: is not a regular file"]
+    with pytest.raises(DataError):
+        ShardSet(damaged)
+
+
+def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path):
+    manifest = read_manifest(pristine)
+    shards = [replace(manifest.shards[0], name=f"train-{number:06d}.tar") for number in range(1000)]
+    for shard in shards[:-3]:
+        os.link(pristine / manifest.shards[0].name, tmp_path / shard.name)
+    shutil.copy(pristine / "tokenizer.json", tmp_path)
+    write_manifest(tmp_path, replace(manifest, shards=tuple(shards)))
+    many = read_manifest(tmp_path)
+    began = time.perf_counter()
+    with pytest.raises(DataError) as caught:
+        check_files(tmp_path, many)
+    assert time.perf_counter() - began < 1
+    assert all(shard.name in str(caught.value) for shard in shards[-3:])
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_d3_a_flipped_bit_in_content(damaged, chance, extension):
+    shard = read_manifest(damaged).shards[0]
+    row = next(row for row in range(len(shard.keys)) if shard.members[extension].size[row] > 0)
+    offset, size = (int(getattr(shard.members[extension], name)[row]) for name in ("offset", "size"))
+    flip(damaged / shard.name, offset + chance.randrange(size), chance)
+    named = [(item.file, item.key, item.byte) for item in found(damaged) if item.key]
+    assert named == [(shard.name, shard.keys[row], offset)]
+    shards = ShardSet(damaged)
+    assert [shards.read("train", other).key for other in range(4) if other != row]
+    with pytest.raises(DataError, match=rf"{shard.keys[row]}\.{extension} at byte {offset}: damaged"):
+        shards.read("train", row)
+
+
+def test_d3_a_flipped_bit_in_a_header_is_found_and_does_not_reach_the_reader(damaged, chance):
+    shard = read_manifest(damaged).shards[0]
+    row, offset = spot(shard, chance)
+    place = offset - 512 + chance.randrange(512)
+    before = ShardSet(damaged).read("train", row)
+    flip(damaged / shard.name, place, chance)
+    (_, header) = found(damaged)
+    assert (header.file, header.key, header.byte) == (shard.name, shard.keys[row], place)
+    assert ShardSet(damaged).read("train", row) == before  # it goes by the manifest
+
+
+@pytest.mark.parametrize("name", ["MANIFEST.json", "tokenizer.json"])
+def test_d3_damage_to_manifest_or_tokenizer_is_fatal(damaged, chance, name):
+    flip(damaged / name, chance.randrange((damaged / name).stat().st_size), chance)
+    assert {item.file for item in found(damaged)} == {name}
+    with pytest.raises(DataError) as caught:
+        ShardSet(damaged)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("extension", [ext for ext in EXTENSIONS if ext not in OPTIONAL])
+def test_d4_a_sample_that_lacks_a_member(damaged, resealed, extension):
+    def without(samples):
+        del samples[1][1][extension]
+        return samples
+
+    shard = resealed(damaged, without)
+    assert [(item.file, item.key, item.what) for item in found(damaged)] == [
+        (shard.name, shard.keys[1], f"{extension} missing")
+    ]
+    with pytest.raises(DataError, match=f"{shard.keys[1]} has no member .{extension}"):
+        ShardSet(damaged).read("train", 1)
+
+
+def test_d5_the_same_sample_twice_names_both_origins(tmp_path):
+    class Doubled(PhantomSource):
+        def survey(self):
+            listing = super().survey()
+            listing.records.append(replace(listing.records[2], origin="row 9"))
+            return listing
+
+    with pytest.raises(DataError, match="row 9: the same sample as phantom 2"):
+        build(Doubled(4, 1, 64), tmp_path / "set", SMALL)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["adjacent", "apart"])
+def test_d5_a_key_twice_in_a_shard(damaged, resealed, place):
+    def doubled(samples):
+        key = samples[0][0]
+        samples.insert(1 if place == "adjacent" else len(samples), (key, samples[1][1]))
+        return samples
+
+    shard = resealed(damaged, doubled)
+    assert [(item.file, item.key, item.what) for item in found(damaged)] == [
+        (shard.name, shard.keys[0], f"the same key is in {shard.name}")
+    ]
+
+
+def test_d5_a_key_and_a_patient_in_two_splits(damaged, resealed):
+    manifest = read_manifest(damaged)
+    train, val = manifest.shards[0], manifest.shards[-1]
+    with tarfile.open(damaged / train.name, "r:") as archive:
+        stolen = {ext: archive.extractfile(f"{train.keys[0]}.{ext}").read() for ext in ("jpg", "txt", "distilled.txt")}
+        stolen["tokens"] = archive.extractfile(f"{train.keys[0]}.tokens").read()
+        metadata = json.loads(archive.extractfile(f"{train.keys[0]}.json").read())
+    leaked = stolen | {"json": json.dumps(metadata | {"split": "val"}).encode()}
+    resealed(damaged, lambda samples: [*samples, (train.keys[0], leaked)], number=-1)
+    whats = {item.what for item in found(damaged) if item.file == val.name and item.key == train.keys[0]}
+    assert f"the same key is in {train.name}" in whats
+    assert any(what.startswith("its patient is in split train too") for what in whats)
+
+
+def test_d5_a_patient_in_two_splits_is_not_built(tmp_path):
+    for number, name in enumerate("ab"):
+        Image.linear_gradient("L").rotate(90 * number).save(tmp_path / f"{name}.png")
+    (tmp_path / "t.csv").write_text(
+        "study_id,image_path,view,report,patient_id,split\na,a.png,PA,Edema.,p,train\nb,b.png,PA,Edema.,p,test\n"
+    )
+    with pytest.raises(DataError, match=r"patient p.*test.*train") as caught:
+        build(CsvSource(tmp_path / "t.csv"), tmp_path / "set", SMALL)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("how", ["interleaved", "extra", "upper case", "pax", "gnu"])
+def test_d6_a_tar_of_another_writer_is_refused_with_a_reason(damaged, foreign, how):
+    shard = foreign(damaged, how)
+    damage = found(damaged)
+    assert damage and {item.file for item in damage} == {shard.name}
+    reason = {
+        "interleaved": "header is that of member",
+        "extra": "member 'README.md'",
+        "upper case": f"header is that of member '{shard.keys[0]}.JPG'",
+        "pax": "header",
+        "gnu": "header damaged",
+    }[how]
+    assert any(reason in item.what for item in damage)
+
+
+def test_d7_a_stale_index_is_named(damaged, resealed):
+    IndexCreator = pytest.importorskip("wds2idx").IndexCreator
+    for shard in read_manifest(damaged).shards:
+        with IndexCreator(str(damaged / shard.name), str((damaged / shard.name).with_suffix(".idx")), False) as index:
+            index.create_index()
+    assert found(damaged) == []
+    shard = resealed(damaged, lambda samples: [(key, m | {"jpg": m["jpg"] + b"\0" * 600}) for key, m in samples])
+    (stale,) = found(damaged)
+    assert stale.file == shard.name.replace(".tar", ".idx") and stale.what.startswith("stale: no")
+    (damaged / stale.file).write_text("garbage\n")
+    (damaged / "train-000077.idx").write_text("v1.2 0\n")
+    whats = {item.file: item.what for item in found(damaged)}
+    assert whats[stale.file].startswith("not an index") and "not in the manifest" in whats["train-000077.idx"]
+
+
+@pytest.mark.parametrize("kind", ["LNKTYPE", "SYMTYPE", "CHRTYPE", "FIFOTYPE", "DIRTYPE", "GNUTYPE_SPARSE", "XHDTYPE"])
+def test_d8_what_is_no_plain_file_is_named_and_nothing_is_extracted(damaged, chance, tmp_path, kind):
+    shard = read_manifest(damaged).shards[0]
+    row, offset = spot(shard, chance)
+    entry = tarfile.TarInfo(f"{shard.keys[row]}.jpg")
+    entry.type, entry.linkname = getattr(tarfile, kind), str(tmp_path / "target")
+    data = bytearray((damaged / shard.name).read_bytes())
+    data[offset - 512 : offset] = entry.tobuf(tarfile.USTAR_FORMAT)[:512]
+    (damaged / shard.name).write_bytes(data)
+    assert any(item.key == shard.keys[row] and "header" in item.what for item in found(damaged))
+    assert os.listdir(tmp_path) == ["damaged"]
+
+
+@pytest.mark.parametrize("name", ["/etc/cron.d/x.jpg", "../../x.jpg", "a/../../x.jpg"])
+def test_d8_names_that_lead_out_are_only_words(damaged, tmp_path, name):
+    shard = read_manifest(damaged).shards[0]
+    data = bytearray((damaged / shard.name).read_bytes())
+    data[:512] = member_header(name, int(shard.members["jpg"].size[0]))
+    (damaged / shard.name).write_bytes(data)
+    assert f"jpg header is that of member '{name}'" in "\n".join(map(str, found(damaged)))
+    assert os.listdir(tmp_path) == ["damaged"]
+
+
+def test_d8_sizes_that_are_lies_take_no_memory(damaged, resealed_columns):
+    """A manifest that promises huge members: nothing of that size is read."""
+    import tracemalloc
+
+    shard = resealed_columns(damaged, "size", 2**31 - 1)  # the most that it can say
+    tracemalloc.start()
+    damage = found(damaged)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6 and any(item.key == shard.keys[0] and "lost" in item.what for item in damage)
+
+
+def test_d8_a_compressed_shard_and_a_sparse_giant_are_refused_at_once(damaged):
+    first, second = read_manifest(damaged).shards[:2]
+    (damaged / first.name).write_bytes(gzip.compress(bytes(50 * 2**20)))
+    os.truncate(damaged / second.name, 2**40)
+    began = time.perf_counter()
+    assert {item.file for item in found(damaged)} == {first.name, second.name}
+    assert time.perf_counter() - began < 5
+    with pytest.raises(DataError):
+        ShardSet(damaged)
+
+
+@pytest.mark.slow  # imports torch
+def test_d9_more_ranks_than_shards_have_the_same_number_of_steps(pristine):
+    from ecamp_fast.config import parse_recipe
+    from ecamp_fast.shards.loader import Loader
+
+    shards = ShardSet(pristine)
+    ranks = 8
+    assert len(shards.manifest.of("train")) < ranks
+    tree = {
+        "image": {"high_size": 64, "low_size": 32},
+        "batch": {"total": 8, "micro": 1},
+        "loader": {"threads": 1, "prefetch": 1},
+    }
+    recipe = parse_recipe(tree, "test")
+    seen = []
+    for rank in range(ranks):
+        loader = Loader(shards, "train", recipe, train=True, rank=rank, world=ranks)
+        seen.append([int(number) for batch in loader.batches(0, 3) for number in batch.samples])
+    assert {len(numbers) for numbers in seen} == {3}
+
+
+def test_d10_a_second_builder_is_told_and_the_first_is_not_disturbed(tmp_path, pristine):
+    context = multiprocessing.get_context("fork")
+    ready, release = context.Event(), context.Event()
+    first = context.Process(target=_slow_build, args=(tmp_path / "set", ready, release))
+    first.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(StorageError, match=f"another build is writing it .process {first.pid} on"):
+            build_phantoms(12, tmp_path / "set", size=64, options=SMALL)
+        release.set()
+        first.join(60)
+    finally:
+        release.set()
+        first.join(5)
+    assert first.exitcode == 0 and os.listdir(tmp_path) == ["set"]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()} == {
+        p.name: p.read_bytes() for p in pristine.iterdir()
+    }
+
+
+def test_d10_another_clock_gives_the_same_bytes(tmp_path, pristine, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    build_phantoms(12, tmp_path / "set", size=64, options=SMALL)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()} == {
+        p.name: p.read_bytes() for p in pristine.iterdir()
+    }
+
+
+def _slow_build(out, ready, release):
+    class Slow(PhantomSource):
+        def load(self, record):
+            ready.set()
+            release.wait(30)
+            return super().load(record)
+
+    build(Slow(12, 42, 64), out, SMALL)
+
+
+@pytest.fixture
+def resealed():
+    """resealed(folder, change, number=0): write a shard again with other samples, and its true manifest with it."""
+
+    def write(folder, change, number=0):
+        manifest = read_manifest(folder)
+        shards = list(manifest.shards)
+        with ShardWriter(folder, shards[number].name, shards[number].split) as writer:
+            for key, members in change(contents(folder, shards[number])):
+                writer.add(key, members)
+            shards[number] = writer.close()
+        write_manifest(folder, replace(manifest, shards=tuple(shards)))
+        return shards[number]
+
+    return write
+
+
+@pytest.fixture
+def resealed_columns():
+    """resealed_columns(folder, column, value): a manifest that lies about the first jpg, with a true digest."""
+
+    def write(folder, column, value):
+        manifest = read_manifest(folder)
+        members = manifest.shards[0].members
+        changed = np.array(getattr(members["jpg"], column))
+        changed[0] = value
+        members["jpg"] = replace(members["jpg"], **{column: changed})
+        write_manifest(folder, replace(manifest, digest=""))
+        return manifest.shards[0]
+
+    return write
+
+
+@pytest.fixture
+def foreign():
+    """foreign(folder, how): the first shard as another program would write it."""
+
+    def write(folder, how):
+        shard = read_manifest(folder).shards[0]
+        members = [(f"{key}.{ext}", data) for key, sample in contents(folder, shard) for ext, data in sample.items()]
+        if how == "interleaved":
+            members.sort(key=lambda member: member[0].partition(".")[2])
+        elif how == "extra":
+            members.append(("README.md", b"hello"))
+        elif how == "upper case":
+            members = [(name.replace(".jpg", ".JPG"), data) for name, data in members]
+        format = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT}.get(how, tarfile.USTAR_FORMAT)
+        with tarfile.open(folder / shard.name, "w:", format=format) as archive:
+            for name, data in members:
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mtime = len(data), 1.5 if how == "pax" else 0
+                archive.addfile(entry, io.BytesIO(data))
+        return shard
+
+    return write
+
+
+def contents(folder, shard):
+    """[(key, {extension: bytes})] of a shard."""
+    with tarfile.open(folder / shard.name, "r:") as archive:
+        members = {entry.name: archive.extractfile(entry).read() for entry in archive}
+    return [
+        (key, {ext: members[f"{key}.{ext}"] for ext in EXTENSIONS if f"{key}.{ext}" in members}) for key in shard.keys
+    ]
