@@ -140,7 +140,8 @@ def _text_layers(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]
         return Work()
     pairs = sum(n * n for n in attended)
     block = _block(rows, pairs, text.width, text.ffn)
-    asking = pairs if list(attended) != list(lengths) else round(pairs * predicted / rows)  # padding pads queries too
+    padded = attended is not lengths  # then queries are padded as well
+    asking = pairs if padded else round(pairs * predicted / rows)
     last = _product(rows, text.width, 2 * text.width) + _product(predicted, text.width, 2 * (text.width + text.ffn))
     return _times(text.depth - 1, block) + last + _attention(asking, text.width)
 

@@ -182,18 +182,17 @@ class Trainer:
         return record
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # it comes too seldom to compile for, and its last batch is smaller
     def _evaluate(self, progress: Progress) -> None:
         """Losses on the held-out split, every rank its share of the batches."""
         if not self.shards.count("val"):
             return
         sums, seen = Sums(self.place.device), 0
         self.engine.eval()
-        torch.compiler.set_stance("force_eager")  # it comes too seldom to compile for, and its last batch is smaller
         for index, batch in enumerate(self._loader("val").evaluation(self.recipe.evaluation.samples)):
             if index % self.place.world == self.place.rank:
                 sums.add(self.engine.module(batch), batch, weight=len(batch))
             seen += len(batch)
-        torch.compiler.set_stance("default")
         self.engine.train()
         means = sums.drain()
         record = {"split": "val", "step": self.step, "samples": seen, **means, "time": round(time.time(), 3)}

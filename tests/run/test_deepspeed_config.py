@@ -5,7 +5,7 @@ import pytest
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.run.deepspeed_config import accumulation_steps, resolve
+from ecamp_fast.run.deepspeed_config import accumulation_steps, find, resolve
 
 PAPER = load_recipe("paper")
 
@@ -50,8 +50,12 @@ def test_the_norm_stays_where_deepspeed_cannot_do_without(tmp_path: Path) -> Non
     assert "compute_grad_norm" not in resolve(path, PAPER, world=1)["zero_optimization"]
 
 
-def test_communication_overlaps_where_there_is_some() -> None:
-    assert resolve(None, PAPER, 4)["zero_optimization"]["overlap_comm"] is False  # DeepSpeed would wait for the device
+@pytest.mark.parametrize("name", ["zero0", "zero1", "zero2"])
+def test_the_shipped_files_resolve_and_never_wait_for_the_device(name: str) -> None:
+    """With ``overlap_comm`` DeepSpeed synchronizes after every backward."""
+    config = resolve(find(name), PAPER, world=4)
+    assert "auto" not in json.dumps(config)
+    assert not config["zero_optimization"].get("overlap_comm", False)
 
 
 @pytest.mark.parametrize(
