@@ -209,6 +209,8 @@ class Evaluation(_Section):
 class Loader(_Section):
     threads: int = Field(4, ge=1)  # decoding threads per rank
     prefetch: int = Field(2, ge=1)  # micro-batches ready ahead
+    region: bool = True  # decode only the crop; false: the whole image, of which the GPU's JPEG engine may take more
+    hardware: float = Field(0.65, ge=0, le=1)  # share of images for the GPU's JPEG engine; the rest goes to its cores
     quarantine: float = Field(1e-4, ge=0, le=1)  # share of training samples that may be damaged; others stand in
 
 

@@ -1,12 +1,14 @@
 """From verified JPEG bytes to the high-resolution view: one DALI pipeline, on the GPU or on the CPU.
 
 Decodes only the crop, resizes it by an antialiased bicubic filter, mirrors it. The grey uint8 result is what the model
-gets; normalisation is the kernels' work.
+gets; normalisation is the kernels' work. On the CPU DALI decodes and PyTorch resizes: DALI's own filter takes longer
+there than decoding does.
 """
 
 import io
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ecamp_fast.errors import DataError, EnvironmentFault
+from ecamp_fast.shards.resize import resize
 
 IN_FLIGHT = 2  # batches DALI works on at a time
 
@@ -26,24 +29,32 @@ Jpegs = Sequence[bytes]
 
 
 @pipeline_def
-def _views(size: int, device: str) -> Any:
-    """The pipeline. Anchor, shape and flip live on the host on both devices: they are arguments, not data."""
+def _crops() -> Any:
+    """For the CPU: the crops, (h, w, 1) each; ``resize`` brings them to one size."""
+    return _decoded("cpu", region=True)
+
+
+@pipeline_def
+def gpu_views(size: int, region: bool, hardware: float, backend: str = "mixed") -> Any:
+    """For the GPU: views (1, size, size).  region, hardware: see ``Decoder``   backend: "cpu" runs it without a GPU"""
+    options = {"hw_decoder_load": hardware} if backend == "mixed" else {}
+    view = _decoded(backend, region, **options)
+    view = fn.resize(view, size=[size, size], interp_type=types.INTERP_CUBIC, antialias=True)
+    view = fn.flip(view, horizontal=fn.external_source(name="flip", dtype=types.INT32, ndim=0))
+    return fn.reshape(view, shape=[1, size, size], layout="CHW")  # one channel: HWC and CHW are the same bytes
+
+
+def _decoded(backend: str, region: bool, **options: Any) -> Any:
+    """The crop. Its place is on the host on both devices: an argument, not data."""
     jpeg = fn.external_source(name="jpeg", dtype=types.UINT8, ndim=1)
     anchor = fn.external_source(name="anchor", dtype=types.INT32, ndim=1)
     shape = fn.external_source(name="shape", dtype=types.INT32, ndim=1)
-    flip = fn.external_source(name="flip", dtype=types.INT32, ndim=0)
-    view = fn.decoders.image_slice(
-        jpeg,
-        start=anchor,
-        shape=shape,
-        axis_names="HW",
-        output_type=types.GRAY,
-        adjust_orientation=False,  # boxes are drawn on the stored picture, and the builder has turned it upright
-        device="mixed" if device == "cuda" else "cpu",
-    )
-    view = fn.resize(view, size=[size, size], interp_type=types.INTERP_CUBIC, antialias=True)
-    view = fn.flip(view, horizontal=flip)
-    return fn.reshape(view, shape=[1, size, size], layout="CHW")  # one channel: HWC and CHW are the same bytes
+    place = {"start": anchor, "shape": shape, "axis_names": "HW"}
+    # boxes are drawn on the stored picture, and the builder has turned it upright
+    options |= {"output_type": types.GRAY, "adjust_orientation": False, "device": backend}
+    if region:
+        return fn.decoders.image_slice(jpeg, **place, **options)
+    return fn.slice(fn.decoders.image(jpeg, **options), **place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +69,31 @@ class Decoder:
     """Decodes batches of at most ``batch_size`` on ``device``; up to two may be under way at a time.
 
     high_size: pixels per side of the view   threads: of the CPU, for decoding (on a GPU: for parsing and the part of
-    the work that nvJPEG leaves to the host).  Not to be shared by threads.
+    the work that nvJPEG leaves to the host)   region, hardware: on a GPU, whether only the crop is decoded, and the
+    share of images for the JPEG engine, see ``Recipe.loader``   pool: resizes on the CPU; None: the calling thread
+    does.  Not to be shared by threads.
     """
 
-    def __init__(self, batch_size: int, high_size: int, device: torch.device | str, threads: int) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        high_size: int,
+        device: torch.device | str,
+        threads: int,
+        *,
+        region: bool = True,
+        hardware: float = 0.65,
+        pool: Executor | None = None,
+    ) -> None:
         self.device = torch.device(device)
         self.high_size = high_size
         self._threads = threads
+        self._region, self._hardware = region, hardware
+        self._pool = pool
+        self._on_gpu = self.device.type == "cuda"
         self._index: int | None = None
         self._stream: torch.cuda.Stream | None = None
-        if self.device.type == "cuda":
+        if self._on_gpu:
             self._index = torch.cuda.current_device() if self.device.index is None else self.device.index
             self._stream = torch.cuda.Stream(self._index)
         try:
@@ -92,7 +118,7 @@ class Decoder:
         request = _Request(keys, content, np.asarray(boxes, np.int32), np.asarray(flipped, np.int32))
         self._waiting.append(request)
         try:
-            _feed(self._pipeline, request)
+            _feed(self._pipeline, request, self._on_gpu)
             self._pipeline.schedule_run()
         except RuntimeError as error:
             raise self._fault(error) from None
@@ -123,8 +149,8 @@ class Decoder:
     def _copy(self) -> Tensor:
         """DALI writes the next batch into its buffers, so the result is copied out before they are released."""
         if self._stream is None:
-            (views,) = self._pipeline.share_outputs()
-            out = torch.from_numpy(np.array(views.as_array()))
+            (crops,) = self._pipeline.share_outputs()
+            out = self._resized([np.asarray(crops.at(row))[..., 0] for row in range(len(crops))])
         else:
             (views,) = self._pipeline.share_outputs(cuda_stream=self._stream)
             with self.context():
@@ -134,19 +160,30 @@ class Decoder:
         self._pipeline.release_outputs()
         return out
 
+    def _resized(self, crops: list[np.ndarray]) -> Tensor:
+        out = np.empty((len(crops), 1, self.high_size, self.high_size), np.uint8)
+
+        def one(row: int) -> None:
+            out[row, 0] = resize(crops[row], self.high_size, bool(self._waiting[0].flipped[row]))
+
+        deque((self._pool.map if self._pool else map)(one, range(len(crops))), maxlen=0)
+        return torch.from_numpy(out)
+
     def _build(self, batch_size: int) -> Pipeline:
         """A pipeline that has run: the first ``schedule_run`` of DALI's runs ``IN_FLIGHT`` batches at once."""
-        pipeline = _views(
-            self.high_size,
-            self.device.type,
-            batch_size=batch_size,
-            num_threads=self._threads,
-            device_id=self._index,
-            prefetch_queue_depth=IN_FLIGHT,
-        )
+        options = {
+            "batch_size": batch_size,
+            "num_threads": self._threads,
+            "device_id": self._index,
+            "prefetch_queue_depth": IN_FLIGHT,
+        }
+        if self._on_gpu:
+            pipeline = gpu_views(self.high_size, self._region, self._hardware, **options)
+        else:
+            pipeline = _crops(**options)
         pipeline.build()
         for _ in range(IN_FLIGHT):
-            _feed(pipeline, _blank())
+            _feed(pipeline, _blank(), self._on_gpu)
         pipeline.schedule_run()
         for _ in range(IN_FLIGHT):
             pipeline.share_outputs()
@@ -169,7 +206,8 @@ class Decoder:
         one = slice(row, row + 1)
         try:
             pipeline = self._build(1)  # a pipeline that has failed stays failed
-            _feed(pipeline, _Request(request.keys[one], request.jpegs[one], request.boxes[one], request.flipped[one]))
+            alone = _Request(request.keys[one], request.jpegs[one], request.boxes[one], request.flipped[one])
+            _feed(pipeline, alone, self._on_gpu)
             pipeline.schedule_run()
             pipeline.share_outputs()
         except RuntimeError:
@@ -185,8 +223,10 @@ def _blank() -> _Request:
     return _Request(("blank",), [np.frombuffer(file.getvalue(), np.uint8)], box, np.zeros(1, np.int32))
 
 
-def _feed(pipeline: Pipeline, request: _Request) -> None:
+def _feed(pipeline: Pipeline, request: _Request, flips: bool) -> None:
+    """flips: whether the pipeline mirrors"""
     pipeline.feed_input("jpeg", request.jpegs)
     pipeline.feed_input("anchor", np.ascontiguousarray(request.boxes[:, :2]))
     pipeline.feed_input("shape", np.ascontiguousarray(request.boxes[:, 2:]))
-    pipeline.feed_input("flip", request.flipped)
+    if flips:
+        pipeline.feed_input("flip", request.flipped)

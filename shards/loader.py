@@ -105,9 +105,17 @@ class Loader:
     def _produce(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
         """Runs in the background thread."""
         recipe, threads = self._recipe, self._recipe.loader.threads
-        decoder = Decoder(recipe.batch.micro, recipe.image.high_size, self.device, threads)
         waiting: deque[Prepared] = deque()
         with ThreadPoolExecutor(threads, thread_name_prefix="ecamp-fast-read") as pool:
+            decoder = Decoder(
+                recipe.batch.micro,
+                recipe.image.high_size,
+                self.device,
+                threads,
+                region=recipe.loader.region,
+                hardware=recipe.loader.hardware,
+                pool=pool,
+            )
             for epochs, samples in places:
                 prepared = self._prepare(pool, epochs, samples)
                 decoder.submit(prepared.names, prepared.jpegs, prepared.boxes, prepared.flipped)

@@ -3,9 +3,10 @@
 import json
 import os
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.shards.format import EXTENSIONS, METADATA, OPTIONAL, Shard
 from ecamp_fast.shards.write import end_size, member_header
@@ -100,7 +101,7 @@ class _Walk:
             yield f"lost (the file ends at byte {self._length})", max(offset, 0)
             return
         data = self._read(offset, size)
-        if zlib.crc32(data) != columns.crc32[row]:
+        if crc32(data) != columns.crc32[row]:
             yield "damaged (CRC32 differs)", offset
         elif extension == METADATA:
             fault = _metadata(data, key, self._shard.split, patients)

@@ -3,13 +3,14 @@
 import hashlib
 import os
 import threading
-import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, TOKENIZER, Manifest, Shard, read_manifest
@@ -101,7 +102,7 @@ class ShardSet:
         members = {}
         for extension, (offset, size, crc) in spans.items():
             member = data[offset - start : offset - start + size]
-            if len(member) != size or zlib.crc32(member) != crc:
+            if len(member) != size or crc32(member) != crc:
                 fault = "cut short" if len(member) != size else "damaged (CRC32 differs)"
                 where = f"{self.path / shard.name}: {shard.keys[row]}.{extension} at byte {offset}"
                 raise DataError(f"{where}: {fault}", _MEND)

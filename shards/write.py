@@ -8,13 +8,13 @@ import contextlib
 import hashlib
 import os
 import tarfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import StorageError
 from ecamp_fast.files import sync
@@ -61,7 +61,7 @@ class ShardWriter:
                 self._rows[extension].append((-1, -1, -1))
                 continue
             header = member_header(f"{key}.{extension}", len(data))
-            self._rows[extension].append((self.bytes + len(header), len(data), zlib.crc32(data)))
+            self._rows[extension].append((self.bytes + len(header), len(data), crc32(data)))
             self._write(header + data + bytes(-len(data) % _BLOCK))
 
     def close(self) -> Shard:

@@ -16,7 +16,7 @@ FOLDERS = ("kernels", "shards", "bench")  # ecamp_fast.kernels and so on, beside
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 # Modules that run at step time and compute with torch; all others of shards/ work where there is none.
-SHARDS_WITH_TORCH = {"capacity", "decode", "loader"}
+SHARDS_WITH_TORCH = {"capacity", "decode", "loader", "resize"}
 WITHOUT_TORCH = [
     *("cli", "commands.shard", "commands.tokenizer", "config", "draws", "errors", "files", "phantom"),
     *("text.annotate", "text.assemble", "text.codes", "text.rules", "text.wordpiece"),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.decode import Decoder
+from ecamp_fast.shards.decode import Decoder, gpu_views
 
 SIZE = 96
 KEYS = ("a", "b", "c", "d")
@@ -49,7 +49,7 @@ def test_views_are_the_float64_resize_of_their_crops(decoder, jpegs):
     assert views.shape == (4, 1, SIZE, SIZE) and views.dtype == torch.uint8
     for view, *of in zip(views, jpegs, BOXES, FLIPPED, strict=True):
         error = (view.double() - reference(*of)).abs()
-        assert error.max() < 2.5 and error.mean() < 0.3  # rounding alone gives 0.5 and 0.25
+        assert error.max() < 2.5 and error.mean() < 0.33  # rounding twice, as Pillow does, gives up to 0.32
 
 
 def test_a_batch_may_be_smaller_and_does_not_matter_to_its_samples(decoder, jpegs):
@@ -94,3 +94,19 @@ def test_the_sample_that_does_not_decode_is_named(decoder, jpegs, damage):
     with pytest.raises(DataError, match="sample bad-one") as caught:
         decoder.fetch()
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("region", [True, False])
+def test_the_graph_for_the_gpu_gives_the_same_views(jpegs, region):
+    pipeline = gpu_views(
+        SIZE, region, 0.5, backend="cpu", batch_size=4, num_threads=1, device_id=None, prefetch_queue_depth=1
+    )
+    pipeline.build()
+    pipeline.feed_input("jpeg", [np.frombuffer(content, np.uint8) for content in jpegs])
+    pipeline.feed_input("anchor", np.ascontiguousarray(BOXES[:, :2]))
+    pipeline.feed_input("shape", np.ascontiguousarray(BOXES[:, 2:]))
+    pipeline.feed_input("flip", FLIPPED.astype(np.int32))
+    (views,) = pipeline.run()
+    for view, *of in zip(torch.from_numpy(views.as_array()), jpegs, BOXES, FLIPPED, strict=True):
+        error = (view.double() - reference(*of)).abs()
+        assert error.max() < 2.5 and error.mean() < 0.33
