@@ -1,16 +1,13 @@
 """How fast the loader alone delivers training batches: images a second, and where a core's time goes.
 
-Nothing computes on the batches. The host's part (reading, checksums, crops, maps, text) is timed once more without
-decoding, on one thread.
+Nothing computes on the batches. The stages are timed once more, one after the other, on one thread.
 """
 
 import json
 import os
 import platform
-import statistics
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +59,12 @@ def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) 
     """Rates of one rank.  images: to time, rounded up to whole batches   device: None: cuda where there is one.
 
     returns images_per_second (wall), images_per_core_second (CPU time of this process, all threads),
-    host_core_milliseconds (CPU time per image, median over batches), and what they were measured on.
+    stages (``loader_stages.stages``), host_core_milliseconds (of them all before decoding), and what they were measured
+    on.
     """
     import torch
 
+    from ecamp_fast.bench.loader_stages import stages
     from ecamp_fast.bench.timing import environment
     from ecamp_fast.shards.loader import Loader
     from ecamp_fast.shards.read import ShardSet
@@ -83,11 +82,13 @@ def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) 
         next(batches)
     wall, core = time.perf_counter() - wall, time.process_time() - core
     batches.close()
+    parts = stages(shards, recipe, device)
     return {
         "schema": 1,
         "images_per_second": round(count * batch.micro / wall, 1),
         "images_per_core_second": round(count * batch.micro / core, 1),
-        "host_core_milliseconds": round(_host_seconds(data, recipe) * 1e3, 4),
+        "host_core_milliseconds": round(sum(parts[name] for name in ("read", "checksum", "prepare")), 4),
+        "stages": {name: round(time, 4) for name, time in parts.items()},
         "images": count * batch.micro,
         "batch": batch.micro,
         "size": recipe.image.high_size,
@@ -100,33 +101,14 @@ def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) 
     }
 
 
-def _host_seconds(data: Path, recipe: Recipe, batches: int = 12) -> float:
-    """CPU seconds per image of everything but decoding: median over batches, one thread."""
-    import numpy as np
-
-    from ecamp_fast.shards.order import global_samples
-    from ecamp_fast.shards.prepare import Preparer
-    from ecamp_fast.shards.read import ShardSet
-
-    shards, micro = ShardSet(data), recipe.batch.micro
-    recipe = recipe.model_copy(update={"loader": recipe.loader.model_copy(update={"threads": 1})})
-    prepare = Preparer(shards, "train", recipe, train=True)
-    times = []
-    with ThreadPoolExecutor(1) as pool:
-        for start in range(0, batches * micro, micro):
-            places = global_samples(shards.count("train"), recipe.seed, np.arange(start, start + micro))
-            began = time.process_time()
-            prepare(pool, *places)
-            times.append((time.process_time() - began) / micro)
-    return statistics.median(times)
-
-
 def _describe(result: dict[str, Any]) -> str:
+    parts, whole = result["stages"], sum(result["stages"].values())
     return (
         f"loader: {result['images_per_second']:,} images/s, {result['images_per_core_second']:,} per core-second"
         f" ({result['size']} pixels from a short side of {result['short_side']}, batch {result['batch']},"
         f" {result['threads']} threads, {result['cores']} cores, {result['device']})\n"
-        f"host part: {result['host_core_milliseconds']} core-ms per image"
+        f"stages on one core, {whole:.2f} ms per image: "
+        + ", ".join(f"{name} {time:.3f} ({time / whole:.1%})" for name, time in parts.items())
         + _beside(result.get("core_milliseconds", {}))
     )
 

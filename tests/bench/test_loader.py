@@ -31,8 +31,9 @@ def test_rates_of_a_small_set(tmp_path):
     result = json.loads(done.stdout)
     assert result["images"] == 12 and result["batch"] == 4 and result["size"] == 64
     assert result["images_per_second"] > 0 and 0 < result["host_core_milliseconds"] < 100
+    assert list(result["stages"]) == ["read", "checksum", "prepare", "decode", "resize"]
     done = CliRunner().invoke(command, [*arguments, "--device", "cpu"])
-    assert "images/s" in done.stdout and "per image" in done.stdout
+    assert "images/s" in done.stdout and "stages on one core" in done.stdout
 
 
 @pytest.mark.slow
