@@ -25,7 +25,7 @@ def annotate(source: Source) -> dict[str, Any]:
     (mentions and denied ones by entity), notes, faults.
     """
     listing = source.texts() if isinstance(source, TextSource) else source.survey()
-    reports = {record.study_id: record.report for record in listing.records}  # views share theirs
+    reports = {record.study_id: record.report for record in listing.records if record.report}  # views share theirs
     totals: Counter[str] = Counter()
     mentions: Counter[str] = Counter()
     denied: Counter[str] = Counter()

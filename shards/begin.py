@@ -29,36 +29,42 @@ def begin(
     output: Output, journal: Journal, plan: Plan, options: Options, part: Part, say: Notice
 ) -> tuple[Head, dict[str, Done]]:
     """Find what an earlier build of the same plan finished; otherwise start anew, with a tokenizer."""
-    finished: dict[str, Done] = {}
-    wordpiece = None
     before = journal.head()
     if before is not None:
         entries = [done for done in map(journal.done, before.own_units) if done]
         difference = _difference(before, plan, part)
-        wordpiece = None if difference else _tokenizer(output.folder / TOKENIZER, before.tokenizer_digest)
-        if wordpiece is not None:
+        if not difference and _same_tokenizer(output.folder / TOKENIZER, before.tokenizer_digest):
             finished = {done.unit: done for done in whole(output.folder, entries)}
             _tidy(output.folder, finished)
-        elif entries:
+            head = _head(plan, part, before.tokenizer_digest, before.vocab_size)
+            journal.begin(head)
+            return head, finished
+        if entries:
             reason = f"it had other {difference}" if difference else "its tokenizer is damaged"
             say(f"{output.workspace} holds {len(entries)} finished shards, but {reason}: starting over")
-    if wordpiece is None:
-        output.keep = False
-        output.clear()
-        if options.tokenizer is None:
-            say("training the tokenizer")
-            wordpiece = train_tokenizer(plan, options.vocab_size)
-        else:
-            wordpiece = load_wordpiece(options.tokenizer)
+    output.keep = False
+    output.clear()
+    wordpiece = _make_tokenizer(plan, options, say)
+    if wordpiece:
         write_atomically(output.folder / TOKENIZER, wordpiece.to_bytes())
-    head = _head(plan, part, wordpiece)
+    head = _head(plan, part, wordpiece.digest if wordpiece else "", wordpiece.vocab_size if wordpiece else 0)
     journal.begin(head)
-    return head, finished
+    return head, {}
+
+
+def _make_tokenizer(plan: Plan, options: Options, say: Notice) -> Wordpiece | None:
+    """None where there is no text."""
+    if options.tokenizer:
+        return load_wordpiece(options.tokenizer)
+    if not plan.has_text:
+        return None
+    say("training the tokenizer")
+    return train_tokenizer(plan, options.vocab_size)
 
 
 def train_tokenizer(plan: Plan, vocab_size: int) -> Wordpiece:
     """A tokenizer of all texts of the training split.  Raises DataError if it has none."""
-    training = [record for unit in plan.units if unit.split == "train" for record in unit.records]
+    training = [record for unit in plan.units if unit.split == "train" for record in unit.records if record.report]
     written: dict[str, str | None] = {}  # views of a study share their report
     for record in training:
         if record.distilled is None:
@@ -66,19 +72,21 @@ def train_tokenizer(plan: Plan, vocab_size: int) -> Wordpiece:
             written[record.report] = distilled(record).distilled
     texts = dict.fromkeys(text for record in training for text in (record.report, record.distilled or "") if text)
     if not texts:
-        raise DataError(f"{plan.name}: no sample in the split train to make a tokenizer from", "pass --tokenizer FILE")
+        raise DataError(
+            f"{plan.name}: no sample in the split train has text to make a tokenizer from", "pass --tokenizer FILE"
+        )
     return train_wordpiece(texts, vocab_size)
 
 
-def _head(plan: Plan, part: Part, wordpiece: Wordpiece) -> Head:
+def _head(plan: Plan, part: Part, tokenizer_digest: str, vocab_size: int) -> Head:
     return Head(
         part=part,
         name=plan.name,
         builder=__version__,
         source=plan.source,
         identity=plan.identity,
-        tokenizer_digest=wordpiece.digest,
-        vocab_size=wordpiece.vocab_size,
+        tokenizer_digest=tokenizer_digest,
+        vocab_size=vocab_size,
         dropped_empty=plan.dropped_empty,
         notes=tuple(plan.notes),
         absent=tuple(plan.absent),
@@ -94,12 +102,12 @@ def _difference(head: Head, plan: Plan, part: Part) -> str:
     return ", ".join(name for name in sorted(before | after) if before.get(name) != after.get(name))
 
 
-def _tokenizer(path: Path, digest: str) -> Wordpiece | None:
+def _same_tokenizer(path: Path, digest: str) -> bool:
+    """digest: of the tokenizer that there should be, '' if none"""
     try:
-        wordpiece = load_wordpiece(path)
+        return not digest or load_wordpiece(path).digest == digest
     except ConfigError:
-        return None
-    return wordpiece if wordpiece.digest == digest else None
+        return False
 
 
 def _tidy(folder: Path, finished: Mapping[str, Done]) -> None:

@@ -70,6 +70,8 @@ def build(
             output.keep = False  # the source must be mended, which makes it another one
             raise
         manifest = manifest_of(head, entries)
+        for note in manifest.notes:
+            say(f"note: {note}")
         if part == WHOLE:
             write_manifest(output.folder, manifest)
         else:
@@ -101,6 +103,7 @@ def write_unit(folder: Path, unit: Unit, outcomes: Iterable[Outcome], spare: int
     """
     kept: list[Record] = []
     tokens: list[tuple[int, int]] = []
+    inverted: list[str] = []
     bad: list[Fault] = []
     with UnitWriter(folder, unit.name, unit.split) as writer:
         for record, item in zip(unit.records, outcomes, strict=True):
@@ -109,7 +112,8 @@ def write_unit(folder: Path, unit: Unit, outcomes: Iterable[Outcome], spare: int
             elif item is not None and len(bad) <= spare:
                 writer.add(item.key, item.members)
                 kept.append(record)
-                tokens.append((item.report_tokens, item.distilled_tokens))
+                tokens += [item.tokens] if item.tokens else []
+                inverted += [record.origin] if item.inverted else []
         if len(bad) > spare:
             return bad
         shards = writer.finish()
@@ -121,6 +125,7 @@ def write_unit(folder: Path, unit: Unit, outcomes: Iterable[Outcome], spare: int
         report_tokens=tuple(report for report, _ in tokens),
         distilled_tokens=tuple(text for _, text in tokens),
         rejected=tuple(bad),
+        inverted=tuple(inverted),
     )
 
 

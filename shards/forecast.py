@@ -31,7 +31,8 @@ def preview(source: Source, options: Options = DEFAULTS) -> dict[str, Any]:
     if plan.faults or len(plan.absent) > plan.allowed or not records:
         raise refuse(plan.name, plan.faults + plan.absent)
     splits = Counter(record.split for record in records)
-    planned = counts([r.study_id for r in records], [r.patient_id for r in records], plan.dropped_empty)
+    without_text = sum(not record.report for record in records)
+    planned = counts([r.study_id for r in records], [r.patient_id for r in records], plan.dropped_empty, without_text)
     return planned | {
         "splits": {split: splits[split] for split in SPLITS if splits[split]},
         "shards": len(plan.units),
@@ -49,7 +50,7 @@ def _forecast(source: Source, plan: Plan, options: Options) -> dict[str, Any]:
         tokenizer, seconds = options.tokenizer, 0.0
         if tokenizer is None:
             tokenizer = Path(folder) / "tokenizer.json"
-            seconds = _train(plan, options, tokenizer)
+            seconds = _train(plan, options, tokenizer) if plan.has_text else 0.0
         sizes, bad, spent = _pack(Packer(source, options.short_side, tokenizer), records)
     tried = len(sizes) + len(bad)
     good = len(records) * len(sizes) / tried
@@ -88,9 +89,11 @@ def _stored(item: Packed) -> int:
 
 def _train(plan: Plan, options: Options, path: Path) -> float:
     """Write a tokenizer of some texts; returns the seconds that one of all texts would take."""
-    units = [replace(unit, records=unit.records[:: max(1, len(plan.records) // _TEXTS)]) for unit in plan.units]
+    said = [replace(unit, records=[record for record in unit.records if record.report]) for unit in plan.units]
+    texts = sum(len(unit.records) for unit in said)
+    units = [replace(unit, records=unit.records[:: max(1, texts // _TEXTS)]) for unit in said]
     part = replace(plan, units=units)
     began = time.perf_counter()
     train_tokenizer(part, options.vocab_size).save(path)
-    share = sum(len(unit.records) for unit in units) / len(plan.records)
+    share = sum(len(unit.records) for unit in units) / texts
     return (time.perf_counter() - began) / share

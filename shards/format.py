@@ -9,7 +9,7 @@ Members of a sample, in this order:
 ``KEY.jpg``            grey 8-bit baseline JPEG
 ``KEY.attn.pgm``       optional: attention map over the whole image, binary 8-bit PGM of any size
 ``KEY.masks.png``      optional: finding masks of a phantom, bit i of a pixel = finding i of ``phantom.FINDINGS``
-``KEY.txt``            report, UTF-8
+``KEY.txt``            report, UTF-8; it and the next two are there together, or not at all: an image alone
 ``KEY.distilled.txt``  distilled text, UTF-8, may be empty
 ``KEY.tokens``         little-endian int32: 1 (format), n report codes, m distilled codes, then the n + m codes
 ``KEY.json``           metadata
@@ -39,6 +39,7 @@ IMAGE, ATTENTION, MASKS = "jpg", "attn.pgm", "masks.png"
 REPORT, DISTILLED, TOKENS, METADATA = "txt", "distilled.txt", "tokens", "json"
 EXTENSIONS = (IMAGE, ATTENTION, MASKS, REPORT, DISTILLED, TOKENS, METADATA)
 OPTIONAL = frozenset({ATTENTION, MASKS})
+TEXT = frozenset({REPORT, DISTILLED, TOKENS})  # all of them, or none
 
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
 _HEAD = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
@@ -56,6 +57,18 @@ class Shard:
     keys: Sequence[str]
     members: dict[str, Members]
 
+    def image_alone(self, row: int) -> bool:
+        """Whether a sample has none of the members ``TEXT``."""
+        return all(self.members[extension].size[row] < 0 for extension in TEXT if extension in self.members)
+
+    @property
+    def without_text(self) -> int:
+        """Samples that are an image alone."""
+        absent = np.ones(len(self.keys), bool)
+        for columns in (self.members[extension] for extension in TEXT if extension in self.members):
+            absent &= columns.size < 0
+        return int(absent.sum())
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -63,10 +76,11 @@ class Manifest:
 
     source      kind and file name (never a private path) of what the set was built from, and the build's options
     short_side  largest short side of the images in pixels
-    tokenizer_digest  sha256 of tokenizer.json;  vocab_size its number of entries
+    tokenizer_digest  sha256 of tokenizer.json;  vocab_size its number of entries;  '' and 0: images alone, no tokenizer
     entities_digest   sha256 of the entity list the tokens were annotated with
-    counts      samples, studies, patients (0: not known), dropped_empty
-    text        tokens per sample as trained on ([CLS] + report + distilled): mean, p50, p95, max, and report_* alike
+    counts      samples, studies, patients (0: not known), dropped_empty, without_text (absent in older sets: 0)
+    text        tokens per sample with text, as trained on ([CLS] + report + distilled): mean, p50, p95, max, and
+                report_* alike; {} without any
     notes       what a reader should know, such as a table that was not UTF-8
     quarantined rows left out because their image was bad: {"origin", "fault", "kind"}
     digest      sha256 of the manifest itself, which is the identity of the set; '' before it is written
@@ -92,6 +106,10 @@ class Manifest:
     def count(self, split: str) -> int:
         """Samples of a split; 0 if it does not exist."""
         return sum(len(shard.keys) for shard in self.of(split))
+
+    def without_text(self, split: str) -> int:
+        """Samples of a split that are an image alone. Sets without any answer at once, others by INDEX.bin."""
+        return sum(shard.without_text for shard in self.of(split)) if self.counts.get("without_text") else 0
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished unit: its shards (none if no image was good), of its samples study, patient and numbers of tokens in
-    order, and the rows that were left out.
+    """A finished unit: its shards (none if no image was good), of its samples study and patient in order, of those with
+    text the numbers of tokens, the rows that were left out, and the origins of those whose picture looks inverted.
     """
 
     unit: str
@@ -68,6 +68,7 @@ class Done:
     report_tokens: tuple[int, ...]
     distilled_tokens: tuple[int, ...]
     rejected: tuple[Fault, ...]
+    inverted: tuple[str, ...] = ()
 
 
 class Journal:
@@ -101,10 +102,10 @@ class Journal:
         tree = self._read(unit)
         if tree is None:
             return None
-        plain = ("studies", "patients", "report_tokens", "distilled_tokens")
+        plain = ("studies", "patients", "report_tokens", "distilled_tokens", "inverted")
         shards = tuple(_shard(shard) for shard in tree["shards"])
         changes = {"shards": shards, "rejected": _faults(tree["rejected"])}
-        return Done(**tree | changes | {name: tuple(tree[name]) for name in plain})
+        return Done(**tree | changes | {name: tuple(tree.get(name, ())) for name in plain})
 
     def _write(self, name: str, tree: dict[str, Any]) -> None:
         body = json.dumps(tree, default=np.ndarray.tolist).encode()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import ConfigError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.ahead import ahead
 from ecamp_fast.shards.balance import Cut
 from ecamp_fast.shards.capacity import measure_capacity
@@ -31,7 +31,8 @@ class Loader:
 
     train: random crops and flips, endless epochs (``batches``); otherwise the centre view (``evaluation``)
     note: receives a record of every damaged training sample, see ``Quarantine``.
-    Raises ConfigError where the recipe's batch does not divide among the ranks, DataError where there is no such split.
+    Raises ConfigError where the recipe's batch does not divide among the ranks, DataError where there is no such split,
+    or images without text in it for a recipe that learns from text.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Loader:
         note: Note = lambda record: None,
     ) -> None:
         self.count = shard_set.count(split)
+        if recipe.losses.mlm:
+            _require_text(shard_set, split)
         self.device = torch.device(device)
         if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())  # another thread has another current device
@@ -148,6 +151,16 @@ def _text(prepared: Prepared, recipe: Recipe, capacity: Capacity | None) -> Text
     arrays = prepared.codes, prepared.offsets, prepared.lengths, prepared.keys
     codes, offsets, lengths, keys = (torch.from_numpy(array) for array in arrays)
     return masked_batch(codes, offsets, lengths, keys, recipe, capacity)
+
+
+def _require_text(shard_set: ShardSet, split: str) -> None:
+    alone = shard_set.manifest.without_text(split)
+    if alone:
+        raise DataError(
+            f"{shard_set.path}: {alone:,} of {shard_set.count(split):,} samples of split '{split}' have no text, which "
+            "losses.mlm learns from",
+            "build the set without --empty-reports keep, or train on images alone: --set losses.mlm=false",
+        )
 
 
 def _on(array: np.ndarray, device: torch.device) -> Tensor:

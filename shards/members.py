@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zlib_ng.zlib_ng import crc32
 
-from ecamp_fast.shards.format import EXTENSIONS, METADATA, OPTIONAL, Shard
+from ecamp_fast.shards.format import EXTENSIONS, METADATA, OPTIONAL, TEXT, Shard
 from ecamp_fast.shards.write import end_size, member_header
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -90,7 +90,7 @@ class _Walk:
         columns = self._shard.members.get(extension)
         size = -1 if columns is None else int(columns.size[row])
         if columns is None or size < 0:
-            if extension not in OPTIONAL:
+            if extension not in OPTIONAL and not (extension in TEXT and self._shard.image_alone(row)):
                 yield "missing", None
             return
         offset, key = int(columns.offset[row]), self._shard.keys[row]

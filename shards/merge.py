@@ -34,7 +34,8 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> Report:
     with Output(out) as output:
         output.clear()
         try:
-            _take(folders[0] / TOKENIZER, output.folder / TOKENIZER)
+            if heads[0].tokenizer_digest:
+                _take(folders[0] / TOKENIZER, output.folder / TOKENIZER)
             for folder, head in zip(folders, heads, strict=True):
                 for unit in head.own_units:
                     for shard in entries[unit].shards:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ecamp_fast.shards.format import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, REPORT, TOKENS
-from ecamp_fast.shards.image import BadImage, jpeg, pgm, png, radiograph
+from ecamp_fast.shards.image import BadImage, jpeg, looks_inverted, pgm, png, radiograph
 from ecamp_fast.shards.source import Fault, Picture, Record, Source
 from ecamp_fast.text.annotate import Annotator, describe
 from ecamp_fast.text.wordpiece import load_wordpiece
@@ -24,21 +24,30 @@ TOKENS_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A sample ready to be written.  report_tokens, distilled_tokens: their numbers of codes."""
+    """A sample ready to be written.
+
+    tokens    numbers of codes of report and distilled text; None: an image alone
+    inverted  whether the picture looks inverted, where its file does not say what is bright
+    """
 
     key: str
     members: dict[str, bytes]
-    report_tokens: int
-    distilled_tokens: int
+    tokens: tuple[int, int] | None
+    inverted: bool = False
 
 
 class Packer:
-    """Packs records of one source.  tokenizer: its file; None: pictures are checked, nothing is made of them."""
+    """Packs records of one source.
+
+    tokenizer: its file, which need not exist where no record has text; None: pictures are checked, nothing is made of
+    them
+    """
 
     def __init__(self, source: Source, short_side: int, tokenizer: Path | None) -> None:
         self._source = source
         self._short_side = short_side
-        self._annotator = Annotator(load_wordpiece(tokenizer)) if tokenizer else None
+        self._tokenizer = tokenizer
+        self._annotator: Annotator | None = None  # once there is text
 
     def pack(self, record: Record) -> Packed | Fault | None:
         """The sample; the fault of its image; None for a good picture where nothing is to be made."""
@@ -47,24 +56,28 @@ class Packer:
             image = radiograph(picture.image, self._short_side)
         except BadImage as bad:
             return Fault(record.origin, bad.what, bad.mend, bad.kind)
-        if self._annotator is None:
+        if self._tokenizer is None:
             return None
-        report = self._annotator.codes(record.report)
-        distilled = self._annotator.codes(record.distilled or "")
         members = {
             IMAGE: jpeg(image),
-            REPORT: record.report.encode(),
-            DISTILLED: (record.distilled or "").encode(),
-            TOKENS: pack_tokens(report, distilled),
             METADATA: json.dumps(_metadata(record, picture, image), ensure_ascii=False).encode(),
         }
+        tokens = None
+        if record.report:
+            self._annotator = self._annotator or Annotator(load_wordpiece(self._tokenizer))
+            report = self._annotator.codes(record.report)
+            distilled = self._annotator.codes(record.distilled or "")
+            members[REPORT] = record.report.encode()
+            members[DISTILLED] = (record.distilled or "").encode()
+            members[TOKENS] = pack_tokens(report, distilled)
+            tokens = len(report), len(distilled)
         if picture.attention is not None:
-            # without a positive entity there is nothing to look at: every pixel weighs alike, as a zero map says
-            positive = any(not said.denied for said in describe(record.report))
+            # a report without a positive entity has nothing to look at: every pixel weighs alike, as a zero map says
+            positive = not record.report or any(not said.denied for said in describe(record.report))
             members[ATTENTION] = pgm(picture.attention if positive else picture.attention.point(lambda value: 0))
         if picture.masks is not None:
             members[MASKS] = _masks(picture.masks, image.size)
-        return Packed(record.key, members, len(report), len(distilled))
+        return Packed(record.key, members, tokens, not picture.states_polarity and looks_inverted(image))
 
 
 def pack_tokens(report: np.ndarray, distilled: np.ndarray) -> bytes:

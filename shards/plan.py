@@ -36,7 +36,8 @@ class Options:
     """How to build.
 
     short_side     pixels; larger images are reduced to it, smaller ones kept
-    tokenizer      file; None: trained on the texts of the training split, at most vocab_size entries
+    tokenizer      file; None: trained on the texts of the training split, at most vocab_size entries; a set without
+                   any text has none
     holdout        share of patients that goes to ``val`` where the source names no splits
     workers        processes; 0: one per available core
     shard_size     samples per shard at most (a shard also ends before 1 GiB)
@@ -92,6 +93,11 @@ class Plan:
         """All records, in the order they will lie in."""
         return [record for unit in self.units for record in unit.records]
 
+    @property
+    def has_text(self) -> bool:
+        """Whether any record has a report: otherwise there is nothing to tokenize."""
+        return any(record.report for unit in self.units for record in unit.records)
+
 
 def make_plan(source: Source, options: Options) -> Plan:
     """List the source and lay it out.  Raises DataError if it has no row with a report, or as ``Source.survey``."""
@@ -104,7 +110,8 @@ def make_plan(source: Source, options: Options) -> Plan:
     name = str(source.description.get("file", source.kind))
     if not records and not faults and not listing.absent:
         raise DataError(
-            f"{name}: no row has a report ({listing.dropped_empty} empty ones)", "nothing to build: check the column"
+            f"{name}: no row has a report ({listing.dropped_empty} empty ones)",
+            "check the column, or pass --empty-reports keep for images alone",
         )
     return Plan(
         name=name,

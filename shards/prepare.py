@@ -22,6 +22,7 @@ from ecamp_fast.text.assemble import assemble
 from ecamp_fast.text.wordpiece import Wordpiece
 
 _MEND = "build the set again, or restore it from a copy"
+_NO_TEXT = np.zeros(0, np.int32)  # of an image alone, which only recipes that read no text are given
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive
 
 
@@ -167,7 +168,7 @@ def _read_sample(shard_set: ShardSet, split: str, index: int) -> _Stored:
         height, width = jpeg_size(sample[IMAGE])
         stored = sample.get(ATTENTION)
         attention = None if stored is None else read_pgm(stored)
-        report, distilled = unpack_tokens(sample[TOKENS])
+        report, distilled = unpack_tokens(sample[TOKENS]) if TOKENS in sample else (_NO_TEXT, _NO_TEXT)
     except ValueError as error:
         where = f"{shard_set.path / sample.shard}: sample {sample.key}"
         raise DataError(f"{where}: the checksums are right, the content is not: {error}", _MEND) from None

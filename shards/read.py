@@ -13,14 +13,14 @@ from typing import Any
 from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, TOKENIZER, Manifest, Shard, read_manifest
+from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, TEXT, TOKENIZER, Manifest, Shard, read_manifest
 
 _OPEN_FILES = 256  # descriptors kept open per set: well below the usual limit of 1024
 _MEND = "run `ecamp-fast shard verify` on the set, then `ecamp-fast shard repair`, or restore the file"
 
 
 class Sample(dict[str, bytes]):
-    """The members of one sample by extension; a member that is optional and absent has no entry."""
+    """The members of one sample by extension; one that is absent has no entry: optional, or all of ``TEXT``."""
 
     __slots__ = ("key", "shard")
 
@@ -83,7 +83,7 @@ class ShardSet:
             size = -1 if columns is None else int(columns.size[row])
             if columns is not None and size >= 0:
                 spans[extension] = (int(columns.offset[row]), size, int(columns.crc32[row]))
-            elif extension not in OPTIONAL:
+            elif extension not in OPTIONAL and not (extension in TEXT and shard.image_alone(row)):
                 raise DataError(f"{self.path / shard.name}: sample {shard.keys[row]} has no member .{extension}", _MEND)
         return Sample(shard.keys[row], shard.name, self._read(shard, row, spans))
 
@@ -165,7 +165,9 @@ def file_fault(folder: Path, shard: Shard) -> str | None:
 
 
 def tokenizer_fault(folder: Path, manifest: Manifest) -> str | None:
-    """What is wrong with tokenizer.json; None if it is the file the tokens were made with."""
+    """What is wrong with tokenizer.json; None if it is the file the tokens were made with, or there are no tokens."""
+    if not manifest.tokenizer_digest:
+        return None
     try:
         digest = hashlib.sha256((folder / TOKENIZER).read_bytes()).hexdigest()
     except FileNotFoundError:

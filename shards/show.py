@@ -82,8 +82,8 @@ def _panel(sample: Sample) -> Image.Image:
 
 
 def _words(sample: Sample, metadata: dict[str, Any]) -> str:
-    report = _wrapped(sample[REPORT].decode())
-    distilled = _wrapped(sample[DISTILLED].decode())
+    report = _wrapped(sample.get(REPORT, b"(no report)").decode())
+    distilled = _wrapped(sample.get(DISTILLED, b"").decode())
     head = [
         sample.key,
         f"{metadata['split']}  {metadata['view'] or 'view not stated'}  {'; '.join(metadata['labels'])}",

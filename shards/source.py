@@ -25,7 +25,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Record:
-    """One image with its report, before the image is read.
+    """One image with its report, or alone where ``report`` is '', before the image is read.
 
     origin    where it comes from, for error messages: ``reports.csv row 12 (images/a.jpg)``
     place     where the picture is: a path as the table writes it, the number of a phantom; attention: of the map, or ''
@@ -59,6 +59,7 @@ class Picture:
     masks      (H, W) uint8 or uint16 of the image's size, bit i = finding i; None: no masks
     boxes      (finding, x, y, width, height) in pixels of the image
     view       the projection that the image file itself states, or ''
+    states_polarity  whether the file says what is bright, as DICOM does; of others the builder looks for inverted ones
     """
 
     image: Any
@@ -66,6 +67,7 @@ class Picture:
     masks: np.ndarray | None = None
     boxes: tuple[tuple[str, int, int, int, int], ...] = ()
     view: str = ""
+    states_polarity: bool = False
 
 
 @dataclass(slots=True)

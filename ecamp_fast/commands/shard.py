@@ -81,6 +81,7 @@ def build(
     out: Path,
     reports: str | None,
     use_last: bool,
+    empty_reports: str,
     seed: int,
     size: int,
     part: tuple[int, int],
@@ -94,7 +95,8 @@ def build(
     from ecamp_fast.shards.output import check_free
 
     chosen = builder.Options(seed=seed, **options)
-    opened = sources.open_source(kind, source, reports=reports, use_last=use_last, seed=seed, size=size)
+    named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
+    opened = sources.open_source(kind, source, **named, seed=seed, size=size)
     if dry_run:
         check_free(out)
         result = preview(opened, chosen)
@@ -102,8 +104,6 @@ def build(
         return
     with Progress("images") as progress:
         report = builder.build(opened, out, chosen, progress.say, progress.tick, part)
-    for note in report.manifest.notes:
-        click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
@@ -125,7 +125,14 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
 @as_json
 def repair(
-    kind: str, source: str, reports: str | None, use_last: bool, shard_set: Path, workers: int, as_json: bool
+    kind: str,
+    source: str,
+    reports: str | None,
+    use_last: bool,
+    empty_reports: str,
+    shard_set: Path,
+    workers: int,
+    as_json: bool,
 ) -> None:
     """Build the damaged files of SET again from its SOURCE; only the same bytes take their place.
 
@@ -140,6 +147,7 @@ def repair(
         source,
         reports=reports,
         use_last=use_last or bool(recorded.get("use_last")),
+        empty_reports=str(recorded.get("empty_reports", empty_reports)),
         seed=int(recorded.get("seed", 0)),
         size=int(recorded.get("size", 0)),
     )
@@ -250,6 +258,7 @@ def _sentence(report: "Report") -> str:
     left_out = [
         f"{number:,} {what}"
         for number, what in (
+            (manifest.counts.get("without_text", 0), "of all without text"),
             (manifest.counts["dropped_empty"], "empty reports dropped"),
             (len(manifest.quarantined), "bad images left out"),
         )

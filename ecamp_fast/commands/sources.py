@@ -17,8 +17,11 @@ HELP = """SOURCE is, by KIND:
 \b
 csv         a table with the columns study_id, image_path (relative to the
             table), view, report; optionally patient_id, split, labels
-            (separated by ;), attention_map, distilled
-folder      a folder of images, each with its report beside it (a.jpg, a.txt)
+            (separated by ;), attention_map, distilled; or without report,
+            which --reports TABLE then has, by image_path. With
+            --empty-reports keep image_path alone is enough
+folder      a folder of images, each with its report beside it (a.jpg,
+            a.txt); with --empty-reports keep, also images without one
 mimic-cxr   the folder of MIMIC-CXR-JPG or MIMIC-CXR as PhysioNet gives it,
             with `files` and its tables; reports are cut into sections
 openi       the folder of the Indiana collection: .xml, or its two tables
@@ -28,13 +31,24 @@ phantom     the number of studies to draw
 
 
 def choice(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options and the argument that name a source: kind, source, reports, use_last."""
+    """The options and the argument that name a source: kind, source, reports, use_last, empty_reports."""
     for decorate in (
         click.argument("source"),
         click.option(
             "--use-last", is_flag=True, help="mimic-cxr: take the last paragraph of reports without sections."
         ),
-        click.option("--reports", metavar="ZIP|FOLDER", help="mimic-cxr: report files. Default: in SOURCE."),
+        click.option(
+            "--empty-reports",
+            type=click.Choice(["drop", "keep"]),
+            default="drop",
+            show_default=True,
+            help="Images without a report: leave them out, or keep them as images alone.",
+        ),
+        click.option(
+            "--reports",
+            metavar="PATH",
+            help="mimic-cxr: archive or folder of the report files (default: in SOURCE). csv: table of the reports.",
+        ),
         click.option("--from", "kind", type=click.Choice(KINDS), required=True, help="What SOURCE is."),
     ):
         command = decorate(command)
@@ -42,24 +56,36 @@ def choice(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_source(
-    kind: str, source: str, *, reports: str | None = None, use_last: bool = False, seed: int = 42, size: int = 512
+    kind: str,
+    source: str,
+    *,
+    reports: str | None = None,
+    use_last: bool = False,
+    empty_reports: str = "drop",
+    seed: int = 42,
+    size: int = 512,
 ) -> "Source":
     """The source that a command line names.  seed, size: of phantoms.  Raises ConfigError for what cannot be meant."""
-    if kind != "mimic-cxr" and (reports or use_last):
-        name = "--reports" if reports else "--use-last"
-        raise ConfigError(f"{name} is for --from mimic-cxr, not for --from {kind}", f"leave out {name}")
+    keep_empty = empty_reports == "keep"
+    for name, given, kinds in (
+        ("--use-last", use_last, ("mimic-cxr",)),
+        ("--reports", reports, ("mimic-cxr", "csv")),
+        ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi")),
+    ):
+        if given and kind not in kinds:
+            raise ConfigError(f"{name} is for --from {', '.join(kinds)}, not for --from {kind}", f"leave out {name}")
     if kind == "mimic-cxr":
         from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
 
-        return MimicCxrSource(source, reports, use_last=use_last)
+        return MimicCxrSource(source, reports, use_last=use_last, keep_empty=keep_empty)
     if kind == "openi":
         from ecamp_fast.shards.sources.openi import OpeniSource
 
-        return OpeniSource(source)
+        return OpeniSource(source, keep_empty=keep_empty)
     if kind == "folder":
         from ecamp_fast.shards.sources.folder import FolderSource
 
-        return FolderSource(source)
+        return FolderSource(source, keep_empty=keep_empty)
     if kind == "webdataset":
         from ecamp_fast.shards.sources.webdataset import WebdatasetSource
 
@@ -67,7 +93,7 @@ def open_source(
     if kind == "csv":
         from ecamp_fast.shards.sources.csv_file import CsvSource
 
-        return CsvSource(source)
+        return CsvSource(source, reports, keep_empty=keep_empty)
     from ecamp_fast.shards.sources.phantom import PhantomSource
 
     if not source.isdecimal() or int(source) < 1:

@@ -30,7 +30,7 @@ def picture(data: bytes) -> Picture:
     """A picture from the content of its file.  Raises BadImage, EnvironmentFault where pydicom is missing."""
     if dicom.is_dicom(data):
         read = dicom.read(data)
-        return Picture(read.image, view=read.view)
+        return Picture(read.image, view=read.view, states_polarity=True)
     return Picture(decode(data))
 
 

@@ -13,13 +13,19 @@ _REPORT_BYTES = 2**20
 
 
 class FolderSource:
-    """All images below ``folder``; the text is taken as it is. A study is an image, patients are not known."""
+    """All images below ``folder``; the text is taken as it is. A study is an image, patients are not known.
+
+    keep_empty: images without a report, or with one that says nothing, are taken alone; else they are left out
+    """
 
     kind = "folder"
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, keep_empty: bool = False) -> None:
         self.folder = Path(folder)
+        self.keep_empty = keep_empty
         self.description: dict[str, Any] = {"kind": self.kind, "file": self.folder.name}
+        if keep_empty:
+            self.description["empty_reports"] = "keep"
 
     def survey(self) -> Listing:
         """A record for every image with a report, by name.  An image or a report alone counts as absent."""
@@ -34,6 +40,8 @@ class FolderSource:
                 listing.faults.append(Fault(name, what, "keep one of them"))
             elif not places:
                 listing.absent.append(Fault(f"{name}.txt", "no image of that name", "add it beside", "missing"))
+            elif name not in reports and self.keep_empty:
+                self._append(listing, name, places[0], "")
             elif name not in reports:
                 what = f"no report {Path(name).name}.txt beside it"
                 listing.absent.append(Fault(places[0], what, "write it, or remove the image", "no-text"))
@@ -59,11 +67,14 @@ class FolderSource:
         text, encoding = read_text(data)
         if encoding != "utf-8":
             listing.notes.append(f"{report} is not UTF-8: read as {encoding}")
-        if is_empty(text):
-            listing.dropped_empty += 1
+        if not is_empty(text) or self.keep_empty:
+            self._append(listing, name, image, "" if is_empty(text) else text.strip())
         else:
-            row = len(listing.records)
-            listing.records.append(Record(image, row, name, Path(name).name, image, text.strip()))
+            listing.dropped_empty += 1
+
+    @staticmethod
+    def _append(listing: Listing, name: str, image: str, report: str) -> None:
+        listing.records.append(Record(image, len(listing.records), name, Path(name).name, image, report))
 
     def _walk(self) -> tuple[dict[str, list[str]], dict[str, str]]:
         """Images and reports by their path without its ending, relative to the folder."""

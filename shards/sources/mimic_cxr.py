@@ -22,16 +22,27 @@ class MimicCxrSource:
     """``folder`` holds ``files/p10/p10000032/s50414267/DICOM_ID.jpg`` (or .dcm) and the tables of the release.
 
     reports   archive or folder of the report files; None: mimic-cxr-reports.zip in ``folder``, else the tree itself
+    keep_empty  images whose report says nothing are taken alone; else they are dropped
     use_last  take the last paragraph of reports that have neither findings nor impression; else they are dropped
     """
 
     kind = "mimic-cxr"
 
-    def __init__(self, folder: str | Path, reports: str | Path | None = None, *, use_last: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        reports: str | Path | None = None,
+        *,
+        use_last: bool = False,
+        keep_empty: bool = False,
+    ) -> None:
         self.folder = Path(folder)
         self.reports = Path(reports) if reports else None
         self.use_last = use_last
+        self.keep_empty = keep_empty
         self.description: dict[str, Any] = {"kind": self.kind, "file": self.folder.name, "use_last": use_last}
+        if keep_empty:
+            self.description["empty_reports"] = "keep"
 
     def survey(self) -> Listing:
         """A record for every image of the tables with a report, joined by dicom_id and study_id."""
@@ -46,7 +57,7 @@ class MimicCxrSource:
         for image in here:
             if image.study not in texts:
                 continue
-            if not texts[image.study]:
+            if not texts[image.study] and not self.keep_empty:
                 listing.dropped_empty += 1
                 continue
             record = _record(image, suffix, texts[image.study], tables)

@@ -38,14 +38,19 @@ class OpeniSource:
     .xml reports (ecgen-radiology). Images may lie anywhere below that folder.
 
     The collection names no patients: a report is a study, and splits are drawn by study.
+
+    keep_empty: images whose report says nothing are taken alone; else they are dropped
     """
 
     kind = "openi"
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, keep_empty: bool = False) -> None:
         self.path = Path(path)
         self.folder = self.path.parent if self.path.is_file() else self.path
+        self.keep_empty = keep_empty
         self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
+        if keep_empty:
+            self.description["empty_reports"] = "keep"
 
     def survey(self) -> Listing:
         """A record for every image of a report that says something."""
@@ -58,7 +63,7 @@ class OpeniSource:
         for report in reports:
             text = tally.choose(report.sections)
             for name, view in report.images:
-                if not text:
+                if not text and not self.keep_empty:
                     listing.dropped_empty += 1
                     continue
                 record = _record(report, text, name, _find(files, name), view)

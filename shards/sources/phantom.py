@@ -32,6 +32,7 @@ class PhantomSource:
             attention=Image.fromarray(drawn.attention),
             masks=_bit_planes(drawn.masks, drawn.image.shape),
             boxes=tuple(drawn.boxes),
+            states_polarity=True,
         )
 
     def _record(self, index: int) -> Record:

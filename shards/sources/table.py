@@ -20,17 +20,19 @@ _TABLE_LIMIT = 2**30  # bytes of a table, inflated
 @dataclass(frozen=True, slots=True)
 class Table:
     """rows: (line of the file where the row starts, value by column); faults: rows of another length than the header;
-    note: '' or what to tell about the file's encoding.
+    note: '' or what to tell about the file's encoding; columns: all that the header names.
     """
 
     rows: list[tuple[int, dict[str, str]]]
     faults: list[Fault]
     note: str
+    columns: tuple[str, ...] = ()
 
 
-def read_table(path: Path, required: Sequence[str], keep: Collection[str] | None = None) -> Table:
+def read_table(path: Path, required: Sequence[str], keep: Collection[str] | None = None, hint: str = "") -> Table:
     """Read a CSV file with a header row.  required: columns it must have   keep: columns to return, None: all.
 
+    hint: what else could be done where the last of the required columns is missing
     Raises DataError: missing file, no CSV, a missing column, a column twice.
     """
     text, note = read_whole(path)
@@ -40,7 +42,7 @@ def read_table(path: Path, required: Sequence[str], keep: Collection[str] | None
     for line, values in _records(path, text):
         if not header:
             header = [name.strip() for name in values]
-            _check_header(path, header, required)
+            _check_header(path, header, required, hint)
         elif len(values) == len(header):
             pairs = zip(header, values, strict=True)
             rows.append((line, {name: value for name, value in pairs if keep is None or name in keep}))
@@ -49,7 +51,7 @@ def read_table(path: Path, required: Sequence[str], keep: Collection[str] | None
             faults.append(Fault(origin(path, line), what, "quote fields that hold commas or line breaks"))
     if not header:
         raise DataError(f"{path}: empty", f"write a header row: {', '.join(required)}")
-    return Table(rows, faults, note)
+    return Table(rows, faults, note, tuple(header))
 
 
 def read_whole(path: Path) -> tuple[str, str]:
@@ -92,13 +94,14 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(before)
 
 
-def _check_header(path: Path, header: list[str], required: Sequence[str]) -> None:
+def _check_header(path: Path, header: list[str], required: Sequence[str], hint: str) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{origin(path, 1)}: column '{twice[0]}' appears twice", "rename or remove one of them")
     missing = [name for name in required if name not in header]
     if missing:
         close = difflib.get_close_matches(missing[0], header, n=1)
-        hint = f"; is it the column '{close[0]}'?" if close else ""
+        guess = f"; is it the column '{close[0]}'?" if close else ""
         names = ", ".join(f"'{name}'" for name in missing)
-        raise DataError(f"{origin(path, 1)}: no column {names}{hint}", f"name the columns {', '.join(required)}")
+        mend = f"name the columns {', '.join(required)}" + (f"; {hint}" if hint and required[-1] in missing else "")
+        raise DataError(f"{origin(path, 1)}: no column {names}{guess}", mend)

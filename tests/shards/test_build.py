@@ -70,7 +70,7 @@ def test_a_csv_becomes_a_whole_set(table):
     rows = [{"patient_id": f"p{n // 2}", "labels": "Edema;Effusion", "age": str(50 + n)} for n in range(12)]
     out = made(table([*rows, {"report": "___"}]))
     manifest = read_manifest(out)
-    assert manifest.counts == {"samples": 12, "studies": 12, "patients": 6, "dropped_empty": 1}
+    assert manifest.counts == {"samples": 12, "studies": 12, "patients": 6, "dropped_empty": 1, "without_text": 0}
     assert verify(out).samples == 12
     found = metadata(out)["s3_s3"]
     assert found["columns"] == {"age": "53"} and found["labels"] == ["Edema", "Effusion"] and found["row"] == 5

@@ -75,7 +75,7 @@ def test_xml_becomes_samples(xml, tmp_path):
     assert sorted(record.report for record in listing.records) == sorted(2 * LEARNED)
     assert listing.records[0].labels == ("Pleural Effusion", "normal")
     report = build(OpeniSource(xml), tmp_path / "set", Options(workers=1, vocab_size=200))
-    assert report.manifest.counts == {"samples": 6, "studies": 3, "patients": 0, "dropped_empty": 4}
+    assert report.manifest.counts == {"samples": 6, "studies": 3, "patients": 0, "dropped_empty": 4, "without_text": 0}
     assert report.manifest.source["sections"]["empty"] == 2
     assert ShardSet(tmp_path / "set").splits == ("train", "val")
 
