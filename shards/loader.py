@@ -48,8 +48,7 @@ class Loader:
         note: Note = lambda record: None,
     ) -> None:
         self.count = shard_set.count(split)
-        if recipe.losses.mlm:
-            _require_text(shard_set, split)
+        require_text(shard_set, recipe, (split,))
         self.device = torch.device(device)
         if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())  # another thread has another current device
@@ -153,9 +152,15 @@ def _text(prepared: Prepared, recipe: Recipe, capacity: Capacity | None) -> Text
     return masked_batch(codes, offsets, lengths, keys, recipe, capacity)
 
 
-def _require_text(shard_set: ShardSet, split: str) -> None:
-    alone = shard_set.manifest.without_text(split)
-    if alone:
+def require_text(shard_set: ShardSet, recipe: Recipe, splits: Iterable[str]) -> None:
+    """Raises DataError where one of ``splits`` has images without text and the recipe learns from text.
+
+    By the manifest alone. Without ``losses.mlm`` the model has no part that reads text.
+    """
+    for split in splits if recipe.losses.mlm else ():
+        alone = shard_set.manifest.without_text(split)
+        if not alone:
+            continue
         raise DataError(
             f"{shard_set.path}: {alone:,} of {shard_set.count(split):,} samples of split '{split}' have no text, which "
             "losses.mlm learns from",

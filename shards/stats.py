@@ -8,35 +8,42 @@ from typing import Any
 
 import numpy as np
 
-from ecamp_fast.shards.format import ATTENTION, METADATA, TOKENS
+from ecamp_fast.shards.format import ATTENTION, METADATA, REPORT, TOKENS, Manifest
 from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.terms import Terms
 from ecamp_fast.text.codes import Mark, has
 
+MAX_TOKENS = 256  # of the recipes
 _TOP = 20
+_WORD, _HEAD = 4, 3  # bytes of a code, and numbers before the codes, in `KEY.tokens`
 
 
-def stats(path: str | Path) -> dict[str, Any]:
+def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None = None) -> dict[str, Any]:
     """Counts of samples, studies, patients, views, labels, image sizes, text lengths and descriptors of a set.
 
-    Reads tokens and metadata of every sample, no image.  Raises DataError as ShardSet does.
+    max_tokens  ``text.max_tokens`` of a recipe: how many texts it would cut, by how many tokens in all
+    threshold   descriptive terms used less often are counted as others, see ``Terms.table``
+    Reads text and metadata of every sample, no image.  Raises DataError as ShardSet does.
     """
     shards = ShardSet(path)
     manifest = shards.manifest
     views: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     marks: Counter[str] = Counter()
+    terms = Terms()
     shorter, longer = [], []
     for split in shards.splits:
         for index in range(shards.count(split)):
-            sample = shards.read(split, index, (TOKENS, METADATA))
+            sample = shards.read(split, index, (REPORT, TOKENS, METADATA))
             metadata = json.loads(sample[METADATA])
             views[metadata["view"]] += 1
             labels.update(metadata["labels"])
-            marks.update(_marks(sample[TOKENS]))
+            if TOKENS in sample:
+                marks.update(_marks(sample[TOKENS]))
+                terms.add(metadata["study_id"], sample[REPORT].decode())
             shorter.append(min(metadata["width"], metadata["height"]))
             longer.append(max(metadata["width"], metadata["height"]))
-    members = [columns.size for shard in manifest.shards for ext, columns in shard.members.items() if ext == ATTENTION]
     return {
         **manifest.counts,
         "splits": {split: shards.count(split) for split in shards.splits},
@@ -45,14 +52,30 @@ def stats(path: str | Path) -> dict[str, Any]:
         "source": manifest.source,
         "vocab_size": manifest.vocab_size,
         "image": {"short_side": _range(shorter), "long_side": _range(longer)},
-        "attention_maps": int(sum((sizes >= 0).sum() for sizes in members)),
+        "attention_maps": sum(int((sizes >= 0).sum()) for sizes in _sizes(manifest, ATTENTION)),
         "text": manifest.text,
+        "truncated": _truncated(manifest, max_tokens),
         "marks": dict(marks),
+        **terms.table(threshold),
         "views": dict(views.most_common(_TOP)),
         "labels": dict(labels.most_common(_TOP)),
         "quarantined": len(manifest.quarantined),
         "notes": list(manifest.notes),
     }
+
+
+def _truncated(manifest: Manifest, most: int) -> dict[str, int]:
+    """Texts, [CLS] and distilled text included, that are longer than ``most`` tokens, and the tokens beyond; by size
+    alone.
+    """
+    lengths = [1 + sizes[sizes >= 0] // _WORD - _HEAD for sizes in _sizes(manifest, TOKENS)]
+    beyond = [length[length > most] - most for length in lengths]
+    return {"max_tokens": most, "texts": sum(map(len, beyond)), "tokens": sum(int(cut.sum()) for cut in beyond)}
+
+
+def _sizes(manifest: Manifest, extension: str) -> list[np.ndarray]:
+    """Bytes of a member of all samples, -1 where there is none: (n,) per shard that has any."""
+    return [shard.members[extension].size for shard in manifest.shards if extension in shard.members]
 
 
 def _marks(data: bytes) -> dict[str, int]:

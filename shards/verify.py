@@ -71,7 +71,7 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
     verdict.shards = len(manifest.shards)
     verdict.samples = sum(len(shard.keys) for shard in manifest.shards)
     verdict.bytes = sum(shard.bytes for shard in manifest.shards)
-    verdict.damage += _files(verdict.path, manifest)
+    verdict.damage += _files(verdict.path, manifest) + _texts(manifest)
     findings = []
     for found in _inspected(verdict.path, manifest, workers, verdict.bytes):
         findings.append(found)
@@ -125,6 +125,14 @@ def _inspect_shard(folder: Path, shard: Shard) -> _Findings:
             if not fault:
                 damage.append(Damage(shard.name, f"cannot be read: {error.strerror}"))
     return _Findings(shard, damage, patients)
+
+
+def _texts(manifest: Manifest) -> list[Damage]:
+    """A sample that has lost its text looks like an image alone, so their number must be the recorded one."""
+    found, recorded = sum(shard.without_text for shard in manifest.shards), manifest.counts.get("without_text", 0)
+    if found == recorded:
+        return []
+    return [Damage(MANIFEST, f"{found:,} samples have no text, the manifest says {recorded:,}")]
 
 
 def _twice(manifest: Manifest) -> list[Damage]:

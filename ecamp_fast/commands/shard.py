@@ -195,12 +195,23 @@ def verify(shard_set: Path, workers: int, as_json: bool) -> None:
 
 @command.command()
 @shard_set
+@click.option(
+    "--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Count texts that a recipe would cut."
+)
+@click.option(
+    "--threshold", type=click.IntRange(0), help="Uses of a term to be listed. Default: 10,000 per 227,835 reports."
+)
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the descriptive terms (PNG).")
 @as_json
-def stats(shard_set: Path, as_json: bool) -> None:
-    """Describe SET in numbers: samples, patients, image sizes, text lengths, labels."""
+def stats(shard_set: Path, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
+    """Describe SET in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels."""
+    from ecamp_fast.files import write_atomically
     from ecamp_fast.shards.stats import stats as measure
+    from ecamp_fast.shards.terms import plot as draw
 
-    result = measure(shard_set)
+    result = measure(shard_set, max_tokens, threshold)
+    if plot:
+        write_atomically(plot, draw(result))
     click.echo(json.dumps({"schema": 1, **result}, ensure_ascii=False) if as_json else _lines(result))
 
 
@@ -277,10 +288,14 @@ def _lines(result: dict[str, Any]) -> str:
     for name, value in result.items():
         if isinstance(value, dict):
             lines.append(f"{name}:")
-            lines += [f"  {_name(key)}: {inner}" for key, inner in value.items()]
+            lines += [f"  {_name(key)}: {_flat(inner)}" for key, inner in value.items()]
         else:
             lines.append(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     return "\n".join(lines)
+
+
+def _flat(value: Any) -> str:
+    return ", ".join(f"{name} {inner}" for name, inner in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _name(key: str) -> str:

@@ -39,7 +39,9 @@ def manifest(case: Case) -> Iterator[Finding]:
     if fault:
         yield fail("tokenizer", fault, REBUILD)
     else:
-        yield ok("tokenizer", f"digest matches, {found.vocab_size:,} entries")
+        yield ok(
+            "tokenizer", f"digest matches, {found.vocab_size:,} entries" if found.tokenizer_digest else "none needed"
+        )
 
 
 def splits(case: Case) -> Iterator[Finding]:
@@ -79,7 +81,16 @@ def text(case: Case) -> Iterator[Finding]:
     """Lengths of the texts against ``text.max_tokens``."""
     if case.shards is None or case.recipe is None:
         return
-    lengths, most = case.shards.manifest.text, case.recipe.text.max_tokens
+    held = case.shards.manifest
+    alone = sum(map(held.without_text, ("train", "val"))) if case.recipe.losses.mlm else 0
+    if alone:
+        mend = "build the set without --empty-reports keep, or --set losses.mlm=false"
+        yield fail("text", f"{alone:,} samples have none, which losses.mlm learns from", mend)
+        return
+    lengths, most = held.text, case.recipe.text.max_tokens
+    if not lengths:
+        yield ok("text", "none, and the recipe reads none")
+        return
     found = f"tokens per sample: {lengths['tokens_mean']:.0f} on average, 95 % within {lengths['tokens_p95']:.0f}"
     if lengths["tokens_p95"] > most:
         mend = f"--set text.max_tokens={int(lengths['tokens_p95'])}, where memory allows"
@@ -141,7 +152,7 @@ def sample(case: Case) -> Iterator[Finding]:
     batch = next(iter(loader.batches(0, 1)))
     side, tokens = batch.image.shape[-1], int(batch.lengths.sum())
     top = int(token_ids(batch.text.codes).max()) if batch.text else 0
-    if top >= case.shards.manifest.vocab_size:
+    if batch.text and top >= case.shards.manifest.vocab_size:
         found = f"token id {top}, the tokenizer has {case.shards.manifest.vocab_size} entries"
         yield fail("sample", found, "build the set again")
     else:

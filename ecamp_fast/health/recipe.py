@@ -61,7 +61,7 @@ def model(case: Case) -> Iterator[Finding]:
 
     from ecamp_fast.model.ecamp import Ecamp
 
-    vocabulary = case.shards.manifest.vocab_size if case.shards else VOCABULARY
+    vocabulary = (case.shards.manifest.vocab_size if case.shards else 0) or VOCABULARY
     with torch.device("meta"):
         built = Ecamp(case.recipe, vocabulary)
     case.parameters = sum(weight.numel() for weight in built.parameters())

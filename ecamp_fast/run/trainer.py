@@ -35,7 +35,7 @@ from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate, total_steps
 from ecamp_fast.run.stopping import StopRequest
 from ecamp_fast.run.update import Pulse, Update
-from ecamp_fast.shards.loader import Loader
+from ecamp_fast.shards.loader import Loader, require_text
 from ecamp_fast.shards.read import ShardSet
 
 SKIPPED_IN_A_ROW = 16  # optimizer steps with gradients that are not finite, before the run gives up
@@ -65,6 +65,7 @@ class Trainer:
                 self.run.set_aside()
         torch.distributed.barrier()
         self.shards = ShardSet(job.data)
+        require_text(self.shards, self.recipe, ("train", "val"))
         self._choose_micro()
         refuse_other_recipe(replace(job, recipe=self.recipe))
         self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, place.world)
