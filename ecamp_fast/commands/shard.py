@@ -116,6 +116,8 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     from ecamp_fast.shards.merge import merge as join
 
     report = join(parts, out)
+    for note in report.manifest.notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 

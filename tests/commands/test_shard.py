@@ -157,10 +157,25 @@ def test_stats_and_show(phantoms, tmp_path):
     out, built = phantoms
     assert result("stats", out)["splits"] == built["splits"]
     assert "samples: 8" in run("stats", out).stdout
+    found = result("stats", out, "--max-tokens", "9", "--threshold", "1", "--plot", tmp_path / "terms.png")
+    assert found["truncated"]["texts"] == 8 and found["descriptors"]
+    assert Image.open(tmp_path / "terms.png").format == "PNG"
     drawn = result("show", out, tmp_path / "x.png", "--count", "3")
     assert len(drawn["keys"]) == 3 and Image.open(tmp_path / "x.png").format == "PNG"
     again = result("show", out, tmp_path / "y.png", "--key", drawn["keys"][0])
     assert again["keys"] == drawn["keys"][:1]
+
+
+def test_images_without_a_report_are_kept_on_request(table, tmp_path):
+    keep = ["--from", "csv", table, tmp_path / "set", "--empty-reports", "keep"]
+    assert result("build", *keep, "--dry-run")["without_text"] == 1
+    built = result("build", *keep, *QUICK)
+    assert (built["samples"], built["without_text"], built["dropped_empty"]) == (3, 1, 0)
+    victim = next((tmp_path / "set").glob("train-*.tar"))
+    victim.unlink()
+    mended = result("repair", "--from", "csv", table, tmp_path / "set")  # the manifest knows what was kept
+    assert mended["ok"] and mended["repaired"] == [victim.name]
+    assert result("annotate", "--from", "csv", table, "--empty-reports", "keep")["reports"] == 2
 
 
 def test_train_a_tokenizer_and_build_with_it(table, tmp_path):

@@ -2,15 +2,19 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from ecamp_fast.commands.shard import command
 from ecamp_fast.shards.build import Options, build
-from ecamp_fast.shards.image import decode, looks_inverted
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.image import looks_inverted
+from ecamp_fast.shards.read import Sample, ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.verify import verify
 
@@ -32,16 +36,49 @@ def test_all_rows_with_text_become_samples(real_data: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_every_image_without_text_decodes(real_data: Path) -> None:
-    """64 radiographs without text, and 700 small ones: ready for a format that holds images alone."""
-    with open(real_data / "cxr-mini" / "images.csv", encoding="utf-8") as file:
-        alone = [row for row in csv.DictReader(file) if row["has_report"] == "0"]
-    assert len(alone) == 64
-    for row in alone:
-        image = decode((real_data / "cxr-mini" / row["image_path"]).read_bytes())
-        assert image.size == (int(row["width"]), int(row["height"]))
-    small = sorted((real_data / "cxr-mini" / "nih64" / "images").glob("*.png"))
-    assert len(small) == 700 and {decode(path.read_bytes()).size for path in small} == {(64, 64)}
+def test_images_without_text_become_samples_beside_the_others(real_data: Path, tmp_path: Path) -> None:
+    """One command takes 140 images with their reports, of another table, and 64 that have none."""
+    folder = real_data / "cxr-mini"
+    reports = ["--reports", str(folder / "reports.csv"), "--empty-reports", "keep"]
+    built = _build(folder / "images.csv", tmp_path / "set", *reports, "--short-side", "512")
+    assert (built["samples"], built["without_text"], built["quarantined"]) == (204, 64, 0)
+    with open(folder / "images.csv", encoding="utf-8") as file:
+        rows = {row["image_path"]: row for row in csv.DictReader(file)}
+    with open(folder / "reports.csv", encoding="utf-8") as file:
+        said = {row["image_path"]: row["report"].strip() for row in csv.DictReader(file)}
+    for sample, about in _samples(tmp_path / "set"):
+        row = rows.pop(about["image"])
+        assert (about["patient_id"], about["view"]) == (row["patient_id"], row["view"])
+        assert ";".join(about["labels"]) == row["labels"] and ("txt" in sample) == (row["has_report"] == "1")
+        assert sample.get("txt", b"").decode() == said.get(about["image"], "")
+    assert not rows and verify(tmp_path / "set").samples == 204
+
+
+@pytest.mark.slow
+def test_a_table_of_labels_becomes_images_alone(real_data: Path, tmp_path: Path) -> None:
+    table = real_data / "cxr-mini" / "nih64" / "labels.csv"
+    built = _build(table, tmp_path / "set", "--empty-reports", "keep")
+    assert (built["samples"], built["without_text"], built["vocab_size"]) == (700, 700, 0)
+    with open(table, encoding="utf-8") as file:
+        labels = {row["image_path"]: row["labels"] for row in csv.DictReader(file)}
+    for sample, about in _samples(tmp_path / "set"):
+        assert sample.keys() == {"jpg", "json"} and (about["width"], about["height"]) == (64, 64)
+        assert ";".join(about["labels"]) == labels.pop(about["image"])
+    assert not labels and verify(tmp_path / "set").samples == 700
+
+
+def _build(table: Path, out: Path, *options: str) -> Any:
+    done = CliRunner().invoke(command, ["build", "--from", "csv", str(table), str(out), *options, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def _samples(folder: Path) -> Iterator[tuple[Sample, dict[str, Any]]]:
+    shards = ShardSet(folder)
+    for split in shards.splits:
+        for index in range(shards.count(split)):
+            sample = shards.read(split, index)
+            yield sample, json.loads(sample["json"])
 
 
 @pytest.mark.slow
