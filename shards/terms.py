@@ -12,6 +12,7 @@ from typing import Any
 from ecamp_fast.text.annotate import describe
 
 SHARE = 10_000 / 227_835  # the paper shows terms used more than 10,000 times in 227,835 reports
+FEWEST = 10  # uses, unless asked for: what hardly anybody else writes is one patient's text
 _SHOWN = 40  # bars
 
 
@@ -35,12 +36,13 @@ class Terms:
                 self._denied[term] += said.denied
 
     def table(self, threshold: int | None = None) -> dict[str, Any]:
-        """Terms used more than ``threshold`` times by falling frequency; None: the paper's share of the reports.
+        """Terms used more than ``threshold`` times by falling frequency; None: the paper's share of the reports, but
+        more than ``FEWEST`` times.
 
         returns descriptor_terms (how many differ), descriptor_threshold, descriptors {term: {count, denied}}, denied:
         uses before an entity that is said to be absent, and other_descriptors, the uses of all terms below.
         """
-        least = math.floor(SHARE * len(self._studies)) if threshold is None else threshold
+        least = max(FEWEST, math.floor(SHARE * len(self._studies))) if threshold is None else threshold
         ranked = sorted(self._used.items(), key=lambda item: (-item[1], item[0]))
         shown = {term: {"count": n, "denied": self._denied[term]} for term, n in ranked if n > least}
         return {

@@ -201,7 +201,9 @@ def verify(shard_set: Path, workers: int, as_json: bool) -> None:
     "--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Count texts that a recipe would cut."
 )
 @click.option(
-    "--threshold", type=click.IntRange(0), help="Uses of a term to be listed. Default: 10,000 per 227,835 reports."
+    "--threshold",
+    type=click.IntRange(0),
+    help="List terms used more often. Default: 10,000 per 227,835 reports, at least 10.",
 )
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the descriptive terms (PNG).")
 @as_json

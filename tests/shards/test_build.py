@@ -233,8 +233,16 @@ def test_a_worker_that_dies_is_an_environment_fault(table, tmp_path):
     records[5].place = None  # not a path: the worker raises what is no BadImage, as a defect would
     with pytest.raises(TypeError):
         list(parallel.pack_all(source, records, 64, None, 2))
+    records[5].place = Deadly()
     with pytest.raises(EnvironmentFault):
-        list(parallel.pack_all(source, records, 64, tmp_path / "no tokenizer", 2))
+        list(parallel.pack_all(source, records, 64, None, 2))
+
+
+class Deadly:
+    """Ends the process that it is sent to."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
 
 
 @pytest.mark.slow

@@ -51,6 +51,11 @@ def test_the_threshold_is_the_papers_share_of_reports():
     assert terms.table()["descriptor_threshold"] == 99  # 10,000 of 227,835 reports: 4.4 %
 
 
+def test_what_few_reports_say_is_not_listed_unless_asked_for():
+    table = counted().table()
+    assert table["descriptors"] == {} and table["other_descriptors"] == 4
+
+
 def test_the_plot_is_a_picture_with_a_bar_for_each_term_and_the_others():
     small, large = (Image.open(io.BytesIO(plot(counted().table(least)))) for least in (1, 0))
     assert small.format == "PNG" and small.height < large.height
@@ -77,5 +82,5 @@ def test_no_image_is_read(phantom_set, monkeypatch):
     asked = []
     read = ShardSet.read
     monkeypatch.setattr(ShardSet, "read", lambda self, *place: (asked.append(place[2]), read(self, *place))[1])
-    assert stats(phantom_set)["descriptors"]
+    assert stats(phantom_set, threshold=0)["descriptors"]
     assert len(asked) == 12 and not any(IMAGE in extensions for extensions in asked)
