@@ -15,7 +15,8 @@ class VerifiedStream:
     """Every sample of a split in stored order; each iteration begins anew. Picklable, so it may go to worker processes.
 
     A sample is a dict of ``__key__`` and ``__url__`` (str, the shard's path) and the content of each member by its
-    extension (bytes): jpg, txt, distilled.txt, tokens, json, and attn.pgm or masks.png where there is one.
+    extension (bytes): jpg, json, txt, distilled.txt and tokens (none of the three of an image alone), and attn.pgm or
+    masks.png where there is one.
     """
 
     def __init__(self, path: str | Path, split: str) -> None:

@@ -46,7 +46,7 @@ def measure(run: Path, model: Ecamp, shards: ShardSet, split: str, recipe: Recip
 
 def choose(model: Ecamp, shards: ShardSet, split: str, recipe: Recipe, count: int) -> list[Pictures]:
     """Draw the first samples of ``count`` patients of a split; those with an attention map come first."""
-    wordpiece = load_wordpiece(shards.wordpiece_path)
+    wordpiece = load_wordpiece(shards.wordpiece_path) if recipe.losses.mlm else None
     names = patients(shards, split, SEARCHED)
     rich: list[Pictures] = []
     plain: list[Pictures] = []

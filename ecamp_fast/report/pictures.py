@@ -44,11 +44,11 @@ class Pictures:
 
 
 def draw(
-    batch: Batch, made: Reconstruction, recipe: Recipe, wordpiece: Wordpiece, keys: Mapping[int, str]
+    batch: Batch, made: Reconstruction, recipe: Recipe, wordpiece: Wordpiece | None, keys: Mapping[int, str]
 ) -> list[Pictures]:
     """Pictures of some samples of a batch.
 
-    made: what ``Ecamp.reconstruct`` made of the batch   wordpiece: the tokenizer of its codes
+    made: what ``Ecamp.reconstruct`` made of the batch   wordpiece: the tokenizer of its codes; None: it has none
     keys: the name of each sample to draw, by its row
     """
     correlations = None if made.prediction is None else masked_correlation(made.prediction, made.low, made.mask)
@@ -87,8 +87,8 @@ def glow(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     return (image[..., None] * (1 - share) + colour * share).astype(np.uint8)
 
 
-def _words(batch: Batch, made: Reconstruction, row: int, wordpiece: Wordpiece) -> list[Word]:
-    if made.text is None or made.words is None:
+def _words(batch: Batch, made: Reconstruction, row: int, wordpiece: Wordpiece | None) -> list[Word]:
+    if wordpiece is None or made.text is None or made.words is None:
         return []
     text = made.text
     start = int(text.offsets[row])

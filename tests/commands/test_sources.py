@@ -14,9 +14,19 @@ def test_every_kind_opens_and_says_which_it_is(kind):
     assert source.kind == kind == source.description["kind"]
 
 
-@pytest.mark.parametrize("option", [{"reports": "r.zip"}, {"use_last": True}])
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mimic-cxr"])
-def test_options_of_one_kind_are_refused_by_the_others(option, kind):
+TAKERS = (
+    ({"reports": "r.zip"}, ("mimic-cxr", "csv")),
+    ({"use_last": True}, ("mimic-cxr",)),
+    ({"empty_reports": "keep"}, ("csv", "folder", "mimic-cxr", "openi")),
+)
+
+
+@pytest.mark.parametrize(("option", "takers"), TAKERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_of_some_kinds_are_refused_by_the_others(option, takers, kind):
+    if kind in takers:
+        assert open_source(kind, "7", **option).kind == kind
+        return
     with pytest.raises(ConfigError, match=f"not for --from {kind}"):
         open_source(kind, "7", **option)
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecamp_fast.commands.sources import open_source
 from ecamp_fast.config import parse_recipe
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import DataError
 from ecamp_fast.shards import build as module
 from ecamp_fast.shards.annotate import annotate
 from ecamp_fast.shards.build import Options, build
@@ -196,8 +195,3 @@ def test_a_folder_of_images(table):
     assert [r.report for r in FolderSource(folder, keep_empty=True).survey().records] == ["Small effusion.", "", ""]
     listing = FolderSource(folder).survey()
     assert len(listing.records) == 1 and listing.dropped_empty == 1 and len(listing.absent) == 1
-
-
-def test_the_flag_is_for_sources_that_have_reports():
-    with pytest.raises(ConfigError, match="--empty-reports keep is for --from csv"):
-        open_source("phantom", "3", empty_reports="keep")
