@@ -93,6 +93,13 @@ def test_five_hundred_studies(dicom, mimic_tree, tmp_path):
     check_set(tree, tmp_path / "set")
 
 
+def test_images_whose_report_says_nothing_are_kept_on_request(mimic_tree):
+    tree = mimic_tree(40)
+    dropped, kept = survey(tree), survey(tree, keep_empty=True)
+    assert dropped.dropped_empty > 0 == kept.dropped_empty and len(kept.records) == len(tree.images)
+    assert sum(not record.report for record in kept.records) == dropped.dropped_empty
+
+
 def test_reports_without_sections_can_be_used(mimic_tree):
     tree = mimic_tree(16)
     record = next(r for r in survey(tree, use_last=True).records if tree.styles[r.study_id] == "neither")

@@ -69,6 +69,12 @@ def test_tables_become_samples(tables):
     assert record.place == "images/images_normalized/2_IM-0002.dcm.png"
 
 
+def test_images_of_empty_reports_are_kept_on_request(tables):
+    listing = OpeniSource(tables, keep_empty=True).survey()
+    assert len(listing.records) == 10 and listing.dropped_empty == 0
+    assert sum(not record.report for record in listing.records) == 4
+
+
 def test_xml_becomes_samples(xml, tmp_path):
     listing = OpeniSource(xml).survey()
     assert not listing.faults and not listing.absent
