@@ -9,6 +9,8 @@ from ecamp_fast.errors import DataError
 
 LISTED_FAULTS = 20
 
+Box = tuple[str, float, float, float, float]  # finding, x, y, width, height in pixels of its image
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -28,7 +30,8 @@ class Record:
     """One image with its report, or alone where ``report`` is '', before the image is read.
 
     origin    where it comes from, for error messages: ``reports.csv row 12 (images/a.jpg)``
-    place     where the picture is: a path as the table writes it, the number of a phantom; attention: of the map, or ''
+    place     where the picture is: a path as the table writes it, the number of a phantom
+    attention, masks  where they are, or ''   boxes: those that the listing states
     stem      second half of the key: the image's own name within its study
     patient_id and split are '' where unknown; distilled is None where the rules are to write it
     columns   further metadata to keep
@@ -41,6 +44,8 @@ class Record:
     place: str
     report: str
     attention: str = ""
+    masks: str = ""
+    boxes: tuple[Box, ...] = ()
     patient_id: str = ""
     split: str = ""
     view: str = ""
@@ -57,7 +62,6 @@ class Picture:
     image      PIL picture of mode L
     attention  PIL picture of mode L over the whole image, any size; None: no map
     masks      (H, W) uint8 or uint16 of the image's size, bit i = finding i; None: no masks
-    boxes      (finding, x, y, width, height) in pixels of the image
     view       the projection that the image file itself states, or ''
     states_polarity  whether the file says what is bright, as DICOM does; of others the builder looks for inverted ones
     """
@@ -65,7 +69,7 @@ class Picture:
     image: Any
     attention: Any = None
     masks: np.ndarray | None = None
-    boxes: tuple[tuple[str, int, int, int, int], ...] = ()
+    boxes: tuple[Box, ...] = ()
     view: str = ""
     states_polarity: bool = False
 

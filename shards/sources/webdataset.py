@@ -1,45 +1,52 @@
 """Samples from an existing webdataset: tar files that hold an image and a text under one key, side by side.
 
 Nothing is extracted: survey walks the archives once and remembers where each image lies. Only plain archives of regular
-members are taken, and only whole ones, because a webdataset reader does not notice what is missing.
+members are taken, and only whole ones, because a webdataset reader does not notice what is missing. What another writer
+does otherwise is put in order: members that do not follow each other, endings in capitals, members of other kinds.
 """
 
+import io
 import json
+import math
 import os
+import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from PIL import Image
+
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.format import ATTENTION, DISTILLED, METADATA
+from ecamp_fast.shards.format import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
 from ecamp_fast.shards.image import decode
-from ecamp_fast.shards.refusal import BadImage
-from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.refusal import BadImage, check_size
+from ecamp_fast.shards.source import Box, Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES, picture
 from ecamp_fast.text.cleaning import is_empty, read_text
 
-_TEXT_BYTES = 2**20  # of a report, of metadata, of an extended header
+_TEXT_BYTES = 2**20  # of a report, of metadata
+_HEADER_BYTES = 2**20  # of the headers before a member, extended ones too
 _SPLITS = ("train", "val", "test")
 _TEXTS = ("txt", "text", "report")
+_IMAGES = tuple(ending.removeprefix(".") for ending in IMAGES)
+_KNOWN = frozenset({*_IMAGES, *_TEXTS, DISTILLED, ATTENTION, MASKS, METADATA, TOKENS})  # tokens are made anew
+_ENDING = re.compile(r"[a-z0-9._-]{1,20}")
+_BOX = ("x", "y", "width", "height")
 _MEND = "make the archive again from its source"
 
-
-@dataclass(slots=True)
-class _Group:
-    """The members of one key, as long as they follow each other.  places: ending -> (offset, size)."""
-
-    key: str
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+Places = dict[str, tuple[int, int]]  # of the members of one key: ending -> offset, size
 
 
 class WebdatasetSource:
     """``path``: a tar file, or a folder of them (read in the order of their names).
 
-    Members KEY.jpg (or .png, .dcm, ...), KEY.txt, and optionally KEY.distilled.txt, KEY.attn.pgm, and KEY.json with
-    study_id, patient_id, split, view, labels, columns, image; masks and boxes are not taken over. A split that the
-    metadata lacks is read off the archive's name (train-000000.tar), if all archives have one.
+    Members KEY.jpg (or .png, .dcm, ...), KEY.txt, and optionally KEY.distilled.txt, KEY.attn.pgm, KEY.masks.png (of the
+    image's size, one bit for each finding), and KEY.json with study_id, patient_id, split, view, labels, columns,
+    image, boxes (each with finding, x, y, width, height in pixels). A split that the metadata lacks is read off the archive's
+    name (train-000000.tar), if all archives have one. Members of other kinds are left out and counted.
     """
 
     kind = "webdataset"
@@ -62,16 +69,22 @@ class WebdatasetSource:
         for archive in archives:
             try:
                 with open(archive, "rb") as file:
-                    for group in _groups(file, archive.name, listing):
-                        self._add(listing, file, archive.name, group, seen, splits.get(archive.name, ""))
+                    for key, places in _groups(file, archive.name, listing).items():
+                        self._add(listing, file, archive.name, key, places, seen, splits.get(archive.name, ""))
             except OSError as error:
                 listing.faults.append(Fault(archive.name, f"cannot be read: {error.strerror}", "check its permissions"))
         return listing
 
     def load(self, record: Record) -> Picture:
-        """Read and decode an image, and its attention map, where the survey found them.  Raises BadImage."""
+        """Read and decode an image, its attention map and its masks, where the survey found them.  Raises BadImage."""
         loaded = picture(self._bytes(record.place))
-        return replace(loaded, attention=decode(self._bytes(record.attention))) if record.attention else loaded
+        return Picture(
+            loaded.image,
+            attention=decode(self._bytes(record.attention)) if record.attention else None,
+            masks=_masks(self._bytes(record.masks), loaded.image.size) if record.masks else None,
+            boxes=record.boxes,
+            view=loaded.view,
+        )
 
     def _bytes(self, place: str) -> bytes:
         name, offset, size = place.rsplit(":", 2)
@@ -85,25 +98,32 @@ class WebdatasetSource:
         return data
 
     def _add(
-        self, listing: Listing, file: BinaryIO, archive: str, group: _Group, seen: dict[str, str], split: str
+        self,
+        listing: Listing,
+        file: BinaryIO,
+        archive: str,
+        key: str,
+        places: Places,
+        seen: dict[str, str],
+        split: str,
     ) -> None:
-        where = f"{archive}: {group.key}"
-        if group.key in seen:
-            what = f"its key came before, in {seen[group.key]}: a duplicate, or members that do not follow each other"
-            listing.faults.append(Fault(where, what, _MEND))
+        where = f"{archive}: {key}"
+        if key in seen:
+            listing.faults.append(Fault(where, f"its key came before, in {seen[key]}", _MEND))
             return
-        seen[group.key] = archive
-        images = [ending for ending in group.places if f".{ending}" in IMAGES]
-        texts = [ending for ending in _TEXTS if ending in group.places]
+        seen[key] = archive
+        images = [ending for ending in places if ending in _IMAGES]
+        texts = [ending for ending in _TEXTS if ending in places]
         if len(images) != 1 or not texts:
             what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
             listing.absent.append(Fault(where, what, _MEND, "missing" if not images else "no-text"))
             return
         try:
-            record = Record(where, len(listing.records), group.key, Path(group.key).name, "", "", split=split)
-            record.place = _place(archive, group.places[images[0]])
-            record.attention = _place(archive, group.places.get(ATTENTION))
-            _describe(record, listing, file, group.places, texts[0])
+            record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
+            record.place = _place(archive, places[images[0]])
+            record.attention = _place(archive, places.get(ATTENTION))
+            record.masks = _place(archive, places.get(MASKS))
+            _describe(record, listing, file, places, texts[0])
         except ValueError as error:
             listing.faults.append(Fault(where, str(error), _MEND))
             return
@@ -113,35 +133,56 @@ class WebdatasetSource:
             listing.records.append(record)
 
 
-def _groups(file: BinaryIO, name: str, listing: Listing) -> Iterator[_Group]:
-    """Members that follow each other and share a key; damage becomes faults, and ends the walk."""
+def _groups(file: BinaryIO, name: str, listing: Listing) -> dict[str, Places]:
+    """The members of an archive by their key, wherever they lie; two of one name are a fault."""
+    groups: dict[str, Places] = {}
+    extras: Counter[str] = Counter()
+    scattered: set[str] = set()
+    last = ""
+    for member in _members(file, name, listing):
+        key, ending = _parts(member.name)
+        suffix = ending.rpartition(".")[2]
+        if ending not in _KNOWN:
+            extras[ending if _ENDING.fullmatch(ending) else "other"] += 1
+            if suffix not in _KNOWN:
+                continue  # else a sample whose name has dots: it is not to be lost without a word
+        if key in groups and key != last:
+            scattered.add(key)
+        last, places = key, groups.setdefault(key, {})
+        if ending in places:
+            where = f"at byte {places[ending][0]} and at byte {member.offset_data}"
+            listing.faults.append(Fault(f"{name}: {key}", f"two members .{ending}, {where}", _MEND))
+        elif ending in _KNOWN:
+            places[ending] = (member.offset_data, member.size)
+    if scattered:
+        listing.notes.append(f"{name}: the members of {len(scattered)} samples did not follow each other")
+    if extras:
+        counted = ", ".join(f"{count} .{ending}" for ending, count in extras.most_common(5))
+        listing.notes.append(f"{name}: {extras.total()} members of other kinds left out ({counted})")
+    return groups
+
+
+def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.TarInfo]:
+    """The members that are files; damage becomes a fault, and ends the walk."""
     size = os.fstat(file.fileno()).st_size
-    group: _Group | None = None
-    end = 0
+    capped, end, count = _Capped(file), 0, 0
     try:
-        with tarfile.open(fileobj=_Capped(file), mode="r:") as archive:  # type: ignore[call-overload]
-            for member in archive:
-                end = max(end, archive.offset)
+        with tarfile.open(fileobj=capped, mode="r:") as archive:  # type: ignore[call-overload]
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # it would keep every header
+                capped.room = _HEADER_BYTES
+                end, count = max(end, archive.offset), count + 1
                 if member.isdir():
                     continue
                 fault = _refused(member, size)
                 if fault:
                     listing.faults.append(Fault(f"{name}: {_shown(member.name)}", fault, _MEND))
                     return
-                key, ending = _parts(member.name)
-                if group is None or group.key != key:
-                    if group:
-                        yield group
-                    group = _Group(key)
-                if ending in group.places:
-                    listing.faults.append(Fault(f"{name}: {key}", f"two members .{ending}", _MEND))
-                group.places[ending] = (member.offset_data, member.size)
+                yield member
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
         listing.faults.append(Fault(name, f"not a readable plain tar: {error}", _MEND))
         return
-    if group:
-        yield group
-    else:
+    if not count:
         listing.faults.append(Fault(name, "holds no member", _MEND))
     if not _ends(file, end, size):
         what = f"no end of archive behind byte {end:,} of {size:,}: cut off, or damaged there"
@@ -149,16 +190,18 @@ def _groups(file: BinaryIO, name: str, listing: Listing) -> Iterator[_Group]:
 
 
 class _Capped:
-    """A file whose reader cannot ask for more than an extended header may hold: tar headers state their own size."""
+    """A file whose reader gets no more than ``room`` bytes of headers before a member: they state their own size."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
+        self.room = _HEADER_BYTES
 
     def read(self, size: int) -> bytes:
-        """At most ``_TEXT_BYTES``.  Raises ValueError for more."""
-        if not 0 <= size <= _TEXT_BYTES:
-            raise ValueError(f"an extended header of {size:,} bytes")
+        """Raises ValueError beyond ``room``."""
+        if not 0 <= size <= self.room:
+            raise ValueError(f"an extended header of {size:,} bytes, or too many of them")
+        self.room -= size
         return self._file.read(size)
 
 
@@ -194,15 +237,29 @@ def _place(archive: str, place: tuple[int, int] | None) -> str:
     return f"{archive}:{place[0]}:{place[1]}" if place else ""
 
 
-def _describe(
-    record: Record, listing: Listing, file: BinaryIO, places: dict[str, tuple[int, int]], report: str
-) -> None:
-    """Fill in what text and metadata say.  Raises ValueError: too long, or metadata that are no JSON object."""
+def _masks(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 or uint16 with every bit as stored.  Raises BadImage.  size: width and height of the image"""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as file:
+            check_size(*file.size)
+            mode, values = file.mode, np.array(file)
+    except BadImage:
+        raise
+    except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
+        raise BadImage(f"its masks are no PNG, or damaged: {type(error).__name__}", _MEND) from None
+    if mode not in ("L", "I;16") or values.shape != size[::-1]:
+        shown = f"{values.shape[1]} x {values.shape[0]} pixels of kind {mode}"
+        raise BadImage(f"its masks have {shown}; they are grey and of the image's size, {size[0]} x {size[1]}", _MEND)
+    return values
+
+
+def _describe(record: Record, listing: Listing, file: BinaryIO, places: Places, report: str) -> None:
+    """Fill in what text and metadata say.  Raises ValueError: too long, no JSON object, or boxes that are none."""
     record.report, encoding = _text(file, places[report])
     if encoding != "utf-8":
         listing.notes.append(f"{record.origin}.{report} is not UTF-8: read as {encoding}")
     if DISTILLED in places:
-        record.distilled = _text(file, places[DISTILLED])[0] or None
+        record.distilled = _text(file, places[DISTILLED])[0]
     if METADATA not in places:
         return
     try:
@@ -221,6 +278,18 @@ def _describe(
         record.labels = tuple(str(label) for label in tree["labels"])
     if isinstance(tree.get("columns"), dict):
         record.columns = {str(name): str(value) for name, value in tree["columns"].items()}
+    record.boxes = _boxes(tree.get("boxes", []))
+
+
+def _boxes(listed: Any) -> tuple[Box, ...]:
+    """The boxes of the metadata.  Raises ValueError."""
+    try:
+        boxes = [(str(box["finding"]), *(float(box[name]) for name in _BOX)) for box in listed]
+    except (TypeError, KeyError, ValueError, OverflowError):
+        boxes = [("", math.nan, 0.0, 0.0, 0.0)]
+    if any(not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0 for _, *numbers in boxes):
+        raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(_BOX)}')
+    return tuple((finding, x, y, width, height) for finding, x, y, width, height in boxes)
 
 
 def _text(file: BinaryIO, place: tuple[int, int]) -> tuple[str, str]:

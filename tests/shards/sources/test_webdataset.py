@@ -2,14 +2,19 @@
 
 import io
 import json
+import math
 import random
 import tarfile
+import tracemalloc
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.refusal import BadImage
 from ecamp_fast.shards.sources import webdataset
 from ecamp_fast.shards.sources.webdataset import WebdatasetSource
 from ecamp_fast.shards.verify import verify
@@ -74,8 +79,61 @@ def test_our_own_sets_are_adopted_with_all_they_say(phantom_set, tmp_path):
         assert one["txt"] == other["txt"] and one["distilled.txt"] == other["distilled.txt"]
         assert one["attn.pgm"] == other["attn.pgm"]
         first, second = json.loads(one["json"]), json.loads(other["json"])
-        assert all(first[name] == second[name] for name in ("study_id", "patient_id", "view", "labels", "split"))
+        kept = ("study_id", "patient_id", "view", "labels", "split", "width", "height", "columns")
+        assert all(first[name] == second[name] for name in kept)
+        assert first.get("boxes") == second.get("boxes")
+        assert np.array_equal(*(Image.open(io.BytesIO(sample["masks.png"])) for sample in (one, other)))
     assert not again
+
+
+def test_boxes_masks_and_maps_follow_their_image(tar, tmp_path, film, film_bytes):
+    """A foreign set: masks of 16 bits, an empty distilled text, an image larger than the set's."""
+    bits = np.zeros((70, 90), np.uint16)
+    bits[10:20, 30:50] = 2**12 + 1
+    box = {"finding": "effusion", "x": 30, "y": 10.5, "width": 20, "height": 10}
+    path = tar([
+        ("a.jpg", film_bytes(film(1))),
+        ("a.masks.png", film_bytes(Image.fromarray(bits), "PNG")),
+        ("a.attn.pgm", film_bytes(film(2, 45, 35), "PPM")),
+        ("a.txt", b"Small effusion."),
+        ("a.distilled.txt", b""),
+        ("a.json", json.dumps({"split": "train", "boxes": [box]}).encode()),
+    ])  # fmt: skip
+    build(WebdatasetSource(path), tmp_path / "set", Options(workers=1, vocab_size=200, short_side=35))
+    (sample,) = samples(tmp_path / "set")
+    assert sample["distilled.txt"] == b""
+    assert json.loads(sample["json"])["boxes"] == [
+        {"finding": "effusion", "x": 15, "y": 5.25, "width": 10, "height": 5}
+    ]
+    with Image.open(io.BytesIO(sample["masks.png"])) as masks, Image.open(io.BytesIO(sample["attn.pgm"])) as attention:
+        assert np.array_equal(np.asarray(masks), bits[1::2, 1::2]) and masks.size == (45, 35)
+        assert np.array_equal(np.asarray(attention), np.asarray(film(2, 45, 35)))
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [7, ["x"], [[1, 2, 3, 4]], [{"x": 1, "y": 1, "width": 2, "height": 2}]]
+    + [[{"finding": "a", "x": 1, "y": 1, "width": width, "height": 2}] for width in (0, -1, "wide", None, math.nan)],
+)  # fmt: skip
+def test_boxes_that_are_none_are_faults(boxes, tar, film, film_bytes):
+    metadata = json.dumps({"boxes": boxes}).encode()
+    (fault,) = faults(tar([("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("a.json", metadata)]))
+    assert fault.startswith('x.tar: a: its "boxes" have not all a finding and the numbers x, y, width, height')
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (b"no picture", "no PNG, or damaged"),
+        (Image.new("L", (90, 71)), "90 x 71 pixels of kind L"),
+        (Image.new("RGB", (90, 70)), "of kind RGB"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(masks, message, tar, film, film_bytes):
+    data = masks if isinstance(masks, bytes) else film_bytes(masks, "PNG")
+    source = WebdatasetSource(tar([("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("a.masks.png", data)]))
+    with pytest.raises(BadImage, match=message):
+        source.load(source.survey().records[0])
 
 
 def test_webdatasets_own_writer_is_read(tmp_path, film, film_bytes):
@@ -116,8 +174,7 @@ def test_halves_of_samples_are_absent(tar, film, film_bytes):
     ("names", "message"),
     [
         (["a.jpg", "a.txt", "a.jpg", "a.txt"], "two members .jpg"),
-        (["a.jpg", "a.txt", "b.jpg", "b.txt", "a.jpg", "a.txt"], "x.tar: a: its key came before"),
-        (["a.jpg", "b.jpg", "a.txt", "b.txt"], "do not follow each other"),
+        (["a.jpg", "a.txt", "b.jpg", "b.txt", "a.jpg", "a.txt"], "x.tar: a: two members .jpg, at byte"),
         (["../a.jpg", "../a.txt"], "leads out of the archive"),
         (["/a.jpg", "/a.txt"], "leads out of the archive"),
     ],
@@ -132,6 +189,37 @@ def test_members_that_are_no_files_are_refused(kind, tar):
     entry = tarfile.TarInfo("a.jpg")
     entry.type, entry.linkname = kind, "/etc/passwd"
     assert any("not a regular file" in fault for fault in faults(tar([(entry, None)])))
+
+
+def test_what_another_writer_does_otherwise_is_put_in_order_and_counted(tar, tmp_path, film, film_bytes):
+    """Samples whose members do not follow each other, endings in capitals, members that mean nothing here."""
+    pictures = [film_bytes(film(number)) for number in range(2)]
+    usual = [("a.jpg", pictures[0]), ("a.txt", b"Clear."), ("b.jpg", pictures[1]), ("b.txt", b"Edema.")]
+    odd = [
+        ("README.md", b"hello"),
+        ("a.JPG", pictures[0]),
+        ("b.Jpg", pictures[1]),
+        ("a.cls", b"1"),
+        ("b.cls", b"0"),
+        ("a.TXT", b"Clear."),
+        ("b.seg.png", b"?"),
+        ("b.txt", b"Edema."),
+    ]
+    build(WebdatasetSource(tar(usual, "usual.tar")), tmp_path / "usual", QUICK)
+    report = build(WebdatasetSource(tar(odd, "odd.tar")), tmp_path / "odd", QUICK)
+    first, second = samples(tmp_path / "usual"), samples(tmp_path / "odd")
+    assert [one["txt"] for one in first] == [two["txt"] for two in second] and len(second) == 2
+    assert [one["jpg"] for one in first] == [two["jpg"] for two in second]
+    assert report.manifest.notes == (
+        "odd.tar: the members of 2 samples did not follow each other",
+        "odd.tar: 4 members of other kinds left out (2 .cls, 1 .md, 1 .seg.png)",
+    )
+
+
+def test_names_with_dots_are_not_lost_without_a_word(tar, film, film_bytes):
+    listing = WebdatasetSource(tar([("1.2.840.jpg", film_bytes(film(1))), ("1.2.840.txt", b"Case.")])).survey()
+    (fault,) = listing.absent
+    assert "0 images and 0 texts" in fault.what and not listing.records
 
 
 def test_a_key_in_two_archives_is_named(tar):
@@ -149,6 +237,22 @@ def test_compressed_archives_and_bombs_are_refused(tar):
     entry = tarfile.TarInfo("a.jpg")
     entry.pax_headers = {"comment": "x" * (2**20 + 1)}
     assert any("extended header" in fault for fault in faults(tar([(entry, b"")], format=tarfile.PAX_FORMAT)))
+
+
+@pytest.mark.parametrize("members", [1, 80], ids=["before one member", "before each member"])
+def test_floods_of_extended_headers_take_no_memory(members, tar, film_bytes, film):
+    entry = tarfile.TarInfo("a.md")
+    entry.pax_headers = {"comment": "x" * 500_000}
+    path = tar([(entry, b"")] * members, format=tarfile.PAX_FORMAT)
+    if members == 1:
+        header = path.read_bytes()[: 512 + 500_224]
+        path.write_bytes(header * 80 + path.read_bytes())
+    tracemalloc.start()
+    found = faults(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6
+    assert members > 1 or any("an extended header of" in fault for fault in found)
 
 
 def test_every_cut_is_noticed(tar):
