@@ -45,8 +45,8 @@ class WebdatasetSource:
 
     Members KEY.jpg (or .png, .dcm, ...), KEY.txt, and optionally KEY.distilled.txt, KEY.attn.pgm, KEY.masks.png (of the
     image's size, one bit for each finding), and KEY.json with study_id, patient_id, split, view, labels, columns,
-    image, boxes (each with finding, x, y, width, height in pixels). A split that the metadata lacks is read off the archive's
-    name (train-000000.tar), if all archives have one. Members of other kinds are left out and counted.
+    image, boxes (each with finding, x, y, width, height in pixels). A split that the metadata lacks is read off the
+    archive's name (train-000000.tar), if all archives have one. Members of other kinds are left out and counted.
     """
 
     kind = "webdataset"
