@@ -23,6 +23,7 @@ from ecamp_fast.text.wordpiece import Wordpiece
 
 _MEND = "build the set again, or restore it from a copy"
 _NO_TEXT = np.zeros(0, np.int32)  # of an image alone, which only recipes that read no text are given
+_START, _END = b"\xff\xd8", b"\xff\xd9"
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive
 
 
@@ -176,7 +177,12 @@ def _read_sample(shard_set: ShardSet, split: str, index: int) -> _Stored:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Height and width by the frame header of a JPEG, which is faster to read than metadata.  Raises ValueError."""
+    """Height and width by the frame header of a JPEG, which is faster to read than metadata.  Raises ValueError.
+
+    A JPEG without its two ends is refused: a decoder that is asked for a crop would not read as far as it was cut.
+    """
+    if not (data.startswith(_START) and data.endswith(_END)):
+        raise ValueError("no JPEG, or a truncated one")
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         if data[at + 1] in _FRAMES:

@@ -13,6 +13,7 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,7 +63,7 @@ class WebdatasetSource:
         if not archives:
             raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
         listing = Listing([])
-        seen: dict[str, str] = {}
+        found = _Found(listing)
         splits = {archive.name: _split(archive.name) for archive in archives}
         if not all(splits.values()):
             splits = {}
@@ -70,9 +71,10 @@ class WebdatasetSource:
             try:
                 with open(archive, "rb") as file:
                     for key, places in _groups(file, archive.name, listing).items():
-                        self._add(listing, file, archive.name, key, places, seen, splits.get(archive.name, ""))
+                        _add(found, file, archive.name, key, places, splits.get(archive.name, ""))
             except OSError as error:
                 listing.faults.append(Fault(archive.name, f"cannot be read: {error.strerror}", "check its permissions"))
+        found.refuse_bare()
         return listing
 
     def load(self, record: Record) -> Picture:
@@ -97,40 +99,53 @@ class WebdatasetSource:
             raise BadImage("the archive has become shorter", _MEND)
         return data
 
-    def _add(
-        self,
-        listing: Listing,
-        file: BinaryIO,
-        archive: str,
-        key: str,
-        places: Places,
-        seen: dict[str, str],
-        split: str,
-    ) -> None:
-        where = f"{archive}: {key}"
-        if key in seen:
-            listing.faults.append(Fault(where, f"its key came before, in {seen[key]}", _MEND))
+
+@dataclass(slots=True)
+class _Found:
+    """What the archives hold so far.  seen: key -> its archive   bare: samples without metadata"""
+
+    listing: Listing
+    seen: dict[str, str] = field(default_factory=dict)
+    bare: list[Record] = field(default_factory=list)
+
+    def refuse_bare(self) -> None:
+        """Where other samples state patient and split, one that has lost them is not whole."""
+        if not 0 < len(self.bare) < len(self.listing.records):
             return
-        seen[key] = archive
-        images = [ending for ending in places if ending in _IMAGES]
-        texts = [ending for ending in _TEXTS if ending in places]
-        if len(images) != 1 or not texts:
-            what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
-            listing.absent.append(Fault(where, what, _MEND, "missing" if not images else "no-text"))
-            return
-        try:
-            record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
-            record.place = _place(archive, places[images[0]])
-            record.attention = _place(archive, places.get(ATTENTION))
-            record.masks = _place(archive, places.get(MASKS))
-            _describe(record, listing, file, places, texts[0])
-        except ValueError as error:
-            listing.faults.append(Fault(where, str(error), _MEND))
-            return
-        if is_empty(record.report):
-            listing.dropped_empty += 1
-        else:
-            listing.records.append(record)
+        what = "no .json, which other samples have: its patient and split are not known"
+        self.listing.absent += [Fault(record.origin, what, _MEND, "no-metadata") for record in self.bare]
+        lost = {record.origin for record in self.bare}
+        self.listing.records = [record for record in self.listing.records if record.origin not in lost]
+
+
+def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, split: str) -> None:
+    """Make a record of the members of one key, or say what is wrong with them."""
+    where, listing = f"{archive}: {key}", found.listing
+    if key in found.seen:
+        listing.faults.append(Fault(where, f"its key came before, in {found.seen[key]}", _MEND))
+        return
+    found.seen[key] = archive
+    images = [ending for ending in places if ending in _IMAGES]
+    texts = [ending for ending in _TEXTS if ending in places]
+    if len(images) != 1 or not texts:
+        what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
+        listing.absent.append(Fault(where, what, _MEND, "missing" if not images else "no-text"))
+        return
+    try:
+        record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
+        record.place = _place(archive, places[images[0]])
+        record.attention = _place(archive, places.get(ATTENTION))
+        record.masks = _place(archive, places.get(MASKS))
+        _describe(record, listing, file, places, texts[0])
+    except ValueError as error:
+        listing.faults.append(Fault(where, str(error), _MEND))
+        return
+    if is_empty(record.report):
+        listing.dropped_empty += 1
+        return
+    listing.records.append(record)
+    if METADATA not in places:
+        found.bare.append(record)
 
 
 def _groups(file: BinaryIO, name: str, listing: Listing) -> dict[str, Places]:

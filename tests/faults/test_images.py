@@ -1,13 +1,17 @@
 """Table I of faults: every damaged or unusual picture is taken by the written rule or refused by class."""
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ecamp_fast.errors import DataError
 from ecamp_fast.phantom import phantom
-from ecamp_fast.shards.image import decode, looks_inverted, radiograph
+from ecamp_fast.shards.image import decode, jpeg, looks_inverted, radiograph
+from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.refusal import BadImage
 
 SIDE = 64
@@ -38,10 +42,70 @@ def test_i1_what_is_no_picture(kind_of):
     assert kind_of(b"MZ" + as_jpeg(0)[2:]) == "not-an-image"
 
 
+@pytest.fixture(scope="module")
+def broken():
+    """A whole JPEG of the builder's, and what may have become of it: {damage: bytes}."""
+    whole = jpeg(Image.fromarray(phantom(3, 0, 2 * SIDE).image))
+    cuts = {f"cut at {part}": whole[: int(len(whole) * part)] for part in (0.01, 0.05, 0.5, 0.99)}
+    return whole, cuts | {
+        "last 2 bytes": whole[:-2],
+        "last byte": whole[:-1],
+        "HTML": b"<html><body>404 Not Found</body></html>",
+        "empty": b"",
+        "zeros": bytes(len(whole)),
+        "wrong magic": b"MZ" + whole[2:],
+    }
+
+
+def test_i1_a_damaged_jpeg_is_caught_by_its_checksum_first(damaged, broken):
+    """The bytes change, the manifest does not: no decoder sees them."""
+    shards = ShardSet(damaged)
+    shard = shards.manifest.shards[0]
+    offset, size = (int(getattr(shard.members["jpg"], name)[1]) for name in ("offset", "size"))
+    for damage, data in broken[1].items():
+        with open(damaged / shard.name, "r+b") as file:
+            os.pwrite(file.fileno(), data[:size].ljust(size, b"\0"), offset)
+        with pytest.raises(DataError, match=rf"{shard.keys[1]}\.jpg at byte {offset}: damaged .CRC32 differs"):
+            shards.read("train", 1)
+            pytest.fail(f"read: {damage}")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_i1_what_the_builder_refuses_dali_refuses_too(device, broken, kind_of):
+    decoder = pytest.importorskip("ecamp_fast.shards.decode", reason="needs DALI").Decoder
+    whole, damages = broken
+    boxes, flipped = np.array([[0, 0, 2 * SIDE, 2 * SIDE]] * 2), np.zeros(2, bool)
+    assert tuple(decoder(2, 32, device, 1).decode(["a", "b"], [whole, whole], boxes, flipped).shape) == (2, 1, 32, 32)
+    for damage, data in damages.items():
+        assert kind_of(data) in ("damaged", "not-an-image"), damage
+        with pytest.raises(DataError, match="sample bad:"):
+            decoder(2, 32, device, 1).decode(["good", "bad"], [whole, data], boxes, flipped)
+            pytest.fail(f"decoded: {damage}")
+
+
+def test_i1_a_damaged_jpeg_with_a_true_checksum_is_named_whatever_crop_is_asked_for(resealed, damaged, broken):
+    """A crop of the upper rows does not reach the cut: a decoder alone would not notice."""
+    from ecamp_fast.config import parse_recipe
+    from ecamp_fast.shards.prepare import Preparer
+
+    tree = {"image": {"high_size": 64, "low_size": 32, "crop_area": [0.05, 0.1]}, "loader": {"threads": 1}}
+    recipe = parse_recipe(tree, "test")
+    for damage, data in broken[1].items():
+
+        def exchanged(samples, data=data):
+            samples[1][1]["jpg"] = data
+            return samples
+
+        shard = resealed(damaged, exchanged)
+        prepare = Preparer(ShardSet(damaged), "train", recipe, train=True)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(DataError, match=f"sample {shard.keys[1]}"):
+            prepare(pool, np.zeros(2, np.int64), np.arange(2))
+            pytest.fail(f"prepared: {damage}")
+
+
 def test_i1_flipped_bytes_are_refused_or_give_a_picture_that_dali_decodes():
     """The builder decodes and encodes anew, so what reaches DALI is always whole."""
     decoder = pytest.importorskip("ecamp_fast.shards.decode", reason="needs DALI").Decoder(1, 32, "cpu", 1)
-    from ecamp_fast.shards.image import jpeg
 
     rng = np.random.default_rng(2)
     taken = 0

@@ -21,10 +21,28 @@ from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, read_manifest, write_
 from ecamp_fast.shards.read import ShardSet, check_files
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
+from ecamp_fast.shards.sources.webdataset import WebdatasetSource
 from ecamp_fast.shards.verify import inspect
 from ecamp_fast.shards.write import member_header
 
 SMALL = Options(workers=1, shard_size=4, vocab_size=200)
+
+
+def every_sample(folder):
+    shards = ShardSet(folder)
+    return [shards.read(split, index) for split in shards.splits for index in range(shards.count(split))]
+
+
+def small_recipe(total=4, threads=1, quarantine=0.0):
+    """Batches of one sample a rank."""
+    from ecamp_fast.config import parse_recipe
+
+    tree = {
+        "image": {"high_size": 64, "low_size": 32},
+        "batch": {"total": total, "micro": 1},
+        "loader": {"threads": threads, "prefetch": 1, "quarantine": quarantine},
+    }
+    return parse_recipe(tree, "test")
 
 
 def found(folder):
@@ -136,7 +154,7 @@ def test_d3_a_flipped_bit_in_a_header_is_found_and_does_not_reach_the_reader(dam
     assert ShardSet(damaged).read("train", row) == before  # it goes by the manifest
 
 
-@pytest.mark.parametrize("name", ["MANIFEST.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["MANIFEST.json", "INDEX.bin", "tokenizer.json"])
 def test_d3_damage_to_manifest_or_tokenizer_is_fatal(damaged, chance, name):
     flip(damaged / name, chance.randrange((damaged / name).stat().st_size), chance)
     assert {item.file for item in found(damaged)} == {name}
@@ -157,6 +175,38 @@ def test_d4_a_sample_that_lacks_a_member(damaged, resealed, extension):
     ]
     with pytest.raises(DataError, match=f"{shard.keys[1]} has no member .{extension}"):
         ShardSet(damaged).read("train", 1)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "tokens"])
+def test_d4_training_takes_another_sample_for_one_that_lacks_what_it_reads(damaged, resealed, extension):
+    """Never an empty tensor: the sample is not in any batch."""
+    from ecamp_fast.shards.loader import Loader
+
+    def without(samples):
+        del samples[1][1][extension]
+        return samples
+
+    shard = resealed(damaged, without)
+    notes = []
+    loader = Loader(ShardSet(damaged), "train", small_recipe(quarantine=0.5), note=notes.append)
+    seen = {int(number) for batch in loader.batches(0, 6) for number in batch.samples}
+    assert seen and 1 not in seen
+    assert {note["sample"] for note in notes} == {1}
+    assert all(f"{shard.keys[1]} has no member .{extension}" in note["fault"] for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("lost", "reason"), [("txt", "1 images and 0 texts"), ("jpg", "0 images and 1 texts"), ("json", "no .json")]
+)
+def test_d4_a_sample_that_lacks_a_member_is_not_built(damaged, resealed, tmp_path, lost, reason):
+    def without(samples):
+        del samples[1][1][lost]
+        return samples
+
+    shard = resealed(damaged, without)
+    with pytest.raises(DataError, match=rf"{shard.name}: {shard.keys[1]}: {reason}") as caught:
+        build(WebdatasetSource(damaged), tmp_path / "set", SMALL)
+    assert caught.value.exit_code == 3 and not (tmp_path / "set").exists()
 
 
 def test_d5_the_same_sample_twice_names_both_origins(tmp_path):
@@ -230,16 +280,20 @@ def test_d7_a_stale_index_is_named(damaged, resealed):
         with IndexCreator(str(damaged / shard.name), str((damaged / shard.name).with_suffix(".idx")), False) as index:
             index.create_index()
     assert found(damaged) == []
+    indices = {path: path.read_bytes() for path in damaged.glob("*.idx")}
     shard = resealed(damaged, lambda samples: [(key, m | {"jpg": m["jpg"] + b"\0" * 600}) for key, m in samples])
+    stored = [(sample.key, dict(sample)) for sample in every_sample(damaged)]
+    assert indices == {path: path.read_bytes() for path in damaged.glob("*.idx")}
     (stale,) = found(damaged)
     assert stale.file == shard.name.replace(".tar", ".idx") and stale.what.startswith("stale: no")
+    assert stored == [(sample.key, dict(sample)) for sample in every_sample(damaged)]  # read by the manifest
     (damaged / stale.file).write_text("garbage\n")
     (damaged / "train-000077.idx").write_text("v1.2 0\n")
     whats = {item.file: item.what for item in found(damaged)}
     assert whats[stale.file].startswith("not an index") and "not in the manifest" in whats["train-000077.idx"]
 
 
-@pytest.mark.parametrize("kind", ["LNKTYPE", "SYMTYPE", "CHRTYPE", "FIFOTYPE", "DIRTYPE", "GNUTYPE_SPARSE", "XHDTYPE"])
+@pytest.mark.parametrize("kind", ["LNKTYPE", "SYMTYPE", "CHRTYPE", "BLKTYPE", "FIFOTYPE", "GNUTYPE_SPARSE", "XHDTYPE"])
 def test_d8_what_is_no_plain_file_is_named_and_nothing_is_extracted(damaged, chance, tmp_path, kind):
     shard = read_manifest(damaged).shards[0]
     row, offset = spot(shard, chance)
@@ -286,19 +340,30 @@ def test_d8_a_compressed_shard_and_a_sparse_giant_are_refused_at_once(damaged):
 
 
 @pytest.mark.slow  # imports torch
+def test_d9_uneven_shards_give_every_rank_the_same_steps_and_every_sample_once(tmp_path):
+    """Shards of 9 and 1 samples, 4 ranks with 3 threads each: nobody waits for a shard of its own."""
+    from ecamp_fast.shards.loader import Loader
+
+    build_phantoms(10, tmp_path / "set", size=64, options=replace(SMALL, shard_size=9, holdout=0.0))
+    shards = ShardSet(tmp_path / "set")
+    assert [len(shard.keys) for shard in shards.manifest.of("train")] == [9, 1]
+    recipe = small_recipe(total=4, threads=3)
+    seen = []
+    for rank in range(4):
+        loader = Loader(shards, "train", recipe, rank=rank, world=4)
+        seen.append([int(number) for batch in loader.batches(0, 5) for number in batch.samples])
+    assert [len(numbers) for numbers in seen] == [5] * 4
+    assert sorted(number for numbers in seen for number in numbers) == sorted([*range(10)] * 2)  # two epochs
+
+
+@pytest.mark.slow  # imports torch
 def test_d9_more_ranks_than_shards_have_the_same_number_of_steps(pristine):
-    from ecamp_fast.config import parse_recipe
     from ecamp_fast.shards.loader import Loader
 
     shards = ShardSet(pristine)
     ranks = 8
     assert len(shards.manifest.of("train")) < ranks
-    tree = {
-        "image": {"high_size": 64, "low_size": 32},
-        "batch": {"total": 8, "micro": 1},
-        "loader": {"threads": 1, "prefetch": 1},
-    }
-    recipe = parse_recipe(tree, "test")
+    recipe = small_recipe(total=8, threads=1)
     seen = []
     for rank in range(ranks):
         loader = Loader(shards, "train", recipe, train=True, rank=rank, world=ranks)
@@ -332,6 +397,13 @@ def test_d10_another_clock_gives_the_same_bytes(tmp_path, pristine, monkeypatch)
     assert {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()} == {
         p.name: p.read_bytes() for p in pristine.iterdir()
     }
+
+
+def test_d10_times_of_files_mean_nothing(damaged):
+    """A copy may have any dates, a shard older or younger than its manifest: content alone counts."""
+    for number, path in enumerate(sorted(damaged.iterdir())):
+        os.utime(path, (0, 0) if number % 2 else (4e9, 4e9))
+    assert found(damaged) == [] and len(list(every_sample(damaged))) == 12
 
 
 def _slow_build(out, ready, release):
