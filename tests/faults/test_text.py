@@ -1,6 +1,7 @@
 """Table T of faults: text is never lost, never paired with another's image, and what is dropped is counted."""
 
 import csv
+import functools
 import json
 import random
 
@@ -129,6 +130,90 @@ def test_t3_texts_are_cut_at_the_limit_and_no_further():
         [code, code[:0]], [code, code[:0]], np.array([1, 2]), text, cls_id=2, pad_id=0, padded=False
     )
     assert lengths.tolist() == [text.max_tokens, 1] and offsets[-1] == lengths.sum()
+
+
+LINES = {
+    "100 KB": "There is a small effusion. No edema. " * 2800,
+    "100 KB, nothing": "The film is rotated. " * 5000,
+    "no entity": "Normal.",
+    "only denied": "No edema. There is no effusion. There is no evidence of pneumothorax.",
+    "one denied word": "No edema",
+    "at the end": "The film shows a small effusion",
+    "nothing": "",
+}
+
+
+@pytest.fixture(scope="module")
+def codes_of():
+    """codes_of(report): its codes."""
+    from ecamp_fast.text.annotate import Annotator
+    from ecamp_fast.text.wordpiece import train_wordpiece
+
+    return functools.cache(Annotator(train_wordpiece(LINES.values(), 300)).codes)
+
+
+def worth(codes_of, reports, recipe):
+    """Reports as they are trained on: lengths, masked rows, and the text of the batch."""
+    import torch
+
+    from ecamp_fast.text.layout import masked_batch
+    from ecamp_fast.text.masking import mask_text
+
+    keys = np.arange(len(reports), dtype=np.int64)
+    codes = [codes_of(report) for report in reports]
+    nothing = [code[:0] for code in codes]
+    parts = assemble(codes, nothing, keys, recipe.text, cls_id=2, pad_id=0, padded=recipe.padded_text)
+    tensors = [torch.from_numpy(part) for part in (*parts, keys)]
+    return parts[2], mask_text(*tensors, recipe), masked_batch(*tensors, recipe)
+
+
+def loss_of(text, recipe, batch):
+    """The loss of random hidden states, and its gradient."""
+    import torch
+
+    from ecamp_fast.objectives import mlm_loss
+
+    torch.manual_seed(0)
+    hidden = torch.randn(len(text.rows), 8, requires_grad=True)
+    loss = mlm_loss(recipe, hidden, torch.randn(400, 8), torch.zeros(400), text.labels, text.weights, batch=batch)
+    loss.backward()
+    return loss, hidden.grad
+
+
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+@pytest.mark.parametrize("normaliser", ["budget", "weighted_mean", "sum"])
+def test_t3_odd_reports_have_finite_weights_losses_and_gradients(codes_of, recipe, normaliser):
+    """Each alone, where a sum over it could be zero, and all together."""
+    from ecamp_fast.config import load_recipe
+
+    recipe = load_recipe(recipe, [f"losses.mlm_normaliser={normaliser}"])
+    for reports in [*([line] for line in LINES.values()), list(LINES.values())]:
+        lengths, masked, text = worth(codes_of, reports, recipe)
+        assert lengths.max() <= recipe.text.max_tokens and lengths.min() >= 1
+        assert masked.weights.isfinite().all() and (masked.weights >= 0).all()
+        loss, gradient = loss_of(text, recipe, len(reports))
+        assert loss.isfinite() and loss >= 0 and gradient.isfinite().all()
+
+
+def test_t3_of_a_report_that_denies_everything_only_descriptors_weigh_little(codes_of):
+    from ecamp_fast.config import load_recipe
+
+    recipe = load_recipe("paper", [])
+    _, masked, _ = worth(codes_of, [LINES["only denied"]], recipe)
+    assert sorted(set(masked.weights.tolist())) == pytest.approx([recipe.lambda_neg, 1.0])
+
+
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+def test_t3_an_entity_that_the_limit_cuts_or_touches(codes_of, recipe):
+    """ "effusion" moves over the end of the room, one place at a time."""
+    from ecamp_fast.config import load_recipe
+
+    recipe = load_recipe(recipe, [])
+    most = recipe.text.max_tokens
+    for before in range(most - 6, most + 2):
+        lengths, masked, text = worth(codes_of, ["film " * before + "effusion edema"], recipe)
+        assert len(masked.ids) == most or lengths[0] < most
+        assert masked.weights.isfinite().all() and loss_of(text, recipe, 1)[0].isfinite()
 
 
 # T4: tables that do not fit their images
