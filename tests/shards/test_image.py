@@ -62,6 +62,7 @@ def test_bands_leave_no_seam(monkeypatch, film_bytes):
         monkeypatch.undo()
 
 
+@pytest.mark.fault("I6.60-megapixels")
 @pytest.mark.slow
 def test_the_largest_pictures_fit_in_half_a_gigabyte(tmp_path):
     program = (
@@ -81,6 +82,7 @@ def test_the_largest_pictures_fit_in_half_a_gigabyte(tmp_path):
     assert int(done.stdout) < 512 * 1024
 
 
+@pytest.mark.fault("I2.palette")
 def test_palette_with_and_without_transparency(film_bytes):
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 10, 10, 250, 250, 250])
@@ -89,6 +91,7 @@ def test_palette_with_and_without_transparency(film_bytes):
     assert grey(film_bytes(palette, "PNG", transparency=1)).tolist() == [[10, 0]]
 
 
+@pytest.mark.fault("I2.cmyk")
 def test_cmyk_jpeg(film_bytes):
     assert abs(int(grey(film_bytes(flat("CMYK", (0, 0, 0, 0), (16, 16))))[0, 0]) - 255) <= 1
     assert int(grey(film_bytes(flat("CMYK", (0, 0, 0, 200), (16, 16))))[0, 0]) in range(53, 58)

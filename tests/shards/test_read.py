@@ -106,6 +106,7 @@ def test_opening_names_every_file_at_fault(copied):
     assert caught.value.exit_code == 3 and caught.value.mend
 
 
+@pytest.mark.fault("D2.unreadable")
 def test_a_shard_without_permission_is_named(copied, monkeypatch):
     name = read_manifest(copied).shards[0].name
     real = os.access

@@ -72,6 +72,7 @@ def expected(tmp_path_factory):
     return digests(out)
 
 
+@pytest.mark.fault("D10.crash")
 def test_five_kills_at_five_places(tmp_path, expected):
     """While the tokenizer is written, within shards, between a shard and its entry in the journal."""
     places = [(2, False), (9, True), (12, False), (20, True), (7, False)]

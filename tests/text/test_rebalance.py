@@ -63,6 +63,7 @@ def test_golden_released_descriptors(annotator: Annotator, wordpiece) -> None:
     assert [words[i] for i in found.nonzero()[:, 0].tolist()] == [",", "massive"]
 
 
+@pytest.mark.fault("T3.denied")
 def test_all_negative_reports(annotator: Annotator) -> None:
     assert weigh("There is no pneumothorax.", PAPER, annotator) == pytest.approx([1, 0.05, 0.05, 1, 1])
     released = weigh("There is no pneumothorax.", OFFICIAL, annotator)  # the released code turns it round
@@ -70,6 +71,7 @@ def test_all_negative_reports(annotator: Annotator) -> None:
     assert weigh("There is no evidence of pneumothorax.", OFFICIAL, annotator)[3] == pytest.approx(2.425, rel=1e-3)
 
 
+@pytest.mark.fault("T3.no-entity")
 def test_without_negatives_or_descriptors_all_weigh_one(annotator: Annotator) -> None:
     for text in ("There is mild edema.", "lungs are normal", "", "edema"):
         assert weigh(text, PAPER, annotator) == [1.0] * len(annotator.codes(text))

@@ -49,6 +49,7 @@ def check_set(tree, out):
     assert verify(out).samples == len(found)
 
 
+@pytest.mark.fault("T2.no-section", "T2.counted")
 @pytest.mark.parametrize("archive", [True, False], ids=["zip", "tree"])
 def test_one_command_makes_shards_and_the_counts_add_up(archive, mimic_tree, tmp_path):
     tree = mimic_tree(20, archive=archive)
@@ -100,6 +101,7 @@ def test_images_whose_report_says_nothing_are_kept_on_request(mimic_tree):
     assert sum(not record.report for record in kept.records) == dropped.dropped_empty
 
 
+@pytest.mark.fault("T2.no-section")
 def test_reports_without_sections_can_be_used(mimic_tree):
     tree = mimic_tree(16)
     record = next(r for r in survey(tree, use_last=True).records if tree.styles[r.study_id] == "neither")
@@ -140,6 +142,7 @@ def test_a_clean_tree_has_no_faults_and_says_what_was_joined(mimic_tree):
     assert f"8 images joined one to one by dicom_id over {METADATA}, {SPLIT}" in listing.notes
 
 
+@pytest.mark.fault("T4.extra-row", "T4.by-key")
 def test_an_image_in_one_table_only_is_named(mimic_tree):
     tree = mimic_tree(6)
     rows = tree.rows(SPLIT)
@@ -148,6 +151,7 @@ def test_an_image_in_one_table_only_is_named(mimic_tree):
     assert [f"{lost[0]} is not in {SPLIT}" in fault for fault in faults(tree)] == [True]
 
 
+@pytest.mark.fault("T4.extra-row")
 def test_a_row_twice_is_named(mimic_tree):
     tree = mimic_tree(6)
     rows = tree.rows(METADATA)
@@ -164,6 +168,7 @@ def test_a_study_of_another_patient_is_named(mimic_tree):
     assert [fault for fault in faults(tree) if "p19999999" in fault and rows[1][0] in fault]
 
 
+@pytest.mark.fault("T4.shifted")
 def test_shifted_columns_are_named_without_showing_them(mimic_tree):
     tree = mimic_tree(6)
     rows = tree.rows(METADATA)
@@ -180,6 +185,7 @@ def test_label_values_are_checked(mimic_tree):
     assert any("neither 1, 0 nor -1" in fault for fault in faults(tree))
 
 
+@pytest.mark.fault("T4.extra-row")
 def test_labels_of_an_unknown_study_are_named(mimic_tree):
     tree = mimic_tree(6)
     rows = tree.rows(CHEXPERT)
