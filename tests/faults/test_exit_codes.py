@@ -98,6 +98,7 @@ def _jpegs(shard):
     return zip(shard.keys, columns.offset, columns.size, strict=True)
 
 
+@pytest.mark.fault("D1.exit", "D2.exit", "D3.manifest", "D7.exit", "D8.exit", "T5.exit")
 @pytest.mark.parametrize("damage", [cut, lose_two, flip_the_manifest, stale_index, link, swap_the_tokenizer])
 def test_verify_leaves_with_3_and_names_the_place(damage, damaged, leaves):
     named = damage(damaged, read_manifest(damaged).shards[0])
@@ -105,18 +106,21 @@ def test_verify_leaves_with_3_and_names_the_place(damage, damaged, leaves):
     assert code == 3 and "mend: " in said and all(name in said for name in named)
 
 
+@pytest.mark.fault("D6.verify")
 def test_verify_refuses_a_tar_of_another_writer(damaged, foreign, leaves):
     shard = foreign(damaged, "interleaved")
     code, said = leaves("shard", "verify", damaged)
     assert code == 3 and f"{shard.name}: {shard.keys[0]}:" in said and "header is that of member" in said
 
 
+@pytest.mark.fault("D5.patient")
 def test_a_patient_in_two_splits_is_not_built(table, tmp_path, leaves):
     path = table([("a", "p", "train", "Edema."), ("b", "p", "test", "Clear.")])
     code, said = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
     assert code == 3 and "keep every patient in one split" in said and not (tmp_path / "set").exists()
 
 
+@pytest.mark.fault("D8.exit", "D8.dot-dot", "D8.nothing-extracted")
 def test_an_archive_that_leads_out_is_not_built(tmp_path, leaves):
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("../../x.jpg"))
@@ -124,6 +128,7 @@ def test_an_archive_that_leads_out_is_not_built(tmp_path, leaves):
     assert code == 3 and "leads out of the archive" in said and os.listdir(tmp_path) == ["x.tar"]
 
 
+@pytest.mark.fault("T4.exit", "T4.shifted")
 def test_a_shifted_row_is_not_built(table, tmp_path, leaves):
     path = table([("a", "p", "train", "Edema."), ("b", "q", "test", "Clear.")])
     head, first, second = path.read_text().splitlines()
@@ -133,6 +138,7 @@ def test_a_shifted_row_is_not_built(table, tmp_path, leaves):
     assert "Edema" not in said
 
 
+@pytest.mark.fault("D1.before-step-1", "T5.exit")
 @pytest.mark.slow  # starts the trainer
 @pytest.mark.parametrize("damage", [cut, swap_the_tokenizer])
 def test_training_leaves_with_3_before_its_first_step(damage, pristine, tmp_path):

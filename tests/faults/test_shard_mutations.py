@@ -340,11 +340,13 @@ def run(pristine, other, tmp_path, count):
     assert not inspect(folder, workers=1).damage
 
 
+@pytest.mark.fault("D1.data", "D3.image")
 def test_every_kind_of_damage_is_found(pristine, other, tmp_path):
     assert len(KINDS) >= 30
     run(pristine, other, tmp_path, 2 * len(KINDS))
 
 
+@pytest.mark.fault("D1.data", "D3.image")
 @pytest.mark.slow
 def test_two_thousand_damages_are_found(pristine, other, tmp_path):
     began = time.monotonic()

@@ -61,6 +61,7 @@ def flip(path, offset, chance):
     path.write_bytes(data)
 
 
+@pytest.mark.fault("D1.sample", "D1.header", "D1.data", "D1.between")
 @pytest.mark.parametrize("where", ["sample", "header", "data", "member"])
 def test_d1_a_shard_cut_short(damaged, chance, where):
     shard = read_manifest(damaged).shards[0]
@@ -84,6 +85,7 @@ def test_d1_a_shard_cut_short(damaged, chance, where):
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.fault("D2.empty", "D2.zeros", "D2.missing", "D2.all-named")
 def test_d2_empty_zeroed_and_missing_shards_are_named_together(damaged):
     names = [shard.name for shard in read_manifest(damaged).shards]
     os.truncate(damaged / names[0], 0)
@@ -95,6 +97,7 @@ def test_d2_empty_zeroed_and_missing_shards_are_named_together(damaged):
     assert {item.file for item in found(damaged)} == set(names[:3])
 
 
+@pytest.mark.fault("D2.unreadable")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_d2_an_unreadable_shard(damaged):
     name = read_manifest(damaged).shards[0].name
@@ -104,6 +107,7 @@ def test_d2_an_unreadable_shard(damaged):
         ShardSet(damaged)
 
 
+@pytest.mark.fault("D2.missing")
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 def test_d2_what_is_no_file_is_not_opened(damaged, kind):
     name = read_manifest(damaged).shards[0].name
@@ -114,6 +118,7 @@ def test_d2_what_is_no_file_is_not_opened(damaged, kind):
         ShardSet(damaged)
 
 
+@pytest.mark.fault("D2.in-a-second", "D2.all-named")
 def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path):
     manifest = read_manifest(pristine)
     shards = [replace(manifest.shards[0], name=f"train-{number:06d}.tar") for number in range(1000)]
@@ -129,6 +134,7 @@ def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path):
     assert all(shard.name in str(caught.value) for shard in shards[-3:])
 
 
+@pytest.mark.fault("D3.image", "D3.text")
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_d3_a_flipped_bit_in_content(damaged, chance, extension):
     shard = read_manifest(damaged).shards[0]
@@ -143,6 +149,7 @@ def test_d3_a_flipped_bit_in_content(damaged, chance, extension):
         shards.read("train", row)
 
 
+@pytest.mark.fault("D3.header")
 def test_d3_a_flipped_bit_in_a_header_is_found_and_does_not_reach_the_reader(damaged, chance):
     shard = read_manifest(damaged).shards[0]
     row, offset = spot(shard, chance)
@@ -154,6 +161,7 @@ def test_d3_a_flipped_bit_in_a_header_is_found_and_does_not_reach_the_reader(dam
     assert ShardSet(damaged).read("train", row) == before  # it goes by the manifest
 
 
+@pytest.mark.fault("D3.manifest", "D3.index", "T5.swapped")
 @pytest.mark.parametrize("name", ["MANIFEST.json", "INDEX.bin", "tokenizer.json"])
 def test_d3_damage_to_manifest_or_tokenizer_is_fatal(damaged, chance, name):
     flip(damaged / name, chance.randrange((damaged / name).stat().st_size), chance)
@@ -163,6 +171,7 @@ def test_d3_damage_to_manifest_or_tokenizer_is_fatal(damaged, chance, name):
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.fault("D4.txt", "D4.jpg", "D4.json")
 @pytest.mark.parametrize("extension", [ext for ext in EXTENSIONS if ext not in OPTIONAL])
 def test_d4_a_sample_that_lacks_a_member(damaged, resealed, extension):
     def without(samples):
@@ -177,6 +186,7 @@ def test_d4_a_sample_that_lacks_a_member(damaged, resealed, extension):
         ShardSet(damaged).read("train", 1)
 
 
+@pytest.mark.fault("D4.quarantine")
 @pytest.mark.parametrize("extension", ["jpg", "tokens"])
 def test_d4_training_takes_another_sample_for_one_that_lacks_what_it_reads(damaged, resealed, extension):
     """Never an empty tensor: the sample is not in any batch."""
@@ -195,6 +205,7 @@ def test_d4_training_takes_another_sample_for_one_that_lacks_what_it_reads(damag
     assert all(f"{shard.keys[1]} has no member .{extension}" in note["fault"] for note in notes)
 
 
+@pytest.mark.fault("D4.build")
 @pytest.mark.parametrize(
     ("lost", "reason"), [("txt", "1 images and 0 texts"), ("jpg", "0 images and 1 texts"), ("json", "no .json")]
 )
@@ -209,6 +220,7 @@ def test_d4_a_sample_that_lacks_a_member_is_not_built(damaged, resealed, tmp_pat
     assert caught.value.exit_code == 3 and not (tmp_path / "set").exists()
 
 
+@pytest.mark.fault("D5.both-origins")
 def test_d5_the_same_sample_twice_names_both_origins(tmp_path):
     class Doubled(PhantomSource):
         def survey(self):
@@ -221,6 +233,7 @@ def test_d5_the_same_sample_twice_names_both_origins(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.fault("D5.adjacent", "D5.apart")
 @pytest.mark.parametrize("place", ["adjacent", "apart"])
 def test_d5_a_key_twice_in_a_shard(damaged, resealed, place):
     def doubled(samples):
@@ -234,6 +247,7 @@ def test_d5_a_key_twice_in_a_shard(damaged, resealed, place):
     ]
 
 
+@pytest.mark.fault("D5.across-splits", "D5.patient")
 def test_d5_a_key_and_a_patient_in_two_splits(damaged, resealed):
     manifest = read_manifest(damaged)
     train, val = manifest.shards[0], manifest.shards[-1]
@@ -248,6 +262,7 @@ def test_d5_a_key_and_a_patient_in_two_splits(damaged, resealed):
     assert any(what.startswith("its patient is in split train too") for what in whats)
 
 
+@pytest.mark.fault("D5.patient")
 def test_d5_a_patient_in_two_splits_is_not_built(tmp_path):
     for number, name in enumerate("ab"):
         Image.linear_gradient("L").rotate(90 * number).save(tmp_path / f"{name}.png")
@@ -259,6 +274,7 @@ def test_d5_a_patient_in_two_splits_is_not_built(tmp_path):
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.fault("D6.interleaved", "D6.extra", "D6.upper-case", "D6.verify")
 @pytest.mark.parametrize("how", ["interleaved", "extra", "upper case", "pax", "gnu"])
 def test_d6_a_tar_of_another_writer_is_refused_with_a_reason(damaged, foreign, how):
     shard = foreign(damaged, how)
@@ -274,6 +290,7 @@ def test_d6_a_tar_of_another_writer_is_refused_with_a_reason(damaged, foreign, h
     assert any(reason in item.what for item in damage)
 
 
+@pytest.mark.fault("D7.named", "D7.never-a-wrong-place")
 def test_d7_a_stale_index_is_named(damaged, resealed):
     IndexCreator = pytest.importorskip("wds2idx").IndexCreator
     for shard in read_manifest(damaged).shards:
@@ -293,6 +310,7 @@ def test_d7_a_stale_index_is_named(damaged, resealed):
     assert whats[stale.file].startswith("not an index") and "not in the manifest" in whats["train-000077.idx"]
 
 
+@pytest.mark.fault("D8.symlink", "D8.hardlink", "D8.device", "D8.sparse", "D8.nothing-extracted")
 @pytest.mark.parametrize("kind", ["LNKTYPE", "SYMTYPE", "CHRTYPE", "BLKTYPE", "FIFOTYPE", "GNUTYPE_SPARSE", "XHDTYPE"])
 def test_d8_what_is_no_plain_file_is_named_and_nothing_is_extracted(damaged, chance, tmp_path, kind):
     shard = read_manifest(damaged).shards[0]
@@ -306,6 +324,7 @@ def test_d8_what_is_no_plain_file_is_named_and_nothing_is_extracted(damaged, cha
     assert os.listdir(tmp_path) == ["damaged"]
 
 
+@pytest.mark.fault("D8.absolute", "D8.dot-dot", "D8.nothing-extracted")
 @pytest.mark.parametrize("name", ["/etc/cron.d/x.jpg", "../../x.jpg", "a/../../x.jpg"])
 def test_d8_names_that_lead_out_are_only_words(damaged, tmp_path, name):
     shard = read_manifest(damaged).shards[0]
@@ -316,6 +335,7 @@ def test_d8_names_that_lead_out_are_only_words(damaged, tmp_path, name):
     assert os.listdir(tmp_path) == ["damaged"]
 
 
+@pytest.mark.fault("D8.declared-size")
 def test_d8_sizes_that_are_lies_take_no_memory(damaged, resealed_columns):
     """A manifest that promises huge members: nothing of that size is read."""
     import tracemalloc
@@ -328,6 +348,7 @@ def test_d8_sizes_that_are_lies_take_no_memory(damaged, resealed_columns):
     assert peak < 20e6 and any(item.key == shard.keys[0] and "lost" in item.what for item in damage)
 
 
+@pytest.mark.fault("D8.gzip", "D8.sparse")
 def test_d8_a_compressed_shard_and_a_sparse_giant_are_refused_at_once(damaged):
     first, second = read_manifest(damaged).shards[:2]
     (damaged / first.name).write_bytes(gzip.compress(bytes(50 * 2**20)))
@@ -339,6 +360,7 @@ def test_d8_a_compressed_shard_and_a_sparse_giant_are_refused_at_once(damaged):
         ShardSet(damaged)
 
 
+@pytest.mark.fault("D9.uneven")
 @pytest.mark.slow  # imports torch
 def test_d9_uneven_shards_give_every_rank_the_same_steps_and_every_sample_once(tmp_path):
     """Shards of 9 and 1 samples, 4 ranks with 3 threads each: nobody waits for a shard of its own."""
@@ -356,6 +378,7 @@ def test_d9_uneven_shards_give_every_rank_the_same_steps_and_every_sample_once(t
     assert sorted(number for numbers in seen for number in numbers) == sorted([*range(10)] * 2)  # two epochs
 
 
+@pytest.mark.fault("D9.few")
 @pytest.mark.slow  # imports torch
 def test_d9_more_ranks_than_shards_have_the_same_number_of_steps(pristine):
     from ecamp_fast.shards.loader import Loader
@@ -371,6 +394,7 @@ def test_d9_more_ranks_than_shards_have_the_same_number_of_steps(pristine):
     assert {len(numbers) for numbers in seen} == {3}
 
 
+@pytest.mark.fault("D10.two-builders")
 def test_d10_a_second_builder_is_told_and_the_first_is_not_disturbed(tmp_path, pristine):
     context = multiprocessing.get_context("fork")
     ready, release = context.Event(), context.Event()
@@ -391,6 +415,7 @@ def test_d10_a_second_builder_is_told_and_the_first_is_not_disturbed(tmp_path, p
     }
 
 
+@pytest.mark.fault("D10.clock")
 def test_d10_another_clock_gives_the_same_bytes(tmp_path, pristine, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 0.0)
     build_phantoms(12, tmp_path / "set", size=64, options=SMALL)
@@ -399,6 +424,7 @@ def test_d10_another_clock_gives_the_same_bytes(tmp_path, pristine, monkeypatch)
     }
 
 
+@pytest.mark.fault("D10.clock")
 def test_d10_times_of_files_mean_nothing(damaged):
     """A copy may have any dates, a shard older or younger than its manifest: content alone counts."""
     for number, path in enumerate(sorted(damaged.iterdir())):

@@ -1,0 +1,108 @@
+"""The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
+
+Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
+stands; ``pytest -m fault`` runs them all.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+
+CATALOGUE = {
+    # A tar is cut short. `verify` names shard, byte and lost keys, and leaves with 3; training does not begin.
+    "D1": "sample header data between exit before-step-1",
+    # A shard is empty, all zeros, missing, unreadable: all are named at once, of 1,000 shards within a second.
+    "D2": "empty zeros missing unreadable all-named in-a-second exit",
+    # A bit flips: the sample is noted and replaced; manifest and index must be whole.
+    "D3": "header image text manifest index quarantine",
+    # A sample lacks a member: it is not built, and training takes another.
+    "D4": "txt jpg json build quarantine",
+    # A key comes twice: both places are named. A patient in two splits leaves with 3.
+    "D5": "adjacent apart across-shards across-splits both-origins patient",
+    # Tars of other writers: `build` puts them in order and counts what it leaves out, `verify` says what is foreign.
+    "D6": "interleaved extra upper-case build verify",
+    # An index for DALI that is older than its shard.
+    "D7": "named never-a-wrong-place exit",
+    # Archives made to harm: only plain regular members are taken, sizes are bounded, nothing is ever extracted.
+    "D8": "gzip sparse declared-size pax-flood symlink hardlink device absolute dot-dot nothing-extracted exit",
+    # Fewer shards than ranks x workers, shards of uneven sizes: the same number of steps on all ranks.
+    "D9": "few uneven",
+    # Two builders of one output, a crash, another clock: one is told, the next finishes, the bytes are the same.
+    "D10": "two-builders crash clock",
+    # Broken JPEGs: refused by class; checksums find them first; DALI refuses what the builder refuses.
+    "I1": "truncated html empty magic checksum-first decoders-agree",
+    # Kinds of pixels: converted by the written rule or refused with a reason.
+    "I2": "cmyk rgba palette 16-bit progressive exif unsupported",
+    # DICOM values: modality LUT, VOI, polarity, declared bits; equal to pydicom's pipeline.
+    "I3": "depth signed rescale windows voi-lut sigmoid",
+    # Polarity.
+    "I4": "after-voi suspected",
+    # DICOM files that are no radiograph of one grey frame: left out by class, with the codec to install.
+    "I5": "no-pixels no-codec several-frames burned-in colour",
+    # Sizes: judged by the header, at most half a gigabyte of memory; pictures that show nothing are refused.
+    "I6": "bomb 60-megapixels one-pixel aspect constant",
+    # Programs in the preamble, directories.
+    "I7": "preamble directory",
+    # Bytes that are not UTF-8: read by the written rule, noted once, no readable character lost.
+    "T1": "cp1252 latin-1 byte-order-mark crlf control surrogate right-to-left noted-once nothing-lost",
+    # Reports that say nothing: dropped by default, and counted.
+    "T2": "empty underscores no-section counted",
+    # Reports that are long, mention nothing, deny everything, end in an entity: weights and losses stay finite.
+    "T3": "long no-entity denied at-the-end",
+    # Tables that do not fit: joined by key, one to one, or exit code 3.
+    "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
+    # Another tokenizer than the tokens were made with.
+    "T5": "swapped exit",
+}
+
+CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}
+
+
+def claims(source: str) -> dict[str, list[str]]:
+    """{clause: names of the tests that bear it} in the source of a test file."""
+    found = defaultdict(list)
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("test_"):
+            for mark in function.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
+                    for clause in mark.args:
+                        found[ast.literal_eval(clause)].append(function.name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def proven() -> dict[str, list[str]]:
+    every = defaultdict(list)
+    for path in sorted(TESTS.rglob("test_*.py")):
+        for clause, tests in claims(path.read_text()).items():
+            every[clause] += tests
+    return every
+
+
+@pytest.mark.parametrize("line", CATALOGUE)
+def test_every_clause_of_a_line_has_a_test(line: str, proven: dict[str, list[str]]) -> None:
+    assert [clause for clause in sorted(CLAUSES) if clause.startswith(f"{line}.") and not proven[clause]] == []
+
+
+def test_no_test_claims_what_is_not_in_the_catalogue(proven: dict[str, list[str]]) -> None:
+    assert sorted(clause for clause, tests in proven.items() if tests and clause not in CLAUSES) == []
+
+
+def test_tests_named_after_a_line_bear_it() -> None:
+    """A test ``test_d4_...`` of this folder claims something of D4."""
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        source = path.read_text()
+        bearers = {(test, clause.split(".")[0]) for clause, tests in claims(source).items() for test in tests}
+        for name, line in re.findall(r"^def (test_([dit]\d+)_\w+)", source, re.MULTILINE):
+            assert (name, line.upper()) in bearers, f"{path.name}: {name}"
+
+
+def test_a_missing_mark_would_be_noticed() -> None:
+    marked = '@pytest.mark.fault("D1.header", "D1.data")\ndef test_cut():\n    pass\n'
+    assert claims(marked) == {"D1.header": ["test_cut"], "D1.data": ["test_cut"]}
+    assert claims(marked.replace("@", "#")) == {} and claims(marked.replace("test_", "helper_")) == {}
