@@ -23,7 +23,6 @@ from ecamp_fast.text.wordpiece import Wordpiece
 
 _MEND = "build the set again, or restore it from a copy"
 _NO_TEXT = np.zeros(0, np.int32)  # of an image alone, which only recipes that read no text are given
-_START, _END = b"\xff\xd8", b"\xff\xd9"
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive
 
 
@@ -181,7 +180,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 
     A JPEG without its two ends is refused: a decoder that is asked for a crop would not read as far as it was cut.
     """
-    if not (data.startswith(_START) and data.endswith(_END)):
+    if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
         raise ValueError("no JPEG, or a truncated one")
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:

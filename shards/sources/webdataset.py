@@ -13,7 +13,7 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,12 +80,11 @@ class WebdatasetSource:
     def load(self, record: Record) -> Picture:
         """Read and decode an image, its attention map and its masks, where the survey found them.  Raises BadImage."""
         loaded = picture(self._bytes(record.place))
-        return Picture(
-            loaded.image,
+        return replace(
+            loaded,
             attention=decode(self._bytes(record.attention)) if record.attention else None,
             masks=_masks(self._bytes(record.masks), loaded.image.size) if record.masks else None,
             boxes=record.boxes,
-            view=loaded.view,
         )
 
     def _bytes(self, place: str) -> bytes:
@@ -299,12 +298,20 @@ def _describe(record: Record, listing: Listing, file: BinaryIO, places: Places, 
 def _boxes(listed: Any) -> tuple[Box, ...]:
     """The boxes of the metadata.  Raises ValueError."""
     try:
-        boxes = [(str(box["finding"]), *(float(box[name]) for name in _BOX)) for box in listed]
+        boxes = [_box(box) for box in listed]
+        whole = all(
+            math.isfinite(x + y + width + height) and min(width, height) > 0 for _, x, y, width, height in boxes
+        )
     except (TypeError, KeyError, ValueError, OverflowError):
-        boxes = [("", math.nan, 0.0, 0.0, 0.0)]
-    if any(not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0 for _, *numbers in boxes):
+        whole = False
+    if not whole:
         raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(_BOX)}')
-    return tuple((finding, x, y, width, height) for finding, x, y, width, height in boxes)
+    return tuple(boxes)
+
+
+def _box(tree: Any) -> Box:
+    x, y, width, height = (float(tree[name]) for name in _BOX)
+    return str(tree["finding"]), x, y, width, height
 
 
 def _text(file: BinaryIO, place: tuple[int, int]) -> tuple[str, str]:
