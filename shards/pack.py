@@ -59,7 +59,7 @@ class Packer:
         if self._tokenizer is None:
             return None
         members = {
-            IMAGE: jpeg(image),
+            IMAGE: picture.jpeg if picture.jpeg and image.size == picture.image.size else jpeg(image),
             METADATA: json.dumps(_metadata(record, picture, image), ensure_ascii=False).encode(),
         }
         tokens = None

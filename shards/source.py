@@ -62,6 +62,8 @@ class Picture:
     image      PIL picture of mode L
     attention  PIL picture of mode L over the whole image, any size; None: no map
     masks      (H, W) uint8 or uint16 of the image's size, bit i = finding i; None: no masks
+    jpeg       a file of the same pixels as the builder would write it, kept where the picture is not reduced: coding
+               it again would cost quality
     view       the projection that the image file itself states, or ''
     states_polarity  whether the file says what is bright, as DICOM does; of others the builder looks for inverted ones
     """
@@ -70,6 +72,7 @@ class Picture:
     attention: Any = None
     masks: np.ndarray | None = None
     boxes: tuple[Box, ...] = ()
+    jpeg: bytes | None = None
     view: str = ""
     states_polarity: bool = False
 

@@ -26,6 +26,7 @@ from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.refusal import BadImage, check_size
 from ecamp_fast.shards.source import Box, Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES, picture
+from ecamp_fast.shards.verbatim import as_built
 from ecamp_fast.text.cleaning import is_empty, read_text
 
 _TEXT_BYTES = 2**20  # of a report, of metadata
@@ -79,9 +80,11 @@ class WebdatasetSource:
 
     def load(self, record: Record) -> Picture:
         """Read and decode an image, its attention map and its masks, where the survey found them.  Raises BadImage."""
-        loaded = picture(self._bytes(record.place))
+        data = self._bytes(record.place)
+        loaded = picture(data)
         return replace(
             loaded,
+            jpeg=data if as_built(data) else None,
             attention=decode(self._bytes(record.attention)) if record.attention else None,
             masks=_masks(self._bytes(record.masks), loaded.image.size) if record.masks else None,
             boxes=record.boxes,

@@ -41,7 +41,7 @@ CATALOGUE = {
     # DICOM values: modality LUT, VOI, polarity, declared bits; equal to pydicom's pipeline.
     "I3": "depth signed rescale windows voi-lut sigmoid",
     # Polarity.
-    "I4": "after-voi suspected",
+    "I4": "after-voi suspected warned",
     # DICOM files that are no radiograph of one grey frame: left out by class, with the codec to install.
     "I5": "no-pixels no-codec several-frames burned-in colour",
     # Sizes: judged by the header, at most half a gigabyte of memory; pictures that show nothing are refused.
@@ -53,7 +53,7 @@ CATALOGUE = {
     # Reports that say nothing: dropped by default, and counted.
     "T2": "empty underscores no-section counted",
     # Reports that are long, mention nothing, deny everything, end in an entity: weights and losses stay finite.
-    "T3": "long no-entity denied at-the-end",
+    "T3": "long no-entity denied at-the-end cut-counted",
     # Tables that do not fit: joined by key, one to one, or exit code 3.
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.

@@ -37,6 +37,7 @@ def digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.fault("I4.warned")
 def test_the_build_warns_and_keeps_the_pixels(films, tmp_path):
     path, origins = films
     said = []
@@ -47,6 +48,7 @@ def test_the_build_warns_and_keeps_the_pixels(films, tmp_path):
     assert np.abs(np.asarray(stored, int) - np.asarray(Image.open(path.parent / "s1.png"), int)).mean() < 3
 
 
+@pytest.mark.fault("I4.warned")
 def test_the_note_survives_workers_kills_parts_and_repair(films, tmp_path, monkeypatch):
     source = CsvSource(films[0])
     build(source, tmp_path / "set", QUICK)

@@ -77,7 +77,7 @@ def test_our_own_sets_are_adopted_with_all_they_say(phantom_set, tmp_path):
     for one in samples(phantom_set):
         other = again.pop(json.loads(one["json"])["study_id"])
         assert one["txt"] == other["txt"] and one["distilled.txt"] == other["distilled.txt"]
-        assert one["attn.pgm"] == other["attn.pgm"]
+        assert one["jpg"] == other["jpg"] and one["attn.pgm"] == other["attn.pgm"]
         first, second = json.loads(one["json"]), json.loads(other["json"])
         kept = ("study_id", "patient_id", "view", "labels", "split", "width", "height", "columns")
         assert all(first[name] == second[name] for name in kept)
