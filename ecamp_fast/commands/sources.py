@@ -70,7 +70,7 @@ def open_source(
     for name, given, kinds in (
         ("--use-last", use_last, ("mimic-cxr",)),
         ("--reports", reports, ("mimic-cxr", "csv")),
-        ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi")),
+        ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
     ):
         if given and kind not in kinds:
             raise ConfigError(f"{name} is for --from {', '.join(kinds)}, not for --from {kind}", f"leave out {name}")
@@ -89,7 +89,7 @@ def open_source(
     if kind == "webdataset":
         from ecamp_fast.shards.sources.webdataset import WebdatasetSource
 
-        return WebdatasetSource(source)
+        return WebdatasetSource(source, keep_empty=keep_empty)
     if kind == "csv":
         from ecamp_fast.shards.sources.csv_file import CsvSource
 

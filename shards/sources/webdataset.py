@@ -9,10 +9,6 @@ import io
 import json
 import math
 import os
-import re
-import tarfile
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,21 +21,17 @@ from ecamp_fast.shards.format import ATTENTION, DISTILLED, MASKS, METADATA, TOKE
 from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.refusal import BadImage, check_size
 from ecamp_fast.shards.source import Box, Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES, picture
+from ecamp_fast.shards.sources.files import IMAGES, picture
+from ecamp_fast.shards.sources.tar import MEND, Places, groups
 from ecamp_fast.shards.verbatim import as_built
 from ecamp_fast.text.cleaning import is_empty, read_text
 
 _TEXT_BYTES = 2**20  # of a report, of metadata
-_HEADER_BYTES = 2**20  # of the headers before a member, extended ones too
 _SPLITS = ("train", "val", "test")
 _TEXTS = ("txt", "text", "report")
 _IMAGES = tuple(ending.removeprefix(".") for ending in IMAGES)
 _KNOWN = frozenset({*_IMAGES, *_TEXTS, DISTILLED, ATTENTION, MASKS, METADATA, TOKENS})  # tokens are made anew
-_ENDING = re.compile(r"[a-z0-9._-]{1,20}")
 _BOX = ("x", "y", "width", "height")
-_MEND = "make the archive again from its source"
-
-Places = dict[str, tuple[int, int]]  # of the members of one key: ending -> offset, size
 
 
 class WebdatasetSource:
@@ -49,29 +41,33 @@ class WebdatasetSource:
     image's size, one bit for each finding), and KEY.json with study_id, patient_id, split, view, labels, columns,
     image, boxes (each with finding, x, y, width, height in pixels). A split that the metadata lacks is read off the
     archive's name (train-000000.tar), if all archives have one. Members of other kinds are left out and counted.
+    keep_empty: images without a text, or with one that says nothing, are taken alone; else they are left out
     """
 
     kind = "webdataset"
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, keep_empty: bool = False) -> None:
         self.path = Path(path)
+        self.keep_empty = keep_empty
         self.folder = self.path.parent if self.path.is_file() else self.path
         self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
+        if keep_empty:
+            self.description["empty_reports"] = "keep"
 
     def survey(self) -> Listing:
-        """A record for every sample with an image and a report; every damage of an archive is a fault."""
+        """A record for every sample; every damage of an archive is a fault."""
         archives = [self.path] if self.path.is_file() else sorted(self.path.glob("*.tar"))
         if not archives:
             raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
         listing = Listing([])
-        found = _Found(listing)
+        found = _Found(listing, self.keep_empty)
         splits = {archive.name: _split(archive.name) for archive in archives}
         if not all(splits.values()):
             splits = {}
         for archive in archives:
             try:
                 with open(archive, "rb") as file:
-                    for key, places in _groups(file, archive.name, listing).items():
+                    for key, places in groups(file, archive.name, _KNOWN, listing).items():
                         _add(found, file, archive.name, key, places, splits.get(archive.name, ""))
             except OSError as error:
                 listing.faults.append(Fault(archive.name, f"cannot be read: {error.strerror}", "check its permissions"))
@@ -98,7 +94,7 @@ class WebdatasetSource:
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror}", "check the archive", "unreadable") from None
         if len(data) < int(size):
-            raise BadImage("the archive has become shorter", _MEND)
+            raise BadImage("the archive has become shorter", MEND)
         return data
 
 
@@ -107,6 +103,7 @@ class _Found:
     """What the archives hold so far.  seen: key -> its archive   bare: samples without metadata"""
 
     listing: Listing
+    keep_empty: bool
     seen: dict[str, str] = field(default_factory=dict)
     bare: list[Record] = field(default_factory=list)
 
@@ -115,7 +112,7 @@ class _Found:
         if not 0 < len(self.bare) < len(self.listing.records):
             return
         what = "no .json, which other samples have: its patient and split are not known"
-        self.listing.absent += [Fault(record.origin, what, _MEND, "no-metadata") for record in self.bare]
+        self.listing.absent += [Fault(record.origin, what, MEND, "no-metadata") for record in self.bare]
         lost = {record.origin for record in self.bare}
         self.listing.records = [record for record in self.listing.records if record.origin not in lost]
 
@@ -124,130 +121,32 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
     """Make a record of the members of one key, or say what is wrong with them."""
     where, listing = f"{archive}: {key}", found.listing
     if key in found.seen:
-        listing.faults.append(Fault(where, f"its key came before, in {found.seen[key]}", _MEND))
+        listing.faults.append(Fault(where, f"its key came before, in {found.seen[key]}", MEND))
         return
     found.seen[key] = archive
     images = [ending for ending in places if ending in _IMAGES]
     texts = [ending for ending in _TEXTS if ending in places]
-    if len(images) != 1 or not texts:
+    if len(images) != 1 or not (texts or found.keep_empty):
         what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
-        listing.absent.append(Fault(where, what, _MEND, "missing" if not images else "no-text"))
+        listing.absent.append(Fault(where, what, MEND, "missing" if not images else "no-text"))
         return
     try:
         record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
         record.place = _place(archive, places[images[0]])
         record.attention = _place(archive, places.get(ATTENTION))
         record.masks = _place(archive, places.get(MASKS))
-        _describe(record, listing, file, places, texts[0])
+        _describe(record, listing, file, places, texts[:1])
     except ValueError as error:
-        listing.faults.append(Fault(where, str(error), _MEND))
+        listing.faults.append(Fault(where, str(error), MEND))
         return
     if is_empty(record.report):
-        listing.dropped_empty += 1
-        return
+        if not found.keep_empty:
+            listing.dropped_empty += 1
+            return
+        record.report, record.distilled = "", None
     listing.records.append(record)
     if METADATA not in places:
         found.bare.append(record)
-
-
-def _groups(file: BinaryIO, name: str, listing: Listing) -> dict[str, Places]:
-    """The members of an archive by their key, wherever they lie; two of one name are a fault."""
-    groups: dict[str, Places] = {}
-    extras: Counter[str] = Counter()
-    scattered: set[str] = set()
-    last = ""
-    for member in _members(file, name, listing):
-        key, ending = _parts(member.name)
-        suffix = ending.rpartition(".")[2]
-        if ending not in _KNOWN:
-            extras[ending if _ENDING.fullmatch(ending) else "other"] += 1
-            if suffix not in _KNOWN:
-                continue  # else a sample whose name has dots: it is not to be lost without a word
-        if key in groups and key != last:
-            scattered.add(key)
-        last, places = key, groups.setdefault(key, {})
-        if ending in places:
-            where = f"at byte {places[ending][0]} and at byte {member.offset_data}"
-            listing.faults.append(Fault(f"{name}: {key}", f"two members .{ending}, {where}", _MEND))
-        elif ending in _KNOWN:
-            places[ending] = (member.offset_data, member.size)
-    if scattered:
-        listing.notes.append(f"{name}: the members of {len(scattered)} samples did not follow each other")
-    if extras:
-        counted = ", ".join(f"{count} .{ending}" for ending, count in extras.most_common(5))
-        listing.notes.append(f"{name}: {extras.total()} members of other kinds left out ({counted})")
-    return groups
-
-
-def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.TarInfo]:
-    """The members that are files; damage becomes a fault, and ends the walk."""
-    size = os.fstat(file.fileno()).st_size
-    capped, end, count = _Capped(file), 0, 0
-    try:
-        with tarfile.open(fileobj=capped, mode="r:") as archive:  # type: ignore[call-overload]
-            while (member := archive.next()) is not None:
-                archive.members.clear()  # it would keep every header
-                capped.room = _HEADER_BYTES
-                end, count = max(end, archive.offset), count + 1
-                if member.isdir():
-                    continue
-                fault = _refused(member, size)
-                if fault:
-                    listing.faults.append(Fault(f"{name}: {_shown(member.name)}", fault, _MEND))
-                    return
-                yield member
-    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
-        listing.faults.append(Fault(name, f"not a readable plain tar: {error}", _MEND))
-        return
-    if not count:
-        listing.faults.append(Fault(name, "holds no member", _MEND))
-    if not _ends(file, end, size):
-        what = f"no end of archive behind byte {end:,} of {size:,}: cut off, or damaged there"
-        listing.faults.append(Fault(name, what, _MEND))
-
-
-class _Capped:
-    """A file whose reader gets no more than ``room`` bytes of headers before a member: they state their own size."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-        self.room = _HEADER_BYTES
-
-    def read(self, size: int) -> bytes:
-        """Raises ValueError beyond ``room``."""
-        if not 0 <= size <= self.room:
-            raise ValueError(f"an extended header of {size:,} bytes, or too many of them")
-        self.room -= size
-        return self._file.read(size)
-
-
-def _refused(member: tarfile.TarInfo, size: int) -> str | None:
-    parts = member.name.split("/")
-    if not member.isreg() or member.issparse():
-        return "not a regular file"
-    if member.name.startswith("/") or ".." in parts:
-        return "its name leads out of the archive"
-    if member.size > MAX_BYTES:
-        return f"{member.size / 2**20:,.0f} MiB, the limit is {MAX_BYTES // 2**20}"
-    if member.offset_data + member.size > size:
-        return "the archive ends before it does"
-    return None
-
-
-def _ends(file: BinaryIO, end: int, size: int) -> bool:
-    """Whether nothing but zeros follows byte ``end``, two blocks of them at least."""
-    if size - end < 2 * tarfile.BLOCKSIZE or size - end > 2**20:
-        return False
-    rest = os.pread(file.fileno(), size - end, end)
-    return not any(rest)
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Key and ending as webdataset parts them: at the first dot of the last part of the name."""
-    folder, slash, last = name.rpartition("/")
-    stem, _, ending = last.partition(".")
-    return folder + slash + stem, ending.lower()
 
 
 def _place(archive: str, place: tuple[int, int] | None) -> str:
@@ -263,18 +162,19 @@ def _masks(data: bytes, size: tuple[int, int]) -> np.ndarray:
     except BadImage:
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
-        raise BadImage(f"its masks are no PNG, or damaged: {type(error).__name__}", _MEND) from None
+        raise BadImage(f"its masks are no PNG, or damaged: {type(error).__name__}", MEND) from None
     if mode not in ("L", "I;16") or values.shape != size[::-1]:
         shown = f"{values.shape[1]} x {values.shape[0]} pixels of kind {mode}"
-        raise BadImage(f"its masks have {shown}; they are grey and of the image's size, {size[0]} x {size[1]}", _MEND)
+        raise BadImage(f"its masks have {shown}; they are grey and of the image's size, {size[0]} x {size[1]}", MEND)
     return values
 
 
-def _describe(record: Record, listing: Listing, file: BinaryIO, places: Places, report: str) -> None:
+def _describe(record: Record, listing: Listing, file: BinaryIO, places: Places, reports: list[str]) -> None:
     """Fill in what text and metadata say.  Raises ValueError: too long, no JSON object, or boxes that are none."""
-    record.report, encoding = _text(file, places[report])
-    if encoding != "utf-8":
-        listing.notes.append(f"{record.origin}.{report} is not UTF-8: read as {encoding}")
+    for report in reports:
+        record.report, encoding = _text(file, places[report])
+        if encoding != "utf-8":
+            listing.notes.append(f"{record.origin}.{report} is not UTF-8: read as {encoding}")
     if DISTILLED in places:
         record.distilled = _text(file, places[DISTILLED])[0]
     if METADATA not in places:
@@ -329,7 +229,3 @@ def _text(file: BinaryIO, place: tuple[int, int]) -> tuple[str, str]:
 def _split(name: str) -> str:
     """The split an archive is named after, or ''."""
     return next((split for split in (*_SPLITS, "validate", "valid") if name.lower().startswith(split)), "")
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 60 else f"{name[:20]}...")

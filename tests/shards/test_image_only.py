@@ -22,6 +22,7 @@ from ecamp_fast.shards.repair import repair
 from ecamp_fast.shards.show import show
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.folder import FolderSource
+from ecamp_fast.shards.sources.webdataset import WebdatasetSource
 from ecamp_fast.shards.stats import stats
 from ecamp_fast.shards.verify import inspect, verify
 
@@ -195,3 +196,13 @@ def test_a_folder_of_images(table):
     assert [r.report for r in FolderSource(folder, keep_empty=True).survey().records] == ["Small effusion.", "", ""]
     listing = FolderSource(folder).survey()
     assert len(listing.records) == 1 and listing.dropped_empty == 1 and len(listing.absent) == 1
+
+
+def test_a_set_of_ours_is_adopted_with_its_images_alone(made, tmp_path):
+    _, folder, alone = made
+    if alone < 6:
+        dropped = build(WebdatasetSource(folder), tmp_path / "dropped", replace(QUICK, reject_budget=1.0)).manifest
+        assert dropped.counts["samples"] == 6 - alone and {row["kind"] for row in dropped.quarantined} == {"no-text"}
+    build(WebdatasetSource(folder, keep_empty=True), tmp_path / "again", QUICK)
+    again = verify(tmp_path / "again")
+    assert again.samples == 6 and read_manifest(tmp_path / "again").counts["without_text"] == alone

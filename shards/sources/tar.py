@@ -1,0 +1,126 @@
+"""The members of a plain tar archive by sample, as webdataset names them. Nothing is extracted, no damage passes."""
+
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Container, Iterator
+from typing import BinaryIO
+
+from ecamp_fast.shards.source import Fault, Listing
+from ecamp_fast.shards.sources.files import MAX_BYTES
+
+MEND = "make the archive again from its source"
+
+_HEADER_BYTES = 2**20  # of the headers before a member, extended ones too
+_ENDING = re.compile(r"[a-z0-9._-]{1,20}")
+
+Places = dict[str, tuple[int, int]]  # of the members of one key: ending -> offset, size
+
+
+def groups(file: BinaryIO, name: str, known: Container[str], listing: Listing) -> dict[str, Places]:
+    """The members of an archive by their key, wherever they lie.
+
+    name: of the archive   known: endings that matter; others are counted in the notes
+    listing: receives notes and faults: damage, members that are no plain files, two members of one name
+    """
+    found: dict[str, Places] = {}
+    extras: Counter[str] = Counter()
+    scattered: set[str] = set()
+    last = ""
+    for member in _members(file, name, listing):
+        key, ending = _parts(member.name)
+        suffix = ending.rpartition(".")[2]
+        if ending not in known:
+            extras[ending if _ENDING.fullmatch(ending) else "other"] += 1
+            if suffix not in known:
+                continue  # else a sample whose name has dots: it is not to be lost without a word
+        if key in found and key != last:
+            scattered.add(key)
+        last, places = key, found.setdefault(key, {})
+        if ending in places:
+            where = f"at byte {places[ending][0]} and at byte {member.offset_data}"
+            listing.faults.append(Fault(f"{name}: {key}", f"two members .{ending}, {where}", MEND))
+        elif ending in known:
+            places[ending] = (member.offset_data, member.size)
+    if scattered:
+        listing.notes.append(f"{name}: the members of {len(scattered)} samples did not follow each other")
+    if extras:
+        counted = ", ".join(f"{count} .{ending}" for ending, count in extras.most_common(5))
+        listing.notes.append(f"{name}: {extras.total()} members of other kinds left out ({counted})")
+    return found
+
+
+def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.TarInfo]:
+    """The members that are files; damage becomes a fault, and ends the walk."""
+    size = os.fstat(file.fileno()).st_size
+    capped, end, count = _Capped(file), 0, 0
+    try:
+        with tarfile.open(fileobj=capped, mode="r:") as archive:  # type: ignore[call-overload]
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # it would keep every header
+                capped.room = _HEADER_BYTES
+                end, count = max(end, archive.offset), count + 1
+                if member.isdir():
+                    continue
+                fault = _refused(member, size)
+                if fault:
+                    listing.faults.append(Fault(f"{name}: {_shown(member.name)}", fault, MEND))
+                    return
+                yield member
+    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+        listing.faults.append(Fault(name, f"not a readable plain tar: {error}", MEND))
+        return
+    if not count:
+        listing.faults.append(Fault(name, "holds no member", MEND))
+    if not _ends(file, end, size):
+        what = f"no end of archive behind byte {end:,} of {size:,}: cut off, or damaged there"
+        listing.faults.append(Fault(name, what, MEND))
+
+
+class _Capped:
+    """A file whose reader gets no more than ``room`` bytes of headers before a member: they state their own size."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.room = _HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Raises ValueError beyond ``room``."""
+        if not 0 <= size <= self.room:
+            raise ValueError(f"an extended header of {size:,} bytes, or too many of them")
+        self.room -= size
+        return self._file.read(size)
+
+
+def _refused(member: tarfile.TarInfo, size: int) -> str | None:
+    parts = member.name.split("/")
+    if not member.isreg() or member.issparse():
+        return "not a regular file"
+    if member.name.startswith("/") or ".." in parts:
+        return "its name leads out of the archive"
+    if member.size > MAX_BYTES:
+        return f"{member.size / 2**20:,.0f} MiB, the limit is {MAX_BYTES // 2**20}"
+    if member.offset_data + member.size > size:
+        return "the archive ends before it does"
+    return None
+
+
+def _ends(file: BinaryIO, end: int, size: int) -> bool:
+    """Whether nothing but zeros follows byte ``end``, two blocks of them at least."""
+    if size - end < 2 * tarfile.BLOCKSIZE or size - end > 2**20:
+        return False
+    rest = os.pread(file.fileno(), size - end, end)
+    return not any(rest)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Key and ending as webdataset parts them: at the first dot of the last part of the name."""
+    folder, slash, last = name.rpartition("/")
+    stem, _, ending = last.partition(".")
+    return folder + slash + stem, ending.lower()
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 60 else f"{name[:20]}...")
