@@ -104,17 +104,18 @@ def _host_seconds(data: Path, recipe: Recipe, batches: int = 12) -> float:
     """CPU seconds per image of everything but decoding: median over batches, one thread."""
     import numpy as np
 
-    from ecamp_fast.shards.order import global_samples
+    from ecamp_fast.shards.balance import order_of
     from ecamp_fast.shards.prepare import Preparer
     from ecamp_fast.shards.read import ShardSet
 
     shards, micro = ShardSet(data), recipe.batch.micro
     recipe = recipe.model_copy(update={"loader": recipe.loader.model_copy(update={"threads": 1})})
     prepare = Preparer(shards, "train", recipe, train=True)
+    order = order_of(shards, "train", recipe)
     times = []
     with ThreadPoolExecutor(1) as pool:
         for start in range(0, batches * micro, micro):
-            places = global_samples(shards.count("train"), recipe.seed, np.arange(start, start + micro))
+            places = order(np.arange(start, start + micro))
             began = time.process_time()
             prepare(pool, *places)
             times.append((time.process_time() - began) / micro)
