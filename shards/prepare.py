@@ -169,7 +169,7 @@ def _read_sample(shard_set: ShardSet, split: str, index: int) -> _Stored:
         attention = None if stored is None else read_pgm(stored)
         report, distilled = unpack_tokens(sample[TOKENS])
     except ValueError as error:
-        where = f"{shard_set.path / sample.shard}: sample {sample.key}"
+        where = f"{shard_set.locate(sample.shard)}: sample {sample.key}"
         raise DataError(f"{where}: the checksums are right, the content is not: {error}", _MEND) from None
     return _Stored(sample.key, sample[IMAGE], height, width, attention, report, distilled)
 
