@@ -32,8 +32,12 @@ def parse_address(named: str | os.PathLike[str]) -> str | None:
     name, rest = scheme[1].lower(), named[scheme.end() :]
     if name not in (*SCHEMES, "http"):
         raise PolicyError(f"'{_shown(named)}': no shards are read through '{name}:'", _MEND)
-    parts = urlsplit(named)
-    if not rest.startswith("//") or not parts.netloc or not _PLAIN.fullmatch(rest) or ".." in rest.split("/"):
+    try:
+        parts = urlsplit(named)
+    except ValueError:
+        raise PolicyError(f"'{_shown(named)}' is no plain address", _MEND) from None
+    plain = _PLAIN.fullmatch(rest) and "::" not in rest and ".." not in rest.split("/")  # a::b is a chain to fsspec
+    if not rest.startswith("//") or not parts.netloc or not plain:
         raise PolicyError(f"'{_shown(named)}' is no plain address", _MEND)
     if "@" in parts.netloc:
         raise PolicyError("an address with a password or a user in it", "leave it to the store's own credentials")

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ BLOCK = 512 * 1024  # bytes
 TRIES = 3  # of a request, before the network is at fault
 _WAIT = 0.5  # seconds before the second try; doubled before each other
 _CONNECT, _SILENT = 10, 30  # seconds: to connect, and without a byte
+_SHOWN = 200  # characters of a driver's message
 _AT_ONCE = 32  # requests for sizes
 _PART = 8 * 2**20  # bytes of a request of a whole file
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "https": "aiohttp", "http": "aiohttp"}
@@ -93,17 +95,15 @@ class Remote:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """File systems hold threads; another process opens its own."""
-        if self.place.partition(":")[0] in _DRIVERS:
-            return _reopen, (self.place, self._cache_gb)
-        return Remote, (self.place, self._filesystem, self._cache_gb)
+        return _reopened, (self.place, self._cache_gb)
 
     def locate(self, name: str) -> str:
         return f"{self.place}/{name}"
 
     def sizes(self, names: Iterable[str]) -> dict[str, int | OSError]:
-        """One listing where the store can; else a request each, many at once."""
+        """One listing for many where the store can; else a request each, many at once."""
         names = list(names)
-        listed = self._listed()
+        listed = self._listed() if len(names) > 1 else None
         if listed is None:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 sizes = dict(zip(names, pool.map(self._size, names), strict=True))
@@ -242,8 +242,10 @@ class Remote:
                 if attempt == TRIES:
                     if isinstance(error, _ShortError):
                         raise
-                    what = f"{self.locate(name)}: cannot be read after {TRIES} tries: {type(error).__name__}: {error}"
-                    raise StorageError(what, _NETWORK) from None
+                    why = f"{type(error).__name__}: {ascii(str(error))[:_SHOWN]}"  # may quote what the server sent
+                    raise StorageError(
+                        f"{self.locate(name)}: cannot be read after {TRIES} tries: {why}", _NETWORK
+                    ) from None
             time.sleep(_WAIT * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # ranks do not knock together
         raise AssertionError("the last attempt returns or raises")
 
@@ -256,7 +258,9 @@ class _NoRangesError(Exception):
     """An answer with more bytes than asked for."""
 
 
-def _reopen(address: str, cache_gb: float) -> Remote:
+@lru_cache(maxsize=1)
+def _reopened(address: str, cache_gb: float) -> Remote:
+    """One for all tasks of a worker process."""
     return Remote(address, open_filesystem(address), cache_gb)
 
 
