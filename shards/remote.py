@@ -31,7 +31,7 @@ from ecamp_fast.shards.member_index import INDEX
 BLOCK = 512 * 1024  # bytes
 TRIES = 3  # of a request, before the network is at fault
 _WAIT = 0.5  # seconds before the second try; doubled before each other
-_CONNECT, _SILENT = 10, 30  # seconds: to connect, and without a byte
+_DEADLINE = 60  # seconds of a request: none asks for more than _PART
 _SHOWN = 200  # characters of a driver's message
 _AT_ONCE = 32  # requests for sizes
 _PART = 8 * 2**20  # bytes of a request of a whole file
@@ -47,21 +47,11 @@ def open_filesystem(address: str) -> Any:
     Raises EnvironmentFault where its driver is not installed.
     """
     scheme = address.partition(":")[0]
+    # Not compressed on the way: offsets are those of the file as it is.
+    options = {"headers": {"Accept-Encoding": "identity"}} if scheme in ("http", "https") else {}
     try:
         import fsspec
 
-        if scheme in ("http", "https"):
-            import aiohttp
-
-            limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENT)
-            options: dict[str, Any] = {
-                "client_kwargs": {"timeout": limits},
-                "headers": {"Accept-Encoding": "identity"},  # offsets are those of the file as it is
-            }
-        elif scheme == "s3":
-            options = {"config_kwargs": {"connect_timeout": _CONNECT, "read_timeout": _SILENT}}
-        else:
-            options = {}
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
     except ImportError:
         driver = _DRIVERS[scheme]
@@ -81,6 +71,7 @@ class Remote:
     def __init__(self, address: str, filesystem: Any, cache_gb: float) -> None:
         self.place: Path | str = address
         self._filesystem, self._cache_gb = filesystem, cache_gb
+        self._deadline = {"timeout": _DEADLINE} if getattr(filesystem, "async_impl", False) else {}
         self._root = address if address.startswith("http") else address.partition("://")[2]
         self._sizes: dict[str, int] = {}
         raw = self._manifest()
@@ -135,16 +126,14 @@ class Remote:
         folder = Path(mkdtemp(prefix="whole-", dir=self.folder))
         try:
             with open(folder / name, "wb") as file:
-                length = self._length(name)
-                for start in range(0, length, _PART):
-                    file.write(self._range(name, start, min(start + _PART, length)))
+                file.writelines(self._parts(name))
             yield folder / name
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _manifest(self) -> bytes:
         try:
-            return self._whole_file(MANIFEST)
+            return b"".join(self._parts(MANIFEST))
         except FileNotFoundError:
             what = f"{self.place} is no shard set: it has no {MANIFEST}"
             raise DataError(what, "check the address; `ecamp-fast shard build` makes a set") from None
@@ -157,7 +146,7 @@ class Remote:
         for fetched in (False, True):
             try:
                 if fetched:
-                    write_atomically(path, self._whole_file(name))
+                    write_atomically(path, b"".join(self._parts(name)))
                 if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
                     return True
             except OSError:  # not there, or not ours to read
@@ -181,7 +170,7 @@ class Remote:
 
         def once() -> bytes:
             nonlocal short
-            data: bytes = self._filesystem.cat_file(f"{self._root}/{name}", start=start, end=stop)
+            data: bytes = self._filesystem.cat_file(f"{self._root}/{name}", start=start, end=stop, **self._deadline)
             if len(data) > stop - start:
                 raise _NoRangesError
             if len(data) < stop - start:
@@ -194,8 +183,11 @@ class Remote:
         except _ShortError:
             return short
 
-    def _whole_file(self, name: str) -> bytes:
-        return self._tried(name, lambda: bytes(self._filesystem.cat_file(f"{self._root}/{name}")))
+    def _parts(self, name: str) -> Iterator[bytes]:
+        """The whole file, a part at a time."""
+        length = self._length(name)
+        for start in range(0, length, _PART):
+            yield self._range(name, start, min(start + _PART, length))
 
     def _length(self, name: str) -> int:
         if name not in self._sizes:
@@ -206,17 +198,17 @@ class Remote:
 
     def _listed(self) -> dict[str, int] | None:
         """Sizes by name; None where the store does not list: web servers, and buckets that only give."""
-        if self.place.startswith("http"):
+        if self._root == self.place:
             return None
         try:
-            entries = self._tried("", lambda: self._filesystem.ls(self._root, detail=True))
+            entries = self._tried("", lambda: self._filesystem.ls(self._root, detail=True, **self._deadline))
         except PermissionError:
             return None
         return {entry["name"].rpartition("/")[2]: int(entry["size"] or 0) for entry in entries}
 
     def _size(self, name: str) -> int | OSError:
         try:
-            found = self._tried(name, lambda: self._filesystem.info(f"{self._root}/{name}"))
+            found = self._tried(name, lambda: self._filesystem.info(f"{self._root}/{name}", **self._deadline))
         except OSError as error:
             return error
         if found.get("partial") is False:
