@@ -1,6 +1,7 @@
 """How much room the text of a micro-batch needs, by the shard set and the way its samples are dealt out."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -50,19 +51,20 @@ def _read_tokens(
     shard_set: ShardSet, split: str, recipe: Recipe, samples: np.ndarray
 ) -> tuple[np.ndarray, list[Texts]]:
     """The samples (n,) that can be read, and the codes of report and distilled text of each."""
-    found, stored = [], []
-    fault: DataError | None = None
-    for sample in samples.tolist():
+
+    def texts(sample: int) -> Texts | DataError:
         try:
-            stored.append(unpack_tokens(shard_set.read(split, sample, (TOKENS,))[TOKENS]))
-            found.append(sample)
+            return unpack_tokens(shard_set.read(split, sample, (TOKENS,))[TOKENS])
         except DataError as error:
-            if not recipe.loader.quarantine:
-                raise
-            fault = error
-    if fault and not stored:
-        raise fault
-    return np.array(found, np.int64), stored
+            return error
+
+    with ThreadPoolExecutor(shard_set.store.readers) as pool:
+        found = list(zip(samples.tolist(), pool.map(texts, samples.tolist()), strict=True))
+    faults = [one for _, one in found if isinstance(one, DataError)]
+    if faults and (not recipe.loader.quarantine or len(faults) == len(found)):
+        raise faults[0]
+    whole = [(sample, one) for sample, one in found if not isinstance(one, DataError)]
+    return np.array([sample for sample, _ in whole], np.int64), [one for _, one in whole]
 
 
 def _true_counts(recipe: Recipe, samples: np.ndarray, stored: list[Texts]) -> tuple[np.ndarray, np.ndarray]:

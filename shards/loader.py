@@ -109,7 +109,7 @@ class Loader:
         recipe, threads = self._recipe, self._recipe.loader.threads
         decoder = Decoder(recipe.batch.micro, recipe.image.high_size, self.device, threads)
         waiting: deque[Prepared] = deque()
-        with ThreadPoolExecutor(threads, thread_name_prefix="ecamp-fast-read") as pool:
+        with ThreadPoolExecutor(self._prepare.readers, thread_name_prefix="ecamp-fast-read") as pool:
             for epochs, samples in places:
                 prepared = self._prepare(pool, epochs, samples)
                 decoder.submit(prepared.names, prepared.jpegs, prepared.boxes, prepared.flipped)

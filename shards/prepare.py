@@ -80,10 +80,11 @@ class Preparer:
         self._split = split
         self._recipe = recipe
         self._train = train
+        self.readers = max(recipe.loader.threads, shard_set.store.readers)  # threads that reading can use
 
     def __call__(self, pool: Executor, epochs: np.ndarray, samples: np.ndarray) -> Prepared:
         """epochs, samples: (B,) int64   returns the batch.  Raises DataError that names the sample."""
-        threads = min(self._recipe.loader.threads, len(samples))
+        threads = min(self.readers, len(samples))
         parts = pool.map(self._read, np.array_split(epochs, threads), np.array_split(samples, threads))
         found, stored = zip(*(one for part in parts for one in part), strict=True)
         samples = np.array(found, np.int64)

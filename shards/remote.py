@@ -33,7 +33,7 @@ TRIES = 3  # of a request, before the network is at fault
 _WAIT = 0.5  # seconds before the second try; doubled before each other
 _DEADLINE = 60  # seconds of a request: none asks for more than _PART
 _SHOWN = 200  # characters of a driver's message
-_AT_ONCE = 32  # requests for sizes
+_AT_ONCE = 32  # requests
 _PART = 8 * 2**20  # bytes of a request of a whole file
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "https": "aiohttp", "http": "aiohttp"}
 _NETWORK = "check network and credentials; the same command goes on where it stopped"
@@ -67,6 +67,7 @@ class Remote:
     """
 
     cached = True
+    readers = _AT_ONCE
 
     def __init__(self, address: str, filesystem: Any, cache_gb: float) -> None:
         self.place: Path | str = address

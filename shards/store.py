@@ -20,11 +20,13 @@ class Store(Protocol):
     place: the folder, or the address
     folder: where MANIFEST.json, INDEX.bin and tokenizer.json lie on this machine
     cached: whether ``read`` may give a copy that ``fresh=True`` would replace
+    readers: threads it takes to hide how long an answer takes
     """
 
     place: Path | str
     folder: Path
     cached: bool
+    readers: int
 
     def locate(self, name: str) -> str:
         """A file's full name, for messages."""
@@ -60,6 +62,7 @@ class Folder:
     """A folder of this machine."""
 
     cached = False
+    readers = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -11,6 +11,7 @@ from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.build import Options, build_phantoms
+from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.loader import Loader
 from ecamp_fast.shards.quarantine import IN_A_ROW, Quarantine
 from ecamp_fast.shards.read import ShardSet
@@ -134,3 +135,14 @@ def test_lost_samples_use_up_the_budget(many: Path) -> None:
     (many / second.name).write_bytes(content)
     with pytest.raises(DataError, match="5 of 40 samples are damaged, 4 may be"):
         list(Loader(ShardSet(many, spare=0.1), "train", recipe(0.1)).batches(0, 5))
+
+
+def test_room_for_text_is_measured_on_what_is_there(many: Path) -> None:
+    (many / ShardSet(many).manifest.of("train")[2].name).unlink()
+    shards = ShardSet(many, spare=0.1)
+    fixed = load_recipe("demo", ["text.capacity=fixed", "batch.total=8", "batch.micro=4", "loader.quarantine=0.1"])
+    assert measure_capacity(shards, "train", fixed).rows > 0
+    with pytest.raises(DataError, match="No such file"):
+        measure_capacity(
+            shards, "train", load_recipe("demo", ["batch.total=8", "batch.micro=4", "loader.quarantine=0.0"])
+        )

@@ -295,6 +295,25 @@ def test_reads_overlap(server: Server) -> None:
     assert time.perf_counter() - began < 0.5  # 0.8 s one after the other
 
 
+@pytest.mark.slow  # imports torch
+def test_batches_behind_an_address_are_those_of_the_folder_and_wait_together(server: Server, copied: Path) -> None:
+    import torch
+
+    from ecamp_fast.config import load_recipe
+    from ecamp_fast.shards.loader import Loader
+
+    changes = ["image.high_size=64", "image.low_size=32", "batch.total=8", "batch.micro=8", "loader.threads=1"]
+    recipe = load_recipe("demo", changes)
+    near = list(Loader(ShardSet(copied), "train", recipe).batches(0, 2))
+    shards = ShardSet(server.url)
+    server.faults.delay = 0.2
+    began = time.perf_counter()
+    far = list(Loader(shards, "train", recipe).batches(0, 2))
+    assert time.perf_counter() - began < 8 * 0.2 + 1, "one round trip for a batch, not one for a sample"
+    for one, other in zip(near, far, strict=True):
+        assert torch.equal(one.image, other.image) and torch.equal(one.samples, other.samples)
+
+
 def test_a_set_behind_an_address_travels_to_other_processes(server: Server) -> None:
     shards = ShardSet(server.url)
     assert pickle.loads(pickle.dumps(shards)).read("train", 0) == shards.read("train", 0)
