@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
@@ -124,10 +125,11 @@ class Remote:
     @contextmanager
     def whole(self, name: str) -> Iterator[Path]:
         """A copy beside the cache, gone with the context: who reads a shard whole reads it once."""
-        folder = Path(mkdtemp(prefix="whole-", dir=self.folder))
+        folder = Path(mkdtemp(suffix=".tar", dir=self.folder))  # named as what may be evicted, should we be killed
         try:
-            with open(folder / name, "wb") as file:
-                file.writelines(self._parts(name))
+            with open(folder / name, "wb", buffering=0) as file:
+                for part in self._parts(name):
+                    _write(file, part)
             yield folder / name
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -205,7 +207,7 @@ class Remote:
             entries = self._tried("", lambda: self._filesystem.ls(self._root, detail=True, **self._deadline))
         except PermissionError:
             return None
-        return {entry["name"].rpartition("/")[2]: int(entry["size"] or 0) for entry in entries}
+        return {entry["name"].rpartition("/")[2]: int(entry.get("size") or 0) for entry in entries}
 
     def _size(self, name: str) -> int | OSError:
         try:
@@ -235,7 +237,8 @@ class Remote:
                 if attempt == TRIES:
                     if isinstance(error, _ShortError):
                         raise
-                    why = f"{type(error).__name__}: {ascii(str(error))[:_SHOWN]}"  # may quote what the server sent
+                    cause = error.__cause__ or error
+                    why = f"{type(cause).__name__}: {ascii(str(cause))[:_SHOWN]}"  # may quote what the server sent
                     raise StorageError(
                         f"{self.locate(name)}: cannot be read after {TRIES} tries: {why}", _NETWORK
                     ) from None
@@ -255,6 +258,16 @@ class _NoRangesError(Exception):
 def _reopened(address: str, cache_gb: float) -> Remote:
     """One for all tasks of a worker process."""
     return Remote(address, open_filesystem(address), cache_gb)
+
+
+def _write(file: FileIO, part: bytes) -> None:
+    """A full disk here is no damage there."""
+    try:
+        if file.write(part) != len(part):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        what = f"{file.name}: cannot be written: {error.strerror}"
+        raise StorageError(what, "free space, or name another folder: ECAMP_FAST_CACHE=FOLDER") from None
 
 
 def _refusal(error: Exception, name: str) -> OSError | None:

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import shutil
+import sys
 import threading
 import time
 from collections import Counter
@@ -64,7 +65,7 @@ def test_folders_are_no_addresses(named: str) -> None:
 
 
 def test_a_missing_driver_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(EnvironmentFault, match=r"s3fs.*\n.*pip install"):
         remote.open_filesystem("s3://bucket/set")
 
@@ -178,6 +179,16 @@ def test_verify_and_stats_take_an_address(server: Server, copied: Path) -> None:
     content[2000] ^= 1
     (copied / name).write_bytes(content)
     assert {damage.file for damage in inspect(server.url, workers=1).damage} == {name}
+
+
+def test_a_full_disk_is_not_taken_for_damage(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ShardSet(server.url)
+    monkeypatch.setattr(remote, "mkdtemp", lambda **_: str(tmp_path / "full"))
+    (tmp_path / "full").mkdir()
+    for shard in ShardSet(server.url).manifest.shards:
+        (tmp_path / "full" / shard.name).symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="No space left"):
+        inspect(server.url, workers=1)
 
 
 def test_an_answer_that_fails_twice_is_asked_for_again(server: Server, copied: Path) -> None:
