@@ -63,7 +63,7 @@ class Blocks:
         path = self._path(name, number)
         temporary = path.with_name(f".{uuid4().hex}.tmp")
         try:
-            path.parent.mkdir(exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             temporary.write_bytes(data)
             os.replace(temporary, path)
         except OSError:
