@@ -213,7 +213,7 @@ class Loader(_Section):
     # A set read over a network: room on the local disk for what was read, GiB. Folder: ECAMP_FAST_CACHE.
     cache_gb: float = Field(100.0, gt=0)
     # set: every epoch a permutation of the split; N: of the shards, and of each window of N samples, which keeps the
-    # reads of a while in few shards. A window of 20 shards or more costs little randomness.
+    # reads of a while in few shards; the wider, the better mixed.
     shuffle: Literal["set"] | Annotated[int, Field(ge=1)] = "set"
 
 

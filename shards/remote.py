@@ -1,7 +1,7 @@
 """A shard set in an object store or behind a web server, read in ranges through fsspec and a cache of blocks.
 
 Why blocks of 512 KiB: in the order over the whole set, samples of some 340 KB are read from all over it. A shard of
-hundreds of MB for each of them would never end where the set is larger than the cache; a block costs at most 2.5 times
+hundreds of MB for each of them would never end where the set is larger than the cache; blocks cost some 2.5 times
 the bytes of the sample, and nothing where the set fits, since its neighbours need the rest of it. With
 ``loader.shuffle: N`` every block is used up within a window, so nothing is read twice while the window fits.
 Blocks that follow each other come in one request, so a sample takes one round trip; samples overlap in the loader's
