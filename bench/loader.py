@@ -20,7 +20,7 @@ PHANTOMS = 64
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Default: phantoms of 1024 pixels.")
+@click.option("--data", metavar="SHARDS", help="Folder or address. Default: phantoms of 1024 pixels.")
 @click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE", help="Sizes and threads.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Images to time, at least.")
@@ -28,7 +28,7 @@ PHANTOMS = 64
 @click.option("--rivals", "beside", is_flag=True, help="Decoding on one core, beside other loaders.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    data: Path | None,
+    data: str | None,
     name: str,
     overrides: tuple[str, ...],
     images: int,
@@ -43,19 +43,20 @@ def command(
     recipe = load_recipe(name, [*micro, *overrides])
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         if data is None:
-            data = Path(folder) / "phantoms"
+            data = str(Path(folder) / "phantoms")
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of 1024 pixels", err=True)
-            build_phantoms(PHANTOMS, data, size=1024)
+            build_phantoms(PHANTOMS, Path(data), size=1024)
         result = measure(data, recipe, images, device)
         if beside:
             from ecamp_fast.bench.loader_rivals import rivals
+            from ecamp_fast.shards.address import folder_of
             from ecamp_fast.shards.read import ShardSet
 
-            result["core_milliseconds"] = rivals(ShardSet(data), recipe, images)
+            result["core_milliseconds"] = rivals(ShardSet(folder_of(data)), recipe, images)  # they read files
     click.echo(json.dumps(result) if as_json else _describe(result))
 
 
-def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) -> dict[str, Any]:
+def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = None) -> dict[str, Any]:
     """Rates of one rank.  images: to time, rounded up to whole batches   device: None: cuda where there is one.
 
     returns images_per_second (wall), images_per_core_second (CPU time of this process, all threads),
@@ -70,7 +71,7 @@ def measure(data: Path, recipe: Recipe, images: int, device: str | None = None) 
     from ecamp_fast.shards.read import ShardSet
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    shards = ShardSet(data)
+    shards = ShardSet(data, cache_gb=recipe.loader.cache_gb)
     batch = recipe.batch
     count = -(-images // batch.micro)
     steps = -(-(count + WARM_UP) * batch.micro // batch.total)

@@ -120,7 +120,7 @@ def _data_loader(jpegs: list[bytes], recipe: Recipe) -> Callable[[], object]:
 
 
 def _webdataset(shards: ShardSet, recipe: Recipe, count: int) -> Callable[[], object]:
-    urls = [str(shards.path / shard.name) for shard in shards.manifest.of("train")]
+    urls = [shards.locate(shard.name) for shard in shards.manifest.of("train")]
     transform = _transform(recipe, 1)
 
     def read() -> Iterator[Any]:

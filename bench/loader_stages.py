@@ -12,9 +12,9 @@ from PIL import Image
 from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.config import Recipe
+from ecamp_fast.shards.balance import order_of
 from ecamp_fast.shards.decode import Decoder
 from ecamp_fast.shards.format import ATTENTION, IMAGE, TOKENS
-from ecamp_fast.shards.order import global_samples
 from ecamp_fast.shards.prepare import Prepared, Preparer
 from ecamp_fast.shards.read import Sample, ShardSet
 from ecamp_fast.shards.resize import resize
@@ -33,14 +33,16 @@ def stages(shards: ShardSet, recipe: Recipe, device: str) -> dict[str, float]:
     micro, loader = recipe.batch.micro, recipe.loader
     prepare = Preparer(shards, "train", recipe, train=True)
     decoder = Decoder(micro, recipe.image.high_size, device, 1, region=loader.region, hardware=loader.hardware)
+    order = order_of(shards, "train", recipe)
     found: dict[str, list[float]] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(1) as pool:
             for start in range(0, (1 + BATCHES) * micro, micro):
-                places = global_samples(shards.count("train"), recipe.seed, np.arange(start, start + micro))
-                for name, seconds in _batch(shards, prepare, decoder, pool, *places).items():
+                for name, seconds in _batch(
+                    shards, prepare, decoder, pool, *order(np.arange(start, start + micro))
+                ).items():
                     found.setdefault(name, []).append(seconds / micro * 1e3)
     finally:
         torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
@@ -212,6 +212,11 @@ class Loader(_Section):
     region: bool = True  # decode only the crop; false: the whole image, of which the GPU's JPEG engine may take more
     hardware: float = Field(0.65, ge=0, le=1)  # share of images for the GPU's JPEG engine; the rest goes to its cores
     quarantine: float = Field(1e-4, ge=0, le=1)  # share of training samples that may be damaged; others stand in
+    # A set read over a network: room on the local disk for what was read, GiB. Folder: ECAMP_FAST_CACHE.
+    cache_gb: float = Field(100.0, gt=0)
+    # set: every epoch a permutation of the split; N: of the shards, and of each window of N samples, which keeps the
+    # reads of a while in few shards; the wider, the better mixed.
+    shuffle: Literal["set"] | Annotated[int, Field(ge=1)] = "set"
 
 
 class Recipe(_Section):
@@ -281,8 +286,9 @@ class Recipe(_Section):
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = _flatten(self.model_dump(mode="json"))
-        watching = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "loader.", "schedule.epochs")
-        free = (*watching, "compile", "activations")
+        watching = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
+        loader = tuple(f"loader.{name}" for name in Loader.model_fields if name != "shuffle")
+        free = (*watching, *loader, "compile", "activations")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property

@@ -46,3 +46,9 @@ class NumericsError(EcampError):
     """Loss or gradients are not finite."""
 
     exit_code = 6
+
+
+class PolicyError(EcampError):
+    """What is asked for is refused on principle: an address that is not allowed."""
+
+    exit_code = 8

@@ -27,7 +27,7 @@ PHANTOM_STUDIES = 640
     help="DeepSpeed JSON: zero2 (default), zero1, zero0, or a file.",
 )
 @click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; on phantoms demo.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: phantoms.")
+@click.option("--data", metavar="SHARDS", help="Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory. Default: runs/RECIPE.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
@@ -36,7 +36,7 @@ PHANTOM_STUDIES = 640
 def main(
     ds_config: str,
     recipe_name: str | None,
-    data: Path | None,
+    data: str | None,
     out: Path | None,
     overrides: tuple[str, ...],
     resume: str,
@@ -53,15 +53,15 @@ def main(
         sys.exit(error.exit_code)
 
 
-def run_rank(recipe: Recipe, data: Path | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
+def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
     from ecamp_fast.run.process import join, leave
     from ecamp_fast.run.trainer import Job, Trainer
 
     place = join()
     try:
-        data = data or _phantoms(out, recipe, place.leads)
-        trainer = Trainer(Job(recipe, data, out, ds_config, resume), place)
+        shards = data or _phantoms(out, recipe, place.leads)
+        trainer = Trainer(Job(recipe, shards, out, ds_config, resume), place)
         status = trainer.train()
         if reporting and place.leads and status == "complete":
             from ecamp_fast.report.build import report_run

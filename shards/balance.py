@@ -5,12 +5,14 @@ keeps the others waiting. The samples of a step are those of ``order`` either wa
 manifest: without state, so any step is cut by itself, and the same for every number of ranks. numpy only.
 """
 
+from functools import partial
+
 import numpy as np
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.draws import Stream, sample_keys, uniform
 from ecamp_fast.shards.format import DISTILLED, REPORT, TOKENS, Shard
-from ecamp_fast.shards.order import global_samples
+from ecamp_fast.shards.order import Order, WindowedOrder, global_samples
 from ecamp_fast.shards.read import ShardSet
 
 HANDS = 16  # rounds of dealing: more do not narrow the spread (8192 samples by 8 to 4096), and each costs some 15 us
@@ -25,8 +27,8 @@ class Cut:
     """
 
     def __init__(self, shard_set: ShardSet, split: str, recipe: Recipe) -> None:
-        self._count = shard_set.count(split)
         self._recipe = recipe
+        self._order = order_of(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
         self._lengths = Lengths(shard_set, split, recipe) if packed and recipe.batch.balance else None
 
@@ -37,11 +39,20 @@ class Cut:
         """
         batch = self._recipe.batch
         positions = np.arange(step * batch.total, (step + 1) * batch.total)
-        epochs, samples = global_samples(self._count, self._recipe.seed, positions)
+        epochs, samples = self._order(positions)
         if self._lengths is None:
             return epochs.reshape(-1, batch.micro), samples.reshape(-1, batch.micro)
         dealt = deal(self._lengths(epochs, samples), batch.micro)
         return epochs[dealt], samples[dealt]
+
+
+def order_of(shard_set: ShardSet, split: str, recipe: Recipe) -> Order:
+    """The order of a split that ``loader.shuffle`` asks for.  Raises DataError where there is no such split."""
+    count, seed, shuffle = shard_set.count(split), recipe.seed, recipe.loader.shuffle
+    if shuffle == "set":
+        return partial(global_samples, count, seed)
+    sizes = [len(shard.keys) for shard in shard_set.manifest.of(split)]
+    return WindowedOrder([size for size in sizes if size], seed, int(shuffle))
 
 
 class Lengths:

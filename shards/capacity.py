@@ -1,12 +1,14 @@
 """How much room the text of a micro-batch needs, by the shard set and the way its samples are dealt out."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.draws import sample_keys
+from ecamp_fast.errors import DataError
 from ecamp_fast.shards.balance import Cut, Lengths
 from ecamp_fast.shards.format import TOKENS
 from ecamp_fast.shards.pack import unpack_tokens
@@ -21,13 +23,16 @@ STEPS = 64  # cut, by the manifest alone: more than an epoch of the paper
 DEVIATIONS = 3.3  # of a batch's sum, above its mean: one batch in a thousand needs more
 MULTIPLE = 128  # rows of a tile of a matrix product
 
+Texts = tuple[np.ndarray, np.ndarray]  # codes of a sample's report and of its distilled text
+
 
 def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacity:
     """Rows and predictions that all but a few in a thousand micro-batches of ``batch.micro`` samples stay within.
 
     The micro-batches of the first steps, by estimated lengths, tell the spread that dealing leaves; some samples,
     evenly spaced, assembled and masked as in epoch 0, tell what stands behind an estimate. A function of shard set and
-    recipe alone, so all ranks, however many, find the same.  Raises DataError where a sample is damaged.
+    recipe alone, so all ranks, however many, find the same. Damaged samples are left out where others may stand in for
+    them; otherwise they raise DataError.
     """
     cut, estimate = Cut(shard_set, split, recipe), Lengths(shard_set, split, recipe)
     epochs, samples = (np.concatenate(places) for places in zip(*map(cut, range(STEPS)), strict=True))
@@ -35,15 +40,35 @@ def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacit
 
     count = shard_set.count(split)
     looked_at = np.unique(np.linspace(0, count - 1, min(count, SAMPLES)).astype(np.int64))
+    looked_at, stored = _read_tokens(shard_set, split, recipe, looked_at)
     estimates = estimate(np.zeros_like(looked_at), looked_at)
-    lengths, predicted = _true_counts(shard_set, split, recipe, looked_at)
+    lengths, predicted = _true_counts(recipe, looked_at, stored)
     rows = _room(lengths, estimates, sums, recipe)
     return Capacity(rows, min(rows, _room(predicted, estimates, sums, recipe)))
 
 
-def _true_counts(shard_set: ShardSet, split: str, recipe: Recipe, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _read_tokens(
+    shard_set: ShardSet, split: str, recipe: Recipe, samples: np.ndarray
+) -> tuple[np.ndarray, list[Texts]]:
+    """The samples (n,) that can be read, and the codes of report and distilled text of each."""
+
+    def texts(sample: int) -> Texts | DataError:
+        try:
+            return unpack_tokens(shard_set.read(split, sample, (TOKENS,))[TOKENS])
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(shard_set.store.readers) as pool:
+        found = list(zip(samples.tolist(), pool.map(texts, samples.tolist()), strict=True))
+    faults = [one for _, one in found if isinstance(one, DataError)]
+    if faults and (not recipe.loader.quarantine or len(faults) == len(found)):
+        raise faults[0]
+    whole = [(sample, one) for sample, one in found if not isinstance(one, DataError)]
+    return np.array([sample for sample, _ in whole], np.int64), [one for _, one in whole]
+
+
+def _true_counts(recipe: Recipe, samples: np.ndarray, stored: list[Texts]) -> tuple[np.ndarray, np.ndarray]:
     """Tokens, and words predicted, of samples (n,) in epoch 0: two (n,) int64."""
-    stored = [unpack_tokens(shard_set.read(split, int(sample), (TOKENS,))[TOKENS]) for sample in samples]
     keys = sample_keys(recipe.seed, np.zeros_like(samples), samples)
     special = {"cls_id": Wordpiece.cls_id, "pad_id": Wordpiece.pad_id}
     reports, distilled = zip(*stored, strict=True)

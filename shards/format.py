@@ -139,16 +139,44 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+    tree, digest = _parse(raw, str(path))
+    try:
+        return _from_json(tree, digest, _index(folder / INDEX, tree["index"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_manifest(str(path), error) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Of a manifest itself, and of the files it names that are not shards."""
+
+    manifest: str
+    index: str
+    tokenizer: str
+
+
+def manifest_digests(raw: bytes, place: str) -> Digests:
+    """What a MANIFEST.json says of itself; ``place`` names it in errors.  Raises DataError as ``read_manifest``."""
+    tree, digest = _parse(raw, place)
+    try:
+        return Digests(digest, str(tree["index"]["sha256"]), str(tree["tokenizer"]["sha256"]))
+    except (KeyError, TypeError) as error:
+        raise _no_manifest(place, error) from None
+
+
+def _parse(raw: bytes, place: str) -> tuple[dict[str, Any], str]:
+    """The checked content, and its digest."""
     head = _HEAD.match(raw)
     if not head or hashlib.sha256(memoryview(raw)[head.end() :]).hexdigest().encode() != head[1]:
-        raise DataError(f"{path}: damaged: its digest does not match its content", _REBUILD)
+        raise DataError(f"{place}: damaged: its digest does not match its content", _REBUILD)
     tree = json.loads(raw)
     if tree.get("format") != FORMAT:
-        raise DataError(f"{path}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
-    try:
-        return _from_json(tree, head[1].decode(), _index(folder / INDEX, tree["index"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a manifest: {type(error).__name__}: {error}", _REBUILD) from None
+        raise DataError(f"{place}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
+    return tree, head[1].decode()
+
+
+def _no_manifest(place: str, error: Exception) -> DataError:
+    return DataError(f"{place}: not a manifest: {type(error).__name__}: {error}", _REBUILD)
 
 
 def _index(path: Path, entry: Mapping[str, Any]) -> np.ndarray:

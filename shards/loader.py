@@ -19,6 +19,7 @@ from ecamp_fast.shards.balance import Cut
 from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.decode import IN_FLIGHT, Decoder
 from ecamp_fast.shards.prepare import Prepared, Preparer
+from ecamp_fast.shards.present import TRAINING
 from ecamp_fast.shards.quarantine import Note, Quarantine
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.text.layout import Capacity, masked_batch
@@ -54,7 +55,8 @@ class Loader:
             self.device = torch.device("cuda", torch.cuda.current_device())  # another thread has another current device
         self._recipe = recipe
         self._rank, self._world = rank, world
-        quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note) if train else None
+        lost = shard_set.lost.tolist() if split == TRAINING else []
+        quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note, lost) if train else None
         self._prepare = Preparer(shard_set, split, recipe, train=train, quarantine=quarantine)
         self._cut = Cut(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
@@ -108,7 +110,7 @@ class Loader:
         """Runs in the background thread."""
         recipe, threads = self._recipe, self._recipe.loader.threads
         waiting: deque[Prepared] = deque()
-        with ThreadPoolExecutor(threads, thread_name_prefix="ecamp-fast-read") as pool:
+        with ThreadPoolExecutor(self._prepare.readers, thread_name_prefix="ecamp-fast-read") as pool:
             decoder = Decoder(
                 recipe.batch.micro,
                 recipe.image.high_size,

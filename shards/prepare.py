@@ -81,10 +81,11 @@ class Preparer:
         self._split = split
         self._recipe = recipe
         self._train = train
+        self.readers = max(recipe.loader.threads, shard_set.store.readers)  # threads that reading can use
 
     def __call__(self, pool: Executor, epochs: np.ndarray, samples: np.ndarray) -> Prepared:
         """epochs, samples: (B,) int64   returns the batch.  Raises DataError that names the sample."""
-        threads = min(self._recipe.loader.threads, len(samples))
+        threads = min(self.readers, len(samples))
         parts = pool.map(self._read, np.array_split(epochs, threads), np.array_split(samples, threads))
         found, stored = zip(*(one for part in parts for one in part), strict=True)
         samples = np.array(found, np.int64)
@@ -170,7 +171,7 @@ def _read_sample(shard_set: ShardSet, split: str, index: int) -> _Stored:
         attention = None if stored is None else read_pgm(stored)
         report, distilled = unpack_tokens(sample[TOKENS]) if TOKENS in sample else (_NO_TEXT, _NO_TEXT)
     except ValueError as error:
-        where = f"{shard_set.path / sample.shard}: sample {sample.key}"
+        where = f"{shard_set.locate(sample.shard)}: sample {sample.key}"
         raise DataError(f"{where}: the checksums are right, the content is not: {error}", _MEND) from None
     return _Stored(sample.key, sample[IMAGE], height, width, attention, report, distilled)
 

@@ -5,7 +5,7 @@ and a resumed run makes the same choice.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,24 @@ IN_A_ROW = 16  # damaged samples, substitutes among them, before it is no accide
 Note = Callable[[dict[str, Any]], None]
 
 
+def budget(count: int, share: float) -> int:
+    """Samples of ``count`` that may be damaged."""
+    return int(share * count)
+
+
 class Quarantine:
     """May be shared by threads.
 
     count: samples of the split   share: of them that may be damaged; 0: the first is an error
+    lost: samples known to be damaged, within the budget: they count from the start
     note: receives a record of each: sample and epoch, the fault as the error names it, and what stands in
     """
 
-    def __init__(self, count: int, share: float, seed: int, note: Note = lambda record: None) -> None:
-        self._count, self._budget, self._seed, self._note = count, int(share * count), seed, note
-        self._damaged: set[int] = set()
+    def __init__(
+        self, count: int, share: float, seed: int, note: Note = lambda record: None, lost: Iterable[int] = ()
+    ) -> None:
+        self._count, self._budget, self._seed, self._note = count, budget(count, share), seed, note
+        self._damaged: set[int] = set(lost)
         self._lock = threading.Lock()
 
     def replace(self, epoch: int, sample: int, attempt: int, error: DataError) -> int:

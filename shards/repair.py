@@ -19,7 +19,7 @@ from ecamp_fast.shards.journal import Done
 from ecamp_fast.shards.output import Output
 from ecamp_fast.shards.parallel import Outcome, pack_all
 from ecamp_fast.shards.plan import RECORDED, Options, Plan, Unit, make_plan
-from ecamp_fast.shards.read import tokenizer_fault
+from ecamp_fast.shards.present import tokenizer_fault
 from ecamp_fast.shards.source import Source
 from ecamp_fast.shards.verify import Damage, inspect
 

@@ -30,7 +30,7 @@ class VerifiedStream:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for index in range(self._count):
             sample = self._set.read(self._split, index)
-            yield {"__key__": sample.key, "__url__": str(self._set.path / sample.shard), **sample}
+            yield {"__key__": sample.key, "__url__": self._set.locate(sample.shard), **sample}
 
     def __call__(self) -> Iterator[dict[str, Any]]:
         """webdataset calls the first stage of a pipeline."""

@@ -14,7 +14,8 @@ from ecamp_fast.shards.format import INDEX, MANIFEST, Manifest, Shard, read_mani
 from ecamp_fast.shards.index import index_fault
 from ecamp_fast.shards.members import Damage, inspect_members
 from ecamp_fast.shards.parallel import available_cores
-from ecamp_fast.shards.read import file_fault, tokenizer_fault
+from ecamp_fast.shards.present import shard_faults, tokenizer_fault
+from ecamp_fast.shards.store import Store, open_store
 
 _PARALLEL_BYTES = 256 * 2**20  # below this, starting processes takes longer than reading
 _LISTED = 20
@@ -26,7 +27,7 @@ Tick = Callable[[int, int], None]  # shards done, of
 class Verdict:
     """What ``inspect`` found.  bytes: of all shards, by the manifest."""
 
-    path: Path
+    path: str | Path
     shards: int = 0
     samples: int = 0
     bytes: int = 0
@@ -54,7 +55,7 @@ def verify(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: 
 
 
 def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: None) -> Verdict:
-    """Read a whole set and collect all damage.  workers: processes, 0: one per available core.
+    """Read a whole set and collect all damage.  path: folder or address   workers: processes, 0: one per core
 
     Checked: the manifest's own digest; the tokenizer's digest; per shard its size, SHA-256, and every byte by its kind:
     headers and padding are those the builder writes, contents have their CRC32; over all shards, that no key comes
@@ -62,18 +63,19 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
     read at once than the manifest says a member has.
     """
     began = time.perf_counter()
-    verdict = Verdict(Path(path))
+    verdict = Verdict(path)
     try:
-        manifest = read_manifest(verdict.path)
+        store = open_store(path)
+        manifest = read_manifest(store.folder)
     except DataError as error:
         verdict.damage.append(Damage(INDEX if INDEX in error.what else MANIFEST, error.what))
         return verdict
     verdict.shards = len(manifest.shards)
     verdict.samples = sum(len(shard.keys) for shard in manifest.shards)
     verdict.bytes = sum(shard.bytes for shard in manifest.shards)
-    verdict.damage += _files(verdict.path, manifest) + _texts(manifest)
+    verdict.damage += _files(store, manifest) + _texts(manifest)
     findings = []
-    for found in _inspected(verdict.path, manifest, workers, verdict.bytes):
+    for found in _inspected(store, manifest, workers, verdict.bytes):
         findings.append(found)
         tick(len(findings), verdict.shards)
     verdict.damage += [damage for found in findings for damage in found.damage]
@@ -82,49 +84,59 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
     return verdict
 
 
-def _inspected(folder: Path, manifest: Manifest, workers: int, size: int) -> Iterator[_Findings]:
+def _inspected(store: Store, manifest: Manifest, workers: int, size: int) -> Iterator[_Findings]:
     workers = min(workers or available_cores(), len(manifest.shards))
     if workers <= 1 or size < _PARALLEL_BYTES:
-        yield from (_inspect_shard(folder, shard) for shard in manifest.shards)
+        yield from (_inspect_shard(store, shard) for shard in manifest.shards)
         return
     with ProcessPoolExecutor(workers, get_context("forkserver")) as pool:
-        yield from pool.map(partial(_inspect_shard, folder), manifest.shards)
+        yield from pool.map(partial(_inspect_shard, store), manifest.shards)
 
 
-def _files(folder: Path, manifest: Manifest) -> list[Damage]:
+def _files(store: Store, manifest: Manifest) -> list[Damage]:
     damage = []
-    fault = tokenizer_fault(folder, manifest)
+    fault = tokenizer_fault(store.folder, manifest)
     if fault:
         damage.append(Damage("tokenizer.json", fault.removeprefix("tokenizer.json").lstrip(": ")))
     shards = {shard.name: shard for shard in manifest.shards}
-    for entry in sorted(folder.glob("*.tar")):
-        if entry.name not in shards:
-            damage.append(Damage(entry.name, "not in the manifest"))
-    for entry in sorted(folder.glob("*.idx")):
-        shard = shards.get(f"{entry.stem}.tar")
-        stale = "its shard is not in the manifest" if shard is None else index_fault(entry, shard)
-        if stale:
-            damage.append(Damage(entry.name, stale))
+    names = store.names()
+    for name in names:
+        if name.endswith(".tar") and name not in shards:
+            damage.append(Damage(name, "not in the manifest"))
+    for name in names:
+        if name.endswith(".idx"):
+            shard = shards.get(f"{name.removesuffix('.idx')}.tar")
+            stale = "its shard is not in the manifest" if shard is None else _stale(store, name, shard)
+            if stale:
+                damage.append(Damage(name, stale))
     return damage
 
 
-def _inspect_shard(folder: Path, shard: Shard) -> _Findings:
-    path = folder / shard.name
-    patients: dict[str, str] = {}
-    fault = file_fault(folder, shard)
-    if path.exists() and not path.is_file():
-        fault = "is not a regular file"  # opening a pipe would wait for ever
-    damage = [Damage(shard.name, fault.removeprefix(f"{shard.name} "))] if fault else []
-    if path.is_file():
-        try:
-            with open(path, "rb") as file:
-                if not fault and hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
-                    damage.append(Damage(shard.name, "SHA-256 differs from the manifest"))
-                damage += inspect_members(file.fileno(), shard, patients)
-        except OSError as error:
-            if not fault:
-                damage.append(Damage(shard.name, f"cannot be read: {error.strerror}"))
-    return _Findings(shard, damage, patients)
+def _stale(store: Store, name: str, shard: Shard) -> str | None:
+    with store.whole(name) as path:
+        return index_fault(path, shard)
+
+
+def _inspect_shard(store: Store, shard: Shard) -> _Findings:
+    faults = shard_faults(store, [shard])
+    found = _Findings(shard, [Damage(shard.name, fault.what.removeprefix(f"{shard.name} ")) for fault in faults], {})
+    try:
+        with store.whole(shard.name) as path:
+            if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+                return _Findings(shard, [Damage(shard.name, "is not a regular file")], {})
+            _inspect_file(path, found, whole=not faults)
+    except OSError as error:
+        if not faults:
+            found.damage.append(Damage(shard.name, f"cannot be read: {error.strerror}"))
+    return found
+
+
+def _inspect_file(path: Path, found: _Findings, whole: bool) -> None:
+    """Collect the damage inside a file.  whole: it has the size it should"""
+    with open(path, "rb") as file:
+        if whole and hashlib.file_digest(file, "sha256").hexdigest() != found.shard.sha256:
+            found.damage.append(Damage(found.shard.name, "SHA-256 differs from the manifest"))
+        found.damage.extend(inspect_members(file.fileno(), found.shard, found.patients))
 
 
 def _texts(manifest: Manifest) -> list[Damage]:

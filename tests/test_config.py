@@ -188,10 +188,18 @@ def test_a_resumed_run_may_change_watching_and_storing_and_nothing_else() -> Non
         "checkpoint.keep=5",
         "evaluation.samples=9",
         "loader.threads=8",
+        "loader.cache_gb=7",
         "schedule.epochs=3",
     ):
         assert load_recipe("demo", [override]).digest == base.digest, override
-    for override in ("seed=7", "optim.lr=1e-5", "batch.total=128", "schedule.horizon_epochs=30", "lambda_neg=0.5"):
+    for override in (
+        "seed=7",
+        "optim.lr=1e-5",
+        "batch.total=128",
+        "schedule.horizon_epochs=30",
+        "lambda_neg=0.5",
+        "loader.shuffle=900",
+    ):
         assert load_recipe("demo", [override]).digest != base.digest, override
 
 

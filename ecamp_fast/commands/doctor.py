@@ -24,7 +24,7 @@ path = click.Path(path_type=Path)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: zero2.")
 @click.option("--ranks", type=click.IntRange(1), help="Ranks of the run. Default: the GPUs, or one.")
-@click.option("--data", type=path, metavar="SHARDS", help="Shard set to look at.")
+@click.option("--data", metavar="SHARDS", help="Shard set to look at: folder or address.")
 @click.option("--out", type=path, metavar="RUN", help="Run directory to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
@@ -32,7 +32,7 @@ def command(
     overrides: tuple[str, ...],
     ds_config: str,
     ranks: int | None,
-    data: Path | None,
+    data: str | None,
     out: Path | None,
     as_json: bool,
 ) -> None:

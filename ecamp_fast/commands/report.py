@@ -10,11 +10,11 @@ from ecamp_fast.errors import ConfigError
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: the run's own.")
+@click.option("--data", metavar="SHARDS", help="Shard set. Default: the run's own.")
 @click.option("--samples", default=4, show_default=True, type=click.IntRange(0, 16), help="Held-out samples to show.")
 @click.option("--pictures/--no-pictures", default=True, help="Without: numbers and curves alone, which may be shared.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def command(run: Path, data: Path | None, samples: int, pictures: bool, as_json: bool) -> None:
+def command(run: Path, data: str | None, samples: int, pictures: bool, as_json: bool) -> None:
     """Write RUN/report.html from the run's metrics, its newest checkpoint and its shard set.
 
     With pictures the file contains images and text of the training data: handle it as such.
@@ -33,7 +33,7 @@ def command(run: Path, data: Path | None, samples: int, pictures: bool, as_json:
         click.echo(str(path))
 
 
-def _with_pictures(run: Path, data: Path, samples: int) -> Path:
+def _with_pictures(run: Path, data: str, samples: int) -> Path:
     import torch
 
     from ecamp_fast.report.build import report_run
@@ -45,7 +45,10 @@ def _with_pictures(run: Path, data: Path, samples: int) -> Path:
     return report_run(run, model, shards, model.recipe, samples)
 
 
-def _own_data(state: dict[str, object], run: Path) -> Path:
-    if not (found := state.get("data")) or not Path(str(found)).exists():
+def _own_data(state: dict[str, object], run: Path) -> str:
+    from ecamp_fast.shards.address import parse_address
+
+    found = str(state.get("data") or "")
+    if not found or not (parse_address(found) or Path(found).exists()):
         raise ConfigError(f"the shard set of {run} is not where it was ({found})", "name it: --data SHARDS")
-    return Path(str(found))
+    return found

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 _LISTED = 50  # damages printed for a person; --json has all
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-shard_set = click.argument("shard_set", metavar="SET", type=click.Path(path_type=Path))
+shard_set = click.argument("shard_set", metavar="SET")  # a folder, or an address: s3://, gs://, https://
+
+
+def _folder(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
+    """What is written into is a folder of this machine, no address."""
+    from ecamp_fast.shards.address import folder_of
+
+    return folder_of(value)
 
 
 def _part(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
@@ -49,7 +56,7 @@ command.add_command(annotate.command, "annotate")
 
 @command.command(epilog=sources.HELP)
 @sources.choice
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", callback=_folder)
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Tokenizer file. Default: trained on this corpus.")
 @click.option("--vocab-size", default=30000, show_default=True, type=click.IntRange(64, 2**20), help="Entries at most.")
@@ -109,7 +116,7 @@ def build(
 
 @command.command()
 @click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", callback=_folder)
 @as_json
 def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
@@ -123,7 +130,7 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
 
 @command.command()
 @sources.choice
-@shard_set
+@click.argument("shard_set", metavar="SET", callback=_folder)
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
 @as_json
 def repair(
@@ -170,7 +177,7 @@ def repair(
 @shard_set
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
 @as_json
-def verify(shard_set: Path, workers: int, as_json: bool) -> None:
+def verify(shard_set: str, workers: int, as_json: bool) -> None:
     """Read SET whole and report all damage; leaves with 3 if there is any."""
     from ecamp_fast.shards.verify import inspect
 
@@ -207,7 +214,7 @@ def verify(shard_set: Path, workers: int, as_json: bool) -> None:
 )
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the descriptive terms (PNG).")
 @as_json
-def stats(shard_set: Path, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
+def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
     """Describe SET in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels."""
     from ecamp_fast.files import write_atomically
     from ecamp_fast.shards.stats import stats as measure
@@ -228,7 +235,7 @@ def stats(shard_set: Path, max_tokens: int, threshold: int | None, plot: Path | 
 @click.option("--key", "keys", multiple=True, help="Draw this sample; may be repeated.")
 @as_json
 def show(
-    shard_set: Path, picture: Path, split: str | None, count: int, seed: int, keys: tuple[str, ...], as_json: bool
+    shard_set: str, picture: Path, split: str | None, count: int, seed: int, keys: tuple[str, ...], as_json: bool
 ) -> None:
     """Draw samples of SET into PICTURE (PNG): image, attention map, boxes, text. As confidential as the set."""
     from ecamp_fast.files import write_atomically

@@ -24,7 +24,9 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     """Pre-train ECAMP; an interrupt saves and stops, the same command goes on."""
     from ecamp_fast.run import launch
     from ecamp_fast.run.rundir import RunDir
+    from ecamp_fast.shards.address import parse_address
 
+    parse_address(str(options["data"] or ""))  # an address that is refused shows before launch
     recipe_name = options["recipe_name"] or ("paper" if options["data"] else "demo")
     recipe = load_recipe(str(recipe_name), options["overrides"])  # type: ignore[arg-type]  # a fault shows before launch
     out = Path(str(options["out"] or Path("runs") / recipe.name))

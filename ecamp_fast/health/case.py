@@ -21,7 +21,7 @@ class Case:
     overrides: tuple[str, ...] = ()
     ds_config: Path | None = None
     asked_ranks: int | None = None
-    data: Path | None = None
+    data: Path | str | None = None
     out: Path | None = None
 
     recipe: "Recipe | None" = None

@@ -17,14 +17,17 @@ def manifest(case: Case) -> Iterator[Finding]:
     """MANIFEST.json by its digest; sizes of all shards; the tokenizer's digest."""
     if case.data is None:
         return
-    from ecamp_fast.shards.read import ShardSet, file_fault, read_manifest, tokenizer_fault
+    from ecamp_fast.shards.present import shard_faults, tokenizer_fault
+    from ecamp_fast.shards.read import ShardSet, read_manifest
+    from ecamp_fast.shards.store import open_store
 
     try:
         case.shards = ShardSet(case.data)  # checks all of this, and reads a large manifest once
     except DataError:
-        found = read_manifest(case.data)
-        faults = [fault for shard in found.shards if (fault := file_fault(case.data, shard))]
-        fault = tokenizer_fault(case.data, found)
+        store = open_store(case.data)
+        found = read_manifest(store.folder)
+        faults = [fault.what for fault in shard_faults(store, found.shards)]
+        fault = tokenizer_fault(store.folder, found)
     else:
         found, faults, fault = case.shards.manifest, [], None
     yield ok("manifest", f"digest verifies ({found.digest[:12]}), built by ecamp-fast {found.builder}")

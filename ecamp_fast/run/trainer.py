@@ -46,7 +46,7 @@ class Job:
     """What to train on what, and where it goes."""
 
     recipe: Recipe
-    data: Path
+    data: Path | str  # a folder, or an address of an object store
     out: Path
     ds_config: Path | None = None
     resume: str = "auto"
@@ -64,7 +64,8 @@ class Trainer:
             if job.resume == "never":
                 self.run.set_aside()
         torch.distributed.barrier()
-        self.shards = ShardSet(job.data)
+        loader = self.recipe.loader
+        self.shards = ShardSet(job.data, spare=loader.quarantine, cache_gb=loader.cache_gb)
         require_text(self.shards, self.recipe, ("train", "val"))
         self._choose_micro()
         refuse_other_recipe(replace(job, recipe=self.recipe))
@@ -91,6 +92,7 @@ class Trainer:
         started = self.step
         progress = Progress(self.total, started, visible=self.place.leads)
         progress.say(self._forecast())
+        self._warn_of_losses(progress)
         progress.say("attention: " + ", ".join(f"{part} {choice}" for part, choice in self._attention().items()))
         try:
             if started < self.total and self.place.leads:
@@ -286,7 +288,7 @@ class Trainer:
             total_steps=self.total,
             ranks=self.place.world,
             device=_device_name(self.place.device),
-            data=str(self.job.data.resolve()),
+            data=str(self.shards.path.resolve() if isinstance(self.shards.path, Path) else self.shards.path),
             manifest=self.shards.manifest.digest,
             tokenizer=self.shards.manifest.tokenizer_digest,
             attention=self._attention(),
@@ -297,6 +299,13 @@ class Trainer:
         """Part of the model -> the attention backend it uses."""
         found = cases(self.recipe, self.place.device.type == "cuda")
         return {part: describe_choice(case) for part, case in found.items()}
+
+    def _warn_of_losses(self, progress: Progress) -> None:
+        """Shards that are missing or cut, where others may stand in for their samples."""
+        if self.shards.faults:
+            faults, lost = list(self.shards.faults), len(self.shards.lost)
+            self.run.event("lost", faults=faults, samples=lost)
+            progress.say(f"warning: {'; '.join(faults)}: other samples stand in for {lost}; `ecamp-fast shard repair`")
 
     def _forecast(self) -> str:
         batch, world = self.recipe.batch, self.place.world

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ecamp_fast.commands import shard, tokenizer
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import ConfigError, DataError, PolicyError
 
 QUICK = ["--workers", "1", "--vocab-size", "200"]
 
@@ -209,3 +209,15 @@ def test_no_report_text_reaches_the_logs(table, tmp_path):
         run("stats", tmp_path / "set", "--json"),
     ]
     assert all(done.exit_code == 0 and "canary" not in done.output.lower() for done in outputs)
+
+
+@pytest.mark.parametrize("verb", ["verify", "stats"])
+def test_addresses_that_are_not_allowed_leave_with_8(verb):
+    refused = run(verb, "pipe:cat /etc/passwd").exception
+    assert isinstance(refused, PolicyError) and refused.exit_code == 8
+
+
+@pytest.mark.parametrize("arguments", [("build", "--from", "phantom", "4"), ("merge", "part")])
+def test_what_is_written_goes_into_a_folder(arguments):
+    refused = run(*arguments, "s3://bucket/set").exception
+    assert isinstance(refused, PolicyError) and "copy it there" in refused.mend

@@ -15,9 +15,9 @@ TESTS = Path(__file__).parents[1]
 
 CATALOGUE = {
     # A tar is cut short. `verify` names shard, byte and lost keys, and leaves with 3; training does not begin.
-    "D1": "sample header data between exit before-step-1",
+    "D1": "sample header data between exit before-step-1 quarantine",
     # A shard is empty, all zeros, missing, unreadable: all are named at once, of 1,000 shards within a second.
-    "D2": "empty zeros missing unreadable all-named in-a-second exit",
+    "D2": "empty zeros missing unreadable all-named in-a-second exit quarantine",
     # A bit flips: the sample is noted and replaced; manifest and index must be whole.
     "D3": "header image text manifest index quarantine",
     # A sample lacks a member: it is not built, and training takes another.

@@ -18,10 +18,12 @@ from PIL import Image
 from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.shards.build import Options, build, build_phantoms
 from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, read_manifest, write_manifest
-from ecamp_fast.shards.read import ShardSet, check_files
+from ecamp_fast.shards.present import check_present
+from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
 from ecamp_fast.shards.sources.webdataset import WebdatasetSource
+from ecamp_fast.shards.store import Folder
 from ecamp_fast.shards.verify import inspect
 from ecamp_fast.shards.write import member_header
 
@@ -97,6 +99,78 @@ def test_d2_empty_zeroed_and_missing_shards_are_named_together(damaged):
     assert {item.file for item in found(damaged)} == set(names[:3])
 
 
+SPARE = 0.5  # of 9 training samples
+
+
+@pytest.mark.fault("D1.quarantine")
+@pytest.mark.parametrize("where", ["sample", "header", "data", "member"])
+def test_d1_samples_behind_a_cut_may_be_spared(damaged, chance, where):
+    shard = read_manifest(damaged).shards[0]
+    row = chance.randrange(1, len(shard.keys))
+    jpg, txt = shard.members["jpg"], shard.members["txt"]
+    cut = {
+        "sample": int(jpg.offset[row]) - 512,
+        "header": int(jpg.offset[row]) - chance.randrange(1, 512),
+        "data": int(jpg.offset[row]) + chance.randrange(int(jpg.size[row])),
+        "member": int(txt.offset[row]) - 512,
+    }[where]
+    os.truncate(damaged / shard.name, cut)
+    shards = ShardSet(damaged, spare=SPARE)
+    assert shards.lost.tolist() == list(range(row, len(shard.keys)))
+    assert [shards.read("train", index).key for index in range(row)] == list(shard.keys)[:row]
+    with pytest.raises(DataError, match="cut short"):
+        shards.read("train", row)
+
+
+@pytest.mark.fault("D2.quarantine")
+@pytest.mark.parametrize("how", ["missing", "empty", "unreadable"])
+def test_d2_a_shard_that_is_gone_may_be_spared(damaged, monkeypatch, how):
+    path = damaged / read_manifest(damaged).shards[0].name
+    if how == "missing":
+        path.unlink()
+    elif how == "empty":
+        os.truncate(path, 0)
+    else:
+        may = os.access
+        monkeypatch.setattr(os, "access", lambda place, mode: place != path and may(place, mode))
+    shards = ShardSet(damaged, spare=SPARE)
+    assert shards.lost.tolist() == [0, 1, 2, 3] and len(shards.faults) == 1 and path.name in shards.faults[0]
+
+
+@pytest.mark.fault("D2.all-named", "D2.quarantine")
+def test_d2_more_than_may_be_spared_are_named_together_before_the_first_step(damaged):
+    names = [shard.name for shard in read_manifest(damaged).of("train")]
+    (damaged / names[0]).unlink()
+    os.truncate(damaged / names[1], 0)
+    with pytest.raises(DataError, match=r"8 of \d+ training samples are lost, \d may be") as caught:
+        ShardSet(damaged, spare=SPARE)
+    assert all(name in str(caught.value) for name in names[:2]) and caught.value.exit_code == 3
+
+
+@pytest.mark.fault("D2.missing")
+def test_d2_only_training_shards_are_spared(damaged):
+    (damaged / read_manifest(damaged).of("val")[0].name).unlink()
+    with pytest.raises(DataError, match=r"val-.*is missing"):
+        ShardSet(damaged, spare=1.0)
+
+
+@pytest.mark.fault("D2.missing")
+def test_d2_a_tokenizer_is_never_spared(damaged):
+    (damaged / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match=r"tokenizer\.json is missing"):
+        ShardSet(damaged, spare=1.0)
+
+
+@pytest.mark.fault("D2.zeros")
+def test_d2_a_zeroed_shard_never_reaches_the_reader(damaged):
+    shard = read_manifest(damaged).shards[0]
+    (damaged / shard.name).write_bytes(bytes(shard.bytes))
+    shards = ShardSet(damaged, spare=SPARE)
+    for index in range(len(shard.keys)):
+        with pytest.raises(DataError, match="CRC32"):
+            shards.read("train", index)
+
+
 @pytest.mark.fault("D2.unreadable")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_d2_an_unreadable_shard(damaged):
@@ -129,8 +203,11 @@ def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path):
     many = read_manifest(tmp_path)
     began = time.perf_counter()
     with pytest.raises(DataError) as caught:
-        check_files(tmp_path, many)
+        check_present(Folder(tmp_path), many)
     assert time.perf_counter() - began < 1
+    began = time.perf_counter()
+    _, lost = check_present(Folder(tmp_path), many, spare=0.01)
+    assert time.perf_counter() - began < 1 and len(lost) == 3 * len(manifest.shards[0].keys)
     assert all(shard.name in str(caught.value) for shard in shards[-3:])
 
 

@@ -114,9 +114,11 @@ def test_batches_are_as_batch_says(shard_set):
             assert bool(attention.any()) == (sample % 3 > 0)
 
 
+@pytest.mark.parametrize("shuffle", ["set", 7])
 @pytest.mark.parametrize("balance", [True, False])
-def test_every_sample_once_an_epoch(shard_set, balance):
-    batches = Loader(shard_set, "train", recipe(batch=SMALL | {"balance": balance})).batches(0, 9)
+def test_every_sample_once_an_epoch(shard_set, balance, shuffle):
+    same = recipe(batch=SMALL | {"balance": balance}, loader={"threads": 2, "shuffle": shuffle})
+    batches = Loader(shard_set, "train", same).batches(0, 9)
     seen = np.sort(torch.cat([batch.keys for batch in batches]))  # a key names epoch and sample
     whole = np.concatenate([sample_keys(7, epoch, np.arange(23)) for epoch in range(4)])
     assert len(np.unique(seen)) == len(seen) == 72 and np.isin(whole[: 3 * 23], seen).all()
@@ -124,9 +126,10 @@ def test_every_sample_once_an_epoch(shard_set, balance):
 
 
 @pytest.mark.parametrize("world", [2, 4])
-@pytest.mark.parametrize("layout", ["packed", "padded"])
-def test_several_ranks_see_what_one_sees(shard_set, layout, world):
-    same = recipe(losses={"mlm_positions": "all" if layout == "padded" else "masked"}, batch={"total": 8, "micro": 2})
+@pytest.mark.parametrize(("layout", "shuffle"), [("packed", "set"), ("padded", "set"), ("packed", 7)])
+def test_several_ranks_see_what_one_sees(shard_set, layout, shuffle, world):
+    losses = {"mlm_positions": "all" if layout == "padded" else "masked"}
+    same = recipe(losses=losses, batch={"total": 8, "micro": 2}, loader={"threads": 2, "shuffle": shuffle})
     one = rows(Loader(shard_set, "train", same).batches(3, 6))
     parts = [list(Loader(shard_set, "train", same, rank=r, world=world).batches(3, 6)) for r in range(world)]
     several = rows(batch for step in zip(*parts, strict=True) for batch in step)

@@ -11,6 +11,7 @@ from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.build import Options, build_phantoms
+from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.loader import Loader
 from ecamp_fast.shards.quarantine import IN_A_ROW, Quarantine
 from ecamp_fast.shards.read import ShardSet
@@ -94,3 +95,58 @@ def test_a_set_that_is_all_damage_ends_the_run() -> None:
     assert len(set(tried)) > 10 and all(0 <= sample < 1000 for sample in tried)
     with pytest.raises(DataError, match="the last: sample x: damaged"):
         quarantine.replace(0, 5, IN_A_ROW, FAULT)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """40 training samples in 10 shards, and none held out."""
+    out = tmp_path / "many"
+    build_phantoms(40, out, size=64, options=Options(workers=1, vocab_size=300, holdout=0.0, shard_size=4))
+    return out
+
+
+@pytest.mark.fault("D1.quarantine", "D2.quarantine")
+def test_samples_of_missing_shards_have_others_stand_in(many: Path) -> None:
+    names = [shard.name for shard in ShardSet(many).manifest.of("train")]
+    (many / names[2]).unlink()
+    shards = ShardSet(many, spare=0.1)
+    assert shards.faults == (f"{names[2]} is missing",) and shards.lost.tolist() == [8, 9, 10, 11]
+    notes: list[dict] = []
+    seen = torch.cat([b.samples for b in Loader(shards, "train", recipe(0.1), note=notes.append).batches(0, 5)])
+    assert len(seen) == 40 and not np.isin(seen, shards.lost).any()
+    assert {note["sample"] for note in notes} == {8, 9, 10, 11}
+
+
+def test_a_shard_that_goes_during_a_run_or_comes_back_is_treated_alike(many: Path) -> None:
+    name = ShardSet(many).manifest.of("train")[2].name
+    opened_whole, content = ShardSet(many, spare=0.1), (many / name).read_bytes()
+    (many / name).unlink()
+    opened_without = ShardSet(many, spare=0.1)
+    loaders = [Loader(shards, "train", recipe(0.1)).batches(0, 10) for shards in (opened_whole, opened_without)]
+    for one, other in zip(*(list(loader)[:10] for loader in loaders), strict=True):
+        assert same(one, other) and not np.isin(one.samples, opened_without.lost).any()
+    (many / name).write_bytes(content)
+    back = torch.cat([batch.samples for batch in Loader(opened_without, "train", recipe(0.1)).batches(0, 5)])
+    assert sorted(back.tolist()) == list(range(40))
+
+
+@pytest.mark.fault("D2.quarantine")
+def test_lost_samples_use_up_the_budget(many: Path) -> None:
+    first, second = ShardSet(many).manifest.of("train")[:2]
+    (many / first.name).unlink()
+    content = bytearray((many / second.name).read_bytes())
+    content[int(second.members["jpg"].offset[1]) + 9] ^= 1
+    (many / second.name).write_bytes(content)
+    with pytest.raises(DataError, match="5 of 40 samples are damaged, 4 may be"):
+        list(Loader(ShardSet(many, spare=0.1), "train", recipe(0.1)).batches(0, 5))
+
+
+def test_room_for_text_is_measured_on_what_is_there(many: Path) -> None:
+    (many / ShardSet(many).manifest.of("train")[2].name).unlink()
+    shards = ShardSet(many, spare=0.1)
+    fixed = load_recipe("demo", ["text.capacity=fixed", "batch.total=8", "batch.micro=4", "loader.quarantine=0.1"])
+    assert measure_capacity(shards, "train", fixed).rows > 0
+    with pytest.raises(DataError, match="No such file"):
+        measure_capacity(
+            shards, "train", load_recipe("demo", ["batch.total=8", "batch.micro=4", "loader.quarantine=0.0"])
+        )

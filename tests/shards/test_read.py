@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards import read as reading
+from ecamp_fast.shards import store
 from ecamp_fast.shards.format import MANIFEST, read_manifest, write_manifest
 from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
@@ -110,7 +110,7 @@ def test_opening_names_every_file_at_fault(copied):
 def test_a_shard_without_permission_is_named(copied, monkeypatch):
     name = read_manifest(copied).shards[0].name
     real = os.access
-    monkeypatch.setattr(reading.os, "access", lambda path, mode: path.name != name and real(path, mode))
+    monkeypatch.setattr(store.os, "access", lambda path, mode: path.name != name and real(path, mode))
     with pytest.raises(DataError, match=f"{name} cannot be read: permission denied"):
         ShardSet(copied)
 
@@ -156,7 +156,7 @@ def test_a_manifest_cannot_point_outside_its_folder(phantom_set, tmp_path, name)
 
 
 def test_threads_may_share_a_set_and_few_files_stay_open(phantom_set, monkeypatch):
-    monkeypatch.setattr(reading, "_OPEN_FILES", 2)
+    monkeypatch.setattr(store, "_OPEN_FILES", 2)
     shards = ShardSet(phantom_set)
     expected = [shards.read("train", index) for index in range(shards.count("train"))]
     wrong = []
@@ -172,7 +172,7 @@ def test_threads_may_share_a_set_and_few_files_stay_open(phantom_set, monkeypatc
     for thread in threads:
         thread.join()
     assert not wrong
-    assert len(shards._files) == 2
+    assert len(shards.store._files) == 2
 
 
 def test_a_set_travels_to_other_processes(phantom_set):

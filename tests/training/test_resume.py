@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from ecamp_fast.errors import STOPPED
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+from ecamp_fast.shards.build import Options, build_phantoms
 
 pytestmark = pytest.mark.slow
 LOSSES = ("step", "loss", "mim", "sr", "mlm", "lr", "grad_norm", "tokens")
@@ -90,6 +91,26 @@ def test_faults_have_their_exit_code_and_name_the_mend(train: Callable[..., int]
     assert train(out, "--resume=must", ranks=1) == 3
     assert not out.exists() or not (out / "metrics.jsonl").exists()
     assert json.loads(json.dumps(RunDir(out, writes=False).state())).get("status") != "complete"
+
+
+@pytest.mark.slow
+def test_a_missing_shard_ends_a_run_before_its_first_step_or_is_stood_in_for(
+    train: Callable[..., int], tmp_path: Path
+) -> None:
+    shards = tmp_path / "set"
+    build_phantoms(48, shards, size=96, options=Options(workers=1, shard_size=5))
+    (shards / "train-000002.tar").unlink()
+    (shards / "train-000004.tar").unlink()
+    short = (f"--data={shards}", "--set=schedule.epochs=1")
+    assert train(tmp_path / "refused", *short, "--set=loader.quarantine=0.2", ranks=1) == 3
+    log = (tmp_path / "log").read_text()
+    assert "10 of" in log and "train-000002.tar is missing" in log and "train-000004.tar is missing" in log
+    assert not (tmp_path / "refused" / "metrics.jsonl").exists()
+    out = tmp_path / "run"
+    assert train(out, *short, "--set=loader.quarantine=0.3", ranks=2) == 0
+    (event,) = [event for event in read_records(out / "events.jsonl") if event["event"] == "lost"]
+    assert event["samples"] == 10 and len(event["faults"]) == 2
+    assert {record["sample"] for record in read_records(out / "quarantine.jsonl")} <= {*range(10, 15), *range(20, 25)}
 
 
 @pytest.mark.parametrize("ds_config", ["zero0", "zero1", "zero2"])
