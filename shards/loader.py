@@ -6,6 +6,7 @@ A background thread reads and prepares batch n + 1 while DALI decodes batch n an
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import torch
@@ -86,9 +87,10 @@ class Loader:
     def evaluation(self, samples: int | None = None) -> Generator[Batch, None, None]:
         """The first ``samples`` of the split (None: all), each once and in order, with the keys of epoch 0.
 
-        The last batch may be smaller. Every rank gets all of them.
+        The last batch may be smaller. Each rank gets its share of the batches.
         """
-        return self._stream(self._evaluation_places(self.count if samples is None else min(samples, self.count)))
+        places = self._evaluation_places(self.count if samples is None else min(samples, self.count))
+        return self._stream(islice(places, self._rank, None, self._world))
 
     def _training_places(self, start_step: int, stop_step: int) -> Iterator[Places]:
         for step in range(start_step, stop_step):

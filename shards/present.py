@@ -1,9 +1,10 @@
-"""Whether the files of a shard set are there and as large as the manifest says: no shard is read for that."""
+"""Whether the files of a shard set are there and as large as the manifest says: hardly a byte is read for that."""
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tarfile import BLOCKSIZE
 
 import numpy as np
 
@@ -46,11 +47,11 @@ def check_present(store: Store, manifest: Manifest, spare: float = 0.0) -> tuple
 
 
 def shard_faults(store: Store, shards: Iterable[Shard]) -> list[Fault]:
-    """The shards whose files are not what the manifest says, in their order."""
+    """The shards whose files are not what the manifest says, in their order; of a folder also those of zeros."""
     shards = list(shards)
     sizes = store.sizes(shard.name for shard in shards)
     found = ((shard, sizes[shard.name]) for shard in shards)
-    return [Fault(shard, *fault) for shard, size in found if (fault := _fault(shard, size))]
+    return [Fault(shard, *fault) for shard, size in found if (fault := _fault(shard, size) or _zeroed(store, shard))]
 
 
 def tokenizer_fault(folder: Path, manifest: Manifest) -> str | None:
@@ -74,6 +75,18 @@ def _fault(shard: Shard, size: int | OSError) -> tuple[int, str] | None:
     if size != shard.bytes:
         return size, f"{shard.name} has {size:,} bytes, the manifest says {shard.bytes:,}"
     return None
+
+
+def _zeroed(store: Store, shard: Shard) -> tuple[int, str] | None:
+    """A disk that was full or lost power leaves files of the right size without content."""
+    if store.cached or not len(shard.keys):  # over a network this would cost a request for every shard
+        return None
+    try:
+        with store.whole(shard.name) as path, open(path, "rb") as file:
+            head = file.read(BLOCKSIZE)
+    except OSError as error:
+        return 0, f"{shard.name} cannot be read: {error.strerror}"
+    return None if any(head) else (0, f"{shard.name} holds zeros where its first member should be")
 
 
 def _lost(shards: Iterable[Shard], faults: Iterable[Fault]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Reading samples of a shard set: every byte that leaves here has passed its CRC32."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, TEXT, TOKENIZER, Manifest, Shard, read_manifest
 from ecamp_fast.shards.present import MEND, check_present
 from ecamp_fast.shards.store import CACHE_GB, Store, open_store
+
+_AHEAD = 4  # samples per reader
 
 
 class Sample(dict[str, bytes]):
@@ -92,6 +95,17 @@ class ShardSet:
             elif extension not in OPTIONAL and not (extension in TEXT and shard.image_alone(row)):
                 raise DataError(f"{self.locate(shard.name)}: sample {shard.keys[row]} has no member .{extension}", MEND)
         return Sample(shard.keys[row], shard.name, self._read(shard, row, spans))
+
+    def samples(self, split: str, extensions: Sequence[str] = EXTENSIONS) -> Iterator[Sample]:
+        """All samples of a split in stored order, as ``read`` gives them; over a network many are under way at once."""
+        count, readers = self.count(split), self.store.readers
+        if readers == 1:
+            yield from (self.read(split, index, extensions) for index in range(count))
+            return
+        with ThreadPoolExecutor(readers, thread_name_prefix="ecamp-fast-read") as pool:
+            for start in range(0, count, _AHEAD * readers):
+                some = range(start, min(start + _AHEAD * readers, count))
+                yield from pool.map(lambda index: self.read(split, index, extensions), some)
 
     def _read(self, shard: Shard, row: int, spans: dict[str, tuple[int, int, int]]) -> dict[str, bytes]:
         """One read over all spans: the members of a sample lie end to end."""

@@ -34,8 +34,7 @@ def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None 
     terms = Terms()
     shorter, longer = [], []
     for split in shards.splits:
-        for index in range(shards.count(split)):
-            sample = shards.read(split, index, (REPORT, TOKENS, METADATA))
+        for sample in shards.samples(split, (REPORT, TOKENS, METADATA)):
             metadata = json.loads(sample[METADATA])
             views[metadata["view"]] += 1
             labels.update(metadata["labels"])

@@ -1,5 +1,6 @@
 """Where the files of a shard set lie: one interface for a folder of this machine and for an object store."""
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -90,6 +91,13 @@ class Folder:
         return sorted(os.listdir(self.folder))
 
     def read(self, name: str, offset: int, size: int, fresh: bool = False) -> bytes:
+        try:
+            return self._file(name).read(offset, size)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        with self._lock:  # NFS: the file was replaced on its server, and the name leads to the one there is
+            self._files.pop(name, None)
         return self._file(name).read(offset, size)
 
     def whole(self, name: str) -> AbstractContextManager[Path]:

@@ -28,8 +28,7 @@ class VerifiedStream:
         return self._count
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for index in range(self._count):
-            sample = self._set.read(self._split, index)
+        for sample in self._set.samples(self._split):
             yield {"__key__": sample.key, "__url__": self._set.locate(sample.shard), **sample}
 
     def __call__(self) -> Iterator[dict[str, Any]]:

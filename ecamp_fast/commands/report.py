@@ -40,8 +40,9 @@ def _with_pictures(run: Path, data: str, samples: int) -> Path:
     from ecamp_fast.run.trained import load_trained
     from ecamp_fast.shards.read import ShardSet
 
-    shards = ShardSet(data)
     model = load_trained(run, "cuda" if torch.cuda.is_available() else "cpu")
+    loader = model.recipe.loader
+    shards = ShardSet(data, spare=loader.quarantine, cache_gb=loader.cache_gb)
     return report_run(run, model, shards, model.recipe, samples)
 
 

@@ -22,7 +22,8 @@ def manifest(case: Case) -> Iterator[Finding]:
     from ecamp_fast.shards.store import open_store
 
     try:
-        case.shards = ShardSet(case.data)  # checks all of this, and reads a large manifest once
+        spare = case.recipe.loader.quarantine if case.recipe else 0.0
+        case.shards = ShardSet(case.data, spare)  # checks all of this, and reads a large manifest once
     except DataError:
         store = open_store(case.data)
         found = read_manifest(store.folder)
@@ -31,9 +32,9 @@ def manifest(case: Case) -> Iterator[Finding]:
     else:
         found, faults, fault = case.shards.manifest, [], None
     yield ok("manifest", f"digest verifies ({found.digest[:12]}), built by ecamp-fast {found.builder}")
-    if faults:
-        more = f" and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
-        yield fail("shards", f"{len(faults)} of {len(found.shards)}: " + "; ".join(faults[:LISTED]) + more, REBUILD)
+    spared = case.shards.faults if case.shards else ()
+    if faults or spared:
+        yield _missing(case, list(spared or faults), len(found.shards))
     else:
         size = sum(shard.bytes for shard in found.shards)
         yield ok(
@@ -45,6 +46,15 @@ def manifest(case: Case) -> Iterator[Finding]:
         yield ok(
             "tokenizer", f"digest matches, {found.vocab_size:,} entries" if found.tokenizer_digest else "none needed"
         )
+
+
+def _missing(case: Case, faults: list[str], shards: int) -> Finding:
+    more = f" and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
+    what = f"{len(faults)} of {shards}: " + "; ".join(faults[:LISTED]) + more
+    if case.shards is None:
+        return fail("shards", what, REBUILD)
+    lost = f"{len(case.shards.lost):,} training samples are lost, others stand in"
+    return warn("shards", f"{what}; {lost} (loader.quarantine)", "`ecamp-fast shard repair`, or restore the files")
 
 
 def splits(case: Case) -> Iterator[Finding]:

@@ -190,12 +190,12 @@ class Trainer:
         """Losses on the held-out split, every rank its share of the batches."""
         if not self.shards.count("val"):
             return
-        sums, seen = Sums(self.place.device), 0
+        loader, most = self._loader("val"), self.recipe.evaluation.samples
+        seen = loader.count if most is None else min(most, loader.count)
+        sums = Sums(self.place.device)
         self.engine.eval()
-        for index, batch in enumerate(self._loader("val").evaluation(self.recipe.evaluation.samples)):
-            if index % self.place.world == self.place.rank:
-                sums.add(self.engine.module(batch), batch, weight=len(batch))
-            seen += len(batch)
+        for batch in loader.evaluation(most):
+            sums.add(self.engine.module(batch), batch, weight=len(batch))
         self.engine.train()
         means = sums.drain()
         record = {"split": "val", "step": self.step, "samples": seen, **means, "time": round(time.time(), 3)}

@@ -44,6 +44,15 @@ def test_a_whole_set_is_well(shards: Path) -> None:
     assert f"{samples:,} train" in findings["splits"].found
 
 
+def test_lost_shards_are_a_warning_where_others_may_stand_in(shards: Path) -> None:
+    (shards / read_manifest(shards).of("train")[0].name).unlink()
+    recipe = load_recipe(SMALL, ["loader.quarantine=1"])
+    _, finding, _ = data.manifest(Case(data=shards, recipe=recipe))
+    assert finding.status is Status.WARN and "is missing" in finding.found and "lost" in finding.found
+    _, finding, _ = data.manifest(Case(data=shards, recipe=load_recipe(SMALL, ["loader.quarantine=0"])))
+    assert finding.status is Status.FAIL
+
+
 def test_no_held_out_split_is_a_warning(shards: Path) -> None:
     change(shards, shards=read_manifest(shards).of("train"))
     assert only(data.splits, case_of(shards)).status is Status.WARN

@@ -196,6 +196,14 @@ def test_evaluation_shows_each_sample_once_whole_and_in_order(shard_set):
         assert np.abs(np.asarray(view, int) - batches[0].image[number, 0].numpy()).max() <= 3
 
 
+def test_ranks_share_the_batches_of_an_evaluation(shard_set):
+    alone = list(Loader(shard_set, "val", recipe(), train=False).evaluation())
+    ranks = [list(Loader(shard_set, "val", recipe(), rank=r, world=2, train=False).evaluation()) for r in range(2)]
+    assert [len(batches) for batches in ranks] == [2, 1]
+    for rank, batches in enumerate(ranks):
+        assert all(same(a, b) for a, b in zip(batches, alone[rank::2], strict=True))
+
+
 def test_evaluation_of_some(shard_set):
     batches = list(Loader(shard_set, "val", recipe(), train=False).evaluation(6))
     assert torch.cat([b.samples for b in batches]).tolist() == list(range(6))

@@ -1,5 +1,6 @@
 """Reading: every byte is checked, every fault names shard, key, member and place."""
 
+import errno
 import json
 import os
 import pickle
@@ -191,3 +192,20 @@ def test_a_thousand_shards_open_in_under_a_second(phantom_set, tmp_path):
     began = time.perf_counter()
     assert ShardSet(tmp_path).count("train") == 1000 * len(first.keys)
     assert time.perf_counter() - began < 1
+
+
+def test_a_stale_handle_is_opened_again(phantom_set, monkeypatch):
+    shards = ShardSet(phantom_set)
+    expected = dict(shards.read("train", 0))
+    real, faults = os.pread, [OSError(errno.ESTALE, "Stale file handle")]
+
+    def pread(*arguments):
+        if faults:
+            raise faults.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert dict(shards.read("train", 0)) == expected and not faults
+    faults += [OSError(errno.ESTALE, "Stale file handle")] * 2
+    with pytest.raises(DataError, match="Stale file handle"):
+        shards.read("train", 0)

@@ -94,7 +94,7 @@ def test_empty_zeroed_missing_and_foreign_files(copied):
     shutil.copy(copied / names[3], copied / "train-000099.tar")
     found = text(copied)
     assert f"{names[0]}: has 0 bytes" in found and "lost (the file ends at byte 0)" in found
-    assert f"{names[1]}: SHA-256" in found and "json header damaged, at byte 0" in found
+    assert f"{names[1]}: holds zeros" in found and "json header damaged, at byte 0" in found
     assert f"{names[2]}: is missing" in found
     assert "train-000099.tar: not in the manifest" in found
 
