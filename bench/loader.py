@@ -53,7 +53,7 @@ def command(
             from ecamp_fast.shards.read import ShardSet
 
             result["core_milliseconds"] = rivals(ShardSet(folder_of(data)), recipe, images)  # they read files
-    click.echo(json.dumps(result) if as_json else _describe(result))
+    click.echo(json.dumps(result) if as_json else describe(result))
 
 
 def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = None) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = 
     }
 
 
-def _describe(result: dict[str, Any]) -> str:
+def describe(result: dict[str, Any]) -> str:
     parts, whole = result["stages"], sum(result["stages"].values())
     return (
         f"loader: {result['images_per_second']:,} images/s, {result['images_per_core_second']:,} per core-second"

@@ -15,16 +15,14 @@ import webdataset
 from PIL import Image
 from torch import Tensor
 
+from ecamp_fast.bench.originals import original
 from ecamp_fast.config import Recipe
 from ecamp_fast.draws import sample_keys
-from ecamp_fast.phantom import phantom
 from ecamp_fast.shards import crop
 from ecamp_fast.shards.decode import Decoder
 from ecamp_fast.shards.format import IMAGE
 from ecamp_fast.shards.read import ShardSet
 
-ORIGINAL = (3000, 2500)  # height and width of a radiograph in MIMIC-CXR-JPG, about
-QUALITY = 95
 ORIGINALS = 4  # they take ten times as long
 ROUNDS = 3
 
@@ -131,11 +129,6 @@ def _webdataset(shards: ShardSet, recipe: Recipe, count: int) -> Callable[[], ob
 
 
 def _release(recipe: Recipe, count: int) -> Callable[[], object]:
-    originals = []
-    for index in range(count):
-        file = io.BytesIO()
-        picture = Image.fromarray(phantom(recipe.seed, index, 512).image)
-        picture.resize(ORIGINAL[::-1], Image.Resampling.BICUBIC).save(file, "JPEG", quality=QUALITY)
-        originals.append(file.getvalue())
+    originals = [original(recipe.seed, number) for number in range(count)]
     transform = _transform(recipe, 3)
     return lambda: torch.stack([transform(Image.open(io.BytesIO(file)).convert("RGB")) for file in originals])

@@ -75,6 +75,8 @@ def throughput(results: Results) -> list[dict[str, Any]]:
                 rows.append(_row(head, rate, "measurement", f"{recipe}, the release's step, fp32"))
         elif bench == "loader":
             rows.append(_row(head, result, "measurement", f"loader alone, {result['size']} pixels"))
+        elif bench == "build":
+            rows.append(_row(head, result, "measurement", "shards from originals"))
     return sorted(rows, key=lambda row: str(row["kind"]))
 
 

@@ -18,6 +18,7 @@ from ecamp_fast.errors import EcampError
 QUICK = {
     "cpu": {
         "text": ["--batch", "64"],
+        "build": ["--images", "16", "--rounds", "1"],
         "loader": ["--recipe", "demo", "--images", "64"],
         "model": ["--recipe", "demo", "--batch", "4", "--tokens", "40", "--vocabulary", "1000", "--repeats", "2"],
         "train": [
@@ -39,6 +40,7 @@ QUICK = {
     },
     "cuda": {
         "text": ["--batch", "64"],
+        "build": ["--rounds", "1"],
         "loader": ["--images", "2048"],
         "model": ["--batch", "64", "--repeats", "3", "--precision", "bf16"],
         "train": ["--set", "batch.total=256", "--steps", "5", "--blocks", "2"],
@@ -107,7 +109,7 @@ def _text(name: str, result: dict[str, Any]) -> str:
     if "error" in result:
         return f"error: {result['error']['what']}\n  mend: {result['error']['mend']}"
     module = _module(name)
-    describe = module.describe if hasattr(module, "describe") else module._describe if name == "loader" else json.dumps
+    describe = module.describe if hasattr(module, "describe") else json.dumps
     return str(describe(result))
 
 

@@ -52,14 +52,14 @@ class Packer:
     def pack(self, record: Record) -> Packed | Fault | None:
         """The sample; the fault of its image; None for a good picture where nothing is to be made."""
         try:
-            picture = self._source.load(record)
+            picture = self._source.load(record, self._short_side)
             image = radiograph(picture.image, self._short_side)
         except BadImage as bad:
             return Fault(record.origin, bad.what, bad.mend, bad.kind)
         if self._tokenizer is None:
             return None
         members = {
-            IMAGE: picture.jpeg if picture.jpeg and image.size == picture.image.size else jpeg(image),
+            IMAGE: picture.jpeg if picture.jpeg and image.size == picture.size else jpeg(image),
             METADATA: json.dumps(_metadata(record, picture, image), ensure_ascii=False).encode(),
         }
         tokens = None
@@ -121,12 +121,12 @@ def _metadata(record: Record, picture: Picture, image: Image.Image) -> dict[str,
         "image": Path(record.place).name if Path(record.place).is_absolute() else record.place,
         "width": image.width,
         "height": image.height,
-        "source_width": picture.image.width,
-        "source_height": picture.image.height,
+        "source_width": picture.size[0],
+        "source_height": picture.size[1],
         "columns": record.columns,
     }
     if picture.boxes:
-        scale = image.width / picture.image.width
+        scale = image.width / picture.size[0]
         tree["boxes"] = [
             {"finding": finding, **{n: round(v * scale, 2) for n, v in zip(_BOX, box, strict=True)}}
             for finding, *box in picture.boxes

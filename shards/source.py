@@ -59,9 +59,11 @@ class Record:
 class Picture:
     """A loaded picture.
 
-    image      PIL picture of mode L
+    image      PIL picture of mode L, perhaps decoded at a smaller scale than it is stored at
+    size       width and height of the picture as it is stored, upright
     attention  PIL picture of mode L over the whole image, any size; None: no map
-    masks      (H, W) uint8 or uint16 of the image's size, bit i = finding i; None: no masks
+    masks      (H, W) uint8 or uint16 of that size, bit i = finding i; None: no masks
+    boxes      (finding, x, y, width, height) in pixels of that size
     jpeg       a file of the same pixels as the builder would write it, kept where the picture is not reduced: coding
                it again would cost quality
     view       the projection that the image file itself states, or ''
@@ -69,6 +71,7 @@ class Picture:
     """
 
     image: Any
+    size: tuple[int, int]
     attention: Any = None
     masks: np.ndarray | None = None
     boxes: tuple[Box, ...] = ()
@@ -104,8 +107,8 @@ class Source(Protocol):
     def survey(self) -> Listing:
         """All records, in the source's own order.  Raises DataError where nothing can be listed."""
 
-    def load(self, record: Record) -> Picture:
-        """Read and decode one picture.  Raises BadImage."""
+    def load(self, record: Record, short_side: int) -> Picture:
+        """Read and decode one picture.  short_side: pixels it is reduced to afterwards.  Raises BadImage."""
 
 
 def refuse(name: str, faults: list[Fault]) -> DataError:

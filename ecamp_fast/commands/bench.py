@@ -9,6 +9,7 @@ from ecamp_fast.commands.lazy import LazyGroup
 BENCHES = {
     "text": ("ecamp_fast.bench.text", "The text path at step time: milliseconds per sample and core."),
     "loader": ("ecamp_fast.bench.loader", "The loader alone: images a second for one rank."),
+    "build": ("ecamp_fast.bench.build", "Building shards from originals: images a second, and share of the floor."),
     "model": ("ecamp_fast.bench.model", "The model's step: times, work, memory; the release beside it."),
     "train": ("ecamp_fast.bench.train", "The whole training step, from memory and from shards: rate, stall, MFU."),
     "scaling": ("ecamp_fast.bench.scaling", "The training step on 1, 2, 4 ... ranks, by ZeRO stage and plain DDP."),

@@ -66,9 +66,9 @@ class CsvSource:
                 listing.records.append(record)
         return listing
 
-    def load(self, record: Record) -> Picture:
+    def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode the image of a row, and its attention map.  Raises BadImage."""
-        loaded = picture(read_bytes(self.folder / record.place))
+        loaded = picture(read_bytes(self.folder / record.place), short_side)
         if not record.attention:
             return loaded
         try:

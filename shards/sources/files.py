@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from ecamp_fast.shards import dicom
-from ecamp_fast.shards.image import decode
+from ecamp_fast.shards.image import decode_reduced
 from ecamp_fast.shards.refusal import BadImage
 from ecamp_fast.shards.source import Fault, Picture
 
@@ -26,12 +26,16 @@ def read_bytes(path: Path) -> bytes:
         raise BadImage(what, "check the file and its permissions", "unreadable") from None
 
 
-def picture(data: bytes) -> Picture:
-    """A picture from the content of its file.  Raises BadImage, EnvironmentFault where pydicom is missing."""
+def picture(data: bytes, short_side: int) -> Picture:
+    """A picture from the content of its file; a JPEG perhaps at a smaller scale, but of ``short_side`` at least.
+
+    Raises BadImage, EnvironmentFault where pydicom is missing.
+    """
     if dicom.is_dicom(data):
         read = dicom.read(data)
-        return Picture(read.image, view=read.view, states_polarity=True)
-    return Picture(decode(data))
+        return Picture(read.image, read.image.size, view=read.view, states_polarity=True)
+    image, size = decode_reduced(data, short_side)
+    return Picture(image, size)
 
 
 def absent(origin: str, folder: Path, place: str) -> Fault | None:

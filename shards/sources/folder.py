@@ -49,9 +49,9 @@ class FolderSource:
                 self._add(listing, name, places[0], reports[name])
         return listing
 
-    def load(self, record: Record) -> Picture:
+    def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode an image.  Raises BadImage."""
-        return picture(read_bytes(self.folder / record.place))
+        return picture(read_bytes(self.folder / record.place), short_side)
 
     def _add(self, listing: Listing, name: str, image: str, report: str) -> None:
         path = self.folder / report

@@ -83,9 +83,9 @@ class MimicCxrSource:
         self.description |= {"sections": tally.counts}
         return listing
 
-    def load(self, record: Record) -> Picture:
+    def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode an image.  Raises BadImage, EnvironmentFault where pydicom is needed and missing."""
-        return picture(read_bytes(self.folder / record.place))
+        return picture(read_bytes(self.folder / record.place), short_side)
 
     def _reports(self) -> Path:
         if self.reports:

@@ -85,9 +85,9 @@ class OpeniSource:
                 listing.dropped_empty += 1
         return self._finish(listing, tally)
 
-    def load(self, record: Record) -> Picture:
+    def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode an image.  Raises BadImage."""
-        return picture(read_bytes(self.folder / record.place))
+        return picture(read_bytes(self.folder / record.place), short_side)
 
     def _finish(self, listing: Listing, tally: Tally) -> Listing:
         listing.notes.append(str(tally))

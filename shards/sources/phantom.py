@@ -24,11 +24,12 @@ class PhantomSource:
         """A record for every phantom."""
         return Listing([self._record(index) for index in range(self.studies)])
 
-    def load(self, record: Record) -> Picture:
+    def load(self, record: Record, short_side: int) -> Picture:
         """Draw a phantom."""
         drawn = phantom(self.seed, int(record.place), self.size)
         return Picture(
             Image.fromarray(drawn.image),
+            drawn.image.shape[::-1],
             attention=Image.fromarray(drawn.attention),
             masks=_bit_planes(drawn.masks, drawn.image.shape),
             boxes=tuple(drawn.boxes),

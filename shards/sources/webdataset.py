@@ -74,15 +74,15 @@ class WebdatasetSource:
         found.refuse_bare()
         return listing
 
-    def load(self, record: Record) -> Picture:
+    def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode an image, its attention map and its masks, where the survey found them.  Raises BadImage."""
         data = self._bytes(record.place)
-        loaded = picture(data)
+        loaded = picture(data, short_side)
         return replace(
             loaded,
             jpeg=data if as_built(data) else None,
             attention=decode(self._bytes(record.attention)) if record.attention else None,
-            masks=_masks(self._bytes(record.masks), loaded.image.size) if record.masks else None,
+            masks=_masks(self._bytes(record.masks), loaded.size) if record.masks else None,
             boxes=record.boxes,
         )
 

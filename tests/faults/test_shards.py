@@ -513,9 +513,9 @@ def test_d10_times_of_files_mean_nothing(damaged):
 
 def _slow_build(out, ready, release):
     class Slow(PhantomSource):
-        def load(self, record):
+        def load(self, record, short_side):
             ready.set()
             release.wait(30)
-            return super().load(record)
+            return super().load(record, short_side)
 
     build(Slow(12, 42, 64), out, SMALL)

@@ -131,11 +131,11 @@ def test_attention_maps_are_loaded_with_their_image(table, film):
     film(3, 20, 20).save(path.parent / "map.png")
     source = CsvSource(path)
     with_map, without = source.survey().records
-    assert source.load(with_map).attention.size == (20, 20)
-    assert source.load(without).attention is None
+    assert source.load(with_map, 64).attention.size == (20, 20)
+    assert source.load(without, 64).attention is None
     (path.parent / "map.png").write_bytes(b"no picture")
     with pytest.raises(BadImage, match=r"attention map map\.png"):
-        source.load(with_map)
+        source.load(with_map, 64)
 
 
 def test_no_text_in_messages(table):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ecamp_fast.shards import image as rule
-from ecamp_fast.shards.image import BadImage, decode, jpeg, pgm, radiograph, read_pgm
+from ecamp_fast.shards.image import BadImage, decode, decode_reduced, jpeg, pgm, radiograph, read_pgm
 
 RAMP = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
 
@@ -233,3 +233,28 @@ def test_pillow_is_left_strict():
 
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert Image.MAX_IMAGE_PIXELS is not None and rule.MAX_PIXELS < Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("short_side", "scale"), [(301, 1), (300, 1), (151, 1), (150, 2), (100, 2), (75, 4), (40, 4), (37, 8), (5, 8)]
+)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale_that_is_large_enough(short_side, scale, options, film, film_bytes):
+    data = film_bytes(film(3, 40, 30).resize((400, 300), Image.Resampling.BICUBIC), quality=95, **options)
+    image, size = decode_reduced(data, short_side)
+    assert size == (400, 300) and image.size == (-(-400 // scale), -(-300 // scale))
+    ours = np.asarray(radiograph(image, short_side), float)
+    full = np.asarray(radiograph(decode(data), short_side), float)
+    assert ours.shape == full.shape and np.sqrt(np.mean((ours - full) ** 2)) < 4
+
+
+def test_scale_and_upright_size_of_a_picture_on_its_side(film, film_bytes):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image, size = decode_reduced(film_bytes(film(3, 400, 300), exif=exif), 100)
+    assert size == (300, 400) and image.size == (150, 200)
+
+
+def test_other_formats_are_decoded_whole(film, film_bytes):
+    image, size = decode_reduced(film_bytes(film(3, 400, 300), "PNG"), 100)
+    assert image.size == size == (400, 300)

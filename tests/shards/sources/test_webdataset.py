@@ -133,7 +133,7 @@ def test_masks_that_do_not_fit_are_refused(masks, message, tar, film, film_bytes
     data = masks if isinstance(masks, bytes) else film_bytes(masks, "PNG")
     source = WebdatasetSource(tar([("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("a.masks.png", data)]))
     with pytest.raises(BadImage, match=message):
-        source.load(source.survey().records[0])
+        source.load(source.survey().records[0], 64)
 
 
 def test_webdatasets_own_writer_is_read(tmp_path, film, film_bytes):
@@ -313,4 +313,4 @@ def test_an_archive_that_becomes_shorter_is_a_bad_image(tar, tmp_path):
     records = source.survey().records
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match="shorter"):
-        source.load(records[-1])
+        source.load(records[-1], 64)
