@@ -94,6 +94,8 @@ def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = 
         "batch": batch.micro,
         "size": recipe.image.high_size,
         "threads": recipe.loader.threads,
+        "region": recipe.loader.region,
+        "hardware": recipe.loader.hardware,
         "short_side": shards.manifest.short_side,
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
         "cores": len(os.sched_getaffinity(0)),

@@ -79,7 +79,7 @@ def _scale(image: Image.Image, short_side: int) -> None:
     """Have a JPEG decoded at the smallest scale that leaves its short side no shorter."""
     share = short_side / min(image.size)
     if image.format == "JPEG" and share < 1:
-        image.draft(None, tuple(math.ceil(side * share) for side in image.size))
+        image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
 
 
 def looks_inverted(image: Image.Image) -> bool:
