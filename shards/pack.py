@@ -39,15 +39,15 @@ class Packed:
 class Packer:
     """Packs records of one source.
 
-    tokenizer: its file, which need not exist where no record has text; None: pictures are checked, nothing is made of
-    them
+    tokenizer: its file, which is not there where no record has text; None: pictures are checked, nothing is made of
+    them.  Raises ConfigError for another file.
     """
 
     def __init__(self, source: Source, short_side: int, tokenizer: Path | None) -> None:
         self._source = source
         self._short_side = short_side
-        self._tokenizer = tokenizer
-        self._annotator: Annotator | None = None  # once there is text
+        self._packs = tokenizer is not None
+        self._annotator = Annotator(load_wordpiece(tokenizer)) if tokenizer and tokenizer.exists() else None
 
     def pack(self, record: Record) -> Packed | Fault | None:
         """The sample; the fault of its image; None for a good picture where nothing is to be made."""
@@ -56,7 +56,7 @@ class Packer:
             image = radiograph(picture.image, self._short_side)
         except BadImage as bad:
             return Fault(record.origin, bad.what, bad.mend, bad.kind)
-        if self._tokenizer is None:
+        if not self._packs:
             return None
         members = {
             IMAGE: picture.jpeg if picture.jpeg and image.size == picture.size else jpeg(image),
@@ -64,7 +64,7 @@ class Packer:
         }
         tokens = None
         if record.report:
-            self._annotator = self._annotator or Annotator(load_wordpiece(self._tokenizer))
+            assert self._annotator is not None, "a build whose records have text has a tokenizer"
             report = self._annotator.codes(record.report)
             distilled = self._annotator.codes(record.distilled or "")
             members[REPORT] = record.report.encode()

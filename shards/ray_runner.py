@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.shards.format import TOKENIZER
 from ecamp_fast.shards.pack import Packer
 from ecamp_fast.shards.parallel import AHEAD, CHUNK, Outcome, distilled
 from ecamp_fast.shards.source import Record, Source
@@ -24,9 +25,9 @@ def pack_all(
     """
     ray = _connected()
     count = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-len(records) // CHUNK))
-    content = ray.put(tokenizer.read_bytes() if tokenizer else None)
+    content = ray.put(tokenizer.read_bytes() if tokenizer and tokenizer.exists() else None)
     actor = ray.remote(num_cpus=1)(_Actor)
-    actors = [actor.remote(source, short_side, content) for _ in range(count)]
+    actors = [actor.remote(source, short_side, tokenizer is not None, content) for _ in range(count)]
     waiting: deque[Any] = deque()
     try:
         for number, start in enumerate(range(0, len(records), CHUNK)):
@@ -47,11 +48,12 @@ def pack_all(
 class _Actor:
     """A packer on some node; the tokenizer comes as bytes, for the node need not see the builder's disk."""
 
-    def __init__(self, source: Source, short_side: int, tokenizer: bytes | None) -> None:
-        with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            file.write(tokenizer or b"")
-            file.flush()
-            self._packer = Packer(source, short_side, Path(file.name) if tokenizer is not None else None)
+    def __init__(self, source: Source, short_side: int, packs: bool, tokenizer: bytes | None) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / TOKENIZER
+            if tokenizer is not None:
+                path.write_bytes(tokenizer)
+            self._packer = Packer(source, short_side, path if packs else None)
 
     def pack(self, records: list[Record]) -> list[Outcome]:
         return [self._packer.pack(distilled(record)) for record in records]
