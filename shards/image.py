@@ -55,12 +55,13 @@ def decode_reduced(data: bytes, short_side: int | None) -> tuple[Image.Image, tu
         raise BadImage(f"holds {pictures} pictures", "save the one that is meant", "several-pictures")
     _check_complete(image.format, data)
     try:
-        size = image.size[::-1] if image.getexif().get(ExifTags.Base.Orientation) in _LYING else image.size
-        if short_side:
+        size = None
+        if image.format == "JPEG" and short_side:
+            size = image.size[::-1] if image.getexif().get(ExifTags.Base.Orientation) in _LYING else image.size
             _scale(image, short_side)
         ImageOps.exif_transpose(image, in_place=True)
         image.load()
-        return _by_bands(image), size
+        return _by_bands(image), size or image.size
     except (BadImage, MemoryError):
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
@@ -78,7 +79,7 @@ def radiograph(image: Image.Image, short_side: int) -> Image.Image:
 def _scale(image: Image.Image, short_side: int) -> None:
     """Have a JPEG decoded at the smallest scale that leaves its short side no shorter."""
     share = short_side / min(image.size)
-    if image.format == "JPEG" and share < 1:
+    if share < 1:
         image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
 
 

@@ -150,6 +150,12 @@ def damage_no_tokenizer(shards: Path) -> None:
 def damage_every_sample(shards: Path) -> None:
     """The right sizes, wrong bytes: as after a copy that went wrong."""
     for path in shards.glob("*.tar"):
+        path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+def zero_every_shard(shards: Path) -> None:
+    """The right sizes, no content: as after a copy onto a full disk."""
+    for path in shards.glob("*.tar"):
         path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -172,6 +178,7 @@ SETS = {
     damage_short_shard: ("bytes, the manifest says", "restore"),
     damage_tokenizer: ("tokenizer does not match", "restore"),
     damage_no_tokenizer: ("tokenizer.json is missing", "restore"),
+    zero_every_shard: ("4 of 4", "holds zeros", "restore"),
     damage_every_sample: ("CRC32 differs", "at byte", "shard verify"),
     damage_no_train_split: ("none to train on", "build"),
 }

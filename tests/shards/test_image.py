@@ -248,11 +248,14 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale_that_is_large_enough(short_s
     assert ours.shape == full.shape and np.sqrt(np.mean((ours - full) ** 2)) < 4
 
 
-def test_scale_and_upright_size_of_a_picture_on_its_side(film, film_bytes):
+@pytest.mark.parametrize(("kind", "scale"), [("JPEG", 2), ("PNG", 1), ("TIFF", 1)])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_scale_and_upright_size_of_a_picture_on_its_side(kind, scale, orientation, film, film_bytes):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    image, size = decode_reduced(film_bytes(film(3, 400, 300), exif=exif), 100)
-    assert size == (300, 400) and image.size == (150, 200)
+    exif[0x0112] = orientation
+    image, size = decode_reduced(film_bytes(film(3, 400, 300), kind, exif=exif), 100)
+    assert size == ((300, 400) if orientation > 4 else (400, 300))
+    assert image.size == (size[0] // scale, size[1] // scale)
 
 
 def test_other_formats_are_decoded_whole(film, film_bytes):
