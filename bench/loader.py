@@ -14,6 +14,8 @@ from typing import Any
 import click
 
 from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.errors import ConfigError
+from ecamp_fast.shards.address import parse_address
 
 WARM_UP = 2  # batches: DALI's buffers grow during the first ones
 PHANTOMS = 64
@@ -41,6 +43,8 @@ def command(
 
     micro = () if any(o.startswith("batch.") for o in overrides) else ("batch.micro=32", "batch.total=32")
     recipe = load_recipe(name, [*micro, *overrides])
+    if beside and data and parse_address(data):
+        raise ConfigError("--rivals reads files, which an address has none of", "name a folder")
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         if data is None:
             data = str(Path(folder) / "phantoms")
@@ -49,10 +53,9 @@ def command(
         result = measure(data, recipe, images, device)
         if beside:
             from ecamp_fast.bench.loader_rivals import rivals
-            from ecamp_fast.shards.address import folder_of
             from ecamp_fast.shards.read import ShardSet
 
-            result["core_milliseconds"] = rivals(ShardSet(folder_of(data)), recipe, images)  # they read files
+            result["core_milliseconds"] = rivals(ShardSet(data), recipe, images)
     click.echo(json.dumps(result) if as_json else describe(result))
 
 

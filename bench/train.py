@@ -25,7 +25,7 @@ CHECKED = 8  # samples of the batch that has to agree with the plain model
 @click.command()
 @click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="SHARDS", help="Shard set. Default: phantoms.")
+@click.option("--data", metavar="SHARDS", help="Folder or address. Default: phantoms.")
 @click.option("--steps", default=10, show_default=True, type=click.IntRange(1), help="Optimizer steps of a block.")
 @click.option("--blocks", default=3, show_default=True, type=click.IntRange(1), help="Blocks of each feed.")
 @click.option("--ds-config", type=click.Path(path_type=Path), metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
@@ -34,7 +34,7 @@ CHECKED = 8  # samples of the batch that has to agree with the plain model
 def command(
     name: str,
     overrides: tuple[str, ...],
-    data: Path | None,
+    data: str | None,
     steps: int,
     blocks: int,
     ds_config: Path | None,
@@ -50,10 +50,10 @@ def command(
     recipe = load_recipe(name, overrides)
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         if data is None:
-            data, vocabulary = Path(folder) / "phantoms", vocabulary or VOCABULARY
+            data, vocabulary = str(Path(folder) / "phantoms"), vocabulary or VOCABULARY
             size = math.ceil(recipe.image.high_size / math.sqrt(recipe.image.crop_area[0]))
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of {size} pixels", err=True)
-            build_phantoms(PHANTOMS, data, size=size)
+            build_phantoms(PHANTOMS, Path(data), size=size)
         result = measure(recipe, data, steps, blocks, ds_config, vocabulary or 0)
     click.echo(json.dumps(result) if as_json else describe(result))
     if not result["parity"]["passed"]:
@@ -61,7 +61,7 @@ def command(
 
 
 def measure(
-    recipe: Recipe, data: Path, steps: int, blocks: int, ds_config: Path | None = None, vocabulary: int = 0
+    recipe: Recipe, data: Path | str, steps: int, blocks: int, ds_config: Path | None = None, vocabulary: int = 0
 ) -> dict[str, Any]:
     """All that the command prints.  steps: of a block   vocabulary: words of the model, at least.
 
@@ -82,7 +82,7 @@ def measure(
 
 
 def _measure(
-    recipe: Recipe, data: Path, steps: int, blocks: int, ds_config: Path | None, vocabulary: int, place: Any
+    recipe: Recipe, data: Path | str, steps: int, blocks: int, ds_config: Path | None, vocabulary: int, place: Any
 ) -> dict[str, Any]:
     import torch
 
@@ -92,7 +92,7 @@ def _measure(
     from ecamp_fast.run.deepspeed_config import resolve
     from ecamp_fast.shards.read import ShardSet
 
-    shards = ShardSet(data)
+    shards = ShardSet(data, cache_gb=recipe.loader.cache_gb)
     vocab_size = max(vocabulary, shards.manifest.vocab_size)
     resolved = resolve(ds_config, recipe, place.world)
     engine = DeepSpeed(recipe, vocab_size, place, resolved)

@@ -52,7 +52,7 @@ def order_of(shard_set: ShardSet, split: str, recipe: Recipe) -> Order:
     if shuffle == "set":
         return partial(global_samples, count, seed)
     sizes = [len(shard.keys) for shard in shard_set.manifest.of(split)]
-    return WindowedOrder([size for size in sizes if size], seed, int(shuffle))
+    return WindowedOrder([size for size in sizes if size], seed, min(int(shuffle), count))
 
 
 class Lengths:

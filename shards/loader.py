@@ -57,8 +57,8 @@ class Loader:
         self._recipe = recipe
         self._rank, self._world = rank, world
         lost = shard_set.lost.tolist() if split == TRAINING else []
-        quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note, lost) if train else None
-        self._prepare = Preparer(shard_set, split, recipe, train=train, quarantine=quarantine)
+        self.quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note, lost) if train else None
+        self._prepare = Preparer(shard_set, split, recipe, train=train, quarantine=self.quarantine)
         self._cut = Cut(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
         fixed = train and packed and recipe.fixed_text(self.device.type == "cuda")

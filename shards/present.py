@@ -1,4 +1,4 @@
-"""Whether the files of a shard set are there and as large as the manifest says: hardly a byte is read for that."""
+"""Whether the files of a shard set are there, as large as the manifest says, and not of zeros: little is read for that."""
 
 import hashlib
 from collections.abc import Iterable
@@ -83,10 +83,10 @@ def _zeroed(store: Store, shard: Shard) -> tuple[int, str] | None:
         return None
     try:
         with store.whole(shard.name) as path, open(path, "rb") as file:
-            head = file.read(BLOCKSIZE)
+            head = file.read(2 * BLOCKSIZE)  # its header and the first of its content: one of them may be damaged
     except OSError as error:
         return 0, f"{shard.name} cannot be read: {error.strerror}"
-    return None if any(head) else (0, f"{shard.name} holds zeros where its first member should be")
+    return None if any(head) else (0, f"{shard.name} holds zeros where its first sample should be")
 
 
 def _lost(shards: Iterable[Shard], faults: Iterable[Fault]) -> np.ndarray:

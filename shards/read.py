@@ -36,7 +36,7 @@ class ShardSet:
     what is wrong with them, ``lost`` (n,) int64 which samples of the split train it takes
     cache_gb: room on the local disk for what is read over a network, GiB
 
-    Opening checks the manifest's digest, the tokenizer's digest and the size of every shard.
+    Opening checks the manifest's digest, the tokenizer's digest, and every shard by its size, see ``check_present``.
     Raises DataError that names every file at fault; PolicyError for an address that is none of these.
     """
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -9,10 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
+from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.shards.address import parse_address
 
 CACHE_GB = 100.0  # GiB
-_OPEN_FILES = 256  # descriptors kept open per set: well below the usual limit of 1024
+_OPEN_FILES = 256  # descriptors kept open per set, or a quarter of what the process may have
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)  # files are open, here or on this machine
 
 
 class Store(Protocol):
@@ -69,6 +72,7 @@ class Folder:
         self.folder = folder
         self.place: Path | str = folder
         self._files: OrderedDict[str, _File] = OrderedDict()
+        self._most = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[Path]]:
@@ -94,11 +98,18 @@ class Folder:
         try:
             return self._file(name).read(offset, size)
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if error.errno not in (errno.ESTALE, *_TOO_MANY):
                 raise
-        with self._lock:  # NFS: the file was replaced on its server, and the name leads to the one there is
-            self._files.pop(name, None)
-        return self._file(name).read(offset, size)
+        with self._lock:
+            self._files.clear()  # NFS: the file was replaced on its server, and its name leads to the one there is
+        try:
+            return self._file(name).read(offset, size)
+        except OSError as error:
+            if error.errno not in _TOO_MANY:
+                raise
+            raise EnvironmentFault(
+                f"{self.locate(name)}: {error.strerror}", "raise the limit: ulimit -n 1024"
+            ) from None
 
     def whole(self, name: str) -> AbstractContextManager[Path]:
         return nullcontext(self.folder / name)
@@ -108,7 +119,7 @@ class Folder:
             file = self._files.get(name)
             if file is None:
                 file = self._files[name] = _File(self.folder / name)
-                if len(self._files) > _OPEN_FILES:
+                if len(self._files) > self._most:
                     self._files.popitem(last=False)
             else:
                 self._files.move_to_end(name)

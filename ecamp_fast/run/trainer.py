@@ -36,6 +36,7 @@ from ecamp_fast.run.schedule import learning_rate, total_steps
 from ecamp_fast.run.stopping import StopRequest
 from ecamp_fast.run.update import Pulse, Update
 from ecamp_fast.shards.loader import Loader, require_text
+from ecamp_fast.shards.quarantine import Quarantine
 from ecamp_fast.shards.read import ShardSet
 
 SKIPPED_IN_A_ROW = 16  # optimizer steps with gradients that are not finite, before the run gives up
@@ -114,10 +115,11 @@ class Trainer:
     def _steps(self, progress: Progress, stop: StopRequest) -> str:
         if self.step == 0:
             self._evaluate(progress)
-        batches = self._loader("train").batches(self.step, self.total)
+        loader = self._loader("train")
+        batches = loader.batches(self.step, self.total)
         self.clock = Clock()
         while self.step < self.total:
-            pulse = self._step(batches, stop)
+            pulse = self._step(batches, stop, loader.quarantine)
             stopping = pulse.stop
             saving = stopping or self.step == self.total or self.step % self.recipe.checkpoint.every_steps == 0
             if saving or self.step % self.recipe.log_every == 0:
@@ -133,7 +135,7 @@ class Trainer:
                 return "stopped"
         return "complete"
 
-    def _step(self, batches: Iterator[Batch], stop: StopRequest) -> Pulse:
+    def _step(self, batches: Iterator[Batch], stop: StopRequest, quarantine: Quarantine | None) -> Pulse:
         set_learning_rate(self.engine, learning_rate(self.recipe, self.step, self.samples))
         for micro in range(self.accumulation):
             if micro:
@@ -144,7 +146,9 @@ class Trainer:
             losses = self.engine(batch)
             self.engine.backward(losses.total)  # DeepSpeed divides by the accumulation
             self.sums.add(losses, batch)
-        pulse = self.update.apply(stop.requested)
+        pulse = self.update.apply(stop.requested, quarantine.found if quarantine else (0, 0))
+        if quarantine:
+            quarantine.judge(pulse.damaged)
         self.step += 1
         self.clock.images += self.recipe.batch.total
         self._skips = 0 if pulse.applied else self._skips + 1

@@ -4,7 +4,7 @@ DeepSpeed 0.19 asks the host before each update whether the gradients are finite
 parameter in bf16 without ZeRO, never in fp32 without ZeRO. ``deepspeed_config`` and ``engine`` turn that off. Here the
 norm of all gradients is taken on the device, an update whose norm is not finite is masked by the fused AdamW kernel
 (``found_inf``, the protocol of ``torch.amp.GradScaler``), and one vector, reduced over the ranks once and read once,
-tells the host the norm and whether a rank was asked to stop.
+tells the host the norm, whether a rank was asked to stop, and how many damaged samples all ranks have met.
 """
 
 import math
@@ -24,10 +24,12 @@ class Pulse:
 
     norm: of the whole gradient, before clipping; inf where it is not finite, and the update was left out
     stop: whether any rank was asked to stop
+    damaged: sums of what the ranks gave ``Update.apply``
     """
 
     norm: float
     stop: bool
+    damaged: tuple[int, int] = (0, 0)
 
     @property
     def applied(self) -> bool:
@@ -44,16 +46,18 @@ class Update:
     def __init__(self, engine: Any, clipping: float) -> None:
         self._engine = engine
         self._clipping = clipping
-        self._vector = torch.zeros(2, dtype=torch.float64, device=engine.device)  # squared norm, ranks asked to stop
+        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs
+        self._vector = torch.zeros(4, dtype=torch.float64, device=engine.device)
 
-    def apply(self, stop: bool) -> Pulse:
+    def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0)) -> Pulse:
         """Update the weights after the backward of the last micro-step; waits for the device once, at its end.
 
-        stop: whether this rank was asked to stop. Every rank calls it.
+        stop: whether this rank was asked to stop   damaged: ``Quarantine.found`` of this rank. Every rank calls it.
         """
         parts = gradients(self._engine)
         self._vector[0] = _squared_norm(parts) / _copies(self._engine)
-        self._vector[1].fill_(float(stop))
+        for place, value in enumerate((stop, *damaged), 1):
+            self._vector[place].fill_(float(value))  # a copy from the host would wait
         dist.all_reduce(self._vector)
         if self._clipping:
             norm = self._vector[0].sqrt()
@@ -64,8 +68,8 @@ class Update:
 
     def _read(self) -> Pulse:
         """The one host read of an optimizer step; the update is queued by then."""
-        squared, stops = self._vector.tolist()
-        return Pulse(math.sqrt(squared) if math.isfinite(squared) else math.inf, stops > 0)
+        squared, stops, even, odd = self._vector.tolist()
+        return Pulse(math.sqrt(squared) if math.isfinite(squared) else math.inf, stops > 0, (round(even), round(odd)))
 
 
 def gradients(engine: Any) -> list[Tensor]:

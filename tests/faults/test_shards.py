@@ -164,6 +164,16 @@ def test_d2_a_tokenizer_is_never_spared(damaged):
 
 
 @pytest.mark.fault("D2.zeros")
+def test_d2_a_zeroed_header_alone_loses_no_sample(damaged):
+    shard = read_manifest(damaged).shards[0]
+    with open(damaged / shard.name, "r+b") as file:
+        file.write(bytes(512))
+    shards = ShardSet(damaged)
+    assert [shards.read("train", index).key for index in range(len(shard.keys))] == list(shard.keys)
+    assert found(damaged)
+
+
+@pytest.mark.fault("D2.zeros")
 def test_d2_a_shard_that_is_zeroed_under_its_reader_gives_no_sample(damaged):
     shard = read_manifest(damaged).shards[0]
     shards = ShardSet(damaged)

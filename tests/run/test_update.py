@@ -112,7 +112,8 @@ def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None
     update = Update(engine, 0.0)
     for asked in (False, True, False):
         accumulate(engine, batch)
-        assert update.apply(stop=asked).stop is asked
+        pulse = update.apply(asked, (3, 5))
+        assert pulse.stop is asked and pulse.damaged == (3, 5)
 
 
 @pytest.mark.slow

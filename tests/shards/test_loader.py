@@ -114,7 +114,7 @@ def test_batches_are_as_batch_says(shard_set):
             assert bool(attention.any()) == (sample % 3 > 0)
 
 
-@pytest.mark.parametrize("shuffle", ["set", 7])
+@pytest.mark.parametrize("shuffle", ["set", 7, 10**20])
 @pytest.mark.parametrize("balance", [True, False])
 def test_every_sample_once_an_epoch(shard_set, balance, shuffle):
     same = recipe(batch=SMALL | {"balance": balance}, loader={"threads": 2, "shuffle": shuffle})

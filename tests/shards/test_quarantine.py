@@ -97,6 +97,24 @@ def test_a_set_that_is_all_damage_ends_the_run() -> None:
         quarantine.replace(0, 5, IN_A_ROW, FAULT)
 
 
+def test_the_budget_is_of_all_ranks_and_of_an_epoch() -> None:
+    ranks = [Quarantine(100, 0.1, seed=1, lost=[0, 1]) for _ in range(3)]
+    for number, rank in enumerate(ranks):
+        for epoch in (4, 5):
+            for sample in (0, 10 + number, 20 + number, 10 + number):
+                rank.replace(epoch, sample, 0, FAULT)
+    assert [rank.found for rank in ranks] == [(2, 2)] * 3
+    together = [sum(of) for of in zip(*(rank.found for rank in ranks), strict=True)]
+    ranks[0].judge(together)  # 2 lost and 6 more, in each of the epochs
+    for sample in (30, 31, 32):
+        ranks[0].replace(5, sample, 0, FAULT)  # 7 of 10 as far as this rank knows
+    together = [sum(of) for of in zip(*(rank.found for rank in ranks), strict=True)]
+    with pytest.raises(DataError, match="11 of 100 samples are damaged, 10 may be"):
+        ranks[0].judge(together)
+    ranks[0].replace(6, 40, 0, FAULT)
+    assert ranks[0].found == (1, 5)
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """40 training samples in 10 shards, and none held out."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import DataError, EnvironmentFault
 from ecamp_fast.shards import store
 from ecamp_fast.shards.format import MANIFEST, read_manifest, write_manifest
 from ecamp_fast.shards.pack import unpack_tokens
@@ -209,3 +209,24 @@ def test_a_stale_handle_is_opened_again(phantom_set, monkeypatch):
     faults += [OSError(errno.ESTALE, "Stale file handle")] * 2
     with pytest.raises(DataError, match="Stale file handle"):
         shards.read("train", 0)
+
+
+def test_few_descriptors_are_enough_and_none_is_the_machines_fault(phantom_set, monkeypatch):
+    real, faults = os.open, []
+
+    def opened(*arguments, **options):
+        if faults:
+            raise faults.pop()
+        return real(*arguments, **options)
+
+    shards = ShardSet(phantom_set)
+    expected = dict(shards.read("train", 0))
+    shards = ShardSet(phantom_set)
+    monkeypatch.setattr(os, "open", opened)
+    faults.append(OSError(errno.EMFILE, "Too many open files"))
+    assert dict(shards.read("train", 0)) == expected and not faults
+    shards = ShardSet(phantom_set)
+    faults += [OSError(errno.EMFILE, "Too many open files")] * 2
+    with pytest.raises(EnvironmentFault, match="Too many open files") as caught:
+        shards.read("train", 0)
+    assert "ulimit" in caught.value.mend

@@ -48,3 +48,19 @@ def test_the_result_belongs_to_the_caller():
     before = image.copy()
     resize(image, 64)[:] = 0
     assert np.array_equal(image, before)
+
+
+def test_fewer_than_four_pixels_are_refused():
+    with pytest.raises(ValueError, match="a size of 3"):
+        resize(smooth(64, 64), 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1024, 1024), (1030, 514), (517, 1000)])
+def test_hard_edges_err_no_more_than_pillows(height, width):
+    image = smooth(height, width)
+    image[100:140, 60:200:7] = 255  # a burnt-in mark
+    image[141:150, 60:200:3] = 0
+    reference = exact(image, 448).numpy()
+    pillow = np.asarray(Image.fromarray(image).resize((448, 448), Image.Resampling.BICUBIC))
+    ours, theirs = (np.sqrt(np.mean((found - reference) ** 2)) for found in (resize(image, 448), pillow))
+    assert ours < 1.1 * theirs + 0.05
