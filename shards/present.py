@@ -1,4 +1,4 @@
-"""Whether the files of a shard set are there, as large as the manifest says, and not of zeros: little is read for that."""
+"""Whether the files of a shard set are there, as large as the manifest says, and not of zeros; hardly a read."""
 
 import hashlib
 from collections.abc import Iterable
