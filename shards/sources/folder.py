@@ -10,6 +10,7 @@ from ecamp_fast.shards.sources.files import IMAGES, picture, read_bytes
 from ecamp_fast.text.cleaning import is_empty, read_text
 
 _REPORT_BYTES = 2**20
+_ALONE = "write it, remove the image, or pass --empty-reports keep for images alone"
 
 
 class FolderSource:
@@ -44,7 +45,7 @@ class FolderSource:
                 self._append(listing, name, places[0], "")
             elif name not in reports:
                 what = f"no report {Path(name).name}.txt beside it"
-                listing.absent.append(Fault(places[0], what, "write it, or remove the image", "no-text"))
+                listing.absent.append(Fault(places[0], what, _ALONE, "no-text"))
             else:
                 self._add(listing, name, places[0], reports[name])
         return listing

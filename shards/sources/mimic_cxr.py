@@ -15,6 +15,7 @@ from ecamp_fast.shards.sources.reports import Reports
 from ecamp_fast.text.sections import Tally, cut
 
 _ARCHIVE = "mimic-cxr-reports.zip"
+_WHERE = f"reports are a file of their own, {_ARCHIVE} of MIMIC-CXR on PhysioNet: name it by --reports"
 _SUFFIXES = (".jpg", ".dcm")
 
 
@@ -134,6 +135,9 @@ def _suffix(images: list[Image], folder: Path) -> str:
 
 def _read(reports: Reports, origins: dict[str, str], tally: Tally, listing: Listing) -> dict[str, str]:
     """The text of each study, '' where it is to be dropped; studies whose report is missing or damaged are faults."""
+    if not len(reports):
+        listing.faults.append(Fault(reports.path.name, "holds no report, no file sNUMBER.txt", _WHERE))
+        return {}
     texts = {}
     for study, origin in origins.items():
         if study not in reports:

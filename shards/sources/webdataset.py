@@ -128,7 +128,9 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
     texts = [ending for ending in _TEXTS if ending in places]
     if len(images) != 1 or not (texts or found.keep_empty):
         what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
-        listing.absent.append(Fault(where, what, MEND, "missing" if not images else "no-text"))
+        alone = len(images) == 1
+        mend = f"{MEND}, or pass --empty-reports keep for images alone" if alone else MEND
+        listing.absent.append(Fault(where, what, mend, "no-text" if images else "missing"))
         return
     try:
         record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
