@@ -16,6 +16,7 @@ from ecamp_fast.shards.journal import JOURNAL, Done, Head, Journal, whole
 from ecamp_fast.shards.output import Output
 
 _AGAIN = "build that part again"
+_MORE = "mend these rows, or build all parts again with a larger --reject-budget"
 
 
 def merge(parts: Sequence[str | Path], out: str | Path) -> Report:
@@ -30,7 +31,7 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> Report:
     _check_together(folders, heads)
     entries = {done.unit: done for folder, head in zip(folders, heads, strict=True) for done in _entries(folder, head)}
     ordered = [entries[unit] for unit in heads[0].units]
-    check_budget(heads[0], ordered)
+    check_budget(heads[0], ordered, _MORE)
     with Output(out) as output:
         output.clear()
         try:

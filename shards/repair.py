@@ -154,10 +154,10 @@ def _build(
     with closing(pack_all(source, records, options.short_side, tokenizer, options.workers)) as packed:
         outcomes = counted(packed)
         for unit in units:
-            written = write_unit(folder, unit, islice(outcomes, len(unit.records)), 0)
-            if not isinstance(written, Done):
-                raise DataError(f"{unit.name} cannot be rebuilt: {written[0]}", "restore the image, or the shard")
-            _check_same(written, manifest)
+            done = write_unit(folder, unit, islice(outcomes, len(unit.records)))
+            if done.rejected:
+                raise DataError(f"{unit.name} cannot be rebuilt: {done.rejected[0]}", "restore the image, or the shard")
+            _check_same(done, manifest)
 
 
 def _check_same(done: Done, manifest: Manifest) -> None:

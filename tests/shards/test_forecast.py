@@ -30,7 +30,9 @@ def test_samples_come_from_all_parts_of_the_set_even_if_time_is_short(monkeypatc
     seen = []
     monkeypatch.setattr(forecast, "_SECONDS", -1.0)
     load = PhantomSource.load
-    monkeypatch.setattr(PhantomSource, "load", lambda self, record: seen.append(record.row) or load(self, record))
+    monkeypatch.setattr(
+        PhantomSource, "load", lambda self, record, short: seen.append(record.row) or load(self, record, short)
+    )
     assert preview(PhantomSource(90, 42, 64), SMALL)["forecast"]["measured_on"] == 1
     monkeypatch.setattr(forecast, "_SECONDS", 100.0)
     seen.clear()

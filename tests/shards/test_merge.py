@@ -69,7 +69,7 @@ def test_the_budget_holds_for_all_parts_together(table, tmp_path):
         made[budget] = [tmp_path / f"{budget}-{number}" for number in (1, 2)]
         for number, out in enumerate(made[budget], 1):
             build(source, out, options, part=(number, 2))
-    with pytest.raises(DataError, match="2 faults"):
+    with pytest.raises(DataError, match="2 of 8 rows left out, 1 may be: --reject-budget"):
         merge(made[0.125], tmp_path / "set")
     report = merge(made[0.25], tmp_path / "set")
     build(source, tmp_path / "whole", Options(workers=1, shard_size=3, vocab_size=200, reject_budget=0.25))
