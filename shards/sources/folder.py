@@ -50,6 +50,15 @@ class FolderSource:
                 self._add(listing, name, places[0], reports[name])
         return listing
 
+    def texts(self) -> Listing:
+        """A record without a picture for every report, by name."""
+        listing, reports = Listing([]), self._walk()[1]
+        if not reports:
+            raise DataError(f"{self.folder}: no .txt file", "name the folder that holds the reports")
+        for name, report in sorted(reports.items()):
+            self._add(listing, name, "", report)
+        return listing
+
     def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode an image.  Raises BadImage."""
         return picture(read_bytes(self.folder / record.place), short_side)
@@ -75,7 +84,8 @@ class FolderSource:
 
     @staticmethod
     def _append(listing: Listing, name: str, image: str, report: str) -> None:
-        listing.records.append(Record(image, len(listing.records), name, Path(name).name, image, report))
+        origin = image or f"{name}.txt"
+        listing.records.append(Record(origin, len(listing.records), name, Path(name).name, image, report))
 
     def _walk(self) -> tuple[dict[str, list[str]], dict[str, str]]:
         """Images and reports by their path without its ending, relative to the folder."""

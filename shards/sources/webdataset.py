@@ -56,11 +56,18 @@ class WebdatasetSource:
 
     def survey(self) -> Listing:
         """A record for every sample; every damage of an archive is a fault."""
+        return self._list(with_images=True)
+
+    def texts(self) -> Listing:
+        """A record without a picture for every text; every damage of an archive is a fault."""
+        return self._list(with_images=False)
+
+    def _list(self, *, with_images: bool) -> Listing:
         archives = [self.path] if self.path.is_file() else sorted(self.path.glob("*.tar"))
         if not archives:
             raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
         listing = Listing([])
-        found = _Found(listing, self.keep_empty)
+        found = _Found(listing, self.keep_empty, with_images)
         splits = {archive.name: _split(archive.name) for archive in archives}
         if not all(splits.values()):
             splits = {}
@@ -104,12 +111,13 @@ class _Found:
 
     listing: Listing
     keep_empty: bool
+    with_images: bool
     seen: dict[str, str] = field(default_factory=dict)
     bare: list[Record] = field(default_factory=list)
 
     def refuse_bare(self) -> None:
         """Where other samples state patient and split, one that has lost them is not whole."""
-        if not 0 < len(self.bare) < len(self.listing.records):
+        if not self.with_images or not 0 < len(self.bare) < len(self.listing.records):
             return
         what = "no .json, which other samples have: its patient and split are not known"
         self.listing.absent += [Fault(record.origin, what, MEND, "no-metadata") for record in self.bare]
@@ -126,7 +134,9 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
     found.seen[key] = archive
     images = [ending for ending in places if ending in _IMAGES]
     texts = [ending for ending in _TEXTS if ending in places]
-    if len(images) != 1 or not (texts or found.keep_empty):
+    if not (texts or found.with_images):
+        return
+    if found.with_images and (len(images) != 1 or not (texts or found.keep_empty)):
         what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
         alone = len(images) == 1
         mend = f"{MEND}, or pass --empty-reports keep for images alone" if alone else MEND
@@ -134,9 +144,10 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
         return
     try:
         record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
-        record.place = _place(archive, places[images[0]])
-        record.attention = _place(archive, places.get(ATTENTION))
-        record.masks = _place(archive, places.get(MASKS))
+        if found.with_images:
+            record.place = _place(archive, places[images[0]])
+            record.attention = _place(archive, places.get(ATTENTION))
+            record.masks = _place(archive, places.get(MASKS))
         _describe(record, listing, file, places, texts[:1])
     except ValueError as error:
         listing.faults.append(Fault(where, str(error), MEND))
