@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from ecamp_fast import __version__
 from ecamp_fast.errors import ConfigError, DataError
@@ -35,9 +36,14 @@ def begin(
     Rows that were left out are looked at again: a shard that lacks one whose image is good by now is not finished.
     """
     before = journal.head()
+    if before is None and journal.begun:
+        say(f"{output.workspace} holds a build that is damaged or of another version: starting over")
     if before is not None:
         entries = [done for done in map(journal.done, before.own_units) if done]
-        difference = _difference(before, plan, part)
+        difference = differing(
+            before.source | before.identity | {"part": list(before.part)},
+            plan.source | plan.identity | {"part": list(part)},
+        )
         if not difference and _same_tokenizer(output.folder / TOKENIZER, before.tokenizer_digest):
             finished = _settled(source, plan, options, whole(output.folder, entries))
             _tidy(output.folder, finished)
@@ -113,11 +119,9 @@ def _head(plan: Plan, part: Part, tokenizer_digest: str, vocab_size: int) -> Hea
     )
 
 
-def _difference(head: Head, plan: Plan, part: Part) -> str:
-    """In what an earlier build differs; '' if its shards can serve."""
-    before = head.source | head.identity | {"part": list(head.part)}
-    after = plan.source | plan.identity | {"part": list(part)}
-    return ", ".join(name for name in sorted(before | after) if before.get(name) != after.get(name))
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Names of the entries in which two plans differ; '' if the shards of one can serve the other."""
+    return ", ".join(name for name in sorted({*one, *other}) if one.get(name) != other.get(name))
 
 
 def _same_tokenizer(path: Path, digest: str) -> bool:

@@ -1,12 +1,14 @@
 """A build that is killed goes on where it stopped, and ends with the bytes it would have had."""
 
 import hashlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -14,6 +16,7 @@ from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.shards import build as module
 from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.journal import Journal
+from ecamp_fast.shards.plan import make_plan
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
 
@@ -238,6 +241,31 @@ def test_an_interrupted_build_says_that_it_can_go_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         phantoms(tmp_path / "other", say=said.append)
     assert said == ["training the tokenizer"] and not (tmp_path / "other.building").exists()
+
+
+@pytest.mark.parametrize("victim", ["PLAN", "train-000000"])
+def test_a_journal_of_another_version_is_built_again(tmp_path, expected, monkeypatch, victim):
+    interrupt(monkeypatch, after=5, error=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        phantoms(tmp_path / "set")
+    monkeypatch.undo()
+    path = tmp_path / "set.building" / "journal" / f"{victim}.json"
+    body = json.dumps(json.loads(path.read_bytes().partition(b"\n")[2]) | {"field": 1}).encode()
+    path.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    said = []
+    assert phantoms(tmp_path / "set", say=said.append).resumed == (0 if victim == "PLAN" else 2)
+    assert ("damaged or of another version: starting over" in said[0]) == (victim == "PLAN")
+    assert digests(tmp_path / "set") == expected
+
+
+def test_versions_of_dicom_codecs_belong_to_a_plan_whose_images_may_be_dicom(table):
+    pytest.importorskip("pydicom")
+    path = table([{}, {}])
+    before = make_plan(CsvSource(path), Options()).identity
+    assert before["pydicom"] == ""
+    (path.parent / "s1.jpg").rename(path.parent / "s1.dcm")
+    path.write_text(path.read_text().replace("s1.jpg", "s1.dcm"))
+    assert make_plan(CsvSource(path), Options()).identity["pydicom"] == version("pydicom")
 
 
 def test_a_fault_in_the_listing_keeps_what_an_earlier_build_finished(table, tmp_path, monkeypatch):
