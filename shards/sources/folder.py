@@ -6,7 +6,7 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, picture, read_bytes
+from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
 from ecamp_fast.text.cleaning import is_empty, read_text
 
 _REPORT_BYTES = 2**20
@@ -24,7 +24,7 @@ class FolderSource:
     def __init__(self, folder: str | Path, *, keep_empty: bool = False) -> None:
         self.folder = Path(folder)
         self.keep_empty = keep_empty
-        self.description: dict[str, Any] = {"kind": self.kind, "file": self.folder.name}
+        self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.folder)}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 

@@ -9,7 +9,7 @@ from typing import Any
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards import dicom
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import absent, picture, read_bytes
+from ecamp_fast.shards.sources.files import absent, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.mimic_tables import LABELLERS, Image, Tables, positive, read_tables
 from ecamp_fast.shards.sources.reports import Reports
 from ecamp_fast.text.sections import Tally, cut
@@ -41,7 +41,7 @@ class MimicCxrSource:
         self.reports = Path(reports) if reports else None
         self.use_last = use_last
         self.keep_empty = keep_empty
-        self.description: dict[str, Any] = {"kind": self.kind, "file": self.folder.name, "use_last": use_last}
+        self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.folder), "use_last": use_last}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 

@@ -21,7 +21,7 @@ from ecamp_fast.shards.format import ATTENTION, DISTILLED, MASKS, METADATA, TOKE
 from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.refusal import BadImage, check_size
 from ecamp_fast.shards.source import Box, Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, picture
+from ecamp_fast.shards.sources.files import IMAGES, own_name, picture
 from ecamp_fast.shards.sources.tar import MEND, Places, groups
 from ecamp_fast.shards.verbatim import as_built
 from ecamp_fast.text.cleaning import is_empty, read_text
@@ -50,7 +50,7 @@ class WebdatasetSource:
         self.path = Path(path)
         self.keep_empty = keep_empty
         self.folder = self.path.parent if self.path.is_file() else self.path
-        self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
+        self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.path)}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 

@@ -38,6 +38,11 @@ def test_halves_of_pairs_are_absent_by_class(folder, tmp_path):
         build(FolderSource(folder), tmp_path / "set", Options(workers=1, vocab_size=100))
 
 
+def test_the_folder_here_has_its_own_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert FolderSource(".").description["file"] == "data"
+
+
 def test_two_images_of_one_name_are_a_fault(folder, film):
     film(9).save(folder / "a.png")
     (fault,) = FolderSource(folder).survey().faults
