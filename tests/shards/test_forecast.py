@@ -40,6 +40,17 @@ def test_samples_come_from_all_parts_of_the_set_even_if_time_is_short(monkeypatc
     assert len(set(seen)) == 64 and max(seen[:9]) - min(seen[:9]) > 60
 
 
+def test_of_a_part_the_part_is_forecast():
+    source, options = PhantomSource(90, 42, 64), Options(workers=1, shard_size=10, vocab_size=300)
+    whole = preview(source, options)
+    parts = [preview(source, options, (number, 3)) for number in (1, 2, 3)]
+    for count in ("samples", "shards"):
+        assert sum(part[count] for part in parts) == whole[count] and all(part[count] < whole[count] for part in parts)
+    assert sum(part["forecast"]["bytes"] for part in parts) == pytest.approx(whole["forecast"]["bytes"], rel=0.1)
+    empty = preview(source, options, (40, 40))
+    assert empty["samples"] == empty["forecast"]["bytes"] == empty["forecast"]["measured_on"] == 0
+
+
 def test_more_workers_need_less_time(monkeypatch):
     monkeypatch.setattr(forecast, "_pack", lambda packer, records: ([1000], [], 6.0))
     monkeypatch.setattr(forecast, "_train", lambda plan, options, path: 0.0 if path.touch() is None else 1)
