@@ -12,6 +12,7 @@ from ecamp_fast.errors import DataError
 LISTED_FAULTS = 20
 
 Box = tuple[str, float, float, float, float]  # finding, x, y, width, height in pixels of its image
+BOX = ("x", "y", "width", "height")  # names of its numbers in metadata
 
 
 @dataclass(frozen=True, slots=True)

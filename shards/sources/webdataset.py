@@ -20,7 +20,7 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
 from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.refusal import BadImage, check_size
-from ecamp_fast.shards.source import Box, Fault, Listing, Picture, Record
+from ecamp_fast.shards.source import BOX, Box, Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture
 from ecamp_fast.shards.sources.tar import MEND, Places, groups
 from ecamp_fast.shards.verbatim import as_built
@@ -31,7 +31,6 @@ _SPLITS = ("train", "val", "test")
 _TEXTS = ("txt", "text", "report")
 _IMAGES = tuple(ending.removeprefix(".") for ending in IMAGES)
 _KNOWN = frozenset({*_IMAGES, *_TEXTS, DISTILLED, ATTENTION, MASKS, METADATA, TOKENS})  # tokens are made anew
-_BOX = ("x", "y", "width", "height")
 
 
 class WebdatasetSource:
@@ -221,12 +220,12 @@ def _boxes(listed: Any) -> tuple[Box, ...]:
     except (TypeError, KeyError, ValueError, OverflowError):
         whole = False
     if not whole:
-        raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(_BOX)}')
+        raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(BOX)}')
     return tuple(boxes)
 
 
 def _box(tree: Any) -> Box:
-    x, y, width, height = (float(tree[name]) for name in _BOX)
+    x, y, width, height = (float(tree[name]) for name in BOX)
     return str(tree["finding"]), x, y, width, height
 
 

@@ -16,9 +16,9 @@ from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
 from ecamp_fast.shards import parallel
 from ecamp_fast.shards.build import Options, build, build_phantoms
 from ecamp_fast.shards.format import read_manifest
-from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
+from ecamp_fast.shards.tokens import unpack_tokens
 from ecamp_fast.shards.verify import verify
 from ecamp_fast.text.codes import token_ids
 from ecamp_fast.text.wordpiece import load_wordpiece, train_wordpiece
