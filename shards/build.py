@@ -15,8 +15,8 @@ from ecamp_fast.shards.format import TOKENIZER, Manifest, read_manifest, write_m
 from ecamp_fast.shards.journal import JOURNAL, WHOLE, Done, Head, Journal, Part
 from ecamp_fast.shards.output import Output
 from ecamp_fast.shards.parallel import Outcome, pack_all
-from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, make_plan
-from ecamp_fast.shards.source import Fault, Record, Source, listed, over_budget, refuse
+from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, make_plan, refusal
+from ecamp_fast.shards.source import Fault, Record, Source, listed
 from ecamp_fast.shards.write import UnitWriter
 
 _MORE = "mend these rows or pass a larger --reject-budget; the same command then goes on with the finished shards"
@@ -145,17 +145,16 @@ def _look_at_all(source: Source, plan: Plan, options: Options, say: Notice, tick
     """The listing is at fault already: say so, and look at every image too, so that all can be mended at once."""
     bad = plan.faults + plan.absent
     count = "1 row is" if len(bad) == 1 else f"{len(bad):,} rows are"
-    say(f"{plan.name}: {count} at fault:{listed(bad)}")
-    say("looking at all images before giving up; interrupt to mend these first")
     records, kinds = plan.records, classes(bad)
+    if records:
+        say(f"{plan.name}: {count} at fault:{listed(bad)}")
+        say("looking at all images before giving up; interrupt to mend these first")
     for number, item in enumerate(_packed(source, records, None, options), 1):
         if isinstance(item, Fault):
             bad.append(item)
             kinds[class_of(item)] += 1
         tick(number, len(records), kinds)
-    if plan.faults:
-        return refuse(plan.name, bad)
-    return over_budget(plan.name, bad, len(records) + len(plan.absent), plan.allowed, _MORE)
+    return refusal(plan, bad)
 
 
 def _build_units(

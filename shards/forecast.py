@@ -13,8 +13,8 @@ from ecamp_fast.shards.format import SPLITS
 from ecamp_fast.shards.journal import WHOLE, Part, own_units
 from ecamp_fast.shards.pack import Packed, Packer
 from ecamp_fast.shards.parallel import available_cores, distilled
-from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, classes, make_plan
-from ecamp_fast.shards.source import Fault, Record, Source, refuse
+from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, classes, make_plan, refusal
+from ecamp_fast.shards.source import Fault, Record, Source
 from ecamp_fast.shards.write import member_header
 
 _SAMPLES = 64  # packed to measure
@@ -30,7 +30,7 @@ def preview(source: Source, options: Options = DEFAULTS, part: Part = WHOLE) -> 
     """
     plan = make_plan(source, options)
     if plan.faults or len(plan.absent) > plan.allowed or not plan.records:
-        raise refuse(plan.name, plan.faults + plan.absent)
+        raise refusal(plan, plan.faults + plan.absent)
     units = own_units(plan.units, part)
     records = [record for unit in units for record in unit.records]
     splits = Counter(record.split for record in records)

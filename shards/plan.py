@@ -25,7 +25,7 @@ from ecamp_fast import __version__
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import FORMAT, SPLITS
 from ecamp_fast.shards.naming import assign_keys, assign_splits, repeated_keys
-from ecamp_fast.shards.source import Fault, Record, Source
+from ecamp_fast.shards.source import Fault, Record, Source, over_budget, refuse
 from ecamp_fast.shards.sources.files import IMAGES
 from ecamp_fast.text.entities import ENTITIES_DIGEST
 
@@ -130,6 +130,14 @@ def make_plan(source: Source, options: Options) -> Plan:
         dropped_empty=listing.dropped_empty,
         notes=listing.notes,
     )
+
+
+def refusal(plan: Plan, bad: list[Fault]) -> DataError:
+    """The error of a listing at fault.  bad: all that is wrong with its rows, their images too if these were seen"""
+    if plan.faults or len(plan.absent) <= plan.allowed:
+        return refuse(plan.name, bad)
+    rows = len(plan.records) + len(plan.absent)
+    return over_budget(plan.name, bad, rows, plan.allowed, "mend these rows, or pass a larger --reject-budget")
 
 
 def recorded(options: Options) -> dict[str, Any]:
