@@ -18,18 +18,18 @@ class TextSource(Protocol):
 
 
 def annotate(source: Source) -> dict[str, Any]:
-    """Read every report of a source once, open no image.
+    """Read every report of a source once, open no image. Views of a study share a report; two that differ are two.
 
     returns reports, dropped_empty, sections (where the source cuts reports), sentences, mentions, denied_mentions,
     without_entity (reports), only_denied (reports), distilled (reports of which the rules write a text), entities
     (mentions and denied ones by entity), notes, faults.
     """
     listing = source.texts() if isinstance(source, TextSource) else source.survey()
-    reports = {record.study_id: record.report for record in listing.records if record.report}  # views share theirs
+    reports = {(record.study_id, record.report) for record in listing.records if record.report}  # views share theirs
     totals: Counter[str] = Counter()
     mentions: Counter[str] = Counter()
     denied: Counter[str] = Counter()
-    for report in reports.values():
+    for _, report in reports:
         said = describe(report)
         mentions.update(one.mention.entity for one in said)
         denied.update(one.mention.entity for one in said if one.denied)
@@ -46,5 +46,5 @@ def annotate(source: Source) -> dict[str, Any]:
         "denied_mentions": denied.total(),
         "entities": {name: {"mentions": count, "denied": denied[name]} for name, count in mentions.most_common()},
         "notes": listing.notes,
-        "faults": [str(fault) for fault in listing.faults],
+        "faults": [str(fault) for fault in listing.faults + listing.absent],
     }

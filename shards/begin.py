@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from ecamp_fast import __version__
 from ecamp_fast.errors import ConfigError, DataError
@@ -10,8 +12,9 @@ from ecamp_fast.files import write_atomically
 from ecamp_fast.shards.format import TOKENIZER
 from ecamp_fast.shards.journal import JOURNAL, Done, Head, Journal, Part, whole
 from ecamp_fast.shards.output import Output, remove
-from ecamp_fast.shards.parallel import distilled
+from ecamp_fast.shards.parallel import distilled, pack_all
 from ecamp_fast.shards.plan import Options, Plan
+from ecamp_fast.shards.source import Source
 from ecamp_fast.text.wordpiece import Wordpiece, load_wordpiece, train_wordpiece
 
 Notice = Callable[[str], None]
@@ -26,15 +29,23 @@ def find_journal(output: Output) -> Journal:
 
 
 def begin(
-    output: Output, journal: Journal, plan: Plan, options: Options, part: Part, say: Notice
+    source: Source, output: Output, journal: Journal, plan: Plan, options: Options, part: Part, say: Notice
 ) -> tuple[Head, dict[str, Done]]:
-    """Find what an earlier build of the same plan finished; otherwise start anew, with a tokenizer."""
+    """Find what an earlier build of the same plan finished; otherwise start anew, with a tokenizer.
+
+    Rows that were left out are looked at again: a shard that lacks one whose image is good by now is not finished.
+    """
     before = journal.head()
+    if before is None and journal.begun:
+        say(f"{output.workspace} holds a build that is damaged or of another version: starting over")
     if before is not None:
         entries = [done for done in map(journal.done, before.own_units) if done]
-        difference = _difference(before, plan, part)
+        difference = differing(
+            before.source | before.identity | {"part": list(before.part)},
+            plan.source | plan.identity | {"part": list(part)},
+        )
         if not difference and _same_tokenizer(output.folder / TOKENIZER, before.tokenizer_digest):
-            finished = {done.unit: done for done in whole(output.folder, entries)}
+            finished = _settled(source, plan, options, whole(output.folder, entries))
             _tidy(output.folder, finished)
             head = _head(plan, part, before.tokenizer_digest, before.vocab_size)
             journal.begin(head)
@@ -50,6 +61,19 @@ def begin(
     head = _head(plan, part, wordpiece.digest if wordpiece else "", wordpiece.vocab_size if wordpiece else 0)
     journal.begin(head)
     return head, {}
+
+
+def _settled(source: Source, plan: Plan, options: Options, entries: list[Done]) -> dict[str, Done]:
+    """By unit, the entries whose rows left out are at fault as they were then."""
+    finished = {done.unit: done for done in entries}
+    faults = {fault.origin: (done.unit, fault) for done in entries for fault in done.rejected}
+    records = [record for record in plan.records if record.origin in faults]
+    with closing(pack_all(source, records, options.short_side, None, options.workers, options.runner)) as looked_at:
+        for record, outcome in zip(records, looked_at, strict=True):
+            unit, before = faults[record.origin]
+            if outcome != before:
+                finished.pop(unit, None)
+    return finished
 
 
 def _make_tokenizer(plan: Plan, options: Options, say: Notice) -> Wordpiece | None:
@@ -95,11 +119,9 @@ def _head(plan: Plan, part: Part, tokenizer_digest: str, vocab_size: int) -> Hea
     )
 
 
-def _difference(head: Head, plan: Plan, part: Part) -> str:
-    """In what an earlier build differs; '' if its shards can serve."""
-    before = head.source | head.identity | {"part": list(head.part)}
-    after = plan.source | plan.identity | {"part": list(part)}
-    return ", ".join(name for name in sorted(before | after) if before.get(name) != after.get(name))
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Names of the entries in which two plans differ; '' if the shards of one can serve the other."""
+    return ", ".join(name for name in sorted({*one, *other}) if one.get(name) != other.get(name))
 
 
 def _same_tokenizer(path: Path, digest: str) -> bool:

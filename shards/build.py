@@ -15,9 +15,11 @@ from ecamp_fast.shards.format import TOKENIZER, Manifest, read_manifest, write_m
 from ecamp_fast.shards.journal import JOURNAL, WHOLE, Done, Head, Journal, Part
 from ecamp_fast.shards.output import Output
 from ecamp_fast.shards.parallel import Outcome, pack_all
-from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, make_plan
-from ecamp_fast.shards.source import Fault, Record, Source, refuse
+from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, make_plan, refusal
+from ecamp_fast.shards.source import Fault, Record, Source, listed
 from ecamp_fast.shards.write import UnitWriter
+
+_MORE = "mend these rows or pass a larger --reject-budget; the same command then goes on with the finished shards"
 
 Tick = Callable[[int, int, Mapping[str, int]], None]  # samples done, of; rows left out by class
 
@@ -42,9 +44,10 @@ def build(
 ) -> Report:
     """Build a shard set from ``source`` into the folder ``out``, which must not exist (or be empty).
 
-    A build that was killed or failed, other than by its data, goes on where it stopped when it is called again:
+    A build that was killed or failed goes on where it stopped when it is called again:
     finished shards wait in ``NAME.building``. They serve if rows, options, part and versions of the encoding libraries
-    are the same, else ``say`` tells what differs and the build starts over. Pictures must not change meanwhile.
+    are the same, else ``say`` tells what differs and the build starts over. So does one with more bad rows than the
+    budget allows. Pictures must not change meanwhile, but for those of rows left out: these may be mended.
 
     say: receives lines for a person   tick: receives progress
     part: build only every n-th shard, as a folder for ``merge``; its report's manifest describes this part alone
@@ -58,16 +61,16 @@ def build(
         plan = make_plan(source, options)
         if plan.faults or len(plan.absent) > plan.allowed:
             raise _look_at_all(source, plan, options, say, tick)
-        head, finished = begin(output, journal, plan, options, part, say)
+        head, finished = begin(source, output, journal, plan, options, part, say)
         resumed = sum(len(done.studies) for done in finished.values())
         if finished:
             say(f"going on: {resumed:,} samples in {len(finished)} finished shards are here already")
         try:
             entries = _build_units(source, output, journal, plan, head, finished, options, tick)
-            if part == WHOLE:
-                check_budget(head, entries)
-        except DataError:
-            output.keep = False  # the source must be mended, which makes it another one
+            check_budget(head, entries, _MORE)
+        except KeyboardInterrupt:
+            if output.keep:
+                say(f"finished shards wait in {output.workspace}: the same command goes on with them")
             raise
         manifest = manifest_of(head, entries)
         for note in manifest.notes:
@@ -96,11 +99,8 @@ def build_phantoms(
     return build(PhantomSource(studies, seed, size), out, options)
 
 
-def write_unit(folder: Path, unit: Unit, outcomes: Iterable[Outcome], spare: int) -> Done | list[Fault]:
-    """Write the shards of a unit.  outcomes: of its records, in order.
-
-    spare: rows that may still be left out; once there are more, nothing is written, and the faults are returned.
-    """
+def write_unit(folder: Path, unit: Unit, outcomes: Iterable[Outcome]) -> Done:
+    """Write the shards of a unit, without the rows whose image is bad.  outcomes: of its records, in order."""
     kept: list[Record] = []
     tokens: list[tuple[int, int]] = []
     inverted: list[str] = []
@@ -109,13 +109,11 @@ def write_unit(folder: Path, unit: Unit, outcomes: Iterable[Outcome], spare: int
         for record, item in zip(unit.records, outcomes, strict=True):
             if isinstance(item, Fault):
                 bad.append(item)
-            elif item is not None and len(bad) <= spare:
+            elif item is not None:
                 writer.add(item.key, item.members)
                 kept.append(record)
                 tokens += [item.tokens] if item.tokens else []
                 inverted += [record.origin] if item.inverted else []
-        if len(bad) > spare:
-            return bad
         shards = writer.finish()
     return Done(
         unit=unit.name,
@@ -144,16 +142,19 @@ def _packed(
 
 
 def _look_at_all(source: Source, plan: Plan, options: Options, say: Notice, tick: Tick) -> DataError:
-    """The listing is at fault already: look at every image too, so that all can be mended at once."""
+    """The listing is at fault already: say so, and look at every image too, so that all can be mended at once."""
     bad = plan.faults + plan.absent
-    say(f"{len(bad)} rows are at fault; looking at all images before giving up")
+    count = "1 row is" if len(bad) == 1 else f"{len(bad):,} rows are"
     records, kinds = plan.records, classes(bad)
+    if records:
+        say(f"{plan.name}: {count} at fault:{listed(bad)}")
+        say("looking at all images before giving up; interrupt to mend these first")
     for number, item in enumerate(_packed(source, records, None, options), 1):
         if isinstance(item, Fault):
             bad.append(item)
             kinds[class_of(item)] += 1
         tick(number, len(records), kinds)
-    return refuse(plan.name, bad)
+    return refusal(plan, bad)
 
 
 def _build_units(
@@ -166,23 +167,18 @@ def _build_units(
     options: Options,
     tick: Tick,
 ) -> list[Done]:
-    """The entries of all units in order, building those that are missing.
-
-    Once too many rows are bad, the rest of the images is only looked at; then raises DataError with all of them.
-    """
+    """The entries of all units of this part in order, building those that are missing."""
     own = set(head.own_units)
     units = [unit for unit in plan.units if unit.name in own]
     records = [record for unit in units if unit.name not in finished for record in unit.records]
-    bad = rejected(head, list(finished.values()))
     total = sum(len(unit.records) for unit in units)
     at = total - len(records)
-    kinds = classes(bad)
+    kinds = classes(rejected(head, list(finished.values())))
     tick(at, total, kinds)
 
     def counted(packed: Iterator[Outcome]) -> Iterator[Outcome]:
         for number, item in enumerate(packed, at + 1):
             if isinstance(item, Fault):
-                bad.append(item)
                 kinds[class_of(item)] += 1
             tick(number, total, kinds)
             yield item
@@ -193,14 +189,8 @@ def _build_units(
         for unit in units:
             done = finished.get(unit.name)
             if done is None:
-                spare = head.allowed - len(bad)  # before its outcomes come: these are counted too
-                written = write_unit(output.folder, unit, islice(outcomes, len(unit.records)), spare)
-                if isinstance(written, list):
-                    continue
-                journal.add(written)
-                output.keep = True  # from here on there is something to go on with
-                done = written
+                done = write_unit(output.folder, unit, islice(outcomes, len(unit.records)))
+                journal.add(done)
+                output.keep |= bool(done.shards)  # from here on there is something to go on with
             entries.append(done)
-    if len(bad) > head.allowed:
-        raise refuse(head.name, bad)
     return entries

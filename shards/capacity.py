@@ -11,8 +11,8 @@ from ecamp_fast.draws import sample_keys
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.balance import Cut, Lengths
 from ecamp_fast.shards.format import TOKENS
-from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.tokens import unpack_tokens
 from ecamp_fast.text.assemble import assemble
 from ecamp_fast.text.layout import Capacity
 from ecamp_fast.text.masking import mask_text

@@ -6,7 +6,7 @@ import numpy as np
 
 from ecamp_fast.shards.format import Manifest
 from ecamp_fast.shards.journal import Done, Head
-from ecamp_fast.shards.source import Fault, refuse
+from ecamp_fast.shards.source import Fault, over_budget, refuse
 
 _LISTED = 5  # pictures named in a note
 
@@ -37,10 +37,16 @@ def manifest_of(head: Head, entries: Sequence[Done]) -> Manifest:
     )
 
 
-def check_budget(head: Head, entries: Sequence[Done]) -> None:
-    """Raises DataError that lists the rows left out, if they are more than the budget allows or nothing is left."""
+def check_budget(head: Head, entries: Sequence[Done], mend: str) -> None:
+    """Raises DataError that lists the rows left out, if they are more than the budget allows or nothing is left.
+
+    entries: of all units, or of those of one part   mend: of rows beyond the budget
+    """
     bad = rejected(head, entries)
-    if len(bad) > head.allowed or not any(done.studies for done in entries):
+    if len(bad) > head.allowed:
+        rows = len(bad) + sum(len(done.studies) for done in entries)
+        raise over_budget(head.name, bad, rows, head.allowed, mend)
+    if len(entries) == len(head.units) and not any(done.studies for done in entries):
         raise refuse(head.name, bad)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from ecamp_fast.shards.begin import train_tokenizer
 from ecamp_fast.shards.census import counts
 from ecamp_fast.shards.format import SPLITS
+from ecamp_fast.shards.journal import WHOLE, Part, own_units
 from ecamp_fast.shards.pack import Packed, Packer
 from ecamp_fast.shards.parallel import available_cores, distilled
-from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, classes, make_plan
-from ecamp_fast.shards.source import Fault, Record, Source, refuse
+from ecamp_fast.shards.plan import DEFAULTS, Options, Plan, classes, make_plan, refusal
+from ecamp_fast.shards.source import Fault, Record, Source
 from ecamp_fast.shards.write import member_header
 
 _SAMPLES = 64  # packed to measure
@@ -21,30 +22,33 @@ _SECONDS = 5.0  # at most, of packing
 _TEXTS = 1000  # reports that a tokenizer is trained on to measure
 
 
-def preview(source: Source, options: Options = DEFAULTS) -> dict[str, Any]:
+def preview(source: Source, options: Options = DEFAULTS, part: Part = WHOLE) -> dict[str, Any]:
     """What ``build`` would make: counts, splits, and a ``forecast`` by samples from all over the set. Writes nothing.
 
+    part: of which counts and forecast are; dropped_empty and quarantined are those of the whole
     Raises DataError that lists every row at fault by the listing.
     """
     plan = make_plan(source, options)
-    records = plan.records
-    if plan.faults or len(plan.absent) > plan.allowed or not records:
-        raise refuse(plan.name, plan.faults + plan.absent)
+    if plan.faults or len(plan.absent) > plan.allowed or not plan.records:
+        raise refusal(plan, plan.faults + plan.absent)
+    units = own_units(plan.units, part)
+    records = [record for unit in units for record in unit.records]
     splits = Counter(record.split for record in records)
     without_text = sum(not record.report for record in records)
     planned = counts([r.study_id for r in records], [r.patient_id for r in records], plan.dropped_empty, without_text)
     return planned | {
         "splits": {split: splits[split] for split in SPLITS if splits[split]},
-        "shards": len(plan.units),
+        "shards": len(units),
         "quarantined": len(plan.absent),
         "notes": plan.notes,
-        "forecast": _forecast(source, plan, options),
+        "forecast": _forecast(source, plan, records, options),
     }
 
 
-def _forecast(source: Source, plan: Plan, options: Options) -> dict[str, Any]:
-    """bytes of all shards, minutes of the build, from how many samples, and what was wrong with some of them."""
-    records = plan.records
+def _forecast(source: Source, plan: Plan, records: list[Record], options: Options) -> dict[str, Any]:
+    """bytes of the shards of ``records``, minutes to build them, from how many samples, and what was wrong with some
+    of them.
+    """
     workers = min(options.workers or available_cores(), len(records))
     with tempfile.TemporaryDirectory() as folder:
         tokenizer, seconds = options.tokenizer, 0.0
@@ -52,13 +56,13 @@ def _forecast(source: Source, plan: Plan, options: Options) -> dict[str, Any]:
             tokenizer = Path(folder) / "tokenizer.json"
             seconds = _train(plan, options, tokenizer) if plan.has_text else 0.0
         sizes, bad, spent = _pack(Packer(source, options.short_side, tokenizer), records)
-    tried = len(sizes) + len(bad)
+    tried = max(1, len(sizes) + len(bad))
     good = len(records) * len(sizes) / tried
     return {
         "bytes": round(good * sum(sizes) / max(len(sizes), 1)),
-        "minutes": round((seconds + spent / tried * len(records) / workers) / 60, 2),
+        "minutes": round((seconds + spent / tried * len(records) / max(1, workers)) / 60, 2),
         "workers": workers,
-        "measured_on": tried,
+        "measured_on": len(sizes) + len(bad),
         "rejected": dict(classes(bad)),
     }
 
@@ -67,6 +71,8 @@ def _pack(packer: Packer, records: list[Record]) -> tuple[list[int], list[Fault]
     """Bytes in the shard of each good sample, the faults of the others, and the seconds that all took."""
     sizes: list[int] = []
     bad: list[Fault] = []
+    if not records:
+        return sizes, bad, 0.0
     count = min(_SAMPLES, len(records))
     order = sorted(range(count), key=lambda i: f"{i:b}"[::-1])  # stopped early, it has still seen all parts of the set
     packer.pack(distilled(records[0]))  # not timed: the first loads libraries

@@ -6,11 +6,11 @@ moment: a unit is finished when its entry is there, is whole, and describes the 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ecamp_fast.shards.format import Members, Shard
 from ecamp_fast.shards.parallel import available_cores
 from ecamp_fast.shards.source import Fault
 
+T = TypeVar("T")
 Part = tuple[int, int]  # number from 1, of how many
 WHOLE: Part = (1, 1)
 JOURNAL = "journal"
@@ -50,9 +51,8 @@ class Head:
 
     @property
     def own_units(self) -> tuple[str, ...]:
-        """Names of the units of this part: every n-th."""
-        number, parts = self.part
-        return self.units[number - 1 :: parts]
+        """Names of the units of this part."""
+        return tuple(own_units(self.units, self.part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Done:
 
 
 class Journal:
-    """In ``folder``, which ``begin`` makes.  An entry that is missing or damaged reads as None."""
+    """In ``folder``, which ``begin`` makes.  What is missing, damaged or of another version reads as None."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -85,13 +85,14 @@ class Journal:
             raise StorageError(f"cannot write {self.folder}: {error.strerror}", "check permissions") from error
         self._write(_HEAD, asdict(head))
 
+    @property
+    def begun(self) -> bool:
+        """Whether a plan was written, whatever became of it."""
+        return (self.folder / f"{_HEAD}.json").exists()
+
     def head(self) -> Head | None:
         """The plan."""
-        tree = self._read(_HEAD)
-        if tree is None:
-            return None
-        changes = {"part": tuple(tree["part"]), "absent": _faults(tree["absent"])}
-        return Head(**tree | changes | {name: tuple(tree[name]) for name in ("notes", "units")})
+        return _made(_head, self._read(_HEAD))
 
     def add(self, done: Done) -> None:
         """Write the entry of a unit whose shards are on the disk.  Raises StorageError."""
@@ -99,13 +100,7 @@ class Journal:
 
     def done(self, unit: str) -> Done | None:
         """The entry of a unit."""
-        tree = self._read(unit)
-        if tree is None:
-            return None
-        plain = ("studies", "patients", "report_tokens", "distilled_tokens", "inverted")
-        shards = tuple(_shard(shard) for shard in tree["shards"])
-        changes = {"shards": shards, "rejected": _faults(tree["rejected"])}
-        return Done(**tree | changes | {name: tuple(tree.get(name, ())) for name in plain})
+        return _made(_done, self._read(unit))
 
     def _write(self, name: str, tree: dict[str, Any]) -> None:
         body = json.dumps(tree, default=np.ndarray.tolist).encode()
@@ -119,13 +114,20 @@ class Journal:
         return json.loads(body) if hashlib.sha256(body).hexdigest().encode() == seal else None
 
 
-def whole(folder: Path, entries: Iterable[Done]) -> list[Done]:
-    """Those entries all of whose shards lie in ``folder`` with the recorded bytes."""
-    entries = list(entries)
+def own_units(units: Sequence[T], part: Part) -> Sequence[T]:
+    """Of all units of a plan, those of a part: every n-th."""
+    number, parts = part
+    return units[number - 1 :: parts]
+
+
+def whole(folder: Path, entries: Iterable[Done], tick: Callable[[], None] = lambda: None) -> list[Done]:
+    """Those entries all of whose shards lie in ``folder`` with the recorded bytes.  tick: called for every entry"""
+    entries, found = list(entries), []
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing lets other threads run
-        return [
-            done for done, good in zip(entries, pool.map(lambda d: _whole(folder, d), entries), strict=True) if good
-        ]
+        for done, good in zip(entries, pool.map(lambda d: _whole(folder, d), entries), strict=True):
+            found += [done] if good else []
+            tick()
+    return found
 
 
 def _whole(folder: Path, done: Done) -> bool:
@@ -137,6 +139,26 @@ def _whole(folder: Path, done: Done) -> bool:
         except OSError:
             return False
     return True
+
+
+def _made(make: Callable[[Any], T], tree: Any) -> T | None:
+    """None where nothing was read, or what was read has other fields: another version wrote it."""
+    try:
+        return None if tree is None else make(tree)
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _head(tree: dict[str, Any]) -> Head:
+    changes = {"part": tuple(tree["part"]), "absent": _faults(tree["absent"])}
+    return Head(**tree | changes | {name: tuple(tree[name]) for name in ("notes", "units")})
+
+
+def _done(tree: dict[str, Any]) -> Done:
+    plain = ("studies", "patients", "report_tokens", "distilled_tokens", "inverted")
+    shards = tuple(_shard(shard) for shard in tree["shards"])
+    changes = {"shards": shards, "rejected": _faults(tree["rejected"])}
+    return Done(**tree | changes | {name: tuple(tree.get(name, ())) for name in plain})
 
 
 def _faults(trees: list[dict[str, str]]) -> tuple[Fault, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -13,6 +14,7 @@ from ecamp_fast.files import sync
 
 _LOCK = "BUILDER"
 _SET = "set"
+_HOLDER = re.compile(rb"process \d+ on |\Z")  # what stands in the lock file; nothing yet, if its build was killed
 
 
 class Output:
@@ -21,7 +23,8 @@ class Output:
     The set is built in ``NAME.building/set`` beside its final place; ``workspace``, ``NAME.building``, may hold what
     the builder needs to go on after a kill. Leaving without ``commit`` removes it, unless ``keep`` was set. What an
     earlier build left is still there on entering: go on with it, or ``clear`` it.
-    Raises ConfigError where OUT exists and is not empty, StorageError where the disk refuses or another build is on.
+    Raises ConfigError where OUT exists and is not empty, or ``NAME.building`` is a folder that no build made; both are
+    left as they are. Raises StorageError where the disk refuses or another build is on.
     """
 
     def __init__(self, out: str | Path) -> None:
@@ -41,6 +44,11 @@ class Output:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             while self._lock < 0:
                 self.workspace.mkdir(exist_ok=True)
+                if not _of_a_build(self.workspace):
+                    raise ConfigError(
+                        f"{self.workspace} is in the way: a build works there, and no build made it",
+                        "move it elsewhere, or choose another OUT",
+                    )
                 self._lock = self._try_lock()
             check_free(self.out)  # another builder may have finished while we came here
             self.folder.mkdir(exist_ok=True)
@@ -79,7 +87,7 @@ class Output:
     def _sweep(self) -> None:
         """Remove the workspace of a build that was killed between giving the set its name and tidying up."""
         with contextlib.suppress(OSError, StorageError):
-            if self.workspace.is_dir() and not self.folder.exists():
+            if self.workspace.is_dir() and not self.folder.exists() and _of_a_build(self.workspace):
                 self._lock = self._try_lock()
                 self._remove()
 
@@ -135,6 +143,14 @@ def check_free(out: Path) -> None:
         return
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already", "name a folder that does not exist, or remove this one")
+
+
+def _of_a_build(workspace: Path) -> bool:
+    """Whether a folder is empty, or holds the lock file of a build: only then may its content be deleted."""
+    with contextlib.suppress(FileNotFoundError):  # its build ended just now
+        names = os.listdir(workspace)
+        return not names or (_LOCK in names and _HOLDER.match((workspace / _LOCK).read_bytes()) is not None)
+    return True
 
 
 def remove(path: Path) -> None:

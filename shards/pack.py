@@ -1,12 +1,7 @@
 """One record and its picture become the members of a sample; runs in the worker processes."""
 
 import json
-import os
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +10,10 @@ from PIL import Image
 
 from ecamp_fast.shards.format import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, REPORT, TOKENS
 from ecamp_fast.shards.image import BadImage, jpeg, looks_inverted, pgm, png, radiograph
-from ecamp_fast.shards.source import Fault, Picture, Record, Source
+from ecamp_fast.shards.source import BOX, Fault, Picture, Record, Source
+from ecamp_fast.shards.tokens import pack_tokens
 from ecamp_fast.text.annotate import Annotator, describe
 from ecamp_fast.text.wordpiece import load_wordpiece
-
-TOKENS_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +74,6 @@ class Packer:
         return Packed(record.key, members, tokens, not picture.states_polarity and looks_inverted(image))
 
 
-def pack_tokens(report: np.ndarray, distilled: np.ndarray) -> bytes:
-    """The member ``KEY.tokens``.  report: (n,), distilled: (m,) int32 codes."""
-    head = np.array([TOKENS_FORMAT, len(report), len(distilled)], "<i4")
-    return head.tobytes() + report.astype("<i4").tobytes() + distilled.astype("<i4").tobytes()
-
-
-def unpack_tokens(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of ``pack_tokens``: report (n,), distilled (m,) int32.  Raises ValueError for any other content."""
-    codes = np.frombuffer(data, "<i4")
-    if len(codes) < 3 or codes[0] != TOKENS_FORMAT or min(codes[1:3]) < 0 or len(codes) != 3 + codes[1] + codes[2]:
-        raise ValueError(f"not tokens of format {TOKENS_FORMAT}")
-    return codes[3 : 3 + codes[1]], codes[3 + codes[1] :]
-
-
-def start_worker(source: Source, short_side: int, tokenizer: Path | None) -> None:
-    """Set up a worker process; it dies with its parent, so that a killed build leaves nothing running."""
-    global _packer
-    _die_with_parent()
-    _packer = Packer(source, short_side, tokenizer)
-
-
-def pack_chunk(records: Sequence[Record]) -> list[Packed | Fault | None]:
-    """Pack some records in a worker process, in order."""
-    assert _packer is not None, "start_worker has not run"
-    return [_packer.pack(record) for record in records]
-
-
-_packer: Packer | None = None
-
-
 def _metadata(record: Record, picture: Picture, image: Image.Image) -> dict[str, Any]:
     tree: dict[str, Any] = {
         "study_id": record.study_id,
@@ -128,13 +92,10 @@ def _metadata(record: Record, picture: Picture, image: Image.Image) -> dict[str,
     if picture.boxes:
         scale = image.width / picture.size[0]
         tree["boxes"] = [
-            {"finding": finding, **{n: round(v * scale, 2) for n, v in zip(_BOX, box, strict=True)}}
+            {"finding": finding, **{n: round(v * scale, 2) for n, v in zip(BOX, box, strict=True)}}
             for finding, *box in picture.boxes
         ]
     return tree
-
-
-_BOX = ("x", "y", "width", "height")
 
 
 def _masks(masks: np.ndarray, size: tuple[int, int]) -> bytes:
@@ -145,10 +106,3 @@ def _masks(masks: np.ndarray, size: tuple[int, int]) -> bytes:
         columns = (np.arange(size[0]) + 0.5) * width / size[0]
         masks = masks[rows.astype(int)[:, None], columns.astype(int)[None, :]]
     return png(masks)
-
-
-def _die_with_parent() -> None:
-    """End this worker when the builder dies: killed, it cannot tell its workers to stop."""
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

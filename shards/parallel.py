@@ -1,15 +1,17 @@
 """Packing samples in worker processes; results come in the order of the records, whatever the number of workers."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from ecamp_fast.errors import EnvironmentFault
-from ecamp_fast.shards.pack import Packed, Packer, pack_chunk, start_worker
+from ecamp_fast.shards.pack import Packed, Packer
 from ecamp_fast.shards.source import Fault, Record, Source
 from ecamp_fast.text.rules import distill
 
@@ -17,6 +19,8 @@ CHUNK = 4  # samples per task: small enough to balance a small set, and to bound
 AHEAD = 3  # tasks per worker that may run or wait for the writer
 
 Outcome = Packed | Fault | None
+
+_packer: Packer | None = None  # of a worker process
 
 
 def available_cores() -> int:
@@ -52,7 +56,7 @@ def pack_all(
         return
     context = get_context("forkserver")  # no fork of a process that may hold threads, and no torch in the workers
     context.set_forkserver_preload(["ecamp_fast.shards.parallel"])
-    pool = ProcessPoolExecutor(workers, context, start_worker, (source, short_side, tokenizer))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (source, short_side, tokenizer))
     try:
         yield from _ordered(pool, records, AHEAD * workers)
     except BrokenProcessPool:
@@ -70,8 +74,24 @@ def distilled(record: Record) -> Record:
     return record
 
 
+def _start_worker(source: Source, short_side: int, tokenizer: Path | None) -> None:
+    """Set up a worker process; it dies with its parent, so that a killed build leaves nothing running."""
+    global _packer
+    _die_with_parent()
+    _packer = Packer(source, short_side, tokenizer)
+
+
 def _pack(records: list[Record]) -> list[Outcome]:
-    return pack_chunk([distilled(record) for record in records])
+    """Pack some records in a worker process, in order."""
+    assert _packer is not None, "_start_worker has not run"
+    return [_packer.pack(distilled(record)) for record in records]
+
+
+def _die_with_parent() -> None:
+    """End this worker when the builder dies: killed, it cannot tell its workers to stop."""
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _ordered(pool: ProcessPoolExecutor, records: list[Record], ahead: int) -> Iterator[Outcome]:

@@ -9,7 +9,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,12 @@ from ecamp_fast import __version__
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import FORMAT, SPLITS
 from ecamp_fast.shards.naming import assign_keys, assign_splits, repeated_keys
-from ecamp_fast.shards.source import Fault, Record, Source
+from ecamp_fast.shards.source import Fault, Record, Source, over_budget, refuse
+from ecamp_fast.shards.sources.files import IMAGES
 from ecamp_fast.text.entities import ENTITIES_DIGEST
+
+_CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")
+_NO_DICOM = tuple(ending for ending in IMAGES if ending != ".dcm")
 
 # What the manifest records beside the source's description: its name there, and the option's. A phantom's own seed is
 # part of its description.
@@ -126,6 +132,14 @@ def make_plan(source: Source, options: Options) -> Plan:
     )
 
 
+def refusal(plan: Plan, bad: list[Fault]) -> DataError:
+    """The error of a listing at fault.  bad: all that is wrong with its rows, their images too if these were seen"""
+    if plan.faults or len(plan.absent) <= plan.allowed:
+        return refuse(plan.name, bad)
+    rows = len(plan.records) + len(plan.absent)
+    return over_budget(plan.name, bad, rows, plan.allowed, "mend these rows, or pass a larger --reject-budget")
+
+
 def recorded(options: Options) -> dict[str, Any]:
     """The options that the manifest records.  vocab_size is None where a tokenizer was given."""
     stored = {name: getattr(options, option) for name, option in RECORDED.items()}
@@ -151,6 +165,17 @@ def _units(records: list[Record], shard_size: int) -> list[Unit]:
     return units
 
 
+def _codecs(records: list[Record]) -> dict[str, str]:
+    """Versions of what decodes DICOM, '' where it is not installed, or no image can be DICOM by its name."""
+    found = dict.fromkeys(_CODECS, "")
+    if all(record.place.lower().endswith(_NO_DICOM) for record in records):
+        return found
+    for name in _CODECS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def _identity(records: list[Record], options: Options) -> dict[str, Any]:
     """Compared key by key, so that a build that cannot go on says why."""
     rows = hashlib.sha256()
@@ -170,4 +195,5 @@ def _identity(records: list[Record], options: Options) -> dict[str, Any]:
         "libjpeg": features.version("jpg"),
         "numpy": np.__version__,
         "tokenizers": tokenizers.__version__,
+        **_codecs(records),
     }

@@ -15,9 +15,9 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards import crop
 from ecamp_fast.shards.format import ATTENTION, IMAGE, TOKENS
 from ecamp_fast.shards.image import read_pgm
-from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.quarantine import Quarantine
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.tokens import unpack_tokens
 from ecamp_fast.text.assemble import assemble
 from ecamp_fast.text.wordpiece import Wordpiece
 

@@ -24,6 +24,7 @@ from ecamp_fast.shards.source import Source
 from ecamp_fast.shards.verify import Damage, inspect
 
 _UNIT = re.compile(r"([a-z]+-\d{6})(?:-\d+)?\.tar")
+_NAMES = ("file", "reports")  # entries of a source that are names of files
 _COPY = "restore it from a copy, or build the set again"
 
 
@@ -100,8 +101,14 @@ def _rebuild(
 
 
 def _check_source(plan: Plan, options: Options, manifest: Manifest) -> None:
+    """What files are called does not matter: the bytes will tell."""
     ours = plan.source | {"vocab_size": manifest.source["vocab_size"]}
-    wrong = [name for name in sorted(ours | manifest.source) if ours.get(name) != manifest.source.get(name)]
+    renamed = {name for name in _NAMES if name in ours and name in manifest.source}
+    wrong = [
+        name
+        for name in sorted((ours | manifest.source).keys() - renamed)
+        if ours.get(name) != manifest.source.get(name)
+    ]
     if wrong:
         pairs = "; ".join(f"{name} is {ours.get(name)}, was {manifest.source.get(name)}" for name in wrong)
         raise DataError(f"this is not the source the set was built from: {pairs}", "name that source")
@@ -154,10 +161,10 @@ def _build(
     with closing(pack_all(source, records, options.short_side, tokenizer, options.workers)) as packed:
         outcomes = counted(packed)
         for unit in units:
-            written = write_unit(folder, unit, islice(outcomes, len(unit.records)), 0)
-            if not isinstance(written, Done):
-                raise DataError(f"{unit.name} cannot be rebuilt: {written[0]}", "restore the image, or the shard")
-            _check_same(written, manifest)
+            done = write_unit(folder, unit, islice(outcomes, len(unit.records)))
+            if done.rejected:
+                raise DataError(f"{unit.name} cannot be rebuilt: {done.rejected[0]}", "restore the image, or the shard")
+            _check_same(done, manifest)
 
 
 def _check_same(done: Done, manifest: Manifest) -> None:

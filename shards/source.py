@@ -1,6 +1,8 @@
 """What a source of samples gives to the builder: records that are cheap to list, and pictures that are loaded late."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +12,7 @@ from ecamp_fast.errors import DataError
 LISTED_FAULTS = 20
 
 Box = tuple[str, float, float, float, float]  # finding, x, y, width, height in pixels of its image
+BOX = ("x", "y", "width", "height")  # names of its numbers in metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,30 @@ class Source(Protocol):
         """Read and decode one picture.  short_side: pixels it is reduced to afterwards.  Raises BadImage."""
 
 
-def refuse(name: str, faults: list[Fault]) -> DataError:
+def refuse(name: str, faults: Sequence[Fault]) -> DataError:
     """One error for many faults: the first twenty, and how many there are."""
-    listed = "".join(f"\n  - {fault}" for fault in faults[:LISTED_FAULTS])
-    more = f"\n  - and {len(faults) - LISTED_FAULTS} more" if len(faults) > LISTED_FAULTS else ""
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return DataError(f"{name}: {count}, nothing was written:{listed}{more}")
+    count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
+    return DataError(f"{name}: {count}, nothing was written:{listed(faults)}")
+
+
+def over_budget(name: str, faults: Sequence[Fault], rows: int, allowed: int, mend: str) -> DataError:
+    """The error of more rows without a good image, of ``rows`` in all, than may be left out."""
+    what = f"{len(faults):,} of {rows:,} rows left out, {allowed:,} may be: --reject-budget"
+    return DataError(f"{name}: {what}{listed(faults)}", mend)
+
+
+def listed(faults: Sequence[Fault]) -> str:
+    """The first twenty faults, each on a line of its own, and how many more there are.
+
+    A mend that faults in a row have in common is said once, behind the last of them.
+    """
+    lines = []
+    for mend, run in groupby(faults[:LISTED_FAULTS], key=lambda fault: fault.mend):
+        first, *others = run
+        if not others:
+            lines.append(f"\n  - {first}")
+            continue
+        lines += [f"\n  - {fault.origin}: {fault.what}" for fault in (first, *others)]
+        lines.append(f"\n    these {1 + len(others)}: {mend}")
+    more = len(faults) - LISTED_FAULTS
+    return "".join(lines) + (f"\n  - and {more:,} more" if more > 0 else "")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ecamp_fast.shards.format import ATTENTION, METADATA, REPORT, TOKENS, Manifest
-from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.terms import Terms
+from ecamp_fast.shards.tokens import unpack_tokens
 from ecamp_fast.text.codes import Mark, has
 
 MAX_TOKENS = 256  # of the recipes

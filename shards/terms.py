@@ -17,18 +17,18 @@ _SHOWN = 40  # bars
 
 
 class Terms:
-    """Counts terms over reports, each study's report once: its views share it."""
+    """Counts terms over reports, each report of a study once: views share theirs."""
 
     def __init__(self) -> None:
         self._used: Counter[str] = Counter()
         self._denied: Counter[str] = Counter()
-        self._studies: set[str] = set()
+        self._reports: set[int] = set()  # hashes: the texts of a large set would fill the memory
 
     def add(self, study: str, report: str) -> None:
-        """Count a report, unless its study came before."""
-        if study in self._studies:
+        """Count a report, unless the same one of the same study came before."""
+        if (one := hash((study, report))) in self._reports:
             return
-        self._studies.add(study)
+        self._reports.add(one)
         for said in describe(report):
             if said.words:
                 term = " ".join(report[start:end].lower() for start, end in reversed(said.words))
@@ -42,7 +42,7 @@ class Terms:
         returns descriptor_terms (how many differ), descriptor_threshold, descriptors {term: {count, denied}}, denied:
         uses before an entity that is said to be absent, and other_descriptors, the uses of all terms below.
         """
-        least = max(FEWEST, math.floor(SHARE * len(self._studies))) if threshold is None else threshold
+        least = max(FEWEST, math.floor(SHARE * len(self._reports))) if threshold is None else threshold
         ranked = sorted(self._used.items(), key=lambda item: (-item[1], item[0]))
         shown = {term: {"count": n, "denied": self._denied[term]} for term, n in ranked if n > least}
         return {

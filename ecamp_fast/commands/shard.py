@@ -106,7 +106,7 @@ def build(
     opened = sources.open_source(kind, source, **named, seed=seed, size=size)
     if dry_run:
         check_free(out)
-        result = preview(opened, chosen)
+        result = preview(opened, chosen, part)
         click.echo(json.dumps({"schema": 1, **result}) if as_json else _lines(result))
         return
     with Progress("images") as progress:
@@ -122,7 +122,8 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
     from ecamp_fast.shards.merge import merge as join
 
-    report = join(parts, out)
+    with Progress("shards") as progress:
+        report = join(parts, out, progress.tick)
     for note in report.manifest.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))

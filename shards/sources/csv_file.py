@@ -43,6 +43,13 @@ class CsvSource:
 
     def survey(self) -> Listing:
         """All rows, or all with a report.  Row faults are collected; raises DataError where a table cannot be read."""
+        return self._list(with_images=True)
+
+    def texts(self) -> Listing:
+        """As ``survey``, wherever the images are; records have no picture."""
+        return self._list(with_images=False)
+
+    def _list(self, *, with_images: bool) -> Listing:
         needed = REQUIRED[:-1] if self.reports else REQUIRED
         table = read_table(self.path, ("image_path",) if self.keep_empty else needed, hint=_ALONE)
         listing = Listing([], faults=table.faults, notes=[table.note] if table.note else [])
@@ -59,7 +66,9 @@ class CsvSource:
                     listing.dropped_empty += 1
                     continue
                 record.report, record.distilled = "", None
-            places = [record.place, record.attention] if record.attention else [record.place]
+            if not with_images:
+                record.place = record.attention = ""
+            places = [place for place in (record.place, record.attention) if place]
             missing = [fault for fault in (absent(record.origin, self.folder, place) for place in places) if fault]
             listing.absent += missing
             if not missing:

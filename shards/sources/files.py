@@ -13,6 +13,11 @@ MAX_BYTES = 256 * 2**20  # of a file: 64 megapixels of 16 bits are half of it
 IMAGES = (".jpg", ".jpeg", ".png", ".dcm", ".tif", ".tiff", ".bmp", ".pgm")
 
 
+def own_name(path: Path) -> str:
+    """The last part of a path, of ``.`` and ``..`` too; it goes into the manifest, the folders above do not."""
+    return Path(os.path.abspath(path)).name
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of an image file.  Raises BadImage."""
     try:

@@ -6,10 +6,11 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, picture, read_bytes
+from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
 from ecamp_fast.text.cleaning import is_empty, read_text
 
 _REPORT_BYTES = 2**20
+_ALONE = "write it, remove the image, or pass --empty-reports keep for images alone"
 
 
 class FolderSource:
@@ -23,7 +24,7 @@ class FolderSource:
     def __init__(self, folder: str | Path, *, keep_empty: bool = False) -> None:
         self.folder = Path(folder)
         self.keep_empty = keep_empty
-        self.description: dict[str, Any] = {"kind": self.kind, "file": self.folder.name}
+        self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.folder)}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
@@ -44,9 +45,18 @@ class FolderSource:
                 self._append(listing, name, places[0], "")
             elif name not in reports:
                 what = f"no report {Path(name).name}.txt beside it"
-                listing.absent.append(Fault(places[0], what, "write it, or remove the image", "no-text"))
+                listing.absent.append(Fault(places[0], what, _ALONE, "no-text"))
             else:
                 self._add(listing, name, places[0], reports[name])
+        return listing
+
+    def texts(self) -> Listing:
+        """A record without a picture for every report, by name."""
+        listing, reports = Listing([]), self._walk()[1]
+        if not reports:
+            raise DataError(f"{self.folder}: no .txt file", "name the folder that holds the reports")
+        for name, report in sorted(reports.items()):
+            self._add(listing, name, "", report)
         return listing
 
     def load(self, record: Record, short_side: int) -> Picture:
@@ -74,7 +84,8 @@ class FolderSource:
 
     @staticmethod
     def _append(listing: Listing, name: str, image: str, report: str) -> None:
-        listing.records.append(Record(image, len(listing.records), name, Path(name).name, image, report))
+        origin = image or f"{name}.txt"
+        listing.records.append(Record(origin, len(listing.records), name, Path(name).name, image, report))
 
     def _walk(self) -> tuple[dict[str, list[str]], dict[str, str]]:
         """Images and reports by their path without its ending, relative to the folder."""

@@ -9,12 +9,13 @@ from typing import Any
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards import dicom
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import absent, picture, read_bytes
+from ecamp_fast.shards.sources.files import absent, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.mimic_tables import LABELLERS, Image, Tables, positive, read_tables
 from ecamp_fast.shards.sources.reports import Reports
 from ecamp_fast.text.sections import Tally, cut
 
 _ARCHIVE = "mimic-cxr-reports.zip"
+_WHERE = f"reports are a file of their own, {_ARCHIVE} of MIMIC-CXR on PhysioNet: name it by --reports"
 _SUFFIXES = (".jpg", ".dcm")
 
 
@@ -40,7 +41,7 @@ class MimicCxrSource:
         self.reports = Path(reports) if reports else None
         self.use_last = use_last
         self.keep_empty = keep_empty
-        self.description: dict[str, Any] = {"kind": self.kind, "file": self.folder.name, "use_last": use_last}
+        self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.folder), "use_last": use_last}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
@@ -134,6 +135,9 @@ def _suffix(images: list[Image], folder: Path) -> str:
 
 def _read(reports: Reports, origins: dict[str, str], tally: Tally, listing: Listing) -> dict[str, str]:
     """The text of each study, '' where it is to be dropped; studies whose report is missing or damaged are faults."""
+    if not len(reports):
+        listing.faults.append(Fault(reports.path.name, "holds no report, no file sNUMBER.txt", _WHERE))
+        return {}
     texts = {}
     for study, origin in origins.items():
         if study not in reports:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, absent, picture, read_bytes
+from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.text.cleaning import read_text
@@ -48,7 +48,7 @@ class OpeniSource:
         self.path = Path(path)
         self.folder = self.path.parent if self.path.is_file() else self.path
         self.keep_empty = keep_empty
-        self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
+        self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.path)}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 

@@ -20,8 +20,8 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
 from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.refusal import BadImage, check_size
-from ecamp_fast.shards.source import Box, Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, picture
+from ecamp_fast.shards.source import BOX, Box, Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.files import IMAGES, own_name, picture
 from ecamp_fast.shards.sources.tar import MEND, Places, groups
 from ecamp_fast.shards.verbatim import as_built
 from ecamp_fast.text.cleaning import is_empty, read_text
@@ -31,7 +31,6 @@ _SPLITS = ("train", "val", "test")
 _TEXTS = ("txt", "text", "report")
 _IMAGES = tuple(ending.removeprefix(".") for ending in IMAGES)
 _KNOWN = frozenset({*_IMAGES, *_TEXTS, DISTILLED, ATTENTION, MASKS, METADATA, TOKENS})  # tokens are made anew
-_BOX = ("x", "y", "width", "height")
 
 
 class WebdatasetSource:
@@ -50,17 +49,24 @@ class WebdatasetSource:
         self.path = Path(path)
         self.keep_empty = keep_empty
         self.folder = self.path.parent if self.path.is_file() else self.path
-        self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
+        self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.path)}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
     def survey(self) -> Listing:
         """A record for every sample; every damage of an archive is a fault."""
+        return self._list(with_images=True)
+
+    def texts(self) -> Listing:
+        """A record without a picture for every text; every damage of an archive is a fault."""
+        return self._list(with_images=False)
+
+    def _list(self, *, with_images: bool) -> Listing:
         archives = [self.path] if self.path.is_file() else sorted(self.path.glob("*.tar"))
         if not archives:
             raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
         listing = Listing([])
-        found = _Found(listing, self.keep_empty)
+        found = _Found(listing, self.keep_empty, with_images)
         splits = {archive.name: _split(archive.name) for archive in archives}
         if not all(splits.values()):
             splits = {}
@@ -104,12 +110,13 @@ class _Found:
 
     listing: Listing
     keep_empty: bool
+    with_images: bool
     seen: dict[str, str] = field(default_factory=dict)
     bare: list[Record] = field(default_factory=list)
 
     def refuse_bare(self) -> None:
         """Where other samples state patient and split, one that has lost them is not whole."""
-        if not 0 < len(self.bare) < len(self.listing.records):
+        if not self.with_images or not 0 < len(self.bare) < len(self.listing.records):
             return
         what = "no .json, which other samples have: its patient and split are not known"
         self.listing.absent += [Fault(record.origin, what, MEND, "no-metadata") for record in self.bare]
@@ -126,15 +133,20 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
     found.seen[key] = archive
     images = [ending for ending in places if ending in _IMAGES]
     texts = [ending for ending in _TEXTS if ending in places]
-    if len(images) != 1 or not (texts or found.keep_empty):
+    if not (texts or found.with_images):
+        return
+    if found.with_images and (len(images) != 1 or not (texts or found.keep_empty)):
         what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
-        listing.absent.append(Fault(where, what, MEND, "missing" if not images else "no-text"))
+        alone = len(images) == 1
+        mend = f"{MEND}, or pass --empty-reports keep for images alone" if alone else MEND
+        listing.absent.append(Fault(where, what, mend, "no-text" if images else "missing"))
         return
     try:
         record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
-        record.place = _place(archive, places[images[0]])
-        record.attention = _place(archive, places.get(ATTENTION))
-        record.masks = _place(archive, places.get(MASKS))
+        if found.with_images:
+            record.place = _place(archive, places[images[0]])
+            record.attention = _place(archive, places.get(ATTENTION))
+            record.masks = _place(archive, places.get(MASKS))
         _describe(record, listing, file, places, texts[:1])
     except ValueError as error:
         listing.faults.append(Fault(where, str(error), MEND))
@@ -208,12 +220,12 @@ def _boxes(listed: Any) -> tuple[Box, ...]:
     except (TypeError, KeyError, ValueError, OverflowError):
         whole = False
     if not whole:
-        raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(_BOX)}')
+        raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(BOX)}')
     return tuple(boxes)
 
 
 def _box(tree: Any) -> Box:
-    x, y, width, height = (float(tree[name]) for name in _BOX)
+    x, y, width, height = (float(tree[name]) for name in BOX)
     return str(tree["finding"]), x, y, width, height
 
 

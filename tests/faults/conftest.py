@@ -5,6 +5,7 @@ import random
 import shutil
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,35 @@ from ecamp_fast.shards.image import decode, radiograph
 from ecamp_fast.shards.refusal import BadImage
 from ecamp_fast.shards.write import ShardWriter
 
+TESTS = Path(__file__).parents[1]
 SMALL = Options(workers=1, shard_size=4, vocab_size=200)
+
+
+class Proof:
+    """Fails a run of the whole catalogue where every test of a clause was skipped: a mark alone proves nothing."""
+
+    def __init__(self, items: list[pytest.Item]) -> None:
+        self._clauses = {item.nodeid: {c for mark in item.iter_markers("fault") for c in mark.args} for item in items}
+        self._unproven = set().union(*self._clauses.values())
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self._unproven -= self._clauses[report.nodeid]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._unproven and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for clause in sorted(self._unproven):
+            terminalreporter.write_line(f"FAILED: no test of {clause} ran to its end")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    option, config = session.config.option, session.config
+    here = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
+    if option.markexpr == "fault" and not option.keyword and not option.collectonly and here & {TESTS, TESTS.parent}:
+        config.pluginmanager.register(Proof(session.items))
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
-stands; ``pytest -m fault`` runs them all.
+stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
 """
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -43,7 +46,7 @@ CATALOGUE = {
     # Polarity.
     "I4": "after-voi suspected warned",
     # DICOM files that are no radiograph of one grey frame: left out by class, with the codec to install.
-    "I5": "no-pixels no-codec several-frames burned-in colour",
+    "I5": "no-pixels no-codec no-pydicom compressed several-frames burned-in colour",
     # Sizes: judged by the header, at most half a gigabyte of memory; pictures that show nothing are refused.
     "I6": "bomb 60-megapixels one-pixel aspect constant",
     # Programs in the preamble, directories.
@@ -100,6 +103,27 @@ def test_tests_named_after_a_line_bear_it() -> None:
         bearers = {(test, clause.split(".")[0]) for clause, tests in claims(source).items() for test in tests}
         for name, line in re.findall(r"^def (test_([dit]\d+)_\w+)", source, re.MULTILINE):
             assert (name, line.upper()) in bearers, f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize(
+    "run, skipped, fails",
+    [
+        ("tests", ("test_a",), False),
+        ("tests", ("test_a", "test_b"), True),
+        ("tests/faults", ("test_a", "test_b"), False),
+    ],
+)
+def test_a_clause_all_of_whose_tests_are_skipped_fails_the_whole_run(tmp_path, run, skipped, fails):
+    folder = tmp_path / "tests" / "faults"
+    folder.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name("conftest.py"), folder)
+    lines = ["import pytest"]
+    for name in ("test_a", "test_b"):
+        lines += ["@pytest.mark.skip"] * (name in skipped) + ['@pytest.mark.fault("D1.header")', f"def {name}(): pass"]
+    (folder / "test_it.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "fault", run]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == int(fails) and ("no test of D1.header ran" in done.stdout) == fails, done.stdout
 
 
 def test_a_missing_mark_would_be_noticed() -> None:

@@ -229,7 +229,7 @@ def test_i5_a_syntax_without_its_codec_is_refused_with_the_hint(pydicom, dicom_f
     assert caught.value.kind == "no-codec" and "pip install" in caught.value.mend and "pylibjpeg" in caught.value.mend
 
 
-@pytest.mark.fault("I5.no-codec")
+@pytest.mark.fault("I5.compressed")
 @pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless", "JPEGLSLossless"])
 def test_i5_compressed_pixels_equal_plain_ones(syntax, pydicom, dicom_file, grey):
     window = {"WindowCenter": "2000", "WindowWidth": "1500"}
@@ -245,7 +245,7 @@ def test_i5_compressed_pixels_equal_plain_ones(syntax, pydicom, dicom_file, grey
     assert np.array_equal(grey(buffer.getvalue()), grey(dicom_file(**window)))
 
 
-@pytest.mark.fault("I5.no-codec")
+@pytest.mark.fault("I5.compressed")
 def test_i5_jpeg_in_dicom(pydicom, dicom_file, grey):
     frame = as_jpeg()
     pixels = np.zeros((SIDE, SIDE), np.uint8)
@@ -253,7 +253,7 @@ def test_i5_jpeg_in_dicom(pydicom, dicom_file, grey):
     assert np.abs(grey(data).astype(int) - grey(frame)).max() <= 1
 
 
-@pytest.mark.fault("I5.no-codec")
+@pytest.mark.fault("I5.no-pydicom")
 def test_i5_without_pydicom_the_environment_is_at_fault(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(EnvironmentFault, match=r"ecamp-fast\[dicom\]"):

@@ -16,8 +16,8 @@ from ecamp_fast.shards.balance import Cut, Lengths, deal
 from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.format import DISTILLED, IMAGE, REPORT, TOKENIZER, TOKENS, Manifest, write_manifest
 from ecamp_fast.shards.order import global_samples
-from ecamp_fast.shards.pack import pack_tokens, unpack_tokens
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.tokens import pack_tokens, unpack_tokens
 from ecamp_fast.shards.write import ShardWriter
 from ecamp_fast.text.assemble import assemble
 from ecamp_fast.text.masking import mask_text

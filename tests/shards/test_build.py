@@ -16,9 +16,9 @@ from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
 from ecamp_fast.shards import parallel
 from ecamp_fast.shards.build import Options, build, build_phantoms
 from ecamp_fast.shards.format import read_manifest
-from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
+from ecamp_fast.shards.tokens import unpack_tokens
 from ecamp_fast.shards.verify import verify
 from ecamp_fast.text.codes import token_ids
 from ecamp_fast.text.wordpiece import load_wordpiece, train_wordpiece
@@ -181,8 +181,29 @@ def test_all_faults_are_listed_together_and_nothing_is_written(table, tmp_path):
         "row 7 (s5.jpg): empty study_id",
     ):
         assert part in message
-    assert caught.value.exit_code == 3 and said
-    assert os.listdir(tmp_path) == ["data"]
+    assert caught.value.exit_code == 3 and os.listdir(tmp_path) == ["data"]
+    assert said[0].startswith("reports.csv: 3 rows are at fault:\n") and "(s1.jpg): s1.jpg: no such file" in said[0]
+
+
+def test_faults_of_the_listing_are_said_before_any_image_is_looked_at(table, tmp_path, monkeypatch):
+    path = table([{}, {"study_id": ""}])
+    monkeypatch.setattr(CsvSource, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        build(CsvSource(path), tmp_path / "set", ONE, said.append)
+    assert said[0].startswith("reports.csv: 1 row is at fault:\n  - reports.csv row 3 (s1.jpg): empty study_id")
+
+
+def test_a_mend_that_many_rows_have_in_common_is_said_once(table):
+    with pytest.raises(DataError) as caught:
+        made(table([{"study_id": ""}, {"study_id": ""}, {"image_path": ""}]))
+    lines = str(caught.value).splitlines()
+    assert lines[1:] == [
+        "  - reports.csv row 2 (s0.jpg): empty study_id",
+        "  - reports.csv row 3 (s1.jpg): empty study_id",
+        "    these 2: write the row's study_id",
+        "  - reports.csv row 4: empty image_path; write the row's image_path",
+    ]
 
 
 def test_long_lists_of_faults_are_cut(table, tmp_path):
@@ -197,9 +218,10 @@ def test_a_budget_leaves_bad_images_out_and_lists_them(table, tmp_path, allow, p
     (path.parent / "s1.jpg").unlink()
     (path.parent / "s2.jpg").write_bytes((path.parent / "s2.jpg").read_bytes()[:200])
     if not passes:
-        with pytest.raises(DataError, match="2 faults"):
+        said = f"2 of 4 rows left out, {int(4 * allow)} may be: --reject-budget"
+        with pytest.raises(DataError, match=said) as caught:
             made(path, reject_budget=allow)
-        assert os.listdir(tmp_path) == ["data"]
+        assert "pass a larger --reject-budget" in caught.value.mend and not (tmp_path / "set").exists()
         return
     manifest = read_manifest(made(path, reject_budget=allow))
     assert manifest.counts["samples"] == 2

@@ -30,12 +30,25 @@ def test_samples_come_from_all_parts_of_the_set_even_if_time_is_short(monkeypatc
     seen = []
     monkeypatch.setattr(forecast, "_SECONDS", -1.0)
     load = PhantomSource.load
-    monkeypatch.setattr(PhantomSource, "load", lambda self, record: seen.append(record.row) or load(self, record))
+    monkeypatch.setattr(
+        PhantomSource, "load", lambda self, record, short: seen.append(record.row) or load(self, record, short)
+    )
     assert preview(PhantomSource(90, 42, 64), SMALL)["forecast"]["measured_on"] == 1
     monkeypatch.setattr(forecast, "_SECONDS", 100.0)
     seen.clear()
     preview(PhantomSource(90, 42, 64), SMALL)
     assert len(set(seen)) == 64 and max(seen[:9]) - min(seen[:9]) > 60
+
+
+def test_of_a_part_the_part_is_forecast():
+    source, options = PhantomSource(90, 42, 64), Options(workers=1, shard_size=10, vocab_size=300)
+    whole = preview(source, options)
+    parts = [preview(source, options, (number, 3)) for number in (1, 2, 3)]
+    for count in ("samples", "shards"):
+        assert sum(part[count] for part in parts) == whole[count] and all(part[count] < whole[count] for part in parts)
+    assert sum(part["forecast"]["bytes"] for part in parts) == pytest.approx(whole["forecast"]["bytes"], rel=0.1)
+    empty = preview(source, options, (40, 40))
+    assert empty["samples"] == empty["forecast"]["bytes"] == empty["forecast"]["measured_on"] == 0
 
 
 def test_more_workers_need_less_time(monkeypatch):
@@ -61,6 +74,6 @@ def test_the_listings_faults_are_raised_and_nothing_is_written(table, tmp_path):
     result = preview(CsvSource(path))
     assert result["samples"] == 2 and result["dropped_empty"] == 1 and result["splits"] == {"train": 1, "val": 1}
     (path.parent / "s0.jpg").unlink()
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match=r"1 of 2 rows left out, 0 may be: --reject-budget\n.*no such file"):
         preview(CsvSource(path))
     assert os.listdir(tmp_path) == ["data"]

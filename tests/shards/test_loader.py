@@ -18,8 +18,8 @@ from ecamp_fast.shards.capacity import measure_capacity
 from ecamp_fast.shards.format import ATTENTION, IMAGE, METADATA, REPORT, TOKENIZER, TOKENS, Manifest, write_manifest
 from ecamp_fast.shards.image import pgm
 from ecamp_fast.shards.loader import Loader
-from ecamp_fast.shards.pack import pack_tokens
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.tokens import pack_tokens
 from ecamp_fast.shards.write import ShardWriter
 from ecamp_fast.text.codes import ID_BITS, Mark
 

@@ -69,7 +69,7 @@ def test_the_budget_holds_for_all_parts_together(table, tmp_path):
         made[budget] = [tmp_path / f"{budget}-{number}" for number in (1, 2)]
         for number, out in enumerate(made[budget], 1):
             build(source, out, options, part=(number, 2))
-    with pytest.raises(DataError, match="2 faults"):
+    with pytest.raises(DataError, match="2 of 8 rows left out, 1 may be: --reject-budget"):
         merge(made[0.125], tmp_path / "set")
     report = merge(made[0.25], tmp_path / "set")
     build(source, tmp_path / "whole", Options(workers=1, shard_size=3, vocab_size=200, reject_budget=0.25))
@@ -82,11 +82,24 @@ def test_parts_that_are_not_one_whole_are_refused(parts, tmp_path):
         merge([parts[0], parts[2]], tmp_path / "set")
     with pytest.raises(ConfigError, match="name each once"):
         merge([*parts, parts[0]], tmp_path / "set")
-    with pytest.raises(ConfigError, match="not parts of one build: their source differs"):
+    with pytest.raises(ConfigError, match="not parts of one build: they differ in tokenizer_digest, vocab_size"):
         merge([*parts[:2], part(tmp_path, 3, 3, Options(workers=1, shard_size=3, vocab_size=201))], tmp_path / "set")
     with pytest.raises(DataError, match="no finished part"):
         merge([*parts[:2], tmp_path], tmp_path / "set")
     assert not (tmp_path / "set").exists() and not (tmp_path / "set.building").exists()
+
+
+def test_a_set_that_exists_is_found_before_the_parts_are_read(parts, tmp_path, monkeypatch):
+    (tmp_path / "set").write_text("mine")
+    monkeypatch.setattr(module, "whole", lambda *_: pytest.fail("read the shards"))
+    with pytest.raises(ConfigError, match="exists already"):
+        merge(parts, tmp_path / "set")
+
+
+def test_checking_shards_is_progress(parts, tmp_path):
+    ticks = []
+    merge(parts, tmp_path / "set", lambda done, total: ticks.append((done, total)))
+    assert ticks == [(number, 4) for number in range(1, 5)]
 
 
 @pytest.mark.parametrize("victim", ["shard", "journal"])

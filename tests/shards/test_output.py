@@ -112,6 +112,33 @@ def test_the_workspace_of_a_finished_set_is_swept_up_unless_another_builder_is_i
     assert os.listdir(tmp_path) == ["set"] and os.listdir(out) == ["MANIFEST.json"]
 
 
+@pytest.mark.parametrize("names", [["thesis.txt"], ["set/a.tar", "journal/x.json"], ["BUILDER", "thesis.txt"]])
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_of_another_is_not_taken_for_a_workspace(tmp_path, names, exists):
+    for name in names:
+        (tmp_path / "set.building" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set.building" / name).write_text("mine")
+    if exists:
+        (tmp_path / "set").write_text("mine")
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    said = "exists already" if exists else r"set\.building is in the way"
+    with pytest.raises(ConfigError, match=said), Output(tmp_path / "set"):
+        pass
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+    assert (tmp_path / "set.building" / names[0]).read_text() == "mine"
+
+
+def test_an_empty_folder_and_the_lock_of_a_build_killed_at_once_are_taken(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.building").mkdir()
+    (tmp_path / "two.building" / "BUILDER").touch()
+    for name in ("one", "two"):
+        with Output(tmp_path / name) as output:
+            fill(output)
+            output.commit()
+    assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+
+
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError), Output(tmp_path / "file" / "set"):

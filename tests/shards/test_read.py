@@ -14,8 +14,8 @@ import pytest
 from ecamp_fast.errors import DataError, EnvironmentFault
 from ecamp_fast.shards import store
 from ecamp_fast.shards.format import MANIFEST, read_manifest, write_manifest
-from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.tokens import unpack_tokens
 
 IMAGE_AND_TEXT = ("jpg", "txt", "attn.pgm")
 

@@ -12,6 +12,7 @@ from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.format import read_manifest, write_manifest
 from ecamp_fast.shards.repair import repair
 from ecamp_fast.shards.sources.csv_file import CsvSource
+from ecamp_fast.shards.sources.folder import FolderSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
 from ecamp_fast.shards.verify import verify
 
@@ -62,6 +63,19 @@ def test_another_source_is_refused(copied):
     with pytest.raises(DataError, match="not the source the set was built from: studies is 13, was 12"):
         repair(PhantomSource(13, 42, 64), copied)
     assert digests(copied) == before and os.listdir(copied.parent) == ["copied"]
+
+
+def test_a_source_under_another_name_is_that_source(table, tmp_path, monkeypatch):
+    folder = table([{} for _ in range(4)]).parent
+    for number in range(4):
+        (folder / f"s{number}.txt").write_text(f"Small effusion, case {number}.")
+    build(FolderSource(folder), out := tmp_path / "set", Options(workers=1, shard_size=4, vocab_size=200))
+    before = digests(out)
+    moved = folder.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    name = read_manifest(out).shards[0].name
+    spoil(out / name)
+    assert repair(FolderSource("."), out).files == (name,) and digests(out) == before
 
 
 def test_a_changed_image_a_lost_image_and_a_changed_row_are_refused(table, tmp_path, film):

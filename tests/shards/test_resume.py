@@ -1,12 +1,14 @@
 """A build that is killed goes on where it stopped, and ends with the bytes it would have had."""
 
 import hashlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -14,6 +16,7 @@ from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.shards import build as module
 from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.journal import Journal
+from ecamp_fast.shards.plan import make_plan
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
 
@@ -133,7 +136,7 @@ def test_finished_shards_are_not_built_again(tmp_path, expected, monkeypatch):
         phantoms(tmp_path / "set")
     monkeypatch.undo()
     load = PhantomSource.load
-    monkeypatch.setattr(PhantomSource, "load", lambda self, record: loaded.append(record) or load(self, record))
+    monkeypatch.setattr(PhantomSource, "load", lambda self, *asked: loaded.append(asked) or load(self, *asked))
     report = phantoms(tmp_path / "set", say=said.append)
     assert report.resumed == 4 and len(loaded) == 4 and "going on: 4 samples in 2 finished shards" in said[0]
     assert digests(tmp_path / "set") == expected
@@ -180,17 +183,89 @@ def test_more_budget_and_other_workers_go_on(tmp_path, expected, monkeypatch):
     assert digests(tmp_path / "set") == expected
 
 
-def test_a_full_disk_keeps_what_is_finished_and_bad_data_does_not(table, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_what_is_finished(table, tmp_path, monkeypatch):
     source = CsvSource(table([{} for _ in range(6)]))
     interrupt(monkeypatch, after=5, error=StorageError("disk full"))
     with pytest.raises(StorageError):
         build(source, tmp_path / "set", Options(workers=1, **SMALL))
     monkeypatch.undo()
     assert Journal(tmp_path / "set.building" / "journal").head() is not None
-    (source.folder / "s5.jpg").write_bytes(b"")
-    with pytest.raises(DataError):
+    assert build(source, tmp_path / "set", Options(workers=1, **SMALL)).resumed > 0
+
+
+def train(table, bad):
+    """Six rows of one split in three shards, of which these images are bad; and what mends them."""
+    source = CsvSource(table([{"split": "train"} for _ in range(6)]))
+    good = {number: (source.folder / f"s{number}.jpg").read_bytes() for number in bad}
+    for number in bad:
+        (source.folder / f"s{number}.jpg").write_bytes(b"")
+
+    def mend(number):
+        (source.folder / f"s{number}.jpg").write_bytes(good[number])
+
+    return source, mend
+
+
+def test_a_budget_passed_at_the_last_image_loses_nothing(table, tmp_path, monkeypatch):
+    source, _ = train(table, bad=[5])
+    with pytest.raises(DataError, match="1 of 6 rows left out, 0 may be: --reject-budget"):
         build(source, tmp_path / "set", Options(workers=1, **SMALL))
-    assert sorted(os.listdir(tmp_path)) == ["data"]
+    assert not (tmp_path / "set").exists()
+    more = Options(workers=1, reject_budget=0.2, **SMALL)
+    assert build(source, tmp_path / "set", more).resumed == 5
+    build(source, tmp_path / "fresh", more)
+    assert digests(tmp_path / "set") == digests(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("budget, bad, resumed", [(0.0, [1], 4), (0.2, [1, 4], 3), (0.2, [0, 1], 4)])
+def test_mended_images_come_into_their_shards_and_the_others_stay_out(table, tmp_path, budget, bad, resumed):
+    source, mend = train(table, bad)
+    options = Options(workers=1, reject_budget=budget, **SMALL)
+    with pytest.raises(DataError, match=f"{len(bad)} of 6 rows left out"):
+        build(source, tmp_path / "set", options)
+    mend(1)
+    report = build(source, tmp_path / "set", options)
+    assert report.resumed == resumed and len(report.manifest.quarantined) == len(bad) - 1
+    build(source, tmp_path / "fresh", options)
+    assert digests(tmp_path / "set") == digests(tmp_path / "fresh")
+
+
+def test_an_interrupted_build_says_that_it_can_go_on(tmp_path, monkeypatch):
+    said = []
+    interrupt(monkeypatch, after=5, error=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        phantoms(tmp_path / "set", say=said.append)
+    assert said[-1] == f"finished shards wait in {tmp_path / 'set.building'}: the same command goes on with them"
+    interrupt(monkeypatch, after=1, error=KeyboardInterrupt)
+    said.clear()
+    with pytest.raises(KeyboardInterrupt):
+        phantoms(tmp_path / "other", say=said.append)
+    assert said == ["training the tokenizer"] and not (tmp_path / "other.building").exists()
+
+
+@pytest.mark.parametrize("victim", ["PLAN", "train-000000"])
+def test_a_journal_of_another_version_is_built_again(tmp_path, expected, monkeypatch, victim):
+    interrupt(monkeypatch, after=5, error=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        phantoms(tmp_path / "set")
+    monkeypatch.undo()
+    path = tmp_path / "set.building" / "journal" / f"{victim}.json"
+    body = json.dumps(json.loads(path.read_bytes().partition(b"\n")[2]) | {"field": 1}).encode()
+    path.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    said = []
+    assert phantoms(tmp_path / "set", say=said.append).resumed == (0 if victim == "PLAN" else 2)
+    assert ("damaged or of another version: starting over" in said[0]) == (victim == "PLAN")
+    assert digests(tmp_path / "set") == expected
+
+
+def test_versions_of_dicom_codecs_belong_to_a_plan_whose_images_may_be_dicom(table):
+    pytest.importorskip("pydicom")
+    path = table([{}, {}])
+    before = make_plan(CsvSource(path), Options()).identity
+    assert before["pydicom"] == ""
+    (path.parent / "s1.jpg").rename(path.parent / "s1.dcm")
+    path.write_text(path.read_text().replace("s1.jpg", "s1.dcm"))
+    assert make_plan(CsvSource(path), Options()).identity["pydicom"] == version("pydicom")
 
 
 def test_a_fault_in_the_listing_keeps_what_an_earlier_build_finished(table, tmp_path, monkeypatch):

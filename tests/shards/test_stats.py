@@ -7,11 +7,11 @@ from PIL import Image
 
 from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.format import IMAGE, TOKENS
-from ecamp_fast.shards.pack import unpack_tokens
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.stats import stats
 from ecamp_fast.shards.terms import Terms, plot
+from ecamp_fast.shards.tokens import unpack_tokens
 
 REPORTS = ["There is no effusion. There may be pneumonia.", "There is no effusion. Small effusion.", "Effusion."]
 

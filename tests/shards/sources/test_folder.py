@@ -33,8 +33,14 @@ def test_halves_of_pairs_are_absent_by_class(folder, tmp_path):
     (folder / "b.PNG").unlink()
     absent = FolderSource(folder).survey().absent
     assert [(fault.origin, fault.kind) for fault in absent] == [("a.jpg", "no-text"), ("b.txt", "missing")]
-    with pytest.raises(DataError, match="2 faults"):
+    assert "--empty-reports keep" in absent[0].mend
+    with pytest.raises(DataError, match="2 of 3 rows left out, 0 may be"):
         build(FolderSource(folder), tmp_path / "set", Options(workers=1, vocab_size=100))
+
+
+def test_the_folder_here_has_its_own_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert FolderSource(".").description["file"] == "data"
 
 
 def test_two_images_of_one_name_are_a_fault(folder, film):

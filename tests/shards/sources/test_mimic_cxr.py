@@ -262,3 +262,12 @@ def test_no_report_text_in_messages(mimic_tree):
     listing = survey(tree)
     said = " ".join([*listing.notes, *map(str, listing.faults), *map(str, listing.absent)])
     assert "canary" not in said.lower()
+
+
+def test_without_any_report_file_it_is_said_once_where_they_are(mimic_tree):
+    tree = mimic_tree(20)
+    (tree.folder / "mimic-cxr-reports.zip").unlink()
+    source = MimicCxrSource(tree.folder)
+    for listing in (source.survey(), source.texts()):
+        (fault,) = listing.faults
+        assert fault.origin == "files" and "mimic-cxr-reports.zip" in fault.mend and "PhysioNet" in fault.mend

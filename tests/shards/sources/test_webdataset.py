@@ -168,6 +168,7 @@ def test_halves_of_samples_are_absent(tar, film, film_bytes):
     path = tar([("a.jpg", jpeg), ("b.txt", b"Case."), ("c.jpg", jpeg), ("c.png", jpeg), ("c.txt", b"Case.")])
     listing = WebdatasetSource(path).survey()
     assert [fault.kind for fault in listing.absent] == ["no-text", "missing", "no-text"] and not listing.records
+    assert ["--empty-reports keep" in fault.mend for fault in listing.absent] == [True, False, False]
 
 
 @pytest.mark.fault("D5.adjacent", "D5.apart", "D5.both-origins", "D8.absolute", "D8.dot-dot")
