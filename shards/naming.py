@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ecamp_fast.draws import Stream, sample_keys, uniform
+from ecamp_fast.shards.shown import shown
 from ecamp_fast.shards.source import Fault, Record
 
 KEY_LENGTH = 80  # a USTAR name holds 100 bytes, the longest extension is .distilled.txt
@@ -89,12 +90,13 @@ def _check_splits(records: list[Record]) -> list[Fault]:
     for record in records:
         record.split = _ALIASES.get(record.split.lower(), record.split.lower())
         if record.split not in ("train", "val", "test"):
-            what = f"split {_shown(record.split)}" if record.split else "no split"
+            what = f"split {shown(record.split)}" if record.split else "no split"
             faults.append(Fault(record.origin, what, "write train, val or test"))
             continue
         other = first.setdefault(_unit(record), record)
         if other.split != record.split:
-            what = f"{_shown(_unit(record))} is in split {record.split} and, by {other.origin}, in {other.split}"
+            who, name = ("patient", record.patient_id) if record.patient_id else ("study", record.study_id)
+            what = f"{who} {shown(name)} is in split {record.split} and, by {other.origin}, in {other.split}"
             faults.append(Fault(record.origin, what, "keep every patient in one split"))
     return faults
 
@@ -105,13 +107,7 @@ def _two_patients(records: Iterable[Record]) -> list[Fault]:
     for record in records:
         other = first.setdefault(record.study_id, record)
         if other.patient_id != record.patient_id:
-            what = (
-                f"study {record.study_id} has patient '{record.patient_id}', but '{other.patient_id}' in {other.origin}"
-            )
+            patients = [shown(one.patient_id) if one.patient_id else "no patient" for one in (record, other)]
+            what = f"study {shown(record.study_id)}: {patients[0]}, but {patients[1]} in {other.origin}"
             faults.append(Fault(record.origin, what, "give a study one patient"))
     return faults
-
-
-def _shown(name: str) -> str:
-    """A name for a message; in a table whose columns are mixed up it could be a report."""
-    return f"'{name}'" if len(name) <= 40 else f"'{name[:8]}...'"

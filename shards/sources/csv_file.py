@@ -8,6 +8,7 @@ from typing import Any
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.refusal import BadImage
+from ecamp_fast.shards.shown import shown_place
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import absent, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
@@ -122,7 +123,7 @@ class CsvSource:
         own_study = row["study_id"] if "study_id" in row else Path(place).stem
         distilled = row.get("distilled", "").strip()
         return Record(
-            origin=origin(self.path, line) + (f" ({place})" if place else ""),
+            origin=origin(self.path, line) + (f" ({shown_place(place)})" if place else ""),
             row=line,
             study_id=own_study.strip(),
             stem=Path(place).stem,

@@ -7,6 +7,7 @@ from pathlib import Path
 from ecamp_fast.shards import dicom
 from ecamp_fast.shards.image import decode_reduced
 from ecamp_fast.shards.refusal import BadImage
+from ecamp_fast.shards.shown import shown_place
 from ecamp_fast.shards.source import Fault, Picture
 
 MAX_BYTES = 256 * 2**20  # of a file: 64 megapixels of 16 bits are half of it
@@ -48,6 +49,16 @@ def absent(origin: str, folder: Path, place: str) -> Fault | None:
     try:
         kind = os.stat(folder / place).st_mode
     except (OSError, ValueError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        return Fault(origin, f"{place}: {reason}", f"image paths are relative to {folder}", "missing")
-    return None if stat.S_ISREG(kind) else Fault(origin, f"{place}: not a file", "name an image file", "missing")
+        return Fault(
+            origin, f"{shown_place(place)}: {reason(error)}", f"image paths are relative to {folder}", "missing"
+        )
+    if stat.S_ISREG(kind):
+        return None
+    return Fault(origin, f"{shown_place(place)}: not a file", "name an image file", "missing")
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, without its path, which an OSError repeats."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return f"cannot be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}"

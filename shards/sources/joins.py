@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from ecamp_fast.shards.shown import shown
 from ecamp_fast.shards.source import Fault
 
 Row = TypeVar("Row")
@@ -32,8 +33,3 @@ def unmatched(left: Mapping[str, Any], right: Mapping[str, Any], left_name: str,
     one_sided += [(right_name, key, left_name) for key in right if key not in left]
     mend = "take both files from one release"
     return [Fault(has, f"{shown(key)} is not in {lacks}", mend) for has, key, lacks in one_sided]
-
-
-def shown(key: str) -> str:
-    """A key for a message; in a table whose columns are mixed up it could be a report."""
-    return key if len(key) <= 60 else f"{key[:8]}..."

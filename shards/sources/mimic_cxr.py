@@ -8,6 +8,7 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards import dicom
+from ecamp_fast.shards.shown import shown
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import absent, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.mimic_tables import LABELLERS, Image, Tables, positive, read_tables
@@ -155,7 +156,7 @@ def _record(image: Image, suffix: str, text: str, tables: Tables) -> Record:
     stated = {labeller: tables.labels[labeller][image.study] for labeller in LABELLERS if labeller in tables.labels}
     first = next(iter(stated.values()), {})
     return Record(
-        origin=f"{image.origin} ({image.study}/{image.dicom_id})",
+        origin=f"{image.origin} ({image.study}/{shown(image.dicom_id)})",
         row=image.row,
         study_id=image.study,
         stem=image.dicom_id,

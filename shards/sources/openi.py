@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.shown import shown_place
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
@@ -198,7 +199,7 @@ def _find(files: dict[str, str], name: str) -> str:
 
 def _record(report: _Report, text: str, name: str, place: str, view: str) -> Record:
     return Record(
-        origin=f"{report.origin} ({name})" if name else report.origin,
+        origin=f"{report.origin} ({shown_place(name)})" if name else report.origin,
         row=report.row,
         study_id=report.uid,
         stem=name.removesuffix(Path(place).suffix) if place else name,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.source import Fault
+from ecamp_fast.shards.sources.files import reason
 from ecamp_fast.text.cleaning import read_text
 
 MAX_BYTES = 2**20  # of one report
@@ -76,7 +77,7 @@ class Reports:
             with self._archive.open(place) if self._archive else open(self.path / place, "rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{self.path.name}: {place}: cannot be read: {error}", "copy it again") from None
+            raise DataError(f"{self.path.name}: {place}: {reason(error)}", "copy it again") from None
         if len(data) > MAX_BYTES:
             raise DataError(f"{self.path.name}: {place}: larger than 1 MiB: no report", "remove it")
         return data
@@ -86,7 +87,9 @@ def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable zip archive: {error}", "copy it again from its source") from None
+        raise DataError(
+            f"{path}: not a readable zip archive: {reason(error)}", "copy it again from its source"
+        ) from None
 
 
 def _walk(root: Path) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.shown import shown
 from ecamp_fast.shards.source import Fault
 from ecamp_fast.text.cleaning import read_text
 
@@ -97,11 +98,17 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 def _check_header(path: Path, header: list[str], required: Sequence[str], hint: str) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise DataError(f"{origin(path, 1)}: column '{twice[0]}' appears twice", "rename or remove one of them")
+        what = f"column {_column(header, twice[0])} appears twice"
+        raise DataError(f"{origin(path, 1)}: {what}", "rename or remove one of them")
     missing = [name for name in required if name not in header]
     if missing:
         close = difflib.get_close_matches(missing[0], header, n=1)
-        guess = f"; is it the column '{close[0]}'?" if close else ""
+        guess = f"; is it the column {_column(header, close[0])}?" if close else ""
         names = ", ".join(f"'{name}'" for name in missing)
         mend = f"name the columns {', '.join(required)}" + (f"; {hint}" if hint and required[-1] in missing else "")
         raise DataError(f"{origin(path, 1)}: no column {names}{guess}", mend)
+
+
+def _column(header: list[str], name: str) -> str:
+    """A column by its name; by its number where the first row may be no header but a report."""
+    return f"'{name}'" if shown(name) == name else str(header.index(name) + 1)

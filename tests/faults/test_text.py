@@ -291,6 +291,66 @@ def test_t4_a_damaged_table_builds_nothing(mutation, table, tmp_path):
         assert not (tmp_path / "set").exists()
 
 
+def swap_report_and_image(rows, rng):
+    rows[0][1], rows[0][3] = rows[0][3], rows[0][1]
+
+
+def swap_report_and_patient(rows, rng):
+    rows[0][3:] = ["patient_id", "report"]
+    for row in rows[1:]:
+        row[0] = "s0"
+        row.append(f"p{row[3]}")
+
+
+def swap_report_and_split(rows, rng):
+    rows[0][3:] = ["split", "report"]
+    for row in rows[1:]:
+        row.append("train")
+
+
+def swap_report_and_study(rows, rng):
+    rows[0][0], rows[0][3] = rows[0][3], rows[0][0]
+    rows[0].append("split")
+    for number, row in enumerate(rows[1:]):
+        row[3] = rows[1][3]
+        row.append(("train", "test")[number % 2])
+
+
+def lose_header(rows, rng):
+    del rows[0]
+
+
+def repeat_a_report_in_the_header(rows, rng):
+    rows[0] = [rows[1][3]] * 4
+
+
+MIXED = (
+    swap_report_and_image,
+    swap_report_and_patient,
+    swap_report_and_split,
+    swap_report_and_study,
+    lose_header,
+    repeat_a_report_in_the_header,
+)
+
+
+@pytest.mark.fault("T4.shifted")
+@pytest.mark.parametrize("mutation", MIXED, ids=lambda mutation: mutation.__name__)
+@pytest.mark.parametrize("report", ["Mr CANARY: no image, report.", "CANARY " * 60, "Größe CANARY"])
+def test_t4_columns_mixed_up_repeat_no_report(report, mutation, table, tmp_path):
+    """Any column may turn out to hold the reports: no message repeats the first word of one."""
+    path = table([f"{report} {number}" for number in range(6)])
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    mutation(rows, random.Random(0))
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(DataError, match=r"reports\.csv") as caught:
+        build(CsvSource(path), tmp_path / "set", QUICK)
+    said = f"{caught.value} {caught.value.mend}"
+    assert "CANARY" not in said and "Mr" not in said and "Gr" not in said
+
+
 @pytest.mark.fault("T4.by-key")
 def test_t4_the_order_of_rows_pairs_nothing(table, tmp_path):
     path = table([f"Case {number}." for number in range(6)])

@@ -3,6 +3,7 @@
 import pytest
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.image import BadImage
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.table import read_table
@@ -68,6 +69,29 @@ def test_missing_images_and_maps_are_named_all(table):
     ]
     assert "maps/a.pgm: no such file" in listing.absent[1].what
     assert str(path.parent) in listing.absent[0].mend
+
+
+def test_absolute_paths_are_named_by_their_last_part(table, tmp_path):
+    """The manifest lists what was left out, and may go where the private folders may not."""
+    path = table([{"image_path": str(tmp_path / "Smith_John" / f"scan {n}.jpg")} for n in range(4)])
+    (tmp_path / "Smith_John" / "scan 1.jpg").unlink()
+    (tmp_path / "Smith_John" / "scan 2.jpg").write_bytes(b"no picture")
+    options = Options(workers=1, vocab_size=100, reject_budget=0.5)
+    report = build(CsvSource(path), tmp_path / "set", options)
+    assert [row["origin"] for row in report.manifest.quarantined] == [
+        "reports.csv row 3 (scan 1.jpg)",
+        "reports.csv row 4 (scan 2.jpg)",
+    ]
+    for name in ("MANIFEST.json", *(shard.name for shard in report.manifest.shards)):
+        assert b"Smith_John" not in (tmp_path / "set" / name).read_bytes()
+
+
+@pytest.mark.parametrize("place", ["nul\0.jpg", "x" * 300 + ".jpg"])
+def test_names_that_cannot_be_opened_are_absent(place, table):
+    path = table([{}, {}])
+    path.write_text(path.read_text().replace("s1.jpg", place))
+    (fault,) = survey(path).absent
+    assert fault.origin.startswith("reports.csv row 3") and str(path.parent) not in fault.what
 
 
 def test_a_folder_for_an_image_is_refused(table):

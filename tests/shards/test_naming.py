@@ -81,7 +81,7 @@ def test_named_splits_are_kept_with_their_usual_names():
 def test_unknown_or_missing_split_is_a_fault():
     faults, _ = split([record("a", split="train"), record("b", split="hold", number=7), record("c", number=8)])
     assert [f.origin for f in faults] == ["row 7", "row 8"]
-    assert "split 'hold'" in faults[0].what and "no split" in faults[1].what
+    assert "split hold" in faults[0].what and "no split" in faults[1].what
 
 
 def test_a_patient_in_two_splits_is_a_fault_that_names_both_rows():
