@@ -7,10 +7,9 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.image import decode
-from ecamp_fast.shards.refusal import BadImage
 from ecamp_fast.shards.shown import shown_place
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import absent, picture, read_bytes
+from ecamp_fast.shards.sources.files import absent, named, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
 from ecamp_fast.shards.sources.table import Table, origin, read_table
 from ecamp_fast.text.cleaning import is_empty
@@ -81,10 +80,8 @@ class CsvSource:
         loaded = picture(read_bytes(self.folder / record.place), short_side)
         if not record.attention:
             return loaded
-        try:
+        with named(f"attention map {shown_place(record.attention)}"):
             return replace(loaded, attention=decode(read_bytes(self.folder / record.attention)))
-        except BadImage as bad:
-            raise BadImage(f"attention map {record.attention}: {bad.what}", bad.mend, bad.kind) from None
 
     def _said(self, listing: Listing, table: Table) -> dict[str, dict[str, str]]:
         """By image, the columns report and distilled of the other table; {} where there is none."""

@@ -2,6 +2,8 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ecamp_fast.shards import dicom
@@ -44,14 +46,22 @@ def picture(data: bytes, short_side: int) -> Picture:
     return Picture(image, size)
 
 
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Says of a BadImage raised within that it is ``what`` of a sample that is bad, not its image."""
+    try:
+        yield
+    except BadImage as bad:
+        raise BadImage(f"{what}: {bad.what}", bad.mend, bad.kind) from None
+
+
 def absent(origin: str, folder: Path, place: str) -> Fault | None:
     """The fault of an image file that is not there, or is no file; None where it is."""
     try:
         kind = os.stat(folder / place).st_mode
     except (OSError, ValueError) as error:
-        return Fault(
-            origin, f"{shown_place(place)}: {reason(error)}", f"image paths are relative to {folder}", "missing"
-        )
+        mend = f"image paths are relative to {folder}"
+        return Fault(origin, f"{shown_place(place)}: {reason(error)}", mend, "missing")
     if stat.S_ISREG(kind):
         return None
     return Fault(origin, f"{shown_place(place)}: not a file", "name an image file", "missing")

@@ -6,9 +6,12 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
+from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.cleaning import is_empty, read_text
 
+_REPORT = ".txt"
 _REPORT_BYTES = 2**20
 _ALONE = "write it, remove the image, or pass --empty-reports keep for images alone"
 
@@ -30,10 +33,10 @@ class FolderSource:
 
     def survey(self) -> Listing:
         """A record for every image with a report, by name.  An image or a report alone counts as absent."""
-        images, reports = self._walk()
-        if not images and not reports:
+        (images, reports), listing = self._walk()
+        if not images and not reports and not listing.faults:
             raise DataError(f"{self.folder}: no image and no .txt file", "name the folder that holds them")
-        listing = Listing([])
+        encodings = Encodings()
         for name in sorted(images.keys() | reports.keys()):
             places = images.get(name, [])
             if len(places) > 1:
@@ -47,23 +50,31 @@ class FolderSource:
                 what = f"no report {Path(name).name}.txt beside it"
                 listing.absent.append(Fault(places[0], what, _ALONE, "no-text"))
             else:
-                self._add(listing, name, places[0], reports[name])
+                self._add(listing, encodings, name, places[0], reports[name])
+        listing.notes += encodings.notes
         return listing
 
     def texts(self) -> Listing:
         """A record without a picture for every report, by name."""
-        listing, reports = Listing([]), self._walk()[1]
-        if not reports:
+        (_, reports), listing = self._walk()
+        if not reports and not listing.faults:
             raise DataError(f"{self.folder}: no .txt file", "name the folder that holds the reports")
+        encodings = Encodings()
         for name, report in sorted(reports.items()):
-            self._add(listing, name, "", report)
+            self._add(listing, encodings, name, "", report)
+        listing.notes += encodings.notes
         return listing
 
     def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode an image.  Raises BadImage."""
         return picture(read_bytes(self.folder / record.place), short_side)
 
-    def _add(self, listing: Listing, name: str, image: str, report: str) -> None:
+    def _walk(self) -> tuple[tuple[dict[str, list[str]], dict[str, str]], Listing]:
+        """Images and reports (``_by_stem``), and a listing of nothing but what was wrong on the way."""
+        tree = walk(self.folder, lambda name: os.path.splitext(name)[1].lower() in (*IMAGES, _REPORT))
+        return _by_stem(tree.places), Listing([], faults=tree.faults, notes=tree.notes)
+
+    def _add(self, listing: Listing, encodings: Encodings, name: str, image: str, report: str) -> None:
         path = self.folder / report
         try:
             with open(path, "rb") as file:
@@ -75,8 +86,7 @@ class FolderSource:
             listing.faults.append(Fault(report, "larger than 1 MiB: no report", "remove it"))
             return
         text, encoding = read_text(data)
-        if encoding != "utf-8":
-            listing.notes.append(f"{report} is not UTF-8: read as {encoding}")
+        encodings.add(report, encoding)
         if not is_empty(text) or self.keep_empty:
             self._append(listing, name, image, "" if is_empty(text) else text.strip())
         else:
@@ -87,16 +97,15 @@ class FolderSource:
         origin = image or f"{name}.txt"
         listing.records.append(Record(origin, len(listing.records), name, Path(name).name, image, report))
 
-    def _walk(self) -> tuple[dict[str, list[str]], dict[str, str]]:
-        """Images and reports by their path without its ending, relative to the folder."""
-        images: dict[str, list[str]] = {}
-        reports: dict[str, str] = {}
-        for folder, _, names in os.walk(self.folder):
-            for name in sorted(names):
-                place = os.path.relpath(os.path.join(folder, name), self.folder)
-                stem, ending = os.path.splitext(place)
-                if ending.lower() in IMAGES:
-                    images.setdefault(stem, []).append(place)
-                elif ending.lower() == ".txt":
-                    reports[stem] = place
-        return images, reports
+
+def _by_stem(places: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Images and reports by their path without its ending."""
+    images: dict[str, list[str]] = {}
+    reports: dict[str, str] = {}
+    for place in places:
+        stem, ending = os.path.splitext(place)
+        if ending.lower() == _REPORT:
+            reports[stem] = place
+        else:
+            images.setdefault(stem, []).append(place)
+    return images, reports

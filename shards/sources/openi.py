@@ -4,16 +4,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.shown import shown_place
 from ecamp_fast.shards.source import Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes
+from ecamp_fast.shards.sources.encodings import Encodings
+from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
 from ecamp_fast.shards.sources.joins import index
 from ecamp_fast.shards.sources.table import origin, read_table
+from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.cleaning import read_text
 from ecamp_fast.text.sections import Sections, Tally
 
@@ -57,7 +59,7 @@ class OpeniSource:
         """A record for every image of a report that says something."""
         listing, tally = Listing([]), Tally()
         reports = self._reports(listing, with_images=True)
-        files = _by_name(self.folder)
+        files = self._images(listing)
         without = sum(not report.images for report in reports)
         if without:
             listing.notes.append(f"{without:,} reports have no image in the collection")
@@ -67,9 +69,12 @@ class OpeniSource:
                 if not text and not self.keep_empty:
                     listing.dropped_empty += 1
                     continue
-                record = _record(report, text, name, _find(files, name), view)
-                missing = absent(record.origin, self.folder, record.place)
-                if missing:
+                places = _find(files, name)
+                record = _record(report, text, name, places[0] if places else name, view)
+                twice, missing = _twice(record, places), absent(record.origin, self.folder, record.place)
+                if twice:
+                    listing.faults.append(twice)
+                elif missing:
                     listing.absent.append(missing)
                 else:
                     listing.records.append(record)
@@ -102,7 +107,7 @@ class OpeniSource:
             if with_images:
                 _join_projections(reports, self.folder / "indiana_projections.csv", listing)
         else:
-            reports = [report for path in sorted(self.folder.rglob("*.xml")) for report in _from_xml(path, listing)]
+            reports = self._from_xml_files(listing)
         if not reports and not listing.faults:
             raise DataError(
                 f"{self.path}: neither indiana_reports.csv nor .xml reports", "name the folder that holds them"
@@ -110,6 +115,25 @@ class OpeniSource:
         found, twice = index(reports, lambda report: report.uid, lambda report: report.origin)
         listing.faults += twice
         return list(found.values())
+
+    def _from_xml_files(self, listing: Listing) -> list[_Report]:
+        tree, encodings = walk(self.folder, lambda name: name.endswith(".xml")), Encodings()
+        listing.faults += tree.faults
+        reports = [report for place in tree.places for report in _from_xml(self.folder / place, listing, encodings)]
+        listing.notes += encodings.notes
+        return reports
+
+    def _images(self, listing: Listing) -> dict[str, list[str]]:
+        """Places of the image files by their name with and without its ending, in small letters."""
+        tree = walk(self.folder, lambda name: name.lower().endswith(IMAGES))
+        listing.faults += [fault for fault in tree.faults if fault not in listing.faults]
+        listing.notes += tree.notes
+        found: dict[str, list[str]] = defaultdict(list)
+        for place in tree.places:
+            path = PurePosixPath(place.lower())
+            found[path.name].append(place)
+            found[path.stem].append(place)
+        return found
 
 
 def _from_table(path: Path, listing: Listing) -> list[_Report]:
@@ -150,9 +174,14 @@ def _join_projections(reports: list[_Report], path: Path, listing: Listing) -> N
             )
 
 
-def _from_xml(path: Path, listing: Listing) -> Iterator[_Report]:
+def _from_xml(path: Path, listing: Listing, encodings: Encodings) -> Iterator[_Report]:
     """The report of a file, or none and a fault."""
-    data = path.read_bytes()
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_XML_BYTES + 1)
+    except OSError as error:
+        listing.faults.append(Fault(path.name, reason(error), "check the file and its permissions"))
+        return
     if len(data) > _XML_BYTES or _DOCTYPE.search(data):
         listing.faults.append(Fault(path.name, "larger than 1 MiB, or declares entities: no report", "remove it"))
         return
@@ -160,11 +189,12 @@ def _from_xml(path: Path, listing: Listing) -> Iterator[_Report]:
         tree = ElementTree.fromstring(data)
     except ElementTree.ParseError:
         try:  # some files of the release state UTF-8 and are not
-            tree = ElementTree.fromstring(read_text(data)[0].encode())
+            text, encoding = read_text(data)
+            tree = ElementTree.fromstring(text.encode())
         except ElementTree.ParseError as error:
             listing.faults.append(Fault(path.name, f"not XML: {error}", "copy the file again from its source"))
             return
-        listing.notes.append(f"{path.name} is not UTF-8: read as {read_text(data)[1]}")
+        encodings.add(path.name, encoding)
     sections: dict[str, list[str]] = defaultdict(list)
     for element in tree.iter("AbstractText"):
         sections[str(element.get("Label", "")).lower()].append("".join(element.itertext()))
@@ -180,21 +210,20 @@ def _from_xml(path: Path, listing: Listing) -> Iterator[_Report]:
     )
 
 
-def _by_name(folder: Path) -> dict[str, str]:
-    """Image files below a folder, by their name with and without its ending, in small letters."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGES:
-            place = str(path.relative_to(folder))
-            found.setdefault(path.name.lower(), place)
-            found.setdefault(path.stem.lower(), place)
-    return found
-
-
-def _find(files: dict[str, str], name: str) -> str:
-    """Where an image lies; its name where it is not to be found. PNG files begin with CXR1_, DICOM files do not."""
+def _find(files: dict[str, list[str]], name: str) -> list[str]:
+    """Where images of a name lie. PNG files begin with CXR1_, DICOM files do not."""
     low = name.lower()
-    return files.get(low) or files.get(low.partition("_")[2]) or name
+    return files.get(low) or files.get(low.partition("_")[2]) or []
+
+
+def _twice(record: Record, places: list[str]) -> Fault | None:
+    """The fault of an image that lies in two places; one as DICOM and as PNG may lie beside it."""
+    first: dict[str, str] = {}
+    for place in places:
+        other = first.setdefault(PurePosixPath(place).suffix.lower(), place)
+        if other != place:
+            return Fault(record.origin, f"its image is both {other} and {place}", "keep the one that it belongs to")
+    return None
 
 
 def _record(report: _Report, text: str, name: str, place: str, view: str) -> Record:

@@ -1,6 +1,5 @@
 """Report files by study: a zip archive, or a folder tree. Read where they lie; nothing is ever extracted."""
 
-import os
 import re
 import zipfile
 import zlib
@@ -8,7 +7,9 @@ from pathlib import Path
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.source import Fault
+from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import reason
+from ecamp_fast.shards.sources.tree import Tree, walk
 from ecamp_fast.text.cleaning import read_text
 
 MAX_BYTES = 2**20  # of one report
@@ -18,7 +19,8 @@ _NAME = re.compile(r"(?:^|/)(s\d+)\.txt$")
 class Reports:
     """Report files named sNUMBER.txt, of an archive or below a folder, at any depth.
 
-    faults: files with one name   notes: what was read otherwise than as UTF-8.  Use as a context.
+    faults: files with one name, folders that cannot be listed   notes: what was read otherwise than as UTF-8, links.
+    Use as a context.
     Raises DataError: no archive, no folder.
     """
 
@@ -26,9 +28,13 @@ class Reports:
         self.path = path
         self.faults: list[Fault] = []
         self._places: dict[str, str] = {}
-        self._foreign: list[str] = []
+        self._encodings = Encodings()
+        self._tree = Tree()
         self._archive = _open(path) if path.is_file() else None
-        for place in self._archive.namelist() if self._archive else _walk(path):
+        if not self._archive:
+            self._tree = _walk(path)
+            self.faults += self._tree.faults
+        for place in self._archive.namelist() if self._archive else self._tree.places:
             found = _NAME.search(place)
             if not found:
                 continue
@@ -61,16 +67,13 @@ class Reports:
         """
         place = self._places[study]
         text, encoding = read_text(self._bytes(place))
-        if encoding != "utf-8":
-            self._foreign.append(f"{Path(place).name} as {encoding}")
+        self._encodings.add(Path(place).name, encoding)
         return text
 
     @property
     def notes(self) -> list[str]:
-        """One line on the files read so far that are not UTF-8, if there are any."""
-        if not self._foreign:
-            return []
-        return [f"{len(self._foreign)} report files are not UTF-8, read otherwise: {', '.join(self._foreign[:3])}"]
+        """Links passed over, and a line on the files read so far that are not UTF-8, if there are any."""
+        return self._tree.notes + self._encodings.notes
 
     def _bytes(self, place: str) -> bytes:
         try:
@@ -87,17 +90,11 @@ def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path}: not a readable zip archive: {reason(error)}", "copy it again from its source"
-        ) from None
+        what = f"{path}: not a readable zip archive: {reason(error)}"
+        raise DataError(what, "copy it again from its source") from None
 
 
-def _walk(root: Path) -> list[str]:
+def _walk(root: Path) -> Tree:
     if not root.is_dir():
         raise DataError(f"{root}: no such archive or folder", "name the folder or the zip file of the reports")
-    return [
-        os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
-        for folder, _, names in os.walk(root)
-        for name in names
-        if _NAME.search(name)
-    ]
+    return walk(root, lambda name: bool(_NAME.search(name)))

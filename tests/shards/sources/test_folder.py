@@ -54,7 +54,17 @@ def test_empty_reports_are_dropped_and_other_encodings_noted(folder):
     (folder / "b.txt").write_bytes(b"\x93Clear\x94")
     listing = FolderSource(folder).survey()
     assert listing.dropped_empty == 1 and listing.records[0].report == "“Clear”"
-    assert listing.notes == ["b.txt is not UTF-8: read as cp1252"]
+    assert listing.notes == ["1 text is not UTF-8, read otherwise: b.txt as cp1252"]
+
+
+@pytest.mark.fault("T1.noted-once")
+def test_many_texts_in_another_encoding_are_one_note(folder, film):
+    for number in range(30):
+        film(number).save(folder / f"{number:02d}.png")
+        (folder / f"{number:02d}.txt").write_bytes(b"\x93Clear\x94")
+    assert FolderSource(folder).survey().notes == [
+        "30 texts are not UTF-8, read otherwise: 00.txt as cp1252, 01.txt as cp1252, 02.txt as cp1252 and 27 more"
+    ]
 
 
 def test_long_texts_are_no_reports(folder):

@@ -252,7 +252,7 @@ def test_reports_in_another_encoding_are_read_and_noted(mimic_tree):
     report.write_bytes(b" FINAL REPORT\r\n FINDINGS:  The patient\x92s lungs are clear.\r\n")
     listing = survey(tree)
     assert any(record.report == "The patient’s lungs are clear." for record in listing.records)
-    assert any("1 report files are not UTF-8" in note and "cp1252" in note for note in listing.notes)
+    assert any("1 text is not UTF-8" in note and "cp1252" in note for note in listing.notes)
 
 
 def test_no_report_text_in_messages(mimic_tree):

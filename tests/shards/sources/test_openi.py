@@ -128,7 +128,23 @@ def test_xml_in_another_encoding_is_read_and_noted(xml):
     path.write_bytes(path.read_bytes().replace(b"No effusion.", b"No \x93effusion\x94."))
     listing = OpeniSource(xml).survey()
     assert any(record.report.startswith("No “effusion”.") for record in listing.records)
-    assert any("1.xml is not UTF-8" in note for note in listing.notes)
+    assert "1 text is not UTF-8, read otherwise: 1.xml as cp1252" in listing.notes
+
+
+def test_xml_that_cannot_be_read_is_a_fault(xml):
+    (xml / "ecgen-radiology" / "9.xml").symlink_to(xml / "nowhere")
+    (xml / "folder.xml").mkdir()
+    listing = OpeniSource(xml).survey()
+    assert [fault.origin for fault in listing.faults] == ["9.xml"] and len(listing.records) == 6
+
+
+def test_an_image_in_two_places_is_a_fault_that_names_both(xml, film):
+    (xml / "copy").mkdir()
+    film(1).save(xml / "copy" / "CXR1_IM-1.png")
+    film(1).save(xml / "copy" / "CXR2_IM-1.jpg")
+    (fault,) = OpeniSource(xml).survey().faults
+    assert fault.origin == "1.xml (CXR1_IM-1)"
+    assert "both NLMCXR_png/CXR1_IM-1.png and copy/CXR1_IM-1.png" in fault.what
 
 
 def test_texts_need_no_images(tables):
