@@ -3,17 +3,21 @@
 import os
 import re
 import tarfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator
 from typing import BinaryIO
 
 from ecamp_fast.shards.source import Fault, Listing
-from ecamp_fast.shards.sources.files import MAX_BYTES
+from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES
 
 MEND = "make the archive again from its source"
 
+TEXTS = ("txt", "text", "report")  # endings of a report
+
 _HEADER_BYTES = 2**20  # of the headers before a member, extended ones too
 _ENDING = re.compile(r"[a-z0-9._-]{1,20}")
+
+_DOTS = "its name has dots; webdataset cuts at the first"
 
 Places = dict[str, tuple[int, int]]  # of the members of one key: ending -> offset, size
 
@@ -22,27 +26,36 @@ def groups(file: BinaryIO, name: str, known: Container[str], listing: Listing) -
     """The members of an archive by their key, wherever they lie.
 
     name: of the archive   known: endings that matter; others are counted in the notes
-    listing: receives notes and faults: damage, members that are no plain files, two members of one name
+    listing: receives notes and faults: damage, members that are no plain files, two members of one name; samples whose
+    names have dots, which no reader of webdatasets finds, count as absent
     """
     found: dict[str, Places] = {}
     extras: Counter[str] = Counter()
+    dotted: dict[tuple[str, str], list[str]] = defaultdict(list)  # key, name up to its ending -> endings by the key
     scattered: set[str] = set()
     last = ""
     for member in _members(file, name, listing):
         key, ending = _parts(member.name)
-        suffix = ending.rpartition(".")[2]
         if ending not in known:
-            extras[ending if _ENDING.fullmatch(ending) else "other"] += 1
-            if suffix not in known:
-                continue  # else a sample whose name has dots: it is not to be lost without a word
+            stem = _stem(member.name, known)
+            if stem:
+                dotted[key, stem].append(ending)
+            else:
+                extras[_plain(ending)] += 1
+            continue
         if key in found and key != last:
             scattered.add(key)
         last, places = key, found.setdefault(key, {})
         if ending in places:
             where = f"at byte {places[ending][0]} and at byte {member.offset_data}"
             listing.faults.append(Fault(f"{name}: {key}", f"two members .{ending}, {where}", MEND))
-        elif ending in known:
+        else:
             places[ending] = (member.offset_data, member.size)
+    for (key, stem), endings in dotted.items():
+        if key not in found or _is_sample(endings):
+            listing.absent.append(Fault(f"{name}: {stem}", _DOTS, 'write "_" for the dots', "dotted-name"))
+        else:
+            extras.update(map(_plain, endings))
     if scattered:
         listing.notes.append(f"{name}: the members of {len(scattered)} samples did not follow each other")
     if extras:
@@ -120,6 +133,26 @@ def _parts(name: str) -> tuple[str, str]:
     folder, slash, last = name.rpartition("/")
     stem, _, ending = last.partition(".")
     return folder + slash + stem, ending.lower()
+
+
+def _plain(ending: str) -> str:
+    return ending if _ENDING.fullmatch(ending) else "other"
+
+
+def _stem(name: str, known: Container[str]) -> str:
+    """A name up to its longest ending that is known; '' where none is, or where it is hidden."""
+    folder, slash, last = name.rpartition("/")
+    parts = last.split(".")
+    cuts = range(1, len(parts)) if parts[0] else ()
+    found = (number for number in cuts if ".".join(parts[number:]).lower() in known)
+    return next((folder + slash + ".".join(parts[:number]) for number in found), "")
+
+
+def _is_sample(endings: list[str]) -> bool:
+    """Whether there are an image and a text among these endings: not so of 1.seg.png beside 1.jpg."""
+    return any(ending.endswith(IMAGES) for ending in endings) and any(
+        ending.endswith(tuple(f".{text}" for text in TEXTS)) for ending in endings
+    )
 
 
 def _shown(name: str) -> str:

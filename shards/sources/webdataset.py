@@ -6,11 +6,10 @@ does otherwise is put in order: members that do not follow each other, endings i
 """
 
 import io
-import json
-import math
 import os
+import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,26 +19,30 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
 from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.refusal import BadImage, check_size
-from ecamp_fast.shards.source import BOX, Box, Fault, Listing, Picture, Record
-from ecamp_fast.shards.sources.files import IMAGES, own_name, picture
-from ecamp_fast.shards.sources.tar import MEND, Places, groups
+from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.encodings import Encodings
+from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
+from ecamp_fast.shards.sources.metadata import LeftOut, describe
+from ecamp_fast.shards.sources.tar import MEND, TEXTS, Places, groups
+from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.shards.verbatim import as_built
 from ecamp_fast.text.cleaning import is_empty, read_text
 
 _TEXT_BYTES = 2**20  # of a report, of metadata
-_SPLITS = ("train", "val", "test")
-_TEXTS = ("txt", "text", "report")
+_SPLIT = re.compile(r"train|val|test|dev(?![a-z])", re.IGNORECASE)  # as the name of an archive begins
+_PACKED = re.compile(r"\.tar\.(?!(?:idx|index|json|txt|md5|sha\d+)$)|\.t(?:gz|bz2?|xz|zst)$", re.IGNORECASE)
 _IMAGES = tuple(ending.removeprefix(".") for ending in IMAGES)
-_KNOWN = frozenset({*_IMAGES, *_TEXTS, DISTILLED, ATTENTION, MASKS, METADATA, TOKENS})  # tokens are made anew
+_KNOWN = frozenset({*_IMAGES, *TEXTS, DISTILLED, ATTENTION, MASKS, METADATA, TOKENS})  # tokens are made anew
 
 
 class WebdatasetSource:
-    """``path``: a tar file, or a folder of them (read in the order of their names).
+    """``path``: a tar file, or a folder of them (read in the order of their names, those of its folders too).
 
     Members KEY.jpg (or .png, .dcm, ...), KEY.txt, and optionally KEY.distilled.txt, KEY.attn.pgm, KEY.masks.png (of the
     image's size, one bit for each finding), and KEY.json with study_id, patient_id, split, view, labels, columns,
     image, boxes (each with finding, x, y, width, height in pixels). A split that the metadata lacks is read off the
-    archive's name (train-000000.tar), if all archives have one. Members of other kinds are left out and counted.
+    name of the archive (train-000000.tar) or of its folder (train/000000.tar); where some are named so, a sample of
+    another that states no split is refused. Members of other kinds and other metadata are left out and counted.
     keep_empty: images without a text, or with one that says nothing, are taken alone; else they are left out
     """
 
@@ -62,35 +65,50 @@ class WebdatasetSource:
         return self._list(with_images=False)
 
     def _list(self, *, with_images: bool) -> Listing:
-        archives = [self.path] if self.path.is_file() else sorted(self.path.glob("*.tar"))
-        if not archives:
-            raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
         listing = Listing([])
+        archives = self._archives(listing)
+        if not archives and not listing.faults:
+            raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
         found = _Found(listing, self.keep_empty, with_images)
-        splits = {archive.name: _split(archive.name) for archive in archives}
-        if not all(splits.values()):
-            splits = {}
         for archive in archives:
             try:
-                with open(archive, "rb") as file:
-                    for key, places in groups(file, archive.name, _KNOWN, listing).items():
-                        _add(found, file, archive.name, key, places, splits.get(archive.name, ""))
+                with open(self.folder / archive, "rb") as file:
+                    for key, places in groups(file, archive, _KNOWN, listing).items():
+                        _add(found, file, archive, key, places, _split(archive))
             except OSError as error:
-                listing.faults.append(Fault(archive.name, f"cannot be read: {error.strerror}", "check its permissions"))
+                listing.faults.append(Fault(archive, f"cannot be read: {error.strerror}", "check its permissions"))
         found.refuse_bare()
+        found.refuse_unsplit(archives)
+        listing.notes += found.encodings.notes + found.left_out.notes
         return listing
 
     def load(self, record: Record, short_side: int) -> Picture:
         """Read and decode an image, its attention map and its masks, where the survey found them.  Raises BadImage."""
         data = self._bytes(record.place)
         loaded = picture(data, short_side)
+        with named("attention map"):
+            attention = decode(self._bytes(record.attention)) if record.attention else None
+        with named("masks"):
+            masks = _masks(self._bytes(record.masks), loaded.size) if record.masks else None
         return replace(
             loaded,
             jpeg=data if as_built(data) else None,
-            attention=decode(self._bytes(record.attention)) if record.attention else None,
-            masks=_masks(self._bytes(record.masks), loaded.size) if record.masks else None,
+            attention=attention,
+            masks=masks,
             boxes=record.boxes,
         )
+
+    def _archives(self, listing: Listing) -> list[str]:
+        """Places of the plain archives; what is packed otherwise is a fault, not something to pass over."""
+        if self.path.is_file():
+            return [self.path.name]
+        tree = walk(self.path, lambda name: name.lower().endswith(".tar") or bool(_PACKED.search(name)))
+        listing.faults += tree.faults
+        listing.notes += tree.notes
+        packed = [place for place in tree.places if not place.lower().endswith(".tar")]
+        mend = "unpack it to a plain .tar, or move it away"
+        listing.faults += [Fault(place, "no plain tar: only those are read", mend) for place in packed]
+        return [place for place in tree.places if place not in packed]
 
     def _bytes(self, place: str) -> bytes:
         name, offset, size = place.rsplit(":", 2)
@@ -106,13 +124,19 @@ class WebdatasetSource:
 
 @dataclass(slots=True)
 class _Found:
-    """What the archives hold so far.  seen: key -> its archive   bare: samples without metadata"""
+    """What the archives hold so far.
+
+    seen: key -> its archive   bare: samples without metadata   unsplit: archive -> samples without a split
+    """
 
     listing: Listing
     keep_empty: bool
     with_images: bool
     seen: dict[str, str] = field(default_factory=dict)
     bare: list[Record] = field(default_factory=list)
+    unsplit: dict[str, list[Record]] = field(default_factory=dict)
+    encodings: Encodings = field(default_factory=Encodings)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def refuse_bare(self) -> None:
         """Where other samples state patient and split, one that has lost them is not whole."""
@@ -120,7 +144,21 @@ class _Found:
             return
         what = "no .json, which other samples have: its patient and split are not known"
         self.listing.absent += [Fault(record.origin, what, MEND, "no-metadata") for record in self.bare]
-        lost = {record.origin for record in self.bare}
+        self._drop(self.bare)
+
+    def refuse_unsplit(self, archives: list[str]) -> None:
+        """Where the names of other archives state their split, one whose samples would have none is to be named."""
+        first = next((archive for archive in archives if _split(archive)), "")
+        if not first or not self.with_images:
+            return
+        mend = "name every archive after its split, as train-*, val-* or test-*, or state it in every .json"
+        for archive, records in self.unsplit.items():
+            what = f"its name states no split, that of {first} does; {len(records):,} samples would have none"
+            self.listing.faults.append(Fault(archive, what, mend))
+            self._drop(records)
+
+    def _drop(self, records: list[Record]) -> None:
+        lost = {record.origin for record in records}
         self.listing.records = [record for record in self.listing.records if record.origin not in lost]
 
 
@@ -132,7 +170,7 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
         return
     found.seen[key] = archive
     images = [ending for ending in places if ending in _IMAGES]
-    texts = [ending for ending in _TEXTS if ending in places]
+    texts = [ending for ending in TEXTS if ending in places]
     if not (texts or found.with_images):
         return
     if found.with_images and (len(images) != 1 or not (texts or found.keep_empty)):
@@ -147,7 +185,7 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
             record.place = _place(archive, places[images[0]])
             record.attention = _place(archive, places.get(ATTENTION))
             record.masks = _place(archive, places.get(MASKS))
-        _describe(record, listing, file, places, texts[:1])
+        _describe(record, found, file, places, texts[:1])
     except ValueError as error:
         listing.faults.append(Fault(where, str(error), MEND))
         return
@@ -159,6 +197,8 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
     listing.records.append(record)
     if METADATA not in places:
         found.bare.append(record)
+    if not record.split:
+        found.unsplit.setdefault(archive, []).append(record)
 
 
 def _place(archive: str, place: tuple[int, int] | None) -> str:
@@ -174,59 +214,23 @@ def _masks(data: bytes, size: tuple[int, int]) -> np.ndarray:
     except BadImage:
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
-        raise BadImage(f"its masks are no PNG, or damaged: {type(error).__name__}", MEND) from None
+        raise BadImage(f"no PNG, or damaged: {type(error).__name__}", MEND) from None
     if mode not in ("L", "I;16") or values.shape != size[::-1]:
         shown = f"{values.shape[1]} x {values.shape[0]} pixels of kind {mode}"
-        raise BadImage(f"its masks have {shown}; they are grey and of the image's size, {size[0]} x {size[1]}", MEND)
+        raise BadImage(f"{shown}; masks are grey and of the image's size, {size[0]} x {size[1]}", MEND)
     return values
 
 
-def _describe(record: Record, listing: Listing, file: BinaryIO, places: Places, reports: list[str]) -> None:
-    """Fill in what text and metadata say.  Raises ValueError: too long, no JSON object, or boxes that are none."""
+def _describe(record: Record, found: _Found, file: BinaryIO, places: Places, reports: list[str]) -> None:
+    """Fill in what text and metadata say.  Raises ValueError: a text too long, or metadata that are none."""
     for report in reports:
         record.report, encoding = _text(file, places[report])
-        if encoding != "utf-8":
-            listing.notes.append(f"{record.origin}.{report} is not UTF-8: read as {encoding}")
+        found.encodings.add(f"{record.origin}.{report}", encoding)
     if DISTILLED in places:
-        record.distilled = _text(file, places[DISTILLED])[0]
-    if METADATA not in places:
-        return
-    try:
-        tree = json.loads(_text(file, places[METADATA])[0])
-    except RecursionError:
-        tree = None
-    if not isinstance(tree, dict):
-        raise ValueError("its .json is no object")
-    for name in ("study_id", "patient_id", "split", "view"):
-        value = tree.get(name)
-        if isinstance(value, (str, int)) and str(value).strip():
-            setattr(record, name, str(value).strip())
-    if isinstance(tree.get("image"), str):
-        record.stem = Path(tree["image"]).stem
-    if isinstance(tree.get("labels"), list):
-        record.labels = tuple(str(label) for label in tree["labels"])
-    if isinstance(tree.get("columns"), dict):
-        record.columns = {str(name): str(value) for name, value in tree["columns"].items()}
-    record.boxes = _boxes(tree.get("boxes", []))
-
-
-def _boxes(listed: Any) -> tuple[Box, ...]:
-    """The boxes of the metadata.  Raises ValueError."""
-    try:
-        boxes = [_box(box) for box in listed]
-        whole = all(
-            math.isfinite(x + y + width + height) and min(width, height) > 0 for _, x, y, width, height in boxes
-        )
-    except (TypeError, KeyError, ValueError, OverflowError):
-        whole = False
-    if not whole:
-        raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(BOX)}')
-    return tuple(boxes)
-
-
-def _box(tree: Any) -> Box:
-    x, y, width, height = (float(tree[name]) for name in BOX)
-    return str(tree["finding"]), x, y, width, height
+        record.distilled, encoding = _text(file, places[DISTILLED])
+        found.encodings.add(f"{record.origin}.{DISTILLED}", encoding)
+    if METADATA in places:
+        describe(record, _text(file, places[METADATA])[0], found.left_out)
 
 
 def _text(file: BinaryIO, place: tuple[int, int]) -> tuple[str, str]:
@@ -238,6 +242,7 @@ def _text(file: BinaryIO, place: tuple[int, int]) -> tuple[str, str]:
     return text.strip(), encoding
 
 
-def _split(name: str) -> str:
-    """The split an archive is named after, or ''."""
-    return next((split for split in (*_SPLITS, "validate", "valid") if name.lower().startswith(split)), "")
+def _split(place: str) -> str:
+    """The split that an archive, or else the folder it lies in, is named after; '' if none."""
+    named = (_SPLIT.match(part) for part in reversed(PurePosixPath(place).parts))
+    return next((match[0].lower() for match in named if match), "")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards import naming
 from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.refusal import BadImage
@@ -160,7 +161,66 @@ def test_metadata_and_encodings(tar, film, film_bytes):
     assert (record.study_id, record.patient_id, record.view, record.split) == ("7", "p", "AP", "test")
     assert (record.report, record.distilled, record.labels) == ("“Edema”.", "There is edema.", ("Edema",))
     assert record.columns == {"a": "1"} and listing.dropped_empty == 1
-    assert listing.notes == ["x.tar: a.txt is not UTF-8: read as cp1252"]
+    assert listing.notes == ["1 text is not UTF-8, read otherwise: x.tar: a.txt as cp1252"]
+
+
+@pytest.fixture
+def described(tar, film, film_bytes):
+    """described(*trees): a listing of one sample for each, with these metadata."""
+
+    def survey(*trees):
+        members = []
+        for number, tree in enumerate(trees):
+            members += [(f"{number}.jpg", film_bytes(film(number))), (f"{number}.txt", b"Case.")]
+            members.append((f"{number}.json", json.dumps(tree).encode()))
+        return WebdatasetSource(tar(members)).survey()
+
+    return survey
+
+
+@pytest.mark.parametrize("value", [7, 7.0, "7", " 7 "])
+@pytest.mark.parametrize("field", ["study_id", "patient_id"])
+def test_whole_numbers_are_names_however_they_are_written(field, value, described):
+    """pandas writes a column of numbers as 7.0 where one of them is missing."""
+    (record,) = described({field: value}).records
+    assert getattr(record, field) == "7"
+
+
+@pytest.mark.parametrize("value", [7.5, math.nan, math.inf, 1e300, True, ["p"], {"p": 1}])
+@pytest.mark.parametrize("field", ["study_id", "patient_id", "split", "view"])
+def test_what_is_no_name_is_a_fault(field, value, described):
+    """Passed over, its patient would be unknown, and could be in two splits."""
+    (fault,) = described({field: value}).faults
+    assert f'its "{field}" is neither a text nor a whole number' in fault.what
+
+
+def test_metadata_that_are_not_taken_are_counted(described):
+    tree = {"patient_id": None, "labels": {"Edema": 1}, "age": 50, "columns": [], "row": 1, "image": "a/b.jpg"}
+    listing = described(tree, tree | {"No focal consolidation.": 1})
+    assert [record.stem for record in listing.records] == ["b", "b"] and not listing.faults
+    assert listing.notes == [
+        "metadata left out: labels (no list) of 2 samples, age of 2 samples, columns (no object) of 2 samples, "
+        "(a text of 23 characters) of 1 sample"
+    ]
+
+
+@pytest.mark.fault("T1.noted-once")
+def test_many_texts_in_another_encoding_are_one_note(tar, film, film_bytes):
+    for name in "ab":
+        members = [[(f"{name}{n}.jpg", film_bytes(film(n))), (f"{name}{n}.txt", b"\x93Edema\x94.")] for n in range(3)]
+        folder = tar([member for pair in members for member in pair], f"{name}.tar").parent
+    assert WebdatasetSource(folder).survey().notes == [
+        "6 texts are not UTF-8, read otherwise: a.tar: a0.txt as cp1252, a.tar: a1.txt as cp1252, "
+        "a.tar: a2.txt as cp1252 and 3 more"
+    ]
+
+
+@pytest.mark.parametrize(("ending", "what"), [("attn.pgm", "attention map: "), ("masks.png", "masks: ")])
+def test_a_bad_part_is_not_called_a_bad_image(ending, what, tar, film, film_bytes):
+    members = [("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), (f"a.{ending}", b"no picture")]
+    source = WebdatasetSource(tar(members))
+    with pytest.raises(BadImage, match=f"^{what}"):
+        source.load(source.survey().records[0], 64)
 
 
 def test_halves_of_samples_are_absent(tar, film, film_bytes):
@@ -220,10 +280,76 @@ def test_what_another_writer_does_otherwise_is_put_in_order_and_counted(tar, tmp
     )
 
 
-def test_names_with_dots_are_not_lost_without_a_word(tar, film, film_bytes):
-    listing = WebdatasetSource(tar([("1.2.840.jpg", film_bytes(film(1))), ("1.2.840.txt", b"Case.")])).survey()
-    (fault,) = listing.absent
-    assert "0 images and 0 texts" in fault.what and not listing.records
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a sample of the first part"])
+def test_every_sample_whose_name_has_dots_is_named(beside, tar, film, film_bytes):
+    """A reader of webdatasets takes them all for one sample, 1, and finds no image in it."""
+    jpeg, members = film_bytes(film(1)), []
+    for number in range(3):
+        name = f"d.c/1.2.840.{number}"
+        members += [
+            (f"{name}.JPG", jpeg),
+            (f"{name}.txt", b"Case."),
+            (f"{name}.distilled.txt", b""),
+            (f"{name}.cls", b""),
+        ]
+    if beside:
+        members += [("d.c/1.jpg", jpeg), ("d.c/1.txt", b"Case.")]
+    listing = WebdatasetSource(tar(members)).survey()
+    assert [(fault.origin, fault.kind) for fault in listing.absent] == [
+        (f"x.tar: d.c/1.2.840.{number}", "dotted-name") for number in range(3)
+    ]
+    assert "webdataset cuts at the first" in listing.absent[0].what and len(listing.records) == beside
+
+
+def test_hidden_members_are_no_samples(tar, film, film_bytes):
+    """macOS writes one beside every file."""
+    members = [("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("._a.jpg", b"?"), ("._a.txt", b"?"), (".x", b"?")]
+    listing = WebdatasetSource(tar(members)).survey()
+    assert len(listing.records) == 1 and not listing.absent
+    assert listing.notes == ["x.tar: 3 members of other kinds left out (1 ._a.jpg, 1 ._a.txt, 1 .x)"]
+
+
+def test_archives_that_name_no_split_are_refused_where_others_do(tar):
+    """Else the official splits would be dropped, and others drawn."""
+    tar(name="train-0.tar")
+    tar(name="val-0.tar", start=4)
+    folder = tar(name="extra-0.tar", start=8, samples=3).parent
+    listing = WebdatasetSource(folder).survey()
+    (fault,) = listing.faults
+    assert fault.origin == "extra-0.tar" and "that of train-0.tar does; 3 samples would have none" in fault.what
+    with pytest.raises(DataError, match="1 fault"):
+        build(WebdatasetSource(folder), folder / "set", QUICK)
+
+
+def test_the_metadata_may_state_the_split_that_a_name_does_not(tar, film, film_bytes):
+    folder = tar(name="train-0.tar").parent
+    tar([("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("a.json", b'{"split": "test"}')], "extra.tar")
+    source = WebdatasetSource(folder / "extra.tar")
+    assert not source.survey().faults
+    assert not WebdatasetSource(folder).survey().faults
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("validation-0.tar", "val"), ("dev-0.tar", "val"), ("train/0.tar", "train"), ("Test/part-0.tar", "test")],
+)
+def test_splits_are_read_off_names_and_folders(name, split, tar, tmp_path):
+    (tmp_path / "tars" / name).parent.mkdir(parents=True)
+    folder = tar(name="train-0.tar").parent
+    tar(name=name, start=4)
+    records = WebdatasetSource(folder).survey().records
+    naming.assign_splits(records, 0.1, 0)
+    assert {record.split for record in records if record.place.startswith(name)} == {split}
+
+
+@pytest.mark.fault("D8.gzip")
+@pytest.mark.parametrize("name", ["val-0.tar.gz", "val-0.tgz", "val-0.TAR.ZST", "val-0.tar.part"])
+def test_packed_archives_beside_plain_ones_are_refused_by_name(name, tar):
+    folder = tar(name="train-0.tar").parent
+    (folder / name).write_bytes(b"?")
+    (folder / "train-0.tar.md5").write_text("0")
+    (fault,) = WebdatasetSource(folder).survey().faults
+    assert fault.origin == name and "unpack it" in fault.mend
 
 
 @pytest.mark.fault("D5.across-shards")
@@ -296,7 +422,7 @@ def test_zeros_and_nothing(tar, tmp_path):
     assert faults(path)
     path.write_bytes(b"")
     assert faults(path)
-    with pytest.raises(DataError, match=r"no \.tar"):
+    with pytest.raises(DataError, match="No such file"):
         WebdatasetSource(tmp_path / "nowhere").survey()
 
 
