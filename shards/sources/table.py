@@ -98,12 +98,14 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 def _check_header(path: Path, header: list[str], required: Sequence[str], hint: str) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        what = f"column {_column(header, twice[0])} appears twice"
-        raise DataError(f"{origin(path, 1)}: {what}", "rename or remove one of them")
+        what, mend = f"column {_column(header, twice[0])} appears twice", "rename or remove one of them"
+        if shown(twice[0]) != twice[0]:
+            what, mend = f"{what}; is this row a header?", f"write a header row: {', '.join(required)}"
+        raise DataError(f"{origin(path, 1)}: {what}", mend)
     missing = [name for name in required if name not in header]
     if missing:
         close = difflib.get_close_matches(missing[0], header, n=1)
-        guess = f"; is it the column {_column(header, close[0])}?" if close else ""
+        guess = f"; is it column {_column(header, close[0])}?" if close else ""
         names = ", ".join(f"'{name}'" for name in missing)
         mend = f"name the columns {', '.join(required)}" + (f"; {hint}" if hint and required[-1] in missing else "")
         raise DataError(f"{origin(path, 1)}: no column {names}{guess}", mend)

@@ -1,6 +1,7 @@
 """Where the tables name an exit code: the command itself leaves with it, says where the fault is and how to mend it."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -136,6 +137,36 @@ def test_a_shifted_row_is_not_built(table, tmp_path, leaves):
     code, said = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
     assert code == 3 and "t.csv row 2: 7 fields" in said and not (tmp_path / "set").exists()
     assert "Edema" not in said
+
+
+@pytest.mark.fault("T4.exit", "T4.shifted")
+@pytest.mark.parametrize(
+    "header",
+    [
+        "study_id,report,view,image_path,patient_id,split",
+        "study_id,image_path,view,split,patient_id,report",
+        "report,image_path,view,study_id,patient_id,split",
+        None,
+    ],
+)
+def test_no_output_repeats_a_report_of_columns_mixed_up(header, table, tmp_path, leaves):
+    path = table([("a", "p", "train", "Mr CANARY: edema."), ("b", "q", "test", "Mr CANARY: edema.")])
+    rows = path.read_text().splitlines()[1:]
+    path.write_text("\n".join([header, *rows] if header else rows) + "\n")
+    code, said = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
+    assert code == 3 and "t.csv row" in said and "CANARY" not in said and "Mr" not in said
+
+
+@pytest.mark.fault("D5.across-splits")
+def test_archives_that_name_a_split_and_others_that_do_not_are_not_built(tmp_path, leaves):
+    for name in ("train-0.tar", "val-0.tar", "extra-0.tar"):
+        with tarfile.open(tmp_path / name, "w") as archive:
+            for ending, data in (("bmp", b"BM"), ("txt", b"Edema.")):
+                entry = tarfile.TarInfo(f"{name[0]}.{ending}")
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+    code, said = leaves("shard", "build", "--from", "webdataset", tmp_path, tmp_path / "set", *QUICK)
+    assert code == 3 and "extra-0.tar: its name states no split" in said and not (tmp_path / "set").exists()
 
 
 @pytest.mark.fault("D1.before-step-1", "T5.exit")
