@@ -233,7 +233,7 @@ def test_a_budget_leaves_bad_images_out_and_lists_them(table, tmp_path, allow, p
 
 def test_a_patient_in_two_splits_is_refused(table):
     rows = [{"patient_id": "p", "split": "train"}, {"patient_id": "p", "split": "val"}]
-    with pytest.raises(DataError, match=r"'patient p' is in split val and, by reports\.csv row 2"):
+    with pytest.raises(DataError, match=r"patient p is in split val and, by reports\.csv row 2"):
         made(table(rows))
 
 
