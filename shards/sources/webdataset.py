@@ -105,10 +105,11 @@ class WebdatasetSource:
         tree = walk(self.path, lambda name: name.lower().endswith(".tar") or bool(_PACKED.search(name)))
         listing.faults += tree.faults
         listing.notes += tree.notes
-        packed = [place for place in tree.places if not place.lower().endswith(".tar")]
+        plain = [place for place in tree.places if place.lower().endswith(".tar")]
         mend = "unpack it to a plain .tar, or move it away"
+        packed = sorted(set(tree.places) - set(plain))
         listing.faults += [Fault(place, "no plain tar: only those are read", mend) for place in packed]
-        return [place for place in tree.places if place not in packed]
+        return plain
 
     def _bytes(self, place: str) -> bytes:
         name, offset, size = place.rsplit(":", 2)

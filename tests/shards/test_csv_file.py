@@ -84,8 +84,7 @@ def test_absolute_paths_are_named_by_their_last_part(table, tmp_path):
         "reports.csv row 3 (scan 1.jpg)",
         "reports.csv row 4 (scan 2.jpg)",
     ]
-    for name in ("MANIFEST.json", *(shard.name for shard in report.manifest.shards)):
-        assert b"Smith_John" not in (tmp_path / "set" / name).read_bytes()
+    assert not [path for path in (tmp_path / "set").iterdir() if b"Smith_John" in path.read_bytes()]
 
 
 @pytest.mark.parametrize("place", ["nul\0.jpg", "x" * 300 + ".jpg"])
