@@ -72,7 +72,8 @@ class FolderSource:
     def _walk(self) -> tuple[tuple[dict[str, list[str]], dict[str, str]], Listing]:
         """Images and reports (``_by_stem``), and a listing of nothing but what was wrong on the way."""
         tree = walk(self.folder, lambda name: os.path.splitext(name)[1].lower() in (*IMAGES, _REPORT))
-        return _by_stem(tree.places), Listing([], faults=tree.faults, notes=tree.notes)
+        listing = Listing([], faults=tree.faults, notes=tree.notes)
+        return _by_stem(tree.places, listing), listing
 
     def _add(self, listing: Listing, encodings: Encodings, name: str, image: str, report: str) -> None:
         path = self.folder / report
@@ -98,14 +99,15 @@ class FolderSource:
         listing.records.append(Record(origin, len(listing.records), name, Path(name).name, image, report))
 
 
-def _by_stem(places: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Images and reports by their path without its ending."""
+def _by_stem(places: list[str], listing: Listing) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Images and reports by their path without its ending; a second report of one path (a.txt, a.TXT) is a fault."""
     images: dict[str, list[str]] = {}
     reports: dict[str, str] = {}
     for place in places:
         stem, ending = os.path.splitext(place)
         if ending.lower() == _REPORT:
-            reports[stem] = place
+            if reports.setdefault(stem, place) != place:
+                listing.faults.append(Fault(place, f"a report like {reports[stem]}: which one is meant?", "keep one"))
         else:
             images.setdefault(stem, []).append(place)
     return images, reports

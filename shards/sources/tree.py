@@ -1,6 +1,7 @@
 """What lies below a folder, links to folders included; nothing that cannot be listed is passed over in silence."""
 
 import os
+import stat
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from ecamp_fast.shards.source import Fault
 
 @dataclass(slots=True)
 class Tree:
-    """places: paths of files, relative to the folder, with /, in order   faults: folders that cannot be listed
+    """places: paths of files, relative to the folder, with /, in order   faults: folders that cannot be listed, pipes
     notes: links to a folder that is read already: it is read once
     """
 
@@ -42,8 +43,10 @@ def walk(root: Path, wanted: Callable[[str], bool]) -> Tree:
                     below = f"{place}/{entry.name}" if place else entry.name
                     if _is_folder(entry):
                         (links if entry.is_symlink() else folders).append(below)
-                    elif wanted(entry.name):
+                    elif wanted(entry.name) and _may_be_opened(entry):
                         tree.places.append(below)
+                    elif wanted(entry.name):
+                        tree.faults.append(Fault(below, "not a regular file", "remove it"))
         except OSError as error:
             if not place:
                 raise DataError(
@@ -52,6 +55,14 @@ def walk(root: Path, wanted: Callable[[str], bool]) -> Tree:
             tree.faults.append(Fault(place, f"a folder that cannot be read: {error.strerror}", "check its permissions"))
     tree.places.sort()
     return tree
+
+
+def _may_be_opened(entry: os.DirEntry[str]) -> bool:
+    """Opening a pipe waits for ever. A link that leads nowhere may be opened: whoever reads it says so."""
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return True
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,5 +1,7 @@
 """Images beside their reports, paired by name alone."""
 
+import os
+
 import pytest
 
 from ecamp_fast.errors import DataError
@@ -75,3 +77,17 @@ def test_long_texts_are_no_reports(folder):
 def test_an_empty_folder(tmp_path):
     with pytest.raises(DataError, match="no image"):
         FolderSource(tmp_path).survey()
+
+
+def test_two_reports_of_one_name_are_a_fault(folder):
+    (folder / "a.TXT").write_text("Another report.")
+    (fault,) = FolderSource(folder).survey().faults
+    assert "a.TXT" in str(fault) and "a.txt" in str(fault)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "c.jpg"])
+def test_a_pipe_is_a_fault_and_is_not_opened(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    (fault,) = FolderSource(folder).survey().faults
+    assert fault.origin == name and "not a regular file" in fault.what
