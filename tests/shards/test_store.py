@@ -16,7 +16,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 import pytest
 
 from ecamp_fast.errors import DataError, EnvironmentFault, PolicyError, StorageError
-from ecamp_fast.shards import remote
+from ecamp_fast.shards import cache, remote
 from ecamp_fast.shards.address import folder_of, parse_address
 from ecamp_fast.shards.cache import Blocks, cache_folder
 from ecamp_fast.shards.read import ShardSet
@@ -183,7 +183,7 @@ def test_verify_and_stats_take_an_address(server: Server, copied: Path) -> None:
 
 def test_a_full_disk_is_not_taken_for_damage(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ShardSet(server.url)
-    monkeypatch.setattr(remote, "mkdtemp", lambda **_: str(tmp_path / "full"))
+    monkeypatch.setattr(cache, "mkdtemp", lambda **_: str(tmp_path / "full"))
     (tmp_path / "full").mkdir()
     for shard in ShardSet(server.url).manifest.shards:
         (tmp_path / "full" / shard.name).symlink_to("/dev/full")
