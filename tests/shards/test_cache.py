@@ -78,7 +78,7 @@ def test_who_has_no_bound_deletes_nothing_and_stops_when_much_is_held(
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A disk of ``size`` bytes, of which others take ``others``.  told: whether it says how full it is; a quota does not"""
+    """A disk of ``size`` bytes, of which others take ``others``.  told: whether it says how full it is"""
     disk = SimpleNamespace(size=100_000, others=0, told=True)
     write = Path.write_bytes
 
