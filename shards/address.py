@@ -57,7 +57,8 @@ def folder_of(named: str | os.PathLike[str]) -> Path:
 
 
 def may_lead(source: str, target: str) -> bool:
-    """Whether a web server may send us from one URL on to another: never from or to plain http over a network."""
+    """Whether a web server at the address ``source`` may send us on to the URL ``target``: never to plain http over a
+    network, nor from https to plain http on this machine."""
     there = urlsplit(target)
     if there.scheme == "https":
         return True

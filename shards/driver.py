@@ -6,6 +6,7 @@ fault unless it says that the file is not there or not ours.
 
 import errno
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ecamp_fast.errors import EnvironmentFault
@@ -27,7 +28,7 @@ def open_filesystem(address: str) -> Any:
     try:
         import fsspec
 
-        options = _web_options() if scheme in ("http", "https") else {}
+        options = _web_options(address) if scheme in ("http", "https") else {}
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
     except ImportError:
         driver = _DRIVERS[scheme]
@@ -65,18 +66,15 @@ def missing(name: str) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-def _web_options() -> dict[str, Any]:
-    from aiohttp import TraceConfig
-
-    async def follow(session: Any, context: Any, step: Any) -> None:
-        target = step.response.headers.get("Location") or step.response.headers.get("URI") or ""
-        if not may_lead(str(step.response.url), str(step.response.url.join(type(step.url)(target)))):
+def _web_options(address: str) -> dict[str, Any]:
+    async def guarded(request: Any, send: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Called for each step of a redirection, before it connects."""
+        if not may_lead(address, str(request.url)):
             raise RedirectedError
+        return await send(request)
 
-    trace = TraceConfig()
-    trace.on_request_redirect.append(follow)
     # Not compressed on the way: offsets are those of the file as it is.
-    return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"trace_configs": [trace]}}
+    return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"middlewares": (guarded,)}}
 
 
 def _cause(error: Exception) -> BaseException:

@@ -35,7 +35,7 @@ _DEADLINE = 20  # seconds of a request: none asks for more than _PART
 _PATIENCE = 24  # seconds of all tries: who is asked to stop while the network hangs has some 30
 _AT_ONCE = 32  # requests
 _PART = 8 * 2**20  # bytes of a request of a whole file
-_REDIRECTED = "the server sends us on without encryption, or to another machine over http"
+_REDIRECTED = "the server sends us on to an address without encryption"
 _NETWORK = "check network and credentials; the same command goes on where it stopped"
 
 Result = TypeVar("Result")
