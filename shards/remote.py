@@ -223,7 +223,7 @@ class Remote:
         """
         began, fails = time.monotonic(), 0
         while True:
-            left = began + _PATIENCE - time.monotonic()
+            left = max(0.1, began + _PATIENCE - time.monotonic())  # to fsspec, 0 is for ever
             deadline = {"timeout": min(_DEADLINE, left)} if getattr(self._filesystem(), "async_impl", False) else {}
             try:
                 return request(**deadline)
