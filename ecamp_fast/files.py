@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ecamp_fast.errors import StorageError
 
@@ -13,7 +14,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises StorageError when the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex}")  # threads, and containers, share process ids
     try:
         with open(temporary, "wb") as file:
             file.write(data)

@@ -14,6 +14,7 @@ from ecamp_fast.errors import PolicyError
 SCHEMES = ("s3", "gs", "https")  # and http, to this machine alone
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PLAIN = re.compile(r"[A-Za-z0-9._~%+=:,@/-]+")  # no pattern, no query, no quote, no space
+_IPV6 = re.compile(r"//\[[0-9A-Fa-f:.]+\](?=[:/]|$)")  # the one place of brackets and of a double colon
 _MEND = (
     "name a folder, or an address s3://BUCKET/SET, gs://BUCKET/SET or https://HOST/SET; a folder with a colon: ./a:b"
 )
@@ -36,7 +37,8 @@ def parse_address(named: str | os.PathLike[str]) -> str | None:
         parts = urlsplit(named)
     except ValueError:
         raise PolicyError(f"'{_shown(named)}' is no plain address", _MEND) from None
-    plain = _PLAIN.fullmatch(rest) and "::" not in rest and ".." not in rest.split("/")  # a::b is a chain to fsspec
+    bare = _IPV6.sub("//host", rest, count=1) if name in ("http", "https") else rest
+    plain = _PLAIN.fullmatch(bare) and "::" not in bare and ".." not in bare.split("/")  # a::b is a chain to fsspec
     if not rest.startswith("//") or not parts.netloc or not plain:
         raise PolicyError(f"'{_shown(named)}' is no plain address", _MEND)
     if "@" in parts.netloc:
@@ -52,6 +54,15 @@ def folder_of(named: str | os.PathLike[str]) -> Path:
         what = f"'{named}' is an address; shards are written into folders"
         raise PolicyError(what, "write into a folder, then copy it there with the store's own tool, MANIFEST.json last")
     return Path(named)
+
+
+def may_lead(source: str, target: str) -> bool:
+    """Whether a web server at the address ``source`` may send us on to the URL ``target``: never to plain http over a
+    network, nor from https to plain http on this machine."""
+    there = urlsplit(target)
+    if there.scheme == "https":
+        return True
+    return there.scheme == "http" == urlsplit(source).scheme and _is_this_machine(there.hostname or "")
 
 
 def _is_this_machine(host: str) -> bool:

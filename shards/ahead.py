@@ -7,6 +7,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+PATIENCE = 5  # seconds to wait for the thread: it may hang in a request to a store
+
 T = TypeVar("T")
 
 
@@ -21,7 +23,8 @@ def ahead(source: Generator[T, None, None], depth: int) -> Generator[T, None, No
     """The items of ``source``, up to ``depth`` of them made before they are asked for.
 
     ``source`` runs in its own thread from the first item on. What it raises is raised here, after the items before it.
-    Closing or dropping this iterator, or the end of the interpreter, stops the thread and closes ``source``.
+    Closing or dropping this iterator, or the end of the interpreter, stops the thread and closes ``source``; a thread
+    that does not answer within ``PATIENCE`` is left to end by itself.
     """
     channel: queue.Queue[T | _End] = queue.Queue(depth)
     stop = threading.Event()
@@ -31,7 +34,7 @@ def ahead(source: Generator[T, None, None], depth: int) -> Generator[T, None, No
         stop.set()
         while not channel.empty():  # frees the thread if it waits for room; it looks at `stop` before it comes back
             channel.get_nowait()
-        thread.join()
+        thread.join(PATIENCE)
 
     atexit.register(close)
     thread.start()

@@ -12,7 +12,6 @@ import errno
 import hashlib
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,72 +19,59 @@ from contextlib import contextmanager
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, TypeVar
 
-from ecamp_fast.errors import DataError, EnvironmentFault, StorageError
+from ecamp_fast.errors import DataError, PolicyError, StorageError
 from ecamp_fast.files import write_atomically
-from ecamp_fast.shards.cache import Blocks, cache_folder
+from ecamp_fast.shards.cache import ELSEWHERE, Blocks, cache_folder
+from ecamp_fast.shards.driver import described, missing, open_filesystem, redirected, refusal
 from ecamp_fast.shards.format import MANIFEST, TOKENIZER, manifest_digests
 from ecamp_fast.shards.member_index import INDEX
 
 BLOCK = 512 * 1024  # bytes
 TRIES = 3  # of a request, before the network is at fault
 _WAIT = 0.5  # seconds before the second try; doubled before each other
-_DEADLINE = 60  # seconds of a request: none asks for more than _PART
-_SHOWN = 200  # characters of a driver's message
+_DEADLINE = 20  # seconds of a request: none asks for more than _PART
+_PATIENCE = 24  # seconds of all tries: who is asked to stop while the network hangs has some 30
 _AT_ONCE = 32  # requests
 _PART = 8 * 2**20  # bytes of a request of a whole file
-_DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "https": "aiohttp", "http": "aiohttp"}
+_REDIRECTED = "the server sends us on to an address without encryption"
 _NETWORK = "check network and credentials; the same command goes on where it stopped"
 
 Result = TypeVar("Result")
 
 
-def open_filesystem(address: str) -> Any:
-    """The fsspec file system of an address that ``parse_address`` allows. Credentials are those of its own library.
-
-    Raises EnvironmentFault where its driver is not installed.
-    """
-    scheme = address.partition(":")[0]
-    # Not compressed on the way: offsets are those of the file as it is.
-    options = {"headers": {"Accept-Encoding": "identity"}} if scheme in ("http", "https") else {}
-    try:
-        import fsspec
-
-        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
-    except ImportError:
-        driver = _DRIVERS[scheme]
-        mend = f"pip install '{driver}', or all of them: pip install 'ecamp-fast[stores]'"
-        raise EnvironmentFault(f"reading {scheme}:// needs {driver}, which is not installed", mend) from None
-
-
 class Remote:
-    """A ``Store`` at an address.  filesystem: of fsspec   cache_gb: GiB, of all sets together
+    """A ``Store`` at an address.  filesystem: of fsspec   cache_gb: GiB, of all sets together; None: see
+    ``Blocks``
 
     MANIFEST.json is read anew at each opening; its digest names the folder of everything that is kept, so a set that
-    was replaced never mixes with the one before.  Raises DataError where it, or the index, is missing or damaged.
+    was replaced never mixes with the one before. From then on a store that forbids what it gave is a StorageError:
+    credentials run out, and no sample is damaged by that. A forked process opens a file system of its own.
+    Raises DataError where the manifest, or the index, is missing or damaged.
     """
 
     cached = True
     readers = _AT_ONCE
 
-    def __init__(self, address: str, filesystem: Any, cache_gb: float) -> None:
+    def __init__(self, address: str, filesystem: Any, cache_gb: float | None) -> None:
         self.place: Path | str = address
-        self._filesystem, self._cache_gb = filesystem, cache_gb
-        self._deadline = {"timeout": _DEADLINE} if getattr(filesystem, "async_impl", False) else {}
+        self._driver, self._cache_gb = filesystem, cache_gb
+        self._process = os.getpid()
+        self._opened = False
         self._root = address if address.startswith("http") else address.partition("://")[2]
         self._sizes: dict[str, int] = {}
         raw = self._manifest()
         digests = manifest_digests(raw, self.locate(MANIFEST))
-        root = cache_folder()
-        self.folder = root / digests.manifest
-        self._blocks = Blocks(root, self.folder, int(cache_gb * 2**30))
-        write_atomically(self.folder / MANIFEST, raw)
+        self.folder = cache_folder() / digests.manifest
+        self._blocks = self._cache()
+        if not _holds(self.folder / MANIFEST, raw):
+            write_atomically(self.folder / MANIFEST, raw)
         if digests.tokenizer:  # a set of images alone has none
             self._keep(TOKENIZER, digests.tokenizer)
         if not self._keep(INDEX, digests.index):
             raise DataError(f"{self.locate(INDEX)} is missing, or not the one of the manifest", "copy the set again")
+        self._opened = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """File systems hold threads; another process opens its own."""
@@ -102,7 +88,7 @@ class Remote:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 sizes = dict(zip(names, pool.map(self._size, names), strict=True))
         else:
-            sizes = {name: listed.get(name, _missing(name)) for name in names}
+            sizes = {name: listed.get(name, missing(name)) for name in names}
         self._sizes |= {name: size for name, size in sizes.items() if isinstance(size, int)}
         return sizes
 
@@ -126,14 +112,23 @@ class Remote:
     @contextmanager
     def whole(self, name: str) -> Iterator[Path]:
         """A copy beside the cache, gone with the context: who reads a shard whole reads it once."""
-        folder = Path(mkdtemp(suffix=".tar", dir=self.folder))  # named as what may be evicted, should we be killed
-        try:
+        with self._blocks.scratch() as folder:
             with open(folder / name, "wb", buffering=0) as file:
                 for part in self._parts(name):
                     _write(file, part)
             yield folder / name
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def _cache(self) -> Blocks:
+        bound = None if self._cache_gb is None else int(self._cache_gb * 2**30)
+        return Blocks(self.folder.parent, self.folder, bound)
+
+    def _filesystem(self) -> Any:
+        """Of this process: threads of a file system, and who holds a lock, stay behind when a process forks."""
+        if self._process != os.getpid():
+            self._inherited = self._driver  # kept: to close its connections here would disturb our parent's
+            self._driver, self._blocks = open_filesystem(str(self.place)), self._cache()
+            self._process = os.getpid()
+        return self._driver
 
     def _manifest(self) -> bytes:
         try:
@@ -172,9 +167,9 @@ class Remote:
         """Bytes of a file; fewer where it has become shorter."""
         short = b""
 
-        def once() -> bytes:
+        def once(**deadline: float) -> bytes:
             nonlocal short
-            data: bytes = self._filesystem.cat_file(f"{self._root}/{name}", start=start, end=stop, **self._deadline)
+            data: bytes = self._filesystem().cat_file(f"{self._root}/{name}", start=start, end=stop, **deadline)
             if len(data) > stop - start:
                 raise _NoRangesError
             if len(data) < stop - start:
@@ -183,7 +178,7 @@ class Remote:
             return data
 
         try:
-            return self._tried(name, once)
+            return self._tried(name, once, lasting=not self._opened)
         except _ShortError:
             return short
 
@@ -205,14 +200,14 @@ class Remote:
         if self._root == self.place:
             return None
         try:
-            entries = self._tried("", lambda: self._filesystem.ls(self._root, detail=True, **self._deadline))
+            entries = self._tried("", lambda **deadline: self._filesystem().ls(self._root, detail=True, **deadline))
         except PermissionError:
             return None
         return {entry["name"].rpartition("/")[2]: int(entry.get("size") or 0) for entry in entries}
 
     def _size(self, name: str) -> int | OSError:
         try:
-            found = self._tried(name, lambda: self._filesystem.info(f"{self._root}/{name}", **self._deadline))
+            found = self._tried(name, lambda **deadline: self._filesystem().info(f"{self._root}/{name}", **deadline))
         except OSError as error:
             return error
         if found.get("partial") is False:
@@ -221,30 +216,34 @@ class Remote:
             raise StorageError(f"{self.locate(name)}: the server does not say how large it is", "use another server")
         return int(found["size"])
 
-    def _tried(self, name: str, request: Callable[[], Result]) -> Result:
-        """The request's result.  Raises OSError where the file is missing or forbidden; StorageError otherwise.
+    def _tried(self, name: str, request: Callable[..., Result], lasting: bool = True) -> Result:
+        """What ``request(timeout=seconds)`` returns.  lasting: whether what is forbidden is so for good
 
-        Each driver has its own exceptions and its own of the library below it, so whatever it raises counts as the
-        network's fault unless it says that the file is not there or not ours.
+        Raises OSError where the file is missing or forbidden; StorageError otherwise. ``_PATIENCE`` bounds the tries.
         """
-        for attempt in range(1, TRIES + 1):
+        began, fails = time.monotonic(), 0
+        while True:
+            left = max(0.1, began + _PATIENCE - time.monotonic())  # to fsspec, 0 is for ever
+            deadline = {"timeout": min(_DEADLINE, left)} if getattr(self._filesystem(), "async_impl", False) else {}
             try:
-                return request()
+                return request(**deadline)
             except _NoRangesError:
                 raise _no_ranges(self.locate(name)) from None
             except Exception as error:
-                if refusal := _refusal(error, name):
-                    raise refusal from None
-                if attempt == TRIES:
+                fails += 1
+                if redirected(error):
+                    raise PolicyError(f"{self.locate(name)}: {_REDIRECTED}", "name the address it leads to") from None
+                refused = refusal(error, name)
+                if refused and (lasting or not isinstance(refused, PermissionError)):
+                    raise refused from None
+                wait = _WAIT * 2 ** (fails - 1) * random.uniform(0.75, 1.25)  # ranks do not knock together
+                if fails == TRIES or time.monotonic() + wait >= began + _PATIENCE:
                     if isinstance(error, _ShortError):
                         raise
-                    cause = error.__cause__ or error
-                    why = f"{type(cause).__name__}: {ascii(str(cause))[:_SHOWN]}"  # may quote what the server sent
-                    raise StorageError(
-                        f"{self.locate(name)}: cannot be read after {TRIES} tries: {why}", _NETWORK
-                    ) from None
-            time.sleep(_WAIT * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # ranks do not knock together
-        raise AssertionError("the last attempt returns or raises")
+                    why = "permission denied" if refused else described(error)
+                    what = f"{self.locate(name)}: cannot be read after {_tries(fails)}: {why}"
+                    raise StorageError(what, _NETWORK) from None
+            time.sleep(wait)
 
 
 class _ShortError(Exception):
@@ -256,9 +255,20 @@ class _NoRangesError(Exception):
 
 
 @lru_cache(maxsize=1)
-def _reopened(address: str, cache_gb: float) -> Remote:
+def _reopened(address: str, cache_gb: float | None) -> Remote:
     """One for all tasks of a worker process."""
     return Remote(address, open_filesystem(address), cache_gb)
+
+
+def _tries(number: int) -> str:
+    return f"{number} {'try' if number == 1 else 'tries'}"
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _write(file: FileIO, part: bytes) -> None:
@@ -268,23 +278,7 @@ def _write(file: FileIO, part: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         what = f"{file.name}: cannot be written: {error.strerror}"
-        raise StorageError(what, "free space, or name another folder: ECAMP_FAST_CACHE=FOLDER") from None
-
-
-def _refusal(error: Exception, name: str) -> OSError | None:
-    """What a store says for good: missing, forbidden. fsspec's http says "not found" for every failed question about a
-    file, and names the true cause behind it."""
-    cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
-    status = getattr(cause, "status", None)
-    if isinstance(cause, PermissionError) or status in (401, 403):
-        return PermissionError(errno.EACCES, "permission denied", name)
-    if isinstance(cause, FileNotFoundError) or status in (404, 410):
-        return _missing(name)
-    return None
-
-
-def _missing(name: str) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        raise StorageError(what, ELSEWHERE) from None
 
 
 def _no_ranges(place: str) -> StorageError:

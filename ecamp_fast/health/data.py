@@ -22,8 +22,9 @@ def manifest(case: Case) -> Iterator[Finding]:
     from ecamp_fast.shards.store import open_store
 
     try:
-        spare = case.recipe.loader.quarantine if case.recipe else 0.0
-        case.shards = ShardSet(case.data, spare)  # checks all of this, and reads a large manifest once
+        loader = case.recipe.loader if case.recipe else None
+        bounds = {"spare": loader.quarantine, "cache_gb": loader.cache_gb} if loader else {}
+        case.shards = ShardSet(case.data, **bounds)  # checks all of this, and reads a large manifest once
     except DataError:
         store = open_store(case.data)
         found = read_manifest(store.folder)

@@ -53,6 +53,25 @@ def test_an_error_comes_after_the_items_before_it():
     assert got == [0, 1, 2, 3] and not alive()
 
 
+def test_a_source_that_hangs_does_not_hold_up_the_closing(monkeypatch):
+    monkeypatch.setattr("ecamp_fast.shards.ahead.PATIENCE", 0.2)
+    hang, made = threading.Event(), []
+
+    def source():
+        yield 0
+        made.append(hang.wait(20))
+
+    items = ahead(source(), 1)
+    assert next(items) == 0
+    began = time.monotonic()
+    items.close()
+    assert time.monotonic() - began < 2 and not made
+    hang.set()
+    while alive():
+        time.sleep(0.01)
+    assert made == [True]
+
+
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(0)"])
 def test_the_interpreter_leaves_while_items_wait(ending, pytestconfig):
     program = (

@@ -10,15 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any
 
 import pytest
 
 from ecamp_fast.errors import DataError, EnvironmentFault, PolicyError, StorageError
-from ecamp_fast.shards import remote
-from ecamp_fast.shards.address import folder_of, parse_address
-from ecamp_fast.shards.cache import Blocks, cache_folder
+from ecamp_fast.shards import cache, remote
+from ecamp_fast.shards.address import folder_of, may_lead, parse_address
 from ecamp_fast.shards.read import ShardSet
 from ecamp_fast.shards.stats import stats
 from ecamp_fast.shards.verify import inspect
@@ -36,6 +37,10 @@ REFUSED = [
         "memory://x",
         "https://h/a\nb",
         "https://[h/x",
+        "https://h/[::1]",
+        "s3://[::1]/x",
+        "http://[2001:db8::1]/x",
+        "https://[::1]::file:///etc",
     ),
 ]
 
@@ -50,12 +55,32 @@ def test_other_addresses_are_refused_before_anything_is_opened(named: str, monke
 
 
 @pytest.mark.parametrize(
-    "named", ["s3://bucket/a/set", "gs://bucket/set/", "https://host:8443/a/set-1", "http://localhost:80/s"]
+    "named",
+    [
+        *("s3://bucket/a/set", "gs://bucket/set/", "https://host:8443/a/set-1", "http://localhost:80/s"),
+        *("https://[::1]:8443/set", "http://[::1]/set", "https://[2001:db8::1]/set"),
+    ],
 )
 def test_addresses_of_stores(named: str) -> None:
     assert parse_address(named) == named.rstrip("/")
     with pytest.raises(PolicyError, match="written into folders"):
         folder_of(named)
+
+
+@pytest.mark.parametrize(
+    "source, target, may",
+    [
+        ("https://a/x", "https://b/x?sig=1", True),
+        ("http://127.0.0.1:1/x", "http://127.0.0.1:2/x?sig=1", True),
+        ("http://127.0.0.1/x", "https://b/x", True),
+        ("https://a/x", "http://b/x", False),
+        ("https://a/x", "http://127.0.0.1/x", False),
+        ("http://127.0.0.1/x", "http://169.254.169.254/x", False),
+        ("https://a/x", "file:///etc/passwd", False),
+    ],
+)
+def test_where_a_web_server_may_send_us(source: str, target: str, may: bool) -> None:
+    assert may_lead(source, target) is may
 
 
 @pytest.mark.parametrize("named", ["a/b", "/a/b", ".", "../x", "./a:b"])
@@ -78,7 +103,9 @@ class Faults:
         self.cut: Counter[str] = Counter()  # name -> answers that end half-way
         self.whole = False  # ranges are ignored
         self.delay = 0.0  # seconds before each answer
+        self.elsewhere: dict[str, str] = {}  # name -> where its readers are sent
         self.seen: Counter[tuple[str, str]] = Counter()
+        self.encodings: set[str | None] = set()  # that clients would take
         self.sent = 0  # bytes
 
 
@@ -111,7 +138,13 @@ class Answer(StreamRequestHandler):
         lines = iter(self.rfile.readline, b"\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.decode().partition(":") for line in lines)}
         name, faults = path.lstrip("/"), self.server.faults
+        name = name.partition("?")[0]
         faults.seen[method, name] += 1
+        faults.encodings.add(headers.get("accept-encoding"))
+        if name in faults.elsewhere:
+            head = f"Location: {faults.elsewhere[name]}\r\nContent-Length: 0"
+            self.wfile.write(f"HTTP/1.1 302 x\r\nConnection: close\r\n{head}\r\n\r\n".encode())
+            return
         time.sleep(faults.delay)
         file = self.server.folder / name
         status = faults.status[name].pop(0) if faults.status.get(name) else 200
@@ -159,6 +192,7 @@ def test_the_same_bytes_as_from_the_folder_and_from_the_cache_the_second_time(se
     assert contents(again) == whole and server.faults.sent == before
     assert sum(method == "GET" and name.endswith(".tar") for method, name in server.faults.seen) > 0
     assert server.faults.seen["GET", "INDEX.bin"] == server.faults.seen["GET", "tokenizer.json"] == 1
+    assert server.faults.encodings == {"identity"}, "offsets are those of the file, not of its compressed form"
 
 
 def test_one_sample_is_one_request_and_no_more_than_its_blocks(server: Server) -> None:
@@ -183,7 +217,7 @@ def test_verify_and_stats_take_an_address(server: Server, copied: Path) -> None:
 
 def test_a_full_disk_is_not_taken_for_damage(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ShardSet(server.url)
-    monkeypatch.setattr(remote, "mkdtemp", lambda **_: str(tmp_path / "full"))
+    monkeypatch.setattr(cache, "mkdtemp", lambda **_: str(tmp_path / "full"))
     (tmp_path / "full").mkdir()
     for shard in ShardSet(server.url).manifest.shards:
         (tmp_path / "full" / shard.name).symlink_to("/dev/full")
@@ -223,6 +257,51 @@ def test_a_server_that_is_down_is_named_with_the_exit_code_of_storage(server: Se
     assert caught.value.exit_code == 5 and server.url in str(caught.value)
     with pytest.raises(StorageError, match=r"MANIFEST\.json"):
         ShardSet(server.url)
+
+
+def test_a_server_that_hangs_is_given_up_in_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = ShardSet(server.url)
+    monkeypatch.setattr(remote, "_DEADLINE", 0.2)
+    monkeypatch.setattr(remote, "_PATIENCE", 0.3)
+    server.faults.delay = 5
+    began = time.perf_counter()
+    with pytest.raises(StorageError, match=f"{first(shards)}: cannot be read after 2 tries: TimeoutError"):
+        shards.read("train", 0)
+    assert time.perf_counter() - began < 2
+    assert remote._PATIENCE < 30, "who asks a run to stop waits 30 s"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_that_run_out_are_no_damage(server: Server, copied: Path, status: int) -> None:
+    shards = ShardSet(server.url)
+    server.faults.status[first(shards)] = [status] * 2
+    assert shards.read("train", 0) == ShardSet(copied).read("train", 0)
+    server.faults.status[shards.manifest.of("train")[1].name] = [status] * 100
+    with pytest.raises(StorageError, match=r"(?s)after 3 tries: permission denied.*credentials") as caught:
+        shards.read("train", 4)
+    assert caught.value.exit_code == 5
+
+
+def test_a_server_may_send_us_to_another_but_not_over_plain_http(server: Server, copied: Path) -> None:
+    shards, signed = ShardSet(server.url), "X-Signature=TOPSECRET"
+    name, other = (shard.name for shard in shards.manifest.of("train")[:2])
+    shutil.copy(copied / name, copied / "moved.tar")
+    server.faults.elsewhere[name] = f"/moved.tar?{signed}"
+    assert shards.read("train", 0) == ShardSet(copied).read("train", 0)
+    server.faults.elsewhere[other] = f"http://192.0.2.2:9/{other}?{signed}"
+    for refused in (lambda: shards.read("train", 4), lambda: ShardSet(server.url)):
+        with pytest.raises(PolicyError, match=f"{other}: the server sends us on") as caught:
+            refused()
+        assert "TOPSECRET" not in str(caught.value)
+
+
+def test_errors_do_not_repeat_signed_urls(server: Server) -> None:
+    shards = ShardSet(server.url)
+    server.faults.elsewhere[first(shards)] = "/moved.tar?X-Signature=TOPSECRET"
+    server.faults.status["moved.tar"] = [500] * 9
+    with pytest.raises(StorageError, match="ClientResponseError: status 500") as caught:
+        shards.read("train", 0)
+    assert "TOPSECRET" not in str(caught.value)
 
 
 def test_changed_bytes_are_noticed(server: Server, copied: Path) -> None:
@@ -330,17 +409,56 @@ def test_a_set_behind_an_address_travels_to_other_processes(server: Server) -> N
     assert pickle.loads(pickle.dumps(shards)).read("train", 0) == shards.read("train", 0)
 
 
-def held(root: Path) -> int:
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+def test_a_forked_process_reads_by_itself(server: Server) -> None:
+    """With connections, and a lock that somebody holds at that moment, left behind in its parent."""
+    shards = ShardSet(server.url)
+    shards.read("train", 0)
+    child = get_context("fork").Process(target=shards.read, args=("train", 4))
+    with shards.store._blocks._lock:  # type: ignore[attr-defined]
+        child.start()
+    child.join(20)
+    if child.is_alive():
+        child.kill()
+    assert child.exitcode == 0
+    assert shards.read("train", 8), "the parent's connections are as they were"
 
 
-def test_the_cache_stays_within_its_bound_and_keeps_what_was_read_last(tmp_path: Path) -> None:
-    blocks = Blocks(tmp_path, tmp_path / "set", bound=100_000)
-    for number in range(300):
-        blocks.put("a.tar", number, bytes(1000))
-        assert blocks.get("a.tar", 0, 1000) is not None, "touched all the time"
-    assert held(tmp_path) <= 100_000 * (1 + 1 / 16)
-    assert blocks.get("a.tar", 299, 1000) is not None and blocks.get("a.tar", 100, 1000) is None
+def test_openings_at_once_do_not_disturb_each_other(server: Server, tmp_path: Path) -> None:
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: ShardSet(server.url), range(8)))
+
+
+def test_what_is_kept_is_not_written_again(server: Server, tmp_path: Path) -> None:
+    before = {path: path.stat().st_ino for folder in [ShardSet(server.url).store.folder] for path in folder.iterdir()}
+    ShardSet(server.url)
+    assert {path: path.stat().st_ino for path in before} == before and len(before) == 3
+
+
+def test_the_cache_is_for_its_owner_alone_even_made_again(server: Server, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("ECAMP_FAST_CACHE", str(tmp_path / "deep" / "cache"))
+    shards = ShardSet(server.url)
+    for index in (0, 4):
+        shards.read("train", index)
+        with shards.store.whole(first(shards)):
+            folders = [tmp_path / "deep", *(path for path in (tmp_path / "deep").rglob("*") if path.is_dir())]
+            assert {path.stat().st_mode & 0o777 for path in folders} == {0o700} and len(folders) >= 6
+        shutil.rmtree(tmp_path / "deep")
+
+
+def test_doctor_keeps_to_the_bound_of_the_recipe(server: Server, tmp_path: Path) -> None:
+    from ecamp_fast.config import load_recipe
+    from ecamp_fast.health.case import Case
+    from ecamp_fast.health.data import manifest
+
+    old = tmp_path / "cache" / "set" / "a.tar" / "000000"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(bytes(200_000))
+    os.utime(old, (0, 0))
+    case = Case(data=server.url, recipe=load_recipe("demo", [f"loader.cache_gb={100_000 / 2**30}"]))
+    list(manifest(case))
+    assert case.shards and case.shards.read("train", 0) and not old.exists()
 
 
 def test_readers_are_not_disturbed_by_what_others_delete(server: Server, copied: Path) -> None:
@@ -349,25 +467,6 @@ def test_readers_are_not_disturbed_by_what_others_delete(server: Server, copied:
     small = [ShardSet(server.url, cache_gb=20_000 / 2**30) for _ in range(2)]
     with ThreadPoolExecutor(4) as pool:
         assert all(found == whole for found in pool.map(contents, small * 2))
-
-
-def test_left_overs_of_a_killed_process_do_not_count_for_ever(tmp_path: Path) -> None:
-    blocks = Blocks(tmp_path, tmp_path / "set", bound=10_000)
-    (tmp_path / "set" / "a.tar").mkdir()
-    left = tmp_path / "set" / "a.tar" / ".0123.tmp"
-    left.write_bytes(bytes(9000))
-    os.utime(left, (0, 0))
-    for number in range(5):
-        blocks.put("a.tar", number, bytes(1000))
-    assert not left.exists() and blocks.get("a.tar", 4, 1000) is not None
-
-
-def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("ECAMP_FAST_CACHE", raising=False)
-    assert cache_folder() == tmp_path / "ecamp-fast"
-    monkeypatch.setenv("ECAMP_FAST_CACHE", str(tmp_path / "mine"))
-    assert cache_folder() == tmp_path / "mine"
 
 
 def test_a_store_that_lists_is_asked_once(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
