@@ -12,7 +12,7 @@ from zlib_ng.zlib_ng import crc32
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, TEXT, TOKENIZER, Manifest, Shard, read_manifest
 from ecamp_fast.shards.present import MEND, check_present
-from ecamp_fast.shards.store import CACHE_GB, Store, open_store
+from ecamp_fast.shards.store import Store, open_store
 
 _AHEAD = 4  # samples per reader
 
@@ -34,13 +34,13 @@ class ShardSet:
     path: a folder, or an address s3://, gs://, https:// (``open_store``)
     spare: share of the training samples that may lie in files that are missing, unreadable or cut: ``faults`` says
     what is wrong with them, ``lost`` (n,) int64 which samples of the split train it takes
-    cache_gb: room on the local disk for what is read over a network, GiB
+    cache_gb: room on the local disk for what is read over a network, GiB; None: what others keep there stays
 
     Opening checks the manifest's digest, the tokenizer's digest, and every shard by its size, see ``check_present``.
     Raises DataError that names every file at fault; PolicyError for an address that is none of these.
     """
 
-    def __init__(self, path: str | Path, spare: float = 0.0, cache_gb: float = CACHE_GB) -> None:
+    def __init__(self, path: str | Path, spare: float = 0.0, cache_gb: float | None = None) -> None:
         self._arguments = (path, spare, cache_gb)
         self.store: Store = open_store(path, cache_gb)
         self.manifest: Manifest = read_manifest(self.store.folder)

@@ -13,7 +13,6 @@ from typing import Protocol
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.shards.address import parse_address
 
-CACHE_GB = 100.0  # GiB
 _OPEN_FILES = 256  # descriptors kept open per set, or a quarter of what the process may have
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)  # files are open, here or on this machine
 
@@ -48,8 +47,9 @@ class Store(Protocol):
         """The whole file on this machine, as long as the context lasts.  Raises as ``read``."""
 
 
-def open_store(named: str | os.PathLike[str], cache_gb: float = CACHE_GB) -> Store:
-    """The store that a path or an address names.  cache_gb: room for what is read over a network, GiB
+def open_store(named: str | os.PathLike[str], cache_gb: float | None = None) -> Store:
+    """The store that a path or an address names.  cache_gb: room for what is read over a network, GiB;
+    None: nothing is deleted for it
 
     Raises PolicyError for other addresses than ``parse_address`` allows; of a set in an object store DataError where
     its manifest is missing or damaged, EnvironmentFault where the driver is missing, StorageError without network.
