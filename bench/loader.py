@@ -27,7 +27,7 @@ PHANTOMS = 64
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Images to time, at least.")
 @click.option("--device", default=None, help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--rivals", "beside", is_flag=True, help="Decoding on one core, beside other loaders.")
+@click.option("--rivals", "beside", is_flag=True, help="One core's time for an image, beside other loaders.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     data: str | None,
@@ -127,4 +127,4 @@ def _beside(ways: dict[str, dict[str, float]]) -> str:
         f"\n  {name:14} {times['median']:8.2f} core-ms per image, {times['median'] / ours:5.2f} times ours"
         for name, times in ways.items()
     ]
-    return "\ndecoding on one core, in turns:" + "".join(lines)
+    return "\non one core, in turns:" + "".join(lines)

@@ -7,6 +7,7 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from torch import Tensor
 
 from ecamp_fast.bench.originals import original
 from ecamp_fast.config import Recipe
-from ecamp_fast.draws import sample_keys
-from ecamp_fast.shards import crop
+from ecamp_fast.shards.balance import order_of
 from ecamp_fast.shards.decode import Decoder
 from ecamp_fast.shards.format import IMAGE
+from ecamp_fast.shards.prepare import Preparer
 from ecamp_fast.shards.read import ShardSet
 
 ORIGINALS = 4  # they take ten times as long
@@ -30,7 +31,7 @@ ROUNDS = 3
 def rivals(shards: ShardSet, recipe: Recipe, images: int) -> dict[str, dict[str, float]]:
     """Milliseconds of one core per image: ``median``, ``p20``, ``p80`` over rounds, by way.
 
-    ours          this project's decoder: crop, resize, flip, uint8, as the loader calls it on a CPU
+    ours          all that the loader does for a batch, on one thread: read, check, crop, decode, resize, text
     libjpeg-turbo the same bytes decoded in full, nothing else: the floor
     DataLoader    PyTorch's, in this process, on the shards: Pillow and torchvision's transforms
     webdataset    its own pipeline on the same tar files, with the same transforms
@@ -42,7 +43,7 @@ def rivals(shards: ShardSet, recipe: Recipe, images: int) -> dict[str, dict[str,
     torch.set_num_threads(1)
     try:
         ways = {
-            "ours": _ours(jpegs, recipe),
+            "ours": _ours(shards, recipe, count),
             "libjpeg-turbo": lambda: [Image.open(io.BytesIO(jpeg)).load() for jpeg in jpegs],
             "DataLoader": _data_loader(jpegs, recipe),
             "webdataset": _webdataset(shards, recipe, count),
@@ -72,15 +73,20 @@ def _summary(seconds: list[float], images: int) -> dict[str, float]:
     return {name: value / images * 1e3 for name, value in per_image.items()}
 
 
-def _ours(jpegs: list[bytes], recipe: Recipe) -> Callable[[], object]:
-    keys = sample_keys(recipe.seed, 0, np.arange(len(jpegs)))
-    sizes = np.array([Image.open(io.BytesIO(jpeg)).size for jpeg in jpegs])
-    image = recipe.image
-    boxes = crop.random_boxes(sizes[:, 1], sizes[:, 0], keys, image.crop_area, image.crop_aspect)
-    flipped = crop.flips(keys, image.flip)
-    decoder = Decoder(len(jpegs), image.high_size, "cpu", 1)
-    names = [str(number) for number in range(len(jpegs))]
-    return lambda: decoder.decode(names, jpegs, boxes, flipped)
+def _ours(shards: ShardSet, recipe: Recipe, count: int) -> Callable[[], object]:
+    alone = recipe.loader.model_copy(update={"threads": 1})
+    prepare = Preparer(shards, "train", recipe.model_copy(update={"loader": alone}), train=True)
+    micro = min(recipe.batch.micro, count)
+    decoder = Decoder(micro, recipe.image.high_size, "cpu", 1)
+    order = order_of(shards, "train", recipe)
+
+    def read() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            for start in range(0, count, micro):
+                batch = prepare(pool, *order(np.arange(start, min(start + micro, count))))
+                decoder.decode(batch.names, batch.jpegs, batch.boxes, batch.flipped)
+
+    return read
 
 
 def _transform(recipe: Recipe, channels: int) -> Callable[[Image.Image], Tensor]:
