@@ -76,9 +76,11 @@ MILLION = """
     folder = Path(sys.argv[1])
     columns = {e: Members(np.arange(1000) * 70_000, np.full(1000, 60_000), np.arange(1000)) for e in EXTENSIONS}
     keys = lambda n: [f"s{50_000_000 + n * 1000 + i}-{i:08x}" for i in range(1000)]
-    shards = [Shard(f"train-{n:05d}.tar", "train", 0, "0" * 64, keys(n), columns) for n in range(1000)]
+    shards = [Shard(f"train-{n:05d}.tar", "train", 70_000_000, "0" * 64, keys(n), columns) for n in range(1000)]
     for shard in shards:
-        (folder / shard.name).touch()
+        with open(folder / shard.name, "wb") as file:
+            file.write(b"a header")
+            file.truncate(shard.bytes)  # nothing else of it is stored, or read
     (folder / TOKENIZER).write_bytes(b"{}")
     import hashlib
     digest = hashlib.sha256(b"{}").hexdigest()
