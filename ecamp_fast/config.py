@@ -211,7 +211,7 @@ class Loader(_Section):
     prefetch: int = Field(2, ge=1)  # micro-batches ready ahead
     region: bool = True  # decode only the crop; false: the whole image, of which the GPU's JPEG engine may take more
     hardware: float = Field(0.65, ge=0, le=1)  # share of images for the GPU's JPEG engine; the rest goes to its cores
-    quarantine: float = Field(1e-4, ge=0, le=1)  # share of training samples that may be damaged; others stand in
+    quarantine: float = Field(1e-4, ge=0, le=1)  # share of an epoch's samples that may be damaged; others stand in
     # A set read over a network: room on the local disk for what was read, GiB. Folder: ECAMP_FAST_CACHE.
     cache_gb: float = Field(100.0, gt=0)
     # set: every epoch a permutation of the split; N: of the shards, and of each window of N samples, which keeps the
