@@ -122,6 +122,15 @@ def test_d1_samples_behind_a_cut_may_be_spared(damaged, chance, where):
         shards.read("train", row)
 
 
+@pytest.mark.fault("D1.quarantine")
+@pytest.mark.parametrize("short", [0, 1])
+def test_d1_a_sample_whose_last_byte_is_there_is_not_lost(damaged, short):
+    shard = read_manifest(damaged).shards[0]
+    end = max(int(m.offset[1]) + int(m.size[1]) for m in shard.members.values() if m.size[1] >= 0)
+    os.truncate(damaged / shard.name, end - short)
+    assert ShardSet(damaged, spare=SPARE).lost.tolist() == list(range(2 - short, len(shard.keys)))
+
+
 @pytest.mark.fault("D2.quarantine")
 @pytest.mark.parametrize("how", ["missing", "empty", "zeroed", "unreadable"])
 def test_d2_a_shard_that_is_gone_may_be_spared(damaged, monkeypatch, how):

@@ -3,7 +3,7 @@
 import csv
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ecamp_fast.shards import build as build_module
 from ecamp_fast.shards.build import Options, build_phantoms
 
 
@@ -79,3 +80,23 @@ def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(phantom_set: Path, tmp_path: Path) -> Path:
     """A copy of ``phantom_set`` to damage."""
     return Path(shutil.copytree(phantom_set, tmp_path / "copied"))
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
+    """interrupted(number, work): ``work`` builds, and is interrupted when sample ``number`` has been packed."""
+
+    def run(number: int, work: Callable[[], object]) -> None:
+        pack_all = build_module.pack_all
+
+        def failing(*arguments: Any) -> Iterator[Any]:
+            for packed, item in enumerate(pack_all(*arguments), 1):
+                if packed == number:
+                    raise KeyboardInterrupt
+                yield item
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(build_module, "pack_all", failing)
+            work()
+
+    return run

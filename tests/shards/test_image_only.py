@@ -9,7 +9,6 @@ import pytest
 
 from ecamp_fast.config import parse_recipe
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards import build as module
 from ecamp_fast.shards.annotate import annotate
 from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.forecast import preview
@@ -59,25 +58,14 @@ def test_a_sample_has_all_its_text_or_none(made):
     assert verify(folder).samples == 6 and sum(map(shards.manifest.without_text, shards.splits)) == alone
 
 
-def test_any_way_to_build_gives_the_same_set(made, tmp_path, monkeypatch):
+def test_any_way_to_build_gives_the_same_set(made, tmp_path, interrupted):
     source, folder, _ = made
     build(source, tmp_path / "three", replace(QUICK, workers=3))
     parts = [tmp_path / f"part{number}" for number in (1, 2)]
     for number, part in enumerate(parts, 1):
         build(source, part, QUICK, part=(number, 2))
     merge(parts, tmp_path / "merged")
-    pack_all = module.pack_all
-
-    def failing(*arguments):
-        for number, item in enumerate(pack_all(*arguments), 1):
-            if number == 4:
-                raise KeyboardInterrupt
-            yield item
-
-    monkeypatch.setattr(module, "pack_all", failing)
-    with pytest.raises(KeyboardInterrupt):
-        build(source, tmp_path / "killed", QUICK)
-    monkeypatch.undo()
+    interrupted(4, lambda: build(source, tmp_path / "killed", QUICK))
     assert build(source, tmp_path / "killed", QUICK).resumed > 0
     assert all(digests(tmp_path / name) == digests(folder) for name in ("three", "merged", "killed"))
 

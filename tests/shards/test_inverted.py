@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from ecamp_fast.phantom import phantom
-from ecamp_fast.shards import build as module
 from ecamp_fast.shards.build import Options, build
 from ecamp_fast.shards.image import decode
 from ecamp_fast.shards.merge import merge
@@ -49,7 +48,7 @@ def test_the_build_warns_and_keeps_the_pixels(films, tmp_path):
 
 
 @pytest.mark.fault("I4.warned")
-def test_the_note_survives_workers_kills_parts_and_repair(films, tmp_path, monkeypatch):
+def test_the_note_survives_workers_kills_parts_and_repair(films, tmp_path, interrupted):
     source = CsvSource(films[0])
     build(source, tmp_path / "set", QUICK)
     before = digests(tmp_path / "set")
@@ -58,18 +57,7 @@ def test_the_note_survives_workers_kills_parts_and_repair(films, tmp_path, monke
     for number, part in enumerate(parts, 1):
         build(source, part, QUICK, part=(number, 3))
     merge(parts, tmp_path / "merged")
-    pack_all = module.pack_all
-
-    def failing(*arguments):
-        for number, item in enumerate(pack_all(*arguments), 1):
-            if number == 6:
-                raise KeyboardInterrupt
-            yield item
-
-    monkeypatch.setattr(module, "pack_all", failing)
-    with pytest.raises(KeyboardInterrupt):
-        build(source, tmp_path / "killed", QUICK)
-    monkeypatch.undo()
+    interrupted(6, lambda: build(source, tmp_path / "killed", QUICK))
     assert build(source, tmp_path / "killed", QUICK).resumed == 5
     (tmp_path / "set" / "train-000001.tar").unlink()
     repair(source, tmp_path / "set")

@@ -111,21 +111,8 @@ def test_a_damaged_part_is_refused(parts, tmp_path, victim):
         merge([broken, *parts[1:]], tmp_path / "set")
 
 
-def test_a_part_goes_on_after_a_fault_and_no_part_takes_anothers_work(tmp_path, expected, monkeypatch):
-    from ecamp_fast.shards import build as builder
-
-    pack_all = builder.pack_all
-
-    def failing(*arguments):
-        for number, item in enumerate(pack_all(*arguments), 1):
-            if number == 4:
-                raise KeyboardInterrupt
-            yield item
-
-    monkeypatch.setattr(builder, "pack_all", failing)
-    with pytest.raises(KeyboardInterrupt):
-        part(tmp_path, 1, 2)
-    monkeypatch.undo()
+def test_a_part_goes_on_after_a_fault_and_no_part_takes_anothers_work(tmp_path, expected, interrupted):
+    interrupted(4, lambda: part(tmp_path, 1, 2))
     said = []
     report = build(PhantomSource(10, 42, 64), tmp_path / "part1", SMALL, said.append, part=(1, 2))
     assert report.resumed == 3

@@ -132,6 +132,11 @@ def test_samples_of_missing_shards_have_others_stand_in(many: Path) -> None:
     notes: list[dict] = []
     seen = torch.cat([b.samples for b in Loader(shards, "train", recipe(0.1), note=notes.append).batches(0, 5)])
     assert len(seen) == 40 and not np.isin(seen, shards.lost).any()
+    fresh = Loader(shards, "train", recipe(0.1)).quarantine
+    assert fresh is not None and fresh.found == (0, 0)
+    fresh.judge([0])
+    with pytest.raises(DataError, match="5 of 40 samples are damaged, 4 may be"):
+        fresh.judge([1])  # what is lost counts before anybody has tried to read it
     assert {note["sample"] for note in notes} == {8, 9, 10, 11}
 
 
