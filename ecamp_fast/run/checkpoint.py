@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ class Position:
     """Where a run stands, and what it must not be mixed with.
 
     step: optimizer steps done   world: ranks   data: digest of the shard set's manifest   recipe: digest of the recipe
+    aligned: whether ZeRO padded its buffers (``deepspeed_config.aligned``); checkpoints from before did not
     """
 
     step: int
     world: int
     data: str
     recipe: str
+    aligned: bool = False
 
 
 def save(engine: Any, folder: Path, position: Position, keep: int) -> Path:
@@ -109,7 +112,7 @@ def damage(path: Path) -> str:
 def restore(engine: Any, path: Path, expected: Position) -> int:
     """Load a verified checkpoint into the engine; every rank calls it. Returns the step to go on from.
 
-    Raises ConfigError where the run is another one than ``expected`` (ranks, recipe), DataError for other data.
+    Raises ConfigError where the run is another one than ``expected`` (ranks, recipe, layout), DataError for other data.
     """
     found = Position(**json.loads((path / MANIFEST).read_text())["position"])
     if found.data != expected.data:
@@ -121,10 +124,39 @@ def restore(engine: Any, path: Path, expected: Position) -> int:
             f"{path} was written by {found.world} rank(s), this run has {expected.world}",
             f"launch {found.world} rank(s)",
         )
-    loaded, _ = engine.load_checkpoint(str(path.parent), tag=path.name)
+    if found.aligned and not expected.aligned:
+        raise ConfigError(
+            f"{path} was written with zero_optimization.parameter_alignment, this run's DeepSpeed JSON turns it off",
+            "leave parameter_alignment out of it, or set it to true",
+        )
+    with _laid_out_anew(engine) if expected.aligned and not found.aligned else nullcontext():
+        loaded, _ = engine.load_checkpoint(str(path.parent), tag=path.name)
     if loaded is None:
         raise DataError(f"DeepSpeed found nothing to load in {path}", "use an older checkpoint")
     return found.step
+
+
+@contextmanager
+def _laid_out_anew(engine: Any) -> Iterator[None]:
+    """Inside, states whose tensors lie end to end are read into padded buffers, to the bit.
+
+    DeepSpeed 0.19.8 does so with what its older versions wrote, which note no paddings, but refuses the empty note of
+    its own: that is taken away.
+    """
+    optimizer = engine.optimizer
+    load = optimizer.load_state_dict
+
+    def without_the_note(state_dict_list: list[dict[str, Any] | None], *rest: Any, **options: Any) -> Any:
+        for states in state_dict_list:
+            if states:
+                states.pop("param_alignment_paddings", None)
+        return load(state_dict_list, *rest, **options)
+
+    optimizer.load_state_dict = without_the_note
+    try:
+        yield
+    finally:
+        del optimizer.load_state_dict
 
 
 def _make_room(folder: Path, temporary: Path) -> None:

@@ -64,7 +64,24 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
     if faults:
         raise ConfigError(f"{origin}: " + "; ".join(faults), 'set the batch keys to "auto" and change the recipe')
     _leave_the_device_alone(resolved)
+    if zero.get("stage", 0) in (1, 2) and not _sums_elsewhere(resolved):
+        zero.setdefault("parameter_alignment", True)
     return resolved
+
+
+def aligned(resolved: dict[str, Any]) -> bool:
+    """Whether ZeRO pads its buffers so that every weight starts at 16 bytes; otherwise they lie end to end.
+
+    Products of weights that do not start there miss the fast kernels; super-resolution has tensors of 3 numbers.
+    """
+    return bool(resolved.get("zero_optimization", {}).get("parameter_alignment", False))
+
+
+def _sums_elsewhere(config: dict[str, Any]) -> bool:
+    """ZeRO 1 with float32 sums of bf16 has an optimizer of its own: it needs a norm, and cannot pad its buffers."""
+    in_float32 = config.get("data_types", {}).get("grad_accum_dtype") in ("fp32", "float32", "float", "torch.float32")
+    stage = config.get("zero_optimization", {}).get("stage", 0)
+    return bool(stage == 1 and config["bf16"]["enabled"] and in_float32)
 
 
 def _leave_the_device_alone(config: dict[str, Any]) -> None:
@@ -76,9 +93,8 @@ def _leave_the_device_alone(config: dict[str, Any]) -> None:
     config.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
     config["bf16"].setdefault("check_grad_overflow", False)
     zero = config.get("zero_optimization", {})
-    in_float32 = config.get("data_types", {}).get("grad_accum_dtype") in ("fp32", "float32", "float", "torch.float32")
-    if zero.get("stage", 0) == 2 or (zero.get("stage", 0) == 1 and not (config["bf16"]["enabled"] and in_float32)):
-        zero.setdefault("compute_grad_norm", False)  # ZeRO 1 with float32 sums of bf16: an optimizer that needs a norm
+    if zero.get("stage", 0) in (1, 2) and not _sums_elsewhere(config):
+        zero.setdefault("compute_grad_norm", False)
 
 
 def find(source: str) -> Path:

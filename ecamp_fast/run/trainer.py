@@ -252,7 +252,8 @@ class Trainer:
         return measure(model, batch, recipe, place, deepspeed_config.zero_stage(self.job.ds_config))
 
     def _position(self) -> checkpoint.Position:
-        return checkpoint.Position(self.step, self.place.world, self.shards.manifest.digest, self.recipe.digest)
+        data, aligned = self.shards.manifest.digest, deepspeed_config.aligned(self.ds_config)
+        return checkpoint.Position(self.step, self.place.world, data, self.recipe.digest, aligned)
 
     def _save(self) -> None:
         began = time.perf_counter()

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ class Engine:
     """Writes and reads one file, as DeepSpeed would many."""
 
     loaded = ""
+
+    def __init__(self) -> None:
+        self.optimizer = SimpleNamespace(load_state_dict=None)
 
     def save_checkpoint(self, folder: str, tag: str, save_latest: bool) -> None:
         assert not save_latest
@@ -123,6 +127,24 @@ def test_another_run_is_refused(folder: Path) -> None:
             checkpoint.restore(Engine(), path, at(0, **other))
 
 
+def test_padded_buffers_are_not_read_into_unpadded_ones(folder: Path) -> None:
+    """The other way round DeepSpeed can: tests/training/test_resume.py."""
+    (path,) = save(folder, 1)
+    assert checkpoint.restore(Engine(), path, at(0, aligned=True)) == 1
+    padded = checkpoint.save(Engine(), folder, at(2, aligned=True), keep=2)
+    assert checkpoint.restore(Engine(), padded, at(0, aligned=True)) == 2
+    with pytest.raises(ConfigError, match="parameter_alignment"):
+        checkpoint.restore(Engine(), padded, at(0))
+
+
+def test_a_manifest_from_before_tells_no_padding(folder: Path) -> None:
+    (path,) = save(folder, 1)
+    manifest = json.loads((path / "MANIFEST.json").read_text())
+    del manifest["position"]["aligned"]
+    (path / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert checkpoint.restore(Engine(), path, at(0, aligned=True)) == 1
+
+
 def test_a_disk_that_refuses_leaves_the_older_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = save(folder, 1)
 
@@ -138,5 +160,5 @@ def test_a_disk_that_refuses_leaves_the_older_one(folder: Path, monkeypatch: pyt
 def test_the_manifest_says_where_the_run_stood(folder: Path) -> None:
     (path,) = save(folder, 9)
     manifest = json.loads((path / "MANIFEST.json").read_text())
-    assert manifest["position"] == {"step": 9, "world": 1, "data": "d", "recipe": "r"}
+    assert manifest["position"] == {"step": 9, "world": 1, "data": "d", "recipe": "r", "aligned": False}
     assert os.stat(path).st_mode & 0o077 == 0  # nobody else reads what a radiograph trained

@@ -5,7 +5,7 @@ import pytest
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.run.deepspeed_config import accumulation_steps, find, resolve
+from ecamp_fast.run.deepspeed_config import accumulation_steps, aligned, find, resolve
 
 PAPER = load_recipe("paper")
 
@@ -47,7 +47,19 @@ def test_deepspeed_does_not_wait_for_the_device_unless_asked_to(tmp_path: Path) 
 
 def test_the_norm_stays_where_deepspeed_cannot_do_without(tmp_path: Path) -> None:
     path = write(tmp_path, zero_optimization={"stage": 1}, data_types={"grad_accum_dtype": "fp32"})
-    assert "compute_grad_norm" not in resolve(path, PAPER, world=1)["zero_optimization"]
+    zero = resolve(path, PAPER, world=1)["zero_optimization"]
+    assert "compute_grad_norm" not in zero and "parameter_alignment" not in zero
+
+
+def test_weights_are_aligned_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    def found(**zero: object) -> object:
+        keys = {"zero_optimization": zero} if zero else {}
+        return resolve(write(tmp_path, **keys), PAPER, world=1).get("zero_optimization", {}).get("parameter_alignment")
+
+    assert [found(stage=stage) for stage in (0, 1, 2)] == [None, True, True]
+    assert found() is None and found(stage=2, parameter_alignment=False) is False
+    config = resolve(find("zero2"), PAPER, world=1)
+    assert aligned(config) and not aligned(resolve(find("zero0"), PAPER, world=1))
 
 
 @pytest.mark.parametrize("name", ["zero0", "zero1", "zero2"])
