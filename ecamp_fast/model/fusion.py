@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ecamp_fast.config import Fusion, TextDecoder
 from ecamp_fast.model.attention import attention
 from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.lookup import lookup
 from ecamp_fast.model.text_layer import EPSILON, FeedForward, SelfAttention
 
 
@@ -60,7 +61,8 @@ class ContextFusion(nn.Module):
         if queries.group is None:
             return globe.repeat_interleave(queries.longest, 0)
         group = queries.group.clamp(max=len(globe) - 1)  # filler: any, since none of it counts
-        return globe.float()[group].to(globe.dtype)  # float32: the backward sums up to 256 rows
+        rows = globe if globe.is_cuda else globe.float()  # the backward sums up to 256 rows, on a GPU in float32 anyway
+        return lookup(rows, group).to(globe.dtype)
 
     def _project(self, local: Tensor | None, whole: Tensor | None) -> Tensor:
         if local is None:

@@ -5,11 +5,12 @@ Legend: B samples, T text rows of the whole batch, R rows where a word is predic
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, gelu
+from torch.nn.functional import gelu
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.fusion import ContextFusion
 from ecamp_fast.model.lengths import Lengths, gather_rows
+from ecamp_fast.model.lookup import lookup
 from ecamp_fast.model.text_layer import EPSILON, Asking, TextLayer
 
 PAD = 0  # its embedding is zero and takes no gradient
@@ -34,8 +35,8 @@ class Embeddings(nn.Module):
         if rows.position is None:
             positions = places[: rows.longest].repeat(len(rows), 1)
         else:
-            positions = embedding(rows.position, places)
-        return self.dropout(self.norm(embedding(ids, self.word, PAD) + positions))
+            positions = lookup(places, rows.position)
+        return self.dropout(self.norm(lookup(self.word, ids, PAD) + positions))
 
 
 class Head(nn.Module):

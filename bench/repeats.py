@@ -1,0 +1,106 @@
+"""Does a step repeat to the bit? The same batch, weights and dropout several times, every gradient compared."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ecamp_fast.config import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VOCABULARY = 30_000  # of the released tokenizer
+SEED = 5  # of dropout
+
+
+@click.command()
+@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--tokens", default=110.0, show_default=True, type=click.FloatRange(2), help="Mean length of a text.")
+@click.option("--spread", default=0.4, show_default=True, type=click.FloatRange(0), help="Its deviation over its mean.")
+@click.option("--vocabulary", default=VOCABULARY, show_default=True, type=click.IntRange(8), help="Words of it.")
+@click.option("--times", default=4, show_default=True, type=click.IntRange(2), help="Steps to compare.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    name: str, overrides: tuple[str, ...], tokens: float, spread: float, vocabulary: int, times: int, as_json: bool
+) -> None:
+    """Take the same forward and backward several times and compare loss and gradients bit for bit.
+
+    Exit code 1: two of them differ.
+    """
+    result = measure(load_recipe(name, overrides), tokens, spread, vocabulary, times)
+    click.echo(json.dumps(result) if as_json else describe(result))
+    if not result["passed"]:
+        click.get_current_context().exit(1)
+
+
+def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times: int) -> dict[str, Any]:
+    """All that the command prints.  tokens, spread: see ``synthetic.text_lengths``
+
+    returns passed, differing (parameter -> steps whose gradient was not that of the first), losses (of each step),
+    parameters (their number), and what was run where.
+    """
+    import torch
+
+    from ecamp_fast.bench.records import origin, versions
+    from ecamp_fast.bench.step import Step
+    from ecamp_fast.bench.synthetic import synthetic_batch, text_lengths
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    lengths = text_lengths(recipe.batch.micro, tokens, spread, recipe.text.max_tokens)
+    batch = synthetic_batch(recipe, vocab_size, lengths, recipe.seed).to(device)
+    model = Step(recipe, vocab_size, recipe.precision, device).model
+    losses: list[Tensor] = []
+    first: dict[str, Tensor] = {}
+    differing: dict[str, list[int]] = {}
+    for turn in range(times):
+        torch.manual_seed(SEED)
+        model.zero_grad()
+        loss = model(batch).total
+        loss.backward()
+        losses.append(loss.detach())
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        first = first or {name: gradient.clone() for name, gradient in gradients.items()}
+        for name in [name for name, gradient in gradients.items() if not same_bits(gradient, first[name])]:
+            differing.setdefault(name, []).append(turn)
+    return origin("repeats") | {
+        "recipe": recipe.name,
+        "on": device.type,
+        "precision": recipe.precision,
+        "batch": recipe.batch.micro,
+        "tokens": sum(lengths) / len(lengths),
+        "times": times,
+        "parameters": len(first),
+        "losses": [float(loss) for loss in losses],
+        "differing": differing,
+        "passed": not differing and all(same_bits(loss, losses[0]) for loss in losses),
+        "environment": versions(),
+    }
+
+
+def same_bits(one: "Tensor", other: "Tensor") -> bool:
+    """Whether two tensors hold the same bytes; a NaN is the same as itself."""
+    import torch
+
+    raw = {2: torch.int16, 4: torch.int32, 8: torch.int64}[one.element_size()]
+    return torch.equal(one.contiguous().view(raw), other.contiguous().view(raw))
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The result as text."""
+    where = result["environment"]
+    lines = [
+        f"{where['device']}, torch {where['torch']}, commit {where['commit']}; recipe {result['recipe']} in"
+        f" {result['precision']}, micro-batch {result['batch']}, {result['times']} times the same step"
+    ]
+    if result["passed"]:
+        lines.append(f"loss and {result['parameters']} gradients are the same to the bit")
+    else:
+        lines.append(f"FAILED: losses {result['losses']}; of {result['parameters']} gradients differ:")
+        lines += [f"  {name} in step {', '.join(map(str, turns))}" for name, turns in result["differing"].items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,42 @@
+"""The same step repeated: to the bit where all is seeded, named where one thing is not."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ecamp_fast.bench import repeats as bench
+from ecamp_fast.model.text_layer import FeedForward
+
+SMALL = ["--recipe", "demo", "--tokens", "20", "--vocabulary", "100", "--set", "model.text.dropout=0.1"]
+OPTIONS = [*SMALL, "--set", "batch.micro=2", "--set", "batch.total=2", "--json"]
+
+
+def test_a_step_repeats_with_its_dropout() -> None:
+    done = CliRunner().invoke(bench.command, OPTIONS, catch_exceptions=False)
+    result = json.loads(done.stdout)
+    assert done.exit_code == 0 and result["passed"] and result["parameters"] > 50
+    assert len(result["losses"]) == 4 and len(set(result["losses"])) == 1
+
+
+def test_one_that_does_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum whose order changes from call to call, in one layer: its rounding shows."""
+    forward, calls = FeedForward.forward, []
+
+    def disturbed(self: FeedForward, x: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return forward(self, x) * (1 + 2**-20 * (len(calls) > 10))
+
+    monkeypatch.setattr(FeedForward, "forward", disturbed)
+    done = CliRunner().invoke(bench.command, OPTIONS, catch_exceptions=False)
+    result = json.loads(done.stdout)
+    assert done.exit_code == 1 and not result["passed"]
+    assert any(name.startswith("text.") for name in result["differing"])
+    assert "FAILED" in bench.describe(result)
+
+
+def test_bits_not_values() -> None:
+    zero, nan = torch.zeros(2), torch.full((2,), torch.nan)
+    assert bench.same_bits(nan, nan.clone()) and bench.same_bits(nan.bfloat16(), nan.bfloat16())
+    assert not bench.same_bits(zero, -zero)
