@@ -1,6 +1,6 @@
 """A step repeats to the bit on a GPU: what is compiled adds nothing with float atomics, whose order is nobody's.
 
-Inductor writes its kernels for an sm_90 here, without a GPU: traced on the CPU, laid on a device that is only described.
+Inductor writes its kernels for an sm_90 here, without a GPU: traced on the CPU, laid on a device that is described.
 """
 
 import re
@@ -116,6 +116,11 @@ def _code(graph: torch.fx.GraphModule, shapes: list[Any]) -> str:
             lowering.run(*fakes)
             code = lowering.codegen()[0]
     return str(getattr(code, "value", code))
+
+
+def _fake(shape: tuple[Any, ...]) -> Tensor:
+    size, stride, dtype = shape
+    return torch.empty_strided(size, stride, dtype=dtype, device="cuda")
 
 
 def adds(codes: list[str]) -> list[str]:
