@@ -6,11 +6,10 @@ from itertools import repeat
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.bench.step import DTYPES, Masters
+from ecamp_fast.bench.step import DTYPES, Masters, global_norm
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.ready import make_ready
@@ -22,7 +21,8 @@ from ecamp_fast.run.process import Place, agree
 from ecamp_fast.run.update import Pulse, Update
 
 RATE = 1e-6  # of learning: weights that hardly move keep the loss of noise finite
-STAGES = ("0", "1", "2", "ddp")
+UNALIGNED = "-unaligned"  # of ZeRO 1 and 2: weights end to end, as DeepSpeed lays them without being told
+STAGES = ("0", "1", "2", "1-unaligned", "2-unaligned", "ddp")
 
 
 class Engine(Protocol):
@@ -42,8 +42,11 @@ def build(stage: str, recipe: Recipe, vocab_size: int, place: Place) -> Engine:
     """The engine of one of ``STAGES``, with the DeepSpeed JSON that is shipped for it."""
     if stage == "ddp":
         return PlainDDP(recipe, vocab_size, place)
-    path = deepspeed_config.find(f"zero{stage}")
-    return DeepSpeed(recipe, vocab_size, place, deepspeed_config.resolve(path, recipe, place.world))
+    path = deepspeed_config.find(f"zero{stage.removesuffix(UNALIGNED)}")
+    config = deepspeed_config.resolve(path, recipe, place.world)
+    if stage.endswith(UNALIGNED):
+        config["zero_optimization"]["parameter_alignment"] = False
+    return DeepSpeed(recipe, vocab_size, place, config)
 
 
 class DeepSpeed:
@@ -115,12 +118,6 @@ class PlainDDP:
             losses: Losses = self._ddp(batch)
             (losses.total / self.accumulation).backward()
         return losses
-
-
-def global_norm(gradients: list[Tensor]) -> float:
-    """Euclidean norm of all gradients together, summed in float64."""
-    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients]
-    return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 def _fresh(recipe: Recipe, vocab_size: int, place: Place) -> Ecamp:

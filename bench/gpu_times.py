@@ -36,28 +36,33 @@ def roofline(moved: float, operations: float, chip: tuple[float, float]) -> floa
     return max(moved / chip[0], operations / chip[1])
 
 
-def time_cases(cases: Iterable[Case], gates: list[dict[str, Any]], repeats: int = REPEATS) -> list[dict[str, Any]]:
+def time_cases(
+    cases: Iterable[Case], gates: list[dict[str, Any]], repeats: int = REPEATS, compiled: bool = True
+) -> list[dict[str, Any]]:
     """A row per operation and implementation: seconds of forward and backward, share of the roofline, peak memory.
 
-    What failed the gate, is not installed or does not fit has ``note`` instead of numbers.
+    compiled: time torch.compile as well   What failed the gate, raises, is not installed or does not fit has ``note``
+    instead of numbers.
     """
     chip = peaks(torch.cuda.get_device_name())
     rows = []
     for case in cases:
-        actions, notes = _actions(case, gates)
+        actions, notes = _actions(case, gates, compiled)
         memory: dict[str, int] = {}
         for name, action in actions.items():
             try:
                 memory[name] = peak_memory(action)
             except torch.cuda.OutOfMemoryError:
                 notes[name] = "out of memory"
-            except Exception as fault:  # of a yardstick: what is ours has passed the gate and must run
-                if name == "triton":
-                    raise
+            except Exception as fault:
                 notes[name] = f"{type(fault).__name__}: {str(fault)[:100]}"
         fitting = {name: action for name, action in actions.items() if name in memory}
         least = roofline(case.bytes, case.operations, chip) if chip else None
-        for name, seconds in interleaved(fitting, repeats).items():
+        try:
+            times = interleaved(fitting, repeats)
+        except Exception as fault:  # ends this operation only
+            times, notes = {}, notes | {name: f"{type(fault).__name__}: {str(fault)[:100]}" for name in fitting}
+        for name, seconds in times.items():
             share = least / seconds["median"] if least else None
             rows.append(_row(case, name) | seconds | {"roofline": least, "share": share, "extra_bytes": memory[name]})
         rows += [_row(case, name) | {"note": note} for name, note in notes.items()]
@@ -104,11 +109,14 @@ def peak_memory(action: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _actions(case: Case, gates: list[dict[str, Any]]) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+def _actions(
+    case: Case, gates: list[dict[str, Any]], compiled: bool
+) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """What may be timed, and why the others may not."""
+    compiling = {"compile": torch.compile(case.definition, dynamic=False)} if compiled else {}
     functions = {
         "eager": case.definition,
-        "compile": torch.compile(case.definition, dynamic=False),
+        **compiling,
         "triton": partial(case.ours, backend="triton"),
         **case.rivals,
     }

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ecamp_fast.batch import ATTENTION_GRID
 from ecamp_fast.bench.rivals import cut, liger
 from ecamp_fast.kernels.launch import Backend
 from ecamp_fast.kernels.low_resolution import low_resolution, low_resolution_ref
@@ -22,7 +23,10 @@ MEAN, STD = 0.4721, 0.3037  # of grey values; any would do
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the model fixes. high: pixels per side   kept: visible patches   text: predicted rows of a sample."""
+    """What the model fixes. high: pixels per side   kept: visible patches   text: predicted rows of a sample.
+
+    cells: per side of the attention grid
+    """
 
     high: int
     patch: int
@@ -31,6 +35,7 @@ class Sizes:
     text: float
     text_width: int
     vocabulary: int
+    cells: int = ATTENTION_GRID
 
     @property
     def low(self) -> int:
@@ -101,7 +106,7 @@ class _Inputs:
         self.low = self.image[..., ::2, ::2].contiguous()
         order = torch.rand(batch, sizes.patches, device=device).argsort(1)
         self.keep, self.masked = order[:, : sizes.kept].contiguous(), order[:, sizes.kept :].contiguous()
-        self.attention = torch.rand(batch, sizes.grid, sizes.grid, device=device) ** 4
+        self.attention = torch.rand(batch, sizes.cells, sizes.cells, device=device) ** 4
         self.element = dtype.itemsize
 
     def randn(self, *shape: int) -> Tensor:

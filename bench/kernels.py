@@ -8,15 +8,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ecamp_fast.errors import EcampError, EnvironmentFault
+from ecamp_fast.errors import ConfigError, EcampError, EnvironmentFault
 
-GATE_BATCH = 2
+GATE_BATCHES = (2, 16)  # of the larger one, every chip's programs get a second tile of sr_loss
+REPEATED_BATCH, REPEATS = 64, 20  # on a GPU: runs whose bits are compared
+INTERPRETED_BATCHES, INTERPRETED_REPEATS = (2,), 2  # three programs only: each has many tiles at any batch
+COMPILED_BATCH = 2
 PROJECTED_BATCH = 8  # the fixed part of an operation, a table or some weights, should not count
 PARTS = ("gate", "compile")  # what a child process can be asked for
 
@@ -26,29 +30,43 @@ PARTS = ("gate", "compile")  # what a child process can be asked for
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Times as bars.")
 @click.option("--tune", is_flag=True, help="Sweep launch constants first and keep the winners in kernels/tuning.json.")
+@click.option("--times/--no-times", default=True, show_default=True, help="Without: only whether they are right.")
+@click.option("--compiled/--no-compiled", default=True, show_default=True, help="On a GPU, torch.compile beside ours.")
 @click.option("--child", type=click.Choice(PARTS), hidden=True)
-def command(batch: int, as_json: bool, plot: Path | None, tune: bool, child: str | None) -> None:
+def command(
+    batch: int, as_json: bool, plot: Path | None, tune: bool, times: bool, compiled: bool, child: str | None
+) -> None:
     """Correctness of every kernel, then its times; without a GPU the compiler's report instead of times.
 
-    Exit code 1: a kernel of ours is wrong, or spills registers.
+    Exit code 1: a kernel of ours is wrong, does not repeat to the bit, or spills registers.
     """
     if child:
         click.echo(json.dumps(_gate_here() if child == "gate" else _compile_here()))
         return
-    result = measure(batch, tune, times_needed=plot is not None)
+    if not times and (tune or plot):
+        raise ConfigError("--no-times with --tune or --plot, which need times", "leave one of them out")
+    result = measure(batch, tune, plot is not None, times, compiled)
     if plot:
         draw(result, plot)
     click.echo(json.dumps(result) if as_json else describe(result))
-    if result["faults"] or any(not r["passed"] for r in result["correctness"] if r["implementation"] == "triton"):
+    if failed(result):
         click.get_current_context().exit(1)
 
 
-def measure(batch: int, tune: bool = False, times_needed: bool = False) -> dict[str, Any]:
-    """All there is to know on this machine.
+def failed(result: dict[str, Any]) -> bool:
+    """Whether a kernel of ours is wrong, differs from run to run, or spills."""
+    judged = [row for row in result["correctness"] if row["implementation"] == "triton"] + result["repeats"]
+    return bool(result["faults"]) or not all(row["passed"] for row in judged)
 
-    returns correctness (rows of ``kernel_gate``), times (rows of ``gpu_times``, on a GPU), compiled (rows of
-    ``compiled``) with its faults and projected (rows of ``forecast``) elsewhere, tuned (with ``tune``), and what it was
-    measured on.
+
+def measure(
+    batch: int, tune: bool = False, times_needed: bool = False, times: bool = True, compiled: bool = True
+) -> dict[str, Any]:
+    """All there is to know on this machine.  times, compiled: as the command's options
+
+    returns correctness and repeats (rows of ``kernel_gate``, with their batch), times (rows of ``gpu_times``, on a
+    GPU), compiled (rows of ``compiled``) with its faults and projected (rows of ``forecast``) elsewhere, tuned (with
+    ``tune``), and what it was measured on.
     """
     import torch
     import triton
@@ -59,6 +77,7 @@ def measure(batch: int, tune: bool = False, times_needed: bool = False) -> dict[
         "schema": 1,
         "batch": batch,
         "environment": environment() | {"triton": triton.__version__},
+        "repeats": [],
         "tuned": [],
         "times": [],
         "copy_bytes_per_second": None,
@@ -67,49 +86,52 @@ def measure(batch: int, tune: bool = False, times_needed: bool = False) -> dict[
         "faults": [],
     }
     if torch.cuda.is_available():
-        return result | {"dtype": "bfloat16"} | _on_gpu(batch, tune)
+        return result | {"dtype": "bfloat16"} | _on_gpu(batch, tune, times, compiled)
     if tune or times_needed:
         raise EnvironmentFault("--tune and --plot need times", "run it on a machine with a GPU")
     from ecamp_fast.kernels.compiled import faults
 
-    compiled = _child("compile") if _interpreted() else _compile_here()
-    correctness = _gate_here() if _interpreted() else _child("gate")
-    return result | {
-        "dtype": "float32",
-        "correctness": correctness,
-        "compiled": compiled,
-        "projected": _projected(compiled),
-        "faults": faults(compiled),
-    }
+    judged = _gate_here() if _interpreted() else _child("gate")
+    if not times:
+        return result | {"dtype": "float32", **judged}
+    report = _child("compile") if _interpreted() else _compile_here()
+    found = {"compiled": report, "projected": _projected(report), "faults": faults(report)}
+    return result | {"dtype": "float32", **judged, **found}
 
 
-def _on_gpu(batch: int, tune: bool) -> dict[str, Any]:
+def _on_gpu(batch: int, tune: bool, times: bool, compiled: bool) -> dict[str, Any]:
     import torch
 
     from ecamp_fast.bench.gpu_times import copy_bandwidth, time_cases
     from ecamp_fast.bench.kernel_cases import cases
-    from ecamp_fast.bench.kernel_gate import gate
     from ecamp_fast.bench.tuning import tune as sweep
 
-    small, real = (cases(size, "cuda", torch.bfloat16) for size in (GATE_BATCH, batch))
-    tuned = sweep(real, small) if tune else []
-    correctness = gate(small)
-    return {
-        "tuned": tuned,
-        "correctness": correctness,
-        "copy_bytes_per_second": copy_bandwidth(),
-        "times": time_cases(real, correctness),
-    }
+    make = partial(cases, device="cuda", dtype=torch.bfloat16)
+    tuned = sweep(make(batch), make(GATE_BATCHES[-1])) if tune else []
+    found = {"tuned": tuned, **_judged(make, GATE_BATCHES, (REPEATED_BATCH, REPEATS))}
+    if not times:
+        return found
+    timed = time_cases(make(batch), found["correctness"], compiled=compiled)
+    return found | {"copy_bytes_per_second": copy_bandwidth(), "times": timed}
 
 
-def _gate_here() -> list[dict[str, Any]]:
+def _judged(make: Callable[[int], list[Any]], batches: tuple[int, ...], repeated: tuple[int, int]) -> dict[str, Any]:
+    """make: cases of a number of samples   repeated: samples and runs of the comparison of bits"""
+    from ecamp_fast.bench.kernel_gate import gate, repeats
+
+    correctness = [row | {"batch": batch} for batch in batches for row in gate(make(batch))]
+    batch, times = repeated
+    return {"correctness": correctness, "repeats": [row | {"batch": batch} for row in repeats(make(batch), times)]}
+
+
+def _gate_here() -> dict[str, Any]:
     """Needs a process with Triton's interpreter."""
     import torch
 
     from ecamp_fast.bench.kernel_cases import SMALL, cases
-    from ecamp_fast.bench.kernel_gate import gate
 
-    return gate(cases(GATE_BATCH, "cpu", torch.float32, SMALL))
+    make = partial(cases, device="cpu", dtype=torch.float32, sizes=SMALL)
+    return _judged(make, INTERPRETED_BATCHES, (INTERPRETED_BATCHES[0], INTERPRETED_REPEATS))
 
 
 def _compile_here() -> list[dict[str, Any]]:
@@ -122,7 +144,7 @@ def _compile_here() -> list[dict[str, Any]]:
     made = {
         f"{case.operation}{suffix}": partial(case.run, "triton")
         for dtype, suffix in ((torch.bfloat16, ""), (torch.float32, " float32"))
-        for case in cases(GATE_BATCH, "cpu", dtype)
+        for case in cases(COMPILED_BATCH, "cpu", dtype)
     }
     return compile_report(made)
 
@@ -167,7 +189,12 @@ def describe(result: dict[str, Any]) -> str:
     for row in result["correctness"]:
         numbers = row.get("fault") or f"{row['error']:8.1e} of {row['allowed']:8.1e}"
         verdict = "" if row["passed"] else "  FAILED"
-        lines.append(f"  {row['operation']:23} {row['implementation']:8} {row['part']:11} {numbers}{verdict}")
+        name = f"{row['operation']:23} {row['implementation']:8} {row['part']:11}"
+        lines.append(f"  {name} batch {row['batch']:3} {numbers}{verdict}")
+    for row in result["repeats"]:
+        told = row.get("fault") or ", ".join(f"{part} {count} times" for part, count in row["differing"].items())
+        verdict = "the same bits" if row["passed"] else f"FAILED: {told} unlike the first"
+        lines.append(f"  {row['operation']:23} {row['times']} runs, batch {row['batch']:3}: {verdict}")
     for row in result["tuned"]:
         lines.append(f"tuned {row['key']}: {row['constants']}, {_micro(row['before'])} -> {_micro(row['after'])} us")
     if result["times"]:

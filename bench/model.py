@@ -50,13 +50,16 @@ def command(
 ) -> None:
     """Forward, backward and AdamW of a training step: times, work, memory, and the release's beside them.
 
-    Exit code 1: the release computes something else, so its times are not given.
+    Exit code 1: a step computes something else than the plain float32 model, or the release something else than ours;
+    then its times are not given.
     """
     recipe = load_recipe(name, overrides)
     release = (peer, peer_python or Path(sys.executable)) if peer else None
     result = measure(recipe, batch, tokens, spread, precisions, repeats, device, release, vocabulary)
     click.echo(json.dumps(result) if as_json else describe(result))
-    if result["peer"] and not result["peer"]["passed"]:
+    if not all(gate["passed"] for gate in result["parity"].values()) or (
+        result["peer"] and not result["peer"]["passed"]
+    ):
         click.get_current_context().exit(1)
 
 
@@ -73,8 +76,9 @@ def measure(
 ) -> dict[str, Any]:
     """All that the command prints.  peer: checkout of the release, Python that runs it.
 
-    returns ours (by precision: seconds, images_per_second, flops_per_second, mfu, saved bytes, component_seconds),
-    peer (versions, parity, passed, seconds, saved_bytes_per_sample, ratio and saved_ratio by precision) or None,
+    returns parity (by precision: of our step with the plain float32 model), ours (by precision, where it passed:
+    seconds, images_per_second, flops_per_second, mfu, saved bytes, component_seconds), peer (versions, parity, passed,
+    seconds, saved_bytes_per_sample, ratio and saved_ratio by precision) or None,
     flops_per_sample (by component, and total), and what it was measured on.
     """
     import torch
@@ -131,12 +135,16 @@ def _run(
     flops: float,
     release: tuple[Path, Path, int] | None,
 ) -> dict[str, Any]:
-    """``ours`` and ``peer`` of the result.  steps, peaks: by precision   host: the batch on the CPU."""
+    """``parity``, ``ours`` and ``peer`` of the result.  steps, peaks: by precision   host: the batch on the CPU."""
+    from ecamp_fast.bench.parity import parity
+
     inputs, count = host.to(place), len(host)
+    gates = {name: parity(step, inputs, name) for name, step in steps.items()}
+    steps = {name: step for name, step in steps.items() if gates[name]["passed"]}
     turns: dict[str, Callable[[], dict[str, float]]] = {name: partial(step.run, inputs) for name, step in steps.items()}
     compared: dict[str, Any] | None = None
     with ExitStack() as stack:
-        if release:
+        if release and steps:
             from ecamp_fast.bench.peer import introduce
 
             other, compared = introduce(*release, next(iter(steps.values())).model, host, place)
@@ -151,7 +159,7 @@ def _run(
     }
     if compared and compared["passed"]:
         compared |= _ratios(times, ours, compared["saved_bytes_per_sample"])
-    return {"ours": ours, "peer": compared}
+    return {"parity": gates, "ours": ours, "peer": compared}
 
 
 def _ratios(times: dict[str, Any], ours: dict[str, Any], saved: float) -> dict[str, Any]:
@@ -217,6 +225,8 @@ def _alike(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 def describe(result: dict[str, Any]) -> str:
     """The result as text."""
+    from ecamp_fast.bench.parity import describe_parity
+
     where, flops = result["environment"], result["flops_per_sample"]
     device = where["device"] if result["on"] == "cuda" else f"{result['threads']} threads of {where['device']}"
     lines = [
@@ -224,8 +234,9 @@ def describe(result: dict[str, Any]) -> str:
         f"recipe {result['recipe']}, micro-batch {result['batch']}, {result['tokens']:.1f} tokens a text on average,"
         f" {result['predicted']:.1f} of them predicted; {flops['total'] / 1e9:.1f} GFLOP a sample",
     ]
+    lines += [f"ours {precision} {describe_parity(gate)}" for precision, gate in result["parity"].items()]
     for precision, found in result["ours"].items():
-        lines += ["", *_step_lines(f"ours {precision}", found["seconds"])]
+        lines += _step_lines(f"ours {precision}", found["seconds"])
         mfu = "" if found["mfu"] is None else f", {found['mfu']:.1%} of the chip's peak"
         memory = "" if not found["peak_memory_bytes"] else f", {found['peak_memory_bytes'] / 2**30:.1f} GiB at the peak"
         saved = f"{found['saved_bytes_per_sample'] / 1e6:.1f} MB a sample saved for backward"

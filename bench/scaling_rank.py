@@ -3,8 +3,6 @@
 import gc
 import json
 import statistics
-from collections.abc import Callable
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,11 @@ from ecamp_fast.batch import Batch
 from ecamp_fast.bench.engines import Engine, build
 from ecamp_fast.bench.parity import parity
 from ecamp_fast.bench.step import Stopwatch
-from ecamp_fast.bench.synthetic import synthetic_batch, text_lengths
+from ecamp_fast.bench.synthetic import one_shape, text_lengths
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.run.process import Place, join, leave
-from ecamp_fast.text.layout import Capacity
 
-HELD, CHECKED = 4, 4  # micro-batches on the device; samples of the parity batch
+HELD = 4  # micro-batches on the device
 WARM_UP = HELD  # steps before the clock runs: all shapes are met
 
 
@@ -41,38 +38,16 @@ def main(recipe: Path, stages: str, tokens: float, spread: float, vocabulary: in
     place = join()
     try:
         loaded = load_recipe(recipe)
-        held = _one_shape(partial(_noise, loaded, vocabulary, tokens, spread, loaded.batch.micro, place))
-        gate = _noise(
-            loaded, vocabulary, tokens, spread, min(CHECKED, loaded.batch.micro), Place(0, 1, place.device), 0
-        )
+        lengths = text_lengths(loaded.batch.micro, tokens, spread, loaded.text.max_tokens)
+        # The first is the gate's, the same on every rank. The others differ, of equal lengths: no rank has more to do.
+        seeds = [0, *(1 + place.rank * HELD + number for number in range(HELD))]
+        gate, *held = (batch.to(place.device) for batch in one_shape(loaded, vocabulary, lengths, seeds))
         rows = [_row(stage, loaded, vocabulary, place, held, gate, steps) for stage in stages.split(",")]
         if place.leads:
             out.write_text(json.dumps(rows))
         dist.barrier()
     finally:
         leave()
-
-
-def _one_shape(noise: Callable[..., Batch]) -> list[Batch]:
-    """Batches with room for the most words that one of them predicts, as the loader's have one shape on a GPU."""
-    texts = [noise(number).text for number in range(HELD)]
-    room = max((Capacity(len(t.ids), len(t.rows)) for t in texts if t), key=lambda c: c.predicted, default=None)
-    return [noise(number, room) for number in range(HELD)]
-
-
-def _noise(
-    recipe: Recipe,
-    words: int,
-    tokens: float,
-    spread: float,
-    count: int,
-    place: Place,
-    number: int,
-    capacity: Capacity | None = None,
-) -> Batch:
-    """Another batch for every rank, of the same lengths: no rank has more to do."""
-    lengths = text_lengths(count, tokens, spread, recipe.text.max_tokens)
-    return synthetic_batch(recipe, words, lengths, place.rank * HELD + number, capacity).to(place.device)
 
 
 def _row(

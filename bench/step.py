@@ -12,6 +12,7 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.groups import parameter_groups
 from ecamp_fast.model.ready import make_ready
+from ecamp_fast.objectives import Losses
 
 PHASES = ("forward", "backward", "optimizer")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -81,6 +82,16 @@ class Step:
         self.model = make_ready(Ecamp(recipe, vocab_size).to(DTYPES[precision]), recipe, device)
         self.masters = Masters(self.model, recipe)
 
+    def check(self, batch: Batch) -> tuple[Losses, float]:
+        """Losses and gradient norm of the batch without dropout; the weights stay."""
+        self.model.eval()
+        losses: Losses = self.model(batch)
+        losses.total.backward()
+        norm = global_norm([weight.grad for weight in self.masters.weights if weight.grad is not None])
+        self.model.zero_grad()
+        self.model.train()
+        return losses, norm
+
     def run(self, batch: Batch) -> dict[str, float]:
         """Seconds of ``PHASES``, of all together, and of the cores of this process (``core``)."""
         watch, cores = Stopwatch(self.device), time.process_time()
@@ -94,6 +105,12 @@ class Step:
         laps = watch.laps()
         core = time.process_time() - cores
         return dict(zip(PHASES, laps, strict=True)) | {"together": sum(laps), "core": core}
+
+
+def global_norm(gradients: list[Tensor]) -> float:
+    """Euclidean norm of all gradients together, summed in float64."""
+    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 def summaries(steps: list[dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -1,5 +1,7 @@
 """Micro-batches made of noise, shaped like real ones: for measuring, where no shards are needed."""
 
+from collections.abc import Sequence
+
 import torch
 
 from ecamp_fast.batch import ATTENTION_GRID, Batch
@@ -35,6 +37,16 @@ def synthetic_batch(
         keys=keys,
         samples=torch.arange(batch),
     )
+
+
+def one_shape(recipe: Recipe, vocab_size: int, lengths: list[int], seeds: Sequence[int]) -> list[Batch]:
+    """Micro-batches on the CPU, one for each seed, with room for the most words that one of them predicts.
+
+    So all have one shape, as the loader's have on a GPU.
+    """
+    texts = [synthetic_batch(recipe, vocab_size, lengths, seed).text for seed in seeds]
+    room = max((Capacity(len(t.ids), len(t.rows)) for t in texts if t), key=lambda c: c.predicted, default=None)
+    return [synthetic_batch(recipe, vocab_size, lengths, seed, room) for seed in seeds]
 
 
 def text_lengths(batch: int, mean: float, spread: float, most: int) -> list[int]:

@@ -1,31 +1,35 @@
 """The training step as a run takes it, DeepSpeed included: fed from memory, then by the loader, in turns.
 
 Both feeds give batches of the same shards; what the loader's takes longer is the time that the step waits for data.
+With ``--synthetic`` there are batches of noise from memory only, and neither shards nor DALI are needed.
 """
 
 import json
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
-from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ecamp_fast.bench.feeds import Feeds
 
 PHANTOMS = 64
 VOCABULARY = 30_000  # of the released tokenizer: a phantom set's own is smaller, which would flatter the head
-HELD = 8  # micro-batches that lie on the device
-CHECKED = 8  # samples of the batch that has to agree with the plain model
+TOKENS, SPREAD = 110.0, 0.4  # of a synthetic text: mean length, its deviation over its mean
 
 
 @click.command()
 @click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--data", metavar="SHARDS", help="Folder or address. Default: phantoms.")
+@click.option("--synthetic", is_flag=True, help="Batches of noise from memory; no shards, no decoding.")
+@click.option("--tokens", type=click.FloatRange(2), help="Mean length of a synthetic text. Default: 110.")
 @click.option("--steps", default=10, show_default=True, type=click.IntRange(1), help="Optimizer steps of a block.")
 @click.option("--blocks", default=3, show_default=True, type=click.IntRange(1), help="Blocks of each feed.")
 @click.option("--ds-config", type=click.Path(path_type=Path), metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
@@ -35,6 +39,8 @@ def command(
     name: str,
     overrides: tuple[str, ...],
     data: str | None,
+    synthetic: bool,
+    tokens: float | None,
     steps: int,
     blocks: int,
     ds_config: Path | None,
@@ -47,53 +53,73 @@ def command(
     """
     from ecamp_fast.shards.build import build_phantoms
 
+    if (synthetic and data is not None) or (tokens is not None and not synthetic):
+        raise ConfigError("--synthetic without --data, --tokens with --synthetic", "leave one of them out")
     recipe = load_recipe(name, overrides)
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
-        if data is None:
+        if data is None and not synthetic:
             data, vocabulary = str(Path(folder) / "phantoms"), vocabulary or VOCABULARY
             size = math.ceil(recipe.image.high_size / math.sqrt(recipe.image.crop_area[0]))
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of {size} pixels", err=True)
             build_phantoms(PHANTOMS, Path(data), size=size)
-        result = measure(recipe, data, steps, blocks, ds_config, vocabulary or 0)
+        result = measure(recipe, data, steps, blocks, ds_config, vocabulary or 0, tokens or TOKENS)
     click.echo(json.dumps(result) if as_json else describe(result))
     if not result["parity"]["passed"]:
         click.get_current_context().exit(1)
 
 
 def measure(
-    recipe: Recipe, data: Path | str, steps: int, blocks: int, ds_config: Path | None = None, vocabulary: int = 0
+    recipe: Recipe,
+    data: Path | str | None,
+    steps: int,
+    blocks: int,
+    ds_config: Path | None = None,
+    vocabulary: int = 0,
+    tokens: float = TOKENS,
 ) -> dict[str, Any]:
-    """All that the command prints.  steps: of a block   vocabulary: words of the model, at least.
+    """All that the command prints.  data: None for noise, with texts of ``tokens`` on average   steps: of a block
 
-    returns feeds (``memory`` and ``shards``: images_per_second, step_seconds, tokens, predicted, flops_per_sample,
-    flops_per_second, mfu), stall_share, parity, peak_memory_bytes and _kind, and what it was measured on. Without
-    parity there are no feeds. Raises ConfigError on several ranks.
+    vocabulary: words of the model, at least
+    returns feeds (``memory`` and, of data, ``shards``: images_per_second, step_seconds, tokens, predicted,
+    flops_per_sample, flops_per_second, mfu), stall_share, parity, peak_memory_bytes and _kind, and what it was measured
+    on. Without parity there are no feeds. Raises ConfigError on several ranks.
     """
-    from ecamp_fast.errors import ConfigError
     from ecamp_fast.run.process import join, leave
 
     place = join()
     try:
         if place.world > 1:
             raise ConfigError(f"bench train runs on one rank, not {place.world}", "use ecamp-fast bench scaling")
-        return _measure(recipe, data, steps, blocks, ds_config, vocabulary, place)
+        vocab_size, feeds = _source(recipe, data, vocabulary, tokens, place.device)
+        return _measure(recipe, vocab_size, feeds, steps, blocks, ds_config, place)
     finally:
         leave()
 
 
+def _source(
+    recipe: Recipe, data: Path | str | None, vocabulary: int, tokens: float, device: Any
+) -> tuple[int, "Feeds"]:
+    """Words of the model, and what gives the batches."""
+    from ecamp_fast.bench.feeds import Noise, Shards
+    from ecamp_fast.shards.read import ShardSet
+
+    if data is None:
+        words = vocabulary or VOCABULARY
+        return words, Noise(recipe, words, tokens, SPREAD, device)
+    shards = ShardSet(data, cache_gb=recipe.loader.cache_gb)
+    return max(vocabulary, shards.manifest.vocab_size), Shards(shards, recipe, device)
+
+
 def _measure(
-    recipe: Recipe, data: Path | str, steps: int, blocks: int, ds_config: Path | None, vocabulary: int, place: Any
+    recipe: Recipe, vocab_size: int, feeds: "Feeds", steps: int, blocks: int, ds_config: Path | None, place: Any
 ) -> dict[str, Any]:
     import torch
 
     from ecamp_fast.bench.engines import DeepSpeed
     from ecamp_fast.bench.parity import parity
     from ecamp_fast.bench.records import origin, peak_memory, versions
-    from ecamp_fast.run.deepspeed_config import resolve
-    from ecamp_fast.shards.read import ShardSet
+    from ecamp_fast.run.deepspeed_config import aligned, resolve
 
-    shards = ShardSet(data, cache_gb=recipe.loader.cache_gb)
-    vocab_size = max(vocabulary, shards.manifest.vocab_size)
     resolved = resolve(ds_config, recipe, place.world)
     engine = DeepSpeed(recipe, vocab_size, place, resolved)
     result = origin("train") | {
@@ -101,6 +127,7 @@ def _measure(
         "on": place.device.type,
         "precision": recipe.precision,
         "zero_stage": resolved.get("zero_optimization", {}).get("stage", 0),
+        "aligned": aligned(resolved),
         "batch": recipe.batch.micro,
         "accumulation": engine.accumulation,
         "steps": steps,
@@ -108,52 +135,36 @@ def _measure(
         "vocabulary": vocab_size,
         "threads": torch.get_num_threads(),
         "loader_threads": recipe.loader.threads,
-        "parity": parity(engine, next(_small(shards, recipe, place.device))),
+        "parity": parity(engine, feeds.gate),
         "feeds": {},
         "stall_share": None,
     }
     if result["parity"]["passed"]:
-        result |= _timed(engine, shards, recipe, place.device, steps, blocks)
+        result |= _timed(engine, feeds, recipe, place.device, steps, blocks)
     return result | peak_memory() | {"environment": versions()}
 
 
-def _small(shards: Any, recipe: Recipe, device: Any) -> Iterator[Any]:
-    """Batches so small that the plain model in float32 fits beside the engine."""
-    from ecamp_fast.shards.loader import Loader
-
-    count = min(CHECKED, recipe.batch.micro)
-    batch = recipe.batch.model_copy(update={"micro": count, "total": count})
-    return Loader(shards, "train", recipe.model_copy(update={"batch": batch}), device=device).batches(0, 1)
-
-
-def _timed(engine: Any, shards: Any, recipe: Recipe, device: Any, steps: int, blocks: int) -> dict[str, Any]:
+def _timed(engine: Any, feeds: "Feeds", recipe: Recipe, device: Any, steps: int, blocks: int) -> dict[str, Any]:
     """``feeds`` and ``stall_share``: a turn of each feed that does not count, then ``blocks`` of each."""
     import torch
 
-    from ecamp_fast.shards.decode import IN_FLIGHT
-    from ecamp_fast.shards.loader import Loader
-
-    loader = Loader(shards, "train", recipe, device=device)
-    # What was decoded before the clock runs must be used up by then: it would come at no cost
-    settle = -(-(recipe.loader.prefetch + IN_FLIGHT + 1) // engine.accumulation)
-    work, held = _census(engine, loader, settle, steps)
-    seconds: dict[str, list[list[float]]] = {"memory": [], "shards": []}
+    settle = feeds.settle(engine.accumulation)
+    work = feeds.census(engine.model, engine.accumulation, steps)
+    seconds: dict[str, list[list[float]]] = {name: [] for name in feeds.names}
     for turn in range(blocks + 1):
         if turn == 1 and device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        for feed, found in seconds.items():
-            with ExitStack() as stack:
-                batches: Iterator[Any] = cycle(held)
-                if feed == "shards":
-                    batches = loader.batches(0, settle + steps)
-                    stack.callback(batches.close)  # its threads must not run in the other feed's time
+        for name, found in seconds.items():
+            with feeds.open(name, settle + steps) as batches:
                 block = _block(engine, batches, settle, steps, device)
             if turn:
                 found.append(block)
     images = recipe.batch.micro * engine.accumulation
-    memory, shards_feed = (_rates(seconds[feed], work[feed], images, device) for feed in ("memory", "shards"))
-    stall = 1 - shards_feed["images_per_second"] / memory["images_per_second"]
-    return {"feeds": {"memory": memory, "shards": shards_feed}, "stall_share": stall}
+    rates = {name: _rates(found, work[name], images, device) for name, found in seconds.items()}
+    stall = None
+    if "shards" in rates:
+        stall = 1 - rates["shards"]["images_per_second"] / rates["memory"]["images_per_second"]
+    return {"feeds": rates, "stall_share": stall}
 
 
 def _block(engine: Any, batches: Iterator[Any], settle: int, steps: int, device: Any) -> list[float]:
@@ -168,27 +179,6 @@ def _block(engine: Any, batches: Iterator[Any], settle: int, steps: int, device:
         engine.step(batches)
         watch.mark()
     return watch.laps()
-
-
-def _census(engine: Any, loader: Any, settle: int, steps: int) -> tuple[dict[str, dict[str, float]], list[Any]]:
-    """Work per sample of the batches to be timed, by feed, and those that are held on the device.
-
-    The loader gives the same batches in every block, so they are counted apart from the clock.
-    """
-    from ecamp_fast.bench.counting import sample_work
-
-    batches = islice(loader.batches(0, settle + steps), settle * engine.accumulation, None)
-    counts: list[dict[str, float]] = []
-    held: list[Any] = []
-    for batch in batches:
-        if len(held) < HELD:
-            held.append(batch)
-        counts.append(sample_work(engine.model, batch))
-    return {"memory": _mean(counts[: len(held)]), "shards": _mean(counts)}, held
-
-
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
 def _rates(blocks: list[list[float]], work: dict[str, float], images: int, device: Any) -> dict[str, Any]:
@@ -221,7 +211,8 @@ def describe(result: dict[str, Any]) -> str:
     device = where["device"] if result["on"] == "cuda" else f"{result['threads']} threads of {where['device']}"
     lines = [
         f"{device}, torch {where['torch']}, DeepSpeed {where['deepspeed']}, commit {where['commit']}",
-        f"recipe {result['recipe']} in {result['precision']}, ZeRO-{result['zero_stage']}, one rank,"
+        f"recipe {result['recipe']} in {result['precision']}, ZeRO-{result['zero_stage']}, weights"
+        f" {'aligned' if result['aligned'] else 'as DeepSpeed lays them'}, one rank,"
         f" micro-batch {result['batch']} x {result['accumulation']}, vocabulary {result['vocabulary']}",
         describe_parity(result["parity"]),
     ]

@@ -45,6 +45,7 @@ class _Recording:
 
 
 _recording: _Recording | None = None
+_plain = False
 
 
 def choose(backend: Backend, operation: str, **tensors: Tensor) -> Literal["triton", "torch"]:
@@ -63,11 +64,30 @@ def choose(backend: Backend, operation: str, **tensors: Tensor) -> Literal["trit
             raise ValueError(f"{operation}: backend 'triton' needs CUDA tensors, these are on {device}")
         return "triton"
     runs: Literal["triton", "torch"] = "torch"
-    if backend == "auto" and device.type == "cuda" and not strange:
+    if backend == "auto" and has_kernels(device) and not strange and not _plain:
         runs = "triton"
     if not torch.compiler.is_compiling():
         _tell_once(operation, runs, device.type)
     return runs
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether ``auto`` takes the Triton kernel for tensors there."""
+    return device.type == "cuda"
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Inside, ``auto`` is plain PyTorch on every device: the side of a comparison that has none of our kernels.
+
+    For forward and backward alike, which need not lie inside: an operation's backward follows its forward.
+    """
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:

@@ -1,39 +1,48 @@
 """What every test may use: the seed, the device, the real radiographs, and the judge of numerical error."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-if not Path("/dev/nvidiactl").exists():
+DEVICE_FILE = Path("/dev/nvidiactl")
+CUDA = torch.cuda.is_available()
+if not CUDA:
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: kernels then run on the CPU
+
+
+def pytest_report_header() -> str:
+    return kernels_run(CUDA, os.environ.get("TRITON_INTERPRET") == "1")
+
+
+def kernels_run(cuda: bool, interpreted: bool) -> str:
+    """Where this run's kernels run, in words."""
+    if not cuda:
+        driver = " (there is a driver's device file, but PyTorch sees no GPU)" if DEVICE_FILE.exists() else ""
+        return f"Triton kernels: in the interpreter, on the CPU{driver}"
+    if interpreted:
+        return "WARNING: Triton kernels: interpreted beside a GPU, since TRITON_INTERPRET=1, so not tested on it"
+    return f"Triton kernels: on {torch.cuda.get_device_name()}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if for_gpu and not _cuda():
+    if for_gpu and not CUDA:
         for item in for_gpu:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-
-
-def _cuda() -> bool:
-    import torch  # here, so that tests without torch start at once
-
-    return torch.cuda.is_available()
 
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     """torch draws the same numbers in every test, whichever ran before."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture
 def device() -> str:
-    return "cuda" if _cuda() else "cpu"
+    return "cuda" if CUDA else "cpu"
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from ecamp_fast.batch import ATTENTION_GRID
 from ecamp_fast.bench import gpu_times, kernel_gate, kernels, tuning
 from ecamp_fast.bench.kernel_cases import PAPER, SMALL, Case, cases
+from ecamp_fast.kernels import sr_loss
 from ecamp_fast.kernels.compiled import CHIPS
 from ecamp_fast.kernels.launch import TUNING, tuning_table
 
@@ -70,9 +72,79 @@ def test_a_wrong_kernel_fails_the_gate_and_the_command(monkeypatch) -> None:
     rows = kernel_gate.gate([Case(**values)])
     assert [row["passed"] for row in rows] == [False, False]
     assert kernel_gate.red(rows, "masked_mse", "triton") and not kernel_gate.red(rows, "masked_mse", "eager")
-    found = {"correctness": rows, "faults": []}
+    found = {"correctness": rows, "repeats": [], "faults": []}
     monkeypatch.setattr(kernels, "measure", lambda *arguments, **options: found)
     assert CliRunner().invoke(kernels.command, ["--json"]).exit_code == 1
+
+
+def test_every_chip_gives_a_program_a_second_tile_in_the_gate() -> None:
+    """A kernel that is right for one tile may be wrong for the next, which meets what the first left behind."""
+    for architecture, processors in (("sm_80", 108), ("sm_90", 132), ("sm_100", 148)):
+        constants = tuning_table()[architecture]["sr_loss"]
+        for candidate in tuning.candidates(constants, tuning.CANDIDATES["sr_loss"][1]):
+            tiles = (-(-PAPER.low // candidate["TILE"])) ** 2
+            assert max(kernels.GATE_BATCHES) * tiles > candidate["PROGRAMS"] * processors, (architecture, candidate)
+
+
+@without_gpu
+def test_a_kernel_that_is_right_for_the_first_tile_alone_is_caught(monkeypatch) -> None:
+    """Of 120 programs each has one tile at most in a batch of 2; the broken kernel leaves out every second one."""
+    monkeypatch.setattr(sr_loss, "_multiprocessors", lambda device: 40)
+    monkeypatch.setattr(sr_loss, "launch", _first_turn_only(sr_loss.launch))
+
+    def passes(batch: int) -> bool:
+        made = [case for case in cases(batch, "cpu", torch.float32, SMALL) if case.operation == "sr_loss"]
+        return all(row["passed"] for row in kernel_gate.gate(made))
+
+    assert passes(2) and not passes(16)
+
+
+def _first_turn_only(launch: Any) -> Any:
+    """A launch of sr_tiles that is told of as many tiles as it has programs."""
+
+    def broken(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+        place = kernel.arg_names.index("tiles")
+        fewer = min(grid[0], arguments[place])
+        launch(kernel, grid, *arguments[:place], fewer, *arguments[place + 1 :], **constants)
+
+    return broken
+
+
+def test_the_cases_have_the_grid_that_training_uses() -> None:
+    assert PAPER.cells == SMALL.cells == ATTENTION_GRID == 28
+
+
+def test_a_kernel_that_raises_ends_its_own_case_only() -> None:
+    right = {case.operation: case for case in cases(1, "cpu", torch.float32, SMALL)}
+
+    def raising(*leaves: torch.Tensor, backend: str) -> torch.Tensor:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    broken = Case(**vars(right["masked_mse"]) | {"ours": raising})
+    undefined = Case(**vars(right["unshuffle"]) | {"definition": raising})
+    mixed = [broken, undefined, right["patch_gather"]]
+    rows = kernel_gate.gate(mixed)
+    assert [(row["operation"], row["passed"]) for row in rows] == [
+        ("masked_mse", False),
+        ("unshuffle", False),
+        ("patch_gather", True),
+    ]
+    assert "illegal memory access" in rows[0]["fault"]
+    assert [row["passed"] for row in kernel_gate.repeats(mixed[::2], 2)] == [False, True]
+
+
+def test_runs_that_differ_in_a_bit_are_counted() -> None:
+    right = next(c for c in cases(1, "cpu", torch.float32, SMALL) if c.operation == "masked_mse")
+    calls: list[int] = []
+
+    def racing(leaf: torch.Tensor, backend: str) -> torch.Tensor:
+        calls.append(1)
+        return right.definition(leaf) * (1 + 2**-23 * (len(calls) % 3 == 0))
+
+    (row,) = kernel_gate.repeats([Case(**vars(right) | {"ours": racing})], 6)
+    assert not row["passed"] and row["differing"]["output"] == 2
+    found = {"correctness": [], "repeats": [row], "faults": []}
+    assert kernels.failed(found) and not kernels.failed(found | {"repeats": []})
 
 
 def test_nan_and_another_shape_are_wrong() -> None:
@@ -115,9 +187,9 @@ def timed(monkeypatch) -> dict[str, Any]:
     made[-1].rivals.update(liger=None, cce=made[-1].definition)
     gates = [
         {"operation": "weighted_cross_entropy", "implementation": "cce", "part": "output", "passed": False,
-         "error": None, "allowed": None, "fault": "no such architecture"},
+         "error": None, "allowed": None, "batch": 2, "fault": "no such architecture"},
         {"operation": "sr_loss", "implementation": "triton", "part": "output", "passed": True,
-         "error": 1e-3, "allowed": 2e-3},
+         "error": 1e-3, "allowed": 2e-3, "batch": 16},
     ]  # fmt: skip
     seconds = {"median": 2e-5, "p20": 1e-5, "p80": 3e-5}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *arguments: "NVIDIA H200")
@@ -135,6 +207,7 @@ def timed(monkeypatch) -> dict[str, Any]:
     return {
         "batch": 2, "dtype": "bfloat16", "environment": environment, "correctness": gates, "times": times,
         "copy_bytes_per_second": 4e12, "compiled": [], "faults": [],
+        "repeats": [{"operation": "sr_loss", "times": 20, "batch": 64, "passed": False, "differing": {"low": 3}}],
         "tuned": [{"key": "weighted_mse", "constants": {"PIXELS": 512}, "before": 2e-5, "after": 1e-5}],
     }  # fmt: skip
 
@@ -153,7 +226,15 @@ def test_a_red_gate_gives_no_number(timed) -> None:
 
 def test_tables_and_plot_of_times(timed, tmp_path: Path) -> None:
     text = kernels.describe(timed)
-    for part in ("not installed", "failed the gate", "out of memory", "no such architecture", "4.00 TB/s", "20.0"):
+    for part in (
+        "not installed",
+        "failed the gate",
+        "out of memory",
+        "no such architecture",
+        "4.00 TB/s",
+        "20.0",
+        "low 3 times",
+    ):
         assert part in text
     kernels.draw(timed, tmp_path / "times.png")
     assert (tmp_path / "times.png").read_bytes()[:4] == b"\x89PNG"

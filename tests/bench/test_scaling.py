@@ -18,13 +18,12 @@ SMALL = [
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_stage_on_one_and_two_ranks(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    options = [*SMALL, "--set", f"precision={precision}", "--ranks", "1,2"]
+    stages = ("0", "1", "2", "2-unaligned", "ddp")
+    options = [*SMALL, "--set", f"precision={precision}", "--ranks", "1,2", "--stages", ",".join(stages)]
     done = CliRunner().invoke(bench.command, options, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout.splitlines()[-1])
-    assert [(r["ranks"], r["stage"]) for r in result["rows"]] == [
-        (n, s) for n in (1, 2) for s in ("0", "1", "2", "ddp")
-    ]
+    assert [(r["ranks"], r["stage"]) for r in result["rows"]] == [(n, s) for n in (1, 2) for s in stages]
     for row in result["rows"]:
         assert row["parity"]["passed"] and row["efficiency"] > 0
         assert row["images_per_second_per_rank"] == pytest.approx(4 / row["step_seconds"])
@@ -40,7 +39,10 @@ def test_efficiency_is_against_the_fewest_ranks_of_the_same_stage() -> None:
 
 
 def test_lists() -> None:
-    assert bench.parse_stages("2, ddp") == ["2", "ddp"] and bench.parse_ranks("4,1") == [1, 4]
+    assert bench.parse_stages("2, 2-unaligned,ddp") == ["2", "2-unaligned", "ddp"] and bench.parse_ranks("4,1") == [
+        1,
+        4,
+    ]
     for text in ("0,1", "two", "-1", ""):
         with pytest.raises(ConfigError, match="--ranks"):
             bench.parse_ranks(text)

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from ecamp_fast.batch import Batch
 from ecamp_fast.bench import engines
 from ecamp_fast.bench import train as bench
-from ecamp_fast.bench.engines import global_norm
+from ecamp_fast.bench.step import global_norm
+from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.objectives import Losses
 from ecamp_fast.run import process
@@ -39,16 +40,29 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_both_feeds(shards: Path, precision: str) -> None:
+def run(*options: str) -> dict[str, Any]:
     """In a process of its own: DeepSpeed's groups outlive the process group."""
-    options = ["--recipe", "demo", *SETTINGS, f"--set=precision={precision}", "--data", str(shards)]
-    command = [sys.executable, "-m", "ecamp_fast.bench.train", *options, "--steps", "2", "--blocks", "1", "--json"]
+    settings = ["--recipe", "demo", *SETTINGS, "--steps", "2", "--blocks", "1", "--json"]
+    command = [sys.executable, "-m", "ecamp_fast.bench.train", *settings, *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)  # nothing else is on stdout
+    result: dict[str, Any] = json.loads(done.stdout)  # nothing else is on stdout
+    return result
+
+
+@pytest.mark.slow
+def test_noise_needs_no_shards() -> None:
+    result = run("--synthetic", "--tokens", "20", "--vocabulary", "300")
+    assert result["parity"]["passed"] and result["aligned"] and result["zero_stage"] == 2
+    assert list(result["feeds"]) == ["memory"] and result["stall_share"] is None
+    assert result["feeds"]["memory"]["tokens"] == 20 and "from memory" in bench.describe(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_feeds(shards: Path, precision: str) -> None:
+    result = run(f"--set=precision={precision}", "--data", str(shards))
     assert result["parity"]["passed"] and (result["batch"], result["accumulation"]) == (4, 2)
     memory, fed = result["feeds"]["memory"], result["feeds"]["shards"]
     for feed in (memory, fed):
@@ -90,6 +104,38 @@ def test_no_times_without_parity(shards: Path, monkeypatch: pytest.MonkeyPatch, 
     assert result["parity"]["distances"]["mlm" if fault == "loss" else "gradient_norm"] == pytest.approx(1e-3, rel=0.1)
     assert result["feeds"] == {} and result["stall_share"] is None
     assert "FAILED" in bench.describe(result)
+
+
+@pytest.mark.parametrize("source", ["shards", "noise"])
+def test_the_gate_has_the_shape_that_is_timed(shards: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """A gate on fewer samples would compile every block twice."""
+    shapes: list[list[torch.Size]] = []
+
+    class Watched(Faulty):
+        def check(self, batch: Batch) -> tuple[Losses, float]:
+            shapes.append([tensor.shape for tensor in (*batch.tensors().values(), *batch.text.tensors().values())])
+            return super().check(batch)
+
+        def step(self, batches: Any) -> None:
+            for _ in range(self.accumulation):
+                batch = next(batches)
+                shapes.append([tensor.shape for tensor in (*batch.tensors().values(), *batch.text.tensors().values())])
+
+    monkeypatch.setattr(engines, "DeepSpeed", Watched)
+    monkeypatch.setattr(process, "join", lambda: process.Place(0, 1, torch.device("cpu")))
+    given = ["--data", str(shards)] if source == "shards" else ["--synthetic", "--tokens", "20", "--vocabulary", "300"]
+    fixed = ["--set=text.capacity=fixed", "--steps", "2", "--blocks", "1", "--json"]
+    done = CliRunner().invoke(bench.command, ["--recipe", "demo", *SETTINGS, *given, *fixed], catch_exceptions=False)
+    result = json.loads(done.stdout)
+    assert result["parity"]["passed"] and len(shapes) > 5 and all(shape == shapes[0] for shape in shapes)
+    assert list(result["feeds"]) == (["memory", "shards"] if source == "shards" else ["memory"])
+    assert (result["stall_share"] is None) == (source == "noise") and result["aligned"]
+
+
+@pytest.mark.parametrize("given", [["--synthetic", "--data", "SHARDS"], ["--tokens", "20"]])
+def test_synthetic_batches_have_no_shards(given: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--synthetic"):
+        CliRunner().invoke(bench.command, given, catch_exceptions=False)
 
 
 def test_rates_count_rare_waits() -> None:
