@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ecamp_fast.model.attention_backends import Case
     from ecamp_fast.model.lengths import Lengths
 
+AGAIN = 4  # runs whose bits are compared
 DRIFT = 0.02  # of the mean of the weights' sum under dropout
 # Largest error over the largest number that passes, by dtype: what products of that precision cost, with room
 TOLERANCES = {"bfloat16": 2e-2, "float16": 4e-3, "float32": 1e-5}
@@ -43,7 +44,7 @@ def command(
 ) -> None:
     """Errors and times of every attention backend, forward and backward, for encoder, decoder, text and fusion.
 
-    Exit code 1: the backend that the model would use is wrong.
+    Exit code 1: the backend that the model would use is wrong, or gives other bits from run to run.
     """
     import torch
 
@@ -56,12 +57,12 @@ def command(
     if tune:
         save(result, MEASURED)
     click.echo(json.dumps(result) if as_json else describe(result))
-    if not all(row["passed"] for row in result["rows"] if row["chosen"]):
+    if not all(row["passed"] and row["repeats"] for row in result["rows"] if row["chosen"]):
         click.get_current_context().exit(1)
 
 
 def measure(recipe: Recipe, batch: int | None = None, tokens: float = 110, repeats: int = 15) -> dict[str, Any]:
-    """Rows of part, shape, backend; error, passed and seconds where it can do the case, else ``note``."""
+    """Rows of part, shape, backend; error, passed, repeats and seconds where it can do the case, else ``note``."""
     import torch
 
     from ecamp_fast.bench.synthetic import text_lengths
@@ -110,15 +111,29 @@ def _case(case: "Case", heads: int, batch: int, texts: list[int], dropout: float
         if reason:
             rows[name] = row | {"note": reason}
             continue
-        error = _error(_run(name, inputs, queries, keys, 0.0), truth)
-        passed = error <= TOLERANCES[str(case.dtype).removeprefix("torch.")]
-        passed = passed and (not dropout or _drops(name, inputs, queries, keys, dropout))
-        rows[name] = row | {"error": error, "passed": passed}
-        if passed:
+        try:
+            rows[name] = row | _judge(name, inputs, queries, keys, dropout, truth)
+        except Exception as fault:  # ends this backend's row only
+            rows[name] = row | {"note": f"{type(fault).__name__}: {str(fault)[:200]}"}
+        if rows[name]["passed"]:
             actions[name] = partial(_run, name, inputs, queries, keys, dropout)
     for name, seconds in _times(actions, case.cuda, repeats).items():
         rows[name]["seconds"] = seconds
     return list(rows.values())
+
+
+def _judge(
+    name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths", dropout: float, truth: list["Tensor"]
+) -> dict[str, Any]:
+    """error, whether it is within what is allowed, and whether the same call gives the same bits again."""
+    from ecamp_fast.bench.repeats import same_bits
+
+    found = [_run(name, inputs, queries, keys, 0.0) for _ in range(AGAIN)]
+    repeats = all(same_bits(one, other) for run in found[1:] for one, other in zip(found[0], run, strict=True))
+    error = _error(found[0], truth)
+    passed = error <= TOLERANCES[str(inputs[0].dtype).removeprefix("torch.")]
+    passed = passed and (not dropout or _drops(name, inputs, queries, keys, dropout))
+    return {"error": error, "passed": passed, "repeats": repeats}
 
 
 def _lengths(case: "Case", batch: int, texts: list[int]) -> tuple["Lengths", "Lengths"]:
@@ -195,11 +210,11 @@ def _times(actions: dict[str, Callable[[], object]], cuda: bool, repeats: int) -
 
 
 def save(result: dict[str, Any], path: Path) -> None:
-    """Write the backends that passed, fastest first, for every shape of the chip into the table; the rest stays."""
+    """For every shape of the chip, the backends that passed and repeat to the bit, fastest first; the rest stays."""
     table = json.loads(path.read_text())
     shapes = table.setdefault(result["chip"], {})
     for shape in {row["shape"] for row in result["rows"]}:
-        timed = [row for row in result["rows"] if row["shape"] == shape and "seconds" in row]
+        timed = [row for row in result["rows"] if row["shape"] == shape and "seconds" in row and row["repeats"]]
         shapes[shape] = [row["backend"] for row in sorted(timed, key=lambda row: row["seconds"]["median"])]
     path.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
 
@@ -218,7 +233,8 @@ def describe(result: dict[str, Any]) -> str:
             lines.append(f"{head} {row['note']}")
             continue
         time = f"{row['seconds']['median'] * 1e3:9.3f}" if "seconds" in row else "  WRONG"
-        lines.append(f"{head} {row['error']:9.1e} {time}{'  used' if row['chosen'] else ''}")
+        unsteady = "" if row["repeats"] else "  differs from run to run"
+        lines.append(f"{head} {row['error']:9.1e} {time}{'  used' if row['chosen'] else ''}{unsteady}")
     return "\n".join(lines)
 
 

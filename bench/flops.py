@@ -95,14 +95,15 @@ def _encoder(recipe: Recipe, batch: int) -> Work:
 
 
 def _decoder(recipe: Recipe, batch: int) -> Work:
-    """The first block projects masked patches once for all samples, which takes from its work what ``alike`` is."""
+    """Where masked patches are projected once for all samples, ``alike`` is what that takes from the first block."""
     vision, decoder = recipe.model.vision, recipe.model.decoder
     width, tokens = decoder.width, recipe.patches + 1
     block = _block(batch * tokens, batch * tokens**2, width, int(width * decoder.mlp_ratio))
     embedding = _product(batch * (recipe.kept_patches + 1), vision.width, width)
     prediction = _product(batch * recipe.patches, width, vision.patch**2 * CHANNELS)
     alike = _product(tokens - batch * (recipe.patches - recipe.kept_patches), width, 3 * width)
-    return embedding + _times(decoder.depth, block) + alike + prediction
+    shared = alike if recipe.share_projections else Work()
+    return embedding + _times(decoder.depth, block) + shared + prediction
 
 
 def _super_resolution(recipe: Recipe, batch: int) -> Work:

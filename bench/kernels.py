@@ -5,6 +5,7 @@ in Triton's interpreter at small shapes, and what the compiler makes of the kern
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,11 +31,21 @@ PARTS = ("gate", "compile")  # what a child process can be asked for
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Times as bars.")
 @click.option("--tune", is_flag=True, help="Sweep launch constants first and keep the winners in kernels/tuning.json.")
+@click.option("--tune-only", multiple=True, metavar="KEY", help="With --tune: this key of the table; several times.")
+@click.option("--tune-seconds", type=click.FloatRange(1), help="With --tune: try no further candidate after these.")
 @click.option("--times/--no-times", default=True, show_default=True, help="Without: only whether they are right.")
 @click.option("--compiled/--no-compiled", default=True, show_default=True, help="On a GPU, torch.compile beside ours.")
 @click.option("--child", type=click.Choice(PARTS), hidden=True)
 def command(
-    batch: int, as_json: bool, plot: Path | None, tune: bool, times: bool, compiled: bool, child: str | None
+    batch: int,
+    as_json: bool,
+    plot: Path | None,
+    tune: bool,
+    tune_only: tuple[str, ...],
+    tune_seconds: float | None,
+    times: bool,
+    compiled: bool,
+    child: str | None,
 ) -> None:
     """Correctness of every kernel, then its times; without a GPU the compiler's report instead of times.
 
@@ -45,12 +56,23 @@ def command(
         return
     if not times and (tune or plot):
         raise ConfigError("--no-times with --tune or --plot, which need times", "leave one of them out")
-    result = measure(batch, tune, plot is not None, times, compiled)
+    sweep = {"only": _keys(tune_only), "budget": tune_seconds or math.inf} if tune else None
+    result = measure(batch, sweep, plot is not None, times, compiled)
     if plot:
         draw(result, plot)
     click.echo(json.dumps(result) if as_json else describe(result))
     if failed(result):
         click.get_current_context().exit(1)
+
+
+def _keys(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ConfigError where one is no key of the table."""
+    from ecamp_fast.bench.tuning import CANDIDATES
+
+    wrong = [key for key in given if key not in CANDIDATES]
+    if wrong:
+        raise ConfigError(f"--tune-only {wrong[0]}: no such key", f"name some of {', '.join(CANDIDATES)}")
+    return given
 
 
 def failed(result: dict[str, Any]) -> bool:
@@ -60,9 +82,13 @@ def failed(result: dict[str, Any]) -> bool:
 
 
 def measure(
-    batch: int, tune: bool = False, times_needed: bool = False, times: bool = True, compiled: bool = True
+    batch: int,
+    tune: dict[str, Any] | None = None,
+    times_needed: bool = False,
+    times: bool = True,
+    compiled: bool = True,
 ) -> dict[str, Any]:
-    """All there is to know on this machine.  times, compiled: as the command's options
+    """All there is to know on this machine.  tune: options of ``tuning.tune``   others: as the command's options
 
     returns correctness and repeats (rows of ``kernel_gate``, with their batch), times (rows of ``gpu_times``, on a
     GPU), compiled (rows of ``compiled``) with its faults and projected (rows of ``forecast``) elsewhere, tuned (with
@@ -87,7 +113,7 @@ def measure(
     }
     if torch.cuda.is_available():
         return result | {"dtype": "bfloat16"} | _on_gpu(batch, tune, times, compiled)
-    if tune or times_needed:
+    if tune is not None or times_needed:
         raise EnvironmentFault("--tune and --plot need times", "run it on a machine with a GPU")
     from ecamp_fast.kernels.compiled import faults
 
@@ -99,7 +125,7 @@ def measure(
     return result | {"dtype": "float32", **judged, **found}
 
 
-def _on_gpu(batch: int, tune: bool, times: bool, compiled: bool) -> dict[str, Any]:
+def _on_gpu(batch: int, tune: dict[str, Any] | None, times: bool, compiled: bool) -> dict[str, Any]:
     import torch
 
     from ecamp_fast.bench.gpu_times import copy_bandwidth, time_cases
@@ -107,7 +133,7 @@ def _on_gpu(batch: int, tune: bool, times: bool, compiled: bool) -> dict[str, An
     from ecamp_fast.bench.tuning import tune as sweep
 
     make = partial(cases, device="cuda", dtype=torch.bfloat16)
-    tuned = sweep(make(batch), make(GATE_BATCHES[-1])) if tune else []
+    tuned = [] if tune is None else sweep(make(batch), make(GATE_BATCHES[-1]), **tune)
     found = {"tuned": tuned, **_judged(make, GATE_BATCHES, (REPEATED_BATCH, REPEATS))}
     if not times:
         return found

@@ -228,6 +228,7 @@ class Recipe(_Section):
     activations: Literal["keep", "recompute"] = "keep"  # recompute: blocks keep their input alone, a third more work
     float8: bool = False  # products of the blocks in 8-bit floats: Hopper and later, extra `float8`
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # auto: default on a GPU
+    share_projections: bool = True  # masked patches enter the image decoder alike: project them once for all samples
     init_from: str | None = None  # weights to start from: a file made by `ecamp-fast import`
     model: Model = Model()
     image: Image = Image()
@@ -288,7 +289,7 @@ class Recipe(_Section):
         flat = _flatten(self.model_dump(mode="json"))
         watching = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
         loader = tuple(f"loader.{name}" for name in Loader.model_fields if name != "shuffle")
-        free = (*watching, *loader, "compile", "activations")
+        free = (*watching, *loader, "compile", "activations", "share_projections")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property

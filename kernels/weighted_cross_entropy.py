@@ -24,7 +24,6 @@ from torch import Tensor
 
 from ecamp_fast.kernels.launch import HALVES, Backend, check_indices, choose, launch, scaled, tuned, wide
 
-CHUNK_BYTES = 2**28  # the kernel's chunk: see "Memory" above; 4,352 rows of the released vocabulary in bfloat16
 CHUNK_LOGITS = 2**26  # PyTorch path: logits of one chunk, 128 MiB in bfloat16; 2,236 rows of the released vocabulary
 SLICE_LOGITS = 2**19  # of these, worked on at once on a CPU: 2 MiB in float32 stay in its cache
 ROWS = 128  # chunks are multiples of it, the tile of the products
@@ -79,8 +78,9 @@ def _run(
     """The loss and the gradients that are asked for; empty tensors for the others. Autocast does not reach inside."""
     hidden, labels, weights = hidden.contiguous(), labels.contiguous(), weights.contiguous()
     constants = tuned("weighted_cross_entropy", hidden.device)
+    limit, accumulate = _chunking(hidden.device)
     count, size = hidden.shape[0], vocabulary.shape[0]
-    rows = _chunk(count, size * hidden.element_size())
+    rows = _chunk(count, size * hidden.element_size(), limit)
     losses = hidden.new_empty(count, dtype=torch.float32)
     logits = hidden.new_empty(min(rows, count), size)
     d_hidden = torch.empty_like(hidden) if to_hidden else hidden.new_empty(0)
@@ -97,25 +97,37 @@ def _run(
             if to_hidden:
                 torch.mm(chunk, vocabulary, out=d_hidden[part])
             if to_vocabulary:
-                sums[0] += _product(chunk.t(), hidden[part])
+                _add_product(sums[0], chunk.t(), hidden[part], accumulate)
             if to_bias:
                 sums[1] += chunk.sum(0, dtype=torch.float32)
     return losses.sum(), d_hidden, sums[0].to(vocabulary.dtype), sums[1].to(bias.dtype)
 
 
-def _chunk(count: int, row_bytes: int) -> int:
-    """Rows of one chunk: as few chunks as fit into CHUNK_BYTES, and those alike."""
-    most = max(1, CHUNK_BYTES // row_bytes)
+def _chunking(device: torch.device) -> tuple[int, bool]:
+    """Bytes of the kernel's chunk at most (see "Memory" above), and whether its product adds to the sum itself."""
+    constants = tuned("vocabulary_chunks", device)
+    return constants["CHUNK_MIB"] * 2**20, bool(constants["ACCUMULATE"])
+
+
+def _chunk(count: int, row_bytes: int, limit: int) -> int:
+    """Rows of one chunk: as few chunks as fit into ``limit`` bytes, and those alike."""
+    most = max(1, limit // row_bytes)
     most = max(most // ROWS * ROWS, min(most, ROWS))
     alike = -(-count // max(1, -(-count // most)))
     return max(1, min(most, -(-alike // ROWS) * ROWS))
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a b in float32: halves are multiplied into float32 at once where the device can."""
-    if a.dtype in HALVES and a.device.type == "cuda":
-        return torch.mm(a, b, out_dtype=torch.float32)
-    return wide(a @ b)
+def _add_product(total: Tensor, a: Tensor, b: Tensor, accumulate: bool) -> None:
+    """total += a b, in float32: halves are multiplied into float32 at once where the device can.
+
+    accumulate: let the product itself add, in place of a pass over ``total``; for halves on a GPU.
+    """
+    if a.dtype not in HALVES or a.device.type != "cuda":
+        total += wide(a @ b)
+    elif accumulate:
+        torch.addmm(total, a, b, out_dtype=torch.float32, out=total)
+    else:
+        total += torch.mm(a, b, out_dtype=torch.float32)
 
 
 _op = torch.library.custom_op("ecamp_fast::weighted_cross_entropy", _run, mutates_args=())

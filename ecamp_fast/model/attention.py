@@ -22,6 +22,7 @@ BACKENDS: dict[str, Backend] = {
     "torch-varlen": backends.VARLEN,
     "xformers": backends.XFORMERS,
     "sdpa": backends.SDPA,
+    "cudnn": backends.CUDNN,  # behind one that can do everything: only where it measured faster
     "plain": backends.PLAIN,
 }
 MEASURED = Path(__file__).with_name("attention.json")  # written by `ecamp-fast bench attention --tune`

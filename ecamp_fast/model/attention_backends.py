@@ -19,6 +19,7 @@ from ecamp_fast.model.lengths import Lengths
 
 AMPERE = (8, 0)  # lowest compute capability of flash attention
 LARGEST_HEAD = 256  # channels that flash attention takes
+CUDNN_HEAD = 128  # and cuDNN's, forward and backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,21 @@ def _seqlen_info(lengths: Lengths, device: torch.device) -> Any:
     return _SeqLenInfo(lengths.cumulative(device), lengths.longest, 0, ends)
 
 
+def _cudnn_lacks(case: Case) -> str | None:
+    if case.cuda and case.layout != "equal":
+        return "is for groups of equal size"
+    if case.cuda and case.channels > CUDNN_HEAD:
+        return f"takes no heads of {case.channels} channels"
+    return _flash_lacks(case)
+
+
+def _run_cudnn(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+    """cuDNN's fused attention by PyTorch's own operator: no context manager, which a compiled block would not keep."""
+    q, k, v = (rows.transpose(1, 2) for rows in (q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)))
+    out: Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, dropout)[0]
+    return q_lengths.unpad(out.transpose(1, 2))
+
+
 def _run_sdpa(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
     q, k, v = (rows.transpose(1, 2) for rows in (q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)))
     out = scaled_dot_product_attention(q, k, v, attn_mask=_mask(kv_lengths), dropout_p=dropout)
@@ -208,5 +224,6 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Leng
 FLASH = Backend(_flash_attn_lacks, _run_flash_attn)
 VARLEN = Backend(_flash_lacks, _run_varlen)
 XFORMERS = Backend(_xformers_lacks, _run_xformers)
+CUDNN = Backend(_cudnn_lacks, _run_cudnn)
 SDPA = Backend(lambda case: None, _run_sdpa)
 PLAIN = Backend(lambda case: "is for CPUs" if case.cuda else None, _run_plain)

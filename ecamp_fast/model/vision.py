@@ -111,11 +111,13 @@ class Decoder(nn.Module):
         )
         self.norm = nn.LayerNorm(decoder.width, EPSILON)
         self.predict = nn.Linear(decoder.width, vision.patch**2 * CHANNELS)
+        self.share_projections = recipe.share_projections
 
     def forward(self, latent: Tensor, keep: Tensor) -> Tensor:
         """latent: (B, 1+K, D)   keep: (B, K) int64   returns (B, N, P*P*3): each patch by row, column, channel."""
         tokens = unshuffle(self.embed(latent), self.mask_token, self.positions, keep)
-        return self.predict(self.norm(_through(self.blocks, tokens, self._first(tokens, keep))[:, 1:]))
+        projected = self._first(tokens, keep) if self.share_projections else None
+        return self.predict(self.norm(_through(self.blocks, tokens, projected)[:, 1:]))
 
     def _first(self, tokens: Tensor, keep: Tensor) -> Tensor:
         """The first block's projections: masked patches enter it alike in every sample, so theirs are made once.

@@ -279,12 +279,35 @@ def test_tuning_keeps_the_fastest_that_is_right(monkeypatch, tmp_path: Path) -> 
     (row,) = tuning.tune(made, made, path)
     assert row["constants"] == {"PIXELS": 128, "num_warps": 4} and (row["before"], row["after"]) == (4.0, 2.0)
     assert json.loads(path.read_text())["sm_99"] == {"weighted_mse": row["constants"]}
+    assert [trial["seconds"] for trial in row["swept"]] == [4.0, 1.0, 2.0, None, 3.0]
+    assert [trial["passed"] for trial in row["swept"]] == [True, False, True, False, True]
+
+
+def test_tuning_stops_at_its_budget_and_at_the_keys_that_are_asked_for(monkeypatch, tmp_path: Path) -> None:
+    path = tmp_path / "tuning.json"
+    path.write_text(TUNING.read_text())
+    monkeypatch.setattr(tuning, "tuning_table", lambda: json.loads(TUNING.read_text()))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *arguments: (8, 0))
+    clock = iter(range(100))
+    monkeypatch.setattr(tuning.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(tuning, "_seconds", lambda action: 1.0)
+    monkeypatch.setattr(tuning, "gate", lambda small: [{"passed": True}])
+    monkeypatch.setattr(tuning, "tuned", lambda key, device: dict(tuning_table()["sm_80"][key]))
+    made = cases(1, "cpu", torch.float32, SMALL)
+    rows = tuning.tune(made, made, path, only=("sr_loss", "vocabulary_chunks"), budget=3)
+    assert [(row["key"], len(row["swept"])) for row in rows] == [("sr_loss", 3), ("vocabulary_chunks", 0)]
+    assert rows[1]["constants"] == tuning_table()["sm_80"]["vocabulary_chunks"]
+
+
+def test_a_key_that_is_not_in_the_table_is_refused() -> None:
+    done = CliRunner().invoke(kernels.command, ["--tune", "--tune-only", "sr_los"])
+    assert "no such key" in str(done.exception) and "sr_loss" in done.exception.mend
 
 
 @pytest.mark.gpu
 def test_on_a_gpu(tmp_path: Path) -> None:
     plot = tmp_path / "times.png"
-    done = CliRunner().invoke(kernels.command, ["--batch", "8", "--json", "--plot", str(plot)])
+    done = CliRunner().invoke(kernels.command, ["--batch", "8", "--no-compiled", "--json", "--plot", str(plot)])
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert result["copy_bytes_per_second"] > 1e11 and plot.exists()

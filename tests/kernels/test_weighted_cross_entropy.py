@@ -169,7 +169,7 @@ def test_kernel(rows: int, width: int, vocabulary: int, chunk: int, strided: boo
         leaves = [torch.stack([leaf, leaf], dim=-1)[..., 0] for leaf in leaves]
         labels, weights = torch.stack([labels, labels], 1)[:, 0], torch.stack([weights, weights], 1)[:, 0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK_BYTES", chunk)
+        patch.setattr(module, "_chunking", lambda device: (chunk, False))
         ours = in_triton(leaves, labels, weights)
     doubles = [leaf.double() for leaf in leaves]
     assert_equal(ours, run(weighted_cross_entropy_ref, doubles, labels, weights.double()))
@@ -185,7 +185,7 @@ def test_kernel_with_large_logits(device: str) -> None:
 
 
 def test_kernel_repeats_and_leaves_nothing_unwritten(device: str, monkeypatch, poisoned_empty) -> None:
-    monkeypatch.setattr(module, "CHUNK_BYTES", 128 * 70 * 4)
+    monkeypatch.setattr(module, "_chunking", lambda device: (128 * 70 * 4, False))
     arguments = on(device, *case(130, 8, 70))
     first, again = (in_triton(*arguments) for _ in range(2))
     assert all(a.isfinite().all() and torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -215,19 +215,24 @@ def test_a_strange_label_reads_nothing_and_gives_nan(device: str, monkeypatch) -
         assert loss.isnan() and d_hidden[2].isnan().all() and d_hidden[[0, 1, 3, 4, 5, 6]].isfinite().all()
 
 
+BUDGET = 2**28
+
+
 def test_chunks_are_alike_and_within_their_budget() -> None:
     row = 30_000 * 2
     for count in (1, 127, 128, 4352, 4353, 21_120, 10**6):
-        rows = module._chunk(count, row)
-        assert 1 <= rows <= max(1, module.CHUNK_BYTES // row) and rows % module.ROWS == 0
-    assert module._chunk(21_120, row) == 4224 and module._chunk(4353, row) == 2304
-    assert module._chunk(5, 2 * module.CHUNK_BYTES) == 1
+        rows = module._chunk(count, row, BUDGET)
+        assert 1 <= rows <= max(1, BUDGET // row) and rows % module.ROWS == 0
+    assert module._chunk(21_120, row, BUDGET) == 4224 and module._chunk(4353, row, BUDGET) == 2304
+    assert module._chunk(21_120, row, 8 * BUDGET) == 21_120
+    assert module._chunk(5, 2 * BUDGET, BUDGET) == 1
 
 
 def test_memory_is_what_the_docstring_says() -> None:
     rows, width, size = 21_000, 768, 30_000
-    ours = module._chunk(rows, 2 * size) * size * 2 + 2 * size * width * 4 + rows * width * 2
-    assert ours <= 463 * 2**20 and ours * 10 < 3 * 4 * rows * size
+    budget, _ = module._chunking(torch.device("cpu"))
+    ours = module._chunk(rows, 2 * size, budget) * size * 2 + 2 * size * width * 4 + rows * width * 2
+    assert budget == BUDGET and ours <= 463 * 2**20 and ours * 10 < 3 * 4 * rows * size
 
 
 def test_kernel_under_compile(device: str) -> None:
@@ -273,9 +278,12 @@ def test_refusals(backend: str) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("accumulate", [False, True])
 @pytest.mark.parametrize(("rows", "width", "vocabulary"), [(513, 96, 1000), (300, 768, 30_000)])
-def test_kernel_in_bfloat16_on_a_gpu(rows: int, width: int, vocabulary: int, monkeypatch, assert_no_worse) -> None:
-    monkeypatch.setattr(module, "CHUNK_BYTES", 128 * vocabulary * 2)
+def test_kernel_in_bfloat16_on_a_gpu(
+    rows: int, width: int, vocabulary: int, accumulate: bool, monkeypatch, assert_no_worse
+) -> None:
+    monkeypatch.setattr(module, "_chunking", lambda device: (128 * vocabulary * 2, accumulate))
     leaves, labels, weights = on("cuda", *case(rows, width, vocabulary))
     leaves = [leaf.bfloat16() * scale for leaf, scale in zip(leaves, (1, width**-0.5, 1), strict=True)]
     ours = in_triton(leaves, labels, weights)

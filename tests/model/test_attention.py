@@ -1,5 +1,7 @@
 """Every backend against attention written out sample by sample in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -233,3 +235,25 @@ def test_the_operator_of_variable_length_has_the_arguments_it_is_given() -> None
     schema = torch.ops.aten._flash_attention_forward.default._schema
     expected = "query key value cum_seq_q cum_seq_k max_q max_k dropout_p is_causal return_debug_mask"
     assert [argument.name for argument in schema.arguments][:10] == expected.split()
+
+
+def test_cudnn_is_for_equal_groups_and_never_chosen_unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecamp_fast.model.attention_backends._ampere", lambda: True)
+    monkeypatch.setattr("ecamp_fast.model.attention.chip", lambda: "sm_90")
+    lacks = BACKENDS["cudnn"].lacks
+    assert "CUDA" in lacks(CPU)
+    equal = replace(CPU, cuda=True, dtype=torch.bfloat16, layout="equal", channels=64)
+    assert lacks(equal) is None and "heads of 160" in lacks(replace(equal, channels=160))
+    assert all("equal size" in lacks(replace(equal, layout=layout)) for layout in ("packed", "cross", "padded"))
+    assert choose(*equal.key) != "cudnn"
+    table = {"sm_90": {equal.shape: ["cudnn", "torch-varlen"]}}
+    monkeypatch.setattr("ecamp_fast.model.attention.measured", lambda: table)
+    assert choose(*equal.key) == "cudnn"
+
+
+def test_cudnns_operator_takes_what_it_is_given() -> None:
+    """Its signature is PyTorch's own and private: a version that changes it must show here, not on a GPU."""
+    schema = torch.ops.aten._scaled_dot_product_cudnn_attention.default._schema
+    names = [argument.name for argument in schema.arguments]
+    assert names[:6] == ["query", "key", "value", "attn_bias", "compute_log_sumexp", "dropout_p"]
+    assert schema.returns[0].name == "output"

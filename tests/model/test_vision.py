@@ -102,3 +102,21 @@ def test_released_encoder_is_a_timm_vit(small) -> None:
     image = torch.randn(2, 1, 32, 32).double()
     tokens = ours(image, torch.arange(16).expand(2, -1))
     torch.testing.assert_close(tokens, theirs.forward_features(image.expand(-1, 3, -1, -1)))
+
+
+def test_projections_made_once_for_all_samples_are_those_of_each(small) -> None:
+    recipes = small("paper"), small("paper", "share_projections=false")
+    shared, each = (Decoder(recipe) for recipe in recipes)
+    each.load_state_dict(shared.state_dict())
+    width = recipes[0].model.vision.width
+    keep = torch.stack([torch.randperm(recipes[0].patches)[: recipes[0].kept_patches] for _ in range(3)])
+    latent = torch.randn(3, 1 + keep.shape[1], width)
+    cotangent = torch.randn(3, recipes[0].patches, shared.predict.out_features)
+    made = []
+    for decoder in (shared, each):
+        leaf = latent.clone().requires_grad_()
+        out = decoder(leaf, keep)
+        made.append([out, *torch.autograd.grad(out, [leaf, *decoder.parameters()], cotangent)])
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    assert recipes[0].identity() == recipes[1].identity()  # the same numbers: a run may be resumed with either
