@@ -83,19 +83,22 @@ def measure(
     """
     import torch
 
+    from ecamp_fast.bench.counting import predicted_rows
     from ecamp_fast.bench.flops import step_work, summed
     from ecamp_fast.bench.step import Step
-    from ecamp_fast.bench.synthetic import synthetic_batch, text_lengths
+    from ecamp_fast.bench.synthetic import one_shape, synthetic_batch, text_lengths
     from ecamp_fast.bench.timing import environment
 
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     count = batch or (recipe.batch.micro if place.type == "cuda" and recipe.batch.micro else 8)
     lengths = text_lengths(count, tokens, spread, recipe.text.max_tokens)
     host = synthetic_batch(recipe, vocab_size, lengths, recipe.seed)
+    if not peer and recipe.fixed_text(place.type == "cuda"):  # the release pads its text anyway
+        (host,) = one_shape(recipe, vocab_size, lengths, [recipe.seed])
     kinds = precisions or ("fp32",)
     peaks = {kind: _peak_memory(partial(Step, recipe, vocab_size, kind, place), host.to(place)) for kind in kinds}
     steps = {precision: Step(recipe, vocab_size, precision, place) for precision in kinds}
-    predicted = len(host.text.rows) if host.text else 0
+    predicted = predicted_rows(host)
     work = step_work(recipe, vocab_size, lengths, predicted)
     flops = {part: done.total / count for part, done in work.items()} | {"total": summed(work).total / count}
     return {

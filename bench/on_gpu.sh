@@ -1,72 +1,241 @@
 #!/usr/bin/env bash
-# On a machine with a GPU: correctness first, then every benchmark; JSON goes into $OUT (default bench/results).
-# PYTHON names an interpreter that has the dependencies; the project itself need not be installed.
-# PEER=CHECKOUT times the released implementation beside ours. TUNE=1 sweeps the kernels' constants and the ways to
-# decode, ten minutes more.
-# SMALL=1 runs every command with small settings, to try the script where there is no GPU.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-OUT="${OUT:-bench/results}"
-PYTHON="${PYTHON:-python}"
-export PYTHONPATH="$PWD"
+# One run on a bare machine with a GPU and no network: the stages that prove the most come first, each in a time box.
+#   bash bench/on_gpu.sh            after bench/gpu_wheels.sh has put .wheels/part1 here: bench/RUNBOOK.md says how
+#   bash bench/on_gpu.sh --part 2   with .wheels/part2: DALI, xformers and flash-attn; PEER=CHECKOUT, the release beside
+# Results: $OUT/results.tar, written anew after every stage (JSON, the log of each stage, tuning.json, stages.jsonl), and
+# $OUT/summary.txt. A stage that fails or overruns its box is noted and the next one runs. Without a GPU every stage runs
+# small, on the CPU, to rehearse. PYTHON names the machine's Python. Exit code 1: a stage failed or overran.
+set -uo pipefail
+WHEELS_MB="${WHEELS_MB:-64}"            # what may be carried in, beside the repository, in 10^6 bytes
+RESULT_FILES="${RESULT_FILES:-8}"       # how many files may be carried out
+SECONDS_IN_ALL="${SECONDS_IN_ALL:-570}" # of this run
+BOX_LIMIT="${BOX_LIMIT:-600}"           # no box is longer: for trying the script
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+PYTHON="${PYTHON:-python3}"
+OUT="${OUT:-bench/results/gpu}"
 mkdir -p "$OUT"
-red=0 # what is wrong has no times, the other benchmarks still have
-scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
+OUT="$(cd "$OUT" && pwd)"
+work="$(mktemp -d)"
+results="$work/results"
+mkdir -p "$results"
+cp kernels/tuning.json "$work/tuning.json"
+trap 'cp "$work/tuning.json" kernels/tuning.json; rm -rf "$work"' EXIT # a sweep's winners are a result, not yet in use
+began=$SECONDS
+red=0
 
-ecamp() { "$PYTHON" -m ecamp_fast.cli "$@"; }
+# What one stage has compiled the next finds there.
+export TORCHINDUCTOR_CACHE_DIR="$work/inductor" TRITON_CACHE_DIR="$work/triton"
+export TORCHINDUCTOR_FX_GRAPH_CACHE=1 TORCHINDUCTOR_AUTOGRAD_CACHE=1 PYTHONUNBUFFERED=1
+site="$work/site" second="$work/site2"
+export PYTHONPATH="$site:$second:$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
-# bench NAME [OPTION]...: the result into $OUT/NAME.json
-bench() {
-    echo "bench $*" >&2
-    ecamp bench "$@" --json > "$scratch/result.json" || red=1
-    [ ! -s "$scratch/result.json" ] || mv "$scratch/result.json" "$OUT/$1.json"
+left() { echo $((SECONDS_IN_ALL - (SECONDS - began))); }
+
+# note NAME STATUS SECONDS [REASON]
+note() {
+    printf '{"stage": "%s", "status": "%s", "seconds": %s, "reason": "%s"}\n' "$1" "$2" "$3" "${4:-}" >> "$results/stages.jsonl"
+    printf '%-22s %-8s %4s s  %s\n' "$1" "$2" "$3" "${4:-}" | tee -a "$results/summary.txt" >&2
+    collect
+}
+
+# Whole at every moment: what is carried out after a kill has all that was finished.
+collect() {
+    tar -cf "$work/results.tar" -C "$work" results && mv "$work/results.tar" "$OUT/results.tar"
+    cp "$results/summary.txt" "$OUT/summary.txt" 2> /dev/null
+}
+
+# stage NAME BOX COMMAND...: its last line of output is the result, kept as NAME.json where it is a JSON object
+stage() {
+    local name="$1" box="$2" code from=$SECONDS status=ok reason=""
+    shift 2
+    if [ "$(left)" -lt 5 ]; then
+        note "$name" skipped 0 "no time left"
+        return
+    fi
+    [ "$box" -le "$BOX_LIMIT" ] || box="$BOX_LIMIT"
+    [ "$box" -le "$(left)" ] || box="$(left)"
+    timeout --kill-after=5 "$box" "$@" > "$work/out" 2> "$results/$name.log" < /dev/null
+    code=$?
+    tail -n 1 "$work/out" > "$work/last"
+    if [ "$(head -c 1 "$work/last")" = "{" ]; then
+        cp "$work/last" "$results/$name.json"
+    else
+        cp "$work/out" "$results/$name.txt"
+    fi
+    if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then
+        status=overran reason="killed after its box of $box s" red=1
+    elif [ "$code" -ne 0 ]; then
+        status=failed red=1
+        reason="exit code $code: $(tail -n 1 "$results/$name.log" | tr -d '"\\\000-\037' | head -c 160)"
+    fi
+    note "$name" "$status" $((SECONDS - from)) "$reason"
+}
+
+bench() { # bench NAME BOX BENCH [OPTION]...
+    local name="$1" box="$2"
+    shift 2
+    stage "$name" "$box" "$PYTHON" -m ecamp_fast.cli bench "$@" --json
+}
+
+# tune KEY BOX SECONDS: the winner goes into results/tuning.json alone, so that later stages are timed as the first were
+tune() {
+    [ ! -f "$results/tuning.json" ] || cp "$results/tuning.json" kernels/tuning.json
+    bench "tune-$1" "$2" kernels --no-times --tune --tune-only "$1" --tune-seconds "$3"
+    cp kernels/tuning.json "$results/tuning.json"
+    cp "$work/tuning.json" kernels/tuning.json
+    collect
+}
+
+has() { "$PYTHON" -c "import $1" > /dev/null 2>&1; }
+
+# install: the carried wheels, into a folder of their own; nothing of the machine's is changed
+install() {
+    local from=$SECONDS wheels=(.wheels/part1/*.whl) size
+    if [ ! -e "${wheels[0]}" ]; then
+        note install skipped 0 "no .wheels/part1: what is installed must do"
+        return
+    fi
+    size=$(($(cat "${wheels[@]}" | wc -c) / 1000000))
+    if [ "$size" -gt "$WHEELS_MB" ]; then
+        note install failed 0 "the wheels have $size MB, $WHEELS_MB may be carried"
+        red=1
+    elif timeout 60 "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" \
+        "${wheels[@]}" > "$results/install.log" 2>&1; then
+        note install ok $((SECONDS - from))
+    else
+        note install failed $((SECONDS - from)) "see install.log"
+        red=1
+    fi
+}
+
+# Triton 3.6's interpreter, which the gates need without a GPU, takes no numpy from 2.4 on.
+interpreter_lacks() {
+    "$PYTHON" - << 'PY'
+import numpy
+import triton
+
+version = [tuple(int(part) for part in module.__version__.split(".")[:2]) for module in (numpy, triton)]
+broken = version[0] >= (2, 4) and version[1] < (3, 7)
+print(f"no GPU, and the interpreter of Triton {triton.__version__} needs numpy below 2.4" if broken else "")
+PY
+}
+
+part_1() {
+    install
+    bench device 25 device
+    if [ -n "$gpu" ]; then
+        bench kernel-gates 60 kernels --no-times
+        bench train 120 train --synthetic --profile "${step[@]}"
+        bench unaligned-and-zero0 60 scaling --ranks 1 --stages 2-unaligned,0 --steps 10 "${micro[@]}"
+        bench model 80 model --batch 256 --precision bf16 --repeats 5
+        bench attention 40 attention --batch 256
+        bench kernel-times 60 kernels --no-compiled
+        stage gpu-tests 60 "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider "${tests[@]}"
+        # What is left is for these, in this order; the boxes only keep one from eating the others'.
+        bench repeats 45 repeats "${micro[@]}"
+        bench train-1024 60 train --synthetic --steps 4 --blocks 3 --set batch.micro=1024 --set batch.total=1024
+        bench train-unshared 60 train --synthetic "${step[@]}" --set share_projections=false
+        tune sr_loss 90 60
+        tune vocabulary_chunks 60 30
+        bench train-max-autotune 120 train --synthetic "${step[@]}" --set compile=max-autotune
+    else
+        local lacks
+        lacks="$(interpreter_lacks 2> /dev/null)"
+        if [ -n "$lacks" ]; then
+            note kernel-gates skipped 0 "$lacks"
+        else
+            bench kernel-gates 300 kernels --no-times
+        fi
+        bench train 120 train --synthetic --profile "${step[@]}"
+        bench unaligned-and-zero0 120 scaling --ranks 1 --stages 2-unaligned,0 --steps 2 --tokens 20 "${micro[@]}"
+        bench model 80 model "${small[@]}" --batch 2 --tokens 20 --precision bf16 --repeats 1
+        bench attention 60 attention --batch 2 --repeats 2
+        note kernel-times skipped 0 "needs CUDA"
+        stage gpu-tests 240 "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider "${tests[@]}"
+        bench repeats 60 repeats --tokens 20 --times 2 "${micro[@]}"
+        bench train-1024 90 train --synthetic --steps 1 --blocks 1 --tokens 20 "${small[@]}" --set batch.micro=8 \
+            --set batch.total=8
+        bench train-unshared 90 train --synthetic "${step[@]}" --set share_projections=false
+        note tune-sr_loss skipped 0 "needs CUDA"
+        note tune-vocabulary_chunks skipped 0 "needs CUDA"
+        note train-max-autotune skipped 0 "needs CUDA"
+    fi
+    bench project 60 project --results "$results"
 }
 
 # How the GPU decodes best: the share of images for its JPEG engine, and the crop alone or all of an image.
 decoding() {
-    mkdir -p "$OUT/decoding"
+    local side region hardware
     for side in 512 1024; do
-        ecamp shard build --from phantom 96 "$scratch/$side" --size "$side"
+        stage "phantoms-$side" 60 "$PYTHON" -m ecamp_fast.cli shard build --from phantom "$phantoms" "$work/$side" --size "$side"
         for region in true false; do
-            for hardware in 0 0.35 0.65 0.9 1; do
-                echo "decoding: $side pixels, region $region, hardware $hardware" >&2
-                ecamp bench loader --data "$scratch/$side" --images 4096 --set batch.micro=256 --set batch.total=256 \
-                    --set loader.threads=8 --set loader.region=$region --set loader.hardware=$hardware --json \
-                    > "$OUT/decoding/$side-$region-$hardware.json" || red=1
+            for hardware in "${engine[@]}"; do
+                bench "loader-$side-$region-$hardware" 30 loader --data "$work/$side" "${images[@]}" \
+                    --set loader.region=$region --set loader.hardware="$hardware"
             done
         done
     done
 }
 
-tests=(tests/kernels tests/model tests/test_official_parity.py tests/text/test_masking.py tests/shards/test_decode.py)
-model=(--batch 256 --precision bf16 --precision fp32 --repeats 5)
-train=(--set batch.total=1024 --steps 8 --blocks 3)
-scaling=(--steps 15)
-loader=()
-if [ -n "${SMALL:-}" ]; then
+part_2() {
+    install
+    if [ ! -f .wheels/part2/join.sh ]; then
+        note join skipped 0 "no .wheels/part2: make it with bench/gpu_wheels.sh --part 2"
+    else
+        stage join 60 bash .wheels/part2/join.sh "$second"
+    fi
+    if has xformers.ops || has flash_attn; then
+        bench attention 60 attention "${batch[@]}"
+    else
+        note attention skipped 0 "neither xformers nor flash-attn can be imported here"
+    fi
+    has flash_attn || note flash-attn skipped 0 "no wheel for this PyTorch, and a build takes longer than a run"
+    if has nvidia.dali.fn; then
+        decoding
+        bench train-shards 120 train "${step[@]}" --data "$work/512"
+    else
+        note decoding skipped 0 "no DALI"
+        note train-shards skipped 0 "no DALI"
+    fi
+    if [ -n "${PEER:-}" ]; then
+        bench peer 120 model "${small[@]}" "${batch[@]}" --precision bf16 --precision fp32 --repeats 3 --peer "$PEER"
+    else
+        note peer skipped 0 "no PEER=CHECKOUT given"
+    fi
+}
+
+tests=(tests/kernels tests/model tests/bench/test_kernels.py tests/bench/test_model.py)
+gpu="$("$PYTHON" -c 'import torch; print("yes" if torch.cuda.is_available() else "")' 2> /dev/null)"
+if [ -n "$gpu" ]; then
+    small=()
+    micro=(--set batch.micro=256 --set batch.total=256)
+    step=(--steps 8 --blocks 3 --set batch.micro=256 --set batch.total=1024)
+    batch=(--batch 256)
+    images=(--images 4096 --set batch.micro=256 --set batch.total=256 --set loader.threads=8)
+    engine=(0 0.35 0.65 0.9 1)
+    phantoms=512
+else
     small=(--recipe demo --vocabulary 1000)
-    tests=(tests/text/test_masking.py)
-    model=("${small[@]}" --batch 4 --tokens 40 --precision bf16 --precision fp32 --repeats 1)
-    train=("${small[@]}" --set batch.total=8 --steps 2 --blocks 1)
-    scaling=("${small[@]}" --tokens 40 --steps 2 --ranks 1 --stages 2,ddp)
-    loader=(--recipe demo --images 32)
+    micro=("${small[@]}" --set batch.micro=2 --set batch.total=2)
+    step=("${small[@]}" --steps 1 --blocks 1 --set batch.micro=4 --set batch.total=8)
+    batch=(--batch 2)
+    images=(--recipe demo --images 16)
+    engine=(0.65)
+    phantoms=32
+    SECONDS_IN_ALL=$((3 * SECONDS_IN_ALL)) # a CPU takes longer for less
 fi
 
-# A red gate gives no number: the script ends here when a test fails.
-"$PYTHON" -m pytest -q "${tests[@]}" | tee "$OUT/tests.txt"
-
-ecamp doctor --json > "$OUT/doctor.json" || true # its findings are the result
-[ -n "${SMALL:-}" ] || bench kernels ${TUNE:+--tune} --plot "$OUT/kernels.png"
-[ -z "${TUNE:-}" ] || cp kernels/tuning.json "$OUT/tuning.json"
-bench attention ${TUNE:+--tune}
-[ -z "${TUNE:-}" ] || cp ecamp_fast/model/attention.json "$OUT/attention-order.json"
-bench text
-bench loader "${loader[@]}"
-[ -z "${TUNE:-}" ] || decoding
-bench model "${model[@]}" ${PEER:+--peer "$PEER"}
-bench train "${train[@]}"
-bench scaling "${scaling[@]}"
-bench project --results "$OUT" # after the others: what they measured stands beside it
-ecamp bench report --results "$OUT"
+case "${1:-}" in
+    "") part_1 ;;
+    --part)
+        case "${2:-}" in
+            1) part_1 ;;
+            2) part_2 ;;
+            *) echo "on_gpu: --part 1 or 2" >&2 && exit 2 ;;
+        esac
+        ;;
+    *) echo "on_gpu: $1 is no option; bench/RUNBOOK.md" >&2 && exit 2 ;;
+esac
+files=$(find "$OUT" -maxdepth 1 -type f | wc -l)
+[ "$files" -le "$RESULT_FILES" ] || echo "on_gpu: $OUT holds $files files, $RESULT_FILES may be carried out" >&2
 exit "$red"

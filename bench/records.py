@@ -10,7 +10,19 @@ from typing import Any
 from ecamp_fast.errors import DataError
 
 RESULTS = Path("bench") / "results"
-BENCHES = ("text", "build", "loader", "model", "train", "repeats", "scaling", "attention", "kernels", "project")
+BENCHES = (
+    "device",
+    "text",
+    "build",
+    "loader",
+    "model",
+    "train",
+    "repeats",
+    "scaling",
+    "attention",
+    "kernels",
+    "project",
+)
 
 
 def origin(bench: str) -> dict[str, Any]:

@@ -45,11 +45,11 @@ def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times
 
     from ecamp_fast.bench.records import origin, versions
     from ecamp_fast.bench.step import Step
-    from ecamp_fast.bench.synthetic import synthetic_batch, text_lengths
+    from ecamp_fast.bench.synthetic import one_shape, text_lengths
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     lengths = text_lengths(recipe.batch.micro, tokens, spread, recipe.text.max_tokens)
-    batch = synthetic_batch(recipe, vocab_size, lengths, recipe.seed).to(device)
+    (batch,) = (host.to(device) for host in one_shape(recipe, vocab_size, lengths, [recipe.seed]))
     model = Step(recipe, vocab_size, recipe.precision, device).model
     losses: list[Tensor] = []
     first: dict[str, Tensor] = {}

@@ -5,7 +5,11 @@ fewest ranks under the same stage.
 """
 
 import json
+import signal
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +145,35 @@ def _launch(
         file.write_text(dump_recipe(recipe), encoding="utf-8")
         given = {"recipe": file, "stages": ",".join(stages), "out": out, **settings}
         arguments = [f"--{name}={value}" for name, value in given.items()]
-        with log.open("wb") as stream:
+        with log.open("wb") as stream, _terminable():
             process = launch.start(arguments, ranks, stream, module=PROGRAM)
-        try:
-            code = process.wait()
-        except BaseException:  # an interrupt does not reach the ranks: they are in a session of their own
-            launch.kill(process)
-            raise
+            try:
+                code = process.wait()
+            except BaseException:  # neither reaches the ranks: they are in a session of their own
+                launch.kill(process)
+                raise
         if code or not out.exists():
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
             raise EnvironmentFault(f"{ranks} rank(s) failed with {code}:\n{tail}", "try --ranks 1, or fewer --stages")
         rows: list[dict[str, Any]] = json.loads(out.read_text())
         return rows
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, a request to terminate, as ``timeout`` sends it, raises as an interrupt does."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def describe(result: dict[str, Any]) -> str:

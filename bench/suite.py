@@ -17,6 +17,7 @@ from ecamp_fast.errors import EcampError
 # What shows in a minute or two that all is in order, by kind of device; the figures it gives are rough
 QUICK = {
     "cpu": {
+        "device": [],
         "text": ["--batch", "64"],
         "build": ["--images", "16", "--rounds", "1"],
         "loader": ["--recipe", "demo", "--images", "64"],
@@ -40,6 +41,7 @@ QUICK = {
         "project": [],
     },
     "cuda": {
+        "device": [],
         "text": ["--batch", "64"],
         "build": ["--rounds", "1"],
         "loader": ["--images", "2048"],

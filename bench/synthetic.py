@@ -10,6 +10,7 @@ from ecamp_fast.text.codes import Mark, pack
 from ecamp_fast.text.layout import Capacity, masked_batch
 
 CLS_ID, FIRST_WORD = 2, 5  # ids of every tokenizer: the mark of the beginning; the first that is not special
+ROUND = 512  # of predicted words: capacities are multiples
 DESCRIPTORS = 0.28  # share of tokens that are, in phantom reports
 
 
@@ -42,10 +43,11 @@ def synthetic_batch(
 def one_shape(recipe: Recipe, vocab_size: int, lengths: list[int], seeds: Sequence[int]) -> list[Batch]:
     """Micro-batches on the CPU, one for each seed, with room for the most words that one of them predicts.
 
-    So all have one shape, as the loader's have on a GPU.
+    So all have one shape, as the loader's have on a GPU; rounded up, so that other seeds mostly give the same one.
     """
     texts = [synthetic_batch(recipe, vocab_size, lengths, seed).text for seed in seeds]
-    room = max((Capacity(len(t.ids), len(t.rows)) for t in texts if t), key=lambda c: c.predicted, default=None)
+    most = max((len(text.rows) for text in texts if text), default=0)
+    room = next((Capacity(len(t.ids), min(len(t.ids), -(-most // ROUND) * ROUND)) for t in texts if t), None)
     return [synthetic_batch(recipe, vocab_size, lengths, seed, room) for seed in seeds]
 
 

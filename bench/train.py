@@ -33,6 +33,7 @@ TOKENS, SPREAD = 110.0, 0.4  # of a synthetic text: mean length, its deviation o
 @click.option("--steps", default=10, show_default=True, type=click.IntRange(1), help="Optimizer steps of a block.")
 @click.option("--blocks", default=3, show_default=True, type=click.IntRange(1), help="Blocks of each feed.")
 @click.option("--ds-config", type=click.Path(path_type=Path), metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
+@click.option("--profile", is_flag=True, help="On a GPU: list the kernels of a step, its launches and its gaps.")
 @click.option("--vocabulary", type=click.IntRange(8), help="Words, at least. Default: the set's; 30,000 on phantoms.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -44,6 +45,7 @@ def command(
     steps: int,
     blocks: int,
     ds_config: Path | None,
+    profile: bool,
     vocabulary: int | None,
     as_json: bool,
 ) -> None:
@@ -62,7 +64,7 @@ def command(
             size = math.ceil(recipe.image.high_size / math.sqrt(recipe.image.crop_area[0]))
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of {size} pixels", err=True)
             build_phantoms(PHANTOMS, Path(data), size=size)
-        result = measure(recipe, data, steps, blocks, ds_config, vocabulary or 0, tokens or TOKENS)
+        result = measure(recipe, data, steps, blocks, ds_config, vocabulary or 0, tokens or TOKENS, profile)
     click.echo(json.dumps(result) if as_json else describe(result))
     if not result["parity"]["passed"]:
         click.get_current_context().exit(1)
@@ -76,13 +78,15 @@ def measure(
     ds_config: Path | None = None,
     vocabulary: int = 0,
     tokens: float = TOKENS,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """All that the command prints.  data: None for noise, with texts of ``tokens`` on average   steps: of a block
 
-    vocabulary: words of the model, at least
+    vocabulary: words of the model, at least   profile: watch one more step on a GPU
     returns feeds (``memory`` and, of data, ``shards``: images_per_second, step_seconds, tokens, predicted,
-    flops_per_sample, flops_per_second, mfu), stall_share, parity, peak_memory_bytes and _kind, and what it was measured
-    on. Without parity there are no feeds. Raises ConfigError on several ranks.
+    flops_per_sample, flops_per_second, mfu), stall_share, parity, launches (see ``launches.launches``, or None),
+    peak_memory_bytes and _kind, and what it was measured on. Without parity there are no feeds.
+    Raises ConfigError on several ranks.
     """
     from ecamp_fast.run.process import join, leave
 
@@ -91,7 +95,7 @@ def measure(
         if place.world > 1:
             raise ConfigError(f"bench train runs on one rank, not {place.world}", "use ecamp-fast bench scaling")
         vocab_size, feeds = _source(recipe, data, vocabulary, tokens, place.device)
-        return _measure(recipe, vocab_size, feeds, steps, blocks, ds_config, place)
+        return _measure(recipe, vocab_size, feeds, (steps, blocks), ds_config, place, profile)
     finally:
         leave()
 
@@ -111,11 +115,19 @@ def _source(
 
 
 def _measure(
-    recipe: Recipe, vocab_size: int, feeds: "Feeds", steps: int, blocks: int, ds_config: Path | None, place: Any
+    recipe: Recipe,
+    vocab_size: int,
+    feeds: "Feeds",
+    times: tuple[int, int],
+    ds_config: Path | None,
+    place: Any,
+    profile: bool,
 ) -> dict[str, Any]:
+    """times: steps of a block, blocks"""
     import torch
 
     from ecamp_fast.bench.engines import DeepSpeed
+    from ecamp_fast.bench.launches import launches
     from ecamp_fast.bench.parity import parity
     from ecamp_fast.bench.records import origin, peak_memory, versions
     from ecamp_fast.run.deepspeed_config import aligned, resolve
@@ -130,17 +142,21 @@ def _measure(
         "aligned": aligned(resolved),
         "batch": recipe.batch.micro,
         "accumulation": engine.accumulation,
-        "steps": steps,
-        "blocks": blocks,
+        "steps": times[0],
+        "blocks": times[1],
         "vocabulary": vocab_size,
         "threads": torch.get_num_threads(),
         "loader_threads": recipe.loader.threads,
         "parity": parity(engine, feeds.gate),
         "feeds": {},
         "stall_share": None,
+        "launches": None,
     }
     if result["parity"]["passed"]:
-        result |= _timed(engine, feeds, recipe, place.device, steps, blocks)
+        result |= _timed(engine, feeds, recipe, place.device, *times)
+        if profile:
+            with feeds.open("memory", 2) as batches:
+                result["launches"] = launches(lambda: engine.step(batches), place.device)
     return result | peak_memory() | {"environment": versions()}
 
 
@@ -224,10 +240,21 @@ def describe(result: dict[str, Any]) -> str:
             f"{mfu}; step {seconds['median'] * 1e3:.1f} ms, p99 {seconds['p99'] * 1e3:.1f};"
             f" {found['tokens']:.1f} tokens a text, {found['predicted']:.1f} predicted"
         )
+    if result["launches"]:
+        lines += _launch_lines(result["launches"])
     if result["stall_share"] is not None:
         lines.append(f"waits for data: {result['stall_share']:.1%} of the step")
     lines.append(f"at the peak {result['peak_memory_bytes'] / 2**30:.2f} GiB ({result['peak_memory_kind']})")
     return "\n".join(lines)
+
+
+def _launch_lines(found: dict[str, Any]) -> list[str]:
+    if "fault" in found:
+        return [f"kernels of a step: {found['fault']}"]
+    seconds = f"{found['seconds'] * 1e3:.1f} ms, in {found['busy_share']:.1%} of which a kernel runs"
+    head = f"a step: {found['launches']} launches in {seconds}"
+    rows = [f"{row['seconds'] * 1e3:9.2f} ms {row['calls']:6} x {row['name'][:90]}" for row in found["kernels"][:15]]
+    return [head, *rows]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import click
 from ecamp_fast.commands.lazy import LazyGroup
 
 BENCHES = {
+    "device": ("ecamp_fast.bench.device", "A large product and a large copy: what the device gives at best."),
     "text": ("ecamp_fast.bench.text", "The text path at step time: milliseconds per sample and core."),
     "loader": ("ecamp_fast.bench.loader", "The loader alone: images a second for one rank."),
     "build": ("ecamp_fast.bench.build", "Building shards from originals: images a second, and share of the floor."),

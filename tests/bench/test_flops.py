@@ -39,6 +39,7 @@ def counted(recipe: Recipe, lengths: list[int]) -> tuple[dict[str, int], int, in
 RECIPES = [
     ("paper", [], [40, 40, 40]),
     ("paper", [], [2, 70, 31, 96]),
+    ("paper", ["share_projections=false"], [40, 40, 40]),
     ("official", [], [20, 50, 96]),
     ("paper", ["losses={mlm: false}"], [30, 30]),
     ("paper", ["losses={sr: false}"], [30, 30]),

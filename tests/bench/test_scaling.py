@@ -1,6 +1,9 @@
 """Weak scaling: rows for every number of ranks and stage, each gated; options that are refused."""
 
 import json
+import os
+import signal
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -62,3 +65,21 @@ def test_ranks_that_fail_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(bench.command, [*SMALL, "--ranks", "1"])
     assert isinstance(done.exception, EnvironmentFault), done.output
     assert "no_such_program" in str(done.exception)
+
+
+def test_a_request_to_terminate_takes_the_ranks_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``timeout`` sends it to the bench alone: the ranks have a session of their own."""
+    killed: list[object] = []
+
+    class Ranks:
+        def wait(self) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+            return 0
+
+    ranks = Ranks()
+    monkeypatch.setattr("ecamp_fast.run.launch.start", lambda *arguments, **options: ranks)
+    monkeypatch.setattr("ecamp_fast.run.launch.kill", killed.append)
+    before = signal.getsignal(signal.SIGTERM)
+    done = CliRunner().invoke(bench.command, [*SMALL, "--ranks", "1"])
+    assert done.exit_code == 143 and killed == [ranks] and signal.getsignal(signal.SIGTERM) == before
