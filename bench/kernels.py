@@ -189,7 +189,8 @@ def _child(part: str) -> Any:
     import ecamp_fast
 
     root = str(Path(ecamp_fast.__file__).resolve().parents[1])
-    wanted = {"TRITON_INTERPRET": "1" if part == "gate" else "0", "PYTHONPATH": root}
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])  # what is installed may lie on it
+    wanted = {"TRITON_INTERPRET": "1" if part == "gate" else "0", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-m", "ecamp_fast.bench.kernels", "--child", part],
         env=os.environ | wanted,

@@ -22,7 +22,7 @@ def launches(action: Callable[[], object], device: torch.device) -> dict[str, An
         return None
     try:
         for _ in range(2):  # the profiler's own set-up would be in the first
-            with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
+            with profile(activities=[ProfilerActivity.CUDA]) as profiler:
                 action()
                 torch.cuda.synchronize()
         events = [event for event in profiler.events() or [] if event.device_type == DeviceType.CUDA]

@@ -66,6 +66,7 @@ stage() {
         status=overran reason="killed after its box of $box s" red=1
     elif [ "$code" -ne 0 ]; then
         status=failed red=1
+        [ -s "$results/$name.log" ] || cp "$work/last" "$results/$name.log" # the command line's errors are its JSON
         reason="exit code $code: $(tail -n 1 "$results/$name.log" | tr -d '"\\\000-\037' | head -c 160)"
     fi
     note "$name" "$status" $((SECONDS - from)) "$reason"
