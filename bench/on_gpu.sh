@@ -186,7 +186,7 @@ part_2() {
         stage join 60 bash .wheels/part2/join.sh "$second"
     fi
     if has xformers.ops || has flash_attn; then
-        bench attention 60 attention "${batch[@]}"
+        bench attention 120 attention "${batch[@]}"
     else
         note attention skipped 0 "neither xformers nor flash-attn can be imported here"
     fi
@@ -219,7 +219,7 @@ else
     small=(--recipe demo --vocabulary 1000)
     micro=("${small[@]}" --set batch.micro=2 --set batch.total=2)
     step=("${small[@]}" --steps 1 --blocks 1 --set batch.micro=4 --set batch.total=8)
-    batch=(--batch 2)
+    batch=(--batch 2 --repeats 2)
     images=(--recipe demo --images 16)
     engine=(0.65)
     phantoms=32

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PART1 = [
     *("annotated-types", "braceexpand", "deepspeed", "hjson", "pydantic", "pydantic-core", "typing-extensions"),

@@ -86,6 +86,7 @@ def test_every_chip_gives_a_program_a_second_tile_in_the_gate() -> None:
             assert max(kernels.GATE_BATCHES) * tiles > candidate["PROGRAMS"] * processors, (architecture, candidate)
 
 
+@pytest.mark.slow
 @without_gpu
 def test_a_kernel_that_is_right_for_the_first_tile_alone_is_caught(monkeypatch) -> None:
     """Of 120 programs each has one tile at most in a batch of 2; the broken kernel leaves out every second one."""

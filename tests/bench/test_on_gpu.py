@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = [
     *("install", "device", "kernel-gates", "train", "unaligned-and-zero0", "model", "attention", "kernel-times"),

@@ -38,11 +38,13 @@ def verdict(recipe: Recipe) -> dict[str, Any]:
     return parity(step, synthetic_batch(recipe, VOCABULARY, [5, 11]), "fp32")
 
 
+@pytest.mark.slow
 def test_kernels_that_are_right_pass(kernels_run: None, recipe: Recipe) -> None:
     found = verdict(recipe)
     assert found["passed"], found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [low_resolution, masked_mse, sr_loss])
 def test_a_wrong_kernel_is_seen(
     kernels_run: None, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, module: Any
