@@ -63,6 +63,7 @@ def described() -> Iterator[None]:
     replaced: dict[str, Any] = {
         "torch.cuda.is_available": lambda: True,
         "torch.cuda._lazy_init": lambda: None,
+        "torch._subclasses.fake_tensor.init_gpu_context": lambda device: None,
         "torch.cuda.current_device": lambda: 0,
         "torch.cuda.get_device_properties": lambda device=None: H100,
         "torch.cuda.get_device_capability": lambda device=None: (9, 0),
