@@ -1,9 +1,12 @@
-"""What A100, H100 and H200 could do with the counted work of a training step, beside what was measured there.
+"""What A100, H100 and H200 could do with the counted work of a training step, beside what was measured there; clusters.
 
 Nothing here runs the model: everything but the rows named as measured is a projection.
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from ecamp_fast.errors import ConfigError
 
 VOCABULARY = 30_000  # of the released tokenizer
 TOKENS = (64, 90, 110, 128, 160, 200, 256)  # for the sensitivity
+MICRO = (64, 128, 256, 512, 1024)  # micro-batches, likewise
 SHARED = 64  # samples that tell the share of predicted words
 
 
@@ -25,6 +29,8 @@ SHARED = 64  # samples that tell the share of predicted words
 @click.option("--spread", default=0.4, show_default=True, type=click.FloatRange(0), help="Its deviation over its mean.")
 @click.option("--vocabulary", default=VOCABULARY, show_default=True, type=click.IntRange(8), help="Words of it.")
 @click.option("--rate", "rates", multiple=True, metavar="CHIP=TFLOPS", help="bf16 rate measured there: H200=790.")
+@click.option("--cluster", default="H100", show_default=True, metavar="CHIP", help="The GPUs of the clusters.")
+@click.option("--sample-bytes", type=click.IntRange(1), help="Mean bytes of a sample in your shards. [355000]")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -34,11 +40,22 @@ def command(
     spread: float,
     vocabulary: int,
     rates: tuple[str, ...],
+    cluster: str,
+    sample_bytes: int | None,
     results: Path,
     as_json: bool,
 ) -> None:
-    """Project images a second, MFU and hours of the paper's run for A100, H100 and H200; measured results beside."""
-    result = measure(load_recipe(name, overrides), tokens, spread, vocabulary, parse_rates(rates), results)
+    """Project images a second, MFU and hours of the paper's run for A100, H100 and H200; measured results beside.
+
+    Then clusters of 1 to 512 GPUs: what travels, what must be delivered, where each link and disk ends.
+    """
+    from ecamp_fast.bench.project_page import describe
+    from ecamp_fast.bench.projection import CHIPS
+
+    if cluster not in CHIPS:
+        raise ConfigError(f"--cluster {cluster}: not a chip that is projected", f"name one of {', '.join(CHIPS)}")
+    recipe = load_recipe(name, overrides)
+    result = measure(recipe, tokens, spread, vocabulary, parse_rates(rates), results, cluster, sample_bytes)
     click.echo(json.dumps(result) if as_json else describe(result))
 
 
@@ -66,31 +83,49 @@ def measure(
     vocab_size: int = VOCABULARY,
     rates: dict[str, float] | None = None,
     results: Path = RESULTS,
+    cluster: str = "H100",
+    sample_bytes: int | None = None,
 ) -> dict[str, Any]:
     """All that the command prints.  rates: chip -> operations a second   results: folder of measured ones
 
-    returns projected (rows of ``projection.project``), sensitivity (the same for other mean lengths), measured (rows
-    of ``measured``), flops_per_sample, bytes_per_sample, and what they were counted for.
+    cluster: chip of the clusters   sample_bytes: of a sample in its shard; None: ``cluster.SAMPLE_BYTES``
+    returns projected (rows of ``projection.project``), unaligned (the same without ZeRO's padding), sensitivity and
+    micro_batches (the same for other mean lengths and micro-batches), assumptions, cluster (see ``_cluster``), measured
+    (rows of ``measured``), flops_per_sample, bytes_per_sample, and what they were counted for.
     """
     import torch
 
-    from ecamp_fast.bench.projection import CHIPS, GPUS, project
+    from ecamp_fast.bench.overheads import step_overheads
+    from ecamp_fast.bench.projection import CHIPS, GPUS, TABLE, project
     from ecamp_fast.bench.records import origin, versions
     from ecamp_fast.bench.synthetic import text_lengths
     from ecamp_fast.bench.traffic import Group, step_traffic
+    from ecamp_fast.bench.zero import Zero, weights_of
     from ecamp_fast.model.ecamp import Ecamp
     from ecamp_fast.run.deepspeed_config import accumulation_steps
 
     with torch.device("meta"):
-        parameters = sum(weight.numel() for weight in Ecamp(recipe, vocab_size).parameters())
+        weights = weights_of(Ecamp(recipe, vocab_size), recipe.optim.weight_decay)
     micro, share = recipe.batch.micro, _predicted_share(recipe, vocab_size, tokens, spread)
-    micro_steps = max(1, accumulation_steps(recipe, 1) // GPUS)
+    paper = Zero(micro_steps=max(1, accumulation_steps(recipe, 1) // GPUS))
 
-    def count(mean: float) -> list[Group]:
+    def count(mean: float, micro: int, zero: Zero) -> list[Group]:
         lengths = text_lengths(micro, mean, spread, recipe.text.max_tokens)
-        return step_traffic(recipe, vocab_size, lengths, round(share * sum(lengths)), parameters, micro_steps)
+        counted = recipe, vocab_size, lengths, round(share * sum(lengths))
+        updated = weights.numbers // (zero.ranks if zero.stage else 1)
+        return step_traffic(*counted, updated, zero.micro_steps) + step_overheads(*counted, weights, zero)
 
-    groups = count(tokens)
+    @cache
+    def computing(micro: int, zero: Zero) -> dict[str, float]:
+        rows = project(count(tokens, micro, zero), micro, cluster, rates)
+        return {row["assumption"]: micro / row["images_per_second"] for row in rows if row["assumption"] != "ceiling"}
+
+    def rows(mean: float = tokens, micro: int = micro, aligned: bool = True) -> list[dict[str, Any]]:
+        groups = count(mean, micro, paper)
+        return [row for chip in CHIPS for row in project(groups, micro, chip, rates, weights, aligned)]
+
+    groups = count(tokens, micro, paper)
+    needed = [group for group in groups if not group.extra]
     others = [mean for mean in TOKENS if mean <= recipe.text.max_tokens]
     return origin("project") | {
         "kind": "projection",
@@ -99,18 +134,55 @@ def measure(
         "tokens": tokens,
         "predicted": share * tokens,
         "vocabulary": vocab_size,
-        "parameters": parameters,
-        "flops_per_sample": sum(group.operations for group in groups) / micro,
-        "bytes_per_sample": sum(group.bytes for group in groups) / micro,
-        "projected": [row for chip in CHIPS for row in project(groups, micro, chip, rates)],
-        "sensitivity": [
-            {"tokens": mean} | row
-            for mean in others
-            for chip in CHIPS
-            for row in project(count(mean), micro, chip, rates)
-        ],
+        "parameters": weights.numbers,
+        "tensors": weights.tensors,
+        "launches": sum(group.launches for group in groups),
+        "flops_per_sample": sum(group.operations for group in needed) / micro,
+        "bytes_per_sample": sum(group.bytes for group in needed) / micro,
+        "extra_bytes_per_sample": sum(group.bytes for group in groups if group.extra) / micro,
+        "assumptions": [asdict(row) for row in TABLE],
+        "projected": rows(),
+        "unaligned": rows(aligned=False),
+        "sensitivity": [{"tokens": mean} | row for mean in others for row in rows(mean=mean)],
+        "micro_batches": [{"micro": size} | row for size in MICRO for row in rows(micro=size)],
+        "cluster": _cluster(recipe, weights.numbers, cluster, computing, results, sample_bytes),
         "measured": measured(results, recipe.name),
         "environment": versions(),
+    }
+
+
+def _cluster(
+    recipe: Recipe,
+    parameters: int,
+    chip: str,
+    computing: Callable[..., dict[str, float]],
+    results: Path,
+    sample_bytes: int | None,
+) -> dict[str, Any]:
+    """rows (``cluster.plan``), links (``cluster.link_ends``), feeds, data_ends, and what they were reckoned with."""
+    from ecamp_fast.bench import cluster
+    from ecamp_fast.bench.projection import SAMPLES
+    from ecamp_fast.bench.records import read_results
+
+    total, size = recipe.batch.total, sample_bytes or cluster.SAMPLE_BYTES
+    found = read_results(results).get("loader-cpu.json", {})
+    loader = dict(cluster.LOADER)
+    if "core_milliseconds" in found:
+        loader["core_milliseconds"] = found["core_milliseconds"]["ours"]["median"]
+        loader["host_core_milliseconds"] = found["host_core_milliseconds"]
+    rows = cluster.plan(total, parameters, chip, computing)
+    per_gpu = max((row["images_per_second"]["optimistic"] for row in rows if row["ranks"] == 1), default=1.0)
+    return {
+        "kind": "projection",
+        "chip": chip,
+        "parameters": parameters,
+        "batch": total,
+        "loader": loader,
+        "sample_bytes": size,
+        "rows": rows,
+        "links": cluster.link_ends(total, parameters, chip, computing, "optimistic"),
+        "feeds": cluster.feeds(rows, loader, size),
+        "data_ends": cluster.data_ends(per_gpu, loader, size, SAMPLES),
     }
 
 
@@ -139,47 +211,6 @@ def measured(folder: Path, recipe: str) -> list[dict[str, Any]]:
             head = {"kind": "measurement", "chip": chip, "file": file, "what": what, "tokens": tokens}
             rows.append(head | {name: figures[name] for name in ("images_per_second", "mfu")})
     return rows
-
-
-def describe(result: dict[str, Any]) -> str:
-    """The result as text; the first word of every line says which kind it is."""
-    head = "projection"
-    lines = [
-        f"{head}: recipe {result['recipe']}, micro-batch {result['batch']}, {result['tokens']:g} tokens a text,"
-        f" {result['flops_per_sample'] / 1e9:.1f} GFLOP and {result['bytes_per_sample'] / 1e6:.0f} MB a sample",
-        f"{head}: {'chip':5} {'assumption':13} {'TFLOP/s':>8} {'images/s':>9} {'MFU':>6} {'hours on 4':>11}",
-    ]
-    for row in result["projected"]:
-        rate = f"{row['operations_per_second'] / 1e12:8.0f}"
-        lines.append(
-            f"{head}: {row['chip']:5} {row['assumption']:13} {rate} {row['images_per_second']:9,.0f}"
-            f" {row['mfu']:6.1%} {row['hours']:11.2f}"
-        )
-    lines += [f"{head}: images/s by tokens of a text, stretch and conservative", *_sensitivity_lines(result, head)]
-    return "\n".join([*lines, *_measured_lines(result)])
-
-
-def _sensitivity_lines(result: dict[str, Any], head: str) -> list[str]:
-    rates = {(r["tokens"], r["chip"], r["assumption"]): r["images_per_second"] for r in result["sensitivity"]}
-    chips = list(dict.fromkeys(row["chip"] for row in result["projected"]))
-    lines = []
-    for mean in dict.fromkeys(row["tokens"] for row in result["sensitivity"]):
-        cells = [f"{c} {rates[mean, c, 'stretch']:,.0f} | {rates[mean, c, 'conservative']:,.0f}" for c in chips]
-        lines.append(f"{head}: {mean:4} tokens: {'   '.join(cells)}")
-    return lines
-
-
-def _measured_lines(result: dict[str, Any]) -> list[str]:
-    """Measured and projected images a second, each in a column of its own."""
-    rates = {(row["chip"], row["assumption"]): row["images_per_second"] for row in result["projected"]}
-    lines = []
-    for row in result["measured"]:
-        projected = " to ".join(f"{rates[row['chip'], name]:,.0f}" for name in ("conservative", "stretch"))
-        lines.append(
-            f"{row['chip']} {row['file']} {row['what']}, {row['tokens']:.0f} tokens: measured"
-            f" {row['images_per_second']:,.0f} images/s | projection at {result['tokens']:g} tokens: {projected}"
-        )
-    return lines
 
 
 if __name__ == "__main__":

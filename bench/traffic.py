@@ -1,9 +1,9 @@
 """Counted bytes of a training step: what it moves to and from a GPU's memory, beside the operations of ``flops``.
 
-A model of the step as fused or compiled kernels do it in bfloat16, not a measurement. A product reads its inputs and
-writes its output once, backward twice as much; its weights count once a micro-batch. Attention never writes its scores.
-Norms take the residual sum along; an activation is a pass of its own; pixels and text codes are small and counted.
-What fits a cache and what a kernel reads twice are not in it.
+A model of the step as fused kernels could do it at best in bfloat16, not a measurement; what real kernels do beyond it
+is in ``overheads``. A product reads its inputs and writes its output once, backward twice as much; its weights count
+once a micro-batch. Attention never writes its scores. Norms take the residual sum along; an activation is a pass of its
+own; pixels and text codes are small and counted. What fits a cache and what a kernel reads twice are not in it.
 Legend: B samples, T text rows of the whole batch, R rows where a word is predicted, V vocabulary, n rows, D width.
 """
 
@@ -21,12 +21,20 @@ KINDS = ("product", "attention", "pointwise", "vector")  # vector: float32 arith
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Kernels of one component that are bound alike: operations and bytes of a micro-batch, forward and backward."""
+    """Kernels of one component that are bound alike: operations and bytes of a micro-batch, forward and backward.
+
+    launches: kernels that are started   hooks: parameter tensors that ZeRO's Python takes in hand, launches included
+    pixels: of low resolution, which say how many instructions ``sr_loss`` issues   extra: beyond what a step needs
+    """
 
     component: str
     kind: str
     operations: float
     bytes: float
+    launches: float = 0
+    hooks: float = 0
+    pixels: float = 0
+    extra: bool = False
 
 
 def step_traffic(
@@ -93,7 +101,8 @@ class _Parts:
         image = self.recipe.image
         prediction, picture = ELEMENT * CHANNELS * image.low_size**2, image.high_size**2
         moved = self.batch * (3 * prediction + 2 * picture + 2 * 4 * ATTENTION_GRID**2)
-        return [Group("super-resolution", "vector", self.operations["super-resolution"], moved)]
+        pixels = self.batch * image.low_size**2
+        return [Group("super-resolution", "vector", self.operations["super-resolution"], moved, pixels=pixels)]
 
     def fusion(self, lengths: Sequence[int]) -> list[Group]:
         recipe, text, fusion = self.recipe, self.recipe.model.text, self.recipe.fusion

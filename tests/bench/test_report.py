@@ -39,7 +39,7 @@ RESULTS = {
     },
     "project.json": {
         "recipe": "paper",
-        "projected": [{"chip": "A100", "assumption": "stretch", "images_per_second": 2345.0, "mfu": 0.6}],
+        "projected": [{"chip": "A100", "assumption": "optimistic", "images_per_second": 2345.0, "mfu": 0.6}],
     },
 }
 
