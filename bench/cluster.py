@@ -200,7 +200,7 @@ def data_ends(per_gpu: float, loader: Mapping[str, float], sample_bytes: float, 
     )
     lines.append(
         f"page cache: the whole set, {samples:,} samples, is {samples * sample_bytes / 1e9:,.0f} GB; a node with"
-        " more memory free reads it once"
+        " more memory free reads each sample once"
     )
     lines.append(f"{DISK_NAME}: {DISK / sample_bytes:,.0f} images/s, {DISK / sample_bytes / per_gpu:.1f} GPUs")
     for gbit in (100, 25):

@@ -143,12 +143,16 @@ def measure(
         "assumptions": [asdict(row) for row in TABLE],
         "projected": rows(),
         "unaligned": rows(aligned=False),
-        "sensitivity": [{"tokens": mean} | row for mean in others for row in rows(mean=mean)],
-        "micro_batches": [{"micro": size} | row for size in MICRO for row in rows(micro=size)],
+        "sensitivity": [{"tokens": mean} | _short(row) for mean in others for row in rows(mean=mean)],
+        "micro_batches": [{"micro": size} | _short(row) for size in MICRO for row in rows(micro=size)],
         "cluster": _cluster(recipe, weights.numbers, cluster, computing, results, sample_bytes),
         "measured": measured(results, recipe.name),
         "environment": versions(),
     }
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "component_microseconds"}
 
 
 def _cluster(
