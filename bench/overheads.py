@@ -1,7 +1,7 @@
 """What a step does beyond ``traffic``: passes that no compiler fuses, padding, buffers, launches, ZeRO's copies.
 
 Counted, each in the code that does it; nothing here is a time. Passes and launches of a block are those of the kernels
-that Inductor writes for an sm_90 (tests/model/test_deterministic.py makes it write them), with attention left closed;
+that Inductor writes for an sm_90 (tests/model/test_unfused_passes.py makes it write them), with attention left closed;
 flash attention's are those of its second version, which PyTorch carries.
 Legend: n rows of a layer, D its width, H its hidden width, V vocabulary.
 """
