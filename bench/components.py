@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -117,7 +118,9 @@ def component_seconds(model: Ecamp, batch: Batch) -> dict[str, dict[str, float]]
     with scopes(model), profile(activities=activities) as profiler:
         model(batch).total.backward()
     model.zero_grad()
-    events = sorted(profiler.events() or [], key=lambda event: event.time_range.start)
+    # A GPU's own spans of the same ranges are among the events too; kernels hang on those of the CPU that launched them
+    hosts = [event for event in profiler.events() or [] if event.device_type == DeviceType.CPU]
+    events = sorted(hosts, key=lambda event: event.time_range.start)
     sums: dict[str, dict[str, float]] = defaultdict(lambda: {"forward": 0.0, "backward": 0.0})
     owners: dict[int, str] = {}  # sequence number of a node -> component; the last that names it made it
     for event in events:

@@ -1,15 +1,17 @@
 """The optimizer step of a run, ready to be timed: through DeepSpeed as the Trainer takes it, or through plain DDP."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import repeat
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.bench.step import DTYPES, Masters, global_norm
+from ecamp_fast.bench.step import DTYPES, Check, Masters
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.ready import make_ready
@@ -34,8 +36,8 @@ class Engine(Protocol):
     def step(self, batches: Iterator[Batch]) -> None:
         """One optimizer step on the next ``accumulation`` micro-batches."""
 
-    def check(self, batch: Batch) -> tuple[Losses, float]:
-        """Losses and gradient norm of a step whose micro-batches are all ``batch``, without dropout."""
+    def check(self, batch: Batch) -> Check:
+        """A step whose micro-batches are all ``batch``, without dropout."""
 
 
 def build(stage: str, recipe: Recipe, vocab_size: int, place: Place) -> Engine:
@@ -65,14 +67,24 @@ class DeepSpeed:
     def step(self, batches: Iterator[Batch]) -> None:
         self._take(batches)
 
-    def check(self, batch: Batch) -> tuple[Losses, float]:
-        self.model.eval()
-        losses, pulse = self._take(repeat(batch))
-        self.model.train()
-        return losses, pulse.norm
+    def check(self, batch: Batch) -> Check:
+        from deepspeed.utils import safe_get_full_grad  # of all ranks' parts, summed as the update takes them
 
-    def _take(self, batches: Iterator[Batch]) -> tuple[Losses, Pulse]:
-        """Losses of the last micro-batch, and what the update told."""
+        gradients: dict[str, Tensor] = {}
+
+        def look() -> None:
+            for name, weight in self.model.named_parameters():
+                whole = safe_get_full_grad(weight) if self._engine.zero_optimization() else weight.grad
+                if whole is not None:
+                    gradients[name] = whole.detach().float().clone()
+
+        self.model.eval()
+        losses, pulse = self._take(repeat(batch), look)
+        self.model.train()
+        return Check(losses, pulse.norm, gradients)
+
+    def _take(self, batches: Iterator[Batch], look: Callable[[], None] | None = None) -> tuple[Losses, Pulse]:
+        """Losses of the last micro-batch, and what the update told.  look: called before the update"""
         set_learning_rate(self._engine, RATE)
         for micro in range(self.accumulation):
             if micro:
@@ -81,6 +93,8 @@ class DeepSpeed:
             losses: Losses = self._engine(batch)
             self._engine.backward(losses.total)
             self._sums.add(losses, batch)
+        if look:
+            look()
         return losses, self._update.apply(stop=False)
 
 
@@ -103,14 +117,15 @@ class PlainDDP:
         self._masters.step()
         agree(False, self._device)
 
-    def check(self, batch: Batch) -> tuple[Losses, float]:
+    def check(self, batch: Batch) -> Check:
         self.model.eval()
         for micro in range(self.accumulation):
             losses = self._micro_step(batch, micro)
-        norm = global_norm([weight.grad for weight in self.model.parameters() if weight.grad is not None])
+        found = Check.of(losses, self.model)
+        found = replace(found, gradients={name: gradient.float() for name, gradient in found.gradients.items()})
         self._masters.step()
         self.model.train()
-        return losses, norm
+        return found
 
     def _micro_step(self, batch: Batch, micro: int) -> Losses:
         last = micro == self.accumulation - 1

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ecamp_fast.shards.read import ShardSet
 
-HELD = 8  # micro-batches that lie on the device
+HELD = 8  # micro-batches of shards that lie on the device
+NOISE = 4  # and of noise: one of 1024 samples takes a second to make
 WARM_UP = 2  # steps from memory before the clock runs, beside the parity step
 Work = dict[str, dict[str, float]]  # by feed: see ``counting.sample_work``
 
@@ -44,7 +45,7 @@ class Noise:
 
     def __init__(self, recipe: Recipe, vocab_size: int, tokens: float, spread: float, device: "torch.device") -> None:
         lengths = text_lengths(recipe.batch.micro, tokens, spread, recipe.text.max_tokens)
-        self._held = [batch.to(device) for batch in one_shape(recipe, vocab_size, lengths, range(HELD))]
+        self._held = [batch.to(device) for batch in one_shape(recipe, vocab_size, lengths, range(NOISE))]
         self.gate = self._held[0]
 
     def settle(self, accumulation: int) -> int:

@@ -130,9 +130,14 @@ def _on_gpu(batch: int, tune: dict[str, Any] | None, times: bool, compiled: bool
 
     from ecamp_fast.bench.gpu_times import copy_bandwidth, time_cases
     from ecamp_fast.bench.kernel_cases import cases
+    from ecamp_fast.bench.tuning import CANDIDATES
     from ecamp_fast.bench.tuning import tune as sweep
 
-    make = partial(cases, device="cuda", dtype=torch.bfloat16)
+    def make(batch: int) -> list[Any]:
+        made = cases(batch, "cuda", torch.bfloat16)
+        keys = (tune or {}).get("only") or CANDIDATES
+        return [case for case in made if tune is None or case.operation in {CANDIDATES[key][0] for key in keys}]
+
     tuned = [] if tune is None else sweep(make(batch), make(GATE_BATCHES[-1]), **tune)
     found = {"tuned": tuned, **_judged(make, GATE_BATCHES, (REPEATED_BATCH, REPEATS))}
     if not times:

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -73,6 +74,22 @@ class Masters:
             weight.grad = None
 
 
+@dataclass(frozen=True)
+class Check:
+    """What a step computed.  gradients: of the whole batch, by name of the weight   norm: of all of them together"""
+
+    losses: Losses
+    norm: float
+    gradients: dict[str, Tensor]
+
+    @staticmethod
+    def of(losses: Losses, model: torch.nn.Module) -> "Check":
+        """After a backward of a model whose weights hold their gradients."""
+        named = model.named_parameters()
+        gradients = {name: weight.grad.detach() for name, weight in named if weight.grad is not None}
+        return Check(losses, global_norm(list(gradients.values())), gradients)
+
+
 class Step:
     """The model in training, on one device, in one precision."""
 
@@ -82,15 +99,15 @@ class Step:
         self.model = make_ready(Ecamp(recipe, vocab_size).to(DTYPES[precision]), recipe, device)
         self.masters = Masters(self.model, recipe)
 
-    def check(self, batch: Batch) -> tuple[Losses, float]:
-        """Losses and gradient norm of the batch without dropout; the weights stay."""
+    def check(self, batch: Batch) -> "Check":
+        """A step without dropout; the weights stay."""
         self.model.eval()
         losses: Losses = self.model(batch)
         losses.total.backward()
-        norm = global_norm([weight.grad for weight in self.masters.weights if weight.grad is not None])
+        found = Check.of(losses, self.model)
         self.model.zero_grad()
         self.model.train()
-        return losses, norm
+        return found
 
     def run(self, batch: Batch) -> dict[str, float]:
         """Seconds of ``PHASES``, of all together, and of the cores of this process (``core``)."""

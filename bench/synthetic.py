@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ecamp_fast.batch import ATTENTION_GRID, Batch
+from ecamp_fast.batch import ATTENTION_GRID, Batch, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.text.codes import Mark, pack
 from ecamp_fast.text.layout import Capacity, masked_batch
@@ -19,7 +19,23 @@ def synthetic_batch(
 ) -> Batch:
     """A micro-batch on the CPU.  lengths: (B,) tokens of each text, the first of them [CLS]   capacity: of its text"""
     draw, batch, side = torch.Generator().manual_seed(seed), len(lengths), recipe.image.high_size
-    rows = [recipe.text.max_tokens] * batch if recipe.padded_text else lengths
+    text, keys = _text(recipe, vocab_size, lengths, draw, capacity)
+    return Batch(
+        image=torch.randint(0, 256, (batch, 1, side, side), dtype=torch.uint8, generator=draw),
+        attention=torch.rand(batch, ATTENTION_GRID, ATTENTION_GRID, generator=draw),
+        window=torch.randint(0, 2, (batch, 2), dtype=torch.int32, generator=draw),
+        text=text,
+        lengths=torch.tensor(lengths, dtype=torch.int32),
+        keys=keys,
+        samples=torch.arange(batch),
+    )
+
+
+def _text(
+    recipe: Recipe, vocab_size: int, lengths: list[int], draw: torch.Generator, capacity: Capacity | None = None
+) -> tuple[Text | None, torch.Tensor]:
+    """The masked text, if the recipe has a loss on it, and the keys of the samples."""
+    rows = [recipe.text.max_tokens] * len(lengths) if recipe.padded_text else lengths
     texts = []
     for length, places in zip(lengths, rows, strict=True):
         ids = torch.randint(min(FIRST_WORD, vocab_size - 1), vocab_size, (length,), generator=draw)
@@ -28,16 +44,8 @@ def synthetic_batch(
         texts.append(torch.nn.functional.pad(pack(ids, marks), (0, places - length)))
     codes, offsets = torch.cat(texts).to(torch.int32), torch.tensor([0, *rows]).cumsum(0).to(torch.int32)
     counts = torch.tensor(lengths, dtype=torch.int32)
-    keys = torch.randint(2**62, (batch,), generator=draw)
-    return Batch(
-        image=torch.randint(0, 256, (batch, 1, side, side), dtype=torch.uint8, generator=draw),
-        attention=torch.rand(batch, ATTENTION_GRID, ATTENTION_GRID, generator=draw),
-        window=torch.randint(0, 2, (batch, 2), dtype=torch.int32, generator=draw),
-        text=masked_batch(codes, offsets, counts, keys, recipe, capacity) if recipe.losses.mlm else None,
-        lengths=counts,
-        keys=keys,
-        samples=torch.arange(batch),
-    )
+    keys = torch.randint(2**62, (len(lengths),), generator=draw)
+    return (masked_batch(codes, offsets, counts, keys, recipe, capacity) if recipe.losses.mlm else None), keys
 
 
 def one_shape(recipe: Recipe, vocab_size: int, lengths: list[int], seeds: Sequence[int]) -> list[Batch]:
@@ -45,7 +53,7 @@ def one_shape(recipe: Recipe, vocab_size: int, lengths: list[int], seeds: Sequen
 
     So all have one shape, as the loader's have on a GPU; rounded up, so that other seeds mostly give the same one.
     """
-    texts = [synthetic_batch(recipe, vocab_size, lengths, seed).text for seed in seeds]
+    texts = [_text(recipe, vocab_size, lengths, torch.Generator().manual_seed(seed))[0] for seed in seeds]
     most = max((len(text.rows) for text in texts if text), default=0)
     room = next((Capacity(len(t.ids), min(len(t.ids), -(-most // ROUND) * ROUND)) for t in texts if t), None)
     return [synthetic_batch(recipe, vocab_size, lengths, seed, room) for seed in seeds]

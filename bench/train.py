@@ -7,7 +7,7 @@ With ``--synthetic`` there are batches of noise from memory only, and neither sh
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +58,20 @@ def command(
     if (synthetic and data is not None) or (tokens is not None and not synthetic):
         raise ConfigError("--synthetic without --data, --tokens with --synthetic", "leave one of them out")
     recipe = load_recipe(name, overrides)
+
+    def before(result: dict[str, Any]) -> None:
+        if as_json:
+            click.echo(json.dumps(result))  # should the profiler take this process down
+
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         if data is None and not synthetic:
             data, vocabulary = str(Path(folder) / "phantoms"), vocabulary or VOCABULARY
             size = math.ceil(recipe.image.high_size / math.sqrt(recipe.image.crop_area[0]))
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of {size} pixels", err=True)
             build_phantoms(PHANTOMS, Path(data), size=size)
-        result = measure(recipe, data, steps, blocks, ds_config, vocabulary or 0, tokens or TOKENS, profile)
+        result = measure(
+            recipe, data, steps, blocks, ds_config, vocabulary or 0, tokens or TOKENS, before if profile else None
+        )
     click.echo(json.dumps(result) if as_json else describe(result))
     if not result["parity"]["passed"]:
         click.get_current_context().exit(1)
@@ -78,11 +85,11 @@ def measure(
     ds_config: Path | None = None,
     vocabulary: int = 0,
     tokens: float = TOKENS,
-    profile: bool = False,
+    profile: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """All that the command prints.  data: None for noise, with texts of ``tokens`` on average   steps: of a block
 
-    vocabulary: words of the model, at least   profile: watch one more step on a GPU
+    vocabulary: words of the model, at least   profile: watch one more step on a GPU; it is given the result before
     returns feeds (``memory`` and, of data, ``shards``: images_per_second, step_seconds, tokens, predicted,
     flops_per_sample, flops_per_second, mfu), stall_share, parity, launches (see ``launches.launches``, or None),
     peak_memory_bytes and _kind, and what it was measured on. Without parity there are no feeds.
@@ -121,7 +128,7 @@ def _measure(
     times: tuple[int, int],
     ds_config: Path | None,
     place: Any,
-    profile: bool,
+    profile: Callable[[dict[str, Any]], None] | None,
 ) -> dict[str, Any]:
     """times: steps of a block, blocks"""
     import torch
@@ -155,6 +162,7 @@ def _measure(
     if result["parity"]["passed"]:
         result |= _timed(engine, feeds, recipe, place.device, *times)
         if profile:
+            profile(result | peak_memory() | {"environment": versions()})
             with feeds.open("memory", 2) as batches:
                 result["launches"] = launches(lambda: engine.step(batches), place.device)
     return result | peak_memory() | {"environment": versions()}

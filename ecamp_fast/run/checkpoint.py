@@ -126,8 +126,9 @@ def restore(engine: Any, path: Path, expected: Position) -> int:
         )
     if found.aligned and not expected.aligned:
         raise ConfigError(
-            f"{path} was written with zero_optimization.parameter_alignment, this run's DeepSpeed JSON turns it off",
-            "leave parameter_alignment out of it, or set it to true",
+            f"{path} was written with zero_optimization.parameter_alignment, this run's DeepSpeed JSON has it off"
+            " or another stage, which lays the weights end to end",
+            "resume with the --ds_config the run was started with",
         )
     with _laid_out_anew(engine) if expected.aligned and not found.aligned else nullcontext():
         loaded, _ = engine.load_checkpoint(str(path.parent), tag=path.name)

@@ -74,7 +74,9 @@ def aligned(resolved: dict[str, Any]) -> bool:
 
     Products of weights that do not start there miss the fast kernels; super-resolution has tensors of 3 numbers.
     """
-    return bool(resolved.get("zero_optimization", {}).get("parameter_alignment", False))
+    zero = resolved.get("zero_optimization", {})
+    padded = zero.get("stage", 0) in (1, 2) and not _sums_elsewhere(resolved)
+    return bool(padded and zero.get("parameter_alignment", False))
 
 
 def _sums_elsewhere(config: dict[str, Any]) -> bool:

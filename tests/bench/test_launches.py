@@ -35,5 +35,5 @@ def test_none_on_a_cpu_and_a_fault_is_told() -> None:
 
 def test_ceilings_are_plausible() -> None:
     result = ceilings.measure()
-    assert 1e9 < result["product_per_second"] < 1e16 and 1e8 < result["copy_per_second"] < 1e14
+    assert 1e7 < result["product_per_second"] < 1e16 and 1e8 < result["copy_per_second"] < 1e14
     assert "TFLOP/s" in ceilings.describe(result) and result["bench"] == "device"

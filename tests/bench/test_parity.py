@@ -70,10 +70,24 @@ def test_the_plain_side_launches_nothing(kernels_run: None, recipe: Recipe, monk
     for module in (low_resolution, masked_mse, sr_loss):
         monkeypatch.setattr(module, "launch", lambda kernel, *rest, **others: launched.append(str(kernel)))
     batch = synthetic_batch(recipe, VOCABULARY, [5, 11])
-    losses, norm = plain_step(model, batch)
-    assert not launched and norm > 0 and losses.total.isfinite()
+    found = plain_step(model, batch)
+    assert not launched and found.norm > 0 and found.losses.total.isfinite()
     model(batch)
     assert launched
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("lost", ["text.embeddings", "encoder.patch", "super_resolution.conv1", "decoder.embed"])
+def test_a_gradient_that_is_lost_is_seen(recipe: Recipe, lost: str, precision: str) -> None:
+    """Of the norm of all gradients these are a thousandth or less: it does not show them."""
+    step = Step(recipe, VOCABULARY, precision, torch.device("cpu"))
+    batch = synthetic_batch(recipe, VOCABULARY, [5, 11])
+    assert parity(step, batch, precision)["passed"]
+    for name, weight in step.model.named_parameters():
+        if name.startswith(lost):
+            weight.register_hook(torch.zeros_like)
+    found = parity(step, batch, precision)
+    assert not found["passed"] and found["gradients"][lost] == pytest.approx(1)
 
 
 def test_plain_torch_ends_with_its_block() -> None:

@@ -15,10 +15,9 @@ from click.testing import CliRunner
 from ecamp_fast.batch import Batch
 from ecamp_fast.bench import engines
 from ecamp_fast.bench import train as bench
-from ecamp_fast.bench.step import global_norm
+from ecamp_fast.bench.step import Check
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.objectives import Losses
 from ecamp_fast.run import process
 from ecamp_fast.shards.build import Options, build_phantoms
 
@@ -84,12 +83,12 @@ class Faulty:
     def __init__(self, recipe: Any, vocab_size: int, *unused: Any) -> None:
         self.model = Ecamp(recipe, vocab_size)
 
-    def check(self, batch: Batch) -> tuple[Losses, float]:
+    def check(self, batch: Batch) -> Check:
         self.model.eval()
         losses = self.model(batch)
         losses.total.backward()
-        norm = global_norm([weight.grad for weight in self.model.parameters() if weight.grad is not None])
-        return replace(losses, mlm=losses.mlm * self.loss), norm * self.gradient
+        found = Check.of(losses, self.model)
+        return replace(found, losses=replace(losses, mlm=losses.mlm * self.loss), norm=found.norm * self.gradient)
 
 
 @pytest.mark.parametrize("fault", ["loss", "gradient"])
@@ -112,7 +111,7 @@ def test_the_gate_has_the_shape_that_is_timed(shards: Path, monkeypatch: pytest.
     shapes: list[list[torch.Size]] = []
 
     class Watched(Faulty):
-        def check(self, batch: Batch) -> tuple[Losses, float]:
+        def check(self, batch: Batch) -> Check:
             shapes.append([tensor.shape for tensor in (*batch.tensors().values(), *batch.text.tensors().values())])
             return super().check(batch)
 

@@ -214,6 +214,21 @@ def test_the_closed_lookup_is_pytorchs(dtype: torch.dtype, padding: int) -> None
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("padding", [closed.NONE, 0])
+def test_the_closed_lookup_on_a_gpu(padding: int) -> None:
+    """As many rows as a micro-batch has, half of them one word, against sums in float64."""
+    numbers = torch.randint(0, 30_000, (28_160,), device="cuda").where(torch.rand(28_160, device="cuda") > 0.5, 4)
+    table = torch.randn(30_000, 768, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    cotangent = torch.randn(28_160, 768, device="cuda", dtype=torch.bfloat16)
+    gradients = [torch.autograd.grad(closed._lookup(table, numbers, padding), table, cotangent)[0] for _ in range(3)]
+    truth = torch.zeros(30_000, 768, device="cuda", dtype=torch.float64).index_add_(0, numbers, cotangent.double())
+    if padding != closed.NONE:
+        truth[padding] = 0
+    assert all(torch.equal(gradients[0], other) for other in gradients[1:])
+    torch.testing.assert_close(gradients[0].double(), truth, rtol=2**-7, atol=1e-2)
+
+
+@pytest.mark.gpu
 def test_two_steps_give_the_same_gradients_to_the_bit() -> None:
     """At the shape that `bench/on_gpu.sh` times, whose kernels are compiled already."""
     result = measure(load_recipe("paper", ["batch.total=256"]), tokens=110.0, spread=0.4, vocab_size=30_000, times=3)

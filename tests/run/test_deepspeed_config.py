@@ -60,6 +60,9 @@ def test_weights_are_aligned_unless_the_file_says_otherwise(tmp_path: Path) -> N
     assert found() is None and found(stage=2, parameter_alignment=False) is False
     config = resolve(find("zero2"), PAPER, world=1)
     assert aligned(config) and not aligned(resolve(find("zero0"), PAPER, world=1))
+    for zero, sums in (({"stage": 0}, {}), ({"stage": 1}, {"data_types": {"grad_accum_dtype": "fp32"}})):
+        given = write(tmp_path, zero_optimization=zero | {"parameter_alignment": True}, **sums)
+        assert not aligned(resolve(given, PAPER, world=1))  # nothing is padded there, whatever the file says
 
 
 @pytest.mark.parametrize("name", ["zero0", "zero1", "zero2"])
