@@ -155,10 +155,10 @@ part_1() {
         fi
         bench compile 120 train --synthetic --steps 1 --blocks 1 "${batches[@]}"
         bench train 120 train --synthetic --profile "${step[@]}"
-        bench unaligned-and-zero0 120 scaling --ranks 1 --stages 2,2-unaligned,0 --accumulation 2 --steps 2 --tokens 20 \
+        bench unaligned-and-zero0 240 scaling --ranks 1 --stages 2,2-unaligned,0 --accumulation 2 --steps 2 --tokens 20 \
             "${micro[@]}"
         bench model 80 model "${small[@]}" --batch 2 --tokens 20 --precision bf16 --repeats 1
-        bench attention 60 attention --batch 2 --repeats 2
+        bench attention 120 attention --batch 2 --repeats 2
         note kernel-times skipped 0 "needs CUDA"
         stage gpu-tests 240 "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider "${tests[@]}"
         bench repeats 60 repeats --tokens 20 --times 2 "${micro[@]}"
