@@ -4,8 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+
+# A deadline is time by the clock, which says more of a shared machine than of the code; speed has tests of its own.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 DEVICE_FILE = Path("/dev/nvidiactl")
 CUDA = torch.cuda.is_available()
