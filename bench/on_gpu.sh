@@ -102,13 +102,11 @@ install() {
     size=$(($(cat "${wheels[@]}" | wc -c) / 1000000))
     if [ "$size" -gt "$WHEELS_MB" ]; then
         note install failed 0 "the wheels have $size MB, $WHEELS_MB may be carried"
-       
     elif timeout 60 "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" \
         "${wheels[@]}" > "$results/install.log" 2>&1; then
         note install ok $((SECONDS - from))
     else
         note install failed $((SECONDS - from)) "see install.log"
-       
     fi
 }
 
