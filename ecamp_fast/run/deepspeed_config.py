@@ -64,7 +64,7 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
     if faults:
         raise ConfigError(f"{origin}: " + "; ".join(faults), 'set the batch keys to "auto" and change the recipe')
     _leave_the_device_alone(resolved)
-    if zero.get("stage", 0) in (1, 2) and not _sums_elsewhere(resolved):
+    if _partitions(resolved):
         zero.setdefault("parameter_alignment", True)
     return resolved
 
@@ -74,16 +74,17 @@ def aligned(resolved: dict[str, Any]) -> bool:
 
     Products of weights that do not start there miss the fast kernels; super-resolution has tensors of 3 numbers.
     """
-    zero = resolved.get("zero_optimization", {})
-    padded = zero.get("stage", 0) in (1, 2) and not _sums_elsewhere(resolved)
-    return bool(padded and zero.get("parameter_alignment", False))
+    return _partitions(resolved) and bool(resolved["zero_optimization"].get("parameter_alignment", False))
 
 
-def _sums_elsewhere(config: dict[str, Any]) -> bool:
-    """ZeRO 1 with float32 sums of bf16 has an optimizer of its own: it needs a norm, and cannot pad its buffers."""
+def _partitions(config: dict[str, Any]) -> bool:
+    """Whether the optimizer of ZeRO 1 and 2 runs, which can pad its buffers and do without a norm.
+
+    ZeRO 1 with float32 sums of bf16 has another, which can do neither.
+    """
     in_float32 = config.get("data_types", {}).get("grad_accum_dtype") in ("fp32", "float32", "float", "torch.float32")
     stage = config.get("zero_optimization", {}).get("stage", 0)
-    return bool(stage == 1 and config["bf16"]["enabled"] and in_float32)
+    return stage == 2 or (stage == 1 and not (config["bf16"]["enabled"] and in_float32))
 
 
 def _leave_the_device_alone(config: dict[str, Any]) -> None:
@@ -95,7 +96,7 @@ def _leave_the_device_alone(config: dict[str, Any]) -> None:
     config.setdefault("timers", {}).setdefault("throughput", {"enabled": False})
     config["bf16"].setdefault("check_grad_overflow", False)
     zero = config.get("zero_optimization", {})
-    if zero.get("stage", 0) in (1, 2) and not _sums_elsewhere(config):
+    if _partitions(config):
         zero.setdefault("compute_grad_norm", False)
 
 
