@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ecamp_fast.model.attention_backends import Case
-    from ecamp_fast.model.lengths import Lengths
+    from ecamp_fast.model.sequences import Lengths
 
 AGAIN = 4  # runs whose bits are compared
 DRIFT = 0.02  # of the mean of the weights' sum under dropout
@@ -65,9 +65,10 @@ def measure(recipe: Recipe, batch: int | None = None, tokens: float = 110, repea
     """Rows of part, shape, backend; error, passed, repeats and seconds where it can do the case, else ``note``."""
     import torch
 
-    from ecamp_fast.bench.synthetic import text_lengths
+    from ecamp_fast.bench.data.synthetic import text_lengths
     from ecamp_fast.bench.timing import environment
-    from ecamp_fast.model.attention import cases, chip
+    from ecamp_fast.kernels.dispatch import chip
+    from ecamp_fast.model.attention import cases
 
     cuda = torch.cuda.is_available()
     count = batch or (recipe.batch.micro if cuda and recipe.batch.micro else 4)
@@ -81,7 +82,7 @@ def measure(recipe: Recipe, batch: int | None = None, tokens: float = 110, repea
         "recipe": recipe.name,
         "batch": count,
         "tokens": sum(lengths) / count,
-        "chip": chip() if cuda else None,
+        "chip": chip(torch.device("cuda")) if cuda else None,
         "rows": rows,
         "environment": environment(),
     }
@@ -126,7 +127,7 @@ def _judge(
     name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths", dropout: float, truth: list["Tensor"]
 ) -> dict[str, Any]:
     """error, whether it is within what is allowed, and whether the same call gives the same bits again."""
-    from ecamp_fast.bench.repeats import same_bits
+    from ecamp_fast.bench.ops.same_bits import same_bits
 
     found = [_run(name, inputs, queries, keys, 0.0) for _ in range(AGAIN)]
     repeats = all(same_bits(one, other) for run in found[1:] for one, other in zip(found[0], run, strict=True))
@@ -139,7 +140,7 @@ def _judge(
 def _lengths(case: "Case", batch: int, texts: list[int]) -> tuple["Lengths", "Lengths"]:
     import torch
 
-    from ecamp_fast.model.lengths import Lengths
+    from ecamp_fast.model.sequences import Lengths
 
     device = torch.device("cuda" if case.cuda else "cpu")
     if case.layout == "equal":
@@ -201,7 +202,7 @@ def _error(found: list["Tensor"], truth: list["Tensor"]) -> float:
 def _times(actions: dict[str, Callable[[], object]], cuda: bool, repeats: int) -> dict[str, dict[str, float]]:
     """Seconds of forward and backward by backend, in turns; of the device on a GPU, of all cores on a CPU."""
     if cuda:
-        from ecamp_fast.bench.gpu_times import interleaved
+        from ecamp_fast.bench.ops.gpu_times import interleaved
 
         return interleaved(actions, repeats)
     from ecamp_fast.bench.timing import measure as time_cores

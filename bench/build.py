@@ -6,7 +6,6 @@ tokenizer come before; checks, text, tar files, journal and manifest are in it.
 
 import csv
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 import click
 
-from ecamp_fast.bench.originals import HEIGHT, WIDTH, original
+from ecamp_fast.bench.data.originals import HEIGHT, WIDTH, original
 from ecamp_fast.phantom import describe as said_of
 
 DRAWN = 8  # different originals; the files repeat them
@@ -41,7 +40,7 @@ def command(images: int, workers: int, rounds: int, short_side: int, as_json: bo
 def measure(table: Path, short_side: int, workers: int, rounds: int) -> dict[str, Any]:
     """Images a second of the build and of its floor, medians over rounds, and their ratio.  table: for ``CsvSource``"""
     from ecamp_fast.bench.timing import environment
-    from ecamp_fast.shards.parallel import available_cores
+    from ecamp_fast.machine import available_cores
 
     workers = workers or available_cores()
     files = sorted(table.parent.glob("*.jpg"))
@@ -61,7 +60,7 @@ def measure(table: Path, short_side: int, workers: int, rounds: int) -> dict[str
         "original_bytes": sum(path.stat().st_size for path in files) // len(files),
         "short_side": short_side,
         "workers": workers,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "environment": environment(),
     }
 
@@ -94,10 +93,10 @@ def _originals(folder: Path, count: int) -> Path:
 
 def _floor(files: Sequence[Path], short_side: int, workers: int) -> float:
     """Seconds for all files."""
-    from ecamp_fast.shards.parallel import CHUNK
+    from ecamp_fast.shards.builder.pack import CHUNK
 
     context = get_context("forkserver")
-    context.set_forkserver_preload(["ecamp_fast.shards.parallel"])  # as the build does
+    context.set_forkserver_preload(["ecamp_fast.shards.builder.workers"])  # as the build does
     began = time.perf_counter()
     with ProcessPoolExecutor(workers, context) as pool:
         deque(pool.map(_convert, files, [short_side] * len(files), chunksize=CHUNK), maxlen=0)
@@ -105,7 +104,7 @@ def _floor(files: Sequence[Path], short_side: int, workers: int) -> float:
 
 
 def _convert(path: Path, short_side: int) -> int:
-    from ecamp_fast.shards.image import decode_reduced, jpeg, radiograph
+    from ecamp_fast.shards.images.encode import decode_reduced, jpeg, radiograph
 
     image, _ = decode_reduced(path.read_bytes(), short_side)
     return len(jpeg(radiograph(image, short_side)))
@@ -113,7 +112,7 @@ def _convert(path: Path, short_side: int) -> int:
 
 def _build(table: Path, short_side: int, workers: int) -> float:
     """Seconds from the first call of ``tick``, before there are workers, until the set stands."""
-    from ecamp_fast.shards.build import Options, build
+    from ecamp_fast.shards.builder.build import Options, build
     from ecamp_fast.shards.sources.csv_file import CsvSource
 
     marks: list[float] = []

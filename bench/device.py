@@ -22,7 +22,7 @@ def measure() -> dict[str, Any]:
     """product_per_second (operations), copy_per_second (bytes read and written), device (its properties), versions."""
     import torch
 
-    from ecamp_fast.bench.records import origin, versions
+    from ecamp_fast.bench.report.result_files import origin, versions
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     side = SIDE[device.type]
@@ -45,7 +45,7 @@ def measure() -> dict[str, Any]:
 
 def _seconds(action: Any, device: Any) -> float:
     """Median of a few runs after a few that do not count."""
-    from ecamp_fast.bench.step import Stopwatch
+    from ecamp_fast.bench.step.timed_step import Stopwatch
 
     for _ in range(WARM_UP):
         action()

@@ -67,7 +67,7 @@ def command(
 
 def _keys(given: tuple[str, ...]) -> tuple[str, ...]:
     """Raises ConfigError where one is no key of the table."""
-    from ecamp_fast.bench.tuning import CANDIDATES
+    from ecamp_fast.bench.ops.tuning import CANDIDATES
 
     wrong = [key for key in given if key not in CANDIDATES]
     if wrong:
@@ -115,7 +115,7 @@ def measure(
         return result | {"dtype": "bfloat16"} | _on_gpu(batch, tune, times, compiled)
     if tune is not None or times_needed:
         raise EnvironmentFault("--tune and --plot need times", "run it on a machine with a GPU")
-    from ecamp_fast.kernels.compiled import faults
+    from ecamp_fast.bench.ops.compiled import faults
 
     judged = _gate_here() if _interpreted() else _child("gate")
     if not times:
@@ -128,10 +128,10 @@ def measure(
 def _on_gpu(batch: int, tune: dict[str, Any] | None, times: bool, compiled: bool) -> dict[str, Any]:
     import torch
 
-    from ecamp_fast.bench.gpu_times import copy_bandwidth, time_cases
-    from ecamp_fast.bench.kernel_cases import cases
-    from ecamp_fast.bench.tuning import CANDIDATES
-    from ecamp_fast.bench.tuning import tune as sweep
+    from ecamp_fast.bench.ops.gpu_times import copy_bandwidth, time_cases
+    from ecamp_fast.bench.ops.kernel_cases import cases
+    from ecamp_fast.bench.ops.tuning import CANDIDATES
+    from ecamp_fast.bench.ops.tuning import tune as sweep
 
     def make(batch: int) -> list[Any]:
         made = cases(batch, "cuda", torch.bfloat16)
@@ -148,7 +148,7 @@ def _on_gpu(batch: int, tune: dict[str, Any] | None, times: bool, compiled: bool
 
 def _judged(make: Callable[[int], list[Any]], batches: tuple[int, ...], repeated: tuple[int, int]) -> dict[str, Any]:
     """make: cases of a number of samples   repeated: samples and runs of the comparison of bits"""
-    from ecamp_fast.bench.kernel_gate import gate, repeats
+    from ecamp_fast.bench.ops.kernel_gate import gate, repeats
 
     correctness = [row | {"batch": batch} for batch in batches for row in gate(make(batch))]
     batch, times = repeated
@@ -159,7 +159,7 @@ def _gate_here() -> dict[str, Any]:
     """Needs a process with Triton's interpreter."""
     import torch
 
-    from ecamp_fast.bench.kernel_cases import SMALL, cases
+    from ecamp_fast.bench.ops.kernel_cases import SMALL, cases
 
     make = partial(cases, device="cpu", dtype=torch.float32, sizes=SMALL)
     return _judged(make, INTERPRETED_BATCHES, (INTERPRETED_BATCHES[0], INTERPRETED_REPEATS))
@@ -169,8 +169,8 @@ def _compile_here() -> list[dict[str, Any]]:
     """Needs a process without Triton's interpreter."""
     import torch
 
-    from ecamp_fast.bench.kernel_cases import cases
-    from ecamp_fast.kernels.compiled import compile_report
+    from ecamp_fast.bench.ops.compiled import compile_report
+    from ecamp_fast.bench.ops.kernel_cases import cases
 
     made = {
         f"{case.operation}{suffix}": partial(case.run, "triton")
@@ -183,8 +183,8 @@ def _compile_here() -> list[dict[str, Any]]:
 def _projected(compiled: list[dict[str, Any]]) -> list[dict[str, Any]]:
     import torch
 
-    from ecamp_fast.bench.forecast import forecast
-    from ecamp_fast.bench.kernel_cases import PAPER, cases
+    from ecamp_fast.bench.ops.kernel_cases import PAPER, cases
+    from ecamp_fast.bench.roofline.kernels import forecast
 
     return forecast(cases(PROJECTED_BATCH, "cpu", torch.bfloat16), PROJECTED_BATCH, compiled, PAPER.low)
 
@@ -208,7 +208,7 @@ def _child(part: str) -> Any:
 
 
 def _interpreted() -> bool:
-    from ecamp_fast.kernels.launch import INTERPRETED
+    from ecamp_fast.kernels.dispatch import INTERPRETED
 
     return INTERPRETED
 

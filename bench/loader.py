@@ -4,7 +4,6 @@ Nothing computes on the batches. The stages are timed once more, one after the o
 """
 
 import json
-import os
 import platform
 import tempfile
 import time
@@ -15,7 +14,8 @@ import click
 
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.shards.address import parse_address
+from ecamp_fast.machine import available_cores
+from ecamp_fast.shards.storage.address import parse_address
 
 WARM_UP = 2  # batches: DALI's buffers grow during the first ones
 PHANTOMS = 64
@@ -39,7 +39,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Time the loader alone: images a second for one rank."""
-    from ecamp_fast.shards.build import build_phantoms
+    from ecamp_fast.shards.builder.build import build_phantoms
 
     micro = () if any(o.startswith("batch.") for o in overrides) else ("batch.micro=32", "batch.total=32")
     recipe = load_recipe(name, [*micro, *overrides])
@@ -52,8 +52,8 @@ def command(
             build_phantoms(PHANTOMS, Path(data), size=1024)
         result = measure(data, recipe, images, device)
         if beside:
-            from ecamp_fast.bench.loader_rivals import rivals
-            from ecamp_fast.shards.read import ShardSet
+            from ecamp_fast.bench.data.loader_baselines import rivals
+            from ecamp_fast.shards.load.read import ShardSet
 
             result["core_milliseconds"] = rivals(ShardSet(data), recipe, images)
     click.echo(json.dumps(result) if as_json else describe(result))
@@ -68,10 +68,10 @@ def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = 
     """
     import torch
 
-    from ecamp_fast.bench.loader_stages import stages
+    from ecamp_fast.bench.data.loader_stages import stages
     from ecamp_fast.bench.timing import environment
-    from ecamp_fast.shards.loader import Loader
-    from ecamp_fast.shards.read import ShardSet
+    from ecamp_fast.shards.load.loader import Loader
+    from ecamp_fast.shards.load.read import ShardSet
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     shards = ShardSet(data, cache_gb=recipe.loader.cache_gb)
@@ -101,7 +101,7 @@ def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = 
         "hardware": recipe.loader.hardware,
         "short_side": shards.manifest.short_side,
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "torch": torch.__version__,
         "environment": environment(),
     }

@@ -83,10 +83,10 @@ def measure(
     """
     import torch
 
-    from ecamp_fast.bench.counting import predicted_rows
-    from ecamp_fast.bench.flops import step_work, summed
-    from ecamp_fast.bench.step import Step
-    from ecamp_fast.bench.synthetic import one_shape, synthetic_batch, text_lengths
+    from ecamp_fast.bench.data.synthetic import one_shape, synthetic_batch, text_lengths
+    from ecamp_fast.bench.step.counting import predicted_rows
+    from ecamp_fast.bench.step.flops import step_work, summed
+    from ecamp_fast.bench.step.timed_step import Step
     from ecamp_fast.bench.timing import environment
 
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -139,7 +139,7 @@ def _run(
     release: tuple[Path, Path, int] | None,
 ) -> dict[str, Any]:
     """``parity``, ``ours`` and ``peer`` of the result.  steps, peaks: by precision   host: the batch on the CPU."""
-    from ecamp_fast.bench.parity import parity
+    from ecamp_fast.bench.step.parity import parity
 
     inputs, count = host.to(place), len(host)
     gates = {name: parity(step, inputs, name) for name, step in steps.items()}
@@ -148,7 +148,7 @@ def _run(
     compared: dict[str, Any] | None = None
     with ExitStack() as stack:
         if release and steps:
-            from ecamp_fast.bench.peer import introduce
+            from ecamp_fast.bench.step.peer import introduce
 
             other, compared = introduce(*release, next(iter(steps.values())).model, host, place)
             stack.callback(other.close)
@@ -180,7 +180,7 @@ def _ratios(times: dict[str, Any], ours: dict[str, Any], saved: float) -> dict[s
 
 def in_turns(turns: dict[str, Callable[[], dict[str, float]]], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
     """Each action once unmeasured, then A B A B; returns ``median``, ``p20``, ``p80`` of what they measure."""
-    from ecamp_fast.bench.step import summaries
+    from ecamp_fast.bench.step.timed_step import summaries
 
     found: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
     for turn in range(repeats + 1):
@@ -195,8 +195,8 @@ def _ours(step: Any, inputs: Any, seconds: dict[str, dict[str, float]], flops: f
     """Times as rates, and what a watched step tells: memory and time by component.  flops: of the micro-batch."""
     import torch
 
-    from ecamp_fast.bench.components import by_component, component_seconds, saved_for_backward
-    from ecamp_fast.bench.gpu_times import peaks
+    from ecamp_fast.bench.ops.gpu_times import peaks
+    from ecamp_fast.bench.step.components import by_component, component_seconds, saved_for_backward
 
     count, cuda = len(inputs), step.device.type == "cuda"
     median = seconds["together"]["median"]
@@ -228,7 +228,7 @@ def _alike(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 def describe(result: dict[str, Any]) -> str:
     """The result as text."""
-    from ecamp_fast.bench.parity import describe_parity
+    from ecamp_fast.bench.step.parity import describe_parity
 
     where, flops = result["environment"], result["flops_per_sample"]
     device = where["device"] if result["on"] == "cuda" else f"{result['threads']} threads of {where['device']}"

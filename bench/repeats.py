@@ -43,9 +43,10 @@ def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times
     """
     import torch
 
-    from ecamp_fast.bench.records import origin, versions
-    from ecamp_fast.bench.step import Step
-    from ecamp_fast.bench.synthetic import one_shape, text_lengths
+    from ecamp_fast.bench.data.synthetic import one_shape, text_lengths
+    from ecamp_fast.bench.ops.same_bits import same_bits
+    from ecamp_fast.bench.report.result_files import origin, versions
+    from ecamp_fast.bench.step.timed_step import Step
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     lengths = text_lengths(recipe.batch.micro, tokens, spread, recipe.text.max_tokens)
@@ -77,14 +78,6 @@ def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times
         "passed": not differing and all(same_bits(loss, losses[0]) for loss in losses),
         "environment": versions(),
     }
-
-
-def same_bits(one: "Tensor", other: "Tensor") -> bool:
-    """Whether two tensors hold the same bytes; a NaN is the same as itself."""
-    import torch
-
-    raw = {2: torch.int16, 4: torch.int32, 8: torch.int64}[one.element_size()]
-    return torch.equal(one.contiguous().view(raw), other.contiguous().view(raw))
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from ecamp_fast.config import Recipe, dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 
 VOCABULARY = 30_000
-PROGRAM = "ecamp_fast.bench.scaling_rank"
+PROGRAM = "ecamp_fast.bench.step.scaling_rank"
 LOG_LINES = 15  # of ranks that failed
 
 
@@ -64,7 +64,7 @@ def command(
 
 def parse_stages(text: str) -> list[str]:
     """Raises ConfigError where one is unknown."""
-    from ecamp_fast.bench.engines import STAGES
+    from ecamp_fast.bench.step.engines import STAGES
 
     given = [part.strip() for part in text.split(",")]
     wrong = [stage for stage in given if stage not in STAGES]
@@ -104,7 +104,7 @@ def measure(
     """
     import torch
 
-    from ecamp_fast.bench.records import origin, versions
+    from ecamp_fast.bench.report.result_files import origin, versions
     from ecamp_fast.run.deepspeed_config import accumulation_steps
 
     accumulation_steps(recipe, 1)  # a micro-batch that is still to be chosen is refused here
@@ -178,7 +178,7 @@ def _terminable() -> Iterator[None]:
 
 def describe(result: dict[str, Any]) -> str:
     """The result as text."""
-    from ecamp_fast.bench.parity import describe_parity
+    from ecamp_fast.bench.step.parity import describe_parity
 
     where = result["environment"]
     lines = [

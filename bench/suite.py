@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ecamp_fast.bench.records import BENCHES
+from ecamp_fast.bench.report.result_files import BENCHES
 from ecamp_fast.errors import EcampError
 
 # What shows in a minute or two that all is in order, by kind of device; the figures it gives are rough

@@ -37,12 +37,12 @@ def measure_text(recipe_name: str, batch: int) -> dict[str, Any]:
     import torch
 
     from ecamp_fast.bench.timing import environment, measure
-    from ecamp_fast.draws import sample_keys
+    from ecamp_fast.keyed_random import sample_keys
     from ecamp_fast.phantom import describe
-    from ecamp_fast.text.annotate import Annotator
-    from ecamp_fast.text.assemble import assemble
-    from ecamp_fast.text.masking import mask_text
-    from ecamp_fast.text.rules import distill
+    from ecamp_fast.text.packing.assemble import assemble
+    from ecamp_fast.text.packing.masking import mask_text
+    from ecamp_fast.text.reading.annotate import Annotator
+    from ecamp_fast.text.reading.rules import distill
     from ecamp_fast.text.wordpiece import train_wordpiece
 
     recipe = load_recipe(recipe_name)

@@ -17,7 +17,7 @@ from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ecamp_fast.bench.feeds import Feeds
+    from ecamp_fast.bench.step.feeds import Feeds
 
 PHANTOMS = 64
 VOCABULARY = 30_000  # of the released tokenizer: a phantom set's own is smaller, which would flatter the head
@@ -53,7 +53,7 @@ def command(
 
     Exit code 1: the engine computes something else than the plain model, so no times are given.
     """
-    from ecamp_fast.shards.build import build_phantoms
+    from ecamp_fast.shards.builder.build import build_phantoms
 
     if (synthetic and data is not None) or (tokens is not None and not synthetic):
         raise ConfigError("--synthetic without --data, --tokens with --synthetic", "leave one of them out")
@@ -95,7 +95,7 @@ def measure(
     peak_memory_bytes and _kind, and what it was measured on. Without parity there are no feeds.
     Raises ConfigError on several ranks.
     """
-    from ecamp_fast.run.process import join, leave
+    from ecamp_fast.run.distributed import join, leave
 
     place = join()
     try:
@@ -111,8 +111,8 @@ def _source(
     recipe: Recipe, data: Path | str | None, vocabulary: int, tokens: float, device: Any
 ) -> tuple[int, "Feeds"]:
     """Words of the model, and what gives the batches."""
-    from ecamp_fast.bench.feeds import Noise, Shards
-    from ecamp_fast.shards.read import ShardSet
+    from ecamp_fast.bench.step.feeds import Noise, Shards
+    from ecamp_fast.shards.load.read import ShardSet
 
     if data is None:
         words = vocabulary or VOCABULARY
@@ -133,10 +133,10 @@ def _measure(
     """times: steps of a block, blocks"""
     import torch
 
-    from ecamp_fast.bench.engines import DeepSpeed
-    from ecamp_fast.bench.launches import launches
-    from ecamp_fast.bench.parity import parity
-    from ecamp_fast.bench.records import origin, peak_memory, versions
+    from ecamp_fast.bench.report.result_files import origin, peak_memory, versions
+    from ecamp_fast.bench.step.engines import DeepSpeed
+    from ecamp_fast.bench.step.launches import launches
+    from ecamp_fast.bench.step.parity import parity
     from ecamp_fast.run.deepspeed_config import aligned, resolve
 
     resolved = resolve(ds_config, recipe, place.world)
@@ -193,7 +193,7 @@ def _timed(engine: Any, feeds: "Feeds", recipe: Recipe, device: Any, steps: int,
 
 def _block(engine: Any, batches: Iterator[Any], settle: int, steps: int, device: Any) -> list[float]:
     """Seconds of each of ``steps`` optimizer steps, after ``settle`` that do not count."""
-    from ecamp_fast.bench.step import Stopwatch
+    from ecamp_fast.bench.step.timed_step import Stopwatch
 
     for _ in range(settle):
         engine.step(batches)
@@ -211,7 +211,7 @@ def _rates(blocks: list[list[float]], work: dict[str, float], images: int, devic
 
     import torch
 
-    from ecamp_fast.bench.gpu_times import peaks
+    from ecamp_fast.bench.ops.gpu_times import peaks
 
     steps = sorted(second for block in blocks for second in block)
     rate = images / statistics.median(sum(block) / len(block) for block in blocks)  # a mean: rare waits count
@@ -229,7 +229,7 @@ def _rates(blocks: list[list[float]], work: dict[str, float], images: int, devic
 
 def describe(result: dict[str, Any]) -> str:
     """The result as text."""
-    from ecamp_fast.bench.parity import describe_parity
+    from ecamp_fast.bench.step.parity import describe_parity
 
     where = result["environment"]
     device = where["device"] if result["on"] == "cuda" else f"{result['threads']} threads of {where['device']}"

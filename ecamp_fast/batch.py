@@ -1,6 +1,6 @@
 """What the loader hands to the model: one micro-batch on one device.
 
-Legend: B samples, S pixels per side of the high-resolution image, C cells per side of the attention grid,
+Legend: B samples, S pixels per side of the high-resolution image, C cells per side of the attention grid (28),
 T text rows of the whole batch, R rows among them where a word is predicted, G groups of text rows.
 """
 
@@ -9,8 +9,6 @@ from typing import Self
 
 import torch
 from torch import Tensor
-
-ATTENTION_GRID = 28  # C: cells per side over the high-resolution view (binding decision on row 14)
 
 
 class _OnDevice:

@@ -173,7 +173,7 @@ class Batch(_Section):
     """In samples. Accumulation follows: total = micro x ranks x accumulation.
 
     ``micro: auto`` is the largest that fits the device's memory; a run resolves it before anything reads it
-    (``run.microbatch``). Until then its value is ``AUTO``.
+    (``run.auto_batch``). Until then its value is ``AUTO``.
     """
 
     total: int = Field(8192, ge=1)

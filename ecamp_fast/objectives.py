@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.kernels.guide import Guide, Window
+from ecamp_fast.geometry import window_size
+from ecamp_fast.kernels.guidance import Guide, Window
 from ecamp_fast.kernels.masked_mse import masked_mse
 from ecamp_fast.kernels.sr_loss import Convolutions, sr_loss
 from ecamp_fast.kernels.weighted_cross_entropy import weighted_cross_entropy
@@ -59,7 +60,7 @@ def guidance(recipe: Recipe, attention: Tensor, window: Tensor) -> Guide:
         return None
     if recipe.sr.guidance == "soft":
         return attention
-    return Window(window, recipe.grid * 12 // 14, 2 * recipe.model.vision.patch)
+    return Window(window, window_size(recipe.grid), 2 * recipe.model.vision.patch)
 
 
 def mlm_loss(

@@ -55,7 +55,7 @@ def main(
 
 def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
-    from ecamp_fast.run.process import join, leave
+    from ecamp_fast.run.distributed import join, leave
     from ecamp_fast.run.trainer import Job, Trainer
 
     place = join()
@@ -77,7 +77,7 @@ def _phantoms(out: Path, recipe: Recipe, leads: bool) -> Path:
     """The phantom shard set of a run without data; rank 0 builds it, the others wait."""
     import torch.distributed as dist
 
-    from ecamp_fast.shards.build import build_phantoms
+    from ecamp_fast.shards.builder.build import build_phantoms
 
     shards = out / "phantoms"
     if leads and not (shards / "MANIFEST.json").exists():

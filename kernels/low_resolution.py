@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecamp_fast.kernels.launch import Backend, affine, choose, launch, normalise, tuned
+from ecamp_fast.kernels.dispatch import Backend, affine, choose, launch, normalise, tuned
 
 # Keys' cubic at the half-integers, a = -0.75, in 32nds; at the odd eighths, a = -0.5, in 256ths: torch's two kernels
 PLAIN = tl.constexpr((-3, 19, 19, -3))

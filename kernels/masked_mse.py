@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecamp_fast.kernels.launch import Backend, affine, choose, launch, tuned, wide
+from ecamp_fast.kernels.dispatch import Backend, affine, choose, launch, tuned, wide
 from ecamp_fast.kernels.patch_gather import check_patches, patch_gather, pixels
 
 EPSILON = 1e-6  # of norm_pix, as in MAE

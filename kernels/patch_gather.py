@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecamp_fast.kernels.launch import Backend, affine, check_indices, choose, launch, normalise, tuned
+from ecamp_fast.kernels.dispatch import Backend, affine, check_indices, choose, launch, normalise, tuned
 from ecamp_fast.kernels.low_resolution import halved, low_resolution, low_resolution_ref
 
 

@@ -17,10 +17,10 @@ import triton
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ecamp_fast.kernels import sr_tiles
-from ecamp_fast.kernels.guide import Guide, Weighting, Window, check_guide, pixel_weights, weighting
-from ecamp_fast.kernels.launch import Backend, affine, choose, launch, normalise, scaled, tuned, wide
-from ecamp_fast.kernels.super_resolve import Convolutions, around, double, pull_back
+from ecamp_fast.kernels import sr_triton
+from ecamp_fast.kernels.dispatch import Backend, affine, choose, launch, normalise, scaled, tuned, wide
+from ecamp_fast.kernels.guidance import Guide, Weighting, Window, check_guide, pixel_weights, weighting
+from ecamp_fast.kernels.sr_torch import Convolutions, around, double, pull_back
 from ecamp_fast.kernels.weighted_mse import weighted_mse_ref
 
 CHUNK_VALUES = 2**26  # PyTorch path on a GPU: values of the images worked on at once, 256 MiB in float32
@@ -91,18 +91,18 @@ def _run(
     tile = constants["TILE"]
     tiles = batch * (-(-side // tile)) ** 2
     programs = max(1, min(tiles, constants.pop("PROGRAMS") * _multiprocessors(low.device)))
-    around = 2 * (tile + sr_tiles.HALO)
+    around = 2 * (tile + sr_triton.HALO)
     place, back = _placement(channels, low.device)
     constant = torch.arange(2, dtype=torch.float32, device=low.device)
     packed = torch.cat([*(t.flatten().float() for t in convolutions), constant])[place]
-    scratch = low.new_empty(programs, 4, around, around, sr_tiles.LANES)
-    partial = low.new_empty(programs, sr_tiles.PARTIALS, dtype=torch.float32)
+    scratch = low.new_empty(programs, 4, around, around, sr_triton.LANES)
+    partial = low.new_empty(programs, sr_triton.PARTIALS, dtype=torch.float32)
     slope = low.new_empty(0)
     if gradient:  # tiles that a window leaves out are not written
         slope = torch.zeros_like(low) if kind == 2 else torch.empty_like(low)
     strides = (*low.stride(), *(slope.stride() if gradient else (0, 0, 0, 0)))
     launch(
-        sr_tiles.sr_tiles,
+        sr_triton.sr_tiles,
         (programs,) if tiles else (0,),
         *(low, image.contiguous(), table, packed, scratch, slope, partial, *strides, tiles, factor, shift, scale),
         **{
@@ -225,7 +225,7 @@ def _placement(channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     forwards = (weights, weights + following)
     backwards = [w.flip(2, 3).transpose(0, 1) for w in reversed(forwards)]
     matrices = torch.full((4, 4, 4, 4, 2, 2, 4), 2 * following)  # which; window row, column, lane; block row, ..
-    cell = torch.arange(sr_tiles.MATRIX).view(4, 4, 4, 2, 2, 4)
+    cell = torch.arange(sr_triton.MATRIX).view(4, 4, 4, 2, 2, 4)
     back = torch.empty(following, 4, dtype=torch.int64)
     for phase in range(4):
         y, x = divmod(phase, 2)
@@ -261,8 +261,8 @@ def _checked(low: Tensor, convolutions: Convolutions, image: Tensor, guide: Guid
         if tensor.shape != shape:
             raise ValueError(f"sr_loss: {name} is {tuple(tensor.shape)}, must be {shape}")
     check_guide("sr_loss", guide, batch)
-    if channels < sr_tiles.LANES:
+    if channels < sr_triton.LANES:
         return backend
     if backend == "triton":
-        raise ValueError(f"sr_loss: low has {channels} channels, the Triton kernel takes up to {sr_tiles.LANES - 1}")
+        raise ValueError(f"sr_loss: low has {channels} channels, the Triton kernel takes up to {sr_triton.LANES - 1}")
     return "torch"

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecamp_fast.kernels.launch import Backend, check_indices, choose, launch, tuned, wide
+from ecamp_fast.kernels.dispatch import Backend, check_indices, choose, launch, tuned, wide
 
 SLOTS = tl.constexpr(64)  # entries of keep compared at once: 49 of 196 patches are visible
 

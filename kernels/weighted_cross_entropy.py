@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecamp_fast.kernels.launch import HALVES, Backend, check_indices, choose, launch, scaled, tuned, wide
+from ecamp_fast.kernels.dispatch import HALVES, Backend, check_indices, choose, launch, scaled, tuned, wide
 
 CHUNK_LOGITS = 2**26  # PyTorch path: logits of one chunk, 128 MiB in bfloat16; 2,236 rows of the released vocabulary
 SLICE_LOGITS = 2**19  # of these, worked on at once on a CPU: 2 MiB in float32 stay in its cache

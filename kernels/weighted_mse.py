@@ -16,8 +16,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ecamp_fast.kernels.guide import Guide, Window, check_guide, pixel_weight, pixel_weights, weighting
-from ecamp_fast.kernels.launch import Backend, affine, choose, launch, normalise, scaled, tuned, wide
+from ecamp_fast.kernels.dispatch import Backend, affine, choose, launch, normalise, scaled, tuned, wide
+from ecamp_fast.kernels.guidance import Guide, Window, check_guide, pixel_weight, pixel_weights, weighting
 
 CHUNK_VALUES = 2**26  # on a GPU: values of one chunk, 256 MiB in float32
 CHUNK_VALUES_CPU = 2**18  # one sample of 224 x 224 x 3: stays in the second-level cache

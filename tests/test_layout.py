@@ -19,7 +19,7 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 SHARDS_WITH_TORCH = {"capacity", "decode", "loader", "resize"}
 WITHOUT_TORCH = [
     *("cli", "commands.shard", "commands.tokenizer", "config", "draws", "errors", "files", "phantom"),
-    *("text.annotate", "text.assemble", "text.codes", "text.rules", "text.wordpiece"),
+    *("text.reading.annotate", "text.packing.assemble", "text.codes", "text.reading.rules", "text.wordpiece"),
 ]
 
 
@@ -49,7 +49,7 @@ def test_imports_point_down(checked_tree: Path) -> None:
     ("file", "line", "contract"),
     [
         ("kernels/masked_mse.py", "import ecamp_fast.config", "kernels know nothing"),
-        ("shards/order.py", "from ecamp_fast.run import rundir", "point down"),
+        ("shards/load/order.py", "from ecamp_fast.run import rundir", "point down"),
         ("shards/sources/phantom.py", "from ecamp_fast.model import ecamp", "do not know each other"),
         ("ecamp_fast/config.py", "def f():\n    from ecamp_fast.text import codes", "point down"),
         ("bench/planted.py", "from ecamp_fast import cli", "point down"),

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ecamp_fast.config import load_recipe
-from ecamp_fast.kernels.guide import Window
+from ecamp_fast.kernels.guidance import Window
 from ecamp_fast.kernels.masked_mse import masked_mse
 from ecamp_fast.objectives import guidance, mim_loss, mlm_loss, total
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from ecamp_fast.batch import Text
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.model.ecamp import Ecamp, View
-from ecamp_fast.model.released import BERT, HEAD, POOLER, from_released, to_released
+from ecamp_fast.weights.released_names import BERT, HEAD, POOLER, from_released, to_released
 
 FOLDER = Path(os.environ.get("ECAMP_PARITY_DIR") or Path(__file__).parent / "data" / "official_tiny")
 TOLERANCE = 1e-5

@@ -17,10 +17,10 @@ BENCHES = {
     "scaling": ("ecamp_fast.bench.scaling", "The training step on 1, 2, 4 ... ranks, by ZeRO stage and plain DDP."),
     "attention": ("ecamp_fast.bench.attention", "Every attention backend: errors, times; --tune writes the choice."),
     "kernels": ("ecamp_fast.bench.kernels", "The Triton kernels: errors, times, share of the roofline, memory."),
-    "project": ("ecamp_fast.bench.project", "A roofline projection for A100, H100, H200 from counted work."),
+    "project": ("ecamp_fast.bench.roofline.command", "A roofline projection for A100, H100, H200 from counted work."),
     "all": ("ecamp_fast.bench.suite", "All of the above in turn; --quick with small settings."),
-    "report": ("ecamp_fast.bench.report", "Tables and a plot of the results that are kept."),
-    "compare": ("ecamp_fast.bench.compare", "Results against the last committed ones, figure by figure."),
+    "report": ("ecamp_fast.bench.report.page", "Tables and a plot of the results that are kept."),
+    "compare": ("ecamp_fast.bench.report.compare", "Results against the last committed ones, figure by figure."),
 }
 
 

@@ -58,8 +58,8 @@ def _clear(out: Path) -> None:
 
 
 def _build(studies: int, shards: Path, recipe: Recipe) -> None:
-    from ecamp_fast.shards.build import Options, build_phantoms
-    from ecamp_fast.shards.verify import verify
+    from ecamp_fast.shards.builder.build import Options, build_phantoms
+    from ecamp_fast.shards.check.verify import verify
 
     build_phantoms(studies, shards, size=recipe.image.high_size * 8 // 7, options=Options(holdout=HELD_OUT))
     verify(shards)
@@ -93,7 +93,7 @@ def _judge(out: Path, shards: Path) -> tuple[list[dict[str, Any]], Path]:
     from ecamp_fast.report.facts import read_results, save_results
     from ecamp_fast.run.rundir import read_metrics
     from ecamp_fast.run.trained import load_trained
-    from ecamp_fast.shards.read import ShardSet
+    from ecamp_fast.shards.load.read import ShardSet
 
     model = load_trained(out)
     held_out = ShardSet(shards)
@@ -129,7 +129,7 @@ def _probe(model: Any, shards: Any) -> Any:
 
     from ecamp_fast.downstream.features import encode, labelled, untrained
     from ecamp_fast.downstream.probe import compare
-    from ecamp_fast.shards.loader import Loader
+    from ecamp_fast.shards.load.loader import Loader
 
     known = labelled(shards, "val")
     images = torch.cat([b.image for b in Loader(shards, "val", model.recipe, train=False).evaluation()])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from ecamp_fast.health.case import Case
-from ecamp_fast.health.finding import Finding, Status
-from ecamp_fast.health.survey import exit_code, survey
+from ecamp_fast.doctor.check import Case
+from ecamp_fast.doctor.checks import exit_code, survey
+from ecamp_fast.doctor.finding import Finding, Status
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 STATUS_WIDTH = 6  # columns

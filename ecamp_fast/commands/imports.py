@@ -21,7 +21,7 @@ def command(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], ov
 
     Nothing in SOURCE is executed. Use the result with `--set init_from=OUT.safetensors`.
     """
-    from ecamp_fast.model.weights import import_weights
+    from ecamp_fast.weights.file import import_weights
 
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists", "choose another name, or --overwrite")

@@ -38,7 +38,7 @@ def _with_pictures(run: Path, data: str, samples: int) -> Path:
 
     from ecamp_fast.report.build import report_run
     from ecamp_fast.run.trained import load_trained
-    from ecamp_fast.shards.read import ShardSet
+    from ecamp_fast.shards.load.read import ShardSet
 
     model = load_trained(run, "cuda" if torch.cuda.is_available() else "cpu")
     loader = model.recipe.loader
@@ -47,7 +47,7 @@ def _with_pictures(run: Path, data: str, samples: int) -> Path:
 
 
 def _own_data(state: dict[str, object], run: Path) -> str:
-    from ecamp_fast.shards.address import parse_address
+    from ecamp_fast.shards.storage.address import parse_address
 
     found = str(state.get("data") or "")
     if not found or not (parse_address(found) or Path(found).exists()):

@@ -13,8 +13,8 @@ from ecamp_fast.commands.progress import Progress
 from ecamp_fast.errors import DataError
 
 if TYPE_CHECKING:
-    from ecamp_fast.shards.build import Report
-    from ecamp_fast.shards.members import Damage
+    from ecamp_fast.shards.builder.build import Report
+    from ecamp_fast.shards.check.members import Damage
 
 _LISTED = 50  # damages printed for a person; --json has all
 
@@ -24,7 +24,7 @@ shard_set = click.argument("shard_set", metavar="SET")  # a folder, or an addres
 
 def _folder(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
     """What is written into is a folder of this machine, no address."""
-    from ecamp_fast.shards.address import folder_of
+    from ecamp_fast.shards.storage.address import folder_of
 
     return folder_of(value)
 
@@ -97,9 +97,9 @@ def build(
     **options: Any,
 ) -> None:
     """Convert SOURCE into the shard set OUT. After a kill the same command goes on where it stopped."""
-    from ecamp_fast.shards import build as builder
-    from ecamp_fast.shards.forecast import preview
-    from ecamp_fast.shards.output import check_free
+    from ecamp_fast.shards.builder import build as builder
+    from ecamp_fast.shards.builder.dry_run import preview
+    from ecamp_fast.shards.builder.output import check_free
 
     chosen = builder.Options(seed=seed, **options)
     named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
@@ -120,7 +120,7 @@ def build(
 @as_json
 def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
-    from ecamp_fast.shards.merge import merge as join
+    from ecamp_fast.shards.builder.merge import merge as join
 
     with Progress("shards") as progress:
         report = join(parts, out, progress.tick)
@@ -148,8 +148,8 @@ def repair(
 
     Leaves with 3 if damage is left, or the source does not give these bytes.
     """
-    from ecamp_fast.shards.format import read_manifest
-    from ecamp_fast.shards.repair import repair as mend
+    from ecamp_fast.shards.check.repair import repair as mend
+    from ecamp_fast.shards.format.manifest import read_manifest
 
     recorded = read_manifest(shard_set).source
     opened = sources.open_source(
@@ -180,7 +180,7 @@ def repair(
 @as_json
 def verify(shard_set: str, workers: int, as_json: bool) -> None:
     """Read SET whole and report all damage; leaves with 3 if there is any."""
-    from ecamp_fast.shards.verify import inspect
+    from ecamp_fast.shards.check.verify import inspect
 
     with Progress("shards") as progress:
         verdict = inspect(shard_set, workers, progress.tick)
@@ -218,8 +218,8 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
 def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
     """Describe SET in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels."""
     from ecamp_fast.files import write_atomically
-    from ecamp_fast.shards.stats import stats as measure
-    from ecamp_fast.shards.terms import plot as draw
+    from ecamp_fast.shards.describe.stats import stats as measure
+    from ecamp_fast.shards.describe.terms import plot as draw
 
     result = measure(shard_set, max_tokens, threshold)
     if plot:
@@ -240,8 +240,8 @@ def show(
 ) -> None:
     """Draw samples of SET into PICTURE (PNG): image, attention map, boxes, text. As confidential as the set."""
     from ecamp_fast.files import write_atomically
-    from ecamp_fast.shards.read import ShardSet
-    from ecamp_fast.shards.show import show as draw
+    from ecamp_fast.shards.describe.show import show as draw
+    from ecamp_fast.shards.load.read import ShardSet
 
     shards = ShardSet(shard_set)
     sheet, drawn = draw(shards, split or shards.splits[0], count, seed, keys)

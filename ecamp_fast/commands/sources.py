@@ -8,7 +8,7 @@ import click
 from ecamp_fast.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ecamp_fast.shards.source import Source
+    from ecamp_fast.shards.sources.base import Source
 
 KINDS = ("csv", "folder", "mimic-cxr", "openi", "webdataset", "phantom")
 

@@ -22,7 +22,7 @@ def command() -> None:
 def train(corpus: Path, out: Path, column: str, vocab_size: int, as_json: bool) -> None:
     """Train a WordPiece tokenizer on CORPUS, a CSV file or a text file with one text per line, and save it as OUT."""
     from ecamp_fast.files import write_atomically
-    from ecamp_fast.text.cleaning import is_empty
+    from ecamp_fast.text.reading.cleaning import is_empty
     from ecamp_fast.text.wordpiece import train_wordpiece
 
     if out.exists():

@@ -24,7 +24,7 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     """Pre-train ECAMP; an interrupt saves and stops, the same command goes on."""
     from ecamp_fast.run import launch
     from ecamp_fast.run.rundir import RunDir
-    from ecamp_fast.shards.address import parse_address
+    from ecamp_fast.shards.storage.address import parse_address
 
     parse_address(str(options["data"] or ""))  # an address that is refused shows before launch
     recipe_name = options["recipe_name"] or ("paper" if options["data"] else "demo")

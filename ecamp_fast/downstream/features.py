@@ -10,8 +10,8 @@ from torch import Tensor
 from ecamp_fast.config import Losses, Recipe
 from ecamp_fast.downstream.threads import one_thread
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.shards.format import METADATA
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.format.manifest import METADATA
+from ecamp_fast.shards.load.read import ShardSet
 
 BATCH = 32  # images through the encoder at once
 SMALL = 256  # encoder width up to which one CPU thread is best

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecamp_fast.downstream.auroc import mean_auroc
 from ecamp_fast.downstream.logistic import fit
 from ecamp_fast.downstream.threads import one_thread
 from ecamp_fast.errors import DataError
+from ecamp_fast.scores import mean_auroc
 
 RIDGES = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
 FOLDS = 3

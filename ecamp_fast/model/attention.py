@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.config import Recipe
+from ecamp_fast.kernels.dispatch import chip
 from ecamp_fast.model import attention_backends as backends
 from ecamp_fast.model.attention_backends import Backend, Case
-from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.sequences import Lengths
 
 # In the order in which they are tried where nothing was measured
 BACKENDS: dict[str, Backend] = {
@@ -65,7 +66,7 @@ def choose(cuda: bool, dtype: torch.dtype, layout: str, queries: int, keys: int,
     """
     case = Case(cuda, dtype, layout, queries, keys, channels, dropout)
     if cuda:
-        order = [*measured().get(chip(), {}).get(case.shape, ()), *BACKENDS]
+        order = [*measured().get(_chip(), {}).get(case.shape, ()), *BACKENDS]
     else:
         order = ["plain", "sdpa"] if dtype == torch.bfloat16 else ["sdpa"]
     order = [name for name in (os.environ.get("ECAMP_ATTENTION"),) if name in BACKENDS] + order
@@ -97,8 +98,8 @@ def describe_choice(case: Case) -> str:
     name = choose(*case.key)
     if not case.cuda:
         return name
-    known = name in measured().get(chip(), {}).get(case.shape, ())
-    return f"{name} ({'measured' if known else 'not measured'} on {chip()})"
+    known = name in measured().get(_chip(), {}).get(case.shape, ())
+    return f"{name} ({'measured' if known else 'not measured'} on {_chip()})"
 
 
 @cache
@@ -109,7 +110,5 @@ def measured() -> dict[str, dict[str, list[str]]]:
 
 
 @cache
-def chip() -> str:
-    """The architecture of the current GPU, as sm_90."""
-    major, minor = torch.cuda.get_device_capability()
-    return f"sm_{major}{minor}"
+def _chip() -> str:
+    return chip(torch.device("cuda"))

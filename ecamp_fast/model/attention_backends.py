@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
 
-from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.sequences import Lengths
 
 AMPERE = (8, 0)  # lowest compute capability of flash attention
 LARGEST_HEAD = 256  # channels that flash attention takes

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
-from ecamp_fast.draws import Stream, torch_uniform
-from ecamp_fast.kernels.launch import normalise
+from ecamp_fast.kernels.dispatch import normalise
 from ecamp_fast.kernels.low_resolution import low_resolution
-from ecamp_fast.model.initialise import initialise
-from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.keyed_random import Stream, torch_uniform
+from ecamp_fast.model.initialize import initialise
+from ecamp_fast.model.sequences import Lengths
 from ecamp_fast.model.super_resolution import SuperResolution
 from ecamp_fast.model.text_decoder import TextDecoder
 from ecamp_fast.model.text_layer import Asking
 from ecamp_fast.model.vision import Decoder, Encoder, unpatchify
 from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
-from ecamp_fast.text.masking import MASK_ID
+from ecamp_fast.text.packing.masking import MASK_ID
 
 
 @dataclass(frozen=True, slots=True)

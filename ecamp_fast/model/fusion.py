@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ecamp_fast.config import Fusion, TextDecoder
 from ecamp_fast.model.attention import attention
-from ecamp_fast.model.lengths import Lengths
 from ecamp_fast.model.lookup import lookup
+from ecamp_fast.model.sequences import Lengths
 from ecamp_fast.model.text_layer import EPSILON, FeedForward, SelfAttention
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.model.compiled import compile_blocks, recompute_blocks
+from ecamp_fast.model.compile import compile_blocks, recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.float8 import to_float8
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ecamp_fast.kernels.super_resolve import Convolutions, super_resolve
+from ecamp_fast.kernels.sr_torch import Convolutions, super_resolve
 from ecamp_fast.model.vision import CHANNELS
 
 

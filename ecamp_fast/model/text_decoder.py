@@ -9,8 +9,8 @@ from torch.nn.functional import gelu
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.fusion import ContextFusion
-from ecamp_fast.model.lengths import Lengths, gather_rows
 from ecamp_fast.model.lookup import lookup
+from ecamp_fast.model.sequences import Lengths, gather_rows
 from ecamp_fast.model.text_layer import EPSILON, Asking, TextLayer
 
 PAD = 0  # its embedding is zero and takes no gradient

@@ -10,7 +10,7 @@ from torch.nn.functional import gelu, linear
 
 from ecamp_fast.config import TextDecoder
 from ecamp_fast.model.attention import attention
-from ecamp_fast.model.lengths import Lengths, gather_rows
+from ecamp_fast.model.sequences import Lengths, gather_rows
 
 EPSILON = 1e-12
 

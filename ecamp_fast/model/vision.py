@@ -13,8 +13,8 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.kernels.patch_gather import patch_gather
 from ecamp_fast.kernels.unshuffle import unshuffle
 from ecamp_fast.model.attention import attention
-from ecamp_fast.model.lengths import Lengths, gather_rows
 from ecamp_fast.model.positions import position_table
+from ecamp_fast.model.sequences import Lengths, gather_rows
 
 CHANNELS = 3  # of the released weights; radiographs are grey
 EPSILON = 1e-6

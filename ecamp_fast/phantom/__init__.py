@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ecamp_fast.phantom.anatomy import draw_acquisition, draw_anatomy, patient_of
 from ecamp_fast.phantom.course import FINDINGS, draw_lesions
-from ecamp_fast.phantom.picture import ATTENTION_SIDE, draw_picture
+from ecamp_fast.phantom.picture import draw_picture
 from ecamp_fast.phantom.report import write_report
 
-__all__ = ["ATTENTION_SIDE", "FINDINGS", "MIN_SIZE", "Description", "Phantom", "describe", "phantom"]
+__all__ = ["FINDINGS", "MIN_SIZE", "Description", "Phantom", "describe", "phantom"]
 
 MIN_SIZE = 32  # pixels per side
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ecamp_fast.geometry import ATTENTION_GRID
 from ecamp_fast.phantom.anatomy import Acquisition, Anatomy, generator
 from ecamp_fast.phantom.canvas import Plane, make_canvas, resize
 from ecamp_fast.phantom.course import Lesion
@@ -14,7 +15,6 @@ from ecamp_fast.phantom.findings import HEART_SCALE, RAISED, plant
 from ecamp_fast.phantom.outline import SIDES, draw_outline
 from ecamp_fast.phantom.thorax import attenuation, draw_thorax
 
-ATTENTION_SIDE = 28
 CANVAS_SHARE = 0.5  # a film is no sharper than this: drawn at half its size, grain added at full size
 MIN_CANVAS = 96
 
@@ -79,9 +79,9 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 def _attention(extents: list[Plane]) -> NDArray[np.uint8]:
     """The lesions on a coarse grid, each as bright as the others, blurred."""
-    grid = np.zeros((ATTENTION_SIDE, ATTENTION_SIDE), np.float32)
+    grid = np.zeros((ATTENTION_GRID, ATTENTION_GRID), np.float32)
     for extent in extents:
-        cells = resize(extent, ATTENTION_SIDE, Image.Resampling.BOX)
+        cells = resize(extent, ATTENTION_GRID, Image.Resampling.BOX)
         for axis in (0, 1, 0, 1):
             padded = np.pad(cells, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
             before, after = np.delete(padded, [-1, -2], axis), np.delete(padded, [0, 1], axis)

@@ -13,9 +13,9 @@ from ecamp_fast.report.evaluate import own_versus_other
 from ecamp_fast.report.facts import save_results
 from ecamp_fast.report.html import write_report
 from ecamp_fast.report.pictures import Pictures, draw
-from ecamp_fast.shards.format import METADATA
-from ecamp_fast.shards.loader import Loader
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.format.manifest import METADATA
+from ecamp_fast.shards.load.loader import Loader
+from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.wordpiece import load_wordpiece
 
 COMPARED = 256  # held-out samples, at most, whose reconstructions are compared

@@ -13,7 +13,7 @@ from ecamp_fast.model.ecamp import Reconstruction
 from ecamp_fast.report.evaluate import masked_correlation, pixel_mask
 from ecamp_fast.report.words import Word, join_words
 from ecamp_fast.text.codes import Mark, has, token_ids
-from ecamp_fast.text.masking import MASK_ID
+from ecamp_fast.text.packing.masking import MASK_ID
 from ecamp_fast.text.wordpiece import Wordpiece
 
 HIDDEN = (38, 52, 74)  # colour of a patch the model does not see: a blue that no radiograph has

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.model.weights import save_weights
+from ecamp_fast.weights.file import save_weights
 
 WEIGHTS = "weights.safetensors"
 

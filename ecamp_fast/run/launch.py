@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import STOPPED
+from ecamp_fast.machine import free_port
 from ecamp_fast.run.rundir import RunDir
 
 SCRIPT = Path(__file__).resolve().parents[1] / "train.py"
@@ -30,7 +30,7 @@ def start(
     program = ["--module", module] if module else [str(SCRIPT)]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
     command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
-    command += ["--master_addr=127.0.0.1", f"--master_port={_free_port()}", "--log_level=warning"]
+    command += ["--master_addr=127.0.0.1", f"--master_port={free_port()}", "--log_level=warning"]
     return subprocess.Popen([*command, *program, *arguments], stdout=log, stderr=log, start_new_session=True)
 
 
@@ -83,9 +83,3 @@ def kill_when(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], tim
     if process.poll() is None:
         kill(process)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,10 +9,10 @@ import torch
 from ecamp_fast.config import Recipe, parse_recipe, parse_yaml
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.model.weights import WORD, load_weights
 from ecamp_fast.run import checkpoint
 from ecamp_fast.run.export import WEIGHTS
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.weights.file import WORD, load_weights
 
 ENGINE_WEIGHTS = "mp_rank_00_model_states.pt"  # DeepSpeed's name; up to ZeRO stage 2 it holds every weight
 

@@ -15,29 +15,29 @@ import torch
 from ecamp_fast import __version__
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import AUTO, Recipe, dump_recipe, parse_recipe, parse_yaml
-from ecamp_fast.draws import Stream, sample_keys
 from ecamp_fast.errors import ConfigError, NumericsError
 from ecamp_fast.files import write_atomically, write_json
+from ecamp_fast.keyed_random import Stream, sample_keys
 from ecamp_fast.model.attention import cases, describe_choice
-from ecamp_fast.model.compiled import recompute_blocks
+from ecamp_fast.model.compile import recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.ready import make_ready
-from ecamp_fast.model.weights import load_weights
 from ecamp_fast.run import checkpoint, deepspeed_config
+from ecamp_fast.run.auto_batch import Memory, choose_micro, earlier_micro, measure
 from ecamp_fast.run.board import Board
+from ecamp_fast.run.distributed import Place, agree
 from ecamp_fast.run.engine import build_engine, set_learning_rate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.metrics import Clock, Sums
-from ecamp_fast.run.microbatch import Memory, choose_micro, earlier_micro, measure
-from ecamp_fast.run.process import Place, agree
+from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.progress import Progress
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate, total_steps
-from ecamp_fast.run.stopping import StopRequest
 from ecamp_fast.run.update import Pulse, Update
-from ecamp_fast.shards.loader import Loader, require_text
-from ecamp_fast.shards.quarantine import Quarantine
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.load.loader import Loader, require_text
+from ecamp_fast.shards.load.quarantine import Quarantine
+from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.weights.file import load_weights
 
 SKIPPED_IN_A_ROW = 16  # optimizer steps with gradients that are not finite, before the run gives up
 

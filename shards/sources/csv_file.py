@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.image import decode
-from ecamp_fast.shards.shown import shown_place
-from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.images.encode import decode
+from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import absent, named, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
+from ecamp_fast.shards.sources.redact import shown_place
 from ecamp_fast.shards.sources.table import Table, origin, read_table
-from ecamp_fast.text.cleaning import is_empty
+from ecamp_fast.text.reading.cleaning import is_empty
 
 REQUIRED = ("study_id", "image_path", "view", "report")
 OPTIONAL = ("patient_id", "split", "labels", "attention_map", "distilled")

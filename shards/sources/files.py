@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ecamp_fast.shards import dicom
-from ecamp_fast.shards.image import decode_reduced
-from ecamp_fast.shards.refusal import BadImage
-from ecamp_fast.shards.shown import shown_place
-from ecamp_fast.shards.source import Fault, Picture
+from ecamp_fast.shards.images import dicom
+from ecamp_fast.shards.images.encode import decode_reduced
+from ecamp_fast.shards.images.limits import BadImage
+from ecamp_fast.shards.sources.base import Fault, Picture
+from ecamp_fast.shards.sources.redact import shown_place
 
 MAX_BYTES = 256 * 2**20  # of a file: 64 megapixels of 16 bits are half of it
 IMAGES = (".jpg", ".jpeg", ".png", ".dcm", ".tif", ".tiff", ".bmp", ".pgm")

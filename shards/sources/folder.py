@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.tree import walk
-from ecamp_fast.text.cleaning import is_empty, read_text
+from ecamp_fast.text.reading.cleaning import is_empty, read_text
 
 _REPORT = ".txt"
 _REPORT_BYTES = 2**20

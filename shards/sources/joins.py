@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from ecamp_fast.shards.shown import shown
-from ecamp_fast.shards.source import Fault
+from ecamp_fast.shards.sources.base import Fault
+from ecamp_fast.shards.sources.redact import shown
 
 Row = TypeVar("Row")
 

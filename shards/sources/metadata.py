@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.shards.shown import shown
-from ecamp_fast.shards.source import BOX, Box, Record
+from ecamp_fast.shards.sources.base import BOX, Box, Record
+from ecamp_fast.shards.sources.redact import shown
 
 _NAMES = ("study_id", "patient_id", "split", "view")
 _REMADE = ("row", "width", "height", "source_width", "source_height")  # stated by our own sets, and made anew

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards import dicom
-from ecamp_fast.shards.shown import shown
-from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.images import dicom
+from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.files import absent, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.mimic_tables import LABELLERS, Image, Tables, positive, read_tables
+from ecamp_fast.shards.sources.redact import shown
 from ecamp_fast.shards.sources.reports import Reports
-from ecamp_fast.text.sections import Tally, cut
+from ecamp_fast.text.reading.sections import Tally, cut
 
 _ARCHIVE = "mimic-cxr-reports.zip"
 _WHERE = f"reports are a file of their own, {_ARCHIVE} of MIMIC-CXR on PhysioNet: name it by --reports"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.shown import shown
-from ecamp_fast.shards.source import Fault
+from ecamp_fast.shards.sources.base import Fault
 from ecamp_fast.shards.sources.joins import index, unmatched
+from ecamp_fast.shards.sources.redact import shown
 from ecamp_fast.shards.sources.table import origin, read_table
 
 LABELLERS = ("chexpert", "negbio")

@@ -9,15 +9,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.shown import shown_place
-from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
 from ecamp_fast.shards.sources.joins import index
+from ecamp_fast.shards.sources.redact import shown_place
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.shards.sources.tree import walk
-from ecamp_fast.text.cleaning import read_text
-from ecamp_fast.text.sections import Sections, Tally
+from ecamp_fast.text.reading.cleaning import read_text
+from ecamp_fast.text.reading.sections import Sections, Tally
 
 _REPORTS = ("uid", "findings", "impression")
 _PROJECTIONS = ("uid", "filename", "projection")

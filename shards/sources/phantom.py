@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ecamp_fast.phantom import FINDINGS, describe, phantom
-from ecamp_fast.shards.source import Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Listing, Picture, Record
 
 
 class PhantomSource:

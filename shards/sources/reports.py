@@ -6,11 +6,11 @@ import zlib
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.source import Fault
+from ecamp_fast.shards.sources.base import Fault
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import reason
 from ecamp_fast.shards.sources.tree import Tree, walk
-from ecamp_fast.text.cleaning import read_text
+from ecamp_fast.text.reading.cleaning import read_text
 
 MAX_BYTES = 2**20  # of one report
 _NAME = re.compile(r"(?:^|/)(s\d+)\.txt$")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.shown import shown
-from ecamp_fast.shards.source import Fault
-from ecamp_fast.text.cleaning import read_text
+from ecamp_fast.shards.sources.base import Fault
+from ecamp_fast.shards.sources.redact import shown
+from ecamp_fast.text.reading.cleaning import read_text
 
 _FIELD_LIMIT = 16 * 2**20  # characters; csv's own limit of 131,072 refuses long reports
 _TABLE_LIMIT = 2**30  # bytes of a table, inflated

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterator
 from typing import BinaryIO
 
-from ecamp_fast.shards.source import Fault, Listing
+from ecamp_fast.shards.sources.base import Fault, Listing
 from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES
 
 MEND = "make the archive again from its source"

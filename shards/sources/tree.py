@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.source import Fault
+from ecamp_fast.shards.sources.base import Fault
 
 
 @dataclass(slots=True)

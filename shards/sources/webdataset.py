@@ -16,17 +16,17 @@ import numpy as np
 from PIL import Image
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.format import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
-from ecamp_fast.shards.image import decode
-from ecamp_fast.shards.refusal import BadImage, check_size
-from ecamp_fast.shards.source import Fault, Listing, Picture, Record
+from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
+from ecamp_fast.shards.images.encode import decode
+from ecamp_fast.shards.images.jpeg_passthrough import as_built
+from ecamp_fast.shards.images.limits import BadImage, check_size
+from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
 from ecamp_fast.shards.sources.metadata import LeftOut, describe
 from ecamp_fast.shards.sources.tar import MEND, TEXTS, Places, groups
 from ecamp_fast.shards.sources.tree import walk
-from ecamp_fast.shards.verbatim import as_built
-from ecamp_fast.text.cleaning import is_empty, read_text
+from ecamp_fast.text.reading.cleaning import is_empty, read_text
 
 _TEXT_BYTES = 2**20  # of a report, of metadata
 _SPLIT = re.compile(r"train|val|test|dev(?![a-z])", re.IGNORECASE)  # as the name of an archive begins

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.bench.build import command
-from ecamp_fast.bench.originals import HEIGHT, WIDTH, original
-from ecamp_fast.shards.image import decode
+from ecamp_fast.bench.data.originals import HEIGHT, WIDTH, original
+from ecamp_fast.shards.images.encode import decode
 
 
 @pytest.mark.slow

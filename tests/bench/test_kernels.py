@@ -9,12 +9,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ecamp_fast.batch import ATTENTION_GRID
-from ecamp_fast.bench import gpu_times, kernel_gate, kernels, tuning
-from ecamp_fast.bench.kernel_cases import PAPER, SMALL, Case, cases
+from ecamp_fast.bench import kernels
+from ecamp_fast.bench.ops import gpu_times, kernel_gate, tuning
+from ecamp_fast.bench.ops.compiled import CHIPS
+from ecamp_fast.bench.ops.kernel_cases import PAPER, SMALL, Case, cases
+from ecamp_fast.geometry import ATTENTION_GRID
 from ecamp_fast.kernels import sr_loss
-from ecamp_fast.kernels.compiled import CHIPS
-from ecamp_fast.kernels.launch import TUNING, tuning_table
+from ecamp_fast.kernels.dispatch import TUNING, tuning_table
 
 OPERATIONS = [
     *("patch_gather", "patch_gather_halve", "low_resolution", "unshuffle", "masked_mse", "masked_mse_halve"),
@@ -265,7 +266,7 @@ def test_tuning_keeps_the_fastest_that_is_right(monkeypatch, tmp_path: Path) -> 
     path.write_text(TUNING.read_text())
     table = copy.deepcopy(tuning_table())
     monkeypatch.setattr(tuning, "tuning_table", lambda: table)
-    monkeypatch.setattr("ecamp_fast.kernels.launch.tuning_table", lambda: table)
+    monkeypatch.setattr("ecamp_fast.kernels.dispatch.tuning_table", lambda: table)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *arguments: (9, 9))
     monkeypatch.setattr(tuning, "CANDIDATES", {"weighted_mse": ("weighted_mse", {"PIXELS": (64, 128, 256, 512)})})
     seconds = {64: 1.0, 128: 2.0, 256: None, 512: 3.0, 1024: 4.0}

@@ -5,11 +5,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from ecamp_fast.bench.data.loader_baselines import rivals
 from ecamp_fast.bench.loader import command
-from ecamp_fast.bench.loader_rivals import rivals
 from ecamp_fast.config import load_recipe
-from ecamp_fast.shards.build import Options, build_phantoms
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.load.read import ShardSet
 
 
 def test_rates_of_a_small_set(tmp_path):

@@ -7,6 +7,7 @@ import torch
 from click.testing import CliRunner
 
 from ecamp_fast.bench import repeats as bench
+from ecamp_fast.bench.ops.same_bits import same_bits
 from ecamp_fast.config import load_recipe
 from ecamp_fast.model.text_layer import FeedForward
 
@@ -41,5 +42,5 @@ def test_one_that_does_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bits_not_values() -> None:
     zero, nan = torch.zeros(2), torch.full((2,), torch.nan)
-    assert bench.same_bits(nan, nan.clone()) and bench.same_bits(nan.bfloat16(), nan.bfloat16())
-    assert not bench.same_bits(zero, -zero)
+    assert same_bits(nan, nan.clone()) and same_bits(nan.bfloat16(), nan.bfloat16())
+    assert not same_bits(zero, -zero)

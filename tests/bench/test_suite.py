@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.bench import suite
-from ecamp_fast.bench.records import BENCHES
+from ecamp_fast.bench.report.result_files import BENCHES
 from ecamp_fast.commands import bench as group
 from ecamp_fast.errors import EnvironmentFault
 

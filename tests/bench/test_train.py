@@ -13,13 +13,12 @@ import torch
 from click.testing import CliRunner
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.bench import engines
 from ecamp_fast.bench import train as bench
-from ecamp_fast.bench.step import Check
+from ecamp_fast.bench.step.timed_step import Check, engines
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.run import process
-from ecamp_fast.shards.build import Options, build_phantoms
+from ecamp_fast.run import distributed
+from ecamp_fast.shards.builder.build import Options, build_phantoms
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -95,7 +94,7 @@ class Faulty:
 def test_no_times_without_parity(shards: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     monkeypatch.setattr(engines, "DeepSpeed", Faulty)
     monkeypatch.setattr(Faulty, fault, 1.001)
-    monkeypatch.setattr(process, "join", lambda: process.Place(0, 1, torch.device("cpu")))
+    monkeypatch.setattr(distributed, "join", lambda: distributed.Place(0, 1, torch.device("cpu")))
     options = ["--recipe", "demo", *SETTINGS, "--data", str(shards), "--json"]
     done = CliRunner().invoke(bench.command, options, catch_exceptions=False)
     result = json.loads(done.stdout)
@@ -121,7 +120,7 @@ def test_the_gate_has_the_shape_that_is_timed(shards: Path, monkeypatch: pytest.
                 shapes.append([tensor.shape for tensor in (*batch.tensors().values(), *batch.text.tensors().values())])
 
     monkeypatch.setattr(engines, "DeepSpeed", Watched)
-    monkeypatch.setattr(process, "join", lambda: process.Place(0, 1, torch.device("cpu")))
+    monkeypatch.setattr(distributed, "join", lambda: distributed.Place(0, 1, torch.device("cpu")))
     given = ["--data", str(shards)] if source == "shards" else ["--synthetic", "--tokens", "20", "--vocabulary", "300"]
     fixed = ["--set=text.capacity=fixed", "--steps", "2", "--blocks", "1", "--json"]
     done = CliRunner().invoke(bench.command, ["--recipe", "demo", *SETTINGS, *given, *fixed], catch_exceptions=False)

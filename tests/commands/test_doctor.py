@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ecamp_fast.commands import doctor
-from ecamp_fast.health import survey
-from ecamp_fast.health.finding import Finding, Status, fail, ok, warn
+from ecamp_fast.doctor import checks
+from ecamp_fast.doctor.finding import Finding, Status, fail, ok, warn
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,5 +111,5 @@ def test_findings_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_all_groups_fail_with_a_documented_code() -> None:
-    assert {group.exit_code for group in survey.GROUPS} == {2, 3, 4, 5}
+    assert {group.exit_code for group in checks.GROUPS} == {2, 3, 4, 5}
     assert Status.FAIL == "FAIL" and Finding("a", Status.OK, "b").mend == ""

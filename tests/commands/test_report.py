@@ -10,10 +10,10 @@ from ecamp_fast.commands import report
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.model.weights import save_weights
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.shards.build import Options, build_phantoms
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.weights.file import save_weights
 
 
 def invoke(*arguments: object) -> Result:

@@ -8,8 +8,8 @@ import torch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.downstream.features import encode, labelled, untrained
 from ecamp_fast.phantom import phantom
-from ecamp_fast.shards.build import Options, build_phantoms
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.load.read import ShardSet
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecamp_fast.shards.build import Options, build_phantoms
-from ecamp_fast.shards.format import EXTENSIONS, read_manifest, write_manifest
-from ecamp_fast.shards.image import decode, radiograph
-from ecamp_fast.shards.refusal import BadImage
-from ecamp_fast.shards.write import ShardWriter
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.format.manifest import EXTENSIONS, read_manifest, write_manifest
+from ecamp_fast.shards.format.tar_writer import ShardWriter
+from ecamp_fast.shards.images.encode import decode, radiograph
+from ecamp_fast.shards.images.limits import BadImage
 
 TESTS = Path(__file__).parents[1]
 SMALL = Options(workers=1, shard_size=4, vocab_size=200)

@@ -13,9 +13,9 @@ from PIL import Image
 
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.phantom import phantom
-from ecamp_fast.shards import dicom
-from ecamp_fast.shards.image import decode
-from ecamp_fast.shards.refusal import BadImage
+from ecamp_fast.shards.images import dicom
+from ecamp_fast.shards.images.encode import decode
+from ecamp_fast.shards.images.limits import BadImage
 
 SIDE = 64
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # every value of 12 bits once
@@ -282,7 +282,7 @@ def test_i6_the_largest_dicom_fits_in_half_a_gigabyte(dicom_file, tmp_path):
     rows = np.tile((np.arange(7700) % 4096).astype(np.uint16), (7700, 1))
     (tmp_path / "big.dcm").write_bytes(dicom_file(rows, WindowCenter="2000", WindowWidth="3000"))
     program = (
-        "import sys; from ecamp_fast.shards.image import decode, radiograph\n"
+        "import sys; from ecamp_fast.shards.images.encode import decode, radiograph\n"
         "radiograph(decode(open(sys.argv[1], 'rb').read()), 1024)\n"
         # not ru_maxrss: that one is inherited from the process that starts the program
         "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"

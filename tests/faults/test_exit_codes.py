@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ecamp_fast.cli import main
-from ecamp_fast.shards.format import read_manifest
+from ecamp_fast.shards.format.manifest import read_manifest
 
 QUICK = ("--workers", "1", "--vocab-size", "200")
 

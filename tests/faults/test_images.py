@@ -10,9 +10,9 @@ from PIL import Image
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.phantom import phantom
-from ecamp_fast.shards.image import decode, jpeg, looks_inverted, radiograph
-from ecamp_fast.shards.read import ShardSet
-from ecamp_fast.shards.refusal import BadImage
+from ecamp_fast.shards.images.encode import decode, jpeg, looks_inverted, radiograph
+from ecamp_fast.shards.images.limits import BadImage
+from ecamp_fast.shards.load.read import ShardSet
 
 SIDE = 64
 
@@ -76,7 +76,7 @@ def test_i1_a_damaged_jpeg_is_caught_by_its_checksum_first(damaged, broken):
 @pytest.mark.fault("I1.truncated", "I1.html", "I1.empty", "I1.magic", "I1.decoders-agree")
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_i1_what_the_builder_refuses_dali_refuses_too(device, broken, kind_of):
-    decoder = pytest.importorskip("ecamp_fast.shards.decode", reason="needs DALI").Decoder
+    decoder = pytest.importorskip("ecamp_fast.shards.load.decode", reason="needs DALI").Decoder
     whole, damages = broken
     boxes, flipped = np.array([[0, 0, 2 * SIDE, 2 * SIDE]] * 2), np.zeros(2, bool)
     assert tuple(decoder(2, 32, device, 1).decode(["a", "b"], [whole, whole], boxes, flipped).shape) == (2, 1, 32, 32)
@@ -91,7 +91,7 @@ def test_i1_what_the_builder_refuses_dali_refuses_too(device, broken, kind_of):
 def test_i1_a_damaged_jpeg_with_a_true_checksum_is_named_whatever_crop_is_asked_for(resealed, damaged, broken):
     """A crop of the upper rows does not reach the cut: a decoder alone would not notice."""
     from ecamp_fast.config import parse_recipe
-    from ecamp_fast.shards.prepare import Preparer
+    from ecamp_fast.shards.load.collate import Preparer
 
     tree = {"image": {"high_size": 64, "low_size": 32, "crop_area": [0.05, 0.1]}, "loader": {"threads": 1}}
     recipe = parse_recipe(tree, "test")
@@ -111,7 +111,7 @@ def test_i1_a_damaged_jpeg_with_a_true_checksum_is_named_whatever_crop_is_asked_
 @pytest.mark.fault("I1.decoders-agree")
 def test_i1_flipped_bytes_are_refused_or_give_a_picture_that_dali_decodes():
     """The builder decodes and encodes anew, so what reaches DALI is always whole."""
-    decoder = pytest.importorskip("ecamp_fast.shards.decode", reason="needs DALI").Decoder(1, 32, "cpu", 1)
+    decoder = pytest.importorskip("ecamp_fast.shards.load.decode", reason="needs DALI").Decoder(1, 32, "cpu", 1)
 
     rng = np.random.default_rng(2)
     taken = 0

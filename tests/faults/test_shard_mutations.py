@@ -11,10 +11,10 @@ import time
 import pytest
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.build import Options, build_phantoms
-from ecamp_fast.shards.format import EXTENSIONS, read_manifest
-from ecamp_fast.shards.read import ShardSet
-from ecamp_fast.shards.verify import inspect
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.check.verify import inspect
+from ecamp_fast.shards.format.manifest import EXTENSIONS, read_manifest
+from ecamp_fast.shards.load.read import ShardSet
 
 BLOCK = 512
 

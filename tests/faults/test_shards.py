@@ -16,16 +16,16 @@ import pytest
 from PIL import Image
 
 from ecamp_fast.errors import DataError, StorageError
-from ecamp_fast.shards.build import Options, build, build_phantoms
-from ecamp_fast.shards.format import EXTENSIONS, OPTIONAL, read_manifest, write_manifest
-from ecamp_fast.shards.present import check_present
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build, build_phantoms
+from ecamp_fast.shards.check.verify import inspect
+from ecamp_fast.shards.format.manifest import EXTENSIONS, OPTIONAL, read_manifest, write_manifest
+from ecamp_fast.shards.format.tar_writer import member_header
+from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
 from ecamp_fast.shards.sources.webdataset import WebdatasetSource
-from ecamp_fast.shards.store import Folder
-from ecamp_fast.shards.verify import inspect
-from ecamp_fast.shards.write import member_header
+from ecamp_fast.shards.storage.presence import check_present
+from ecamp_fast.shards.storage.store import Folder
 
 SMALL = Options(workers=1, shard_size=4, vocab_size=200)
 
@@ -288,7 +288,7 @@ def test_d4_a_sample_that_lacks_a_member(damaged, resealed, extension):
 @pytest.mark.parametrize("extension", ["jpg", "tokens"])
 def test_d4_training_takes_another_sample_for_one_that_lacks_what_it_reads(damaged, resealed, extension):
     """Never an empty tensor: the sample is not in any batch."""
-    from ecamp_fast.shards.loader import Loader
+    from ecamp_fast.shards.load.loader import Loader
 
     def without(samples):
         del samples[1][1][extension]
@@ -462,7 +462,7 @@ def test_d8_a_compressed_shard_and_a_sparse_giant_are_refused_at_once(damaged):
 @pytest.mark.slow  # imports torch
 def test_d9_uneven_shards_give_every_rank_the_same_steps_and_every_sample_once(tmp_path):
     """Shards of 9 and 1 samples, 4 ranks with 3 threads each: nobody waits for a shard of its own."""
-    from ecamp_fast.shards.loader import Loader
+    from ecamp_fast.shards.load.loader import Loader
 
     build_phantoms(10, tmp_path / "set", size=64, options=replace(SMALL, shard_size=9, holdout=0.0))
     shards = ShardSet(tmp_path / "set")
@@ -479,7 +479,7 @@ def test_d9_uneven_shards_give_every_rank_the_same_steps_and_every_sample_once(t
 @pytest.mark.fault("D9.few")
 @pytest.mark.slow  # imports torch
 def test_d9_more_ranks_than_shards_have_the_same_number_of_steps(pristine):
-    from ecamp_fast.shards.loader import Loader
+    from ecamp_fast.shards.load.loader import Loader
 
     shards = ShardSet(pristine)
     ranks = 8

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.build import Options, build
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build
+from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.folder import FolderSource
-from ecamp_fast.text.assemble import assemble
-from ecamp_fast.text.cleaning import clean, is_empty, read_text
-from ecamp_fast.text.rules import distill
+from ecamp_fast.text.packing.assemble import assemble
+from ecamp_fast.text.reading.cleaning import clean, is_empty, read_text
+from ecamp_fast.text.reading.rules import distill
 
 QUICK = Options(workers=1, vocab_size=200)
 COLUMNS = ["study_id", "image_path", "view", "report"]
@@ -156,7 +156,7 @@ LINES = {
 @pytest.fixture(scope="module")
 def codes_of():
     """codes_of(report): its codes."""
-    from ecamp_fast.text.annotate import Annotator
+    from ecamp_fast.text.reading.annotate import Annotator
     from ecamp_fast.text.wordpiece import train_wordpiece
 
     return functools.cache(Annotator(train_wordpiece(LINES.values(), 300)).codes)
@@ -166,8 +166,8 @@ def worth(codes_of, reports, recipe):
     """Reports as they are trained on: lengths, masked rows, and the text of the batch."""
     import torch
 
-    from ecamp_fast.text.layout import masked_batch
-    from ecamp_fast.text.masking import mask_text
+    from ecamp_fast.text.packing.layout import masked_batch
+    from ecamp_fast.text.packing.masking import mask_text
 
     keys = np.arange(len(reports), dtype=np.int64)
     codes = [codes_of(report) for report in reports]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ecamp_fast.kernels.guide import Guide, Window
+from ecamp_fast.kernels.guidance import Guide, Window
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from ecamp_fast.kernels.guide import Guide, Window
+from ecamp_fast.kernels.guidance import Guide, Window
 from ecamp_fast.kernels.sr_loss import sr_loss, sr_loss_ref
-from ecamp_fast.kernels.super_resolve import Convolutions
+from ecamp_fast.kernels.sr_torch import Convolutions
 
 MEAN, STD, BATCH, SIZE = 0.4721, 0.3037, 2, 10
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ecamp_fast.kernels import weighted_mse as module
-from ecamp_fast.kernels.guide import Guide, Window, weighting
+from ecamp_fast.kernels.guidance import Guide, Window, weighting
 from ecamp_fast.kernels.weighted_mse import weighted_mse, weighted_mse_ref
 
 MEAN, STD, BATCH, SIZE, GRID = 0.4721, 0.3037, 3, 12, 4

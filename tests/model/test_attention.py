@@ -12,7 +12,7 @@ from ecamp_fast.config import load_recipe
 from ecamp_fast.model import attention as module
 from ecamp_fast.model.attention import BACKENDS, attention, cases, choose, describe_choice
 from ecamp_fast.model.attention_backends import Backend, Case
-from ecamp_fast.model.lengths import Lengths, gather_rows
+from ecamp_fast.model.sequences import Lengths, gather_rows
 
 HEADS, WIDTH, MOST = 2, 8, 256
 CUDA = torch.cuda.is_available()

@@ -26,11 +26,11 @@ from torch.func import functional_call
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.nn.functional import embedding
 
+from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.bench.repeats import measure
-from ecamp_fast.bench.synthetic import synthetic_batch
 from ecamp_fast.config import load_recipe
 from ecamp_fast.model import lookup as closed
-from ecamp_fast.model.compiled import blocks
+from ecamp_fast.model.compile import blocks
 from ecamp_fast.model.ecamp import Ecamp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Your compiler for AOTAutograd")

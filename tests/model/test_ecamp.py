@@ -6,23 +6,24 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from ecamp_fast.batch import ATTENTION_GRID, Batch, Text
+from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe, recipe_names
-from ecamp_fast.draws import sample_keys
+from ecamp_fast.geometry import ATTENTION_GRID
 from ecamp_fast.kernels import low_resolution as low_res
 from ecamp_fast.kernels import masked_mse as masked
 from ecamp_fast.kernels import patch_gather as gather
 from ecamp_fast.kernels import sr_loss as sr
 from ecamp_fast.kernels import unshuffle as tokens
 from ecamp_fast.kernels import weighted_cross_entropy as vocabulary
-from ecamp_fast.kernels.launch import choose
+from ecamp_fast.kernels.dispatch import choose
 from ecamp_fast.kernels.low_resolution import low_resolution
+from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.model.ecamp import Ecamp, View
-from ecamp_fast.model.lengths import Lengths
 from ecamp_fast.model.ready import make_ready
+from ecamp_fast.model.sequences import Lengths
 from ecamp_fast.text.codes import Mark, pack, token_ids
-from ecamp_fast.text.layout import Capacity, masked_batch
-from ecamp_fast.text.masking import MASK_ID
+from ecamp_fast.text.packing.layout import Capacity, masked_batch
+from ecamp_fast.text.packing.masking import MASK_ID
 
 VOCABULARY = 40
 

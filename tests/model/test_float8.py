@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecamp_fast.bench.synthetic import synthetic_batch
+from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.float8 import to_float8

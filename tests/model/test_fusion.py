@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
 from ecamp_fast.model.fusion import ContextFusion
-from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.sequences import Lengths
 
 COUNTS, PATCHES, WIDTH, HEADS = [5, 1, 3], 4, 12, 3
 

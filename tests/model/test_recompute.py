@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ecamp_fast.bench.components import saved_for_backward
-from ecamp_fast.bench.synthetic import synthetic_batch
+from ecamp_fast.bench.data.synthetic import synthetic_batch
+from ecamp_fast.bench.step.components import saved_for_backward
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.ready import make_ready
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPredictionHeadTransform
 
-from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.sequences import Lengths
 from ecamp_fast.model.text_decoder import Embeddings, Head
 from ecamp_fast.model.text_layer import TextLayer
 

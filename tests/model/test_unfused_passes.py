@@ -1,4 +1,4 @@
-"""Passes over memory that the compiler leaves of a vision block: `bench.overheads` reckons with 33 n D + 6 n H."""
+"""Passes over memory that the compiler leaves of a vision block: 33 n D + 6 n H in `bench.roofline.overheads`."""
 
 import importlib.util
 from pathlib import Path
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch._inductor.graph import GraphLowering
 
-from ecamp_fast.bench.overheads import ELEMENT, PASSES
+from ecamp_fast.bench.roofline.overheads import ELEMENT, PASSES
 from ecamp_fast.model import vision
-from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.sequences import Lengths
 
 ROWS, WIDTH, RATIO = 4096, 128, 4
-BY_TRAFFIC = (16, 5)  # what `bench.traffic` counts already
+BY_TRAFFIC = (16, 5)  # what `bench.roofline.bytes` counts already
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Your compiler for AOTAutograd")]
 

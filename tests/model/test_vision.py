@@ -6,7 +6,7 @@ import torch
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import nn
 
-from ecamp_fast.model.lengths import Lengths
+from ecamp_fast.model.sequences import Lengths
 from ecamp_fast.model.vision import Block, Decoder, Encoder, PatchEmbedding, unpatchify
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecamp_fast.phantom import ATTENTION_SIDE, FINDINGS, MIN_SIZE, describe, phantom
+from ecamp_fast.geometry import ATTENTION_GRID
+from ecamp_fast.phantom import FINDINGS, MIN_SIZE, describe, phantom
 from ecamp_fast.phantom.anatomy import draw_acquisition, draw_anatomy, patient_of
 from ecamp_fast.phantom.course import draw_lesions
 from ecamp_fast.phantom.picture import draw_picture
@@ -46,7 +47,7 @@ def test_seed_and_index_matter():
 def test_shapes_and_dtypes(drawn):
     for p in drawn:
         assert p.image.shape == (160, 160) and p.image.dtype == np.uint8
-        assert p.attention.shape == (ATTENTION_SIDE, ATTENTION_SIDE) and p.attention.dtype == np.uint8
+        assert p.attention.shape == (ATTENTION_GRID, ATTENTION_GRID) and p.attention.dtype == np.uint8
         assert p.view in ("PA", "AP")
         assert p.image.std() > 25, "a film with contrast"
     assert len(FINDINGS) >= 8 and len(set(FINDINGS)) == len(FINDINGS)

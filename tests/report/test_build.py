@@ -9,8 +9,8 @@ from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.report import build
 from ecamp_fast.report.facts import read_results
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.shards.build import Options, build_phantoms
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.load.read import ShardSet
 
 
 def phantoms(folder: Path, holdout: float) -> ShardSet:

@@ -13,8 +13,8 @@ from ecamp_fast.report.evaluate import masked_correlation
 from ecamp_fast.report.facts import read_results
 from ecamp_fast.report.html import write_report
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.shards.build import Options, build_phantoms
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.load.read import ShardSet
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from ecamp_fast.report.gallery import gallery, report_words
 from ecamp_fast.report.pictures import HIDDEN, draw, glow
 from ecamp_fast.report.words import Word
 from ecamp_fast.text.codes import Mark, pack, token_ids
-from ecamp_fast.text.masking import MASK_ID
+from ecamp_fast.text.packing.masking import MASK_ID
 from ecamp_fast.text.wordpiece import SPECIALS, Wordpiece, build_tokenizer
 
 WORDS = ["no", "eff", "##usion", ".", "clear"]

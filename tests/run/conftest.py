@@ -12,9 +12,9 @@ import torch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run import deepspeed_config
+from ecamp_fast.run.distributed import Place, join, leave
 from ecamp_fast.run.engine import build_engine
-from ecamp_fast.run.process import Place, join, leave
-from ecamp_fast.shards.build import build_phantoms
+from ecamp_fast.shards.builder.build import build_phantoms
 
 TINY = [
     "image.high_size=64",

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ecamp_fast.bench.synthetic import synthetic_batch
-from ecamp_fast.run.process import Place
+from ecamp_fast.bench.data.synthetic import synthetic_batch
+from ecamp_fast.run.distributed import Place
 from ecamp_fast.run.update import Update
 
 BYTES = 16

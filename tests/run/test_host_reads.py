@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.run.process import Place
+from ecamp_fast.run.distributed import Place
 from ecamp_fast.run.trainer import Job, Trainer
 
 OPERATIONS = {

@@ -10,9 +10,9 @@ import torch
 from ecamp_fast.config import Recipe, dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.model.weights import save_weights
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.trained import load_trained
+from ecamp_fast.weights.file import save_weights
 
 SMALL = [
     *("model.vision.width=24", "model.vision.depth=1", "model.vision.heads=2", "model.decoder.width=24"),

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.bench.synthetic import synthetic_batch
+from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.config import Recipe
-from ecamp_fast.run.process import Place
+from ecamp_fast.run.distributed import Place
 from ecamp_fast.run.update import Update, gradients
 
 ENGINES = {

@@ -1,4 +1,4 @@
-"""What ZeRO-2 launches in a micro-step, counted in the DeepSpeed that is installed: `bench.zero` reckons with it."""
+"""What ZeRO-2 launches in a micro-step, counted in the DeepSpeed installed: `bench.roofline.zero` builds on it."""
 
 import collections
 import traceback
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ecamp_fast.bench import engines
-from ecamp_fast.bench.synthetic import synthetic_batch
-from ecamp_fast.bench.zero import Weights, Zero, zero_launches
+from ecamp_fast.bench.data.synthetic import synthetic_batch
+from ecamp_fast.bench.roofline.zero import Weights, Zero, zero_launches
+from ecamp_fast.bench.step.timed_step import engines
 from ecamp_fast.config import Recipe
-from ecamp_fast.run.process import Place
+from ecamp_fast.run.distributed import Place
 
 LAUNCHING = {"copy_", "_to_copy", "add_", "div_", "cat", "allreduce_"}  # operators that start a kernel; views do not
 REDUCING = {"reduce_independent_p_g_buckets_and_remove_grads", "reduce_ipg_grads"}  # within DeepSpeed

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecamp_fast.shards import build as build_module
-from ecamp_fast.shards.build import Options, build_phantoms
+from ecamp_fast.shards.builder import build as build_module
+from ecamp_fast.shards.builder.build import Options, build_phantoms
 
 
 def _film(seed: int, width: int = 90, height: int = 70) -> Image.Image:

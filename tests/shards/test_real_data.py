@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ecamp_fast.commands.shard import command
-from ecamp_fast.shards.build import Options, build
-from ecamp_fast.shards.image import looks_inverted
-from ecamp_fast.shards.read import Sample, ShardSet
+from ecamp_fast.shards.builder.build import Options, build
+from ecamp_fast.shards.check.verify import verify
+from ecamp_fast.shards.images.encode import looks_inverted
+from ecamp_fast.shards.load.read import Sample, ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
-from ecamp_fast.shards.verify import verify
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ecamp_fast.text.annotate import Annotator
+from ecamp_fast.text.reading.annotate import Annotator
 from ecamp_fast.text.wordpiece import SPECIALS, Wordpiece, build_tokenizer
 
 WORDS = """

@@ -8,7 +8,7 @@ import pytest
 
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.run import launch
-from ecamp_fast.shards.build import build_phantoms
+from ecamp_fast.shards.builder.build import build_phantoms
 
 TINY = [
     "precision=bf16",

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ecamp_fast.config import load_recipe
-from ecamp_fast.run.process import join, leave
+from ecamp_fast.run.distributed import join, leave
 from ecamp_fast.run.trainer import Job, Trainer
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import read_metrics
-from ecamp_fast.shards.build import build
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import build
+from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 
 pytestmark = pytest.mark.slow

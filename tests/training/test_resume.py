@@ -12,7 +12,7 @@ from torch import Tensor
 from ecamp_fast.errors import STOPPED
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
-from ecamp_fast.shards.build import Options, build_phantoms
+from ecamp_fast.shards.builder.build import Options, build_phantoms
 
 pytestmark = pytest.mark.slow
 LOSSES = ("step", "loss", "mim", "sr", "mlm", "lr", "grad_norm", "tokens")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ecamp_fast.run.rundir import read_metrics
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.load.read import ShardSet
 
 pytestmark = pytest.mark.slow
 WORKER = Path(__file__).with_name("stages_on_rank.py")

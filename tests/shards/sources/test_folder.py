@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.build import Options, build
+from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.sources.folder import FolderSource
 
 

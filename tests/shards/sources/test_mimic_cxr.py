@@ -8,10 +8,10 @@ from click.testing import CliRunner
 
 from ecamp_fast.commands import shard
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.build import Options, build
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build
+from ecamp_fast.shards.check.verify import verify
+from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
-from ecamp_fast.shards.verify import verify
 
 METADATA = "mimic-cxr-2.0.0-metadata.csv.gz"
 SPLIT = "mimic-cxr-2.0.0-split.csv.gz"

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from ecamp_fast.commands import shard
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.annotate import annotate
-from ecamp_fast.shards.build import Options, build
-from ecamp_fast.shards.read import ShardSet
+from ecamp_fast.shards.builder.build import Options, build
+from ecamp_fast.shards.describe.annotate import annotate
+from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.openi import OpeniSource
 
 COLUMNS = ["uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression"]

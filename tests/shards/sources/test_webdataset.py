@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards import naming
-from ecamp_fast.shards.build import Options, build
-from ecamp_fast.shards.read import ShardSet
-from ecamp_fast.shards.refusal import BadImage
+from ecamp_fast.shards.builder import naming
+from ecamp_fast.shards.builder.build import Options, build
+from ecamp_fast.shards.check.verify import verify
+from ecamp_fast.shards.images.limits import BadImage
+from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources import webdataset
 from ecamp_fast.shards.sources.webdataset import WebdatasetSource
-from ecamp_fast.shards.verify import verify
 
 QUICK = Options(workers=1, vocab_size=200)
 

@@ -1,0 +1,141 @@
+"""The optimizer step of a run, ready to be timed: through DeepSpeed as the Trainer takes it, or through plain DDP."""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import repeat
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.bench.step.timed_step import DTYPES, Check, Masters
+from ecamp_fast.config import Recipe
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.ready import make_ready
+from ecamp_fast.objectives import Losses
+from ecamp_fast.run import deepspeed_config
+from ecamp_fast.run.distributed import Place, agree
+from ecamp_fast.run.engine import build_engine, set_learning_rate
+from ecamp_fast.run.metrics import Sums
+from ecamp_fast.run.update import Pulse, Update
+
+RATE = 1e-6  # of learning: weights that hardly move keep the loss of noise finite
+UNALIGNED = "-unaligned"  # of ZeRO 1 and 2: weights end to end, as DeepSpeed lays them without being told
+STAGES = ("0", "1", "2", "1-unaligned", "2-unaligned", "ddp")
+
+
+class Engine(Protocol):
+    """What takes optimizer steps.  model: the bare ``Ecamp``   accumulation: micro-batches of a step"""
+
+    model: Ecamp
+    accumulation: int
+
+    def step(self, batches: Iterator[Batch]) -> None:
+        """One optimizer step on the next ``accumulation`` micro-batches."""
+
+    def check(self, batch: Batch) -> Check:
+        """A step whose micro-batches are all ``batch``, without dropout."""
+
+
+def build(stage: str, recipe: Recipe, vocab_size: int, place: Place) -> Engine:
+    """The engine of one of ``STAGES``, with the DeepSpeed JSON that is shipped for it."""
+    if stage == "ddp":
+        return PlainDDP(recipe, vocab_size, place)
+    path = deepspeed_config.find(f"zero{stage.removesuffix(UNALIGNED)}")
+    config = deepspeed_config.resolve(path, recipe, place.world)
+    if stage.endswith(UNALIGNED):
+        config["zero_optimization"]["parameter_alignment"] = False
+    return DeepSpeed(recipe, vocab_size, place, config)
+
+
+class DeepSpeed:
+    """The Trainer's engine and what its step does around it: rate, sums, the end of the update.
+
+    ds_config: resolved, see ``deepspeed_config.resolve``
+    """
+
+    def __init__(self, recipe: Recipe, vocab_size: int, place: Place, ds_config: dict[str, Any]) -> None:
+        self.accumulation = deepspeed_config.accumulation_steps(recipe, place.world)
+        self._engine = build_engine(_fresh(recipe, vocab_size, place), recipe, ds_config)
+        self._update = Update(self._engine, ds_config.get("gradient_clipping", 0.0))
+        self.model: Ecamp = self._engine.module
+        self._sums = Sums(place.device)
+
+    def step(self, batches: Iterator[Batch]) -> None:
+        self._take(batches)
+
+    def check(self, batch: Batch) -> Check:
+        from deepspeed.utils import safe_get_full_grad  # of all ranks' parts, summed as the update takes them
+
+        gradients: dict[str, Tensor] = {}
+
+        def look() -> None:
+            for name, weight in self.model.named_parameters():
+                whole = safe_get_full_grad(weight) if self._engine.zero_optimization() else weight.grad
+                if whole is not None:
+                    gradients[name] = whole.detach().float().clone()
+
+        self.model.eval()
+        losses, pulse = self._take(repeat(batch), look)
+        self.model.train()
+        return Check(losses, pulse.norm, gradients)
+
+    def _take(self, batches: Iterator[Batch], look: Callable[[], None] | None = None) -> tuple[Losses, Pulse]:
+        """Losses of the last micro-batch, and what the update told.  look: called before the update"""
+        set_learning_rate(self._engine, RATE)
+        for micro in range(self.accumulation):
+            if micro:
+                self._engine.step()  # counts the micro-step before
+            batch = next(batches)
+            losses: Losses = self._engine(batch)
+            self._engine.backward(losses.total)
+            self._sums.add(losses, batch)
+        if look:
+            look()
+        return losses, self._update.apply(stop=False)
+
+
+class PlainDDP:
+    """``DistributedDataParallel`` and AdamW on float32 copies; gradients travel on the last micro-batch only."""
+
+    def __init__(self, recipe: Recipe, vocab_size: int, place: Place) -> None:
+        self.accumulation = deepspeed_config.accumulation_steps(recipe, place.world)
+        self.model = _fresh(recipe, vocab_size, place).to(DTYPES[recipe.precision])
+        self._masters = Masters(self.model, recipe)
+        for group in self._masters.adamw.param_groups:
+            group["lr"] = RATE
+        self._ddp = DistributedDataParallel(self.model)
+        self._sums, self._device = Sums(place.device), place.device
+
+    def step(self, batches: Iterator[Batch]) -> None:
+        for micro in range(self.accumulation):
+            batch = next(batches)
+            self._sums.add(self._micro_step(batch, micro), batch)
+        self._masters.step()
+        agree(False, self._device)
+
+    def check(self, batch: Batch) -> Check:
+        self.model.eval()
+        for micro in range(self.accumulation):
+            losses = self._micro_step(batch, micro)
+        found = Check.of(losses, self.model)
+        found = replace(found, gradients={name: gradient.float() for name, gradient in found.gradients.items()})
+        self._masters.step()
+        self.model.train()
+        return found
+
+    def _micro_step(self, batch: Batch, micro: int) -> Losses:
+        last = micro == self.accumulation - 1
+        with nullcontext() if last else self._ddp.no_sync():
+            losses: Losses = self._ddp(batch)
+            (losses.total / self.accumulation).backward()
+        return losses
+
+
+def _fresh(recipe: Recipe, vocab_size: int, place: Place) -> Ecamp:
+    """A model with the recipe's first weights, the same on every rank."""
+    torch.manual_seed(recipe.seed)
+    return make_ready(Ecamp(recipe, vocab_size), recipe, place.device)

@@ -1,0 +1,122 @@
+"""All checks in their order, each guarded: whatever one of them stumbles over is a finding, never a traceback."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ecamp_fast.doctor import backends, data, devices, disk, engine, environment, packages, recipe, rundir
+from ecamp_fast.doctor.check import Case
+from ecamp_fast.doctor.finding import CONFIG, DATA, ENVIRONMENT, STORAGE, Finding, Status, fail
+from ecamp_fast.errors import EcampError
+
+Check = Callable[[Case], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Checks of one subject, and the exit code of a fault among them that says nothing else."""
+
+    name: str
+    exit_code: int
+    checks: tuple[Check, ...]
+
+
+GROUPS = (
+    Group(
+        "environment",
+        ENVIRONMENT,
+        (
+            environment.python,
+            environment.installation,
+            environment.system,
+            environment.encoding,
+            environment.folders,
+            environment.clock,
+            environment.variables,
+        ),
+    ),
+    Group("packages", ENVIRONMENT, (packages.packages,)),
+    Group("recipe", CONFIG, (recipe.recipe, recipe.initial_weights)),
+    Group(
+        "devices",
+        ENVIRONMENT,
+        (
+            devices.torch_build,
+            devices.driver,
+            devices.gpus,
+            devices.cpu_bf16,
+            devices.collectives,
+            devices.triton,
+        ),
+    ),
+    Group("backends", ENVIRONMENT, (backends.attention, backends.decoding)),
+    Group(
+        "data",
+        DATA,
+        (
+            data.manifest,
+            data.splits,
+            data.annotation,
+            data.text,
+            data.attention_maps,
+            data.pictures,
+            data.sample,
+            data.length,
+        ),
+    ),
+    Group("run", CONFIG, (engine.accelerator, engine.batch, recipe.model, recipe.loader_threads, rundir.existing)),
+    Group("machine", ENVIRONMENT, (devices.memory, environment.open_files)),
+    Group("disk", STORAGE, (disk.out, disk.room, disk.shared_memory)),
+)
+
+
+def survey(case: Case, groups: tuple[Group, ...] = GROUPS) -> Iterator[tuple[str, Finding]]:
+    """(group, finding) for all that the checks find. What libraries print meanwhile is dropped."""
+    for group in groups:
+        for check in group.checks:
+            for finding in examine(check, case):
+                code = group.exit_code if finding.exit_code is None else finding.exit_code
+                yield group.name, replace(finding, exit_code=code)
+
+
+def examine(check: Check, case: Case) -> list[Finding]:
+    """The findings of one check; an error it raises becomes the last of them."""
+    findings: list[Finding] = []
+    name = check.__name__.replace("_", " ")
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            for finding in check(case):
+                findings.append(finding)
+        except EcampError as error:
+            findings.append(fail(name, error.what, error.mend, error.exit_code))
+        except ModuleNotFoundError as error:
+            findings.append(fail(name, f"needs {error.name}, which is not installed", _install(error), ENVIRONMENT))
+        except ImportError as error:
+            found = packages.first_line(error)
+            findings.append(fail(name, found, "reinstall the package named here", ENVIRONMENT))
+        except Exception as error:  # the check itself is at fault; only its kind is told: messages may quote data
+            mend = "please report it: this check does not know what it met"
+            findings.append(fail(name, f"stumbled over a {type(error).__name__}", mend))
+    return findings
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """0 without a FAIL, else that of the first failing class: configuration, data, environment, disk."""
+    return min((f.exit_code or 1 for f in findings if f.status is Status.FAIL), default=0)
+
+
+def _install(error: ModuleNotFoundError) -> str:
+    from ecamp_fast.doctor.requirements import requirements
+
+    root = (error.name or "").partition(".")[0]
+    if root == "ecamp_fast":
+        return "this installation is incomplete: pip install --force-reinstall ecamp-fast"
+    known = [r.mend for r in requirements() if r.module.partition(".")[0] == root]
+    return known[0] if known else f"pip install {root}"

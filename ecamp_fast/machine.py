@@ -1,0 +1,16 @@
+"""What this machine offers a process: cores, a port."""
+
+import os
+import socket
+
+
+def available_cores() -> int:
+    """Cores this process may use, which is fewer than the machine has in a container or a job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on; another process may take it before it is used."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

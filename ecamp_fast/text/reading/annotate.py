@@ -1,0 +1,118 @@
+"""A report read once, when shards are built: sentences, entities, descriptors, negation, as marks on its wordpieces."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecamp_fast.text.codes import ID_BITS, Mark
+from ecamp_fast.text.reading.entities import PIECES, Mention, find_mentions
+from ecamp_fast.text.reading.negation import Span, negated
+from ecamp_fast.text.reading.sentences import sentence_spans
+from ecamp_fast.text.wordpiece import PREFIX, Wordpiece
+
+REACH = 2  # words before an entity that describe it (paper 3.2: beta)
+
+_WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
+_BARRIER = re.compile(r"[:;]")  # a description does not reach across these
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A mention with what is said about it.
+
+    words: characters [start, end) of the up to two words before it, nearest first, none part of an entity
+    denied: by phrases or lexicon   denied_by_phrase: by the two literal phrases alone
+    """
+
+    mention: Mention
+    words: tuple[Span, ...]
+    denied: bool
+    denied_by_phrase: bool
+
+
+def describe(text: str) -> list[Description]:
+    """Every mention of a text with its descriptors and its negation, sentence by sentence."""
+    mentions = find_mentions(text)
+    starts = [mention.start for mention in mentions]
+    out: list[Description] = []
+    for sentence in sentence_spans(text):
+        inside = mentions[bisect_left(starts, sentence[0]) : bisect_left(starts, sentence[1])]
+        if inside:
+            denied = negated(text, sentence, inside)
+            by_phrase = negated(text, sentence, inside, phrases_only=True)
+            words = _words_before(text, sentence, inside)
+            out += map(Description, inside, words, denied, by_phrase)
+    return out
+
+
+def _words_before(text: str, sentence: Span, mentions: Sequence[Mention]) -> list[tuple[Span, ...]]:
+    """For each mention the two words before it. An entity among them counts, but describes nothing."""
+    words = [match.span() for match in _WORD.finditer(text, *sentence)]
+    word_ends = [end for _, end in words]
+    barriers = [sentence[0], *(match.end() for match in _BARRIER.finditer(text, *sentence))]
+    within = {w for m in mentions for w in words[bisect_right(word_ends, m.start) : bisect_right(word_ends, m.end)]}
+    out: list[tuple[Span, ...]] = []
+    for mention in mentions:
+        last = bisect_right(word_ends, mention.start)
+        barrier = barriers[bisect_right(barriers, mention.start) - 1]
+        earlier = reversed(words[max(0, last - REACH) : last])
+        out.append(tuple(span for span in earlier if span[0] >= barrier and span not in within))
+    return out
+
+
+class Annotator:
+    """Texts to codes with one tokenizer."""
+
+    def __init__(self, wordpiece: Wordpiece) -> None:
+        self._wordpiece = wordpiece
+        pieces = wordpiece.decode(range(wordpiece.vocab_size))
+        marks = [
+            Mark.CONTINUATION * piece.startswith(PREFIX)
+            | Mark.PIECE_ENTITY * (piece in PIECES)
+            | Mark.PERIOD * (piece == ".")
+            for piece in pieces
+        ]
+        self._piece_marks = np.array(marks, np.int32)
+        self._phrase = [wordpiece.id(word) for word in ("there", "is", "no", "evidence", "of")]
+
+    def codes(self, text: str) -> np.ndarray:
+        """text: a report, or distilled text   returns (n,) int32 codes, without [CLS], not truncated."""
+        tokens = self._wordpiece.encode(text, specials=False)  # a report cannot write padding or masks
+        if not tokens:
+            return np.zeros(0, np.int32)
+        table = np.array(tokens, np.int64)
+        ids, starts = table[:, 0].astype(np.int32), table[:, 1]
+        marks = self._piece_marks[ids]
+        heads = (marks & Mark.CONTINUATION) == 0
+        for start, _ in sentence_spans(text):
+            first = int(np.searchsorted(starts, start))
+            if first < len(marks):
+                marks[first] |= Mark.SENTENCE_START
+        spans = np.searchsorted(starts[heads], starts, side="right") - 1  # word of each piece
+        word_starts = starts[heads]
+        for description in describe(text):
+            self._mark(marks, spans, word_starts, description)
+        self._mark_phrases(marks, ids)
+        return ids | (marks << ID_BITS)
+
+    @staticmethod
+    def _mark(marks: np.ndarray, words: np.ndarray, word_starts: np.ndarray, said: Description) -> None:
+        def pieces(start: int, end: int) -> np.ndarray:
+            first, last = np.searchsorted(word_starts, (start, end))
+            return (words >= first) & (words < max(last, first))
+
+        marks[pieces(said.mention.start, said.mention.end)] |= Mark.ENTITY
+        group = Mark.DESCRIPTOR | Mark.NEGATIVE_LEXICON * said.denied | Mark.NEGATIVE_PHRASE * said.denied_by_phrase
+        for span in said.words:
+            marks[pieces(*span)] |= group
+
+    def _mark_phrases(self, marks: np.ndarray, ids: np.ndarray) -> None:
+        """ "there is no evidence of" where it stands, else "there is no": as the released code scans for them."""
+        for start in np.flatnonzero(ids == self._phrase[0]):
+            length = next((n for n in (5, 3) if ids[start : start + n].tolist() == self._phrase[:n]), 0)
+            if length:
+                marks[start : start + length] |= Mark.PHRASE
+                marks[start] |= Mark.PHRASE_START

@@ -1,0 +1,122 @@
+"""One record and its picture become the members of a sample; runs in the worker processes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, REPORT, TOKENS
+from ecamp_fast.shards.format.tokens import pack_tokens
+from ecamp_fast.shards.images.encode import BadImage, jpeg, looks_inverted, pgm, png, radiograph
+from ecamp_fast.shards.sources.base import BOX, Fault, Picture, Record, Source
+from ecamp_fast.text.reading.annotate import Annotator, describe
+from ecamp_fast.text.reading.rules import distill
+from ecamp_fast.text.wordpiece import load_wordpiece
+
+CHUNK = 4  # samples per task: small enough to balance a small set, and to bound what waits in memory
+AHEAD = 3  # tasks per worker that may run or wait for the writer
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A sample ready to be written.
+
+    tokens    numbers of codes of report and distilled text; None: an image alone
+    inverted  whether the picture looks inverted, where its file does not say what is bright
+    """
+
+    key: str
+    members: dict[str, bytes]
+    tokens: tuple[int, int] | None
+    inverted: bool = False
+
+
+Outcome = Packed | Fault | None
+
+
+class Packer:
+    """Packs records of one source.
+
+    tokenizer: its file, which is not there where no record has text; None: pictures are checked, nothing is made of
+    them.  Raises ConfigError for another file.
+    """
+
+    def __init__(self, source: Source, short_side: int, tokenizer: Path | None) -> None:
+        self._source = source
+        self._short_side = short_side
+        self._packs = tokenizer is not None
+        self._annotator = Annotator(load_wordpiece(tokenizer)) if tokenizer and tokenizer.exists() else None
+
+    def pack(self, record: Record) -> Packed | Fault | None:
+        """The sample; the fault of its image; None for a good picture where nothing is to be made."""
+        try:
+            picture = self._source.load(record, self._short_side)
+            image = radiograph(picture.image, self._short_side)
+        except BadImage as bad:
+            return Fault(record.origin, bad.what, bad.mend, bad.kind)
+        if not self._packs:
+            return None
+        members = {
+            IMAGE: picture.jpeg if picture.jpeg and image.size == picture.size else jpeg(image),
+            METADATA: json.dumps(_metadata(record, picture, image), ensure_ascii=False).encode(),
+        }
+        tokens = None
+        if record.report:
+            assert self._annotator is not None, "a build whose records have text has a tokenizer"
+            report = self._annotator.codes(record.report)
+            distilled = self._annotator.codes(record.distilled or "")
+            members[REPORT] = record.report.encode()
+            members[DISTILLED] = (record.distilled or "").encode()
+            members[TOKENS] = pack_tokens(report, distilled)
+            tokens = len(report), len(distilled)
+        if picture.attention is not None:
+            # a report without a positive entity has nothing to look at: every pixel weighs alike, as a zero map says
+            positive = not record.report or any(not said.denied for said in describe(record.report))
+            members[ATTENTION] = pgm(picture.attention if positive else picture.attention.point(lambda value: 0))
+        if picture.masks is not None:
+            members[MASKS] = _masks(picture.masks, image.size)
+        return Packed(record.key, members, tokens, not picture.states_polarity and looks_inverted(image))
+
+
+def distilled(record: Record) -> Record:
+    """``record`` itself, with its distilled text written by rule if it has none."""
+    if record.distilled is None:
+        record.distilled = distill(record.report)
+    return record
+
+
+def _metadata(record: Record, picture: Picture, image: Image.Image) -> dict[str, Any]:
+    tree: dict[str, Any] = {
+        "study_id": record.study_id,
+        "patient_id": record.patient_id,
+        "view": record.view or picture.view,
+        "labels": list(record.labels),
+        "split": record.split,
+        "row": record.row,
+        "image": Path(record.place).name if Path(record.place).is_absolute() else record.place,
+        "width": image.width,
+        "height": image.height,
+        "source_width": picture.size[0],
+        "source_height": picture.size[1],
+        "columns": record.columns,
+    }
+    if picture.boxes:
+        scale = image.width / picture.size[0]
+        tree["boxes"] = [
+            {"finding": finding, **{n: round(v * scale, 2) for n, v in zip(BOX, box, strict=True)}}
+            for finding, *box in picture.boxes
+        ]
+    return tree
+
+
+def _masks(masks: np.ndarray, size: tuple[int, int]) -> bytes:
+    """Bit planes are resized by their nearest pixel: bits must not blend."""
+    height, width = masks.shape
+    if (width, height) != size:
+        rows = (np.arange(size[1]) + 0.5) * height / size[1]
+        columns = (np.arange(size[0]) + 0.5) * width / size[0]
+        masks = masks[rows.astype(int)[:, None], columns.astype(int)[None, :]]
+    return png(masks)

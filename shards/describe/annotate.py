@@ -1,0 +1,50 @@
+"""Reports read without their images: what sections they have, which entities they mention and deny."""
+
+from collections import Counter
+from typing import Any, Protocol, runtime_checkable
+
+from ecamp_fast.shards.sources.base import Listing, Source
+from ecamp_fast.text.reading.annotate import describe
+from ecamp_fast.text.reading.rules import distill
+from ecamp_fast.text.reading.sentences import sentence_spans
+
+
+@runtime_checkable
+class TextSource(Protocol):
+    """A source that lists its reports where there are no images: one record each, whose place is ''."""
+
+    def texts(self) -> Listing:
+        """All reports that say something, in the source's own order.  Raises DataError."""
+
+
+def annotate(source: Source) -> dict[str, Any]:
+    """Read every report of a source once, open no image. Views of a study share a report; two that differ are two.
+
+    returns reports, dropped_empty, sections (where the source cuts reports), sentences, mentions, denied_mentions,
+    without_entity (reports), only_denied (reports), distilled (reports of which the rules write a text), entities
+    (mentions and denied ones by entity), notes, faults.
+    """
+    listing = source.texts() if isinstance(source, TextSource) else source.survey()
+    reports = {(record.study_id, record.report) for record in listing.records if record.report}  # views share theirs
+    totals: Counter[str] = Counter()
+    mentions: Counter[str] = Counter()
+    denied: Counter[str] = Counter()
+    for _, report in reports:
+        said = describe(report)
+        mentions.update(one.mention.entity for one in said)
+        denied.update(one.mention.entity for one in said if one.denied)
+        totals["sentences"] += len(sentence_spans(report))
+        totals["without_entity"] += not said
+        totals["only_denied"] += bool(said) and all(one.denied for one in said)
+        totals["distilled"] += bool(distill(report))
+    return {
+        "reports": len(reports),
+        "dropped_empty": listing.dropped_empty,
+        "sections": source.description.get("sections", {}),
+        **{name: totals[name] for name in ("sentences", "without_entity", "only_denied", "distilled")},
+        "mentions": mentions.total(),
+        "denied_mentions": denied.total(),
+        "entities": {name: {"mentions": count, "denied": denied[name]} for name, count in mentions.most_common()},
+        "notes": listing.notes,
+        "faults": [str(fault) for fault in listing.faults + listing.absent],
+    }

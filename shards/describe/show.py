@@ -1,0 +1,120 @@
+"""Samples of a shard set drawn into one picture: image, attention map, boxes, and the text beside them.
+
+The picture holds report text and pixels: it is as confidential as the set itself.
+"""
+
+import io
+import json
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.keyed_random import Stream, sample_keys, uniform
+from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, METADATA, REPORT
+from ecamp_fast.shards.images.encode import read_pgm
+from ecamp_fast.shards.load.read import Sample, ShardSet
+
+_SIDE = 320  # pixels of a picture
+_TEXT = 320  # pixels of the text beside it
+_GAP = 10
+_LETTERS = 52  # per line of text
+_LINES = 20
+_BLEND = 0.45  # share of the colours at the map's highest value
+
+_EXTENSIONS = (IMAGE, ATTENTION, REPORT, DISTILLED, METADATA)
+
+
+def show(shards: ShardSet, split: str, count: int, seed: int = 0, keys: Sequence[str] = ()) -> tuple[bytes, list[str]]:
+    """Draw ``count`` random samples of a split, or those named by ``keys`` from any split.
+
+    Returns the picture, RGB as PNG, and the keys of the samples in it.
+    Raises DataError for a key that the set lacks.
+    """
+    places = _find(shards, keys) if keys else [(split, index) for index in _pick(shards.count(split), count, seed)]
+    samples = [shards.read(*place, _EXTENSIONS) for place in places]
+    panels = [_panel(sample) for sample in samples]
+    columns = 1 if len(panels) == 1 else 2
+    rows = -(-len(panels) // columns)
+    width, height = panels[0].size
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
+    for number, panel in enumerate(panels):
+        sheet.paste(panel, (number % columns * width, number // columns * height))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue(), [sample.key for sample in samples]
+
+
+def colours(values: np.ndarray) -> np.ndarray:
+    """values: (...) in [0, 1]   returns (..., 3) uint8: blue over green and yellow to red."""
+    return (np.clip(1.5 - np.abs(4 * values[..., None] - np.array([3.0, 2.0, 1.0])), 0, 1) * 255).astype(np.uint8)
+
+
+def overlay(image: Image.Image, attention: np.ndarray | None) -> Image.Image:
+    """The map laid over a grey picture, stronger where it is higher.  attention: (h, w) uint8 over the whole image."""
+    grey = image.convert("RGB")
+    if attention is None or not attention.any():
+        return grey
+    high = Image.fromarray(attention).resize(image.size, Image.Resampling.BILINEAR)
+    values = np.asarray(high, np.float32) / max(int(attention.max()), 1)
+    share = _BLEND * values[..., None]
+    return Image.fromarray((np.asarray(grey) * (1 - share) + colours(values) * share).astype(np.uint8))
+
+
+def _panel(sample: Sample) -> Image.Image:
+    metadata = json.loads(sample[METADATA])
+    image = Image.open(io.BytesIO(sample[IMAGE]), formats=("JPEG",))
+    drawn = overlay(image, read_pgm(sample[ATTENTION]) if ATTENTION in sample else None)
+    scale = _SIDE / max(drawn.size)
+    drawn = drawn.resize((max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale))))
+    draw = ImageDraw.Draw(drawn)
+    for box in metadata.get("boxes", ()):
+        x, y, w, h = (box[name] * scale for name in ("x", "y", "width", "height"))
+        draw.rectangle((x, y, x + w, y + h), outline=(255, 210, 60), width=2)
+    panel = Image.new("RGB", (_SIDE + _TEXT + 3 * _GAP, _SIDE + 2 * _GAP), "white")
+    panel.paste(drawn, (_GAP, _GAP))
+    font = ImageFont.load_default(12)
+    ImageDraw.Draw(panel).multiline_text((_SIDE + 2 * _GAP, _GAP), _words(sample, metadata), "black", font)
+    return panel
+
+
+def _words(sample: Sample, metadata: dict[str, Any]) -> str:
+    report = _wrapped(sample.get(REPORT, b"(no report)").decode())
+    distilled = _wrapped(sample.get(DISTILLED, b"").decode())
+    head = [
+        sample.key,
+        f"{metadata['split']}  {metadata['view'] or 'view not stated'}  {'; '.join(metadata['labels'])}",
+    ]
+    head = [line[:_LETTERS] for line in head]
+    room = _LINES - len(head) - 2 - min(len(distilled), 6)
+    lines = [*head, "", *_cut(report, room), *(["", *_cut(distilled, 6)] if distilled else [])]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), _LETTERS)
+
+
+def _cut(lines: list[str], room: int) -> list[str]:
+    return lines if len(lines) <= room else [*lines[: room - 1], "..."]
+
+
+def _pick(total: int, count: int, seed: int) -> list[int]:
+    draws = uniform(sample_keys(seed, 0, np.arange(total)), Stream.ORDER, 1)[:, 0]
+    return np.argsort(draws, kind="stable")[:count].tolist()
+
+
+def _find(shards: ShardSet, keys: Sequence[str]) -> list[tuple[str, int]]:
+    places = {}
+    for split in shards.splits:
+        names = (key for shard in shards.manifest.of(split) for key in shard.keys)
+        places.update({key: (split, index) for index, key in enumerate(names)})
+    missing = [key for key in keys if key not in places]
+    if missing:
+        raise DataError(
+            f"{shards.path}: no sample {', '.join(missing)}", "name keys as `tar tf` lists them, without ending"
+        )
+    return [places[key] for key in keys]

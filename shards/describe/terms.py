@@ -1,0 +1,86 @@
+"""How often each descriptive term is used: the paper's Fig. S1 as a table and as a plot.
+
+A term is what stands before an entity: its descriptors, up to two words within the sentence, as "no acute" or "may be".
+"""
+
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ecamp_fast.text.reading.annotate import describe
+
+SHARE = 10_000 / 227_835  # the paper shows terms used more than 10,000 times in 227,835 reports
+FEWEST = 10  # uses, unless asked for: what hardly anybody else writes is one patient's text
+_SHOWN = 40  # bars
+
+
+class Terms:
+    """Counts terms over reports, each report of a study once: views share theirs."""
+
+    def __init__(self) -> None:
+        self._used: Counter[str] = Counter()
+        self._denied: Counter[str] = Counter()
+        self._reports: set[int] = set()  # hashes: the texts of a large set would fill the memory
+
+    def add(self, study: str, report: str) -> None:
+        """Count a report, unless the same one of the same study came before."""
+        if (one := hash((study, report))) in self._reports:
+            return
+        self._reports.add(one)
+        for said in describe(report):
+            if said.words:
+                term = " ".join(report[start:end].lower() for start, end in reversed(said.words))
+                self._used[term] += 1
+                self._denied[term] += said.denied
+
+    def table(self, threshold: int | None = None) -> dict[str, Any]:
+        """Terms used more than ``threshold`` times by falling frequency; None: the paper's share of the reports, but
+        more than ``FEWEST`` times.
+
+        returns descriptor_terms (how many differ), descriptor_threshold, descriptors {term: {count, denied}}, denied:
+        uses before an entity that is said to be absent, and other_descriptors, the uses of all terms below.
+        """
+        least = max(FEWEST, math.floor(SHARE * len(self._reports))) if threshold is None else threshold
+        ranked = sorted(self._used.items(), key=lambda item: (-item[1], item[0]))
+        shown = {term: {"count": n, "denied": self._denied[term]} for term, n in ranked if n > least}
+        return {
+            "descriptor_terms": len(ranked),
+            "descriptor_threshold": least,
+            "descriptors": shown,
+            "other_descriptors": self._used.total() - sum(row["count"] for row in shown.values()),
+        }
+
+
+def plot(table: Mapping[str, Any]) -> bytes:
+    """A table of ``Terms`` as horizontal bars, PNG: the 40 most frequent, the rest as others.
+
+    Uses before a denied entity have a colour of their own.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = list(table["descriptors"].items())
+    rest = table["other_descriptors"] + sum(row["count"] for _, row in rows[_SHOWN:])
+    names = [*(term for term, _ in rows[:_SHOWN]), "others"]
+    denied = [*(row["denied"] for _, row in rows[:_SHOWN]), 0]
+    stated = [*(row["count"] - row["denied"] for _, row in rows[:_SHOWN]), 0]
+    others = [0] * (len(names) - 1) + [rest]
+
+    figure = Figure(figsize=(7, 1.4 + 0.24 * len(names)), layout="constrained")
+    axes = FigureCanvasAgg(figure).figure.add_subplot()
+    axes.barh(names, denied, color="#c44e52", label="entity denied")
+    axes.barh(names, stated, left=denied, color="#4c72b0", label="entity stated")
+    axes.barh(names, others, color="#b0b0b0")
+    for row, total in enumerate(map(sum, zip(denied, stated, others, strict=True))):
+        axes.annotate(f"{total:,}", (total, row), (3, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.1, y=0.01)
+    axes.set_xlabel("uses in reports")
+    axes.set_title(f"Descriptive terms used more than {table['descriptor_threshold']:,} times", loc="left", fontsize=11)
+    figure.legend(frameon=False, loc="outside lower right", ncols=2, fontsize=9)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()

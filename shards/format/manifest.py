@@ -1,0 +1,252 @@
+"""What a shard set consists of: the names of its members and its MANIFEST.json, read and written.
+
+A shard set is a folder of plain USTAR files, ``tokenizer.json``, ``INDEX.bin`` and ``MANIFEST.json``. The manifest is
+the authority: it knows the digest of every file, its own, and that of the index, which has every member's place, size
+and CRC32.
+
+Members of a sample, in this order:
+
+``KEY.jpg``            grey 8-bit baseline JPEG
+``KEY.attn.pgm``       optional: attention map over the whole image, binary 8-bit PGM of any size
+``KEY.masks.png``      optional: finding masks of a phantom, bit i of a pixel = finding i of ``phantom.FINDINGS``
+``KEY.txt``            report, UTF-8; it and the next two are there together, or not at all: an image alone
+``KEY.distilled.txt``  distilled text, UTF-8, may be empty
+``KEY.tokens``         little-endian int32: 1 (format), n report codes, m distilled codes, then the n + m codes
+``KEY.json``           metadata
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.files import write_atomically
+from ecamp_fast.shards.format.member_index import INDEX, Members, open_index, pack_block, unpack_block
+
+FORMAT = 2
+MANIFEST = "MANIFEST.json"
+TOKENIZER = "tokenizer.json"
+SPLITS = ("train", "val", "test")
+
+IMAGE, ATTENTION, MASKS = "jpg", "attn.pgm", "masks.png"
+REPORT, DISTILLED, TOKENS, METADATA = "txt", "distilled.txt", "tokens", "json"
+EXTENSIONS = (IMAGE, ATTENTION, MASKS, REPORT, DISTILLED, TOKENS, METADATA)
+OPTIONAL = frozenset({ATTENTION, MASKS})
+TEXT = frozenset({REPORT, DISTILLED, TOKENS})  # all of them, or none
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
+_HEAD = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
+_REBUILD = "restore the file from a copy, or build the set again"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar file: ``bytes`` and ``sha256`` of the whole, ``keys`` in order, ``members`` by extension."""
+
+    name: str
+    split: str
+    bytes: int
+    sha256: str
+    keys: Sequence[str]
+    members: dict[str, Members]
+
+    def image_alone(self, row: int) -> bool:
+        """Whether a sample has none of the members ``TEXT``."""
+        return all(self.members[extension].size[row] < 0 for extension in TEXT if extension in self.members)
+
+    @property
+    def without_text(self) -> int:
+        """Samples that are an image alone."""
+        absent = np.ones(len(self.keys), bool)
+        for columns in (self.members[extension] for extension in TEXT if extension in self.members):
+            absent &= columns.size < 0
+        return int(absent.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of MANIFEST.json.
+
+    source      kind and file name (never a private path) of what the set was built from, and the build's options
+    short_side  largest short side of the images in pixels
+    tokenizer_digest  sha256 of tokenizer.json;  vocab_size its number of entries;  '' and 0: images alone, no tokenizer
+    entities_digest   sha256 of the entity list the tokens were annotated with
+    counts      samples, studies, patients (0: not known), dropped_empty, without_text (absent in older sets: 0)
+    text        tokens per sample with text, as trained on ([CLS] + report + distilled): mean, p50, p95, max, and
+                report_* alike; {} without any
+    notes       what a reader should know, such as a table that was not UTF-8
+    quarantined rows left out because their image was bad: {"origin", "fault", "kind"}
+    digest      sha256 of the manifest itself, which is the identity of the set; '' before it is written
+    """
+
+    builder: str
+    source: dict[str, Any]
+    short_side: int
+    tokenizer_digest: str
+    vocab_size: int
+    entities_digest: str
+    counts: dict[str, int]
+    text: dict[str, float]
+    shards: tuple[Shard, ...]
+    notes: tuple[str, ...] = ()
+    quarantined: tuple[dict[str, str], ...] = ()
+    digest: str = ""
+
+    def of(self, split: str) -> tuple[Shard, ...]:
+        """The shards of a split, in order."""
+        return tuple(shard for shard in self.shards if shard.split == split)
+
+    def count(self, split: str) -> int:
+        """Samples of a split; 0 if it does not exist."""
+        return sum(len(shard.keys) for shard in self.of(split))
+
+    def without_text(self, split: str) -> int:
+        """Samples of a split that are an image alone. Sets without any answer at once, others by INDEX.bin."""
+        return sum(shard.without_text for shard in self.of(split)) if self.counts.get("without_text") else 0
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that hold samples."""
+        return tuple(split for split in SPLITS if self.count(split))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write INDEX.bin, then MANIFEST.json, atomically; its first field is the SHA-256 of all bytes behind it."""
+    blocks = [pack_block(shard.keys, shard.members) for shard in manifest.shards]
+    index = b"".join(blocks)
+    write_atomically(folder / INDEX, index)
+    tree = _to_json(manifest, [len(block) for block in blocks], hashlib.sha256(index).hexdigest())
+    rest = json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()[1:]
+    digest = hashlib.sha256(rest).hexdigest()
+    write_atomically(folder / MANIFEST, b'{"sha256":"' + digest.encode() + b'",' + rest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check MANIFEST.json and INDEX.bin.  Raises DataError: missing, damaged, or of another format."""
+    path = folder / MANIFEST
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} is no shard set: it has no {MANIFEST}", "`ecamp-fast shard build` makes one"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+    tree, digest = _parse(raw, str(path))
+    try:
+        return _from_json(tree, digest, _index(folder / INDEX, tree["index"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_manifest(str(path), error) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Of a manifest itself, and of the files it names that are not shards."""
+
+    manifest: str
+    index: str
+    tokenizer: str
+
+
+def manifest_digests(raw: bytes, place: str) -> Digests:
+    """What a MANIFEST.json says of itself; ``place`` names it in errors.  Raises DataError as ``read_manifest``."""
+    tree, digest = _parse(raw, place)
+    try:
+        return Digests(digest, str(tree["index"]["sha256"]), str(tree["tokenizer"]["sha256"]))
+    except (KeyError, TypeError) as error:
+        raise _no_manifest(place, error) from None
+
+
+def _parse(raw: bytes, place: str) -> tuple[dict[str, Any], str]:
+    """The checked content, and its digest."""
+    head = _HEAD.match(raw)
+    if not head or hashlib.sha256(memoryview(raw)[head.end() :]).hexdigest().encode() != head[1]:
+        raise DataError(f"{place}: damaged: its digest does not match its content", _REBUILD)
+    tree = json.loads(raw)
+    if tree.get("format") != FORMAT:
+        raise DataError(f"{place}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
+    return tree, head[1].decode()
+
+
+def _no_manifest(place: str, error: Exception) -> DataError:
+    return DataError(f"{place}: not a manifest: {type(error).__name__}: {error}", _REBUILD)
+
+
+def _index(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    try:
+        return open_index(path, int(entry["bytes"]), entry["sha256"])
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing", _REBUILD) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", _REBUILD) from None
+
+
+def _to_json(manifest: Manifest, blocks: list[int], digest: str) -> dict[str, Any]:
+    """blocks: bytes of each shard in the index   digest: of the index"""
+    shards = [
+        {
+            "name": shard.name,
+            "split": shard.split,
+            "samples": len(shard.keys),
+            "bytes": shard.bytes,
+            "sha256": shard.sha256,
+            "index_bytes": block,
+            "members": list(shard.members),
+        }
+        for shard, block in zip(manifest.shards, blocks, strict=True)
+    ]
+    return {
+        "format": FORMAT,
+        "builder": manifest.builder,
+        "source": manifest.source,
+        "short_side": manifest.short_side,
+        "tokenizer": {"file": TOKENIZER, "sha256": manifest.tokenizer_digest, "vocab_size": manifest.vocab_size},
+        "entities": manifest.entities_digest,
+        "index": {"file": INDEX, "bytes": sum(blocks), "sha256": digest},
+        "splits": {split: manifest.count(split) for split in manifest.splits},
+        "counts": manifest.counts,
+        "text": manifest.text,
+        "notes": manifest.notes,
+        "quarantined": manifest.quarantined,
+        "shards": shards,
+    }
+
+
+def _from_json(tree: Mapping[str, Any], digest: str, index: np.ndarray) -> Manifest:
+    ends = list(accumulate(int(shard["index_bytes"]) for shard in tree["shards"]))
+    if ends and ends[-1] != len(index):
+        raise ValueError(f"the blocks of {INDEX} do not fill it")
+    blocks = (index[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    return Manifest(
+        builder=tree["builder"],
+        source=dict(tree["source"]),
+        short_side=int(tree["short_side"]),
+        tokenizer_digest=tree["tokenizer"]["sha256"],
+        vocab_size=int(tree["tokenizer"]["vocab_size"]),
+        entities_digest=tree["entities"],
+        counts=dict(tree["counts"]),
+        text=dict(tree["text"]),
+        shards=tuple(_shard(shard, block) for shard, block in zip(tree["shards"], blocks, strict=True)),
+        notes=tuple(tree["notes"]),
+        quarantined=tuple(tree["quarantined"]),
+        digest=digest,
+    )
+
+
+def _shard(tree: Mapping[str, Any], block: np.ndarray) -> Shard:
+    if not _SHARD_NAME.fullmatch(tree["name"]) or tree["split"] not in SPLITS:
+        raise ValueError(f"shard {tree['name']!r} of split {tree['split']!r}")
+    try:
+        keys, members = unpack_block(block, int(tree["samples"]), tree["members"])
+    except ValueError as error:
+        raise ValueError(f"shard {tree['name']}: {error}") from None
+    return Shard(tree["name"], tree["split"], int(tree["bytes"]), tree["sha256"], keys, members)

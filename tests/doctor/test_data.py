@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecamp_fast.config import load_recipe
+from ecamp_fast.doctor import data
+from ecamp_fast.doctor.check import Case
+from ecamp_fast.doctor.finding import Finding, Status
+from ecamp_fast.run.deepspeed_config import accumulation_steps
+from ecamp_fast.shards.format.manifest import ATTENTION, REPORT, read_manifest, write_manifest
+
+SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
+
+
+def only(check: object, case: Case) -> Finding:
+    (finding,) = check(case)  # type: ignore[operator]
+    return finding
+
+
+def case_of(shards: Path, *overrides: str) -> Case:
+    case = Case(
+        data=shards, recipe=load_recipe(SMALL, ["batch.total=16", "batch.micro=8", "text.max_tokens=256", *overrides])
+    )
+    assert [finding.status for finding in data.manifest(case)] == [Status.OK] * 3
+    assert case.shards is not None
+    return case
+
+
+def change(folder: Path, **fields: object) -> None:
+    write_manifest(folder, replace(read_manifest(folder), **fields))  # type: ignore[arg-type]
+
+
+def test_a_whole_set_is_well(shards: Path) -> None:
+    case = case_of(shards)
+    checks = (data.splits, data.annotation, data.text, data.attention_maps, data.pictures, data.sample, data.length)
+    findings = {finding.name: finding for check in checks for finding in check(case)}
+    assert {finding.status for finding in findings.values()} == {Status.OK}, findings
+    assert "224 x 224 pixels" in findings["sample"].found
+    samples = read_manifest(shards).count("train")
+    assert findings["steps"].found.startswith(f"{samples / 16:.2f} steps per epoch")
+    assert f"{samples:,} train" in findings["splits"].found
+
+
+def test_lost_shards_are_a_warning_where_others_may_stand_in(shards: Path) -> None:
+    (shards / read_manifest(shards).of("train")[0].name).unlink()
+    recipe = load_recipe(SMALL, ["loader.quarantine=1"])
+    _, finding, _ = data.manifest(Case(data=shards, recipe=recipe))
+    assert finding.status is Status.WARN and "is missing" in finding.found and "lost" in finding.found
+    _, finding, _ = data.manifest(Case(data=shards, recipe=load_recipe(SMALL, ["loader.quarantine=0"])))
+    assert finding.status is Status.FAIL
+
+
+def test_no_held_out_split_is_a_warning(shards: Path) -> None:
+    change(shards, shards=read_manifest(shards).of("train"))
+    assert only(data.splits, case_of(shards)).status is Status.WARN
+
+
+def test_rows_left_out_are_counted(shards: Path) -> None:
+    change(shards, quarantined=({"origin": "reports.csv row 3", "fault": "truncated"},))
+    *_, finding = data.splits(case_of(shards))
+    assert (finding.name, finding.status) == ("quarantined", Status.WARN)
+    assert finding.found.startswith("1 row")
+
+
+def test_another_entity_list_is_a_warning(shards: Path) -> None:
+    change(shards, entities_digest="0" * 64)
+    assert only(data.annotation, case_of(shards)).status is Status.WARN
+
+
+def test_texts_that_are_often_cut_are_a_warning(shards: Path) -> None:
+    finding = only(data.text, case_of(shards, "text.max_tokens=8"))
+    assert finding.status is Status.WARN and "--set text.max_tokens=" in finding.mend
+
+
+def test_no_attention_map_at_all_is_a_warning_where_one_is_looked_for(shards: Path) -> None:
+    bare = [
+        replace(shard, members={name: members for name, members in shard.members.items() if name != ATTENTION})
+        for shard in read_manifest(shards).shards
+    ]
+    change(shards, shards=tuple(bare))
+    assert only(data.attention_maps, case_of(shards)).status is Status.WARN
+    assert only(data.attention_maps, case_of(shards, "sr.maps=centre")).status is Status.OK
+
+
+def test_small_pictures_are_a_warning(shards: Path) -> None:
+    assert "short sides of 22 samples: 256 to 256" in only(data.pictures, case_of(shards)).found
+    finding = only(data.pictures, case_of(shards, "image.high_size=448", "image.low_size=224"))
+    assert finding.status is Status.WARN and "--short-side 448" in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("ranks", "mend"),
+    [(1, "--set batch.total=16 --set batch.micro=16"), (3, "--set batch.total=12 --set batch.micro=4")],
+)
+def test_a_batch_larger_than_the_data_is_a_warning(ranks: int, mend: str, shards: Path) -> None:
+    case = case_of(shards, "batch.total=8192", "batch.micro=256")
+    case.asked_ranks = ranks
+    finding = only(data.length, case)
+    assert (finding.status, finding.mend) == (Status.WARN, mend)
+    overrides = mend.replace("--set ", "").split()
+    assert accumulation_steps(load_recipe(SMALL, overrides), ranks) == 1
+
+
+def test_tokens_beyond_the_vocabulary_fail(shards: Path) -> None:
+    change(shards, vocab_size=10)
+    assert only(data.sample, case_of(shards)).status is Status.FAIL
+
+
+@pytest.mark.parametrize("check", [data.splits, data.text, data.sample, data.length])
+def test_without_data_nothing_is_said(check: object) -> None:
+    assert list(check(Case(recipe=load_recipe(SMALL)))) == []  # type: ignore[operator]
+
+
+def test_no_report_text_is_told(shards: Path, doctor: Callable[..., dict[str, Any]]) -> None:
+    reports = [case_of(shards).shards.read("train", row, (REPORT,))[REPORT].decode() for row in range(4)]  # type: ignore[union-attr]
+    sentences = {sentence.strip() for report in reports for sentence in report.split(".") if sentence.strip()}
+    whole = str(doctor("--data", shards))
+    for path in shards.glob("*.tar"):
+        content = bytearray(path.read_bytes())
+        content[1536:4096] = bytes(2560)
+        path.write_bytes(content)
+    damaged = str(doctor("--data", shards))
+    assert sentences and not any(sentence in whole + damaged for sentence in sentences)

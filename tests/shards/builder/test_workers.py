@@ -1,0 +1,39 @@
+"""Packing in processes: in order, and with a bounded number of samples in memory."""
+
+from concurrent.futures import Future
+
+from ecamp_fast.shards.builder import workers
+from ecamp_fast.shards.sources.phantom import PhantomSource
+
+
+class Pool:
+    """Runs tasks at once, and counts those whose result nobody has taken."""
+
+    def __init__(self):
+        self.waiting = self.most = 0
+
+    def submit(self, task, records):
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        future = Future()
+        future.set_result([record.row for record in records])
+        future.result = lambda: self._take(records)
+        return future
+
+    def _take(self, records):
+        self.waiting -= 1
+        return [record.row for record in records]
+
+
+def test_what_waits_is_bounded_and_comes_in_order():
+    records = PhantomSource(100, 1, 64).survey().records
+    pool = Pool()
+    assert list(workers._ordered(pool, records, ahead=5)) == list(range(100))
+    assert pool.most == 5
+
+
+def test_distilled_text_is_written_once():
+    (record,) = PhantomSource(1, 1, 64).survey().records
+    assert workers.distilled(record) is record and record.distilled is not None
+    record.distilled = "mine"
+    assert workers.distilled(record).distilled == "mine"

@@ -1,0 +1,84 @@
+"""Text in the shape the model takes: every token once, filler that counts for nothing, no batch cut short."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecamp_fast.batch import Text
+from ecamp_fast.config import load_recipe
+from ecamp_fast.keyed_random import sample_keys
+from ecamp_fast.text.codes import token_ids
+from ecamp_fast.text.packing.layout import Capacity, masked_batch
+from ecamp_fast.text.packing.masking import MASK_ID, mask_text
+
+RECIPE = load_recipe("paper", ["text.max_tokens=16"])
+LENGTHS = st.lists(st.integers(1, 16), min_size=1, max_size=6)
+
+
+def parts(lengths: list[int]) -> list[torch.Tensor]:
+    """codes, offsets, lengths, keys."""
+    codes = torch.arange(5, 5 + sum(lengths), dtype=torch.int32)
+    offsets = torch.tensor([0, *lengths]).cumsum(0).int()
+    keys = torch.from_numpy(sample_keys(1, 0, np.arange(len(lengths))))
+    return [codes, offsets, torch.tensor(lengths, dtype=torch.int32), keys]
+
+
+def per_group(ends: torch.Tensor) -> list[int]:
+    return ends.diff().tolist()
+
+
+@given(LENGTHS)
+def test_without_a_capacity_there_is_no_filler(lengths: list[int]) -> None:
+    codes, offsets, *rest = parts(lengths)
+    text, masked = masked_batch(codes, offsets, *rest, RECIPE), mask_text(codes, offsets, *rest, RECIPE)
+    assert text.codes.equal(codes) and text.ids.equal(masked.ids) and text.offsets.equal(offsets)
+    assert text.rows.equal(masked.predicted.nonzero()[:, 0])
+    assert text.labels.equal(token_ids(codes).long()[text.rows]) and text.weights.equal(masked.weights[text.rows])
+    assert text.longest == max(lengths) and not text.overflow
+    assert per_group(text.predicted) == [int(p.sum()) for p in masked.predicted.split(lengths)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(1, 120), st.integers(1, 120))
+def test_filler_counts_for_nothing(lengths: list[int], rows: int, predicted: int) -> None:
+    inputs = parts(lengths)
+    capacity = Capacity(rows, min(rows, predicted))
+    text, exact = masked_batch(*inputs, RECIPE, capacity), masked_batch(*inputs, RECIPE)
+    real, total = sum(lengths), len(text.ids)
+    assert text.ids[:real].equal(exact.ids) and (text.ids[real:] == 0).all()
+    assert text.offsets[: len(lengths) + 1].equal(exact.offsets)
+    assert text.offsets[-1] == total and max(per_group(text.offsets)) <= text.longest == 16
+    counted = text.weights > 0
+    assert text.rows[counted].equal(exact.rows[exact.weights > 0])
+    assert text.labels[counted].equal(exact.labels[exact.weights > 0])
+    assert text.weights.sum() == pytest.approx(float(exact.weights.sum()))
+    assert text.rows.unique().equal(text.rows)  # ascending, each once
+    assert per_group(text.predicted) == [int((group == text.rows[:, None]).sum()) for group in groups(text)]
+    fits = real <= rows and len(exact.rows) <= capacity.predicted
+    assert text.overflow == (not fits)
+    if fits:
+        assert (total, len(text.rows)) == (capacity.rows, capacity.predicted)
+
+
+def groups(text: Text) -> tuple[torch.Tensor, ...]:
+    return torch.arange(len(text.ids)).split(per_group(text.offsets))
+
+
+def test_shapes_are_few() -> None:
+    """Whatever the lengths, batches that fit have one shape, and the others one of a few."""
+    capacity, draw = Capacity(80, 64), np.random.default_rng(0)
+    texts = [masked_batch(*parts(draw.integers(1, 17, 8).tolist()), RECIPE, capacity) for _ in range(60)]
+    shapes = {(len(t.ids), len(t.rows), len(t.offsets)) for t in texts if not t.overflow}
+    assert shapes == {(80, 64, 8 + 5 + 1)}
+    assert sum(t.overflow for t in texts) > 0 and {len(t.ids) for t in texts} <= {80, 90, 100, 110, 120, 130}
+
+
+def test_padded_text_needs_no_capacity() -> None:
+    recipe = load_recipe("official", ["text.max_tokens=16"])
+    codes = torch.cat([torch.arange(5, 12), torch.zeros(9)]).int()
+    inputs = [codes, torch.tensor([0, 16]).int(), torch.tensor([7]).int(), torch.tensor([3])]
+    text = masked_batch(*inputs, recipe, Capacity(64, 64))
+    assert text.rows.tolist() == list(range(16)) and len(text.ids) == 16
+    assert (text.ids[7:] == 0).all() and (text.ids == MASK_ID).any()
