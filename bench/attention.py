@@ -16,8 +16,8 @@ from ecamp_fast.config import Recipe, load_recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ecamp_fast.model.attention_backends import Case
-    from ecamp_fast.model.sequences import Lengths
+    from ecamp_fast.model.attention_backends import AttentionCase
+    from ecamp_fast.model.sequences import SequenceLayout
 
 AGAIN = 4  # runs whose bits are compared
 DRIFT = 0.02  # of the mean of the weights' sum under dropout
@@ -93,11 +93,13 @@ def _heads(recipe: Recipe, part: str) -> int:
     return {"encoder": model.vision.heads, "decoder": model.decoder.heads}.get(part, model.text.heads)
 
 
-def _rate(recipe: Recipe, case: "Case") -> float:
+def _rate(recipe: Recipe, case: "AttentionCase") -> float:
     return recipe.model.text.dropout if case.dropout else 0.0
 
 
-def _case(case: "Case", heads: int, batch: int, texts: list[int], dropout: float, repeats: int) -> list[dict[str, Any]]:
+def _case(
+    case: "AttentionCase", heads: int, batch: int, texts: list[int], dropout: float, repeats: int
+) -> list[dict[str, Any]]:
     """One part: every backend on the same numbers."""
     from ecamp_fast.model.attention import BACKENDS, choose
 
@@ -124,7 +126,12 @@ def _case(case: "Case", heads: int, batch: int, texts: list[int], dropout: float
 
 
 def _judge(
-    name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths", dropout: float, truth: list["Tensor"]
+    name: str,
+    inputs: list["Tensor"],
+    queries: "SequenceLayout",
+    keys: "SequenceLayout",
+    dropout: float,
+    truth: list["Tensor"],
 ) -> dict[str, Any]:
     """error, whether it is within what is allowed, and whether the same call gives the same bits again."""
     from ecamp_fast.bench.ops.same_bits import same_bits
@@ -137,25 +144,29 @@ def _judge(
     return {"error": error, "passed": passed, "repeats": repeats}
 
 
-def _lengths(case: "Case", batch: int, texts: list[int]) -> tuple["Lengths", "Lengths"]:
+def _lengths(case: "AttentionCase", batch: int, texts: list[int]) -> tuple["SequenceLayout", "SequenceLayout"]:
     import torch
 
-    from ecamp_fast.model.sequences import Lengths
+    from ecamp_fast.model.sequences import SequenceLayout
 
     device = torch.device("cuda" if case.cuda else "cpu")
     if case.layout == "equal":
-        return Lengths.equal(batch, case.queries), Lengths.equal(batch, case.keys)
+        return SequenceLayout.equal(batch, case.queries), SequenceLayout.equal(batch, case.keys)
     if case.layout == "padded":
-        return Lengths.equal(batch, case.queries), Lengths.padded(torch.tensor(texts, device=device), case.keys)
+        return SequenceLayout.equal(batch, case.queries), SequenceLayout.padded(
+            torch.tensor(texts, device=device), case.keys
+        )
     counts = [*texts, min(texts), 0]  # filler: a group that sees no picture, and an empty one
-    packed = Lengths.packed(torch.tensor([0, *counts], device=device).cumsum(0), sum(counts), case.queries)
+    packed = SequenceLayout.packed(torch.tensor([0, *counts], device=device).cumsum(0), sum(counts), case.queries)
     if case.layout == "packed":
         return packed, packed
     offsets = torch.arange(len(counts) + 1, device=device).clamp(max=batch) * case.keys
-    return packed, Lengths.packed(offsets, batch * case.keys, case.keys)
+    return packed, SequenceLayout.packed(offsets, batch * case.keys, case.keys)
 
 
-def _inputs(case: "Case", heads: int, queries: "Lengths", keys: "Lengths") -> tuple[list["Tensor"], list["Tensor"]]:
+def _inputs(
+    case: "AttentionCase", heads: int, queries: "SequenceLayout", keys: "SequenceLayout"
+) -> tuple[list["Tensor"], list["Tensor"]]:
     """q, k, v and the cotangent; what attention makes of them without dropout, and its gradients, in float64."""
     import torch
 
@@ -167,7 +178,9 @@ def _inputs(case: "Case", heads: int, queries: "Lengths", keys: "Lengths") -> tu
     return inputs, truth
 
 
-def _run(name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths", dropout: float) -> list["Tensor"]:
+def _run(
+    name: str, inputs: list["Tensor"], queries: "SequenceLayout", keys: "SequenceLayout", dropout: float
+) -> list["Tensor"]:
     """Output and the three gradients."""
     import torch
 
@@ -175,11 +188,13 @@ def _run(name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths",
 
     *tensors, cotangent = inputs
     q, k, v = (tensor.detach().requires_grad_() for tensor in tensors)
-    out = attention(q, k, v, q_lengths=queries, kv_lengths=keys, dropout=dropout, backend=name)
+    out = attention(q, k, v, q_layout=queries, kv_layout=keys, dropout=dropout, backend=name)
     return [out, *torch.autograd.grad(out, (q, k, v), cotangent)]
 
 
-def _drops(name: str, inputs: list["Tensor"], queries: "Lengths", keys: "Lengths", dropout: float) -> bool:
+def _drops(
+    name: str, inputs: list["Tensor"], queries: "SequenceLayout", keys: "SequenceLayout", dropout: float
+) -> bool:
     """Dropout keeps the mean, does something, and follows the seed. Of the weights' sum, which values of one show."""
     import torch
 

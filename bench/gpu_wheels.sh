@@ -3,7 +3,7 @@
 #   bash bench/gpu_wheels.sh [--part 1|2] [--out DIR]     both parts where none is named; DIR is .wheels
 # DIR/part1: wheels of all that the project imports, but for DALI.
 # DIR/part2: DALI and what it needs, in pieces that can be carried one at a time; join.sh beside them installs them.
-# A part is complete once it has SHA256SUMS, which is written last. A second run keeps a complete part, and mends one
+# A part is complete once it has SHA256SUMS, which is written last. A second run keeps a complete part, and fixes one
 # where requirements.lock names other versions or a byte has changed. Versions and hashes are the lock's.
 # PYTHON names a Python >= 3.10 that has pip; the wheels are for Python 3.12, whichever that is.
 set -euo pipefail

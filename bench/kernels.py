@@ -90,9 +90,12 @@ def measure(
 ) -> dict[str, Any]:
     """All there is to know on this machine.  tune: options of ``tuning.tune``   others: as the command's options
 
-    returns correctness and repeats (rows of ``kernel_gate``, with their batch), times (rows of ``gpu_times``, on a
-    GPU), compiled (rows of ``compiled``) with its faults and projected (rows of ``forecast``) elsewhere, tuned (with
-    ``tune``), and what it was measured on.
+    correctness, repeats   rows of ``kernel_gate``, with their batch
+    times                  rows of ``gpu_times``, on a GPU
+    compiled, faults       rows of ``compiled`` and what is wrong with them, elsewhere
+    projected              rows of ``kernel_roofline``, elsewhere
+    tuned                  with ``tune``
+    and what it was measured on.
     """
     import torch
     import triton
@@ -134,9 +137,9 @@ def _on_gpu(batch: int, tune: dict[str, Any] | None, times: bool, compiled: bool
     from ecamp_fast.bench.ops.tuning import tune as sweep
 
     def make(batch: int) -> list[Any]:
-        made = cases(batch, "cuda", torch.bfloat16)
+        chosen = cases(batch, "cuda", torch.bfloat16)
         keys = (tune or {}).get("only") or CANDIDATES
-        return [case for case in made if tune is None or case.operation in {CANDIDATES[key][0] for key in keys}]
+        return [case for case in chosen if tune is None or case.operation in {CANDIDATES[key][0] for key in keys}]
 
     tuned = [] if tune is None else sweep(make(batch), make(GATE_BATCHES[-1]), **tune)
     found = {"tuned": tuned, **_judged(make, GATE_BATCHES, (REPEATED_BATCH, REPEATS))}
@@ -172,21 +175,21 @@ def _compile_here() -> list[dict[str, Any]]:
     from ecamp_fast.bench.ops.compiled import compile_report
     from ecamp_fast.bench.ops.kernel_cases import cases
 
-    made = {
+    chosen = {
         f"{case.operation}{suffix}": partial(case.run, "triton")
         for dtype, suffix in ((torch.bfloat16, ""), (torch.float32, " float32"))
         for case in cases(COMPILED_BATCH, "cpu", dtype)
     }
-    return compile_report(made)
+    return compile_report(chosen)
 
 
 def _projected(compiled: list[dict[str, Any]]) -> list[dict[str, Any]]:
     import torch
 
     from ecamp_fast.bench.ops.kernel_cases import PAPER, cases
-    from ecamp_fast.bench.roofline.kernels import forecast
+    from ecamp_fast.bench.roofline.kernels import kernel_roofline
 
-    return forecast(cases(PROJECTED_BATCH, "cpu", torch.bfloat16), PROJECTED_BATCH, compiled, PAPER.low)
+    return kernel_roofline(cases(PROJECTED_BATCH, "cpu", torch.bfloat16), PROJECTED_BATCH, compiled, PAPER.low)
 
 
 def _child(part: str) -> Any:

@@ -52,10 +52,10 @@ def command(
             build_phantoms(PHANTOMS, Path(data), size=1024)
         result = measure(data, recipe, images, device)
         if beside:
-            from ecamp_fast.bench.data.loader_baselines import rivals
+            from ecamp_fast.bench.data.loader_baselines import baselines
             from ecamp_fast.shards.load.read import ShardSet
 
-            result["core_milliseconds"] = rivals(ShardSet(data), recipe, images)
+            result["core_milliseconds"] = baselines(ShardSet(data), recipe, images)
     click.echo(json.dumps(result) if as_json else describe(result))
 
 

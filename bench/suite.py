@@ -104,14 +104,14 @@ def _run(name: str, arguments: list[str]) -> tuple[dict[str, Any], bool]:
         try:
             code = bench.main([*arguments, "--json"], prog_name=name, standalone_mode=False)
         except EcampError as error:
-            return {"error": {"kind": type(error).__name__, "what": error.what, "mend": error.mend}}, False
+            return {"error": {"kind": type(error).__name__, "what": error.what, "hint": error.hint}}, False
     result: dict[str, Any] = json.loads(printed.getvalue().splitlines()[-1])  # libraries may have printed before it
     return result | {"bench": name, "command": shlex.join(["ecamp-fast", "bench", name, *arguments])}, not code
 
 
 def _text(name: str, result: dict[str, Any]) -> str:
     if "error" in result:
-        return f"error: {result['error']['what']}\n  mend: {result['error']['mend']}"
+        return f"error: {result['error']['what']}\n  hint: {result['error']['hint']}"
     module = _module(name)
     describe = module.describe if hasattr(module, "describe") else json.dumps
     return str(describe(result))

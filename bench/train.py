@@ -95,16 +95,16 @@ def measure(
     peak_memory_bytes and _kind, and what it was measured on. Without parity there are no feeds.
     Raises ConfigError on several ranks.
     """
-    from ecamp_fast.run.distributed import join, leave
+    from ecamp_fast.run.distributed import init, shutdown
 
-    place = join()
+    context = init()
     try:
-        if place.world > 1:
-            raise ConfigError(f"bench train runs on one rank, not {place.world}", "use ecamp-fast bench scaling")
-        vocab_size, feeds = _source(recipe, data, vocabulary, tokens, place.device)
-        return _measure(recipe, vocab_size, feeds, (steps, blocks), ds_config, place, profile)
+        if context.world > 1:
+            raise ConfigError(f"bench train runs on one rank, not {context.world}", "use ecamp-fast bench scaling")
+        vocab_size, feeds = _source(recipe, data, vocabulary, tokens, context.device)
+        return _measure(recipe, vocab_size, feeds, (steps, blocks), ds_config, context, profile)
     finally:
-        leave()
+        shutdown()
 
 
 def _source(
@@ -127,7 +127,7 @@ def _measure(
     feeds: "Feeds",
     times: tuple[int, int],
     ds_config: Path | None,
-    place: Any,
+    context: Any,
     profile: Callable[[dict[str, Any]], None] | None,
 ) -> dict[str, Any]:
     """times: steps of a block, blocks"""
@@ -139,11 +139,11 @@ def _measure(
     from ecamp_fast.bench.step.parity import parity
     from ecamp_fast.run.deepspeed_config import aligned, resolve
 
-    resolved = resolve(ds_config, recipe, place.world)
-    engine = DeepSpeed(recipe, vocab_size, place, resolved)
+    resolved = resolve(ds_config, recipe, context.world)
+    engine = DeepSpeed(recipe, vocab_size, context, resolved)
     result = origin("train") | {
         "recipe": recipe.name,
-        "on": place.device.type,
+        "on": context.device.type,
         "precision": recipe.precision,
         "zero_stage": resolved.get("zero_optimization", {}).get("stage", 0),
         "aligned": aligned(resolved),
@@ -160,11 +160,11 @@ def _measure(
         "launches": None,
     }
     if result["parity"]["passed"]:
-        result |= _timed(engine, feeds, recipe, place.device, *times)
+        result |= _timed(engine, feeds, recipe, context.device, *times)
         if profile:
             profile(result | peak_memory() | {"environment": versions()})
             with feeds.open("memory", 2) as batches:
-                result["launches"] = launches(lambda: engine.step(batches), place.device)
+                result["launches"] = launches(lambda: engine.step(batches), context.device)
     return result | peak_memory() | {"environment": versions()}
 
 
@@ -173,7 +173,7 @@ def _timed(engine: Any, feeds: "Feeds", recipe: Recipe, device: Any, steps: int,
     import torch
 
     settle = feeds.settle(engine.accumulation)
-    work = feeds.census(engine.model, engine.accumulation, steps)
+    work = feeds.count_work(engine.model, engine.accumulation, steps)
     seconds: dict[str, list[list[float]]] = {name: [] for name in feeds.names}
     for turn in range(blocks + 1):
         if turn == 1 and device.type == "cuda":

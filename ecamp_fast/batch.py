@@ -40,9 +40,9 @@ class Text(_OnDevice):
     rows       (R,) int64       ascending: where the model predicts a word
     labels     (R,) int64       the true ids there
     weights    (R,) float32     worth of the loss there; 0 for filler
-    offsets    (G + 1,) int32   rows of group g are offsets[g] to offsets[g + 1]; the first B groups are the samples
+    cu_seqlens    (G + 1,) int32   rows of group g are offsets[g] to offsets[g + 1]; the first B groups are the samples
     predicted  (G + 1,) int32   entries of ``rows`` of each group, likewise
-    longest    no group has more rows
+    max_seqlen    no group has more rows
     overflow   whether the batch had more rows than its capacity, and so another shape than the others
     """
 
@@ -51,9 +51,9 @@ class Text(_OnDevice):
     rows: Tensor
     labels: Tensor
     weights: Tensor
-    offsets: Tensor
+    cu_seqlens: Tensor
     predicted: Tensor
-    longest: int
+    max_seqlen: int
     overflow: bool = False
 
 

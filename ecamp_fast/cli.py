@@ -44,7 +44,7 @@ def _run(arguments: list[str], as_json: bool) -> int:
     try:
         code = command.main(arguments, prog_name="ecamp-fast", standalone_mode=False)
     except EcampError as error:
-        return _fail(type(error).__name__, error.what, error.mend, error.exit_code, as_json)
+        return _fail(type(error).__name__, error.what, error.hint, error.exit_code, as_json)
     except click.ClickException as error:
         if not as_json:
             error.show()
@@ -55,12 +55,12 @@ def _run(arguments: list[str], as_json: bool) -> int:
     return code if isinstance(code, int) else 0  # click hands back the code of `context.exit(code)`
 
 
-def _fail(kind: str, what: str, mend: str, code: int, as_json: bool) -> int:
+def _fail(kind: str, what: str, hint: str, code: int, as_json: bool) -> int:
     if as_json:
-        error = {"kind": kind, "what": what, "mend": mend, "exit_code": code}
-        click.echo(json.dumps({"schema": 1, "error": error}))
+        error = {"kind": kind, "what": what, "hint": hint, "exit_code": code}
+        click.echo(json.dumps({"schema": 2, "error": error}))
     else:
-        click.echo(f"error: {EcampError(what, mend)}", err=True)
+        click.echo(f"error: {EcampError(what, hint)}", err=True)
     return code
 
 

@@ -25,7 +25,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Vision(_Section):
+class VisionConfig(_Section):
     """ViT encoder (paper 4.1). Patches are square; positions are a fixed sine-cosine table."""
 
     width: int = Field(768, ge=8)
@@ -35,7 +35,7 @@ class Vision(_Section):
     patch: int = Field(16, ge=1)  # pixels of the low-resolution image
 
 
-class Decoder(_Section):
+class DecoderConfig(_Section):
     """Image decoder: a narrow ViT over all patches."""
 
     width: int = Field(512, ge=8)
@@ -44,7 +44,7 @@ class Decoder(_Section):
     mlp_ratio: float = Field(4.0, gt=0)
 
 
-class TextDecoder(_Section):
+class TextDecoderConfig(_Section):
     """BERT decoder behind one context-fusion layer. Dropout rates apply to hidden states and to attention."""
 
     width: int = Field(768, ge=8)
@@ -54,15 +54,15 @@ class TextDecoder(_Section):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
-class Model(_Section):
-    vision: Vision = Vision()
-    decoder: Decoder = Decoder()
-    text: TextDecoder = TextDecoder()
+class ModelConfig(_Section):
+    vision: VisionConfig = VisionConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    text: TextDecoderConfig = TextDecoderConfig()
     position_table: Literal["standard", "official"] = "standard"  # official: the released code's wrong frequencies
     tie_embeddings: bool = False  # vocabulary projection shares the word embedding
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "Model":
+    def _heads_divide(self) -> "ModelConfig":
         for name, part in (("vision", self.vision), ("decoder", self.decoder), ("text", self.text)):
             if part.width % part.heads:
                 raise ValueError(f"{name}: width {part.width} is not a multiple of heads {part.heads}")
@@ -72,7 +72,7 @@ class Model(_Section):
         return self
 
 
-class Image(_Section):
+class ImageConfig(_Section):
     """Pictures: the high-resolution target, the low-resolution input, augmentation (keyed by seed, epoch, sample)."""
 
     high_size: int = Field(448, ge=16)  # pixels per side: super-resolution target
@@ -85,14 +85,14 @@ class Image(_Section):
     std: float = Field(0.3037, gt=0)
 
 
-class Text(_Section):
+class TextConfig(_Section):
     max_tokens: int = Field(256, ge=8)
     distilled_probability: float = Field(0.8, ge=0, le=1)  # 0: context distillation off (Table 4, CD)
     distilled_position: Literal["random", "append"] = "random"  # a random sentence slot, or behind the report
     capacity: Literal["auto", "fixed", "exact"] = "auto"  # fixed: one shape for all batches; auto: fixed on a GPU
 
 
-class Masking(_Section):
+class MaskingConfig(_Section):
     """Ratios are probabilities per word (``unit: word``) or per wordpiece."""
 
     image_ratio: float = Field(0.75, gt=0, lt=1)
@@ -103,7 +103,7 @@ class Masking(_Section):
     unit: Literal["word", "wordpiece"] = "word"
 
 
-class Fusion(_Section):
+class FusionConfig(_Section):
     """Multi-scale context fusion (paper 3.4). One of the two scales must stay on."""
 
     projection: Literal["shared", "separate"] = "shared"
@@ -111,19 +111,19 @@ class Fusion(_Section):
     use_local: bool = True
 
     @model_validator(mode="after")
-    def _one_scale(self) -> "Fusion":
+    def _one_scale(self) -> "FusionConfig":
         if not (self.use_global or self.use_local):
             raise ValueError("use_global and use_local cannot both be false")
         return self
 
 
-class SuperResolution(_Section):
+class SuperResolutionConfig(_Section):
     guidance: Literal["soft", "window_aligned", "window_fixed", "none"] = "soft"
     final_relu: bool = False
     maps: Literal["shards", "centre"] = "shards"  # centre: ignore stored maps, weigh the centre window
 
 
-class Losses(_Section):
+class LossesConfig(_Section):
     """The total is the plain sum of the terms that are on (Eq. 6)."""
 
     mim: bool = True
@@ -135,7 +135,7 @@ class Losses(_Section):
     mlm_normaliser: Literal["budget", "weighted_mean", "sum"] = "budget"  # budget: batch x max_tokens
 
     @model_validator(mode="after")
-    def _norm_pix_without_sr(self) -> "Losses":
+    def _norm_pix_without_sr(self) -> "LossesConfig":
         if self.norm_pix and self.sr:
             raise ValueError("norm_pix needs sr: false (the same prediction feeds super-resolution)")
         if not (self.mim or self.sr or self.mlm):
@@ -143,7 +143,7 @@ class Losses(_Section):
         return self
 
 
-class Schedule(_Section):
+class ScheduleConfig(_Section):
     """Linear warm-up, then a cosine to ``horizon_epochs``; training ends at ``epochs``."""
 
     epochs: float = Field(115, gt=0)
@@ -151,13 +151,13 @@ class Schedule(_Section):
     horizon_epochs: float = Field(200, gt=0)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Schedule":
+    def _ordered(self) -> "ScheduleConfig":
         if self.warmup_epochs >= self.horizon_epochs:
             raise ValueError("warmup_epochs must be below horizon_epochs")
         return self
 
 
-class Optim(_Section):
+class OptimConfig(_Section):
     """AdamW. ``lr`` is absolute, not scaled by the batch (paper 4.1)."""
 
     lr: float = Field(1.5e-4, gt=0)
@@ -169,7 +169,7 @@ class Optim(_Section):
 AUTO = 0  # batch.micro as long as it is to be chosen
 
 
-class Batch(_Section):
+class BatchConfig(_Section):
     """In samples. Accumulation follows: total = micro x ranks x accumulation.
 
     ``micro: auto`` is the largest that fits the device's memory; a run resolves it before anything reads it
@@ -194,19 +194,19 @@ class Batch(_Section):
         return micro or "auto"
 
 
-class Checkpoint(_Section):
+class CheckpointConfig(_Section):
     every_steps: int = Field(46, ge=1)  # optimizer steps; the paper's epoch is 46
     keep: int = Field(2, ge=2)  # complete checkpoints kept
 
 
-class Evaluation(_Section):
+class EvaluationConfig(_Section):
     """Losses on the held-out split, without dropout and augmentation: at the start, at the end, and in between."""
 
     every_steps: int | None = Field(None, ge=1)  # optimizer steps; null: only at the start and the end
     samples: int = Field(1024, ge=1)  # at most
 
 
-class Loader(_Section):
+class LoaderConfig(_Section):
     threads: int = Field(4, ge=1)  # decoding threads per rank
     prefetch: int = Field(2, ge=1)  # micro-batches ready ahead
     region: bool = True  # decode only the crop; false: the whole image, of which the GPU's JPEG engine may take more
@@ -230,23 +230,23 @@ class Recipe(_Section):
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # auto: default on a GPU
     share_projections: bool = True  # masked patches enter the image decoder alike: project them once for all samples
     init_from: str | None = None  # weights to start from: a file made by `ecamp-fast import`
-    model: Model = Model()
-    image: Image = Image()
-    text: Text = Text()
-    masking: Masking = Masking()
+    model: ModelConfig = ModelConfig()
+    image: ImageConfig = ImageConfig()
+    text: TextConfig = TextConfig()
+    masking: MaskingConfig = MaskingConfig()
     rebalance: Literal["eq3", "official", "off"] = "eq3"  # off: Table 4, RF off
     lambda_neg: float = Field(0.05, ge=0, le=1)
     rebalance_cap: float | None = Field(10.0, gt=0)  # largest weight of a non-negative descriptor; null: none
     negation: Literal["lexicon", "phrases"] = "lexicon"
-    fusion: Fusion = Fusion()
-    sr: SuperResolution = SuperResolution()
-    losses: Losses = Losses()
-    schedule: Schedule = Schedule()
-    optim: Optim = Optim()
-    batch: Batch = Batch()
-    checkpoint: Checkpoint = Checkpoint()
-    evaluation: Evaluation = Evaluation()
-    loader: Loader = Loader()
+    fusion: FusionConfig = FusionConfig()
+    sr: SuperResolutionConfig = SuperResolutionConfig()
+    losses: LossesConfig = LossesConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    optim: OptimConfig = OptimConfig()
+    batch: BatchConfig = BatchConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    loader: LoaderConfig = LoaderConfig()
     log_every: int = Field(10, ge=1)  # optimizer steps between lines of metrics.jsonl
 
     @model_validator(mode="after")
@@ -288,7 +288,7 @@ class Recipe(_Section):
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = _flatten(self.model_dump(mode="json"))
         watching = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
-        loader = tuple(f"loader.{name}" for name in Loader.model_fields if name != "shuffle")
+        loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
         free = (*watching, *loader, "compile", "activations", "share_projections")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
@@ -370,7 +370,7 @@ def _read(text: str, origin: str) -> Any:
     try:
         return yaml.load(text, Loader=_Yaml)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
-        raise ConfigError(f"{origin}: not YAML: {error}", "mend the syntax") from None
+        raise ConfigError(f"{origin}: not YAML: {error}", "fix the syntax") from None
 
 
 def parse_recipe(tree: dict[str, Any], origin: str) -> Recipe:

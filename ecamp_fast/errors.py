@@ -1,4 +1,4 @@
-"""Foreseen faults: each says what is wrong, where, and how to mend it, and knows its exit code.
+"""Foreseen faults: each says what is wrong, where, and how to fix it, and knows its exit code.
 
 A command prints the message of an ``EcampError`` without a traceback and leaves with its ``exit_code``.
 Messages never hold report text or pixels: a sample is named by its key, its file and its row.
@@ -8,14 +8,14 @@ STOPPED = 75  # a run that was asked to stop and can be resumed
 
 
 class EcampError(Exception):
-    """``what`` went wrong (with the file, row or sample), and the ``mend``: what the user can do about it."""
+    """``what`` went wrong (with the file, row or sample), and the ``hint``: what the user can do about it."""
 
     exit_code = 1
 
-    def __init__(self, what: str, mend: str = "") -> None:
-        super().__init__(f"{what}\n  mend: {mend}" if mend else what)
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(f"{what}\n  hint: {hint}" if hint else what)
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
 
 class ConfigError(EcampError):

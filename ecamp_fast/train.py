@@ -55,32 +55,32 @@ def main(
 
 def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
-    from ecamp_fast.run.distributed import join, leave
+    from ecamp_fast.run.distributed import init, shutdown
     from ecamp_fast.run.trainer import Job, Trainer
 
-    place = join()
+    context = init()
     try:
-        shards = data or _phantoms(out, recipe, place.leads)
-        trainer = Trainer(Job(recipe, shards, out, ds_config, resume), place)
+        shards = data or _phantoms(out, recipe, context.is_main)
+        trainer = Trainer(Job(recipe, shards, out, ds_config, resume), context)
         status = trainer.train()
-        if reporting and place.leads and status == "complete":
+        if reporting and context.is_main and status == "complete":
             from ecamp_fast.report.build import report_run
 
             path = report_run(out, trainer.engine.module, trainer.shards, trainer.recipe)
             print(f"report: {path}", file=sys.stderr)
     finally:
-        leave()
+        shutdown()
     return 0 if status == "complete" else STOPPED
 
 
-def _phantoms(out: Path, recipe: Recipe, leads: bool) -> Path:
+def _phantoms(out: Path, recipe: Recipe, is_main: bool) -> Path:
     """The phantom shard set of a run without data; rank 0 builds it, the others wait."""
     import torch.distributed as dist
 
     from ecamp_fast.shards.builder.build import build_phantoms
 
     shards = out / "phantoms"
-    if leads and not (shards / "MANIFEST.json").exists():
+    if is_main and not (shards / "MANIFEST.json").exists():
         print(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}", file=sys.stderr)
         build_phantoms(PHANTOM_STUDIES, shards, size=recipe.image.high_size * 8 // 7)
     dist.barrier()

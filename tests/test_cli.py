@@ -124,7 +124,7 @@ def test_a_foreseen_fault_on_stderr(kind: type, failing: list, capsys: pytest.Ca
     failing.append(kind("row 7 of a.csv: no image", "restore the file"))
     code, out, err = run(capsys, "fail")
     assert (code, out) == (kind.exit_code, "")
-    assert err == "error: row 7 of a.csv: no image\n  mend: restore the file\n"
+    assert err == "error: row 7 of a.csv: no image\n  hint: restore the file\n"
 
 
 def test_a_foreseen_fault_in_json(failing: list, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,11 +132,11 @@ def test_a_foreseen_fault_in_json(failing: list, capsys: pytest.CaptureFixture[s
     code, out, err = run(capsys, "fail", "--json")
     assert (code, err) == (3, "")
     assert json.loads(out) == {
-        "schema": 1,
+        "schema": 2,
         "error": {
             "kind": "DataError",
             "what": "row 7 of a.csv: no image",
-            "mend": "restore the file",
+            "hint": "restore the file",
             "exit_code": 3,
         },
     }

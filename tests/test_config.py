@@ -13,7 +13,7 @@ from ecamp_fast.errors import ConfigError
 def refused(*overrides: str, source: str = "paper") -> str:
     with pytest.raises(ConfigError) as caught:
         load_recipe(source, overrides)
-    assert caught.value.mend
+    assert caught.value.hint
     return str(caught.value)
 
 
@@ -209,4 +209,4 @@ def test_any_text_is_a_recipe_or_a_fault_with_a_name(text: str) -> None:
     try:
         parse_recipe(parse_yaml(text, "x"), "x")
     except ConfigError as error:
-        assert error.mend
+        assert error.hint

@@ -50,16 +50,16 @@ def view_of(batch: dict, expected: dict, recipe: Recipe) -> View:
     times = recipe.image.high_size // small.shape[-1]
     lengths, most = batch["attention_mask"].sum(1), recipe.text.max_tokens
     labels = batch["token_ids"].flatten()
-    offsets = torch.arange(0, len(labels) + 1, most, dtype=torch.int32)
+    cu_seqlens = torch.arange(0, len(labels) + 1, most, dtype=torch.int32)
     text = Text(
         codes=labels.int(),
         ids=batch["masked_token_ids"].flatten(),
         rows=torch.arange(len(labels)),
         labels=labels,
         weights=batch["token_weights"].flatten(),
-        offsets=offsets,
-        predicted=offsets,
-        longest=most,
+        cu_seqlens=cu_seqlens,
+        predicted=cu_seqlens,
+        max_seqlen=most,
     )
     return View(
         low=batch["image_low_res"],
@@ -101,7 +101,7 @@ def test_latent_prediction_and_logits(case: tuple[Ecamp, View, dict]) -> None:
     assert_close("latent", latent, expected["latent"])
     assert_close("pred_patches", model.decoder(latent, view.keep), expected["pred_patches"])
     head = model.text.head
-    hidden = model.text(view.text.ids, latent, *model._text_lengths(view, view.text))
+    hidden = model.text(view.text.ids, latent, *model._text_layouts(view, view.text))
     logits = torch.nn.functional.linear(head(hidden), head.vocabulary, head.bias)
     assert_close("mlm_logits", logits.view(expected["mlm_logits"].shape), expected["mlm_logits"])
 

@@ -20,15 +20,15 @@ from ecamp_fast.bench.data.originals import original
 from ecamp_fast.config import Recipe
 from ecamp_fast.shards.format.manifest import IMAGE
 from ecamp_fast.shards.load.batching import order_of
-from ecamp_fast.shards.load.collate import Preparer
-from ecamp_fast.shards.load.decode import Decoder
+from ecamp_fast.shards.load.collate import Collator
+from ecamp_fast.shards.load.decode import JpegDecoder
 from ecamp_fast.shards.load.read import ShardSet
 
 ORIGINALS = 4  # they take ten times as long
 ROUNDS = 3
 
 
-def rivals(shards: ShardSet, recipe: Recipe, images: int) -> dict[str, dict[str, float]]:
+def baselines(shards: ShardSet, recipe: Recipe, images: int) -> dict[str, dict[str, float]]:
     """Milliseconds of one core per image: ``median``, ``p20``, ``p80`` over rounds, by way.
 
     ours          all that the loader does for a batch, on one thread: read, check, crop, decode, resize, text
@@ -75,15 +75,15 @@ def _summary(seconds: list[float], images: int) -> dict[str, float]:
 
 def _ours(shards: ShardSet, recipe: Recipe, count: int) -> Callable[[], object]:
     alone = recipe.loader.model_copy(update={"threads": 1})
-    prepare = Preparer(shards, "train", recipe.model_copy(update={"loader": alone}), train=True)
+    collate = Collator(shards, "train", recipe.model_copy(update={"loader": alone}), train=True)
     micro = min(recipe.batch.micro, count)
-    decoder = Decoder(micro, recipe.image.high_size, "cpu", 1)
+    decoder = JpegDecoder(micro, recipe.image.high_size, "cpu", 1)
     order = order_of(shards, "train", recipe)
 
     def read() -> None:
         with ThreadPoolExecutor(1) as pool:
             for start in range(0, count, micro):
-                batch = prepare(pool, *order(np.arange(start, min(start + micro, count))))
+                batch = collate(pool, *order(np.arange(start, min(start + micro, count))))
                 decoder.decode(batch.names, batch.jpegs, batch.boxes, batch.flipped)
 
     return read

@@ -14,8 +14,8 @@ from zlib_ng.zlib_ng import crc32
 from ecamp_fast.config import Recipe
 from ecamp_fast.shards.format.manifest import ATTENTION, IMAGE, TOKENS
 from ecamp_fast.shards.load.batching import order_of
-from ecamp_fast.shards.load.collate import Prepared, Preparer
-from ecamp_fast.shards.load.decode import Decoder
+from ecamp_fast.shards.load.collate import Collated, Collator
+from ecamp_fast.shards.load.decode import JpegDecoder
 from ecamp_fast.shards.load.read import Sample, ShardSet
 from ecamp_fast.shards.load.resize import resize
 
@@ -26,13 +26,13 @@ def stages(shards: ShardSet, recipe: Recipe, device: str) -> dict[str, float]:
     """Milliseconds of one core per image, each the median over batches of ``batch.micro``, with one thread.
 
     read      from the page cache   checksum  CRC32 of what was read
-    prepare   crops, windows, attention maps, text   decode  as the loader does; on a GPU with all that follows
+    collate   crops, windows, attention maps, text   decode  as the loader does; on a GPU with all that follows
     resize    on the CPU
     """
     recipe = recipe.model_copy(update={"loader": recipe.loader.model_copy(update={"threads": 1})})
     micro, loader = recipe.batch.micro, recipe.loader
-    prepare = Preparer(shards, "train", recipe, train=True)
-    decoder = Decoder(micro, recipe.image.high_size, device, 1, region=loader.region, hardware=loader.hardware)
+    collate = Collator(shards, "train", recipe, train=True)
+    decoder = JpegDecoder(micro, recipe.image.high_size, device, 1, region=loader.region, hardware=loader.hardware)
     order = order_of(shards, "train", recipe)
     found: dict[str, list[float]] = {}
     threads = torch.get_num_threads()
@@ -41,7 +41,7 @@ def stages(shards: ShardSet, recipe: Recipe, device: str) -> dict[str, float]:
         with ThreadPoolExecutor(1) as pool:
             for start in range(0, (1 + BATCHES) * micro, micro):
                 for name, seconds in _batch(
-                    shards, prepare, decoder, pool, *order(np.arange(start, start + micro))
+                    shards, collate, decoder, pool, *order(np.arange(start, start + micro))
                 ).items():
                     found.setdefault(name, []).append(seconds / micro * 1e3)
     finally:
@@ -51,8 +51,8 @@ def stages(shards: ShardSet, recipe: Recipe, device: str) -> dict[str, float]:
 
 def _batch(
     shards: ShardSet,
-    prepare: Preparer,
-    decoder: Decoder,
+    collate: Collator,
+    decoder: JpegDecoder,
     pool: ThreadPoolExecutor,
     epochs: np.ndarray,
     samples: np.ndarray,
@@ -64,8 +64,8 @@ def _batch(
     )
     members = [member for sample in read for member in sample.values()]
     checking = _seconds(lambda: [crc32(member) for member in members])
-    whole: list[Prepared] = []
-    preparing = _seconds(lambda: whole.append(prepare(pool, epochs, samples)))
+    whole: list[Collated] = []
+    preparing = _seconds(lambda: whole.append(collate(pool, epochs, samples)))
     batch = whole[0]
     decoding = _seconds(lambda: decoder.decode(batch.names, batch.jpegs, batch.boxes, batch.flipped))
     found = {"read": reading - checking, "checksum": checking, "prepare": preparing - reading}

@@ -43,10 +43,10 @@ def _text(
         marks = (torch.rand(length, generator=draw) < DESCRIPTORS) * int(Mark.DESCRIPTOR)
         ids[0], marks[0] = CLS_ID, 0
         texts.append(torch.nn.functional.pad(pack(ids, marks), (0, places - length)))
-    codes, offsets = torch.cat(texts).to(torch.int32), torch.tensor([0, *rows]).cumsum(0).to(torch.int32)
+    codes, cu_seqlens = torch.cat(texts).to(torch.int32), torch.tensor([0, *rows]).cumsum(0).to(torch.int32)
     counts = torch.tensor(lengths, dtype=torch.int32)
     keys = torch.randint(2**62, (len(lengths),), generator=draw)
-    return (masked_batch(codes, offsets, counts, keys, recipe, capacity) if recipe.losses.mlm else None), keys
+    return (masked_batch(codes, cu_seqlens, counts, keys, recipe, capacity) if recipe.losses.mlm else None), keys
 
 
 def one_shape(recipe: Recipe, vocab_size: int, lengths: list[int], seeds: Sequence[int]) -> list[Batch]:
@@ -55,23 +55,23 @@ def one_shape(recipe: Recipe, vocab_size: int, lengths: list[int], seeds: Sequen
     So all have one shape, as the loader's have on a GPU; rounded up, so that other seeds mostly give the same one.
     """
     texts = [_text(recipe, vocab_size, lengths, torch.Generator().manual_seed(seed))[0] for seed in seeds]
-    most = max((len(text.rows) for text in texts if text), default=0)
-    room = next((Capacity(len(t.ids), min(len(t.ids), -(-most // ROUND) * ROUND)) for t in texts if t), None)
+    max_tokens = max((len(text.rows) for text in texts if text), default=0)
+    room = next((Capacity(len(t.ids), min(len(t.ids), -(-max_tokens // ROUND) * ROUND)) for t in texts if t), None)
     return [synthetic_batch(recipe, vocab_size, lengths, seed, room) for seed in seeds]
 
 
-def text_lengths(batch: int, mean: float, spread: float, most: int) -> list[int]:
+def text_lengths(batch: int, mean: float, spread: float, max_tokens: int) -> list[int]:
     """(B,) lengths of the given mean, as near as whole tokens allow: evenly spaced quantiles of a normal distribution.
 
-    spread: standard deviation over mean   most: none is longer; none is shorter than two.
+    spread: standard deviation over mean   max_tokens: none is longer; none is shorter than two.
     """
     quantiles = torch.special.ndtri((torch.arange(batch, dtype=torch.float64) + 0.5) / batch)
-    wanted = (mean * (1 + spread * quantiles)).round().long().clamp(2, most)
+    wanted = (mean * (1 + spread * quantiles)).round().long().clamp(2, max_tokens)
     lengths: list[int] = wanted.tolist()
     missing, step = round(mean * batch) - sum(lengths), 0
-    while missing and step < batch * most:  # what rounding and clamping took, one token at a time
+    while missing and step < batch * max_tokens:  # what rounding and clamping took, one token at a time
         place, change = step % batch, (1 if missing > 0 else -1)
-        if 2 <= lengths[place] + change <= most:
+        if 2 <= lengths[place] + change <= max_tokens:
             lengths[place] += change
             missing -= change
         step += 1

@@ -19,11 +19,11 @@ def liger(labels: Tensor, weights: Tensor) -> Callable[..., Tensor] | None:
     def losses() -> Any:
         return LigerFusedLinearCrossEntropyLoss(reduction="none", accum_dtype=torch.float32)
 
-    def rival(hidden: Tensor, vocabulary: Tensor, bias: Tensor) -> Tensor:
+    def baseline(hidden: Tensor, vocabulary: Tensor, bias: Tensor) -> Tensor:
         loss: Tensor = (losses()(vocabulary, hidden, labels, bias) * weights).sum()
         return loss
 
-    return rival
+    return baseline
 
 
 def cut(labels: Tensor, weights: Tensor) -> Callable[..., Tensor] | None:
@@ -33,9 +33,9 @@ def cut(labels: Tensor, weights: Tensor) -> Callable[..., Tensor] | None:
     except ImportError:
         return None
 
-    def rival(hidden: Tensor, vocabulary: Tensor, bias: Tensor) -> Tensor:
+    def baseline(hidden: Tensor, vocabulary: Tensor, bias: Tensor) -> Tensor:
         losses = linear_cross_entropy(hidden, vocabulary, labels, bias=bias, reduction="none", impl="cce_exact")
         loss: Tensor = (losses * weights).sum()
         return loss
 
-    return rival
+    return baseline

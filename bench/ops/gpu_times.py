@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ecamp_fast.bench.ops.kernel_cases import Case
+from ecamp_fast.bench.ops.kernel_cases import KernelCase
 from ecamp_fast.bench.ops.kernel_gate import red
 
 REPEATS, WARM_UP = 30, 3
@@ -37,7 +37,7 @@ def roofline(moved: float, operations: float, chip: tuple[float, float]) -> floa
 
 
 def time_cases(
-    cases: Iterable[Case], gates: list[dict[str, Any]], repeats: int = REPEATS, compiled: bool = True
+    cases: Iterable[KernelCase], gates: list[dict[str, Any]], repeats: int = REPEATS, compiled: bool = True
 ) -> list[dict[str, Any]]:
     """A row per operation and implementation: seconds of forward and backward, share of the roofline, peak memory.
 
@@ -110,7 +110,7 @@ def peak_memory(action: Callable[[], object]) -> int:
 
 
 def _actions(
-    case: Case, gates: list[dict[str, Any]], compiled: bool
+    case: KernelCase, gates: list[dict[str, Any]], compiled: bool
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """What may be timed, and why the others may not."""
     compiling = {"compile": torch.compile(case.definition, dynamic=False)} if compiled else {}
@@ -118,14 +118,14 @@ def _actions(
         "eager": case.definition,
         **compiling,
         "triton": partial(case.ours, backend="triton"),
-        **case.rivals,
+        **case.baselines,
     }
     notes = {name: "not installed" for name, function in functions.items() if function is None}
     notes |= {name: "failed the gate" for name in functions if red(gates, case.operation, name)}
     return {name: partial(case.both, f) for name, f in functions.items() if f and name not in notes}, notes
 
 
-def _row(case: Case, name: str) -> dict[str, Any]:
+def _row(case: KernelCase, name: str) -> dict[str, Any]:
     return {
         "operation": case.operation,
         "implementation": name,

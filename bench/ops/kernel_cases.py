@@ -55,12 +55,12 @@ SMALL = Sizes(high=32, patch=4, kept=4, width=24, text=6, text_width=20, vocabul
 
 
 @dataclass(frozen=True)
-class Case:
+class KernelCase:
     """One operation on one set of inputs.
 
     ours: (*leaves, backend=)   definition: (*leaves, exact=), with ``exact`` on float64 numbers alone
     bytes, operations: the least that forward and backward together must move and compute, each number once
-    rivals: other libraries' functions of the leaves; None: not installed.
+    baselines: other libraries' functions of the leaves; None: not installed.
     """
 
     operation: str
@@ -70,7 +70,7 @@ class Case:
     bytes: float
     operations: float = 0.0
     cotangent: Tensor | None = None
-    rivals: dict[str, Callable[..., Tensor] | None] = field(default_factory=dict)
+    baselines: dict[str, Callable[..., Tensor] | None] = field(default_factory=dict)
 
     def run(self, backend: Backend) -> list[Tensor]:
         """Forward and backward: [output, gradient of each leaf]."""
@@ -89,12 +89,12 @@ class Case:
         return [out.detach(), *torch.autograd.grad(out, mine, None if out.ndim == 0 else self.cotangent)]
 
 
-def cases(batch: int, device: str, dtype: torch.dtype, sizes: Sizes = PAPER) -> list[Case]:
+def cases(batch: int, device: str, dtype: torch.dtype, sizes: Sizes = PAPER) -> list[KernelCase]:
     """All operations; the numbers are the same for the same arguments.  batch: samples."""
     torch.manual_seed(0)
-    made = _Inputs(batch, torch.device(device), dtype, sizes)
-    image = (_gather(made), _gather_halved(made), _low_resolution(made), _unshuffle(made), _masked(made))
-    return [*image, _masked(made, halve=True), _weighted(made), _sr(made), _vocabulary(made)]
+    inputs = _Inputs(batch, torch.device(device), dtype, sizes)
+    image = (_gather(inputs), _gather_halved(inputs), _low_resolution(inputs), _unshuffle(inputs), _masked(inputs))
+    return [*image, _masked(inputs, halve=True), _weighted(inputs), _sr(inputs), _vocabulary(inputs)]
 
 
 class _Inputs:
@@ -117,7 +117,7 @@ def _exact(image: Tensor) -> Tensor:
     return (image.double() / 255 - MEAN) / STD
 
 
-def _gather(given: _Inputs) -> Case:
+def _gather(given: _Inputs) -> KernelCase:
     sizes, image, keep = given.sizes, given.low, given.keep
 
     def definition(exact: bool = False) -> Tensor:
@@ -127,10 +127,10 @@ def _gather(given: _Inputs) -> Case:
 
     ours = partial(patch_gather, image, keep, sizes.patch, MEAN, STD, given.dtype)
     pixels = keep.numel() * sizes.patch**2
-    return Case("patch_gather", {}, ours, definition, keep.numel() * 8 + pixels * (1 + given.element))
+    return KernelCase("patch_gather", {}, ours, definition, keep.numel() * 8 + pixels * (1 + given.element))
 
 
-def _gather_halved(given: _Inputs) -> Case:
+def _gather_halved(given: _Inputs) -> KernelCase:
     sizes, image, keep = given.sizes, given.image, given.keep
 
     def definition(exact: bool = False) -> Tensor:
@@ -141,10 +141,10 @@ def _gather_halved(given: _Inputs) -> Case:
     ours = partial(patch_gather, image, keep, sizes.patch, MEAN, STD, given.dtype, halve=True)
     pixels = keep.numel() * sizes.patch**2
     moved = keep.numel() * 8 + pixels * (4 + given.element)
-    return Case("patch_gather_halve", {}, ours, definition, moved, pixels * 2 * (16 + 4))
+    return KernelCase("patch_gather_halve", {}, ours, definition, moved, pixels * 2 * (16 + 4))
 
 
-def _low_resolution(given: _Inputs) -> Case:
+def _low_resolution(given: _Inputs) -> KernelCase:
     image = given.image
 
     def definition(exact: bool = False) -> Tensor:
@@ -152,10 +152,10 @@ def _low_resolution(given: _Inputs) -> Case:
 
     ours = partial(low_resolution, image, MEAN, STD, False)
     pixels = image.numel() // 4
-    return Case("low_resolution", {}, ours, definition, pixels * (4 + 4), pixels * 2 * (16 + 4))
+    return KernelCase("low_resolution", {}, ours, definition, pixels * (4 + 4), pixels * 2 * (16 + 4))
 
 
-def _unshuffle(given: _Inputs) -> Case:
+def _unshuffle(given: _Inputs) -> KernelCase:
     sizes, keep = given.sizes, given.keep
     leaves = {
         "visible": given.randn(given.batch, 1 + sizes.kept, sizes.width),
@@ -171,10 +171,10 @@ def _unshuffle(given: _Inputs) -> Case:
 
     cotangent = given.randn(given.batch, 1 + sizes.patches, sizes.width)
     moved = 2 * (leaves["visible"].numel() + cotangent.numel()) * given.element + positions.numel() * 4
-    return Case("unshuffle", leaves, ours, definition, moved, 2 * cotangent.numel(), cotangent)
+    return KernelCase("unshuffle", leaves, ours, definition, moved, 2 * cotangent.numel(), cotangent)
 
 
-def _masked(given: _Inputs, halve: bool = False) -> Case:
+def _masked(given: _Inputs, halve: bool = False) -> KernelCase:
     sizes, masked = given.sizes, given.masked
     image = given.image if halve else given.low
     prediction = given.randn(given.batch, sizes.patches, 3 * sizes.patch**2)
@@ -189,10 +189,10 @@ def _masked(given: _Inputs, halve: bool = False) -> Case:
     pixels = masked.numel() * sizes.patch**2
     moved = pixels * (3 * given.element + (4 if halve else 1)) + masked.numel() * 8 + prediction.numel() * given.element
     operations = pixels * (3 * 5 + (2 * (16 + 4) if halve else 0))
-    return Case("masked_mse" + "_halve" * halve, {"prediction": prediction}, ours, definition, moved, operations)
+    return KernelCase("masked_mse" + "_halve" * halve, {"prediction": prediction}, ours, definition, moved, operations)
 
 
-def _weighted(given: _Inputs) -> Case:
+def _weighted(given: _Inputs) -> KernelCase:
     image, attention = given.image, given.attention
     prediction = given.randn(given.batch, 3, *image.shape[2:]).contiguous(memory_format=torch.channels_last)
 
@@ -204,10 +204,10 @@ def _weighted(given: _Inputs) -> Case:
         return weighted_mse_ref(leaf, target, guide, MEAN, STD)
 
     moved = image.numel() + 2 * prediction.numel() * given.element
-    return Case("weighted_mse", {"prediction": prediction}, ours, definition, moved, prediction.numel() * 10)
+    return KernelCase("weighted_mse", {"prediction": prediction}, ours, definition, moved, prediction.numel() * 10)
 
 
-def _sr(given: _Inputs) -> Case:
+def _sr(given: _Inputs) -> KernelCase:
     image, attention = given.image, given.attention
     low = given.randn(given.batch, 3, given.sizes.low, given.sizes.low).contiguous(memory_format=torch.channels_last)
     convolutions = {
@@ -224,10 +224,10 @@ def _sr(given: _Inputs) -> Case:
     # per pixel two convolutions of 27 x 3 products, each thrice (values, both gradients), and the bilinear taps twice
     operations = image.numel() * (2 * 3 * 2 * 81 + 2 * 2 * 3 * 4 + 3 * 10)
     moved = image.numel() + 2 * low.numel() * given.element
-    return Case("sr_loss", {"low": low} | convolutions, ours, definition, moved, operations)
+    return KernelCase("sr_loss", {"low": low} | convolutions, ours, definition, moved, operations)
 
 
-def _vocabulary(given: _Inputs) -> Case:
+def _vocabulary(given: _Inputs) -> KernelCase:
     sizes, device = given.sizes, given.device
     rows = round(given.batch * sizes.text)
     leaves = {
@@ -246,12 +246,12 @@ def _vocabulary(given: _Inputs) -> Case:
         return weighted_cross_entropy_ref(hidden, vocabulary, bias, labels, rows)
 
     numbers = sum(leaf.numel() for leaf in leaves.values())
-    return Case(
+    return KernelCase(
         "weighted_cross_entropy",
         leaves,
         ours,
         definition,
         bytes=2 * numbers * given.element + rows * 12,
         operations=rows * sizes.vocabulary * (3 * 2 * sizes.text_width + 6),
-        rivals={"liger": liger(labels, weights), "cce": cut(labels, weights)} if device.type == "cuda" else {},
+        baselines={"liger": liger(labels, weights), "cce": cut(labels, weights)} if device.type == "cuda" else {},
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecamp_fast.bench.ops.kernel_cases import Case
+from ecamp_fast.bench.ops.kernel_cases import KernelCase
 from ecamp_fast.bench.ops.same_bits import same_bits
 
 FLOOR = 1e-6
@@ -19,7 +19,7 @@ FLOOR = 1e-6
 LUCK = 1 / 32
 
 
-def gate(cases: Iterable[Case]) -> list[dict[str, Any]]:
+def gate(cases: Iterable[KernelCase]) -> list[dict[str, Any]]:
     """A row for every output and gradient of the kernel and of the rivals that are installed.
 
     error: largest difference over the largest number; allowed: twice eager's own error and a floor; passed; fault: why
@@ -28,17 +28,17 @@ def gate(cases: Iterable[Case]) -> list[dict[str, Any]]:
     return [row for case in cases for row in _gate(case)]
 
 
-def _gate(case: Case) -> list[dict[str, Any]]:
+def _gate(case: KernelCase) -> list[dict[str, Any]]:
     try:
         truth, eager = case.truth(), case.both(case.definition)
     except Exception as fault:
         return [_raised(case.operation, "triton", fault)]
     functions: dict[str, Callable[..., Tensor]] = {"triton": partial(case.ours, backend="triton")}
-    functions |= {name: rival for name, rival in case.rivals.items() if rival is not None}
+    functions |= {name: baseline for name, baseline in case.baselines.items() if baseline is not None}
     return [row for name, function in functions.items() for row in _judge(case, name, function, eager, truth)]
 
 
-def repeats(cases: Iterable[Case], times: int) -> list[dict[str, Any]]:
+def repeats(cases: Iterable[KernelCase], times: int) -> list[dict[str, Any]]:
     """Ours ``times`` times on the same inputs: a row per operation.
 
     passed: every output and gradient had the same bits each time   differing: runs unlike the first, by part
@@ -46,7 +46,7 @@ def repeats(cases: Iterable[Case], times: int) -> list[dict[str, Any]]:
     return [_repeat(case, times) for case in cases]
 
 
-def _repeat(case: Case, times: int) -> dict[str, Any]:
+def _repeat(case: KernelCase, times: int) -> dict[str, Any]:
     who = {"operation": case.operation, "implementation": "triton", "times": times}
     differing: dict[str, int] = {}
     try:
@@ -67,7 +67,7 @@ def red(rows: Iterable[dict[str, Any]], operation: str, implementation: str) -> 
 
 
 def _judge(
-    case: Case, name: str, function: Callable[..., Tensor], eager: list[Tensor], truth: list[Tensor]
+    case: KernelCase, name: str, function: Callable[..., Tensor], eager: list[Tensor], truth: list[Tensor]
 ) -> list[dict[str, Any]]:
     who = {"operation": case.operation, "implementation": name}
     try:

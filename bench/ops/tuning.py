@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ecamp_fast.bench.ops.gpu_times import interleaved
-from ecamp_fast.bench.ops.kernel_cases import Case
+from ecamp_fast.bench.ops.kernel_cases import KernelCase
 from ecamp_fast.bench.ops.kernel_gate import gate
 from ecamp_fast.kernels.dispatch import TUNING, tuned, tuning_table
 
@@ -34,8 +34,8 @@ REPEATS = 15
 
 
 def tune(
-    cases: list[Case],
-    small: list[Case],
+    cases: list[KernelCase],
+    small: list[KernelCase],
     path: Path = TUNING,
     only: Sequence[str] = (),
     budget: float = math.inf,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ecamp_fast.bench.report.metrics import differing_settings, figures
+from ecamp_fast.bench.report.metrics import differing_settings, metrics
 from ecamp_fast.bench.report.result_files import RESULTS, device_of, parse_result, read_result, read_results
 from ecamp_fast.errors import ConfigError
 
@@ -101,7 +101,7 @@ def _refusal(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 
 
 def _rows(file: str, old: dict[str, Any], new: dict[str, Any], limit: float) -> list[dict[str, Any]]:
-    before, now = figures(old), figures(new)
+    before, now = metrics(old), metrics(new)
     rows: list[dict[str, Any]] = [
         {"file": file, "figure": name, "old": before[name].value, "new": None, "ratio": None, "worse": True}
         for name in before.keys() - now.keys()  # what failed its gate has no figures

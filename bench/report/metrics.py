@@ -20,19 +20,19 @@ TOLERANCE = 0.02  # of settings that are means of what was drawn: tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Metric:
     """higher: is better"""
 
     value: float
     higher: bool
 
 
-def figures(result: dict[str, Any]) -> dict[str, Figure]:
+def metrics(result: dict[str, Any]) -> dict[str, Metric]:
     """Every figure of one result by its path in the JSON; the rows of a list are named by what they describe."""
     return dict(_walk(result, "", timed=False))
 
 
-def _walk(node: Any, path: str, timed: bool) -> Iterator[tuple[str, Figure]]:
+def _walk(node: Any, path: str, timed: bool) -> Iterator[tuple[str, Metric]]:
     if isinstance(node, list):
         for row in node:
             labels = [str(row[label]) for label in LABELS if label in row] if isinstance(row, dict) else []
@@ -45,9 +45,9 @@ def _walk(node: Any, path: str, timed: bool) -> Iterator[tuple[str, Figure]]:
     elif isinstance(node, int | float) and not isinstance(node, bool):
         key = path.rsplit(".", 1)[-1]
         if key in HIGHER:
-            yield path, Figure(float(node), higher=True)
+            yield path, Metric(float(node), higher=True)
         elif key in LOWER or (timed and key in ("median", "step_seconds")):
-            yield path, Figure(float(node), higher=False)
+            yield path, Metric(float(node), higher=False)
 
 
 def differing_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

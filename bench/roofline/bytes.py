@@ -20,7 +20,7 @@ KINDS = ("product", "attention", "pointwise", "vector")  # vector: float32 arith
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class KernelGroup:
     """Kernels of one component that are bound alike: operations and bytes of a micro-batch, forward and backward.
 
     launches: kernels that are started   hooks: parameter tensors that ZeRO's Python takes in hand, launches included
@@ -37,9 +37,9 @@ class Group:
     extra: bool = False
 
 
-def step_traffic(
+def step_bytes(
     recipe: Recipe, vocab_size: int, lengths: Sequence[int], predicted: int, parameters: int, micro_steps: int = 1
-) -> list[Group]:
+) -> list[KernelGroup]:
     """Every group of a micro-batch, and its part of the optimizer step.
 
     lengths: (B,) real tokens of each sample   predicted: R   parameters: of the model
@@ -57,7 +57,7 @@ def step_traffic(
             lengths = [recipe.text.max_tokens] * len(lengths)
             predicted = sum(lengths)
         groups += [*parts.fusion(lengths), *parts.text_layers(lengths, predicted), *parts.head(vocab_size, predicted)]
-    return [*groups, Group("optimizer", "pointwise", 0, ADAMW * parameters / micro_steps)]
+    return [*groups, KernelGroup("optimizer", "pointwise", 0, ADAMW * parameters / micro_steps)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +68,21 @@ class _Parts:
     batch: int
     operations: dict[str, int]
 
-    def encoder(self) -> list[Group]:
+    def encoder(self) -> list[KernelGroup]:
         recipe, vision = self.recipe, self.recipe.model.vision
         kept, image = self.batch * recipe.kept_patches, recipe.image
         resized = self.batch * (image.high_size**2 + ELEMENT * image.low_size**2)
         patches = _product_bytes(kept, vision.patch**2, vision.width)
         groups = [
-            Group("patch embedding", "pointwise", 0, resized + 2 * ELEMENT * kept * vision.patch**2),
-            Group("patch embedding", "product", self.operations["patch embedding"], patches),
+            KernelGroup("patch embedding", "pointwise", 0, resized + 2 * ELEMENT * kept * vision.patch**2),
+            KernelGroup("patch embedding", "product", self.operations["patch embedding"], patches),
         ]
         tokens = recipe.kept_patches + 1
         hidden = int(vision.width * vision.mlp_ratio)
         pairs = self.batch * tokens**2
         return groups + self._layers("encoder", vision.depth, self.batch * tokens, vision.width, hidden, pairs)
 
-    def decoder(self) -> list[Group]:
+    def decoder(self) -> list[KernelGroup]:
         recipe, vision, width = self.recipe, self.recipe.model.vision, self.recipe.model.decoder.width
         seen, tokens, pixels = recipe.kept_patches + 1, recipe.patches + 1, CHANNELS * vision.patch**2
         hidden = int(width * recipe.model.decoder.mlp_ratio)
@@ -94,17 +94,21 @@ class _Parts:
         masked = self.batch * (recipe.patches - recipe.kept_patches)
         # the loss: prediction and target of masked patches in, its gradient, zeros included, out
         loss = ELEMENT * (2 * masked * pixels + 2 * masked * vision.patch**2 + self.batch * recipe.patches * pixels)
-        return [*layers, Group("decoder", "pointwise", 0, unshuffled), Group("image loss", "pointwise", 0, loss)]
+        return [
+            *layers,
+            KernelGroup("decoder", "pointwise", 0, unshuffled),
+            KernelGroup("image loss", "pointwise", 0, loss),
+        ]
 
-    def super_resolution(self) -> list[Group]:
+    def super_resolution(self) -> list[KernelGroup]:
         """One kernel forward, one backward; both read the prediction and the picture."""
         image = self.recipe.image
         prediction, picture = ELEMENT * CHANNELS * image.low_size**2, image.high_size**2
         moved = self.batch * (3 * prediction + 2 * picture + 2 * 4 * ATTENTION_GRID**2)
         pixels = self.batch * image.low_size**2
-        return [Group("super-resolution", "vector", self.operations["super-resolution"], moved, pixels=pixels)]
+        return [KernelGroup("super-resolution", "vector", self.operations["super-resolution"], moved, pixels=pixels)]
 
-    def fusion(self, lengths: Sequence[int]) -> list[Group]:
+    def fusion(self, lengths: Sequence[int]) -> list[KernelGroup]:
         recipe, text, fusion = self.recipe, self.recipe.model.text, self.recipe.fusion
         rows, width, patches = sum(lengths), text.width, self.batch * recipe.kept_patches
         products = _product_bytes(patches, recipe.model.vision.width, width)
@@ -120,16 +124,16 @@ class _Parts:
             products += _product_bytes(rows, width, width)
         embedded = 4 * ELEMENT * rows * width  # rows of the table in and out, their gradients likewise
         layer = self._layers("fusion", 1, rows, width, text.ffn, pairs, products=products, attention=crossed)
-        return [Group("text embedding", "pointwise", 0, embedded), *layer]
+        return [KernelGroup("text embedding", "pointwise", 0, embedded), *layer]
 
-    def text_layers(self, lengths: Sequence[int], predicted: int) -> list[Group]:
+    def text_layers(self, lengths: Sequence[int], predicted: int) -> list[KernelGroup]:
         """In the last layer only predicted rows ask; its bytes are counted in full."""
         text, rows = self.recipe.model.text, sum(lengths)
-        asking = (text.depth - 1 + predicted / rows) / max(text.depth, 1)
-        pairs = round(asking * sum(length * length for length in lengths))
+        query_rows = (text.depth - 1 + predicted / rows) / max(text.depth, 1)
+        pairs = round(query_rows * sum(length * length for length in lengths))
         return self._layers("text layers", text.depth, rows, text.width, text.ffn, pairs)
 
-    def head(self, vocab_size: int, predicted: int) -> list[Group]:
+    def head(self, vocab_size: int, predicted: int) -> list[KernelGroup]:
         """Logits exist a chunk at a time: written by a product, turned into their gradient, read by two products."""
         width = self.recipe.model.text.width
         logits = ELEMENT * predicted * vocab_size
@@ -137,7 +141,10 @@ class _Parts:
         products = _product_bytes(predicted, width, width) + 3 * logits + 3 * hidden + 3 * table
         pointwise = 2 * logits + 8 * hidden
         operations = self.operations["MLM head"]
-        return [Group("MLM head", "product", operations, products), Group("MLM head", "pointwise", 0, pointwise)]
+        return [
+            KernelGroup("MLM head", "product", operations, products),
+            KernelGroup("MLM head", "pointwise", 0, pointwise),
+        ]
 
     def _layers(
         self,
@@ -149,7 +156,7 @@ class _Parts:
         pairs: int,
         products: float = 0,
         attention: float = 0,
-    ) -> list[Group]:
+    ) -> list[KernelGroup]:
         """``depth`` transformer layers.  pairs: of query and key in one   products, attention: further bytes"""
         mixing = depth * attention_operations(pairs, width)
         sizes = ((width, 3 * width), (width, width), (width, hidden), (hidden, width))
@@ -158,9 +165,9 @@ class _Parts:
         # two norms that take the sum along: two in, two out, backward the same; the activation: 2 forward, 3 backward
         pointwise = depth * ELEMENT * (2 * 8 * rows * width + 5 * rows * hidden)
         return [
-            Group(component, "product", self.operations[component] - mixing, products),
-            Group(component, "attention", mixing, attention),
-            Group(component, "pointwise", 0, pointwise),
+            KernelGroup(component, "product", self.operations[component] - mixing, products),
+            KernelGroup(component, "attention", mixing, attention),
+            KernelGroup(component, "pointwise", 0, pointwise),
         ]
 
 

@@ -204,10 +204,10 @@ def data_ends(per_gpu: float, loader: Mapping[str, float], sample_bytes: float, 
     )
     lines.append(f"{DISK_NAME}: {DISK / sample_bytes:,.0f} images/s, {DISK / sample_bytes / per_gpu:.1f} GPUs")
     for gbit in (100, 25):
-        most = gbit * GBIT * ETHERNET / sample_bytes
+        limit = gbit * GBIT * ETHERNET / sample_bytes
         lines.append(
-            f"object store through {gbit} Gb/s a node, nothing cached: {most:,.0f} images/s, {most / per_gpu:.1f} GPUs;"
-            f" shuffled over the whole set, {AGAIN} times the bytes: {most / AGAIN / per_gpu:.1f} GPUs"
+            f"object store through {gbit} Gb/s a node, nothing cached: {limit:,.0f} images/s, {limit / per_gpu:.1f}"
+            f" GPUs; shuffled over the whole set, {AGAIN} times the bytes: {limit / AGAIN / per_gpu:.1f} GPUs"
         )
     return lines
 

@@ -97,9 +97,9 @@ def measure(
 
     from ecamp_fast.bench.data.synthetic import text_lengths
     from ecamp_fast.bench.report.result_files import origin, versions
-    from ecamp_fast.bench.roofline.bytes import Group, step_traffic
+    from ecamp_fast.bench.roofline.bytes import KernelGroup, step_bytes
     from ecamp_fast.bench.roofline.overheads import step_overheads
-    from ecamp_fast.bench.roofline.step import CHIPS, GPUS, TABLE, project
+    from ecamp_fast.bench.roofline.step import CHIPS, GPUS, TABLE, step_roofline
     from ecamp_fast.bench.roofline.zero import Zero, weights_of
     from ecamp_fast.model.ecamp import Ecamp
     from ecamp_fast.run.deepspeed_config import accumulation_steps
@@ -109,25 +109,25 @@ def measure(
     micro, share = recipe.batch.micro, _predicted_share(recipe, vocab_size, tokens, spread)
     paper = Zero(micro_steps=max(1, accumulation_steps(recipe, 1) // GPUS))
 
-    def count(mean: float, micro: int, zero: Zero) -> list[Group]:
+    def count(mean: float, micro: int, zero: Zero) -> list[KernelGroup]:
         lengths = text_lengths(micro, mean, spread, recipe.text.max_tokens)
         counted = recipe, vocab_size, lengths, round(share * sum(lengths))
         updated = weights.numbers // (zero.ranks if zero.stage else 1)
-        return step_traffic(*counted, updated, zero.micro_steps) + step_overheads(*counted, weights, zero)
+        return step_bytes(*counted, updated, zero.micro_steps) + step_overheads(*counted, weights, zero)
 
     @cache
     def computing(micro: int, zero: Zero) -> dict[str, float]:
-        rows = project(count(tokens, micro, zero), micro, cluster, rates)
+        rows = step_roofline(count(tokens, micro, zero), micro, cluster, rates)
         return {row["assumption"]: micro / row["images_per_second"] for row in rows if row["assumption"] != "ceiling"}
 
     def rows(mean: float = tokens, micro: int = micro, aligned: bool = True) -> list[dict[str, Any]]:
         groups = count(mean, micro, paper)
-        return [row for chip in CHIPS for row in project(groups, micro, chip, rates, weights, aligned)]
+        return [row for chip in CHIPS for row in step_roofline(groups, micro, chip, rates, weights, aligned)]
 
     groups = count(tokens, micro, paper)
     needed = [group for group in groups if not group.extra]
     others = [mean for mean in TOKENS if mean <= recipe.text.max_tokens]
-    return origin("project") | {
+    return origin("step_roofline") | {
         "kind": "projection",
         "recipe": recipe.name,
         "batch": micro,

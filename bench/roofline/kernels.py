@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ecamp_fast.bench.ops.gpu_times import peaks, roofline
-from ecamp_fast.bench.ops.kernel_cases import Case
+from ecamp_fast.bench.ops.kernel_cases import KernelCase
 
 # Chip -> its architecture, multiprocessors and clock in Hz, from NVIDIA's data sheets
 CHIPS = {"A100": ("sm_80", 108, 1.41e9), "H200": ("sm_90", 132, 1.755e9)}
@@ -16,8 +16,8 @@ ISSUED = 4  # instructions of a multiprocessor in a clock
 AROUND = (5, 4, 3, 2, 0, 1, 0)  # blocks that each stage of sr_tiles works on around a tile, in the order of its loops
 
 
-def forecast(
-    cases: Iterable[Case], batch: int, compiled: Sequence[Mapping[str, Any]], low: int
+def kernel_roofline(
+    cases: Iterable[KernelCase], batch: int, compiled: Sequence[Mapping[str, Any]], low: int
 ) -> list[dict[str, Any]]:
     """Per operation and chip: microseconds a sample at least, by bytes and operations, and by issue for sr_loss.
 

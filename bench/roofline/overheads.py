@@ -8,7 +8,7 @@ Legend: n rows of a layer, D its width, H its hidden width, V vocabulary.
 
 from collections.abc import Sequence
 
-from ecamp_fast.bench.roofline.bytes import ELEMENT, Group, attention_operations
+from ecamp_fast.bench.roofline.bytes import ELEMENT, KernelGroup, attention_operations
 from ecamp_fast.bench.roofline.zero import Weights, Zero, zero_bytes, zero_launches
 from ecamp_fast.bench.step.flops import CHANNELS
 from ecamp_fast.config import Recipe
@@ -31,7 +31,7 @@ FLOAT = 4  # bytes
 
 def step_overheads(
     recipe: Recipe, vocab_size: int, lengths: Sequence[int], predicted: int, weights: Weights, zero: Zero
-) -> list[Group]:
+) -> list[KernelGroup]:
     """Every group of a micro-batch, and its part of the end of the optimizer step; arguments as of ``step_traffic``."""
     vision, decoder, text = recipe.model.vision, recipe.model.decoder, recipe.model.text
     batch, seen, tokens = len(lengths), recipe.kept_patches + 1, recipe.patches + 1
@@ -59,11 +59,11 @@ def step_overheads(
     return [*groups, _glue(recipe, batch), *_zero(weights, zero)]
 
 
-def _passes(component: str, numbers: float, launches: float = 0) -> Group:
-    return Group(component, "pointwise", 0, ELEMENT * numbers, launches=launches, extra=True)
+def _passes(component: str, numbers: float, launches: float = 0) -> KernelGroup:
+    return KernelGroup(component, "pointwise", 0, ELEMENT * numbers, launches=launches, extra=True)
 
 
-def _layers(component: str, kind: str, depth: int, rows: int, width: int, hidden: int) -> list[Group]:
+def _layers(component: str, kind: str, depth: int, rows: int, width: int, hidden: int) -> list[KernelGroup]:
     over_width, over_hidden = PASSES[kind]
     numbers = rows * (over_width * width + over_hidden * hidden)
     return [_passes(component, depth * numbers, depth * LAUNCHES[kind])]
@@ -71,7 +71,7 @@ def _layers(component: str, kind: str, depth: int, rows: int, width: int, hidden
 
 def _attention(
     component: str, depth: int, queries: Sequence[int], keys: Sequence[int], width: int, heads: int
-) -> list[Group]:
+) -> list[KernelGroup]:
     """Tiles are computed whole, and scores twice; the gradient to the queries is summed in float32.
 
     That buffer is written zero, added to for every tile of keys, and read, all in whole tiles of queries.
@@ -84,8 +84,8 @@ def _attention(
     buffer = depth * FLOAT * width * sum(_up(q, short) * (2 + 2 * _up(k, TILE) // TILE) for q, k in meeting)
     again = depth * ELEMENT * width * sum(queries)  # the gradient to the output is read by a kernel of its own first
     return [
-        Group(component, "attention", operations, 0, extra=True),
-        Group(component, "pointwise", 0, buffer + again, extra=True),
+        KernelGroup(component, "attention", operations, 0, extra=True),
+        KernelGroup(component, "pointwise", 0, buffer + again, extra=True),
     ]
 
 
@@ -93,16 +93,18 @@ def _up(rows: int, tile: int) -> int:
     return -(-rows // tile) * tile
 
 
-def _vocabulary(vocab_size: int, width: int, predicted: int) -> Group:
+def _vocabulary(vocab_size: int, width: int, predicted: int) -> KernelGroup:
     """Of every chunk of logits: a product in float32 and its sum; logits once more for the bias, the table twice."""
     logits, table = predicted * vocab_size, vocab_size * width
     chunks = -(-logits * ELEMENT // CHUNK_BYTES)
     moved = chunks * 4 * FLOAT * table + 2 * ELEMENT * (chunks - 1) * table + ELEMENT * logits
     moved += (2 * FLOAT + 3 * ELEMENT) * table + 2 * ELEMENT * predicted * width  # zeros, rounding, times the cotangent
-    return Group("MLM head", "pointwise", 0, moved, launches=LAUNCHES["MLM head"] + CHUNK_LAUNCHES * chunks, extra=True)
+    return KernelGroup(
+        "MLM head", "pointwise", 0, moved, launches=LAUNCHES["MLM head"] + CHUNK_LAUNCHES * chunks, extra=True
+    )
 
 
-def _glue(recipe: Recipe, batch: int) -> Group:
+def _glue(recipe: Recipe, batch: int) -> KernelGroup:
     """Eager passes between the blocks: final norms (8), class token and positions (10), sums of two gradients (5)."""
     vision, width = recipe.model.vision, recipe.model.decoder.width
     seen, tokens = recipe.kept_patches + 1, recipe.patches + 1
@@ -115,11 +117,11 @@ def _glue(recipe: Recipe, batch: int) -> Group:
     return _passes("eager glue", batch * numbers, 2 * EAGER_LAUNCHES + OWN_LAUNCHES)
 
 
-def _zero(weights: Weights, zero: Zero) -> list[Group]:
+def _zero(weights: Weights, zero: Zero) -> list[KernelGroup]:
     """Copies of gradients and the end of the update, of one rank, without what travels between ranks."""
     hooks, added, launches = zero_launches(weights, zero)
     moved = zero_bytes(zero) * weights.numbers
     return [
-        Group("ZeRO", "pointwise", 0, moved, launches=added, extra=True),
-        Group("ZeRO", "pointwise", 0, 0, launches=launches, hooks=hooks, extra=True),
+        KernelGroup("ZeRO", "pointwise", 0, moved, launches=added, extra=True),
+        KernelGroup("ZeRO", "pointwise", 0, 0, launches=launches, hooks=hooks, extra=True),
     ]

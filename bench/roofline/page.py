@@ -190,8 +190,8 @@ def _rates(rows: list[dict[str, Any]]) -> Iterable[Sequence[str]]:
 def _links(rows: list[dict[str, Any]]) -> Iterable[Sequence[str]]:
     found: dict[str, dict[int, str]] = {}
     for row in rows:
-        most, longer = row["most_good"] or "none", row["wire_longer_from"] or "none"
-        found.setdefault(row["network"], {})[row["stage"]] = f"{most}; {longer}"
+        limit, longer = row["most_good"] or "none", row["wire_longer_from"] or "none"
+        found.setdefault(row["network"], {})[row["stage"]] = f"{limit}; {longer}"
     for network, cells in found.items():
         yield network, *(cells[stage] for stage in STAGES)
 

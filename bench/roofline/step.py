@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecamp_fast.bench.ops.gpu_times import peaks
-from ecamp_fast.bench.roofline.bytes import Group
+from ecamp_fast.bench.roofline.bytes import KernelGroup
 from ecamp_fast.bench.roofline.zero import Weights
 
 SAMPLES, EPOCHS, GPUS = 377_110, 115, 4  # of the paper's training run
@@ -135,8 +135,8 @@ def chip_of(device: str) -> str | None:
     return next((chip for chip in CHIPS if chip in device and peaks(device) == peaks(chip)), None)
 
 
-def project(
-    groups: Sequence[Group],
+def step_roofline(
+    groups: Sequence[KernelGroup],
     images: int,
     chip: str,
     rates: Mapping[str, float] | None = None,
@@ -182,7 +182,7 @@ def project(
     return rows
 
 
-def group_seconds(group: Group, chip: str, rate: float, end: str, off: float = 0.0) -> float:
+def group_seconds(group: KernelGroup, chip: str, rate: float, end: str, off: float = 0.0) -> float:
     """Of one group on a chip.  rate: operations a second of large products   off: share of its weights off 16 bytes"""
     peak, known = peaks(chip), CHIPS[chip]
     assert peak is not None
@@ -205,7 +205,7 @@ def group_seconds(group: Group, chip: str, rate: float, end: str, off: float = 0
     return max(compute, memory) + seen + group.launches * value("launch", end) * 1e-6
 
 
-def host_seconds(groups: Sequence[Group], end: str) -> float:
+def host_seconds(groups: Sequence[KernelGroup], end: str) -> float:
     """What one core needs to start a micro-batch; launches of ZeRO's hooks are within them."""
     launches = sum(group.launches for group in groups if not group.hooks)
     hooks = sum(group.hooks for group in groups)

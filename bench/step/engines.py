@@ -11,16 +11,16 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.bench.step.timed_step import DTYPES, Check, Masters
+from ecamp_fast.bench.step.timed_step import DTYPES, Masters, StepResult
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.ready import make_ready
 from ecamp_fast.objectives import Losses
 from ecamp_fast.run import deepspeed_config
-from ecamp_fast.run.distributed import Place, agree
+from ecamp_fast.run.distributed import DistContext, agree
 from ecamp_fast.run.engine import build_engine, set_learning_rate
-from ecamp_fast.run.metrics import Sums
-from ecamp_fast.run.update import Pulse, Update
+from ecamp_fast.run.metrics import LossMeter
+from ecamp_fast.run.update import Update, UpdateResult
 
 RATE = 1e-6  # of learning: weights that hardly move keep the loss of noise finite
 UNALIGNED = "-unaligned"  # of ZeRO 1 and 2: weights end to end, as DeepSpeed lays them without being told
@@ -36,19 +36,19 @@ class Engine(Protocol):
     def step(self, batches: Iterator[Batch]) -> None:
         """One optimizer step on the next ``accumulation`` micro-batches."""
 
-    def check(self, batch: Batch) -> Check:
+    def check(self, batch: Batch) -> StepResult:
         """A step whose micro-batches are all ``batch``, without dropout."""
 
 
-def build(stage: str, recipe: Recipe, vocab_size: int, place: Place) -> Engine:
+def build(stage: str, recipe: Recipe, vocab_size: int, context: DistContext) -> Engine:
     """The engine of one of ``STAGES``, with the DeepSpeed JSON that is shipped for it."""
     if stage == "ddp":
-        return PlainDDP(recipe, vocab_size, place)
+        return PlainDDP(recipe, vocab_size, context)
     path = deepspeed_config.find(f"zero{stage.removesuffix(UNALIGNED)}")
-    config = deepspeed_config.resolve(path, recipe, place.world)
+    config = deepspeed_config.resolve(path, recipe, context.world)
     if stage.endswith(UNALIGNED):
         config["zero_optimization"]["parameter_alignment"] = False
-    return DeepSpeed(recipe, vocab_size, place, config)
+    return DeepSpeed(recipe, vocab_size, context, config)
 
 
 class DeepSpeed:
@@ -57,17 +57,17 @@ class DeepSpeed:
     ds_config: resolved, see ``deepspeed_config.resolve``
     """
 
-    def __init__(self, recipe: Recipe, vocab_size: int, place: Place, ds_config: dict[str, Any]) -> None:
-        self.accumulation = deepspeed_config.accumulation_steps(recipe, place.world)
-        self._engine = build_engine(_fresh(recipe, vocab_size, place), recipe, ds_config)
+    def __init__(self, recipe: Recipe, vocab_size: int, context: DistContext, ds_config: dict[str, Any]) -> None:
+        self.accumulation = deepspeed_config.accumulation_steps(recipe, context.world)
+        self._engine = build_engine(_fresh(recipe, vocab_size, context), recipe, ds_config)
         self._update = Update(self._engine, ds_config.get("gradient_clipping", 0.0))
         self.model: Ecamp = self._engine.module
-        self._sums = Sums(place.device)
+        self._meter = LossMeter(context.device)
 
     def step(self, batches: Iterator[Batch]) -> None:
         self._take(batches)
 
-    def check(self, batch: Batch) -> Check:
+    def check(self, batch: Batch) -> StepResult:
         from deepspeed.utils import safe_get_full_grad  # of all ranks' parts, summed as the update takes them
 
         gradients: dict[str, Tensor] = {}
@@ -79,11 +79,11 @@ class DeepSpeed:
                     gradients[name] = whole.detach().float().clone()
 
         self.model.eval()
-        losses, pulse = self._take(repeat(batch), look)
+        losses, result = self._take(repeat(batch), look)
         self.model.train()
-        return Check(losses, pulse.norm, gradients)
+        return StepResult(losses, result.norm, gradients)
 
-    def _take(self, batches: Iterator[Batch], look: Callable[[], None] | None = None) -> tuple[Losses, Pulse]:
+    def _take(self, batches: Iterator[Batch], look: Callable[[], None] | None = None) -> tuple[Losses, UpdateResult]:
         """Losses of the last micro-batch, and what the update told.  look: called before the update"""
         set_learning_rate(self._engine, RATE)
         for micro in range(self.accumulation):
@@ -92,7 +92,7 @@ class DeepSpeed:
             batch = next(batches)
             losses: Losses = self._engine(batch)
             self._engine.backward(losses.total)
-            self._sums.add(losses, batch)
+            self._meter.add(losses, batch)
         if look:
             look()
         return losses, self._update.apply(stop=False)
@@ -101,27 +101,27 @@ class DeepSpeed:
 class PlainDDP:
     """``DistributedDataParallel`` and AdamW on float32 copies; gradients travel on the last micro-batch only."""
 
-    def __init__(self, recipe: Recipe, vocab_size: int, place: Place) -> None:
-        self.accumulation = deepspeed_config.accumulation_steps(recipe, place.world)
-        self.model = _fresh(recipe, vocab_size, place).to(DTYPES[recipe.precision])
+    def __init__(self, recipe: Recipe, vocab_size: int, context: DistContext) -> None:
+        self.accumulation = deepspeed_config.accumulation_steps(recipe, context.world)
+        self.model = _fresh(recipe, vocab_size, context).to(DTYPES[recipe.precision])
         self._masters = Masters(self.model, recipe)
         for group in self._masters.adamw.param_groups:
             group["lr"] = RATE
         self._ddp = DistributedDataParallel(self.model)
-        self._sums, self._device = Sums(place.device), place.device
+        self._meter, self._device = LossMeter(context.device), context.device
 
     def step(self, batches: Iterator[Batch]) -> None:
         for micro in range(self.accumulation):
             batch = next(batches)
-            self._sums.add(self._micro_step(batch, micro), batch)
+            self._meter.add(self._micro_step(batch, micro), batch)
         self._masters.step()
         agree(False, self._device)
 
-    def check(self, batch: Batch) -> Check:
+    def check(self, batch: Batch) -> StepResult:
         self.model.eval()
         for micro in range(self.accumulation):
             losses = self._micro_step(batch, micro)
-        found = Check.of(losses, self.model)
+        found = StepResult.of(losses, self.model)
         found = replace(found, gradients={name: gradient.float() for name, gradient in found.gradients.items()})
         self._masters.step()
         self.model.train()
@@ -135,7 +135,7 @@ class PlainDDP:
         return losses
 
 
-def _fresh(recipe: Recipe, vocab_size: int, place: Place) -> Ecamp:
+def _fresh(recipe: Recipe, vocab_size: int, context: DistContext) -> Ecamp:
     """A model with the recipe's first weights, the same on every rank."""
     torch.manual_seed(recipe.seed)
-    return make_ready(Ecamp(recipe, vocab_size), recipe, place.device)
+    return make_ready(Ecamp(recipe, vocab_size), recipe, context.device)

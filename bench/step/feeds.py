@@ -31,7 +31,7 @@ class Feeds(Protocol):
     def settle(self, accumulation: int) -> int:
         """Steps to take in every block before the clock runs."""
 
-    def census(self, model: Ecamp, accumulation: int, steps: int) -> Work:
+    def count_work(self, model: Ecamp, accumulation: int, steps: int) -> Work:
         """Work per sample of the batches to be timed, counted apart from the clock."""
 
     def open(self, name: str, steps: int) -> Any:
@@ -51,7 +51,7 @@ class Noise:
     def settle(self, accumulation: int) -> int:
         return WARM_UP
 
-    def census(self, model: Ecamp, accumulation: int, steps: int) -> Work:
+    def count_work(self, model: Ecamp, accumulation: int, steps: int) -> Work:
         return {"memory": _mean([sample_work(model, batch) for batch in self._held])}
 
     @contextmanager
@@ -79,7 +79,7 @@ class Shards:
 
         return -(-(self._prefetch + IN_FLIGHT + 1) // accumulation)
 
-    def census(self, model: Ecamp, accumulation: int, steps: int) -> Work:
+    def count_work(self, model: Ecamp, accumulation: int, steps: int) -> Work:
         """The loader gives the same batches in every block."""
         settle = self.settle(accumulation)
         counts = []

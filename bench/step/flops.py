@@ -142,9 +142,9 @@ def _text_layers(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]
     pairs = sum(n * n for n in attended)
     block = _block(rows, pairs, text.width, text.ffn)
     padded = attended is not lengths  # then queries are padded as well
-    asking = pairs if padded else round(pairs * predicted / rows)
+    query_rows = pairs if padded else round(pairs * predicted / rows)
     last = _product(rows, text.width, 2 * text.width) + _product(predicted, text.width, 2 * (text.width + text.ffn))
-    return _times(text.depth - 1, block) + last + _attention(asking, text.width)
+    return _times(text.depth - 1, block) + last + _attention(query_rows, text.width)
 
 
 def _head(recipe: Recipe, vocab_size: int, predicted: int) -> Work:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.bench.step.timed_step import Check
+from ecamp_fast.bench.step.timed_step import StepResult
 from ecamp_fast.kernels.dispatch import plain_torch
 from ecamp_fast.model.compile import recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
@@ -31,7 +31,7 @@ class Checked(Protocol):
 
     model: Ecamp
 
-    def check(self, batch: Batch) -> Check:
+    def check(self, batch: Batch) -> StepResult:
         """A step without dropout; of an engine one of micro-batches all alike."""
 
 
@@ -70,7 +70,7 @@ def gradient_distances(found: dict[str, Tensor], plain: dict[str, Tensor]) -> di
     return {component: math.sqrt(off / max(norm, 1e-30)) for component, (off, norm) in squares.items()}
 
 
-def plain_step(model: Ecamp, batch: Batch) -> Check:
+def plain_step(model: Ecamp, batch: Batch) -> StepResult:
     """A step of the same weights in float32: none of our kernels, attention by its definition, no TF32.
 
     Blocks are recomputed in the backward, so that a batch that fits beside an engine in bfloat16 fits here too.
@@ -86,7 +86,7 @@ def plain_step(model: Ecamp, batch: Batch) -> Check:
             losses.total.backward()
     finally:
         torch.backends.cudnn.allow_tf32 = faster
-    return Check.of(losses, plain)
+    return StepResult.of(losses, plain)
 
 
 def _distance(found: Losses, expected: Losses, term: str) -> float:

@@ -105,9 +105,9 @@ class Peer:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            said = self._log.read_text()[-2000:]
+            log = self._log.read_text()[-2000:]
             raise EnvironmentFault(
-                f"the released implementation ended:\n{said}",
+                f"the released implementation ended:\n{log}",
                 "give --peer-python an environment with what the release needs (transformers 4.42 to 4.46)",
             )
         return json.loads(line)
@@ -140,13 +140,13 @@ def released_batch(recipe: Recipe, batch: Batch, view: View) -> dict[str, Tensor
     view: of the same batch; its text is padded to ``text.max_tokens`` where it is packed.
     """
     assert view.text is not None
-    count, most, side = len(batch), recipe.text.max_tokens, recipe.image.high_size
-    rows, places = ~_padding(recipe, batch), (torch.arange(most) < batch.lengths[:, None]).flatten()
+    count, max_tokens, side = len(batch), recipe.text.max_tokens, recipe.image.high_size
+    rows, places = ~_padding(recipe, batch), (torch.arange(max_tokens) < batch.lengths[:, None]).flatten()
 
     def padded(values: Tensor, fill: float) -> Tensor:
-        out = torch.full((count * most,), fill, dtype=values.dtype)
+        out = torch.full((count * max_tokens,), fill, dtype=values.dtype)
         out[places] = values[rows]
-        return out.view(count, most)
+        return out.view(count, max_tokens)
 
     weights = torch.ones(len(view.text.ids)).index_copy(0, view.text.rows, view.text.weights)
     noise = torch.empty(count, recipe.patches)
@@ -157,8 +157,8 @@ def released_batch(recipe: Recipe, batch: Batch, view: View) -> dict[str, Tensor
         "image": grey.expand(count, 3, side, side).contiguous(),
         "ids": padded(view.text.ids, 0),
         "labels": padded(token_ids(view.text.codes).long(), 0),
-        "attention_mask": places.view(count, most).long(),
-        "type_ids": torch.zeros(count, most, dtype=torch.long),
+        "attention_mask": places.view(count, max_tokens).long(),
+        "type_ids": torch.zeros(count, max_tokens, dtype=torch.long),
         "weights": padded(weights, 1.0),
         "column": batch.window[:, 0].long(),
         "row": batch.window[:, 1].long(),
@@ -191,21 +191,21 @@ def official_twin(recipe: Recipe, vocab_size: int) -> Ecamp:
 def parity(twin: Ecamp, tensors: Mapping[str, Tensor], peer: Peer) -> dict[str, float]:
     """Relative difference of the three losses, the release's against the twin's on the same weights and masks."""
     recipe, lengths = twin.recipe, tensors["attention_mask"].sum(1)
-    image, pixels, most = tensors["image"][:, :1], recipe.image, recipe.text.max_tokens
+    image, pixels, max_tokens = tensors["image"][:, :1], recipe.image, recipe.text.max_tokens
     version = [int(part) for part in (peer.versions["torchvision"] or "0.0").split(".")[:2]]
     low = low_resolution(image, pixels.mean, pixels.std, antialias=tuple(version) >= ANTIALIASED_SINCE)
     order = tensors["noise"].argsort(1)
     every = torch.arange(tensors["ids"].numel(), device=image.device)
-    offsets = torch.arange(0, len(every) + 1, most, dtype=torch.int32, device=image.device)
+    cu_seqlens = torch.arange(0, len(every) + 1, max_tokens, dtype=torch.int32, device=image.device)
     text = Text(
         codes=tensors["labels"].flatten().int(),
         ids=tensors["ids"].flatten(),
         rows=every,
         labels=tensors["labels"].flatten(),
         weights=tensors["weights"].flatten(),
-        offsets=offsets,
-        predicted=offsets,
-        longest=most,
+        cu_seqlens=cu_seqlens,
+        predicted=cu_seqlens,
+        max_seqlen=max_tokens,
     )
     view = View(
         low=low,

@@ -1,7 +1,7 @@
 """The released implementation at work, in a process of its own, driven line by line: started by ``peer.py``.
 
 Run as a file by whatever Python the release is installed in: imports nothing of this project. What the release needs
-and does not find is mended here, at run time: ``np.float`` (gone from numpy), ``.cuda()`` on a machine without a GPU,
+and does not find is fixed here, at run time: ``np.float`` (gone from numpy), ``.cuda()`` on a machine without a GPU,
 the debugger it imports. Its checkout is only read.
 Requests: step, saved, losses; a line of JSON answers each, and one comes first: what was loaded.
 """
@@ -29,14 +29,14 @@ def main() -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path = [given.code] + [folder for folder in sys.path if os.path.abspath(folder or ".") != here]
     sys.dont_write_bytecode = True
-    peer = Peer(given)
+    peer = Release(given)
     print(json.dumps({"versions": peer.versions, "parameters": peer.parameters}), file=answers, flush=True)
     requests: dict[str, Callable[[], Any]] = {"step": peer.step, "saved": peer.saved, "losses": peer.losses}
     for line in sys.stdin:
         print(json.dumps(requests[line.strip()]()), file=answers, flush=True)
 
 
-class Peer:
+class Release:
     """The released model with the optimizer of its own training script."""
 
     def __init__(self, given: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from ecamp_fast.bench.step.engines import Engine, build
 from ecamp_fast.bench.step.parity import parity
 from ecamp_fast.bench.step.timed_step import Stopwatch
 from ecamp_fast.config import Recipe, load_recipe
-from ecamp_fast.run.distributed import Place, join, leave
+from ecamp_fast.run.distributed import DistContext, init, shutdown
 
 HELD = 4  # micro-batches on the device
 WARM_UP = HELD  # steps before the clock runs: all shapes are met
@@ -35,47 +35,47 @@ WARM_UP = HELD  # steps before the clock runs: all shapes are met
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Rank 0 writes its rows there, as JSON.")
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(recipe: Path, stages: str, tokens: float, spread: float, vocabulary: int, steps: int, out: Path) -> None:
-    place = join()
+    context = init()
     try:
         loaded = load_recipe(recipe)
         lengths = text_lengths(loaded.batch.micro, tokens, spread, loaded.text.max_tokens)
         # The first is the gate's, the same on every rank. The others differ, of equal lengths: no rank has more to do.
-        seeds = [0, *(1 + place.rank * HELD + number for number in range(HELD))]
-        gate, *held = (batch.to(place.device) for batch in one_shape(loaded, vocabulary, lengths, seeds))
-        rows = [_row(stage, loaded, vocabulary, place, held, gate, steps) for stage in stages.split(",")]
-        if place.leads:
+        seeds = [0, *(1 + context.rank * HELD + number for number in range(HELD))]
+        gate, *held = (batch.to(context.device) for batch in one_shape(loaded, vocabulary, lengths, seeds))
+        rows = [_row(stage, loaded, vocabulary, context, held, gate, steps) for stage in stages.split(",")]
+        if context.is_main:
             out.write_text(json.dumps(rows))
         dist.barrier()
     finally:
-        leave()
+        shutdown()
 
 
 def _row(
-    stage: str, recipe: Recipe, vocab_size: int, place: Place, held: list[Batch], gate: Batch, steps: int
+    stage: str, recipe: Recipe, vocab_size: int, context: DistContext, held: list[Batch], gate: Batch, steps: int
 ) -> dict[str, Any]:
     """One stage; without parity it has no times.  step_seconds: median, of the rank that took longest."""
-    engine = build(stage, recipe, vocab_size, place)
-    row: dict[str, Any] = {"ranks": place.world, "stage": stage, "parity": parity(engine, gate)}
+    engine = build(stage, recipe, vocab_size, context)
+    row: dict[str, Any] = {"ranks": context.world, "stage": stage, "parity": parity(engine, gate)}
     if row["parity"]["passed"]:
-        seconds = _agreed(_median_step(engine, held, steps, place), place)
+        seconds = _agreed(_median_step(engine, held, steps, context), context)
         images = recipe.batch.micro * engine.accumulation
-        memory = torch.cuda.max_memory_allocated() if place.device.type == "cuda" else None
+        memory = torch.cuda.max_memory_allocated() if context.device.type == "cuda" else None
         row |= {"step_seconds": seconds, "images_per_second_per_rank": images / seconds, "peak_memory_bytes": memory}
     del engine
     gc.collect()
-    if place.device.type == "cuda":
+    if context.device.type == "cuda":
         torch.cuda.empty_cache()
     return row
 
 
-def _median_step(engine: Engine, held: list[Batch], steps: int, place: Place) -> float:
+def _median_step(engine: Engine, held: list[Batch], steps: int, context: DistContext) -> float:
     batches = cycle(held)
     for _ in range(WARM_UP):
         engine.step(batches)
-    if place.device.type == "cuda":
+    if context.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     dist.barrier()
-    watch = Stopwatch(place.device)
+    watch = Stopwatch(context.device)
     watch.mark()
     for _ in range(steps):
         engine.step(batches)
@@ -83,9 +83,9 @@ def _median_step(engine: Engine, held: list[Batch], steps: int, place: Place) ->
     return statistics.median(watch.laps())
 
 
-def _agreed(seconds: float, place: Place) -> float:
+def _agreed(seconds: float, context: DistContext) -> float:
     """The longest of all ranks."""
-    longest = torch.tensor(seconds, dtype=torch.float64, device=place.device)
+    longest = torch.tensor(seconds, dtype=torch.float64, device=context.device)
     dist.all_reduce(longest, op=dist.ReduceOp.MAX)
     return float(longest)
 

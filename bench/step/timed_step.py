@@ -65,8 +65,8 @@ class Masters:
     def step(self) -> None:
         """Updates the weights from their gradients, which are gone afterwards; every weight must have one."""
         if self.copies:
-            made = [weight.grad for weight in self.weights if weight.grad is not None]
-            torch._foreach_copy_(self.gradients, made)  # refuses lists of unequal length
+            fresh = [weight.grad for weight in self.weights if weight.grad is not None]
+            torch._foreach_copy_(self.gradients, fresh)  # refuses lists of unequal length
         self.adamw.step()
         if self.copies:
             torch._foreach_copy_(self.weights, self.copies)
@@ -75,7 +75,7 @@ class Masters:
 
 
 @dataclass(frozen=True)
-class Check:
+class StepResult:
     """What a step computed.  gradients: of the whole batch, by name of the weight   norm: of all of them together"""
 
     losses: Losses
@@ -83,11 +83,11 @@ class Check:
     gradients: dict[str, Tensor]
 
     @staticmethod
-    def of(losses: Losses, model: torch.nn.Module) -> "Check":
+    def of(losses: Losses, model: torch.nn.Module) -> "StepResult":
         """After a backward of a model whose weights hold their gradients."""
         named = model.named_parameters()
         gradients = {name: weight.grad.detach() for name, weight in named if weight.grad is not None}
-        return Check(losses, global_norm(list(gradients.values())), gradients)
+        return StepResult(losses, global_norm(list(gradients.values())), gradients)
 
 
 class Step:
@@ -99,12 +99,12 @@ class Step:
         self.model = make_ready(Ecamp(recipe, vocab_size).to(DTYPES[precision]), recipe, device)
         self.masters = Masters(self.model, recipe)
 
-    def check(self, batch: Batch) -> "Check":
+    def check(self, batch: Batch) -> "StepResult":
         """A step without dropout; the weights stay."""
         self.model.eval()
         losses: Losses = self.model(batch)
         losses.total.backward()
-        found = Check.of(losses, self.model)
+        found = StepResult.of(losses, self.model)
         self.model.zero_grad()
         self.model.train()
         return found

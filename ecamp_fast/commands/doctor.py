@@ -1,4 +1,4 @@
-"""``ecamp-fast doctor``: look before the run does, and say what is fine, what is doubtful, and what must be mended."""
+"""``ecamp-fast doctor``: look before the run does, and say what is fine, what is doubtful, and what must be fixed."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from ecamp_fast.doctor.check import Case
-from ecamp_fast.doctor.checks import exit_code, survey
+from ecamp_fast.doctor.checks import exit_code, run_checks
 from ecamp_fast.doctor.finding import Finding, Status
+from ecamp_fast.doctor.run_setup import RunSetup
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 STATUS_WIDTH = 6  # columns
@@ -36,7 +36,7 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Check machine, configuration and data before a run: OK, WARN or FAIL, each with its mend.
+    """RunSetup machine, configuration and data before a run: OK, WARN or FAIL, each with its hint.
 
     Leaves with 0 without a FAIL; else with 2 for the configuration, 3 for data, 4 for the environment, 5 for the disk,
     the first of these that failed.
@@ -44,10 +44,10 @@ def command(
     from ecamp_fast.run.deepspeed_config import find
 
     began = time.perf_counter()
-    case = Case(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out)
+    case = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out)
     findings: list[Finding] = []
     rows, group = [], ""
-    for name, finding in survey(case):
+    for name, finding in run_checks(case):
         findings.append(finding)
         rows.append({"group": name, **_row(finding)})
         if not as_json:
@@ -57,7 +57,7 @@ def command(
             _print(finding)
     code, seconds = exit_code(findings), round(time.perf_counter() - began, 2)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "exit_code": code, "seconds": seconds, "findings": rows}))
+        click.echo(json.dumps({"schema": 2, "exit_code": code, "seconds": seconds, "findings": rows}))
     else:
         counts = ", ".join(f"{sum(f.status is status for f in findings)} {status}" for status in Status)
         click.echo(f"\n{counts} in {seconds:.1f} s")
@@ -69,19 +69,19 @@ def _row(finding: Finding) -> dict[str, object]:
         "name": finding.name,
         "status": str(finding.status),
         "found": _plain(finding.found),
-        "mend": _plain(finding.mend),
+        "hint": _plain(finding.hint),
         "exit_code": finding.exit_code,
     }
 
 
 def _print(finding: Finding) -> None:
-    """``OK    name                 found``, the mend below."""
+    """``OK    name                 found``, the hint below."""
     status = click.style(f"{finding.status:<{STATUS_WIDTH}}", fg=COLOURS[finding.status])
     margin = " " * (STATUS_WIDTH + NAME_WIDTH)
     found = _plain(finding.found).replace("\n", "\n" + margin)
     click.echo(f"{status}{finding.name:<{NAME_WIDTH}}{found}", color=_coloured())
-    if finding.mend:
-        click.echo(f"{margin}mend: {_plain(finding.mend)}")
+    if finding.hint:
+        click.echo(f"{margin}hint: {_plain(finding.hint)}")
 
 
 def _plain(text: str) -> str:

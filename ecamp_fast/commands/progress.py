@@ -10,7 +10,7 @@ from typing import Any
 PLAIN_SECONDS = 30.0
 
 
-class Progress:
+class BuildProgress:
     """Use as a context; ``tick`` counts, ``say`` writes a line.  what: the things counted."""
 
     def __init__(self, what: str) -> None:
@@ -19,7 +19,7 @@ class Progress:
         self._start: int | None = None  # things done before: they tell nothing of the speed
         self._bar: Any = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "BuildProgress":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecamp_fast.commands import annotate, sources
-from ecamp_fast.commands.progress import Progress
+from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.errors import DataError
 
 if TYPE_CHECKING:
-    from ecamp_fast.shards.builder.build import Report
+    from ecamp_fast.shards.builder.build import BuildReport
     from ecamp_fast.shards.check.members import Damage
 
 _LISTED = 50  # damages printed for a person; --json has all
@@ -109,7 +109,7 @@ def build(
         result = preview(opened, chosen, part)
         click.echo(json.dumps({"schema": 1, **result}) if as_json else _lines(result))
         return
-    with Progress("images") as progress:
+    with BuildProgress("images") as progress:
         report = builder.build(opened, out, chosen, progress.say, progress.tick, part)
     click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
 
@@ -122,7 +122,7 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
     from ecamp_fast.shards.builder.merge import merge as join
 
-    with Progress("shards") as progress:
+    with BuildProgress("shards") as progress:
         report = join(parts, out, progress.tick)
     for note in report.manifest.notes:
         click.echo(f"note: {note}", err=True)
@@ -148,7 +148,7 @@ def repair(
 
     Leaves with 3 if damage is left, or the source does not give these bytes.
     """
-    from ecamp_fast.shards.check.repair import repair as mend
+    from ecamp_fast.shards.check.repair import repair as hint
     from ecamp_fast.shards.format.manifest import read_manifest
 
     recorded = read_manifest(shard_set).source
@@ -161,8 +161,8 @@ def repair(
         seed=int(recorded.get("seed", 0)),
         size=int(recorded.get("size", 0)),
     )
-    with Progress("images") as progress:
-        done = mend(opened, shard_set, workers, progress.say, progress.tick)
+    with BuildProgress("images") as progress:
+        done = hint(opened, shard_set, workers, progress.say, progress.tick)
     if as_json:
         left = [_damage(item) for item in done.left]
         result = {"schema": 1, "ok": not left, "path": str(shard_set), "repaired": list(done.files)}
@@ -182,7 +182,7 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
     """Read SET whole and report all damage; leaves with 3 if there is any."""
     from ecamp_fast.shards.check.verify import inspect
 
-    with Progress("shards") as progress:
+    with BuildProgress("shards") as progress:
         verdict = inspect(shard_set, workers, progress.tick)
     if as_json:
         damage = [_damage(item) for item in verdict.damage]
@@ -192,7 +192,7 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
         click.echo("\n".join(map(str, verdict.damage[:_LISTED])))
         if len(verdict.damage) > _LISTED:
             click.echo(f"and {len(verdict.damage) - _LISTED} more")
-        click.echo("mend: `ecamp-fast shard repair`, or restore these files from a copy", err=True)
+        click.echo("hint: `ecamp-fast shard repair`, or restore these files from a copy", err=True)
     else:
         size = verdict.bytes / 1e6
         click.echo(
@@ -254,7 +254,7 @@ def _damage(damage: "Damage") -> dict[str, Any]:
     return {"file": damage.file, "key": damage.key, "what": damage.what, "byte": damage.byte}
 
 
-def _summary(report: "Report") -> dict[str, Any]:
+def _summary(report: "BuildReport") -> dict[str, Any]:
     manifest = report.manifest
     return {
         "schema": 1,
@@ -275,7 +275,7 @@ def _summary(report: "Report") -> dict[str, Any]:
     }
 
 
-def _sentence(report: "Report") -> str:
+def _sentence(report: "BuildReport") -> str:
     manifest = report.manifest
     splits = ", ".join(f"{manifest.count(split):,} {split}" for split in manifest.splits)
     left_out = [

@@ -3,16 +3,16 @@
 import io
 from collections.abc import Iterator
 
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.packages import first_line
+from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import DataError
 
 REINSTALL = "pip install --force-reinstall nvidia-dali-cuda130"
 EXTRAS = {"flash-attn": ("flash_attn", "flash_attn", "flash"), "xformers": ("xformers", "xformers.ops", "xformers")}
 
 
-def attention(case: Case) -> Iterator[Finding]:
+def attention(setup: RunSetup) -> Iterator[Finding]:
     """Each attention backend: usable here or why not; then which one each part of the model uses."""
     import torch
 
@@ -20,14 +20,14 @@ def attention(case: Case) -> Iterator[Finding]:
     from ecamp_fast.model.attention import BACKENDS, cases, describe_choice
     from ecamp_fast.model.attention_backends import unusable
 
-    asked = cases(case.recipe or Recipe(), torch.cuda.is_available())
+    asked = cases(setup.recipe or Recipe(), torch.cuda.is_available())
     for name, backend in BACKENDS.items():
         package, module, extra = EXTRAS.get(name, ("torch", "torch", ""))
         fault = unusable(package, module)
         reasons = [backend.lacks(one) for one in asked.values()]
         if fault and fault.startswith("does not load"):
-            mend = f"pip install --force-reinstall --no-build-isolation {name}, or pip uninstall {name}"
-            yield warn(name, f"installed, but {fault}", mend)
+            hint = f"pip install --force-reinstall --no-build-isolation {name}, or pip uninstall {name}"
+            yield warn(name, f"installed, but {fault}", hint)
         elif fault:
             yield ok(name, f'{fault} (optional: pip install "ecamp-fast[{extra}]")')
         else:
@@ -37,18 +37,18 @@ def attention(case: Case) -> Iterator[Finding]:
     yield ok("attention", "; ".join(f"{part}: {describe_choice(one)}" for part, one in asked.items()))
 
 
-def decoding(case: Case) -> Iterator[Finding]:
+def decoding(setup: RunSetup) -> Iterator[Finding]:
     """A grey JPEG through the loader's own DALI pipeline, on every kind of device there is."""
     import numpy as np
     import torch
 
-    from ecamp_fast.shards.load.decode import Decoder
+    from ecamp_fast.shards.load.decode import JpegDecoder
 
     picture = _jpeg()
-    for device in ("cpu", "cuda") if case.gpus else ("cpu",):
+    for device in ("cpu", "cuda") if setup.gpus else ("cpu",):
         name = f"DALI on {'the GPU' if device == 'cuda' else 'the CPU'}"
         try:
-            decoder = Decoder(1, 32, torch.device(device), 1)
+            decoder = JpegDecoder(1, 32, torch.device(device), 1)
             image = decoder.decode(["a grey square"], [picture], np.array([[0, 0, 64, 64]]), np.array([False]))
         except (RuntimeError, DataError) as error:
             yield fail(name, f"decodes nothing: {first_line(error)}", REINSTALL)

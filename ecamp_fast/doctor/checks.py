@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ecamp_fast.doctor import backends, data, devices, disk, engine, environment, packages, recipe, rundir
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import CONFIG, DATA, ENVIRONMENT, STORAGE, Finding, Status, fail
+from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import EcampError
 
-Check = Callable[[Case], Iterator[Finding]]
+Check = Callable[[RunSetup], Iterator[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CheckGroup:
     """Checks of one subject, and the exit code of a fault among them that says nothing else."""
 
     name: str
@@ -24,7 +24,7 @@ class Group:
 
 
 GROUPS = (
-    Group(
+    CheckGroup(
         "environment",
         ENVIRONMENT,
         (
@@ -37,9 +37,9 @@ GROUPS = (
             environment.variables,
         ),
     ),
-    Group("packages", ENVIRONMENT, (packages.packages,)),
-    Group("recipe", CONFIG, (recipe.recipe, recipe.initial_weights)),
-    Group(
+    CheckGroup("packages", ENVIRONMENT, (packages.packages,)),
+    CheckGroup("recipe", CONFIG, (recipe.recipe, recipe.initial_weights)),
+    CheckGroup(
         "devices",
         ENVIRONMENT,
         (
@@ -51,8 +51,8 @@ GROUPS = (
             devices.triton,
         ),
     ),
-    Group("backends", ENVIRONMENT, (backends.attention, backends.decoding)),
-    Group(
+    CheckGroup("backends", ENVIRONMENT, (backends.attention, backends.decoding)),
+    CheckGroup(
         "data",
         DATA,
         (
@@ -66,22 +66,22 @@ GROUPS = (
             data.length,
         ),
     ),
-    Group("run", CONFIG, (engine.accelerator, engine.batch, recipe.model, recipe.loader_threads, rundir.existing)),
-    Group("machine", ENVIRONMENT, (devices.memory, environment.open_files)),
-    Group("disk", STORAGE, (disk.out, disk.room, disk.shared_memory)),
+    CheckGroup("run", CONFIG, (engine.accelerator, engine.batch, recipe.model, recipe.loader_threads, rundir.existing)),
+    CheckGroup("machine", ENVIRONMENT, (devices.memory, environment.open_files)),
+    CheckGroup("disk", STORAGE, (disk.out, disk.room, disk.shared_memory)),
 )
 
 
-def survey(case: Case, groups: tuple[Group, ...] = GROUPS) -> Iterator[tuple[str, Finding]]:
+def run_checks(setup: RunSetup, groups: tuple[CheckGroup, ...] = GROUPS) -> Iterator[tuple[str, Finding]]:
     """(group, finding) for all that the checks find. What libraries print meanwhile is dropped."""
     for group in groups:
         for check in group.checks:
-            for finding in examine(check, case):
+            for finding in examine(check, setup):
                 code = group.exit_code if finding.exit_code is None else finding.exit_code
                 yield group.name, replace(finding, exit_code=code)
 
 
-def examine(check: Check, case: Case) -> list[Finding]:
+def examine(check: Check, setup: RunSetup) -> list[Finding]:
     """The findings of one check; an error it raises becomes the last of them."""
     findings: list[Finding] = []
     name = check.__name__.replace("_", " ")
@@ -92,18 +92,18 @@ def examine(check: Check, case: Case) -> list[Finding]:
     ):
         warnings.simplefilter("ignore")
         try:
-            for finding in check(case):
+            for finding in check(setup):
                 findings.append(finding)
         except EcampError as error:
-            findings.append(fail(name, error.what, error.mend, error.exit_code))
+            findings.append(fail(name, error.what, error.hint, error.exit_code))
         except ModuleNotFoundError as error:
             findings.append(fail(name, f"needs {error.name}, which is not installed", _install(error), ENVIRONMENT))
         except ImportError as error:
             found = packages.first_line(error)
             findings.append(fail(name, found, "reinstall the package named here", ENVIRONMENT))
         except Exception as error:  # the check itself is at fault; only its kind is told: messages may quote data
-            mend = "please report it: this check does not know what it met"
-            findings.append(fail(name, f"stumbled over a {type(error).__name__}", mend))
+            hint = "please report it: this check does not know what it met"
+            findings.append(fail(name, f"stumbled over a {type(error).__name__}", hint))
     return findings
 
 
@@ -118,5 +118,5 @@ def _install(error: ModuleNotFoundError) -> str:
     root = (error.name or "").partition(".")[0]
     if root == "ecamp_fast":
         return "this installation is incomplete: pip install --force-reinstall ecamp-fast"
-    known = [r.mend for r in requirements() if r.module.partition(".")[0] == root]
+    known = [r.hint for r in requirements() if r.module.partition(".")[0] == root]
     return known[0] if known else f"pip install {root}"

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator
 
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
+from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import DataError
 
 OFTEN = 0.05  # share of texts cut short that is worth a word
@@ -13,29 +13,29 @@ LOOKED_AT = 64  # samples whose metadata is read
 REBUILD = "restore the files from a copy, or build the set again"
 
 
-def manifest(case: Case) -> Iterator[Finding]:
+def manifest(setup: RunSetup) -> Iterator[Finding]:
     """MANIFEST.json by its digest; sizes of all shards; the tokenizer's digest."""
-    if case.data is None:
+    if setup.data is None:
         return
     from ecamp_fast.shards.load.read import ShardSet, read_manifest
     from ecamp_fast.shards.storage.presence import shard_faults, tokenizer_fault
     from ecamp_fast.shards.storage.store import open_store
 
     try:
-        loader = case.recipe.loader if case.recipe else None
+        loader = setup.recipe.loader if setup.recipe else None
         bounds = {"spare": loader.quarantine, "cache_gb": loader.cache_gb} if loader else {}
-        case.shards = ShardSet(case.data, **bounds)  # checks all of this, and reads a large manifest once
+        setup.shards = ShardSet(setup.data, **bounds)  # checks all of this, and reads a large manifest once
     except DataError:
-        store = open_store(case.data)
+        store = open_store(setup.data)
         found = read_manifest(store.folder)
         faults = [fault.what for fault in shard_faults(store, found.shards)]
         fault = tokenizer_fault(store.folder, found)
     else:
-        found, faults, fault = case.shards.manifest, [], None
+        found, faults, fault = setup.shards.manifest, [], None
     yield ok("manifest", f"digest verifies ({found.digest[:12]}), built by ecamp-fast {found.builder}")
-    spared = case.shards.faults if case.shards else ()
+    spared = setup.shards.faults if setup.shards else ()
     if faults or spared:
-        yield _missing(case, list(spared or faults), len(found.shards))
+        yield _missing(setup, list(spared or faults), len(found.shards))
     else:
         size = sum(shard.bytes for shard in found.shards)
         yield ok(
@@ -49,20 +49,20 @@ def manifest(case: Case) -> Iterator[Finding]:
         )
 
 
-def _missing(case: Case, faults: list[str], shards: int) -> Finding:
+def _missing(setup: RunSetup, faults: list[str], shards: int) -> Finding:
     more = f" and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
     what = f"{len(faults)} of {shards}: " + "; ".join(faults[:LISTED]) + more
-    if case.shards is None:
+    if setup.shards is None:
         return fail("shards", what, REBUILD)
-    lost = f"{len(case.shards.lost):,} training samples are lost, others stand in"
+    lost = f"{len(setup.shards.lost):,} training samples are lost, others stand in"
     return warn("shards", f"{what}; {lost} (loader.quarantine)", "`ecamp-fast shard repair`, or restore the files")
 
 
-def splits(case: Case) -> Iterator[Finding]:
+def splits(setup: RunSetup) -> Iterator[Finding]:
     """Samples per split."""
-    if case.shards is None:
+    if setup.shards is None:
         return
-    held = case.shards.manifest
+    held = setup.shards.manifest
     found = ", ".join(f"{held.count(split):,} {split}" for split in held.splits) or "none"
     if not held.count("train"):
         yield fail("splits", f"samples: {found}; none to train on", "build the set with a train split")
@@ -75,119 +75,119 @@ def splits(case: Case) -> Iterator[Finding]:
     else:
         yield ok("splits", f"samples: {found}")
     if held.quarantined:
-        mend = "see `ecamp-fast shard stats`"
-        yield warn("quarantined", f"{len(held.quarantined)} rows left out, their images were bad", mend)
+        hint = "see `ecamp-fast shard stats`"
+        yield warn("quarantined", f"{len(held.quarantined)} rows left out, their images were bad", hint)
 
 
-def annotation(case: Case) -> Iterator[Finding]:
+def annotation(setup: RunSetup) -> Iterator[Finding]:
     """The entity list the stored tokens were annotated with against this version's."""
-    if case.shards is None:
+    if setup.shards is None:
         return
     from ecamp_fast.text.reading.entities import ENTITIES_DIGEST
 
-    if case.shards.manifest.entities_digest == ENTITIES_DIGEST:
+    if setup.shards.manifest.entities_digest == ENTITIES_DIGEST:
         yield ok("entities", "annotated with this version's list")
     else:
         yield warn("entities", "annotated with another list than this version's", "build the set again")
 
 
-def text(case: Case) -> Iterator[Finding]:
+def text(setup: RunSetup) -> Iterator[Finding]:
     """Lengths of the texts against ``text.max_tokens``."""
-    if case.shards is None or case.recipe is None:
+    if setup.shards is None or setup.recipe is None:
         return
-    held = case.shards.manifest
-    alone = sum(map(held.without_text, ("train", "val"))) if case.recipe.losses.mlm else 0
+    held = setup.shards.manifest
+    alone = sum(map(held.without_text, ("train", "val"))) if setup.recipe.losses.mlm else 0
     if alone:
-        mend = "build the set without --empty-reports keep, or --set losses.mlm=false"
-        yield fail("text", f"{alone:,} samples have none, which losses.mlm learns from", mend)
+        hint = "build the set without --empty-reports keep, or --set losses.mlm=false"
+        yield fail("text", f"{alone:,} samples have none, which losses.mlm learns from", hint)
         return
-    lengths, most = held.text, case.recipe.text.max_tokens
+    lengths, max_tokens = held.text, setup.recipe.text.max_tokens
     if not lengths:
         yield ok("text", "none, and the recipe reads none")
         return
     found = f"tokens per sample: {lengths['tokens_mean']:.0f} on average, 95 % within {lengths['tokens_p95']:.0f}"
-    if lengths["tokens_p95"] > most:
-        mend = f"--set text.max_tokens={int(lengths['tokens_p95'])}, where memory allows"
-        yield warn("text", f"{found}; more than {OFTEN:.0%} are cut at text.max_tokens {most}", mend)
+    if lengths["tokens_p95"] > max_tokens:
+        hint = f"--set text.max_tokens={int(lengths['tokens_p95'])}, where memory allows"
+        yield warn("text", f"{found}; more than {OFTEN:.0%} are cut at text.max_tokens {max_tokens}", hint)
     else:
-        yield ok("text", f"{found}; text.max_tokens is {most}")
+        yield ok("text", f"{found}; text.max_tokens is {max_tokens}")
 
 
-def attention_maps(case: Case) -> Iterator[Finding]:
+def attention_maps(setup: RunSetup) -> Iterator[Finding]:
     """Share of training samples that bring an attention map, which super-resolution is guided by."""
-    if case.shards is None or case.recipe is None:
+    if setup.shards is None or setup.recipe is None:
         return
     from ecamp_fast.shards.format.manifest import ATTENTION
 
-    shards = case.shards.manifest.of("train")
+    shards = setup.shards.manifest.of("train")
     with_map = sum(int((s.members[ATTENTION].size >= 0).sum()) for s in shards if ATTENTION in s.members)
-    share = with_map / max(1, case.shards.manifest.count("train"))
+    share = with_map / max(1, setup.shards.manifest.count("train"))
     found = f"{share:.0%} of the training samples have one"
-    guided = case.recipe.losses.sr and case.recipe.sr.guidance != "none" and case.recipe.sr.maps == "shards"
+    guided = setup.recipe.losses.sr and setup.recipe.sr.guidance != "none" and setup.recipe.sr.maps == "shards"
     if guided and not with_map:
-        mend = "name maps in the table, or --set sr.maps=centre; without, every pixel weighs alike"
-        yield warn("attention maps", found, mend)
+        hint = "name maps in the table, or --set sr.maps=centre; without, every pixel weighs alike"
+        yield warn("attention maps", found, hint)
     else:
         yield ok("attention maps", found)
 
 
-def pictures(case: Case) -> Iterator[Finding]:
+def pictures(setup: RunSetup) -> Iterator[Finding]:
     """Stored sizes, of training samples spread over the set, against the size that the model looks at."""
-    if case.shards is None or case.recipe is None or not case.shards.manifest.count("train"):
+    if setup.shards is None or setup.recipe is None or not setup.shards.manifest.count("train"):
         return
     from ecamp_fast.shards.format.manifest import METADATA
 
-    count, wanted = case.shards.manifest.count("train"), case.recipe.image.high_size
+    count, wanted = setup.shards.manifest.count("train"), setup.recipe.image.high_size
     rows = [row * count // min(count, LOOKED_AT) for row in range(min(count, LOOKED_AT))]
-    metadata = [json.loads(case.shards.read("train", row, (METADATA,))[METADATA]) for row in rows]
+    metadata = [json.loads(setup.shards.read("train", row, (METADATA,))[METADATA]) for row in rows]
     sides = sorted(min(entry["width"], entry["height"]) for entry in metadata)
     found = f"short sides of {len(sides)} samples: {sides[0]} to {sides[-1]}, image.high_size is {wanted}"
     if sides[len(sides) // 2] < wanted:
-        mend = (
+        hint = (
             f"`shard build --short-side {wanted}` or more, if the originals are larger; else a smaller image.high_size"
         )
-        yield warn("image size", f"{found}: most are enlarged", mend)
+        yield warn("image size", f"{found}: most are enlarged", hint)
     else:
         yield ok("image size", found)
 
 
-def sample(case: Case) -> Iterator[Finding]:
+def sample(setup: RunSetup) -> Iterator[Finding]:
     """The first training sample: CRC of every member, tokens within the vocabulary, image through the loader."""
-    if case.shards is None or case.recipe is None or not case.shards.manifest.count("train"):
+    if setup.shards is None or setup.recipe is None or not setup.shards.manifest.count("train"):
         return
     import torch
 
     from ecamp_fast.shards.load.loader import Loader
     from ecamp_fast.text.codes import token_ids
 
-    recipe = case.recipe.model_copy(update={"batch": case.recipe.batch.model_copy(update={"total": 1, "micro": 1})})
-    device = torch.device("cuda" if case.gpus else "cpu")
-    loader = Loader(case.shards, "train", recipe, rank=0, world=1, device=device)
+    recipe = setup.recipe.model_copy(update={"batch": setup.recipe.batch.model_copy(update={"total": 1, "micro": 1})})
+    device = torch.device("cuda" if setup.gpus else "cpu")
+    loader = Loader(setup.shards, "train", recipe, rank=0, world=1, device=device)
     batch = next(iter(loader.batches(0, 1)))
     side, tokens = batch.image.shape[-1], int(batch.lengths.sum())
     top = int(token_ids(batch.text.codes).max()) if batch.text else 0
-    if batch.text and top >= case.shards.manifest.vocab_size:
-        found = f"token id {top}, the tokenizer has {case.shards.manifest.vocab_size} entries"
+    if batch.text and top >= setup.shards.manifest.vocab_size:
+        found = f"token id {top}, the tokenizer has {setup.shards.manifest.vocab_size} entries"
         yield fail("sample", found, "build the set again")
     else:
         yield ok("sample", f"read and decoded: {side} x {side} pixels, {tokens} tokens")
 
 
-def length(case: Case) -> Iterator[Finding]:
+def length(setup: RunSetup) -> Iterator[Finding]:
     """What the recipe means on this data: steps per epoch and in all."""
-    if case.shards is None or case.recipe is None or not case.shards.manifest.count("train"):
+    if setup.shards is None or setup.recipe is None or not setup.shards.manifest.count("train"):
         return
     from ecamp_fast.run.schedule import total_steps
 
-    samples, recipe = case.shards.manifest.count("train"), case.recipe
+    samples, recipe = setup.shards.manifest.count("train"), setup.recipe
     per_epoch = samples / recipe.batch.total
     steps = total_steps(recipe, samples)
     found = f"{per_epoch:.2f} steps per epoch, {steps:,} in all ({recipe.schedule.epochs:g} epochs)"
     if per_epoch < 1:
-        micro = _power_of_two(samples // case.ranks)
+        micro = _power_of_two(samples // setup.ranks)
         smaller = min(micro, _power_of_two(recipe.batch.micro or micro))
-        mend = f"--set batch.total={micro * case.ranks} --set batch.micro={smaller}"
-        yield warn("steps", f"{found}: a step is longer than an epoch", mend)
+        hint = f"--set batch.total={micro * setup.ranks} --set batch.micro={smaller}"
+        yield warn("steps", f"{found}: a step is longer than an epoch", hint)
     else:
         yield ok("steps", found)
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import CONFIG, ENVIRONMENT, Finding, fail, ok
 from ecamp_fast.doctor.packages import first_line
+from ecamp_fast.doctor.run_setup import RunSetup
 
 
-def accelerator(case: Case) -> Iterator[Finding]:
+def accelerator(setup: RunSetup) -> Iterator[Finding]:
     """DeepSpeed must compute where PyTorch does."""
     try:
         from deepspeed.accelerator import get_accelerator
@@ -17,55 +17,55 @@ def accelerator(case: Case) -> Iterator[Finding]:
     except ValueError as error:  # DS_ACCELERATOR names one that is not there
         yield fail("accelerator", first_line(error), "unset DS_ACCELERATOR", ENVIRONMENT)
         return
-    expected = "cuda" if case.gpus else "cpu"
+    expected = "cuda" if setup.gpus else "cpu"
     if found == expected:
         yield ok("accelerator", found)
     else:
-        mend = f"unset DS_ACCELERATOR, or export DS_ACCELERATOR={expected}"
-        yield fail("accelerator", f"DeepSpeed takes {found}, PyTorch computes on {expected}", mend, ENVIRONMENT)
+        hint = f"unset DS_ACCELERATOR, or export DS_ACCELERATOR={expected}"
+        yield fail("accelerator", f"DeepSpeed takes {found}, PyTorch computes on {expected}", hint, ENVIRONMENT)
 
 
-def batch(case: Case) -> Iterator[Finding]:
+def batch(setup: RunSetup) -> Iterator[Finding]:
     """Resolve the JSON; the batch triple with the origin of each number, then the rest as DeepSpeed reads it."""
-    if case.recipe is None:
+    if setup.recipe is None:
         return
     from ecamp_fast.run.deepspeed_config import DEFAULT, resolve
 
-    if not case.recipe.batch.micro:
+    if not setup.recipe.batch.micro:
         yield ok("train_micro_batch_size_per_gpu", "auto: chosen by free memory when the run starts")
         return
-    resolved = resolve(case.ds_config, case.recipe, case.ranks)
-    size = case.recipe.batch
+    resolved = resolve(setup.ds_config, setup.recipe, setup.ranks)
+    size = setup.recipe.batch
     total, micro = resolved["train_batch_size"], resolved["train_micro_batch_size_per_gpu"]
     accumulation = resolved["gradient_accumulation_steps"]
-    yield ok("DeepSpeed JSON", str(case.ds_config or f"{DEFAULT.name}, the one that comes with ecamp-fast"))
+    yield ok("DeepSpeed JSON", str(setup.ds_config or f"{DEFAULT.name}, the one that comes with ecamp-fast"))
     yield ok("train_batch_size", f"{total} (recipe: batch.total {size.total})")
     yield ok("train_micro_batch_size_per_gpu", f"{micro} (recipe: batch.micro {size.micro})")
-    origin = f"{total} / ({micro} x {case.ranks} rank(s), {_origin(case)})"
+    origin = f"{total} / ({micro} x {setup.ranks} rank(s), {_origin(setup)})"
     yield ok("gradient_accumulation_steps", f"{accumulation} = {origin}")
-    yield from _as_deepspeed_reads_it(case, resolved)
+    yield from _as_deepspeed_reads_it(setup, resolved)
 
 
-def _origin(case: Case) -> str:
-    if case.asked_ranks:
+def _origin(setup: RunSetup) -> str:
+    if setup.asked_ranks:
         return "--ranks"
-    return "one per GPU" if case.gpus else "no GPU"
+    return "one per GPU" if setup.gpus else "no GPU"
 
 
-def _as_deepspeed_reads_it(case: Case, resolved: dict[str, Any]) -> Iterator[Finding]:
+def _as_deepspeed_reads_it(setup: RunSetup, resolved: dict[str, Any]) -> Iterator[Finding]:
     """Nested keys and types, which the resolver passes through untouched. DeepSpeed believes to be one rank here."""
     from deepspeed.runtime.config import DeepSpeedConfig
     from pydantic import ValidationError
 
-    alone = resolved["train_batch_size"] // case.ranks
+    alone = resolved["train_batch_size"] // setup.ranks
     try:
         DeepSpeedConfig(resolved | {"train_batch_size": alone})
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
         section = error.title.removeprefix("DeepSpeed").removesuffix("Config")
-        yield fail("DeepSpeed keys", f"{case.ds_config}: in section {section}: {faults}", "correct the JSON", CONFIG)
+        yield fail("DeepSpeed keys", f"{setup.ds_config}: in section {section}: {faults}", "correct the JSON", CONFIG)
     except (ValueError, TypeError, AssertionError, KeyError) as error:
-        yield fail("DeepSpeed keys", f"{case.ds_config}: {first_line(error)}", "correct the JSON", CONFIG)
+        yield fail("DeepSpeed keys", f"{setup.ds_config}: {first_line(error)}", "correct the JSON", CONFIG)
     else:
         stage = resolved.get("zero_optimization", {}).get("stage", 0)
         precision = "bf16" if resolved["bf16"]["enabled"] else "fp32"

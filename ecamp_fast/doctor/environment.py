@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ecamp_fast
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.requirements import DISTRIBUTION, python_versions
+from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.machine import available_cores
 
 OPEN_FILES = 1024  # the usual limit, enough for everything
@@ -23,7 +23,7 @@ PER_RANK = 4  # sockets to each other rank
 DAY = 86400.0
 
 
-def python(case: Case) -> Iterator[Finding]:
+def python(setup: RunSetup) -> Iterator[Finding]:
     """The interpreter against the versions this package supports."""
     wanted, version = python_versions(), platform.python_version()
     if wanted.allows(version):
@@ -32,7 +32,7 @@ def python(case: Case) -> Iterator[Finding]:
         yield fail("Python", f"{version}, supported is {wanted}", "make the environment with a supported Python")
 
 
-def installation(case: Case) -> Iterator[Finding]:
+def installation(setup: RunSetup) -> Iterator[Finding]:
     """Which copy of ecamp-fast this is: a second checkout silently runs the installed one."""
     package = Path(ecamp_fast.__file__).resolve().parent
     here = Path("ecamp_fast").resolve()
@@ -40,8 +40,8 @@ def installation(case: Case) -> Iterator[Finding]:
     if (here / "__init__.py").is_file() and here != package:
         yield warn("ecamp-fast", f"{found}, not the one in this folder", "`pip install -e .` here, in its own .venv")
     elif not _installed():
-        mend = "pip install -e . (without it the launcher's ranks find the package only with PYTHONPATH set)"
-        yield warn("ecamp-fast", f"{found}, not installed", mend)
+        hint = "pip install -e . (without it the launcher's ranks find the package only with PYTHONPATH set)"
+        yield warn("ecamp-fast", f"{found}, not installed", hint)
     else:
         yield ok("ecamp-fast", found)
 
@@ -53,7 +53,7 @@ def _installed() -> bool:
         return False
 
 
-def system(case: Case) -> Iterator[Finding]:
+def system(setup: RunSetup) -> Iterator[Finding]:
     """Operating system and processor."""
     found = f"{platform.system()} {platform.release()}, {platform.machine()}, {available_cores()} cores"
     if platform.system() == "Linux":
@@ -62,7 +62,7 @@ def system(case: Case) -> Iterator[Finding]:
         yield warn("system", found, "DALI and Triton exist for Linux only: train on Linux (WSL2 counts)")
 
 
-def encoding(case: Case) -> Iterator[Finding]:
+def encoding(setup: RunSetup) -> Iterator[Finding]:
     """Reports are read as UTF-8 whatever the locale says; file names and the terminal are not."""
     names, text = sys.getfilesystemencoding(), locale.getpreferredencoding(False)
     found = f"file names {names}, text {text}"
@@ -72,7 +72,7 @@ def encoding(case: Case) -> Iterator[Finding]:
         yield warn("encoding", found, "export PYTHONUTF8=1, or LC_ALL=C.UTF-8")
 
 
-def folders(case: Case) -> Iterator[Finding]:
+def folders(setup: RunSetup) -> Iterator[Finding]:
     """Places that libraries write to without asking: home, caches, temporary files."""
     temporary = Path(tempfile.gettempdir())
     yield _writable("temporary files", temporary, "set TMPDIR to a folder you may write to", fatal=True)
@@ -81,17 +81,17 @@ def folders(case: Case) -> Iterator[Finding]:
     for variable, default in variables.items():
         place = Path(os.environ.get(variable) or default)
         finding = _writable("caches", place, f"export {variable}={temporary / 'cache'}", fatal=False)
-        if finding.mend:
+        if finding.hint:
             yield finding
             return
     yield ok("caches", f"home {home} and the caches in it can be written")
 
 
-def _writable(name: str, place: Path, mend: str, fatal: bool) -> Finding:
+def _writable(name: str, place: Path, hint: str, fatal: bool) -> Finding:
     fault = write_fault(place)
     if not fault:
         return ok(name, f"{place} can be written")
-    return (fail if fatal else warn)(name, f"{place}: {fault}", mend)
+    return (fail if fatal else warn)(name, f"{place}: {fault}", hint)
 
 
 def write_fault(place: Path) -> str:
@@ -111,24 +111,24 @@ def write_fault(place: Path) -> str:
     return ""
 
 
-def open_files(case: Case) -> Iterator[Finding]:
+def open_files(setup: RunSetup) -> Iterator[Finding]:
     """How many files and sockets a process may hold open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
-    shards = min(len(case.shards.manifest.shards), 256) if case.shards else 0  # the reader keeps no more open
-    needed = FEW_OPEN_FILES + PER_RANK * case.ranks + shards
-    mend = "ulimit -n 65536" if hard == unlimited else f"ulimit -n {hard}"
+    shards = min(len(setup.shards.manifest.shards), 256) if setup.shards else 0  # the reader keeps no more open
+    needed = FEW_OPEN_FILES + PER_RANK * setup.ranks + shards
+    hint = "ulimit -n 65536" if hard == unlimited else f"ulimit -n {hard}"
     if hard != unlimited and hard < OPEN_FILES:
-        mend = "raise the hard limit: /etc/security/limits.conf, or docker run --ulimit nofile=65536"
+        hint = "raise the hard limit: /etc/security/limits.conf, or docker run --ulimit nofile=65536"
     if soft == unlimited or soft >= OPEN_FILES:
         yield ok("open files", "no limit" if soft == unlimited else f"limit {soft:,}")
     elif soft < needed:
-        yield fail("open files", f"limit {soft}, a run needs about {needed}", mend)
+        yield fail("open files", f"limit {soft}, a run needs about {needed}", hint)
     else:
-        yield warn("open files", f"limit {soft}, a run needs about {needed}, more with GPUs", mend)
+        yield warn("open files", f"limit {soft}, a run needs about {needed}, more with GPUs", hint)
 
 
-def clock(case: Case) -> Iterator[Finding]:
+def clock(setup: RunSetup) -> Iterator[Finding]:
     """A clock far behind makes logs and caches lie."""
     installed = Path(ecamp_fast.__file__).stat().st_mtime
     behind = installed - time.time()
@@ -138,7 +138,7 @@ def clock(case: Case) -> Iterator[Finding]:
         yield ok("clock", time.strftime("%Y-%m-%d %H:%M:%S %Z"))
 
 
-def variables(case: Case) -> Iterator[Finding]:
+def variables(setup: RunSetup) -> Iterator[Finding]:
     """Variables of this shell that change what a run does."""
     harmful = {
         "WORLD_SIZE": "a run started by hand waits for ranks that do not exist",

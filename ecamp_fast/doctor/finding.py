@@ -1,4 +1,4 @@
-"""What a check found: one line that is fine, doubtful or a fault, and how to mend it."""
+"""What a check found: one line that is fine, doubtful or a fault, and how to fix it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +18,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """name: of the thing looked at   found: what it is like   mend: what to do about it   exit_code: of a FAIL, else 0.
+    """name: of the thing looked at   found: what it is like   hint: what to do about it   exit_code: of a FAIL, else 0.
 
     ``exit_code`` None: that of the group the check belongs to.
     """
@@ -26,7 +26,7 @@ class Finding:
     name: str
     status: Status
     found: str
-    mend: str = ""
+    hint: str = ""
     exit_code: int | None = None
 
 
@@ -34,9 +34,9 @@ def ok(name: str, found: str) -> Finding:
     return Finding(name, Status.OK, found, exit_code=0)
 
 
-def warn(name: str, found: str, mend: str) -> Finding:
-    return Finding(name, Status.WARN, found, mend, exit_code=0)
+def warn(name: str, found: str, hint: str) -> Finding:
+    return Finding(name, Status.WARN, found, hint, exit_code=0)
 
 
-def fail(name: str, found: str, mend: str, exit_code: int | None = None) -> Finding:
-    return Finding(name, Status.FAIL, found, mend, exit_code)
+def fail(name: str, found: str, hint: str, exit_code: int | None = None) -> Finding:
+    return Finding(name, Status.FAIL, found, hint, exit_code)

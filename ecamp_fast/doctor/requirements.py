@@ -52,7 +52,7 @@ class Requirement:
     versions: Versions
 
     @property
-    def mend(self) -> str:
+    def hint(self) -> str:
         """The command that installs it."""
         return f'pip install "{self.name}{self.versions}"'
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ecamp_fast.config import Losses, Recipe
+from ecamp_fast.config import LossesConfig, Recipe
 from ecamp_fast.downstream.threads import one_thread
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.format.manifest import METADATA
@@ -55,7 +55,7 @@ def untrained(recipe: Recipe, seed: int) -> Ecamp:
 
     It has the image side alone: features need no more.
     """
-    image_only = recipe.model_copy(update={"losses": Losses(sr=False, mlm=False)})
+    image_only = recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Ecamp(image_only, vocab_size=1).eval()

@@ -14,8 +14,8 @@ from torch import Tensor
 from ecamp_fast.config import Recipe
 from ecamp_fast.kernels.dispatch import chip
 from ecamp_fast.model import attention_backends as backends
-from ecamp_fast.model.attention_backends import Backend, Case
-from ecamp_fast.model.sequences import Lengths
+from ecamp_fast.model.attention_backends import AttentionCase, Backend
+from ecamp_fast.model.sequences import SequenceLayout
 
 # In the order in which they are tried where nothing was measured
 BACKENDS: dict[str, Backend] = {
@@ -34,8 +34,8 @@ def attention(
     k: Tensor,
     v: Tensor,
     *,
-    q_lengths: Lengths,
-    kv_lengths: Lengths,
+    q_layout: SequenceLayout,
+    kv_layout: SequenceLayout,
     dropout: float,
     backend: str = "auto",
 ) -> Tensor:
@@ -45,26 +45,26 @@ def attention(
     dropout: probability, on the attention weights   backend: one of ``BACKENDS``; auto: see ``choose``
     returns (Tq, H, C); zeros for a group without keys.  Raises ValueError for a backend that cannot do the case.
     """
-    if len(q_lengths) != len(kv_lengths):
-        raise ValueError(f"{len(q_lengths)} groups of queries, {len(kv_lengths)} of keys")
-    case = Case.of(q, q_lengths, kv_lengths, dropout)
+    if len(q_layout) != len(kv_layout):
+        raise ValueError(f"{len(q_layout)} groups of queries, {len(kv_layout)} of keys")
+    case = AttentionCase.of(q, q_layout, kv_layout, dropout)
     name = choose(*case.key) if backend == "auto" else backend
     if backend != "auto":
         reason = BACKENDS[name].lacks(case)
         if reason:
             raise ValueError(f"attention backend {name}: {reason}")
-    return BACKENDS[name].run(q, k, v, q_lengths, kv_lengths, dropout)
+    return BACKENDS[name].run(q, k, v, q_layout, kv_layout, dropout)
 
 
 @torch.compiler.assume_constant_result
 def choose(cuda: bool, dtype: torch.dtype, layout: str, queries: int, keys: int, channels: int, dropout: bool) -> str:
-    """The backend that measured fastest for a ``Case`` on this chip among those that can do it.
+    """The backend that measured fastest for a ``AttentionCase`` on this chip among those that can do it.
 
     ECAMP_ATTENTION names one that goes first. Where nothing was measured: the first of ``BACKENDS``; on a CPU ``plain``
     in bfloat16, where it is up to three times as fast and keeps less, and ``sdpa`` otherwise, which is up to twice as
     fast (EPYC, AVX512-BF16, torch 2.14: `ecamp-fast bench attention`).
     """
-    case = Case(cuda, dtype, layout, queries, keys, channels, dropout)
+    case = AttentionCase(cuda, dtype, layout, queries, keys, channels, dropout)
     if cuda:
         order = [*measured().get(_chip(), {}).get(case.shape, ()), *BACKENDS]
     else:
@@ -73,27 +73,29 @@ def choose(cuda: bool, dtype: torch.dtype, layout: str, queries: int, keys: int,
     return next(name for name in order if BACKENDS[name].lacks(case) is None)
 
 
-def cases(recipe: Recipe, cuda: bool) -> dict[str, Case]:
+def cases(recipe: Recipe, cuda: bool) -> dict[str, AttentionCase]:
     """What the parts of a recipe's model ask of attention: encoder, decoder, text, fusion, as far as they are on."""
     model, tokens = recipe.model, recipe.text.max_tokens
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     seen = recipe.kept_patches + 1
     channels = model.vision.width // model.vision.heads
-    found = {"encoder": Case(cuda, dtype, "equal", seen, seen, channels, False)}
+    found = {"encoder": AttentionCase(cuda, dtype, "equal", seen, seen, channels, False)}
     if recipe.losses.mim or recipe.losses.sr:
         rows = recipe.patches + 1
-        found["decoder"] = Case(cuda, dtype, "equal", rows, rows, model.decoder.width // model.decoder.heads, False)
+        found["decoder"] = AttentionCase(
+            cuda, dtype, "equal", rows, rows, model.decoder.width // model.decoder.heads, False
+        )
     if recipe.losses.mlm:
         layout, drops = "padded" if recipe.padded_text else "packed", model.text.dropout > 0
         channels = model.text.width // model.text.heads
-        found["text"] = Case(cuda, dtype, layout, tokens, tokens, channels, drops)
+        found["text"] = AttentionCase(cuda, dtype, layout, tokens, tokens, channels, drops)
         if recipe.fusion.use_local:
             layout = "equal" if recipe.padded_text else "cross"
-            found["fusion"] = Case(cuda, dtype, layout, tokens, recipe.kept_patches, channels, drops)
+            found["fusion"] = AttentionCase(cuda, dtype, layout, tokens, recipe.kept_patches, channels, drops)
     return found
 
 
-def describe_choice(case: Case) -> str:
+def describe_choice(case: AttentionCase) -> str:
     """The backend for a case and why, as a run's log has it."""
     name = choose(*case.key)
     if not case.cuda:

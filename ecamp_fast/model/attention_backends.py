@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
 
-from ecamp_fast.model.sequences import Lengths
+from ecamp_fast.model.sequences import SequenceLayout
 
 AMPERE = (8, 0)  # lowest compute capability of flash attention
 LARGEST_HEAD = 256  # channels that flash attention takes
@@ -23,7 +23,7 @@ CUDNN_HEAD = 128  # and cuDNN's, forward and backward
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class AttentionCase:
     """What decides which backends can be used, and which is fastest.
 
     layout: ``equal`` groups, ``packed`` queries and keys, ``cross``: packed queries, keys in equal groups, ``padded``
@@ -39,14 +39,14 @@ class Case:
     dropout: bool
 
     @staticmethod
-    def of(q: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> "Case":
+    def of(q: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float) -> "AttentionCase":
         layout = "equal"
-        if kv_lengths.counts is not None:
+        if kv_layout.counts is not None:
             layout = "padded"
-        elif q_lengths.offsets is not None:
-            layout = "packed" if kv_lengths.longest == q_lengths.longest else "cross"
-        longest = q_lengths.longest, kv_lengths.longest
-        return Case(q.is_cuda, q.dtype, layout, *longest, q.shape[-1], dropout > 0)
+        elif q_layout.cu_seqlens is not None:
+            layout = "packed" if kv_layout.max_seqlen == q_layout.max_seqlen else "cross"
+        max_seqlen = q_layout.max_seqlen, kv_layout.max_seqlen
+        return AttentionCase(q.is_cuda, q.dtype, layout, *max_seqlen, q.shape[-1], dropout > 0)
 
     @property
     def key(self) -> tuple[bool, torch.dtype, str, int, int, int, bool]:
@@ -59,14 +59,14 @@ class Case:
         return f"{self.layout} {self.queries}x{self.keys}x{self.channels}{' dropout' if self.dropout else ''}"
 
 
-Run = Callable[[Tensor, Tensor, Tensor, Lengths, Lengths, float], Tensor]
+Run = Callable[[Tensor, Tensor, Tensor, SequenceLayout, SequenceLayout, float], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """lacks: why it cannot do a case, None where it can   run: see ``attention.attention``"""
 
-    lacks: Callable[[Case], str | None]
+    lacks: Callable[[AttentionCase], str | None]
     run: Run
 
 
@@ -82,7 +82,7 @@ def unusable(package: str, module: str) -> str | None:
     return None
 
 
-def _flash_lacks(case: Case) -> str | None:
+def _flash_lacks(case: AttentionCase) -> str | None:
     """The limits that all implementations of flash attention share."""
     if not case.cuda:
         return "needs CUDA tensors"
@@ -102,57 +102,63 @@ def _ampere() -> bool:
     return torch.cuda.get_device_capability() >= AMPERE
 
 
-def _flash_attn_lacks(case: Case) -> str | None:
+def _flash_attn_lacks(case: AttentionCase) -> str | None:
     return unusable("flash_attn", "flash_attn") or _flash_lacks(case)
 
 
-def _run_flash_attn(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+def _run_flash_attn(
+    q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
+) -> Tensor:
     from flash_attn import flash_attn_func, flash_attn_varlen_func
 
-    if q_lengths.full and kv_lengths.full:
-        dense = [lengths.pad(rows) for lengths, rows in ((q_lengths, q), (kv_lengths, k), (kv_lengths, v))]
-        return q_lengths.unpad(flash_attn_func(*dense, dropout_p=dropout))
-    places = q_lengths.cumulative(q.device), kv_lengths.cumulative(q.device)
-    out: Tensor = flash_attn_varlen_func(q, k, v, *places, q_lengths.longest, kv_lengths.longest, dropout_p=dropout)
+    if q_layout.full and kv_layout.full:
+        dense = [lengths.pad(rows) for lengths, rows in ((q_layout, q), (kv_layout, k), (kv_layout, v))]
+        return q_layout.unpad(flash_attn_func(*dense, dropout_p=dropout))
+    places = q_layout.cumulative(q.device), kv_layout.cumulative(q.device)
+    out: Tensor = flash_attn_varlen_func(q, k, v, *places, q_layout.max_seqlen, kv_layout.max_seqlen, dropout_p=dropout)
     return out
 
 
-def _run_varlen(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+def _run_varlen(
+    q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
+) -> Tensor:
     """PyTorch's flash attention of variable length by the operator below ``varlen_attn``, as xformers calls it.
 
     ``varlen_attn`` itself knows no dropout, and on Hopper it may go to cuDNN, whose versions before 9.25 give NaN for a
     group without keys: filler has none.
     """
-    places = q_lengths.cumulative(q.device), kv_lengths.cumulative(q.device)
-    longest = q_lengths.longest, kv_lengths.longest
-    out: Tensor = torch.ops.aten._flash_attention_forward(q, k, v, *places, *longest, dropout, False, False)[0]
+    places = q_layout.cumulative(q.device), kv_layout.cumulative(q.device)
+    max_seqlen = q_layout.max_seqlen, kv_layout.max_seqlen
+    out: Tensor = torch.ops.aten._flash_attention_forward(q, k, v, *places, *max_seqlen, dropout, False, False)[0]
     return out
 
 
-def _xformers_lacks(case: Case) -> str | None:
+def _xformers_lacks(case: AttentionCase) -> str | None:
     return unusable("xformers", "xformers.ops") or _flash_lacks(case)
 
 
-def _run_xformers(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+def _run_xformers(
+    q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
+) -> Tensor:
     from xformers.ops import fmha
 
-    if q_lengths.full and kv_lengths.full:
-        dense = [lengths.pad(rows) for lengths, rows in ((q_lengths, q), (kv_lengths, k), (kv_lengths, v))]
-        return q_lengths.unpad(fmha.memory_efficient_attention(*dense, p=dropout))
-    blocks = fmha.attn_bias.BlockDiagonalMask(_seqlen_info(q_lengths, q.device), _seqlen_info(kv_lengths, q.device))
+    if q_layout.full and kv_layout.full:
+        dense = [lengths.pad(rows) for lengths, rows in ((q_layout, q), (kv_layout, k), (kv_layout, v))]
+        return q_layout.unpad(fmha.memory_efficient_attention(*dense, p=dropout))
+    blocks = fmha.attn_bias.BlockDiagonalMask(_seqlen_info(q_layout, q.device), _seqlen_info(kv_layout, q.device))
     out: Tensor = fmha.memory_efficient_attention(q[None], k[None], v[None], attn_bias=blocks, p=dropout)[0]
     return out
 
 
-def _seqlen_info(lengths: Lengths, device: torch.device) -> Any:
+def _seqlen_info(lengths: SequenceLayout, device: torch.device) -> Any:
     """What ``BlockDiagonalMask.from_seqlens`` would make of lengths that the host knows; ours are on the device."""
     from xformers.ops.fmha.attn_bias import _SeqLenInfo
 
-    ends = [0] * lengths.groups + [lengths.total]  # only the last is looked at
-    return _SeqLenInfo(lengths.cumulative(device), lengths.longest, 0, ends)
+    ends = [0] * lengths.sequences + [lengths.total]  # only the last is looked at
+    return _SeqLenInfo(lengths.cumulative(device), lengths.max_seqlen, 0, ends)
 
 
-def _cudnn_lacks(case: Case) -> str | None:
+def _cudnn_lacks(case: AttentionCase) -> str | None:
     if case.cuda and case.layout != "equal":
         return "is for groups of equal size"
     if case.cuda and case.channels > CUDNN_HEAD:
@@ -160,29 +166,35 @@ def _cudnn_lacks(case: Case) -> str | None:
     return _flash_lacks(case)
 
 
-def _run_cudnn(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+def _run_cudnn(
+    q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
+) -> Tensor:
     """cuDNN's fused attention by PyTorch's own operator: no context manager, which a compiled block would not keep."""
-    q, k, v = (rows.transpose(1, 2) for rows in (q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)))
+    q, k, v = (rows.transpose(1, 2) for rows in (q_layout.pad(q), kv_layout.pad(k), kv_layout.pad(v)))
     out: Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, dropout)[0]
-    return q_lengths.unpad(out.transpose(1, 2))
+    return q_layout.unpad(out.transpose(1, 2))
 
 
-def _run_sdpa(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
-    q, k, v = (rows.transpose(1, 2) for rows in (q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)))
-    out = scaled_dot_product_attention(q, k, v, attn_mask=_mask(kv_lengths), dropout_p=dropout)
-    return q_lengths.unpad(out.transpose(1, 2))
+def _run_sdpa(
+    q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
+) -> Tensor:
+    q, k, v = (rows.transpose(1, 2) for rows in (q_layout.pad(q), kv_layout.pad(k), kv_layout.pad(v)))
+    out = scaled_dot_product_attention(q, k, v, attn_mask=_mask(kv_layout), dropout_p=dropout)
+    return q_layout.unpad(out.transpose(1, 2))
 
 
-def _mask(keys: Lengths) -> Tensor | None:
+def _mask(keys: SequenceLayout) -> Tensor | None:
     """(G, 1, 1, L) bool: keys that are there. A group without any sees its padding: zeros, and so its answer is."""
     valid = keys.valid()
     return None if valid is None else (valid | ~valid.any(1, keepdim=True))[:, None, None, :]
 
 
-def _run_plain(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
+def _run_plain(
+    q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
+) -> Tensor:
     if torch.compiler.is_compiling():  # which decides itself what to keep
-        return _plain(q, k, v, q_lengths, kv_lengths, dropout)
-    out: Tensor = _Recomputed.apply(q, k, v, q_lengths, kv_lengths, dropout)
+        return _plain(q, k, v, q_layout, kv_layout, dropout)
+    out: Tensor = _Recomputed.apply(q, k, v, q_layout, kv_layout, dropout)
     return out
 
 
@@ -191,13 +203,13 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
     ) -> Tensor:
-        ctx.lengths = q_lengths, kv_lengths
+        ctx.lengths = q_layout, kv_layout
         ctx.dropout = dropout
         state = torch.get_rng_state() if dropout else torch.empty(0)
         ctx.save_for_backward(q, k, v, state)
-        return _plain(q, k, v, q_lengths, kv_lengths, dropout)
+        return _plain(q, k, v, q_layout, kv_layout, dropout)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -207,18 +219,20 @@ class _Recomputed(torch.autograd.Function):
             if ctx.dropout:
                 torch.set_rng_state(state)
             q, k, v = leaves
-            q_lengths, kv_lengths = ctx.lengths
-            out = _plain(q, k, v, q_lengths, kv_lengths, ctx.dropout)
+            q_layout, kv_layout = ctx.lengths
+            out = _plain(q, k, v, q_layout, kv_layout, ctx.dropout)
         return *torch.autograd.grad(out, leaves, gradient), None, None, None
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, q_lengths: Lengths, kv_lengths: Lengths, dropout: float) -> Tensor:
-    q, k, v = (rows.transpose(1, 2) for rows in (q_lengths.pad(q), kv_lengths.pad(k), kv_lengths.pad(v)))
+def _plain(
+    q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
+) -> Tensor:
+    q, k, v = (rows.transpose(1, 2) for rows in (q_layout.pad(q), kv_layout.pad(k), kv_layout.pad(v)))
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    mask = _mask(kv_lengths)
+    mask = _mask(kv_layout)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return q_lengths.unpad((drop(scores.softmax(-1), dropout) @ v).transpose(1, 2))
+    return q_layout.unpad((drop(scores.softmax(-1), dropout) @ v).transpose(1, 2))
 
 
 FLASH = Backend(_flash_attn_lacks, _run_flash_attn)

@@ -4,6 +4,7 @@ Legend: B samples, N patches, K kept patches, M masked patches, T text rows of t
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,16 @@ from ecamp_fast.kernels.dispatch import normalise
 from ecamp_fast.kernels.low_resolution import low_resolution
 from ecamp_fast.keyed_random import Stream, torch_uniform
 from ecamp_fast.model.initialize import initialise
-from ecamp_fast.model.sequences import Lengths
+from ecamp_fast.model.sequences import SequenceLayout
 from ecamp_fast.model.super_resolution import SuperResolution
 from ecamp_fast.model.text_decoder import TextDecoder
-from ecamp_fast.model.text_layer import Asking
-from ecamp_fast.model.vision import Decoder, Encoder, unpatchify
+from ecamp_fast.model.text_layer import QueryRows
+from ecamp_fast.model.vision import Encoder, ImageDecoder, unpatchify
 from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
 from ecamp_fast.text.packing.masking import MASK_ID
+
+# Parameters had these names in files of before; their tensors are the same.
+FORMER_NAMES = {"text.fusion.globe.": "text.fusion.global_proj."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,11 @@ class Ecamp(nn.Module):
         self.recipe, self.vocab_size = recipe, vocab_size
         losses = recipe.losses
         self.encoder = Encoder(recipe)
-        self.decoder = Decoder(recipe) if losses.mim or losses.sr else None
+        self.decoder = ImageDecoder(recipe) if losses.mim or losses.sr else None
         self.super_resolution = SuperResolution(recipe.sr.final_relu) if losses.sr else None
         self.text = TextDecoder(recipe, vocab_size) if losses.mlm else None
         initialise(self)
+        self.register_load_state_dict_pre_hook(_rename_former)
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of one micro-batch, patches drawn from ``batch.keys``."""
@@ -119,10 +124,10 @@ class Ecamp(nn.Module):
         return total(mim, sr, mlm)
 
     def _mlm(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
-        asking = None
+        query_rows = None
         if len(text.rows) < len(text.ids):  # otherwise they are all of them
-            asking = Asking(text.rows, Lengths.packed(text.predicted, len(text.rows), text.longest))
-        hidden = decoder(text.ids, latent, *self._text_lengths(view, text), asking)
+            query_rows = QueryRows(text.rows, SequenceLayout.packed(text.predicted, len(text.rows), text.max_seqlen))
+        hidden = decoder(text.ids, latent, *self._text_layouts(view, text), query_rows)
         head = decoder.head
         return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, len(latent))
 
@@ -149,7 +154,7 @@ class Ecamp(nn.Module):
         )
 
     def _words(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
-        hidden = decoder(text.ids, latent, *self._text_lengths(view, text))
+        hidden = decoder(text.ids, latent, *self._text_layouts(view, text))
         rows = (text.ids == MASK_ID).nonzero()[:, 0]
         logits = nn.functional.linear(decoder.head(hidden[rows]), decoder.head.vocabulary, decoder.head.bias)
         return text.ids.index_copy(0, rows, logits.argmax(-1))
@@ -170,10 +175,24 @@ class Ecamp(nn.Module):
         every = torch.arange(self.recipe.patches, device=image.device).expand(len(image), -1)
         return self.encoder(low, every)[:, 1:].mean(1)
 
-    def _text_lengths(self, view: View, text: Text) -> tuple[Lengths, Lengths]:
+    def _text_layouts(self, view: View, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
         """Queries and keys. Padded text: every place asks, real tokens are asked; packed text has real tokens only."""
         if self.recipe.padded_text:
-            most = self.recipe.text.max_tokens
-            return Lengths.equal(len(view.lengths), most), Lengths.padded(view.lengths, most)
-        packed = Lengths.packed(text.offsets, len(text.ids), text.longest)
+            max_tokens = self.recipe.text.max_tokens
+            return SequenceLayout.equal(len(view.lengths), max_tokens), SequenceLayout.padded(view.lengths, max_tokens)
+        packed = SequenceLayout.packed(text.cu_seqlens, len(text.ids), text.max_seqlen)
         return packed, packed
+
+
+def current_name(name: str) -> str:
+    """The name that a parameter of a file has today."""
+    for former, current in FORMER_NAMES.items():
+        if name.startswith(former):
+            return current + name.removeprefix(former)
+    return name
+
+
+def _rename_former(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    """In place, as a hook must.  prefix: of every name in ``state``"""
+    for name in list(state):
+        state[prefix + current_name(name.removeprefix(prefix))] = state.pop(name)

@@ -48,10 +48,10 @@ def _library() -> Any:
 
 
 def _check(device: torch.device) -> None:
-    mend = "set float8: false"
+    hint = "set float8: false"
     if device.type != "cuda":
-        raise EnvironmentFault(f"float8 needs a GPU of the Hopper generation or later, the model is on {device}", mend)
+        raise EnvironmentFault(f"float8 needs a GPU of the Hopper generation or later, the model is on {device}", hint)
     found = torch.cuda.get_device_capability(device)
     if found < HOPPER:
         name = torch.cuda.get_device_name(device)
-        raise EnvironmentFault(f"float8 needs compute capability 9.0, {name} has {found[0]}.{found[1]}", mend)
+        raise EnvironmentFault(f"float8 needs compute capability 9.0, {name} has {found[0]}.{found[1]}", hint)

@@ -13,17 +13,17 @@ Legend: B samples, T text rows of the whole batch, K kept patches, D width.
 import torch
 from torch import Tensor, nn
 
-from ecamp_fast.config import Fusion, TextDecoder
+from ecamp_fast.config import FusionConfig, TextDecoderConfig
 from ecamp_fast.model.attention import attention
 from ecamp_fast.model.lookup import lookup
-from ecamp_fast.model.sequences import Lengths
+from ecamp_fast.model.sequences import SequenceLayout
 from ecamp_fast.model.text_layer import EPSILON, FeedForward, SelfAttention
 
 
 class ContextFusion(nn.Module):
     """One layer, in front of the text decoder."""
 
-    def __init__(self, sizes: TextDecoder, fusion: Fusion) -> None:
+    def __init__(self, sizes: TextDecoderConfig, fusion: FusionConfig) -> None:
         super().__init__()
         self.heads, self.rate = sizes.heads, sizes.dropout
         self.shared = fusion.projection == "shared"
@@ -32,7 +32,7 @@ class ContextFusion(nn.Module):
             self.query = nn.Linear(sizes.width, sizes.width)
             self.key_value = nn.Linear(sizes.width, 2 * sizes.width)
         if fusion.use_global:
-            self.globe = nn.Linear(sizes.width, sizes.width)
+            self.global_proj = nn.Linear(sizes.width, sizes.width)
         if fusion.use_local or self.shared:
             self.out = nn.Linear(sizes.width, sizes.width)
         self.use_local, self.use_global = fusion.use_local, fusion.use_global
@@ -40,43 +40,45 @@ class ContextFusion(nn.Module):
         self.norm = nn.LayerNorm(sizes.width, EPSILON)
         self.ffn = FeedForward(sizes)
 
-    def forward(self, embedded: Tensor, patches: Tensor, queries: Lengths, keys: Lengths) -> Tensor:
+    def forward(self, embedded: Tensor, patches: Tensor, queries: SequenceLayout, keys: SequenceLayout) -> Tensor:
         """embedded: (T, D)   patches: (B, K, D)   queries, keys: of the text   returns (T, D)."""
         text = self.attention(embedded, queries, keys)
         local = self._local(text, patches, queries) if self.use_local else None
-        whole = self._whole(patches, queries) if self.use_global else None
-        return self.ffn(self.norm(self.dropout(self._project(local, whole)) + text))
+        global_context = self._global_context(patches, queries) if self.use_global else None
+        return self.ffn(self.norm(self.dropout(self._project(local, global_context)) + text))
 
-    def _local(self, text: Tensor, patches: Tensor, queries: Lengths) -> Tensor:
+    def _local(self, text: Tensor, patches: Tensor, queries: SequenceLayout) -> Tensor:
         """Each text row looks at the patches of its own sample. Returns (T, D)."""
         q = self.query(text).unflatten(1, (self.heads, -1))
         k, v = self.key_value(patches).flatten(0, 1).unflatten(1, (2, self.heads, -1)).unbind(1)
         seen = _pictures(patches, queries)
         rate = self.rate if self.training else 0.0
-        return attention(q, k, v, q_lengths=queries, kv_lengths=seen, dropout=rate).flatten(1)
+        return attention(q, k, v, q_layout=queries, kv_layout=seen, dropout=rate).flatten(1)
 
-    def _whole(self, patches: Tensor, queries: Lengths) -> Tensor:
+    def _global_context(self, patches: Tensor, queries: SequenceLayout) -> Tensor:
         """Each row gets the whole of its sample's picture. Returns (T, D)."""
-        globe: Tensor = self.globe(patches.mean(1))
-        if queries.group is None:
-            return globe.repeat_interleave(queries.longest, 0)
-        group = queries.group.clamp(max=len(globe) - 1)  # filler: any, since none of it counts
-        rows = globe if globe.is_cuda else globe.float()  # the backward sums up to 256 rows, on a GPU in float32 anyway
-        return lookup(rows, group).to(globe.dtype)
+        global_proj: Tensor = self.global_proj(patches.mean(1))
+        if queries.sequence is None:
+            return global_proj.repeat_interleave(queries.max_seqlen, 0)
+        sequence = queries.sequence.clamp(max=len(global_proj) - 1)  # filler: any, since none of it counts
+        rows = (
+            global_proj if global_proj.is_cuda else global_proj.float()
+        )  # the backward sums up to 256 rows, on a GPU in float32 anyway
+        return lookup(rows, sequence).to(global_proj.dtype)
 
-    def _project(self, local: Tensor | None, whole: Tensor | None) -> Tensor:
+    def _project(self, local: Tensor | None, global_context: Tensor | None) -> Tensor:
         if local is None:
-            assert whole is not None  # the recipe keeps one of the two scales
-            return self.out(whole) if self.shared else whole
-        if whole is None:
+            assert global_context is not None  # the recipe keeps one of the two scales
+            return self.out(global_context) if self.shared else global_context
+        if global_context is None:
             return self.out(local)
-        return self.out(local + whole) if self.shared else self.out(local) + whole
+        return self.out(local + global_context) if self.shared else self.out(local) + global_context
 
 
-def _pictures(patches: Tensor, queries: Lengths) -> Lengths:
+def _pictures(patches: Tensor, queries: SequenceLayout) -> SequenceLayout:
     """Whose patches are whose: each sample has its own, filler has none.  patches: (B, K, D)"""
     batch, kept = patches.shape[:2]
     if len(queries) == batch:
-        return Lengths.equal(batch, kept)
-    offsets = torch.arange(len(queries) + 1, device=patches.device).clamp(max=batch) * kept
-    return Lengths.packed(offsets, batch * kept, kept)
+        return SequenceLayout.equal(batch, kept)
+    cu_seqlens = torch.arange(len(queries) + 1, device=patches.device).clamp(max=batch) * kept
+    return SequenceLayout.packed(cu_seqlens, batch * kept, kept)

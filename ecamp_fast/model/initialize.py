@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ecamp_fast.model.fusion import ContextFusion
-from ecamp_fast.model.text_decoder import PAD, Embeddings, Head
+from ecamp_fast.model.text_decoder import PAD, Embeddings, MlmHead
 from ecamp_fast.model.text_layer import SelfAttention
-from ecamp_fast.model.vision import Decoder, Encoder, PatchEmbedding
+from ecamp_fast.model.vision import Encoder, ImageDecoder, PatchEmbedding
 
 DEVIATION = 0.02
 
@@ -28,13 +28,13 @@ def initialise(model: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
         elif isinstance(module, Encoder):
             nn.init.normal_(module.class_token, std=DEVIATION)
-        elif isinstance(module, Decoder):
+        elif isinstance(module, ImageDecoder):
             nn.init.normal_(module.mask_token, std=DEVIATION)
         elif isinstance(module, SelfAttention):
             _xavier_parts(module.qkv.weight, 3)
         elif isinstance(module, ContextFusion) and module.use_local:
             _xavier_parts(module.key_value.weight, 2)
-        elif isinstance(module, Head):
+        elif isinstance(module, MlmHead):
             nn.init.xavier_uniform_(module.vocabulary)
             nn.init.zeros_(module.bias)
     for module in model.modules():

@@ -12,80 +12,82 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Lengths:
+class SequenceLayout:
     """How the rows of a batch are grouped.
 
-    groups: their number   longest: no group has more rows   total: T
-    offsets: (G + 1,) int32, where unequal groups lie end to end; None: every group has ``longest`` rows
-    group, position: (T,) int64, with offsets: the group of each row, and its index there
+    sequences: their number   max_seqlen: no group has more rows   total: T
+    cu_seqlens: (G + 1,) int32, where unequal groups lie end to end; None: every group has ``max_seqlen`` rows
+    sequence, position: (T,) int64, with offsets: the group of each row, and its index there
     counts: (G,) integers, without offsets: real rows at the head of each group; None: all are real
     """
 
-    groups: int
-    longest: int
+    sequences: int
+    max_seqlen: int
     total: int
-    offsets: Tensor | None = None
-    group: Tensor | None = None
+    cu_seqlens: Tensor | None = None
+    sequence: Tensor | None = None
     position: Tensor | None = None
     counts: Tensor | None = None
 
     @staticmethod
-    def equal(groups: int, rows: int) -> "Lengths":
-        """``groups`` groups of ``rows`` rows each."""
-        return Lengths(groups, rows, groups * rows)
+    def equal(sequences: int, rows: int) -> "SequenceLayout":
+        """``sequences`` groups of ``rows`` rows each."""
+        return SequenceLayout(sequences, rows, sequences * rows)
 
     @staticmethod
-    def padded(counts: Tensor, rows: int) -> "Lengths":
+    def padded(counts: Tensor, rows: int) -> "SequenceLayout":
         """``rows`` rows for every group, of which the first ``counts`` ((G,) integers) are real."""
-        return Lengths(len(counts), rows, len(counts) * rows, counts=counts)
+        return SequenceLayout(len(counts), rows, len(counts) * rows, counts=counts)
 
     @staticmethod
-    def packed(offsets: Tensor, total: int, longest: int) -> "Lengths":
+    def packed(cu_seqlens: Tensor, total: int, max_seqlen: int) -> "SequenceLayout":
         """Groups of unequal size end to end.  offsets: (G + 1,) int32, rows of group g are offsets[g] to offsets[g + 1]
 
-        total: offsets[-1], which the caller knows from a shape   longest: no group has more rows.
+        total: offsets[-1], which the caller knows from a shape   max_seqlen: no group has more rows.
         """
-        row = torch.arange(total, device=offsets.device)
-        group = torch.searchsorted(offsets[1:].contiguous(), row, right=True)
-        return Lengths(len(offsets) - 1, longest, total, offsets.int(), group, row - offsets[group])
+        row = torch.arange(total, device=cu_seqlens.device)
+        sequence = torch.searchsorted(cu_seqlens[1:].contiguous(), row, right=True)
+        return SequenceLayout(
+            len(cu_seqlens) - 1, max_seqlen, total, cu_seqlens.int(), sequence, row - cu_seqlens[sequence]
+        )
 
     def __len__(self) -> int:
-        return self.groups
+        return self.sequences
 
     @property
     def full(self) -> bool:
-        """Whether every group has ``longest`` real rows."""
-        return self.offsets is None and self.counts is None
+        """Whether every group has ``max_seqlen`` real rows."""
+        return self.cu_seqlens is None and self.counts is None
 
     def cumulative(self, device: torch.device) -> Tensor:
         """(G + 1,) int32: the first row of each group, and T; not for padded groups."""
-        if self.offsets is not None:
-            return self.offsets
-        return torch.arange(0, self.total + 1, self.longest, device=device, dtype=torch.int32)
+        if self.cu_seqlens is not None:
+            return self.cu_seqlens
+        return torch.arange(0, self.total + 1, self.max_seqlen, device=device, dtype=torch.int32)
 
     def valid(self) -> Tensor | None:
         """(G, L) bool: which places of the dense layout hold a real row; None: all."""
-        counts = self.counts if self.offsets is None else self.offsets.diff()
+        counts = self.counts if self.cu_seqlens is None else self.cu_seqlens.diff()
         if counts is None:
             return None
-        return torch.arange(self.longest, device=counts.device) < counts[:, None]
+        return torch.arange(self.max_seqlen, device=counts.device) < counts[:, None]
 
     def pad(self, rows: Tensor) -> Tensor:
         """To the dense layout.  rows: (T, H, C)   returns (G, L, H, C), zeros where there was no row."""
-        if self.offsets is not None:
-            rows = _Scatter.apply(rows, self._places, self.groups * self.longest)
-        return rows.unflatten(0, (self.groups, self.longest))
+        if self.cu_seqlens is not None:
+            rows = _Scatter.apply(rows, self._places, self.sequences * self.max_seqlen)
+        return rows.unflatten(0, (self.sequences, self.max_seqlen))
 
     def unpad(self, padded: Tensor) -> Tensor:
         """The inverse of ``pad``."""
         rows = padded.flatten(0, 1)
-        return rows if self.offsets is None else gather_rows(rows, self._places)
+        return rows if self.cu_seqlens is None else gather_rows(rows, self._places)
 
     @property
     def _places(self) -> Tensor:
         """(T,) int64: where each row lies in the dense layout, flattened."""
-        assert self.group is not None and self.position is not None, "equal groups lie in their places already"
-        return self.group * self.longest + self.position
+        assert self.sequence is not None and self.position is not None, "equal groups lie in their places already"
+        return self.sequence * self.max_seqlen + self.position
 
 
 def gather_rows(source: Tensor, places: Tensor) -> Tensor:

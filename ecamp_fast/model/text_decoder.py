@@ -10,8 +10,8 @@ from torch.nn.functional import gelu
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.fusion import ContextFusion
 from ecamp_fast.model.lookup import lookup
-from ecamp_fast.model.sequences import Lengths, gather_rows
-from ecamp_fast.model.text_layer import EPSILON, Asking, TextLayer
+from ecamp_fast.model.sequences import SequenceLayout, gather_rows
+from ecamp_fast.model.text_layer import EPSILON, QueryRows, TextLayer
 
 PAD = 0  # its embedding is zero and takes no gradient
 TYPES = 2  # rows of the released token-type table; every token has type 0
@@ -29,17 +29,17 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(text.width, EPSILON)
         self.dropout = nn.Dropout(text.dropout)
 
-    def forward(self, ids: Tensor, rows: Lengths) -> Tensor:
+    def forward(self, ids: Tensor, rows: SequenceLayout) -> Tensor:
         """ids: (T,) int64   returns (T, D)."""
         places = self.position + self.token_type[0]  # of all positions: fewer than text rows
         if rows.position is None:
-            positions = places[: rows.longest].repeat(len(rows), 1)
+            positions = places[: rows.max_seqlen].repeat(len(rows), 1)
         else:
             positions = lookup(places, rows.position)
         return self.dropout(self.norm(lookup(self.word, ids, PAD) + positions))
 
 
-class Head(nn.Module):
+class MlmHead(nn.Module):
     """Dense, GELU, norm; then the vocabulary, which the loss multiplies itself (``kernels.weighted_cross_entropy``)."""
 
     def __init__(self, width: int, vocabulary: nn.Parameter) -> None:
@@ -65,22 +65,29 @@ class TextDecoder(nn.Module):
         self.fusion = ContextFusion(text, recipe.fusion)
         self.layers = nn.ModuleList(TextLayer(text) for _ in range(text.depth))
         tied = recipe.model.tie_embeddings
-        self.head = Head(
+        self.head = MlmHead(
             text.width, self.embeddings.word if tied else nn.Parameter(torch.empty(vocab_size, text.width))
         )
 
     def forward(
-        self, ids: Tensor, latent: Tensor, queries: Lengths, keys: Lengths, asking: Asking | None = None
+        self,
+        ids: Tensor,
+        latent: Tensor,
+        queries: SequenceLayout,
+        keys: SequenceLayout,
+        query_rows: QueryRows | None = None,
     ) -> Tensor:
-        """ids: (T,) int64   latent: (B, 1+K, D) of the image encoder; its class token is not used
+        """Hidden rows: (T, D), with ``query_rows`` (R, D).
 
-        asking: rows whose result is wanted; the last layer computes no others   returns (T, D), with ``asking`` (R, D).
+        ids         (T,) int64
+        latent      (B, 1+K, D) of the image encoder; its class token is not used
+        query_rows  rows whose result is wanted; the last layer computes no others
         """
         x: Tensor = self.fusion(self.embeddings(ids, queries), self.bridge(latent[:, 1:]), queries, keys)
         if not self.layers:
-            return x if asking is None else gather_rows(x, asking.rows)
+            return x if query_rows is None else gather_rows(x, query_rows.rows)
         *layers, last = self.layers
         for layer in layers:
             x = layer(x, queries, keys)
-        result: Tensor = last(x, queries, keys, asking)
+        result: Tensor = last(x, queries, keys, query_rows)
         return result

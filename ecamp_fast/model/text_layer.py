@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from ecamp_fast.config import TextDecoder
+from ecamp_fast.config import TextDecoderConfig
 from ecamp_fast.model.attention import attention
-from ecamp_fast.model.sequences import Lengths, gather_rows
+from ecamp_fast.model.sequences import SequenceLayout, gather_rows
 
 EPSILON = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Asking:
+class QueryRows:
     """Some of the rows, where only their results are wanted.  rows: (R,) int64, ascending   lengths: their groups"""
 
     rows: Tensor
-    lengths: Lengths
+    lengths: SequenceLayout
 
 
 class SelfAttention(nn.Module):
     """LN(Dropout(W_o a + b_o) + x), a = attention of x with itself. Query, key and value are one matrix."""
 
-    def __init__(self, sizes: TextDecoder) -> None:
+    def __init__(self, sizes: TextDecoderConfig) -> None:
         super().__init__()
         self.heads, self.rate = sizes.heads, sizes.dropout
         self.qkv = nn.Linear(sizes.width, 3 * sizes.width)
@@ -34,25 +34,27 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
         self.norm = nn.LayerNorm(sizes.width, EPSILON)
 
-    def forward(self, x: Tensor, queries: Lengths, keys: Lengths, asking: Asking | None = None) -> Tensor:
-        """x: (T, D)   queries, keys: which rows ask, which are asked   returns (T, D), with ``asking`` (R, D)."""
-        if asking is None:
+    def forward(
+        self, x: Tensor, queries: SequenceLayout, keys: SequenceLayout, query_rows: QueryRows | None = None
+    ) -> Tensor:
+        """x: (T, D)   queries, keys: which rows ask, which are asked   returns (T, D), with ``query_rows`` (R, D)."""
+        if query_rows is None:
             q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)
         else:
-            queries = asking.lengths
+            queries = query_rows.lengths
             (w_q, w_kv), (b_q, b_kv) = (t.tensor_split((t.shape[0] // 3,)) for t in (self.qkv.weight, self.qkv.bias))
             k, v = linear(x, w_kv, b_kv).unflatten(1, (2, self.heads, -1)).unbind(1)
-            x = gather_rows(x, asking.rows)
+            x = gather_rows(x, query_rows.rows)
             q = linear(x, w_q, b_q).unflatten(1, (self.heads, -1))
         rate = self.rate if self.training else 0.0
-        mixed = attention(q, k, v, q_lengths=queries, kv_lengths=keys, dropout=rate)
+        mixed = attention(q, k, v, q_layout=queries, kv_layout=keys, dropout=rate)
         return self.norm(self.dropout(self.out(mixed.flatten(1))) + x)
 
 
 class FeedForward(nn.Module):
     """LN(Dropout(W_2 GELU(W_1 x)) + x)."""
 
-    def __init__(self, sizes: TextDecoder) -> None:
+    def __init__(self, sizes: TextDecoderConfig) -> None:
         super().__init__()
         self.fc1 = nn.Linear(sizes.width, sizes.ffn)
         self.fc2 = nn.Linear(sizes.ffn, sizes.width)
@@ -67,11 +69,13 @@ class FeedForward(nn.Module):
 class TextLayer(nn.Module):
     """One layer of the text decoder."""
 
-    def __init__(self, sizes: TextDecoder) -> None:
+    def __init__(self, sizes: TextDecoderConfig) -> None:
         super().__init__()
         self.attention = SelfAttention(sizes)
         self.ffn = FeedForward(sizes)
 
-    def forward(self, x: Tensor, queries: Lengths, keys: Lengths, asking: Asking | None = None) -> Tensor:
-        """x: (T, D)   returns (T, D), with ``asking`` (R, D)."""
-        return self.ffn(self.attention(x, queries, keys, asking))
+    def forward(
+        self, x: Tensor, queries: SequenceLayout, keys: SequenceLayout, query_rows: QueryRows | None = None
+    ) -> Tensor:
+        """x: (T, D)   returns (T, D), with ``query_rows`` (R, D)."""
+        return self.ffn(self.attention(x, queries, keys, query_rows))

@@ -14,7 +14,7 @@ from ecamp_fast.kernels.patch_gather import patch_gather
 from ecamp_fast.kernels.unshuffle import unshuffle
 from ecamp_fast.model.attention import attention
 from ecamp_fast.model.positions import position_table
-from ecamp_fast.model.sequences import Lengths, gather_rows
+from ecamp_fast.model.sequences import SequenceLayout, gather_rows
 
 CHANNELS = 3  # of the released weights; radiographs are grey
 EPSILON = 1e-6
@@ -33,23 +33,23 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(width, int(width * mlp_ratio))
         self.fc2 = nn.Linear(int(width * mlp_ratio), width)
 
-    def forward(self, x: Tensor, lengths: Lengths, projected: Tensor | None = None) -> Tensor:
-        """x: (T, D)   projected: (T, 3*D), what ``project`` makes of x, where it is there already   returns (T, D)."""
-        projected = self.project(x) if projected is None else projected
+    def forward(self, x: Tensor, lengths: SequenceLayout, projected: Tensor | None = None) -> Tensor:
+        """x: (T, D)   projected: (T, 3*D) by ``project_qkv``, where it is there already   returns (T, D)."""
+        projected = self.project_qkv(x) if projected is None else projected
         q, k, v = projected.unflatten(1, (3, self.heads, -1)).unbind(1)
-        mixed = attention(q, k, v, q_lengths=lengths, kv_lengths=lengths, dropout=0.0)
+        mixed = attention(q, k, v, q_layout=lengths, kv_layout=lengths, dropout=0.0)
         x = x + self.proj(mixed.flatten(1))
         return x + self.fc2(gelu(self.fc1(self.norm2(x))))
 
-    def project(self, x: Tensor) -> Tensor:
+    def project_qkv(self, x: Tensor) -> Tensor:
         """Query, key and value of each row.  x: (..., D)   returns (..., 3*D)."""
         projected: Tensor = self.qkv(self.norm1(x))
         return projected
 
 
-def _through(blocks: nn.ModuleList, x: Tensor, projected: Tensor | None = None) -> Tensor:
+def _run_blocks(blocks: nn.ModuleList, x: Tensor, projected: Tensor | None = None) -> Tensor:
     """x: (B, tokens, D)   projected: (B, tokens, 3*D) for the first block, or None   returns the shape of x."""
-    lengths = Lengths.equal(x.shape[0], x.shape[1])
+    lengths = SequenceLayout.equal(x.shape[0], x.shape[1])
     rows = x.flatten(0, 1)
     for block in blocks:
         rows = block(rows, lengths, projected if projected is None else projected.flatten(0, 1))
@@ -92,10 +92,10 @@ class Encoder(nn.Module):
         positions = self.positions.to(pixels.dtype)  # an engine that makes the weights bfloat16 leaves buffers alone
         patches = self.patch(pixels) + positions[0, 1:][keep]
         first = (self.class_token + positions[:, :1]).expand(len(patches), -1, -1)
-        return self.norm(_through(self.blocks, torch.cat([first, patches], dim=1)))
+        return self.norm(_run_blocks(self.blocks, torch.cat([first, patches], dim=1)))
 
 
-class Decoder(nn.Module):
+class ImageDecoder(nn.Module):
     """From the encoded patches to a prediction for every patch."""
 
     positions: Tensor
@@ -116,26 +116,26 @@ class Decoder(nn.Module):
     def forward(self, latent: Tensor, keep: Tensor) -> Tensor:
         """latent: (B, 1+K, D)   keep: (B, K) int64   returns (B, N, P*P*3): each patch by row, column, channel."""
         tokens = unshuffle(self.embed(latent), self.mask_token, self.positions, keep)
-        projected = self._first(tokens, keep) if self.share_projections else None
-        return self.predict(self.norm(_through(self.blocks, tokens, projected)[:, 1:]))
+        projected = self._first_block_qkv(tokens, keep) if self.share_projections else None
+        return self.predict(self.norm(_run_blocks(self.blocks, tokens, projected)[:, 1:]))
 
-    def _first(self, tokens: Tensor, keep: Tensor) -> Tensor:
+    def _first_block_qkv(self, tokens: Tensor, keep: Tensor) -> Tensor:
         """The first block's projections: masked patches enter it alike in every sample, so theirs are made once.
 
         tokens: (B, 1+N, D)   returns (B, 1+N, 3*D).
         """
         first_block = self.blocks[0]
         assert isinstance(first_block, Block)
-        project = first_block.project
-        alike = project((self.mask_token + self.positions.to(self.mask_token.dtype))[0])
+        project_qkv = first_block.project_qkv
+        alike = project_qkv((self.mask_token + self.positions.to(self.mask_token.dtype))[0])
         first = torch.arange(0, tokens[..., 0].numel(), tokens.shape[1], device=keep.device)[:, None]
         places = (first + nn.functional.pad(keep + 1, (1, 0))).flatten()  # the class token is seen too
-        seen = project(gather_rows(tokens.flatten(0, 1), places))
-        laid: Tensor = _LayOver.apply(alike, seen, places, len(tokens))
+        seen = project_qkv(gather_rows(tokens.flatten(0, 1), places))
+        laid: Tensor = _ScatterOver.apply(alike, seen, places, len(tokens))
         return laid.unflatten(0, tokens.shape[:2])
 
 
-class _LayOver(torch.autograd.Function):
+class _ScatterOver(torch.autograd.Function):
     """The same rows in every sample, and over them other rows at distinct places."""
 
     @staticmethod

@@ -14,13 +14,13 @@ from ecamp_fast.phantom.course import FINDINGS, draw_lesions
 from ecamp_fast.phantom.picture import draw_picture
 from ecamp_fast.phantom.report import write_report
 
-__all__ = ["FINDINGS", "MIN_SIZE", "Description", "Phantom", "describe", "phantom"]
+__all__ = ["FINDINGS", "MIN_SIZE", "Phantom", "StudyDescription", "describe", "phantom"]
 
 MIN_SIZE = 32  # pixels per side
 
 
 @dataclass(frozen=True)
-class Description:
+class StudyDescription:
     """What a phantom is and says, without its picture. ``labels``: positive findings, in the order of FINDINGS."""
 
     patient_id: str
@@ -49,14 +49,14 @@ class Phantom:
     view: str
 
 
-def describe(seed: int, index: int) -> Description:
+def describe(seed: int, index: int) -> StudyDescription:
     """Everything about phantom ``index`` of a seed but its picture, in a fraction of the time."""
     if seed < 0 or index < 0:
         raise ValueError(f"seed and index must not be negative, not {seed} and {index}")
     lesions = draw_lesions(seed, index)
     patient, _ = patient_of(seed, index)
     present = {lesion.finding for lesion in lesions}
-    return Description(
+    return StudyDescription(
         patient_id=f"phantom{seed}p{patient:06d}",
         view=draw_acquisition(seed, index).view,
         labels=tuple(finding for finding in FINDINGS if finding in present),
@@ -72,17 +72,17 @@ def phantom(seed: int, index: int, size: int = 512) -> Phantom:
     """
     if size < MIN_SIZE:
         raise ValueError(f"size must be at least {MIN_SIZE} pixels, not {size}")
-    said = describe(seed, index)
+    description = describe(seed, index)
     patient, _ = patient_of(seed, index)
     anatomy, film = draw_anatomy(seed, patient), draw_acquisition(seed, index)
     drawn = draw_picture(seed, index, size, anatomy, film, draw_lesions(seed, index))
     return Phantom(
         image=drawn.image,
-        report=said.report,
-        labels=said.labels,
+        report=description.report,
+        labels=description.labels,
         boxes=drawn.boxes,
         masks=drawn.masks,
         attention=drawn.attention,
-        patient_id=said.patient_id,
-        view=said.view,
+        patient_id=description.patient_id,
+        view=description.view,
     )

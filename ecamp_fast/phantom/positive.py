@@ -50,8 +50,8 @@ REMARKED = 0.22  # share of findings with a remark
 
 def say_finding(rng: np.random.Generator, group: list[Lesion]) -> str:
     """A sentence about all places of one finding, which names the finding; now and then a remark on it."""
-    said = _say(rng, group)
-    return f"{said} {pick(rng, _REMARKS[group[0].finding])}" if rng.random() < REMARKED else said
+    sentence = _say(rng, group)
+    return f"{sentence} {pick(rng, _REMARKS[group[0].finding])}" if rng.random() < REMARKED else sentence
 
 
 def in_short(rng: np.random.Generator, group: list[Lesion]) -> str:

@@ -73,34 +73,34 @@ def _negatives(rng: np.random.Generator, present: set[str]) -> list[str]:
 
 def _lungs(rng: np.random.Generator, anatomy: Anatomy, film: Acquisition, lesions: tuple[Lesion, ...]) -> list[str]:
     """Volumes, and which lungs are clear."""
-    said = []
+    sentences = []
     if film.low_volumes and rng.random() < 0.8:
-        said.append(pick(rng, ("Lung volumes are low.", "There are low lung volumes.", "Low lung volumes.")))
+        sentences.append(pick(rng, ("Lung volumes are low.", "There are low lung volumes.", "Low lung volumes.")))
     elif anatomy.hyperinflated and not film.low_volumes and rng.random() < 0.8:
-        said.append(pick(rng, ("The lungs are hyperinflated.", "Lungs are mildly hyperinflated.")))
+        sentences.append(pick(rng, ("The lungs are hyperinflated.", "Lungs are mildly hyperinflated.")))
     sides = {lesion.side for lesion in lesions if lesion.finding != "cardiomegaly"}
     if not sides and rng.random() < 0.75:
-        said.append(pick(rng, CLEAR))
+        sentences.append(pick(rng, CLEAR))
     elif len(sides) == 1 and 0 not in sides and rng.random() < 0.35:
         other = "left" if -1 in sides else "right"
-        said.append(pick(rng, (f"The {other} lung is clear.", f"The {other} lung remains clear.")))
-    return said
+        sentences.append(pick(rng, (f"The {other} lung is clear.", f"The {other} lung remains clear.")))
+    return sentences
 
 
 def _heart(rng: np.random.Generator, anatomy: Anatomy, present: set[str], followed: bool) -> list[str]:
-    said = []
+    sentences = []
     centre = tuple(s for s in MEDIASTINUM_NORMAL if not (present & {"edema", "mass"} and "hilar" in s.lower()))
     if anatomy.tortuous_aorta:
-        said.append(pick(rng, ("The aorta is tortuous.", "The thoracic aorta is tortuous.", "Tortuous aorta.")))
+        sentences.append(pick(rng, ("The aorta is tortuous.", "The thoracic aorta is tortuous.", "Tortuous aorta.")))
     if "cardiomegaly" in present:
         if rng.random() < 0.4 and not anatomy.tortuous_aorta:
-            said.append(pick(rng, centre))
+            sentences.append(pick(rng, centre))
     elif rng.random() < 0.85:
         normal = HEART_NORMAL + centre
         if anatomy.tortuous_aorta:
             normal = tuple(s for s in HEART_NORMAL if "mediast" not in s.lower())
-        said.append(pick(rng, STABLE if followed and rng.random() < 0.4 else normal))
-    return said
+        sentences.append(pick(rng, STABLE if followed and rng.random() < 0.4 else normal))
+    return sentences
 
 
 def _skeleton(rng: np.random.Generator, anatomy: Anatomy) -> list[str]:

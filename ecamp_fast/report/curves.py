@@ -63,12 +63,12 @@ def chart(title: str, lines: Sequence[Line], marks: Sequence[float] = (), unit: 
     keys = [f'<span class="key {line.kind}">{escape(line.label)}</span>' for line in lines]
     legend = "".join(keys) if len(keys) > 1 else ""
     unit = ", ".join(part for part in (unit, "log scale" if vertical.log else "") if part)
-    said = "; ".join(f"{line.label} from {_number(line.ys[0])} to {_number(line.ys[-1])}" for line in lines)
+    summary = "; ".join(f"{line.label} from {_number(line.ys[0])} to {_number(line.ys[-1])}" for line in lines)
     data = escape(json.dumps(_readings(lines, horizontal, vertical), separators=(",", ":")), quote=True)
     return (
         f'<figure class="chart"><figcaption>{escape(title)}<span class="unit">{escape(unit)}</span>{legend}'
         "</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{escape(f"{title}: {said}", quote=True)}" '
+        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{escape(f"{title}: {summary}", quote=True)}" '
         f'data-lines="{data}">{"".join(parts)}</svg></figure>'
     )
 

@@ -54,14 +54,14 @@ def own_versus_other(model: Ecamp, batches: Iterable[Batch], patients: Sequence[
     """
     predictions, truths, masks, names = [], [], [], []
     for batch in batches:
-        made = model.reconstruct(batch)
-        if made.prediction is None:
+        reconstruction = model.reconstruct(batch)
+        if reconstruction.prediction is None:
             raise ConfigError(
                 "the recipe has no image term: nothing is reconstructed", "turn on losses.mim or losses.sr"
             )
-        predictions.append(made.prediction.cpu())
-        truths.append(made.low.cpu())
-        masks.append(made.mask.cpu())
+        predictions.append(reconstruction.prediction.cpu())
+        truths.append(reconstruction.low.cpu())
+        masks.append(reconstruction.mask.cpu())
         names += [patients[sample] for sample in batch.samples.tolist()]
     others = next_other(names)
     prediction, truth, mask = torch.cat(predictions), torch.cat(truths), torch.cat(masks)

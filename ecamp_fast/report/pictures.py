@@ -44,18 +44,18 @@ class Pictures:
 
 
 def draw(
-    batch: Batch, made: Reconstruction, recipe: Recipe, wordpiece: Wordpiece | None, keys: Mapping[int, str]
+    batch: Batch, output: Reconstruction, recipe: Recipe, wordpiece: Wordpiece | None, keys: Mapping[int, str]
 ) -> list[Pictures]:
     """Pictures of some samples of a batch.
 
-    made: what ``Ecamp.reconstruct`` made of the batch   wordpiece: the tokenizer of its codes; None: it has none
+    output: what ``Ecamp.reconstruct`` made of the batch   wordpiece: the tokenizer of its codes; None: it has none
     keys: the name of each sample to draw, by its row
     """
-    correlations = None if made.prediction is None else masked_correlation(made.prediction, made.low, made.mask)
-    hidden = pixel_mask(made.mask, made.low.shape[-1]).cpu().numpy()
-    low = _grey(made.low, recipe)
-    prediction = None if made.prediction is None else _grey(made.prediction, recipe)
-    sharp = None if made.super_resolution is None else _grey(made.super_resolution, recipe)
+    correlations = None if output.prediction is None else masked_correlation(output.prediction, output.low, output.mask)
+    hidden = pixel_mask(output.mask, output.low.shape[-1]).cpu().numpy()
+    low = _grey(output.low, recipe)
+    prediction = None if output.prediction is None else _grey(output.prediction, recipe)
+    sharp = None if output.super_resolution is None else _grey(output.super_resolution, recipe)
     targets, maps = batch.image[:, 0].cpu().numpy(), batch.attention.float().cpu().numpy()
     return [
         Pictures(
@@ -66,7 +66,7 @@ def draw(
             super_resolution=None if sharp is None else sharp[row],
             attention=glow(targets[row], maps[row]) if maps[row].max() > 0 else None,
             correlation=None if correlations is None else float(correlations[row]),
-            words=_words(batch, made, row, wordpiece),
+            words=_words(batch, output, row, wordpiece),
         )
         for row, key in keys.items()
     ]
@@ -87,15 +87,15 @@ def glow(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     return (image[..., None] * (1 - share) + colour * share).astype(np.uint8)
 
 
-def _words(batch: Batch, made: Reconstruction, row: int, wordpiece: Wordpiece | None) -> list[Word]:
-    if wordpiece is None or made.text is None or made.words is None:
+def _words(batch: Batch, output: Reconstruction, row: int, wordpiece: Wordpiece | None) -> list[Word]:
+    if wordpiece is None or output.text is None or output.words is None:
         return []
-    text = made.text
-    start = int(text.offsets[row])
+    text = output.text
+    start = int(text.cu_seqlens[row])
     rows = slice(start, start + int(batch.lengths[row]))
     return join_words(
         wordpiece.decode(token_ids(text.codes[rows]).tolist()),
-        wordpiece.decode(made.words[rows].tolist()),
+        wordpiece.decode(output.words[rows].tolist()),
         (text.ids[rows] == MASK_ID).tolist(),
         has(text.codes[rows], Mark.ENTITY).tolist(),
     )

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe, parse_recipe, parse_yaml
 from ecamp_fast.errors import ConfigError, EnvironmentFault
-from ecamp_fast.run.distributed import Place
+from ecamp_fast.run.distributed import DistContext
 
 LARGEST_ON_CPU = 16  # samples: bounds what a desktop must hold; products are no faster beyond
 LARGEST_PROBE = 8  # samples in the smaller of the two batches that are measured
@@ -46,21 +46,21 @@ def candidates(recipe: Recipe, world: int, largest: int | None = None) -> list[i
     """Micro-batches that divide the batch on ``world`` ranks, ascending.  Raises ConfigError where none does."""
     total = recipe.batch.total
     if total % world:
-        mend = f"choose batch.total as a multiple of {world}"
-        raise ConfigError(f"batch.total {total} is not a multiple of {world} ranks", mend)
+        hint = f"choose batch.total as a multiple of {world}"
+        raise ConfigError(f"batch.total {total} is not a multiple of {world} ranks", hint)
     share = total // world
     return [micro for micro in range(1, min(share, largest or share) + 1) if share % micro == 0]
 
 
-def choose_micro(recipe: Recipe, place: Place, memory: Callable[[], Memory]) -> tuple[int, Memory]:
+def choose_micro(recipe: Recipe, context: DistContext, memory: Callable[[], Memory]) -> tuple[int, Memory]:
     """The micro-batch, the same on all ranks, and what it was chosen from.
 
     memory: measures this rank.  Raises EnvironmentFault where not even the smallest fits.
     """
-    possible = candidates(recipe, place.world, LARGEST_ON_CPU if place.device.type == "cpu" else None)
+    possible = candidates(recipe, context.world, LARGEST_ON_CPU if context.device.type == "cpu" else None)
     measured = memory()
     fitting = [micro for micro in possible if measured.fits(micro)]
-    agreed = torch.tensor(max(fitting, default=0), device=place.device)
+    agreed = torch.tensor(max(fitting, default=0), device=context.device)
     dist.all_reduce(agreed, op=dist.ReduceOp.MIN)
     if not (micro := int(agreed)):
         raise EnvironmentFault(
@@ -71,19 +71,21 @@ def choose_micro(recipe: Recipe, place: Place, memory: Callable[[], Memory]) -> 
     return micro, measured
 
 
-def measure(model: torch.nn.Module, batch: Callable[[int], Batch], recipe: Recipe, place: Place, stage: int) -> Memory:
+def measure(
+    model: torch.nn.Module, batch: Callable[[int], Batch], recipe: Recipe, context: DistContext, stage: int
+) -> Memory:
     """Try ``model``, which is thrown away afterwards, in the precision of the recipe.
 
     batch: makes a micro-batch of that many samples, on the device
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    free = _free(place)
-    model.to(place.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
-    small, large = probes(recipe, place.world)
-    states = state_bytes(parameters, recipe.precision, stage, place.world)
+    free = _free(context)
+    model.to(context.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+    small, large = probes(recipe, context.world)
+    states = state_bytes(parameters, recipe.precision, stage, context.world)
     try:
-        _activations(model, batch(small), place.device)  # the first run also allocates what is there once
-        peaks = {count: _activations(model, batch(count), place.device) for count in (small, large)}
+        _activations(model, batch(small), context.device)  # the first run also allocates what is there once
+        peaks = {count: _activations(model, batch(count), context.device) for count in (small, large)}
     except torch.cuda.OutOfMemoryError:
         return Memory(free, states, free)  # nothing fits; the other ranks must hear of it
     sample = (peaks[large] - peaks[small]) // (large - small) if large > small else peaks[small] // small
@@ -110,11 +112,11 @@ def state_bytes(parameters: int, precision: str, stage: int, world: int) -> int:
     return parameters * whole + parameters * (masters + sums + moments + gradient) // (world if stage else 1)
 
 
-def _free(place: Place) -> int:
-    if place.device.type == "cuda":
+def _free(context: DistContext) -> int:
+    if context.device.type == "cuda":
         torch.cuda.empty_cache()
-        return torch.cuda.mem_get_info(place.device)[0]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (2 * place.world)  # half of the machine's
+        return torch.cuda.mem_get_info(context.device)[0]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (2 * context.world)  # half of the machine's
 
 
 def _activations(model: torch.nn.Module, batch: Batch, device: torch.device) -> int:

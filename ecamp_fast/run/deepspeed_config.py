@@ -118,10 +118,10 @@ def accumulation_steps(recipe: Recipe, world: int) -> int:
     per_micro_step = recipe.batch.micro * world
     if recipe.batch.total % per_micro_step:
         fits = [m for m in range(1, recipe.batch.micro + 1) if recipe.batch.total % (m * world) == 0]
-        mend = f"--set batch.micro={fits[-1]}" if fits else f"choose batch.total as a multiple of {world}"
+        hint = f"--set batch.micro={fits[-1]}" if fits else f"choose batch.total as a multiple of {world}"
         raise ConfigError(
             f"batch.total {recipe.batch.total} is not a multiple of batch.micro {recipe.batch.micro} x {world} ranks",
-            mend,
+            hint,
         )
     return recipe.batch.total // per_micro_step
 
@@ -143,7 +143,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read the DeepSpeed JSON {path}: {error.strerror}", "check --ds_config") from None
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}", "mend the syntax") from None
+        raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}", "fix the syntax") from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: holds no JSON object", "write {...}")
     values = [key for key in SECTIONS if not isinstance(config.get(key, {}), dict)]

@@ -13,7 +13,7 @@ TIMEOUT = timedelta(minutes=10)  # of a collective
 
 
 @dataclass(frozen=True)
-class Place:
+class DistContext:
     """rank of world, the device it computes on."""
 
     rank: int
@@ -21,12 +21,12 @@ class Place:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is rank 0, the one that writes and speaks."""
         return self.rank == 0
 
 
-def join() -> Place:
+def init() -> DistContext:
     """Enter the process group that the launcher's environment describes; alone where there is none."""
     if "WORLD_SIZE" not in os.environ:
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
@@ -45,10 +45,10 @@ def join() -> Place:
         # DeepSpeed would compile its shared-memory all-reduce here, for half a minute; gloo serves as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT, verbose=False)
-    return Place(dist.get_rank(), dist.get_world_size(), device)
+    return DistContext(dist.get_rank(), dist.get_world_size(), device)
 
 
-def leave() -> None:
+def shutdown() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -1,6 +1,8 @@
-"""Loss sums that stay on the device, and the clock beside them."""
+"""What a run tells of its losses: sums that stay on the device, the clock beside them, and TensorBoard."""
 
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,9 +11,10 @@ import torch.distributed as dist
 from ecamp_fast.batch import Batch
 
 NAMES = ("loss", "mim", "sr", "mlm")
+SCALARS = ("loss", "mim", "sr", "mlm", "lr", "grad_norm", "images_per_second")  # of metrics.jsonl, for TensorBoard
 
 
-class Sums:
+class LossMeter:
     """Sums of the four losses, of real tokens and of micro-steps; read only when a line of metrics is written."""
 
     def __init__(self, device: torch.device | str) -> None:
@@ -56,3 +59,28 @@ class Clock:
     def pause(self, began: float) -> None:
         """Do not count the time since ``began`` (``time.perf_counter()``)."""
         self._since += time.perf_counter() - began
+
+
+class TensorBoardLog:
+    """The lines of metrics.jsonl for TensorBoard, in ``folder``; nothing where it is not installed or not ``writes``.
+
+    Install it with ``pip install ecamp-fast[tensorboard]``.
+
+    start: step the run goes on from; what an earlier leg wrote beyond it is hidden
+    """
+
+    def __init__(self, folder: Path, writes: bool, start: int) -> None:
+        self._writer: Any = None
+        if writes and find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder), purge_step=start + 1)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """record: a line of metrics.jsonl."""
+        if self._writer is None:
+            return
+        for name in SCALARS:
+            if name in record:
+                self._writer.add_scalar(f"{record.get('split', 'train')}/{name}", record[name], record["step"])
+        self._writer.flush()

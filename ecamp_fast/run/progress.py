@@ -7,7 +7,7 @@ from typing import Any
 PLAIN_SECONDS = 30.0
 
 
-class Progress:
+class TrainProgress:
     """Step, rate, ETA and the three losses on standard error."""
 
     def __init__(self, total: int, start: int, visible: bool) -> None:

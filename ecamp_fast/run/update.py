@@ -19,7 +19,7 @@ CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class UpdateResult:
     """What the host learns of a step, the same on every rank.
 
     norm: of the whole gradient, before clipping; inf where it is not finite, and the update was left out
@@ -49,15 +49,15 @@ class Update:
         # squared norm, ranks asked to stop, damaged samples of even and of odd epochs
         self._vector = torch.zeros(4, dtype=torch.float64, device=engine.device)
 
-    def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0)) -> Pulse:
+    def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0)) -> UpdateResult:
         """Update the weights after the backward of the last micro-step; waits for the device once, at its end.
 
         stop: whether this rank was asked to stop   damaged: ``Quarantine.found`` of this rank. Every rank calls it.
         """
         parts = gradients(self._engine)
         self._vector[0] = _squared_norm(parts) / _copies(self._engine)
-        for place, value in enumerate((stop, *damaged), 1):
-            self._vector[place].fill_(float(value))  # a copy from the host would wait
+        for slot, value in enumerate((stop, *damaged), 1):
+            self._vector[slot].fill_(float(value))  # a copy from the host would wait
         dist.all_reduce(self._vector)
         if self._clipping:
             norm = self._vector[0].sqrt()
@@ -66,10 +66,12 @@ class Update:
         self._engine.step()
         return self._read()
 
-    def _read(self) -> Pulse:
+    def _read(self) -> UpdateResult:
         """The one host read of an optimizer step; the update is queued by then."""
         squared, stops, even, odd = self._vector.tolist()
-        return Pulse(math.sqrt(squared) if math.isfinite(squared) else math.inf, stops > 0, (round(even), round(odd)))
+        return UpdateResult(
+            math.sqrt(squared) if math.isfinite(squared) else math.inf, stops > 0, (round(even), round(odd))
+        )
 
 
 def gradients(engine: Any) -> list[Tensor]:

@@ -18,8 +18,8 @@ from torch import Tensor
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.files import write_atomically
-from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.weights.released_names import WORDS, Report, from_released, refuse_shape
+from ecamp_fast.model.ecamp import Ecamp, current_name
+from ecamp_fast.weights.released_names import WORDS, ImportReport, from_released, refuse_shape
 from ecamp_fast.weights.torch_archive import read_torch_archive
 
 METADATA = "ecamp_fast"  # key of the JSON in the safetensors header
@@ -30,7 +30,7 @@ WORD, VOCABULARY = "text.embeddings.word", "text.head.vocabulary"
 log = logging.getLogger(__name__)
 
 
-def import_weights(source: Path, out: Path, recipe: Recipe) -> Report:
+def import_weights(source: Path, out: Path, recipe: Recipe) -> ImportReport:
     """Convert a released ECAMP or MAE checkpoint (.pth, .safetensors) into a file for ``load_weights``.
 
     Runs nothing that is in the file. recipe: gives the sizes that the checkpoint must have.
@@ -69,7 +69,7 @@ def save_weights(model: Ecamp, out: Path, masters: Mapping[str, Tensor] | None =
 
 
 @torch.no_grad()
-def load_weights(model: Ecamp, path: Path) -> Report:
+def load_weights(model: Ecamp, path: Path) -> ImportReport:
     """Copy the tensors of a file made by ``import_weights`` or ``save_weights`` into a model.
 
     What the file lacks keeps its value, what the model has no place for is ignored; both are reported and logged.
@@ -86,7 +86,7 @@ def load_weights(model: Ecamp, path: Path) -> Report:
         own[name].copy_(tensors[name])
     reached = {id(own[name]) for name in taken}
     missing = sorted(name for name, tensor in own.items() if id(tensor) not in reached)
-    report = Report(sorted(taken), missing, sorted(set(tensors) - set(taken)))
+    report = ImportReport(sorted(taken), missing, sorted(set(tensors) - set(taken)))
     log.info("%s: %s", path, report)
     return report
 
@@ -117,7 +117,7 @@ def _our_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(METADATA, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+            tensors = {current_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
     except (safetensors.SafetensorError, ValueError) as error:
         raise DataError(
             f"{path} is not a weights file of ecamp-fast ({type(error).__name__})", "make one: ecamp-fast import"

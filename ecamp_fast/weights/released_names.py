@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 @dataclass
-class Report:
+class ImportReport:
     """What became of a file's tensors, by their names in the file; ``missing`` are names of ours that it lacks."""
 
     loaded: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ def to_released(state: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor
 
 def from_released(
     tensors: Mapping[str, Tensor], recipe: Recipe, expected: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], Report]:
+) -> tuple[dict[str, Tensor], ImportReport]:
     """Released tensors (ECAMP, MAE encoder, whole MAE) as our state dict, as far as the file goes.
 
     Knows the older name of the fusion layer and prefixes ``module.``. Ignores what has no use (the pooler) and what the
@@ -98,7 +98,7 @@ def from_released(
         for ours, parts in whole.items()
     }
     loaded = [name for parts in whole.values() for name, _ in parts]
-    return state, Report(loaded, sorted(set(expected) - set(state)), sorted(set(found) - set(loaded)))
+    return state, ImportReport(loaded, sorted(set(expected) - set(state)), sorted(set(found) - set(loaded)))
 
 
 def refuse_shape(name: str, found: torch.Size, expected: torch.Size) -> None:
@@ -163,7 +163,7 @@ def _text_parts(recipe: Recipe) -> Iterator[tuple[str, Part]]:
     yield from _pair(FUSION + "cross_self_attention.query", "text.fusion.query")
     yield from _pair(FUSION + "cross_self_attention.key", "text.fusion.key_value", 0, 2)
     yield from _pair(FUSION + "cross_self_attention.value", "text.fusion.key_value", 1, 2)
-    yield from _pair(FUSION + "gap_mlp", "text.fusion.globe")
+    yield from _pair(FUSION + "gap_mlp", "text.fusion.global_proj")
     yield from _pair(FUSION + "out_layer.dense", "text.fusion.out")
     yield from _pair(FUSION + "out_layer.LayerNorm", "text.fusion.norm")
     yield from _feed_forward(FUSION.removesuffix("."), "text.fusion.ffn")

@@ -9,24 +9,24 @@ from itertools import islice
 from pathlib import Path
 
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.shards.builder.journal import JOURNAL, WHOLE, Done, Head, Journal, Part
+from ecamp_fast.shards.builder.journal import JOURNAL, WHOLE, Done, Journal, JournalHeader, Part
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of, rejected
 from ecamp_fast.shards.builder.output import Output
 from ecamp_fast.shards.builder.pack import Outcome
 from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, make_plan, refusal
-from ecamp_fast.shards.builder.resume import Notice, begin, find_journal
+from ecamp_fast.shards.builder.resume import Notice, find_journal, resume
 from ecamp_fast.shards.builder.workers import pack_all
 from ecamp_fast.shards.format.manifest import TOKENIZER, Manifest, read_manifest, write_manifest
 from ecamp_fast.shards.format.tar_writer import UnitWriter
-from ecamp_fast.shards.sources.base import Fault, Record, Source, listed
+from ecamp_fast.shards.sources.base import Record, RecordFault, Source, listed
 
-_MORE = "mend these rows or pass a larger --reject-budget; the same command then goes on with the finished shards"
+_MORE = "fix these rows or pass a larger --reject-budget; the same command then goes on with the finished shards"
 
 Tick = Callable[[int, int, Mapping[str, int]], None]  # samples done, of; rows left out by class
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BuildReport:
     """What was built, and in how many seconds.  resumed: samples that an earlier, interrupted build had finished."""
 
     out: Path
@@ -42,13 +42,13 @@ def build(
     say: Notice = lambda text: None,
     tick: Tick = lambda done, total, rejected: None,
     part: Part = WHOLE,
-) -> Report:
+) -> BuildReport:
     """Build a shard set from ``source`` into the folder ``out``, which must not exist (or be empty).
 
     A build that was killed or failed goes on where it stopped when it is called again:
     finished shards wait in ``NAME.building``. They serve if rows, options, part and versions of the encoding libraries
     are the same, else ``say`` tells what differs and the build starts over. So does one with more bad rows than the
-    budget allows. Pictures must not change meanwhile, but for those of rows left out: these may be mended.
+    budget allows. Pictures must not change meanwhile, but for those of rows left out: these may be fixed.
 
     say: receives lines for a person   tick: receives progress
     part: build only every n-th shard, as a folder for ``merge``; its report's manifest describes this part alone
@@ -62,7 +62,7 @@ def build(
         plan = make_plan(source, options)
         if plan.faults or len(plan.absent) > plan.allowed:
             raise _look_at_all(source, plan, options, say, tick)
-        head, finished = begin(source, output, journal, plan, options, part, say)
+        head, finished = resume(source, output, journal, plan, options, part, say)
         resumed = sum(len(done.studies) for done in finished.values())
         if finished:
             say(f"going on: {resumed:,} samples in {len(finished)} finished shards are here already")
@@ -83,7 +83,7 @@ def build(
         output.commit()
     if part == WHOLE:
         manifest = read_manifest(output.out)
-    return Report(output.out, manifest, time.perf_counter() - began, resumed)
+    return BuildReport(output.out, manifest, time.perf_counter() - began, resumed)
 
 
 def build_phantoms(
@@ -93,7 +93,7 @@ def build_phantoms(
     seed: int = 42,
     size: int = 512,
     options: Options = DEFAULTS,
-) -> Report:
+) -> BuildReport:
     """A shard set of ``studies`` phantoms of ``size`` x ``size`` pixels; as ``build``."""
     from ecamp_fast.shards.sources.phantom import PhantomSource
 
@@ -105,10 +105,10 @@ def write_unit(folder: Path, unit: Unit, outcomes: Iterable[Outcome]) -> Done:
     kept: list[Record] = []
     tokens: list[tuple[int, int]] = []
     inverted: list[str] = []
-    bad: list[Fault] = []
+    bad: list[RecordFault] = []
     with UnitWriter(folder, unit.name, unit.split) as writer:
         for record, item in zip(unit.records, outcomes, strict=True):
-            if isinstance(item, Fault):
+            if isinstance(item, RecordFault):
                 bad.append(item)
             elif item is not None:
                 writer.add(item.key, item.members)
@@ -143,15 +143,15 @@ def _packed(
 
 
 def _look_at_all(source: Source, plan: Plan, options: Options, say: Notice, tick: Tick) -> DataError:
-    """The listing is at fault already: say so, and look at every image too, so that all can be mended at once."""
+    """The listing is at fault already: say so, and look at every image too, so that all can be fixed at once."""
     bad = plan.faults + plan.absent
     count = "1 row is" if len(bad) == 1 else f"{len(bad):,} rows are"
     records, kinds = plan.records, classes(bad)
     if records:
         say(f"{plan.name}: {count} at fault:{listed(bad)}")
-        say("looking at all images before giving up; interrupt to mend these first")
+        say("looking at all images before giving up; interrupt to fix these first")
     for number, item in enumerate(_packed(source, records, None, options), 1):
-        if isinstance(item, Fault):
+        if isinstance(item, RecordFault):
             bad.append(item)
             kinds[class_of(item)] += 1
         tick(number, len(records), kinds)
@@ -163,7 +163,7 @@ def _build_units(
     output: Output,
     journal: Journal,
     plan: Plan,
-    head: Head,
+    head: JournalHeader,
     finished: Mapping[str, Done],
     options: Options,
     tick: Tick,
@@ -179,7 +179,7 @@ def _build_units(
 
     def counted(packed: Iterator[Outcome]) -> Iterator[Outcome]:
         for number, item in enumerate(packed, at + 1):
-            if isinstance(item, Fault):
+            if isinstance(item, RecordFault):
                 kinds[class_of(item)] += 1
             tick(number, total, kinds)
             yield item

@@ -15,7 +15,7 @@ from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, classes, mak
 from ecamp_fast.shards.builder.resume import train_tokenizer
 from ecamp_fast.shards.format.manifest import SPLITS
 from ecamp_fast.shards.format.tar_writer import member_header
-from ecamp_fast.shards.sources.base import Fault, Record, Source
+from ecamp_fast.shards.sources.base import Record, RecordFault, Source
 
 _SAMPLES = 64  # packed to measure
 _SECONDS = 5.0  # at most, of packing
@@ -67,10 +67,10 @@ def _forecast(source: Source, plan: Plan, records: list[Record], options: Option
     }
 
 
-def _pack(packer: Packer, records: list[Record]) -> tuple[list[int], list[Fault], float]:
+def _pack(packer: Packer, records: list[Record]) -> tuple[list[int], list[RecordFault], float]:
     """Bytes in the shard of each good sample, the faults of the others, and the seconds that all took."""
     sizes: list[int] = []
-    bad: list[Fault] = []
+    bad: list[RecordFault] = []
     if not records:
         return sizes, bad, 0.0
     count = min(_SAMPLES, len(records))
@@ -95,9 +95,9 @@ def _stored(item: Packed) -> int:
 
 def _train(plan: Plan, options: Options, path: Path) -> float:
     """Write a tokenizer of some texts; returns the seconds that one of all texts would take."""
-    said = [replace(unit, records=[record for record in unit.records if record.report]) for unit in plan.units]
-    texts = sum(len(unit.records) for unit in said)
-    units = [replace(unit, records=unit.records[:: max(1, texts // _TEXTS)]) for unit in said]
+    with_text = [replace(unit, records=[record for record in unit.records if record.report]) for unit in plan.units]
+    texts = sum(len(unit.records) for unit in with_text)
+    units = [replace(unit, records=unit.records[:: max(1, texts // _TEXTS)]) for unit in with_text]
     part = replace(plan, units=units)
     began = time.perf_counter()
     train_tokenizer(part, options.vocab_size).save(path)

@@ -18,7 +18,7 @@ from ecamp_fast.errors import StorageError
 from ecamp_fast.files import write_atomically
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.format.manifest import Members, Shard
-from ecamp_fast.shards.sources.base import Fault
+from ecamp_fast.shards.sources.base import RecordFault
 
 T = TypeVar("T")
 Part = tuple[int, int]  # number from 1, of how many
@@ -28,7 +28,7 @@ _HEAD = "PLAN"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class JournalHeader:
     """The plan as far as it must be known without the source.
 
     part             that this journal's units are
@@ -45,7 +45,7 @@ class Head:
     vocab_size: int
     dropped_empty: int
     notes: tuple[str, ...]
-    absent: tuple[Fault, ...]
+    absent: tuple[RecordFault, ...]
     allowed: int
     units: tuple[str, ...]
 
@@ -67,7 +67,7 @@ class Done:
     patients: tuple[str, ...]
     report_tokens: tuple[int, ...]
     distilled_tokens: tuple[int, ...]
-    rejected: tuple[Fault, ...]
+    rejected: tuple[RecordFault, ...]
     inverted: tuple[str, ...] = ()
 
 
@@ -77,7 +77,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, head: Head) -> None:
+    def begin(self, head: JournalHeader) -> None:
         """Write the plan.  Raises StorageError."""
         try:
             self.folder.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ class Journal:
         """Whether a plan was written, whatever became of it."""
         return (self.folder / f"{_HEAD}.json").exists()
 
-    def head(self) -> Head | None:
+    def head(self) -> JournalHeader | None:
         """The plan."""
         return _made(_head, self._read(_HEAD))
 
@@ -149,9 +149,9 @@ def _made(make: Callable[[Any], T], tree: Any) -> T | None:
         return None
 
 
-def _head(tree: dict[str, Any]) -> Head:
+def _head(tree: dict[str, Any]) -> JournalHeader:
     changes = {"part": tuple(tree["part"]), "absent": _faults(tree["absent"])}
-    return Head(**tree | changes | {name: tuple(tree[name]) for name in ("notes", "units")})
+    return JournalHeader(**tree | changes | {name: tuple(tree[name]) for name in ("notes", "units")})
 
 
 def _done(tree: dict[str, Any]) -> Done:
@@ -161,8 +161,8 @@ def _done(tree: dict[str, Any]) -> Done:
     return Done(**tree | changes | {name: tuple(tree.get(name, ())) for name in plain})
 
 
-def _faults(trees: list[dict[str, str]]) -> tuple[Fault, ...]:
-    return tuple(Fault(**tree) for tree in trees)
+def _faults(trees: list[dict[str, str]]) -> tuple[RecordFault, ...]:
+    return tuple(RecordFault(**tree) for tree in trees)
 
 
 def _shard(tree: dict[str, Any]) -> Shard:

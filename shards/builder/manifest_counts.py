@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ecamp_fast.shards.builder.journal import Done, Head
+from ecamp_fast.shards.builder.journal import Done, JournalHeader
 from ecamp_fast.shards.format.manifest import Manifest
-from ecamp_fast.shards.sources.base import Fault, over_budget, refuse
+from ecamp_fast.shards.sources.base import RecordFault, over_budget, refuse
 
 _LISTED = 5  # pictures named in a note
 
 
-def manifest_of(head: Head, entries: Sequence[Done]) -> Manifest:
+def manifest_of(head: JournalHeader, entries: Sequence[Done]) -> Manifest:
     """The manifest of a set of these units, in this order; not yet written."""
     bad = rejected(head, entries)
     return Manifest(
@@ -37,20 +37,20 @@ def manifest_of(head: Head, entries: Sequence[Done]) -> Manifest:
     )
 
 
-def check_budget(head: Head, entries: Sequence[Done], mend: str) -> None:
+def check_budget(head: JournalHeader, entries: Sequence[Done], hint: str) -> None:
     """Raises DataError that lists the rows left out, if they are more than the budget allows or nothing is left.
 
-    entries: of all units, or of those of one part   mend: of rows beyond the budget
+    entries: of all units, or of those of one part   hint: of rows beyond the budget
     """
     bad = rejected(head, entries)
     if len(bad) > head.allowed:
         rows = len(bad) + sum(len(done.studies) for done in entries)
-        raise over_budget(head.name, bad, rows, head.allowed, mend)
+        raise over_budget(head.name, bad, rows, head.allowed, hint)
     if len(entries) == len(head.units) and not any(done.studies for done in entries):
         raise refuse(head.name, bad)
 
 
-def rejected(head: Head, entries: Sequence[Done]) -> list[Fault]:
+def rejected(head: JournalHeader, entries: Sequence[Done]) -> list[RecordFault]:
     """The rows left out: those whose image was missing from the start, then those that were found on the way."""
     return [*head.absent, *(fault for done in entries for fault in done.rejected)]
 

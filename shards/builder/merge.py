@@ -11,20 +11,20 @@ from typing import Any
 
 from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.files import sync
-from ecamp_fast.shards.builder.build import Report
-from ecamp_fast.shards.builder.journal import JOURNAL, Done, Head, Journal, whole
+from ecamp_fast.shards.builder.build import BuildReport
+from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, whole
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of
 from ecamp_fast.shards.builder.output import Output, check_free
 from ecamp_fast.shards.builder.resume import differing
 from ecamp_fast.shards.format.manifest import TOKENIZER, read_manifest, write_manifest
 
 _AGAIN = "build that part again"
-_MORE = "mend these rows, or build all parts again with a larger --reject-budget"
+_MORE = "fix these rows, or build all parts again with a larger --reject-budget"
 
 
 def merge(
     parts: Sequence[str | Path], out: str | Path, tick: Callable[[int, int], None] = lambda done, total: None
-) -> Report:
+) -> BuildReport:
     """Join all parts of a build (``build`` with part = (i, n)) into the set ``out``, which must not exist.
 
     Every shard's SHA-256 is checked. On one file system shards are linked, not copied: the parts may be removed after.
@@ -58,10 +58,10 @@ def merge(
             raise StorageError(f"cannot write {output.folder}: {error.strerror}", "free space") from error
         write_manifest(output.folder, manifest_of(heads[0], ordered))
         output.commit()
-    return Report(output.out, read_manifest(output.out), time.perf_counter() - began)
+    return BuildReport(output.out, read_manifest(output.out), time.perf_counter() - began)
 
 
-def _head(folder: Path) -> Head:
+def _head(folder: Path) -> JournalHeader:
     head = Journal(folder / JOURNAL).head()
     if head is None:
         raise DataError(
@@ -71,7 +71,7 @@ def _head(folder: Path) -> Head:
     return head
 
 
-def _check_together(folders: list[Path], heads: list[Head]) -> None:
+def _check_together(folders: list[Path], heads: list[JournalHeader]) -> None:
     first = heads[0]
     number: dict[int, Path] = {}
     for folder, head in zip(folders, heads, strict=True):
@@ -93,13 +93,13 @@ def _check_together(folders: list[Path], heads: list[Head]) -> None:
         raise ConfigError(f"part {', '.join(missing)} is missing", "build and name all parts")
 
 
-def _planned(head: Head) -> dict[str, Any]:
+def _planned(head: JournalHeader) -> dict[str, Any]:
     """All that parts of one build have in common."""
     same = {name: getattr(head, name) for name in ("units", "tokenizer_digest", "absent")}
     return head.source | head.identity | same | {"reject_budget": head.allowed}
 
 
-def _entries(folder: Path, head: Head, step: Callable[[], None]) -> list[Done]:
+def _entries(folder: Path, head: JournalHeader, step: Callable[[], None]) -> list[Done]:
     journal = Journal(folder / JOURNAL)
     entries = [journal.done(unit) for unit in head.own_units]
     lost = [unit for unit, done in zip(head.own_units, entries, strict=True) if done is None]

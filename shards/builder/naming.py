@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
-from ecamp_fast.shards.sources.base import Fault, Record
-from ecamp_fast.shards.sources.redact import shown
+from ecamp_fast.shards.sources.base import Record, RecordFault
+from ecamp_fast.shards.sources.redact import redact
 
 KEY_LENGTH = 80  # a USTAR name holds 100 bytes, the longest extension is .distilled.txt
 _ALIASES = {
@@ -40,7 +40,7 @@ def assign_keys(records: list[Record]) -> None:
         record.key = key
 
 
-def repeated_keys(records: Iterable[Record]) -> list[Fault]:
+def repeated_keys(records: Iterable[Record]) -> list[RecordFault]:
     """Records that still share a key, upper and lower case alike: the source lists the same image of a study twice."""
     faults = []
     first: dict[str, Record] = {}
@@ -48,11 +48,11 @@ def repeated_keys(records: Iterable[Record]) -> list[Fault]:
         other = first.setdefault(record.key.lower(), record)
         if other is not record:
             what = f"the same sample as {other.origin}: study and image are the same"
-            faults.append(Fault(record.origin, what, "remove one of the two"))
+            faults.append(RecordFault(record.origin, what, "remove one of the two"))
     return faults
 
 
-def assign_splits(records: list[Record], holdout: float, seed: int) -> list[Fault]:
+def assign_splits(records: list[Record], holdout: float, seed: int) -> list[RecordFault]:
     """Give each record its split, and return what forbids it.
 
     Where the source names splits they are checked: names, and no patient (no study, where patients are not known) in
@@ -78,36 +78,36 @@ def _held_out(units: list[str], holdout: float, seed: int) -> set[str]:
     if holdout <= 0 or len(units) < 2:
         return set()
     hashes = [int.from_bytes(hashlib.sha256(unit.encode()).digest()[:8], "little") for unit in units]
-    draws = uniform(sample_keys(seed, 0, np.array(hashes, np.uint64)), Stream.SPLIT, 1)[:, 0]
-    ranked = np.argsort(draws, kind="stable")
-    count = min(max(int((draws < holdout).sum()), 1), len(units) - 1)
+    uniforms = uniform(sample_keys(seed, 0, np.array(hashes, np.uint64)), Stream.SPLIT, 1)[:, 0]
+    ranked = np.argsort(uniforms, kind="stable")
+    count = min(max(int((uniforms < holdout).sum()), 1), len(units) - 1)
     return {units[index] for index in ranked[:count]}
 
 
-def _check_splits(records: list[Record]) -> list[Fault]:
+def _check_splits(records: list[Record]) -> list[RecordFault]:
     faults = []
     first: dict[str, Record] = {}
     for record in records:
         record.split = _ALIASES.get(record.split.lower(), record.split.lower())
         if record.split not in ("train", "val", "test"):
-            what = f"split {shown(record.split)}" if record.split else "no split"
-            faults.append(Fault(record.origin, what, "write train, val or test"))
+            what = f"split {redact(record.split)}" if record.split else "no split"
+            faults.append(RecordFault(record.origin, what, "write train, val or test"))
             continue
         other = first.setdefault(_unit(record), record)
         if other.split != record.split:
             who, name = ("patient", record.patient_id) if record.patient_id else ("study", record.study_id)
-            what = f"{who} {shown(name)} is in split {record.split} and, by {other.origin}, in {other.split}"
-            faults.append(Fault(record.origin, what, "keep every patient in one split"))
+            what = f"{who} {redact(name)} is in split {record.split} and, by {other.origin}, in {other.split}"
+            faults.append(RecordFault(record.origin, what, "keep every patient in one split"))
     return faults
 
 
-def _two_patients(records: Iterable[Record]) -> list[Fault]:
+def _two_patients(records: Iterable[Record]) -> list[RecordFault]:
     faults = []
     first: dict[str, Record] = {}
     for record in records:
         other = first.setdefault(record.study_id, record)
         if other.patient_id != record.patient_id:
-            patients = [shown(one.patient_id) if one.patient_id else "no patient" for one in (record, other)]
-            what = f"study {shown(record.study_id)}: {patients[0]}, but {patients[1]} in {other.origin}"
-            faults.append(Fault(record.origin, what, "give a study one patient"))
+            patients = [redact(one.patient_id) if one.patient_id else "no patient" for one in (record, other)]
+            what = f"study {redact(record.study_id)}: {patients[0]}, but {patients[1]} in {other.origin}"
+            faults.append(RecordFault(record.origin, what, "give a study one patient"))
     return faults

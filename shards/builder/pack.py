@@ -11,7 +11,7 @@ from PIL import Image
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, REPORT, TOKENS
 from ecamp_fast.shards.format.tokens import pack_tokens
 from ecamp_fast.shards.images.encode import BadImage, jpeg, looks_inverted, pgm, png, radiograph
-from ecamp_fast.shards.sources.base import BOX, Fault, Picture, Record, Source
+from ecamp_fast.shards.sources.base import BOX, Record, RecordFault, Source, SourceImage
 from ecamp_fast.text.reading.annotate import Annotator, describe
 from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.wordpiece import load_wordpiece
@@ -34,7 +34,7 @@ class Packed:
     inverted: bool = False
 
 
-Outcome = Packed | Fault | None
+Outcome = Packed | RecordFault | None
 
 
 class Packer:
@@ -50,13 +50,13 @@ class Packer:
         self._packs = tokenizer is not None
         self._annotator = Annotator(load_wordpiece(tokenizer)) if tokenizer and tokenizer.exists() else None
 
-    def pack(self, record: Record) -> Packed | Fault | None:
+    def pack(self, record: Record) -> Packed | RecordFault | None:
         """The sample; the fault of its image; None for a good picture where nothing is to be made."""
         try:
             picture = self._source.load(record, self._short_side)
             image = radiograph(picture.image, self._short_side)
         except BadImage as bad:
-            return Fault(record.origin, bad.what, bad.mend, bad.kind)
+            return RecordFault(record.origin, bad.what, bad.hint, bad.kind)
         if not self._packs:
             return None
         members = {
@@ -74,7 +74,7 @@ class Packer:
             tokens = len(report), len(distilled)
         if picture.attention is not None:
             # a report without a positive entity has nothing to look at: every pixel weighs alike, as a zero map says
-            positive = not record.report or any(not said.denied for said in describe(record.report))
+            positive = not record.report or any(not description.denied for description in describe(record.report))
             members[ATTENTION] = pgm(picture.attention if positive else picture.attention.point(lambda value: 0))
         if picture.masks is not None:
             members[MASKS] = _masks(picture.masks, image.size)
@@ -88,7 +88,7 @@ def distilled(record: Record) -> Record:
     return record
 
 
-def _metadata(record: Record, picture: Picture, image: Image.Image) -> dict[str, Any]:
+def _metadata(record: Record, picture: SourceImage, image: Image.Image) -> dict[str, Any]:
     tree: dict[str, Any] = {
         "study_id": record.study_id,
         "patient_id": record.patient_id,

@@ -25,7 +25,7 @@ from ecamp_fast import __version__
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.builder.naming import assign_keys, assign_splits, repeated_keys
 from ecamp_fast.shards.format.manifest import FORMAT, SPLITS
-from ecamp_fast.shards.sources.base import Fault, Record, Source, over_budget, refuse
+from ecamp_fast.shards.sources.base import Record, RecordFault, Source, over_budget, refuse
 from ecamp_fast.shards.sources.files import IMAGES
 from ecamp_fast.text.reading.entities import ENTITIES_DIGEST
 
@@ -81,15 +81,15 @@ class Plan:
     name       of the source, for messages
     source     what the manifest says of it: its description and the options that decide what lies where
     identity   everything else the bytes of the set depend on: rows, pixels, tokenizer, versions of what encodes
-    faults     must be mended   absent: rows without an image, which the budget may excuse   allowed: how many
+    faults     must be fixed   absent: rows without an image, which the budget may excuse   allowed: how many
     """
 
     name: str
     source: dict[str, Any]
     identity: dict[str, Any]
     units: list[Unit]
-    faults: list[Fault]
-    absent: list[Fault]
+    faults: list[RecordFault]
+    absent: list[RecordFault]
     allowed: int
     dropped_empty: int
     notes: list[str]
@@ -107,7 +107,7 @@ class Plan:
 
 def make_plan(source: Source, options: Options) -> Plan:
     """List the source and lay it out.  Raises DataError if it has no row with a report, or as ``Source.survey``."""
-    listing = source.survey()
+    listing = source.list_records()
     records = listing.records
     assign_keys(records)
     faults = listing.faults + repeated_keys(records) + assign_splits(records, options.holdout, options.seed)
@@ -132,12 +132,12 @@ def make_plan(source: Source, options: Options) -> Plan:
     )
 
 
-def refusal(plan: Plan, bad: list[Fault]) -> DataError:
+def refusal(plan: Plan, bad: list[RecordFault]) -> DataError:
     """The error of a listing at fault.  bad: all that is wrong with its rows, their images too if these were seen"""
     if plan.faults or len(plan.absent) <= plan.allowed:
         return refuse(plan.name, bad)
     rows = len(plan.records) + len(plan.absent)
-    return over_budget(plan.name, bad, rows, plan.allowed, "mend these rows, or pass a larger --reject-budget")
+    return over_budget(plan.name, bad, rows, plan.allowed, "fix these rows, or pass a larger --reject-budget")
 
 
 def recorded(options: Options) -> dict[str, Any]:
@@ -146,12 +146,12 @@ def recorded(options: Options) -> dict[str, Any]:
     return stored | ({"vocab_size": None} if options.tokenizer else {})
 
 
-def class_of(fault: Fault) -> str:
+def class_of(fault: RecordFault) -> str:
     """The class a row left out is counted in."""
     return fault.kind or "unreadable"
 
 
-def classes(faults: Iterable[Fault]) -> Counter[str]:
+def classes(faults: Iterable[RecordFault]) -> Counter[str]:
     """How many faults there are of each class."""
     return Counter(map(class_of, faults))
 

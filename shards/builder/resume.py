@@ -9,7 +9,7 @@ from typing import Any
 from ecamp_fast import __version__
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.files import write_atomically
-from ecamp_fast.shards.builder.journal import JOURNAL, Done, Head, Journal, Part, whole
+from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, Part, whole
 from ecamp_fast.shards.builder.output import Output, remove
 from ecamp_fast.shards.builder.pack import distilled
 from ecamp_fast.shards.builder.plan import Options, Plan
@@ -29,9 +29,9 @@ def find_journal(output: Output) -> Journal:
     return journal
 
 
-def begin(
+def resume(
     source: Source, output: Output, journal: Journal, plan: Plan, options: Options, part: Part, say: Notice
-) -> tuple[Head, dict[str, Done]]:
+) -> tuple[JournalHeader, dict[str, Done]]:
     """Find what an earlier build of the same plan finished; otherwise start anew, with a tokenizer.
 
     Rows that were left out are looked at again: a shard that lacks one whose image is good by now is not finished.
@@ -103,8 +103,8 @@ def train_tokenizer(plan: Plan, vocab_size: int) -> Wordpiece:
     return train_wordpiece(texts, vocab_size)
 
 
-def _head(plan: Plan, part: Part, tokenizer_digest: str, vocab_size: int) -> Head:
-    return Head(
+def _head(plan: Plan, part: Part, tokenizer_digest: str, vocab_size: int) -> JournalHeader:
+    return JournalHeader(
         part=part,
         name=plan.name,
         builder=__version__,

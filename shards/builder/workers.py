@@ -76,11 +76,11 @@ def _die_with_parent() -> None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
-def _ordered(pool: ProcessPoolExecutor, records: list[Record], ahead: int) -> Iterator[Outcome]:
+def _ordered(pool: ProcessPoolExecutor, records: list[Record], depth: int) -> Iterator[Outcome]:
     waiting: deque[Future[list[Outcome]]] = deque()
     for start in range(0, len(records), CHUNK):
         waiting.append(pool.submit(_pack, records[start : start + CHUNK]))
-        if len(waiting) >= ahead:
+        if len(waiting) >= depth:
             yield from waiting.popleft().result()
     while waiting:
         yield from waiting.popleft().result()

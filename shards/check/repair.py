@@ -31,7 +31,7 @@ _COPY = "restore it from a copy, or build the set again"
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """files: rebuilt and put in place   left: damage that rebuilding does not mend, such as a tar of another set"""
+    """files: rebuilt and put in place   left: damage that rebuilding does not fix, such as a tar of another set"""
 
     files: tuple[str, ...]
     left: tuple[Damage, ...]

@@ -24,18 +24,18 @@ def annotate(source: Source) -> dict[str, Any]:
     without_entity (reports), only_denied (reports), distilled (reports of which the rules write a text), entities
     (mentions and denied ones by entity), notes, faults.
     """
-    listing = source.texts() if isinstance(source, TextSource) else source.survey()
+    listing = source.texts() if isinstance(source, TextSource) else source.list_records()
     reports = {(record.study_id, record.report) for record in listing.records if record.report}  # views share theirs
     totals: Counter[str] = Counter()
     mentions: Counter[str] = Counter()
     denied: Counter[str] = Counter()
     for _, report in reports:
-        said = describe(report)
-        mentions.update(one.mention.entity for one in said)
-        denied.update(one.mention.entity for one in said if one.denied)
+        descriptions = describe(report)
+        mentions.update(one.mention.entity for one in descriptions)
+        denied.update(one.mention.entity for one in descriptions if one.denied)
         totals["sentences"] += len(sentence_spans(report))
-        totals["without_entity"] += not said
-        totals["only_denied"] += bool(said) and all(one.denied for one in said)
+        totals["without_entity"] += not descriptions
+        totals["only_denied"] += bool(descriptions) and all(one.denied for one in descriptions)
         totals["distilled"] += bool(distill(report))
     return {
         "reports": len(reports),

@@ -103,8 +103,8 @@ def _cut(lines: list[str], room: int) -> list[str]:
 
 
 def _pick(total: int, count: int, seed: int) -> list[int]:
-    draws = uniform(sample_keys(seed, 0, np.arange(total)), Stream.ORDER, 1)[:, 0]
-    return np.argsort(draws, kind="stable")[:count].tolist()
+    uniforms = uniform(sample_keys(seed, 0, np.arange(total)), Stream.ORDER, 1)[:, 0]
+    return np.argsort(uniforms, kind="stable")[:count].tolist()
 
 
 def _find(shards: ShardSet, keys: Sequence[str]) -> list[tuple[str, int]]:

@@ -63,13 +63,11 @@ def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None 
     }
 
 
-def _truncated(manifest: Manifest, most: int) -> dict[str, int]:
-    """Texts, [CLS] and distilled text included, that are longer than ``most`` tokens, and the tokens beyond; by size
-    alone.
-    """
+def _truncated(manifest: Manifest, max_tokens: int) -> dict[str, int]:
+    """Texts longer than ``max_tokens``, [CLS] and distilled text included, and the tokens beyond; by size alone."""
     lengths = [1 + sizes[sizes >= 0] // _WORD - _HEAD for sizes in _sizes(manifest, TOKENS)]
-    beyond = [length[length > most] - most for length in lengths]
-    return {"max_tokens": most, "texts": sum(map(len, beyond)), "tokens": sum(int(cut.sum()) for cut in beyond)}
+    beyond = [length[length > max_tokens] - max_tokens for length in lengths]
+    return {"max_tokens": max_tokens, "texts": sum(map(len, beyond)), "tokens": sum(int(cut.sum()) for cut in beyond)}
 
 
 def _sizes(manifest: Manifest, extension: str) -> list[np.ndarray]:

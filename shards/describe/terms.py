@@ -29,11 +29,11 @@ class Terms:
         if (one := hash((study, report))) in self._reports:
             return
         self._reports.add(one)
-        for said in describe(report):
-            if said.words:
-                term = " ".join(report[start:end].lower() for start, end in reversed(said.words))
+        for description in describe(report):
+            if description.words:
+                term = " ".join(report[start:end].lower() for start, end in reversed(description.words))
                 self._used[term] += 1
-                self._denied[term] += said.denied
+                self._denied[term] += description.denied
 
     def table(self, threshold: int | None = None) -> dict[str, Any]:
         """Terms used more than ``threshold`` times by falling frequency; None: the paper's share of the reports, but

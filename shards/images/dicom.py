@@ -175,7 +175,7 @@ def _modality(header: Any, values: np.ndarray) -> tuple[np.ndarray, float, float
     if header.get("RescaleSlope") is not None and header.get("RescaleIntercept") is not None:
         slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
         if slope == 0:
-            raise BadImage("a rescale slope of 0", "mend the file's header, or remove the row")
+            raise BadImage("a rescale slope of 0", "fix the file's header, or remove the row")
         values, ends = values * slope + intercept, [end * slope + intercept for end in ends]
     return values, min(ends), max(ends)
 
@@ -189,7 +189,7 @@ def _voi(header: Any, values: np.ndarray, low: float, high: float) -> tuple[np.n
         return values, low, high
     shape = str(header.get("VOILUTFunction", "") or "LINEAR").upper()
     if width <= 0 or (shape == "LINEAR" and width < 1) or shape not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise BadImage(f"a window of width {width} and shape {shape[:16]}", "mend the file's header, or remove the row")
+        raise BadImage(f"a window of width {width} and shape {shape[:16]}", "fix the file's header, or remove the row")
     if shape == "SIGMOID":
         share = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
     elif shape == "LINEAR_EXACT":

@@ -6,15 +6,15 @@ _COPY = "copy the file again from its source, or remove the row"
 
 
 class BadImage(ValueError):
-    """Why a picture is refused (``what``), what to do about it (``mend``), and the class of refusals it is counted in
+    """Why a picture is refused (``what``), what to do about it (``hint``), and the class of refusals it is counted in
     (``kind``: damaged, unreadable, not-an-image, unsupported, too-large, several-pictures, dark, constant; of DICOM
     files also no-pixels, no-codec, colour, burned-in, dicomdir).
     """
 
-    def __init__(self, what: str, mend: str = _COPY, kind: str = "damaged") -> None:
+    def __init__(self, what: str, hint: str = _COPY, kind: str = "damaged") -> None:
         super().__init__(what)
         self.what = what
-        self.mend = mend
+        self.hint = hint
         self.kind = kind
 
 

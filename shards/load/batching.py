@@ -15,11 +15,11 @@ from ecamp_fast.shards.format.manifest import DISTILLED, REPORT, TOKENS, Shard
 from ecamp_fast.shards.load.order import Order, WindowedOrder, global_samples
 from ecamp_fast.shards.load.read import ShardSet
 
-HANDS = 16  # rounds of dealing: more do not narrow the spread (8192 samples by 8 to 4096), and each costs some 15 us
+ROUNDS = 16  # rounds of dealing: more do not narrow the spread (8192 samples by 8 to 4096), and each costs some 15 us
 _WORD, _HEAD = 4, 3  # bytes of a code, and numbers before the codes, in `KEY.tokens`
 
 
-class Cut:
+class MicroBatches:
     """The micro-batches of each optimizer step.
 
     A step sees ``batch.total`` samples that follow each other in the order, and cuts them into micro-batches of
@@ -30,7 +30,7 @@ class Cut:
         self._recipe = recipe
         self._order = order_of(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
-        self._lengths = Lengths(shard_set, split, recipe) if packed and recipe.batch.balance else None
+        self._lengths = TokenEstimate(shard_set, split, recipe) if packed and recipe.batch.balance else None
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Epochs and samples of all micro-batches of a step, N of B samples each in the order of their positions.
@@ -42,8 +42,8 @@ class Cut:
         epochs, samples = self._order(positions)
         if self._lengths is None:
             return epochs.reshape(-1, batch.micro), samples.reshape(-1, batch.micro)
-        dealt = deal(self._lengths(epochs, samples), batch.micro)
-        return epochs[dealt], samples[dealt]
+        assigned = assign(self._lengths(epochs, samples), batch.micro)
+        return epochs[assigned], samples[assigned]
 
 
 def order_of(shard_set: ShardSet, split: str, recipe: Recipe) -> Order:
@@ -55,7 +55,7 @@ def order_of(shard_set: ShardSet, split: str, recipe: Recipe) -> Order:
     return WindowedOrder([size for size in sizes if size], seed, min(int(shuffle), count))
 
 
-class Lengths:
+class TokenEstimate:
     """Tokens of the samples of a split as trained on, estimated from the manifest: no shard is read.
 
     Whether the distilled text enters is drawn as ``assemble`` draws it. The manifest tells the tokens of both texts
@@ -69,8 +69,8 @@ class Lengths:
         tokens = np.maximum(_sizes(shards, TOKENS) // _WORD - _HEAD, 0)
         report, distilled = _sizes(shards, REPORT), _sizes(shards, DISTILLED)
         alone = np.rint(tokens * (report / np.maximum(report + distilled, 1)))
-        most = min(recipe.text.max_tokens, np.iinfo(np.uint16).max)  # 4 bytes a sample
-        self._alone, self._both = (np.minimum(1 + n, most).astype(np.uint16) for n in (alone, tokens))  # 1: [CLS]
+        max_tokens = min(recipe.text.max_tokens, np.iinfo(np.uint16).max)  # 4 bytes a sample
+        self._alone, self._both = (np.minimum(1 + n, max_tokens).astype(np.uint16) for n in (alone, tokens))  # 1: [CLS]
 
     def __call__(self, epochs: np.ndarray, samples: np.ndarray) -> np.ndarray:
         """epochs, samples: (N,) int64   returns (N,) int64 in [1, text.max_tokens]."""
@@ -79,26 +79,26 @@ class Lengths:
         return np.where(enters, self._both[samples], self._alone[samples]).astype(np.int64)
 
 
-def deal(lengths: np.ndarray, micro: int) -> np.ndarray:
+def assign(lengths: np.ndarray, micro: int) -> np.ndarray:
     """Deal samples out so that all micro-batches have as many samples and about as many tokens.
 
     lengths: (N * micro,) integers   returns (N, micro) int64: places of the samples of each, ascending.
 
-    Longest first, in ``HANDS`` rounds: a round makes piles in a serpentine and gives the largest to the micro-batch
+    Longest first, in ``ROUNDS`` rounds: a round makes piles in a serpentine and gives the largest to the micro-batch
     that has least. Equal lengths go in the order of their places. No two micro-batches differ by more tokens than the
     longest and the shortest sample: within a round no two piles do, and opposite orders only narrow what was there.
     """
     rows = np.argsort(-lengths, kind="stable").reshape(micro, -1)
     rows[1::2] = rows[1::2, ::-1]
     sums = np.zeros(rows.shape[1], np.int64)
-    dealt = []
-    for hand in np.array_split(rows, min(micro, HANDS)):
-        piles = lengths[hand].sum(0)
+    assigned = []
+    for round_ in np.array_split(rows, min(micro, ROUNDS)):
+        piles = lengths[round_].sum(0)
         pile = np.empty_like(sums)
         pile[np.argsort(sums, kind="stable")] = np.argsort(-piles, kind="stable")
         sums += piles[pile]
-        dealt.append(hand[:, pile])
-    return np.sort(np.concatenate(dealt).T, axis=1)
+        assigned.append(round_[:, pile])
+    return np.sort(np.concatenate(assigned).T, axis=1)
 
 
 def _sizes(shards: tuple[Shard, ...], extension: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.shards.format.manifest import TOKENS
 from ecamp_fast.shards.format.tokens import unpack_tokens
-from ecamp_fast.shards.load.batching import Cut, Lengths
+from ecamp_fast.shards.load.batching import MicroBatches, TokenEstimate
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.packing.assemble import assemble
 from ecamp_fast.text.packing.layout import Capacity
@@ -34,8 +34,8 @@ def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacit
     recipe alone, so all ranks, however many, find the same. Damaged samples are left out where others may stand in for
     them; otherwise they raise DataError.
     """
-    cut, estimate = Cut(shard_set, split, recipe), Lengths(shard_set, split, recipe)
-    epochs, samples = (np.concatenate(places) for places in zip(*map(cut, range(STEPS)), strict=True))
+    micro_batches, estimate = MicroBatches(shard_set, split, recipe), TokenEstimate(shard_set, split, recipe)
+    epochs, samples = (np.concatenate(places) for places in zip(*map(micro_batches, range(STEPS)), strict=True))
     sums = estimate(epochs.ravel(), samples.ravel()).reshape(samples.shape).sum(1)
 
     count = shard_set.count(split)
@@ -73,9 +73,9 @@ def _true_counts(recipe: Recipe, samples: np.ndarray, stored: list[Texts]) -> tu
     special = {"cls_id": Wordpiece.cls_id, "pad_id": Wordpiece.pad_id}
     reports, distilled = zip(*stored, strict=True)
     arrays = assemble(reports, distilled, keys, recipe.text, padded=False, **special)
-    codes, offsets, lengths = (torch.from_numpy(array) for array in arrays)
-    predicted = mask_text(codes, offsets, lengths, torch.from_numpy(keys), recipe).predicted
-    ends = torch.nn.functional.pad(predicted.cumsum(0), (1, 0))[offsets.long()]
+    codes, cu_seqlens, lengths = (torch.from_numpy(array) for array in arrays)
+    predicted = mask_text(codes, cu_seqlens, lengths, torch.from_numpy(keys), recipe).predicted
+    ends = torch.nn.functional.pad(predicted.cumsum(0), (1, 0))[cu_seqlens.long()]
     return lengths.long().numpy(), ends.diff().numpy()
 
 

@@ -21,13 +21,13 @@ from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.packing.assemble import assemble
 from ecamp_fast.text.wordpiece import Wordpiece
 
-_MEND = "build the set again, or restore it from a copy"
+_HINT = "build the set again, or restore it from a copy"
 _NO_TEXT = np.zeros(0, np.int32)  # of an image alone, which only recipes that read no text are given
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Collated:
     """A micro-batch but for its pictures; see ``Batch`` for the arrays of the second group.
 
     names (B,) keys in the shard set   jpegs (B,) file contents   boxes (B, 4) int32   flipped (B,) bool
@@ -41,7 +41,7 @@ class Prepared:
     attention: np.ndarray
     window: np.ndarray
     codes: np.ndarray
-    offsets: np.ndarray
+    cu_seqlens: np.ndarray
     lengths: np.ndarray
     keys: np.ndarray
     samples: np.ndarray
@@ -60,7 +60,7 @@ class _Stored:
     distilled: np.ndarray
 
 
-class Preparer:
+class Collator:
     """Prepares micro-batches of one split.
 
     train: random crops and flips; otherwise the whole centre of the image   quarantine: for damaged samples; None: the
@@ -83,7 +83,7 @@ class Preparer:
         self._train = train
         self.readers = max(recipe.loader.threads, shard_set.store.readers)  # threads that reading can use
 
-    def __call__(self, pool: Executor, epochs: np.ndarray, samples: np.ndarray) -> Prepared:
+    def __call__(self, pool: Executor, epochs: np.ndarray, samples: np.ndarray) -> Collated:
         """epochs, samples: (B,) int64   returns the batch.  Raises DataError that names the sample."""
         threads = min(self.readers, len(samples))
         parts = pool.map(self._read, np.array_split(epochs, threads), np.array_split(samples, threads))
@@ -94,7 +94,7 @@ class Preparer:
         widths = np.array([one.width for one in stored], np.int64)
         boxes, flipped = self._view(keys, heights, widths)
         attention, window = self._guide([one.attention for one in stored], boxes, flipped, heights, widths)
-        codes, offsets, lengths = assemble(
+        codes, cu_seqlens, lengths = assemble(
             [one.report for one in stored],
             [one.distilled for one in stored],
             keys,
@@ -103,7 +103,7 @@ class Preparer:
             pad_id=Wordpiece.pad_id,
             padded=self._recipe.padded_text,
         )
-        return Prepared(
+        return Collated(
             names=[one.name for one in stored],
             jpegs=[one.jpeg for one in stored],
             boxes=boxes,
@@ -111,7 +111,7 @@ class Preparer:
             attention=attention,
             window=window,
             codes=codes,
-            offsets=offsets,
+            cu_seqlens=cu_seqlens,
             lengths=lengths,
             keys=keys,
             samples=samples,
@@ -172,7 +172,7 @@ def _read_sample(shard_set: ShardSet, split: str, index: int) -> _Stored:
         report, distilled = unpack_tokens(sample[TOKENS]) if TOKENS in sample else (_NO_TEXT, _NO_TEXT)
     except ValueError as error:
         where = f"{shard_set.locate(sample.shard)}: sample {sample.key}"
-        raise DataError(f"{where}: the checksums are right, the content is not: {error}", _MEND) from None
+        raise DataError(f"{where}: the checksums are right, the content is not: {error}", _HINT) from None
     return _Stored(sample.key, sample[IMAGE], height, width, attention, report, distilled)
 
 

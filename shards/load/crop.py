@@ -29,16 +29,16 @@ def random_boxes(
     the largest centred box whose aspect is allowed.
     """
     heights, widths = np.asarray(heights, np.int64), np.asarray(widths, np.int64)
-    draws = uniform(keys, Stream.CROP, 4 * TRIES).astype(np.float64).reshape(-1, TRIES, 4)
-    target = (heights * widths)[:, None] * (area[0] + draws[..., 0] * (area[1] - area[0]))
+    uniforms = uniform(keys, Stream.CROP, 4 * TRIES).astype(np.float64).reshape(-1, TRIES, 4)
+    target = (heights * widths)[:, None] * (area[0] + uniforms[..., 0] * (area[1] - area[0]))
     low, high = np.log(aspect)
-    ratio = np.exp(low + draws[..., 1] * (high - low))
+    ratio = np.exp(low + uniforms[..., 1] * (high - low))
     box_h = np.rint(np.sqrt(target / ratio)).astype(np.int64)
     box_w = np.rint(np.sqrt(target * ratio)).astype(np.int64)
     fits = (box_h > 0) & (box_h <= heights[:, None]) & (box_w > 0) & (box_w <= widths[:, None])
 
     rows, first = np.arange(len(heights)), fits.argmax(1)
-    height, width, place = box_h[rows, first], box_w[rows, first], draws[rows, first, 2:]
+    height, width, place = box_h[rows, first], box_w[rows, first], uniforms[rows, first, 2:]
     top = (place[:, 0] * (heights - height + 1)).astype(np.int64)
     left = (place[:, 1] * (widths - width + 1)).astype(np.int64)
     boxes = np.stack((top, left, height, width), 1)

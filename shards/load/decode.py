@@ -37,7 +37,7 @@ def _crops() -> Any:
 
 @pipeline_def
 def gpu_views(size: int, region: bool, hardware: float, backend: str = "mixed") -> Any:
-    """For the GPU: views (1, size, size).  region, hardware: see ``Decoder``   backend: "cpu" runs it without a GPU"""
+    """For the GPU: views (1, size, size).  region, hardware: see ``JpegDecoder``   backend: "cpu": without a GPU."""
     options = {"hw_decoder_load": hardware} if backend == "mixed" else {}
     view = _decoded(backend, region, **options)
     view = fn.resize(view, size=[size, size], interp_type=types.INTERP_CUBIC, antialias=True)
@@ -66,7 +66,7 @@ class _Request:
     flipped: np.ndarray
 
 
-class Decoder:
+class JpegDecoder:
     """Decodes batches of at most ``batch_size`` on ``device``; up to two may be under way at a time.
 
     high_size: pixels per side of the view   threads: of the CPU, for decoding (on a GPU: for parsing and the part of

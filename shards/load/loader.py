@@ -15,11 +15,11 @@ from torch import Tensor
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.shards.load.batching import Cut
+from ecamp_fast.shards.load.batching import MicroBatches
 from ecamp_fast.shards.load.capacity import measure_capacity
-from ecamp_fast.shards.load.collate import Prepared, Preparer
-from ecamp_fast.shards.load.decode import IN_FLIGHT, Decoder
-from ecamp_fast.shards.load.prefetch import ahead
+from ecamp_fast.shards.load.collate import Collated, Collator
+from ecamp_fast.shards.load.decode import IN_FLIGHT, JpegDecoder
+from ecamp_fast.shards.load.prefetch import prefetch
 from ecamp_fast.shards.load.quarantine import Note, Quarantine
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.storage.presence import TRAINING
@@ -58,8 +58,8 @@ class Loader:
         self._rank, self._world = rank, world
         lost = shard_set.lost.tolist() if split == TRAINING else []
         self.quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note, lost) if train else None
-        self._prepare = Preparer(shard_set, split, recipe, train=train, quarantine=self.quarantine)
-        self._cut = Cut(shard_set, split, recipe)
+        self._collate = Collator(shard_set, split, recipe, train=train, quarantine=self.quarantine)
+        self._micro_batches = MicroBatches(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
         fixed = train and packed and recipe.fixed_text(self.device.type == "cuda")
         self.capacity = measure_capacity(shard_set, split, recipe) if fixed else None
@@ -94,7 +94,7 @@ class Loader:
 
     def _training_places(self, start_step: int, stop_step: int) -> Iterator[Places]:
         for step in range(start_step, stop_step):
-            epochs, samples = self._cut(step)
+            epochs, samples = self._micro_batches(step)
             yield from zip(epochs[self._rank :: self._world], samples[self._rank :: self._world], strict=True)
 
     def _evaluation_places(self, count: int) -> Iterator[Places]:
@@ -103,7 +103,7 @@ class Loader:
             yield np.zeros_like(samples), samples
 
     def _stream(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
-        for batch in ahead(self._produce(places), self._recipe.loader.prefetch):
+        for batch in prefetch(self._produce(places), self._recipe.loader.prefetch):
             if self.device.type == "cuda":
                 _belongs_to_current_stream(batch)
             yield batch
@@ -111,9 +111,9 @@ class Loader:
     def _produce(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
         """Runs in the background thread."""
         recipe, threads = self._recipe, self._recipe.loader.threads
-        waiting: deque[Prepared] = deque()
-        with ThreadPoolExecutor(self._prepare.readers, thread_name_prefix="ecamp-fast-read") as pool:
-            decoder = Decoder(
+        waiting: deque[Collated] = deque()
+        with ThreadPoolExecutor(self._collate.readers, thread_name_prefix="ecamp-fast-read") as pool:
+            decoder = JpegDecoder(
                 recipe.batch.micro,
                 recipe.image.high_size,
                 self.device,
@@ -123,37 +123,37 @@ class Loader:
                 pool=pool,
             )
             for epochs, samples in places:
-                prepared = self._prepare(pool, epochs, samples)
-                decoder.submit(prepared.names, prepared.jpegs, prepared.boxes, prepared.flipped)
-                waiting.append(prepared)
+                collated = self._collate(pool, epochs, samples)
+                decoder.submit(collated.names, collated.jpegs, collated.boxes, collated.flipped)
+                waiting.append(collated)
                 if len(decoder) == IN_FLIGHT:
                     yield self._batch(waiting.popleft(), decoder)
             while waiting:
                 yield self._batch(waiting.popleft(), decoder)
 
-    def _batch(self, prepared: Prepared, decoder: Decoder) -> Batch:
+    def _batch(self, collated: Collated, decoder: JpegDecoder) -> Batch:
         """Everything on the device; ``fetch`` waits for the copies too."""
-        text = _text(prepared, self._recipe, self.capacity)
+        text = _text(collated, self._recipe, self.capacity)
         device = decoder.device
         with decoder.context():
             return Batch(
-                attention=_on(prepared.attention, device),
-                window=_on(prepared.window, device),
+                attention=_on(collated.attention, device),
+                window=_on(collated.window, device),
                 text=text.to(device) if text else None,
-                lengths=_on(prepared.lengths, device),
-                keys=_on(prepared.keys, device),
-                samples=_on(prepared.samples, device),
+                lengths=_on(collated.lengths, device),
+                keys=_on(collated.keys, device),
+                samples=_on(collated.samples, device),
                 image=decoder.fetch(),
             )
 
 
-def _text(prepared: Prepared, recipe: Recipe, capacity: Capacity | None) -> Text | None:
+def _text(collated: Collated, recipe: Recipe, capacity: Capacity | None) -> Text | None:
     """Masks are drawn here, on the host: then every count is known where shapes are made."""
     if not recipe.losses.mlm:
         return None
-    arrays = prepared.codes, prepared.offsets, prepared.lengths, prepared.keys
-    codes, offsets, lengths, keys = (torch.from_numpy(array) for array in arrays)
-    return masked_batch(codes, offsets, lengths, keys, recipe, capacity)
+    arrays = collated.codes, collated.cu_seqlens, collated.lengths, collated.keys
+    codes, cu_seqlens, lengths, keys = (torch.from_numpy(array) for array in arrays)
+    return masked_batch(codes, cu_seqlens, lengths, keys, recipe, capacity)
 
 
 def require_text(shard_set: ShardSet, recipe: Recipe, splits: Iterable[str]) -> None:

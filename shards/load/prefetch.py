@@ -19,7 +19,7 @@ class _End:
     error: BaseException | None = None
 
 
-def ahead(source: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
+def prefetch(source: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
     """The items of ``source``, up to ``depth`` of them made before they are asked for.
 
     ``source`` runs in its own thread from the first item on. What it raises is raised here, after the items before it.

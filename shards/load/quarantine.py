@@ -54,7 +54,7 @@ class Quarantine:
         if damaged > self._budget:
             raise DataError(
                 f"{damaged} of {self._count} samples are damaged, {self._budget} may be{last and '; the last: '}{last}",
-                "RUN/quarantine.jsonl lists them; `ecamp-fast shard verify` finds all, `ecamp-fast shard repair` mends",
+                "RUN/quarantine.jsonl lists them; `ecamp-fast shard verify` finds all, `ecamp-fast shard repair` fixes",
             )
 
     def replace(self, epoch: int, sample: int, attempt: int, error: DataError) -> int:
@@ -74,7 +74,7 @@ class Quarantine:
             raise error
         self.judge([damaged], error.what)
         if attempt >= IN_A_ROW:
-            raise DataError(f"{attempt} samples in a row are damaged; the last: {error.what}", error.mend) from error
+            raise DataError(f"{attempt} samples in a row are damaged; the last: {error.what}", error.hint) from error
         self._note({"sample": sample, "epoch": epoch, "fault": error.what, "instead": substitute})
         return substitute
 

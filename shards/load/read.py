@@ -11,7 +11,7 @@ from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format.manifest import EXTENSIONS, OPTIONAL, TEXT, TOKENIZER, Manifest, Shard, read_manifest
-from ecamp_fast.shards.storage.presence import MEND, check_present
+from ecamp_fast.shards.storage.presence import HINT, check_presence
 from ecamp_fast.shards.storage.store import Store, open_store
 
 _AHEAD = 4  # samples per reader
@@ -36,7 +36,7 @@ class ShardSet:
     what is wrong with them, ``lost`` (n,) int64 which samples of the split train it takes
     cache_gb: room on the local disk for what is read over a network, GiB; None: what others keep there stays
 
-    Opening checks the manifest's digest, the tokenizer's digest, and every shard by its size, see ``check_present``.
+    Opening checks the manifest's digest, the tokenizer's digest, and every shard by its size, see ``check_presence``.
     Raises DataError that names every file at fault; PolicyError for an address that is none of these.
     """
 
@@ -46,7 +46,7 @@ class ShardSet:
         self.manifest: Manifest = read_manifest(self.store.folder)
         self._shards = {split: self.manifest.of(split) for split in self.manifest.splits}
         self._ends = {split: list(accumulate(len(s.keys) for s in shards)) for split, shards in self._shards.items()}
-        faults, self.lost = check_present(self.store, self.manifest, spare)
+        faults, self.lost = check_presence(self.store, self.manifest, spare)
         self.faults = tuple(fault.what for fault in faults)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -93,7 +93,7 @@ class ShardSet:
             if columns is not None and size >= 0:
                 spans[extension] = (int(columns.offset[row]), size, int(columns.crc32[row]))
             elif extension not in OPTIONAL and not (extension in TEXT and shard.image_alone(row)):
-                raise DataError(f"{self.locate(shard.name)}: sample {shard.keys[row]} has no member .{extension}", MEND)
+                raise DataError(f"{self.locate(shard.name)}: sample {shard.keys[row]} has no member .{extension}", HINT)
         return Sample(shard.keys[row], shard.name, self._read(shard, row, spans))
 
     def samples(self, split: str, extensions: Sequence[str] = EXTENSIONS) -> Iterator[Sample]:
@@ -114,11 +114,11 @@ class ShardSet:
         start = min(offset for offset, _, _ in spans.values())
         stop = max(offset + size for offset, size, _ in spans.values())
         if start < 0 or stop > shard.bytes:
-            raise DataError(f"{self.locate(shard.name)}: {shard.keys[row]}: lies outside the shard", MEND)
+            raise DataError(f"{self.locate(shard.name)}: {shard.keys[row]}: lies outside the shard", HINT)
         try:
             return self._members(shard, row, spans, start, self.store.read(shard.name, start, stop - start))
         except OSError as error:
-            raise DataError(f"{self.locate(shard.name)}: cannot be read: {error.strerror}", MEND) from None
+            raise DataError(f"{self.locate(shard.name)}: cannot be read: {error.strerror}", HINT) from None
         except DataError:
             if not self.store.cached:
                 raise
@@ -131,7 +131,7 @@ class ShardSet:
         try:
             data = self.store.read(shard.name, start, stop - start, fresh=True)
         except OSError as error:
-            raise DataError(f"{self.locate(shard.name)}: cannot be read: {error.strerror}", MEND) from None
+            raise DataError(f"{self.locate(shard.name)}: cannot be read: {error.strerror}", HINT) from None
         return self._members(shard, row, spans, start, data)
 
     def _members(
@@ -144,7 +144,7 @@ class ShardSet:
             if len(member) != size or crc32(member) != crc:
                 fault = "cut short" if len(member) != size else "damaged (CRC32 differs)"
                 where = f"{self.locate(shard.name)}: {shard.keys[row]}.{extension} at byte {offset}"
-                raise DataError(f"{where}: {fault}", MEND)
+                raise DataError(f"{where}: {fault}", HINT)
             members[extension] = member
         return members
 

@@ -16,16 +16,16 @@ BOX = ("x", "y", "width", "height")  # names of its numbers in metadata
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """Something wrong with one row: where, what, and how to mend it.  kind: class it is counted in, '': the row."""
+class RecordFault:
+    """Something wrong with one row: where, what, and how to fix it.  kind: class it is counted in, '': the row."""
 
     origin: str
     what: str
-    mend: str
+    hint: str
     kind: str = ""
 
     def __str__(self) -> str:
-        return f"{self.origin}: {self.what}; {self.mend}"
+        return f"{self.origin}: {self.what}; {self.hint}"
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SourceImage:
     """A loaded picture.
 
     image      PIL picture of mode L, perhaps decoded at a smaller scale than it is stored at
@@ -87,12 +87,12 @@ class Picture:
 class Listing:
     """All records of a source, and what was found on the way.
 
-    faults must be mended; absent are faults of images alone, which a budget may excuse; dropped counts empty reports
+    faults must be fixed; absent are faults of images alone, which a budget may excuse; dropped counts empty reports
     """
 
     records: list[Record]
-    faults: list[Fault] = field(default_factory=list)
-    absent: list[Fault] = field(default_factory=list)
+    faults: list[RecordFault] = field(default_factory=list)
+    absent: list[RecordFault] = field(default_factory=list)
     dropped_empty: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -101,43 +101,43 @@ class Source(Protocol):
     """Picklable: workers receive a copy and load pictures with it.
 
     kind         the name on the command line
-    description  what the manifest says about it: no private path; complete after ``survey``
+    description  what the manifest says about it: no private path; complete after ``list_records``
     """
 
     kind: str
     description: dict[str, Any]
 
-    def survey(self) -> Listing:
+    def list_records(self) -> Listing:
         """All records, in the source's own order.  Raises DataError where nothing can be listed."""
 
-    def load(self, record: Record, short_side: int) -> Picture:
+    def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode one picture.  short_side: pixels it is reduced to afterwards.  Raises BadImage."""
 
 
-def refuse(name: str, faults: Sequence[Fault]) -> DataError:
+def refuse(name: str, faults: Sequence[RecordFault]) -> DataError:
     """One error for many faults: the first twenty, and how many there are."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
     return DataError(f"{name}: {count}, nothing was written:{listed(faults)}")
 
 
-def over_budget(name: str, faults: Sequence[Fault], rows: int, allowed: int, mend: str) -> DataError:
+def over_budget(name: str, faults: Sequence[RecordFault], rows: int, allowed: int, hint: str) -> DataError:
     """The error of more rows without a good image, of ``rows`` in all, than may be left out."""
     what = f"{len(faults):,} of {rows:,} rows left out, {allowed:,} may be: --reject-budget"
-    return DataError(f"{name}: {what}{listed(faults)}", mend)
+    return DataError(f"{name}: {what}{listed(faults)}", hint)
 
 
-def listed(faults: Sequence[Fault]) -> str:
+def listed(faults: Sequence[RecordFault]) -> str:
     """The first twenty faults, each on a line of its own, and how many more there are.
 
-    A mend that faults in a row have in common is said once, behind the last of them.
+    A hint that faults in a row have in common is said once, behind the last of them.
     """
     lines = []
-    for mend, run in groupby(faults[:LISTED_FAULTS], key=lambda fault: fault.mend):
+    for hint, run in groupby(faults[:LISTED_FAULTS], key=lambda fault: fault.hint):
         first, *others = run
         if not others:
             lines.append(f"\n  - {first}")
             continue
         lines += [f"\n  - {fault.origin}: {fault.what}" for fault in (first, *others)]
-        lines.append(f"\n    these {1 + len(others)}: {mend}")
+        lines.append(f"\n    these {1 + len(others)}: {hint}")
     more = len(faults) - LISTED_FAULTS
     return "".join(lines) + (f"\n  - and {more:,} more" if more > 0 else "")

@@ -7,10 +7,10 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.images.encode import decode
-from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.files import absent, named, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
-from ecamp_fast.shards.sources.redact import shown_place
+from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.table import Table, origin, read_table
 from ecamp_fast.text.reading.cleaning import is_empty
 
@@ -41,22 +41,22 @@ class CsvSource:
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
-    def survey(self) -> Listing:
+    def list_records(self) -> Listing:
         """All rows, or all with a report.  Row faults are collected; raises DataError where a table cannot be read."""
         return self._list(with_images=True)
 
     def texts(self) -> Listing:
-        """As ``survey``, wherever the images are; records have no picture."""
+        """As ``list_records``, wherever the images are; records have no picture."""
         return self._list(with_images=False)
 
     def _list(self, *, with_images: bool) -> Listing:
         needed = REQUIRED[:-1] if self.reports else REQUIRED
         table = read_table(self.path, ("image_path",) if self.keep_empty else needed, hint=_ALONE)
         listing = Listing([], faults=table.faults, notes=[table.note] if table.note else [])
-        said = self._said(listing, table)
+        report_rows = self._report_rows(listing, table)
         seen: dict[str, str] = {}
         for line, row in table.rows:
-            record = self._record(line, row | said.get(self._image(self.folder, row), {}))
+            record = self._record(line, row | report_rows.get(self._image(self.folder, row), {}))
             faults = _row_faults(record) or self._twice(record, seen)
             listing.faults += faults
             if faults:
@@ -75,15 +75,15 @@ class CsvSource:
                 listing.records.append(record)
         return listing
 
-    def load(self, record: Record, short_side: int) -> Picture:
+    def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode the image of a row, and its attention map.  Raises BadImage."""
         loaded = picture(read_bytes(self.folder / record.place), short_side)
         if not record.attention:
             return loaded
-        with named(f"attention map {shown_place(record.attention)}"):
+        with named(f"attention map {redact_place(record.attention)}"):
             return replace(loaded, attention=decode(read_bytes(self.folder / record.attention)))
 
-    def _said(self, listing: Listing, table: Table) -> dict[str, dict[str, str]]:
+    def _report_rows(self, listing: Listing, table: Table) -> dict[str, dict[str, str]]:
         """By image, the columns report and distilled of the other table; {} where there is none."""
         has_report = "report" in table.columns
         if self.reports is None:
@@ -101,7 +101,9 @@ class CsvSource:
         texts, twice = index(other.rows, lambda row: self._image(path.parent, row[1]), lambda row: origin(path, row[0]))
         images = {self._image(self.folder, row) for _, row in table.rows}
         lost = [
-            Fault(origin(path, row[0]), f"its image is not in {self.path.name}", "take both files from one release")
+            RecordFault(
+                origin(path, row[0]), f"its image is not in {self.path.name}", "take both files from one release"
+            )
             for key, row in texts.items()
             if key not in images
         ]
@@ -120,7 +122,7 @@ class CsvSource:
         own_study = row["study_id"] if "study_id" in row else Path(place).stem
         distilled = row.get("distilled", "").strip()
         return Record(
-            origin=origin(self.path, line) + (f" ({shown_place(place)})" if place else ""),
+            origin=origin(self.path, line) + (f" ({redact_place(place)})" if place else ""),
             row=line,
             study_id=own_study.strip(),
             stem=Path(place).stem,
@@ -135,16 +137,16 @@ class CsvSource:
             columns={name: value for name, value in row.items() if name and name not in REQUIRED + OPTIONAL},
         )
 
-    def _twice(self, record: Record, seen: dict[str, str]) -> list[Fault]:
+    def _twice(self, record: Record, seen: dict[str, str]) -> list[RecordFault]:
         first = seen.setdefault(os.path.normpath(self.folder / record.place), record.origin)
         if first is record.origin:
             return []
-        return [Fault(record.origin, f"the same image as in {first}", "remove one of the rows")]
+        return [RecordFault(record.origin, f"the same image as in {first}", "remove one of the rows")]
 
 
-def _row_faults(record: Record) -> list[Fault]:
+def _row_faults(record: Record) -> list[RecordFault]:
     return [
-        Fault(record.origin, f"empty {name}", f"write the row's {name}")
+        RecordFault(record.origin, f"empty {name}", f"write the row's {name}")
         for name, value in (("study_id", record.study_id), ("image_path", record.place))
         if not value
     ]

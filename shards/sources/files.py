@@ -9,8 +9,8 @@ from pathlib import Path
 from ecamp_fast.shards.images import dicom
 from ecamp_fast.shards.images.encode import decode_reduced
 from ecamp_fast.shards.images.limits import BadImage
-from ecamp_fast.shards.sources.base import Fault, Picture
-from ecamp_fast.shards.sources.redact import shown_place
+from ecamp_fast.shards.sources.base import RecordFault, SourceImage
+from ecamp_fast.shards.sources.redact import redact_place
 
 MAX_BYTES = 256 * 2**20  # of a file: 64 megapixels of 16 bits are half of it
 IMAGES = (".jpg", ".jpeg", ".png", ".dcm", ".tif", ".tiff", ".bmp", ".pgm")
@@ -34,16 +34,16 @@ def read_bytes(path: Path) -> bytes:
         raise BadImage(what, "check the file and its permissions", "unreadable") from None
 
 
-def picture(data: bytes, short_side: int) -> Picture:
+def picture(data: bytes, short_side: int) -> SourceImage:
     """A picture from the content of its file; a JPEG perhaps at a smaller scale, but of ``short_side`` at least.
 
     Raises BadImage, EnvironmentFault where pydicom is missing.
     """
     if dicom.is_dicom(data):
         read = dicom.read(data)
-        return Picture(read.image, read.image.size, view=read.view, states_polarity=True)
+        return SourceImage(read.image, read.image.size, view=read.view, states_polarity=True)
     image, size = decode_reduced(data, short_side)
-    return Picture(image, size)
+    return SourceImage(image, size)
 
 
 @contextmanager
@@ -52,19 +52,19 @@ def named(what: str) -> Iterator[None]:
     try:
         yield
     except BadImage as bad:
-        raise BadImage(f"{what}: {bad.what}", bad.mend, bad.kind) from None
+        raise BadImage(f"{what}: {bad.what}", bad.hint, bad.kind) from None
 
 
-def absent(origin: str, folder: Path, place: str) -> Fault | None:
+def absent(origin: str, folder: Path, place: str) -> RecordFault | None:
     """The fault of an image file that is not there, or is no file; None where it is."""
     try:
         kind = os.stat(folder / place).st_mode
     except (OSError, ValueError) as error:
-        mend = f"image paths are relative to {folder}"
-        return Fault(origin, f"{shown_place(place)}: {reason(error)}", mend, "missing")
+        hint = f"image paths are relative to {folder}"
+        return RecordFault(origin, f"{redact_place(place)}: {reason(error)}", hint, "missing")
     if stat.S_ISREG(kind):
         return None
-    return Fault(origin, f"{shown_place(place)}: not a file", "name an image file", "missing")
+    return RecordFault(origin, f"{redact_place(place)}: not a file", "name an image file", "missing")
 
 
 def reason(error: Exception) -> str:

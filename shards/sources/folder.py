@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.tree import walk
@@ -31,7 +31,7 @@ class FolderSource:
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
-    def survey(self) -> Listing:
+    def list_records(self) -> Listing:
         """A record for every image with a report, by name.  An image or a report alone counts as absent."""
         (images, reports), listing = self._walk()
         if not images and not reports and not listing.faults:
@@ -41,14 +41,14 @@ class FolderSource:
             places = images.get(name, [])
             if len(places) > 1:
                 what = f"as {', '.join(Path(place).suffix for place in places)}: which one has the report?"
-                listing.faults.append(Fault(name, what, "keep one of them"))
+                listing.faults.append(RecordFault(name, what, "keep one of them"))
             elif not places:
-                listing.absent.append(Fault(f"{name}.txt", "no image of that name", "add it beside", "missing"))
+                listing.absent.append(RecordFault(f"{name}.txt", "no image of that name", "add it beside", "missing"))
             elif name not in reports and self.keep_empty:
                 self._append(listing, name, places[0], "")
             elif name not in reports:
                 what = f"no report {Path(name).name}.txt beside it"
-                listing.absent.append(Fault(places[0], what, _ALONE, "no-text"))
+                listing.absent.append(RecordFault(places[0], what, _ALONE, "no-text"))
             else:
                 self._add(listing, encodings, name, places[0], reports[name])
         listing.notes += encodings.notes
@@ -65,7 +65,7 @@ class FolderSource:
         listing.notes += encodings.notes
         return listing
 
-    def load(self, record: Record, short_side: int) -> Picture:
+    def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode an image.  Raises BadImage."""
         return picture(read_bytes(self.folder / record.place), short_side)
 
@@ -81,10 +81,10 @@ class FolderSource:
             with open(path, "rb") as file:
                 data = file.read(_REPORT_BYTES + 1)
         except OSError as error:
-            listing.faults.append(Fault(report, f"cannot be read: {error.strerror}", "check its permissions"))
+            listing.faults.append(RecordFault(report, f"cannot be read: {error.strerror}", "check its permissions"))
             return
         if len(data) > _REPORT_BYTES:
-            listing.faults.append(Fault(report, "larger than 1 MiB: no report", "remove it"))
+            listing.faults.append(RecordFault(report, "larger than 1 MiB: no report", "remove it"))
             return
         text, encoding = read_text(data)
         encodings.add(report, encoding)
@@ -107,7 +107,9 @@ def _by_stem(places: list[str], listing: Listing) -> tuple[dict[str, list[str]],
         stem, ending = os.path.splitext(place)
         if ending.lower() == _REPORT:
             if reports.setdefault(stem, place) != place:
-                listing.faults.append(Fault(place, f"a report like {reports[stem]}: which one is meant?", "keep one"))
+                listing.faults.append(
+                    RecordFault(place, f"a report like {reports[stem]}: which one is meant?", "keep one")
+                )
         else:
             images.setdefault(stem, []).append(place)
     return images, reports

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.shards.sources.base import BOX, Box, Record
-from ecamp_fast.shards.sources.redact import shown
+from ecamp_fast.shards.sources.redact import redact
 
 _NAMES = ("study_id", "patient_id", "split", "view")
 _REMADE = ("row", "width", "height", "source_width", "source_height")  # stated by our own sets, and made anew
@@ -23,7 +23,7 @@ class LeftOut:
 
     def add(self, field: str, why: str = "") -> None:
         """why: it is left out, though its name is known"""
-        self._fields[f"{shown(field)} ({why})" if why else shown(field)] += 1
+        self._fields[f"{redact(field)} ({why})" if why else redact(field)] += 1
 
     @property
     def notes(self) -> list[str]:

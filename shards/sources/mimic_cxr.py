@@ -8,10 +8,10 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.images import dicom
-from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.files import absent, own_name, picture, read_bytes
-from ecamp_fast.shards.sources.mimic_tables import LABELLERS, Image, Tables, positive, read_tables
-from ecamp_fast.shards.sources.redact import shown
+from ecamp_fast.shards.sources.mimic_tables import LABELLERS, MimicImage, Tables, positive, read_tables
+from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.reports import Reports
 from ecamp_fast.text.reading.sections import Tally, cut
 
@@ -46,7 +46,7 @@ class MimicCxrSource:
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
-    def survey(self) -> Listing:
+    def list_records(self) -> Listing:
         """A record for every image of the tables with a report, joined by dicom_id and study_id."""
         tables = read_tables(self.folder)
         listing = Listing([], faults=tables.faults, notes=tables.notes)
@@ -85,7 +85,7 @@ class MimicCxrSource:
         self.description |= {"sections": tally.counts}
         return listing
 
-    def load(self, record: Record, short_side: int) -> Picture:
+    def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode an image.  Raises BadImage, EnvironmentFault where pydicom is needed and missing."""
         return picture(read_bytes(self.folder / record.place), short_side)
 
@@ -106,7 +106,7 @@ class MimicCxrSource:
             listing.notes.append(f"{unused:,} report files belong to no image here")
 
 
-def _groups_here(tables: Tables, folder: Path, listing: Listing) -> list[Image]:
+def _groups_here(tables: Tables, folder: Path, listing: Listing) -> list[MimicImage]:
     """The images of those groups (p10 to p19) whose folders are here: PhysioNet's trees are often copied in part."""
     files = folder / "files"
     try:
@@ -124,7 +124,7 @@ def _groups_here(tables: Tables, folder: Path, listing: Listing) -> list[Image]:
     return here
 
 
-def _suffix(images: list[Image], folder: Path) -> str:
+def _suffix(images: list[MimicImage], folder: Path) -> str:
     """.jpg or .dcm, by the first image that is there.  Raises EnvironmentFault if it is .dcm without pydicom."""
     for image, suffix in ((image, suffix) for image in images for suffix in _SUFFIXES):
         if (folder / image.folder / f"{image.dicom_id}{suffix}").is_file():
@@ -137,26 +137,26 @@ def _suffix(images: list[Image], folder: Path) -> str:
 def _read(reports: Reports, origins: dict[str, str], tally: Tally, listing: Listing) -> dict[str, str]:
     """The text of each study, '' where it is to be dropped; studies whose report is missing or damaged are faults."""
     if not len(reports):
-        listing.faults.append(Fault(reports.path.name, "holds no report, no file sNUMBER.txt", _WHERE))
+        listing.faults.append(RecordFault(reports.path.name, "holds no report, no file sNUMBER.txt", _WHERE))
         return {}
     texts = {}
     for study, origin in origins.items():
         if study not in reports:
-            mend = f"name the folder or archive with {study}.txt by --reports"
-            listing.faults.append(Fault(origin, f"no report {study}.txt in {reports.path.name}", mend))
+            hint = f"name the folder or archive with {study}.txt by --reports"
+            listing.faults.append(RecordFault(origin, f"no report {study}.txt in {reports.path.name}", hint))
             continue
         try:
             texts[study] = tally.choose(cut(reports.read(study)))
         except DataError as error:
-            listing.faults.append(Fault(origin, error.what, error.mend))
+            listing.faults.append(RecordFault(origin, error.what, error.hint))
     return texts
 
 
-def _record(image: Image, suffix: str, text: str, tables: Tables) -> Record:
+def _record(image: MimicImage, suffix: str, text: str, tables: Tables) -> Record:
     stated = {labeller: tables.labels[labeller][image.study] for labeller in LABELLERS if labeller in tables.labels}
     first = next(iter(stated.values()), {})
     return Record(
-        origin=f"{image.origin} ({image.study}/{shown(image.dicom_id)})",
+        origin=f"{image.origin} ({image.study}/{redact(image.dicom_id)})",
         row=image.row,
         study_id=image.study,
         stem=image.dicom_id,

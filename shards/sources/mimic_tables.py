@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Fault
+from ecamp_fast.shards.sources.base import RecordFault
 from ecamp_fast.shards.sources.joins import index, unmatched
-from ecamp_fast.shards.sources.redact import shown
+from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.table import origin, read_table
 
 LABELLERS = ("chexpert", "negbio")
@@ -15,7 +15,7 @@ _IDS = ("subject_id", "study_id", "dicom_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class MimicImage:
     """A row of the leading table.  study, patient: as folders are named, s50414267 and p10000032."""
 
     origin: str
@@ -36,9 +36,9 @@ class Image:
 class Tables:
     """images in the order of the leading table; labels: labeller -> study -> label -> 1, 0 or -1 as written."""
 
-    images: list[Image]
+    images: list[MimicImage]
     labels: dict[str, dict[str, dict[str, str]]]
-    faults: list[Fault]
+    faults: list[RecordFault]
     notes: list[str]
 
 
@@ -85,12 +85,12 @@ def find(root: Path, pattern: str) -> Path | None:
     return found[0] if found else None
 
 
-def _images(tables: Tables, path: Path) -> dict[str, Image]:
+def _images(tables: Tables, path: Path) -> dict[str, MimicImage]:
     table = read_table(path, _IDS, (*_IDS, "ViewPosition", "split"))
     tables.faults += table.faults
     tables.notes += [table.note] if table.note else []
     images = [
-        Image(
+        MimicImage(
             origin=origin(path, line),
             row=line,
             dicom_id=row["dicom_id"].strip(),
@@ -104,20 +104,24 @@ def _images(tables: Tables, path: Path) -> dict[str, Image]:
     for image in images:
         if not (image.study and image.patient and _plain(image.dicom_id)):
             what = "study_id and subject_id are no numbers, or dicom_id is no name"
-            tables.faults.append(Fault(image.origin, what, "are the columns shifted?"))
+            tables.faults.append(RecordFault(image.origin, what, "are the columns shifted?"))
     found, twice = index(images, lambda image: image.dicom_id, lambda image: image.origin)
     tables.faults += twice
     return found
 
 
-def _agree(tables: Tables, left: dict[str, Image], right: dict[str, Image], left_path: Path, right_path: Path) -> None:
+def _agree(
+    tables: Tables, left: dict[str, MimicImage], right: dict[str, MimicImage], left_path: Path, right_path: Path
+) -> None:
     """Prove that two tables hold the same images, of the same studies and patients."""
     tables.faults += unmatched(left, right, left_path.name, right_path.name)
     for key, image in left.items():
         other = right.get(key)
         if other and (other.study, other.patient) != (image.study, image.patient):
-            what = f"{shown(key)} is of {image.patient}/{image.study} here, of {other.patient}/{other.study} there"
-            tables.faults.append(Fault(f"{image.origin} and {other.origin}", what, "take both files from one release"))
+            what = f"{redact(key)} is of {image.patient}/{image.study} here, of {other.patient}/{other.study} there"
+            tables.faults.append(
+                RecordFault(f"{image.origin} and {other.origin}", what, "take both files from one release")
+            )
 
 
 def _check_studies(tables: Tables, root: Path, leading: Path) -> None:
@@ -137,8 +141,8 @@ def _labels(tables: Tables, path: Path, studies: set[str]) -> dict[str, dict[str
     tables.faults += table.faults
     rows, twice = index(table.rows, lambda row: _number("s", row[1]["study_id"]), lambda row: origin(path, row[0]))
     tables.faults += twice
-    mend = "take both files from one release"
-    tables.faults += [Fault(path.name, f"{study} has no image", mend) for study in rows if study not in studies]
+    hint = "take both files from one release"
+    tables.faults += [RecordFault(path.name, f"{study} has no image", hint) for study in rows if study not in studies]
     without = sum(study not in rows for study in studies)
     if without:
         tables.notes.append(f"{path.name}: {without:,} of {len(studies):,} studies have no row: no labels")
@@ -155,7 +159,7 @@ def _check_values(tables: Tables, path: Path, found: dict[str, dict[str, str]]) 
         wrong = [name for name, value in labels.items() if value not in ("1", "0", "-1")]
         if wrong:
             tables.faults.append(
-                Fault(path.name, f"{study}: {wrong[0]} is neither 1, 0 nor -1", "are the columns shifted?")
+                RecordFault(path.name, f"{study}: {wrong[0]} is neither 1, 0 nor -1", "are the columns shifted?")
             )
 
 

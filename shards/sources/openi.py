@@ -9,11 +9,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
 from ecamp_fast.shards.sources.joins import index
-from ecamp_fast.shards.sources.redact import shown_place
+from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.reading.cleaning import read_text
@@ -55,7 +55,7 @@ class OpeniSource:
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
-    def survey(self) -> Listing:
+    def list_records(self) -> Listing:
         """A record for every image of a report that says something."""
         listing, tally = Listing([]), Tally()
         reports = self._reports(listing, with_images=True)
@@ -91,7 +91,7 @@ class OpeniSource:
                 listing.dropped_empty += 1
         return self._finish(listing, tally)
 
-    def load(self, record: Record, short_side: int) -> Picture:
+    def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode an image.  Raises BadImage."""
         return picture(read_bytes(self.folder / record.place), short_side)
 
@@ -170,7 +170,7 @@ def _join_projections(reports: list[_Report], path: Path, listing: Listing) -> N
             report.images.append((name, row["projection"].strip()))
         else:
             listing.faults.append(
-                Fault(origin(path, line), "no report has its uid", "take both tables from one release")
+                RecordFault(origin(path, line), "no report has its uid", "take both tables from one release")
             )
 
 
@@ -180,10 +180,10 @@ def _from_xml(path: Path, listing: Listing, encodings: Encodings) -> Iterator[_R
         with open(path, "rb") as file:
             data = file.read(_XML_BYTES + 1)
     except OSError as error:
-        listing.faults.append(Fault(path.name, reason(error), "check the file and its permissions"))
+        listing.faults.append(RecordFault(path.name, reason(error), "check the file and its permissions"))
         return
     if len(data) > _XML_BYTES or _DOCTYPE.search(data):
-        listing.faults.append(Fault(path.name, "larger than 1 MiB, or declares entities: no report", "remove it"))
+        listing.faults.append(RecordFault(path.name, "larger than 1 MiB, or declares entities: no report", "remove it"))
         return
     try:
         tree = ElementTree.fromstring(data)
@@ -192,7 +192,7 @@ def _from_xml(path: Path, listing: Listing, encodings: Encodings) -> Iterator[_R
             text, encoding = read_text(data)
             tree = ElementTree.fromstring(text.encode())
         except ElementTree.ParseError as error:
-            listing.faults.append(Fault(path.name, f"not XML: {error}", "copy the file again from its source"))
+            listing.faults.append(RecordFault(path.name, f"not XML: {error}", "copy the file again from its source"))
             return
         encodings.add(path.name, encoding)
     sections: dict[str, list[str]] = defaultdict(list)
@@ -216,19 +216,21 @@ def _find(files: dict[str, list[str]], name: str) -> list[str]:
     return files.get(low) or files.get(low.partition("_")[2]) or []
 
 
-def _twice(record: Record, places: list[str]) -> Fault | None:
+def _twice(record: Record, places: list[str]) -> RecordFault | None:
     """The fault of an image that lies in two places; one as DICOM and as PNG may lie beside it."""
     first: dict[str, str] = {}
     for place in places:
         other = first.setdefault(PurePosixPath(place).suffix.lower(), place)
         if other != place:
-            return Fault(record.origin, f"its image is both {other} and {place}", "keep the one that it belongs to")
+            return RecordFault(
+                record.origin, f"its image is both {other} and {place}", "keep the one that it belongs to"
+            )
     return None
 
 
 def _record(report: _Report, text: str, name: str, place: str, view: str) -> Record:
     return Record(
-        origin=f"{report.origin} ({shown_place(name)})" if name else report.origin,
+        origin=f"{report.origin} ({redact_place(name)})" if name else report.origin,
         row=report.row,
         study_id=report.uid,
         stem=name.removesuffix(Path(place).suffix) if place else name,

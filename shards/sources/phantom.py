@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ecamp_fast.phantom import FINDINGS, describe, phantom
-from ecamp_fast.shards.sources.base import Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Listing, Record, SourceImage
 
 
 class PhantomSource:
@@ -20,14 +20,14 @@ class PhantomSource:
         self.studies = studies
         self.description: dict[str, Any] = {"kind": self.kind, "studies": studies, "seed": seed, "size": size}
 
-    def survey(self) -> Listing:
+    def list_records(self) -> Listing:
         """A record for every phantom."""
         return Listing([self._record(index) for index in range(self.studies)])
 
-    def load(self, record: Record, short_side: int) -> Picture:
+    def load(self, record: Record, short_side: int) -> SourceImage:
         """Draw a phantom."""
         drawn = phantom(self.seed, int(record.place), self.size)
-        return Picture(
+        return SourceImage(
             Image.fromarray(drawn.image),
             drawn.image.shape[::-1],
             attention=Image.fromarray(drawn.attention),
@@ -37,17 +37,17 @@ class PhantomSource:
         )
 
     def _record(self, index: int) -> Record:
-        said = describe(self.seed, index)
+        description = describe(self.seed, index)
         return Record(
             origin=f"phantom {index}",
             row=index,
             study_id=f"phantom{index:06d}",
             stem="1",
             place=str(index),
-            report=said.report,
-            patient_id=said.patient_id,
-            view=said.view,
-            labels=said.labels,
+            report=description.report,
+            patient_id=description.patient_id,
+            view=description.view,
+            labels=description.labels,
         )
 
 

@@ -10,16 +10,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.,:;=@+#~()/\\-]{1,60}")  # no blank: no senten
 _IMAGE_NAME = re.compile(r"[^\r\n\t]{1,80}\.(?:jpe?g|png|dcm|tiff?|bmp|pgm)", re.IGNORECASE)
 
 
-def shown(value: str) -> str:
+def redact(value: str) -> str:
     """The value itself where it is an identifier without blanks; else how long it is."""
     return value if _PLAIN.fullmatch(value) else f"(a text of {len(value):,} characters)"
 
 
-def shown_place(place: str) -> str:
+def redact_place(place: str) -> str:
     """The path of a picture as the source writes it, its name alone where it is absolute; no text that is no path.
 
     Blanks are let through only in what ends as an image file does.
     """
     path = PurePath(place)
     name = path.name if path.is_absolute() else place
-    return name if _IMAGE_NAME.fullmatch(name) else shown(name)
+    return name if _IMAGE_NAME.fullmatch(name) else redact(name)

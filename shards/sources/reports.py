@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Fault
+from ecamp_fast.shards.sources.base import RecordFault
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import reason
 from ecamp_fast.shards.sources.tree import Tree, walk
@@ -26,7 +26,7 @@ class Reports:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.faults: list[Fault] = []
+        self.faults: list[RecordFault] = []
         self._places: dict[str, str] = {}
         self._encodings = Encodings()
         self._tree = Tree()
@@ -40,7 +40,9 @@ class Reports:
                 continue
             first = self._places.setdefault(found[1], place)
             if first != place:
-                self.faults.append(Fault(f"{path.name}: {place}", f"the same study as {first}", "remove one of them"))
+                self.faults.append(
+                    RecordFault(f"{path.name}: {place}", f"the same study as {first}", "remove one of them")
+                )
 
     def __enter__(self) -> "Reports":
         return self

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Fault
-from ecamp_fast.shards.sources.redact import shown
+from ecamp_fast.shards.sources.base import RecordFault
+from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.text.reading.cleaning import read_text
 
 _FIELD_LIMIT = 16 * 2**20  # characters; csv's own limit of 131,072 refuses long reports
@@ -25,7 +25,7 @@ class Table:
     """
 
     rows: list[tuple[int, dict[str, str]]]
-    faults: list[Fault]
+    faults: list[RecordFault]
     note: str
     columns: tuple[str, ...] = ()
 
@@ -49,7 +49,7 @@ def read_table(path: Path, required: Sequence[str], keep: Collection[str] | None
             rows.append((line, {name: value for name, value in pairs if keep is None or name in keep}))
         else:
             what = f"{len(values)} fields, the header has {len(header)}"
-            faults.append(Fault(origin(path, line), what, "quote fields that hold commas or line breaks"))
+            faults.append(RecordFault(origin(path, line), what, "quote fields that hold commas or line breaks"))
     if not header:
         raise DataError(f"{path}: empty", f"write a header row: {', '.join(required)}")
     return Table(rows, faults, note, tuple(header))
@@ -95,22 +95,22 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(before)
 
 
-def _check_header(path: Path, header: list[str], required: Sequence[str], hint: str) -> None:
+def _check_header(path: Path, header: list[str], required: Sequence[str], usage: str) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        what, mend = f"column {_column(header, twice[0])} appears twice", "rename or remove one of them"
-        if shown(twice[0]) != twice[0]:
-            what, mend = f"{what}; is this row a header?", f"write a header row: {', '.join(required)}"
-        raise DataError(f"{origin(path, 1)}: {what}", mend)
+        what, hint = f"column {_column(header, twice[0])} appears twice", "rename or remove one of them"
+        if redact(twice[0]) != twice[0]:
+            what, hint = f"{what}; is this row a header?", f"write a header row: {', '.join(required)}"
+        raise DataError(f"{origin(path, 1)}: {what}", hint)
     missing = [name for name in required if name not in header]
     if missing:
         close = difflib.get_close_matches(missing[0], header, n=1)
         guess = f"; is it column {_column(header, close[0])}?" if close else ""
         names = ", ".join(f"'{name}'" for name in missing)
-        mend = f"name the columns {', '.join(required)}" + (f"; {hint}" if hint and required[-1] in missing else "")
-        raise DataError(f"{origin(path, 1)}: no column {names}{guess}", mend)
+        hint = f"name the columns {', '.join(required)}" + (f"; {usage}" if usage and required[-1] in missing else "")
+        raise DataError(f"{origin(path, 1)}: no column {names}{guess}", hint)
 
 
 def _column(header: list[str], name: str) -> str:
     """A column by its name; by its number where the first row may be no header but a report."""
-    return f"'{name}'" if shown(name) == name else str(header.index(name) + 1)
+    return f"'{name}'" if redact(name) == name else str(header.index(name) + 1)

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterator
 from typing import BinaryIO
 
-from ecamp_fast.shards.sources.base import Fault, Listing
+from ecamp_fast.shards.sources.base import Listing, RecordFault
 from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES
 
-MEND = "make the archive again from its source"
+HINT = "make the archive again from its source"
 
 TEXTS = ("txt", "text", "report")  # endings of a report
 
@@ -48,12 +48,12 @@ def groups(file: BinaryIO, name: str, known: Container[str], listing: Listing) -
         last, places = key, found.setdefault(key, {})
         if ending in places:
             where = f"at byte {places[ending][0]} and at byte {member.offset_data}"
-            listing.faults.append(Fault(f"{name}: {key}", f"two members .{ending}, {where}", MEND))
+            listing.faults.append(RecordFault(f"{name}: {key}", f"two members .{ending}, {where}", HINT))
         else:
             places[ending] = (member.offset_data, member.size)
     for (key, stem), endings in dotted.items():
         if key not in found or _is_sample(endings):
-            listing.absent.append(Fault(f"{name}: {stem}", _DOTS, 'write "_" for the dots', "dotted-name"))
+            listing.absent.append(RecordFault(f"{name}: {stem}", _DOTS, 'write "_" for the dots', "dotted-name"))
         else:
             extras.update(map(_plain, endings))
     if scattered:
@@ -78,17 +78,17 @@ def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.Ta
                     continue
                 fault = _refused(member, size)
                 if fault:
-                    listing.faults.append(Fault(f"{name}: {_shown(member.name)}", fault, MEND))
+                    listing.faults.append(RecordFault(f"{name}: {_shown(member.name)}", fault, HINT))
                     return
                 yield member
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
-        listing.faults.append(Fault(name, f"not a readable plain tar: {error}", MEND))
+        listing.faults.append(RecordFault(name, f"not a readable plain tar: {error}", HINT))
         return
     if not count:
-        listing.faults.append(Fault(name, "holds no member", MEND))
+        listing.faults.append(RecordFault(name, "holds no member", HINT))
     if not _ends(file, end, size):
         what = f"no end of archive behind byte {end:,} of {size:,}: cut off, or damaged there"
-        listing.faults.append(Fault(name, what, MEND))
+        listing.faults.append(RecordFault(name, what, HINT))
 
 
 class _Capped:

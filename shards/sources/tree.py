@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Fault
+from ecamp_fast.shards.sources.base import RecordFault
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Tree:
     """
 
     places: list[str] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[RecordFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -46,13 +46,15 @@ def walk(root: Path, wanted: Callable[[str], bool]) -> Tree:
                     elif wanted(entry.name) and _may_be_opened(entry):
                         tree.places.append(below)
                     elif wanted(entry.name):
-                        tree.faults.append(Fault(below, "not a regular file", "remove it"))
+                        tree.faults.append(RecordFault(below, "not a regular file", "remove it"))
         except OSError as error:
             if not place:
                 raise DataError(
                     f"{root}: cannot be read: {error.strerror}", "name the folder that holds the data"
                 ) from None
-            tree.faults.append(Fault(place, f"a folder that cannot be read: {error.strerror}", "check its permissions"))
+            tree.faults.append(
+                RecordFault(place, f"a folder that cannot be read: {error.strerror}", "check its permissions")
+            )
     tree.places.sort()
     return tree
 

@@ -20,11 +20,11 @@ from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, MASKS, METAD
 from ecamp_fast.shards.images.encode import decode
 from ecamp_fast.shards.images.jpeg_passthrough import as_built
 from ecamp_fast.shards.images.limits import BadImage, check_size
-from ecamp_fast.shards.sources.base import Fault, Listing, Picture, Record
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
 from ecamp_fast.shards.sources.metadata import LeftOut, describe
-from ecamp_fast.shards.sources.tar import MEND, TEXTS, Places, groups
+from ecamp_fast.shards.sources.tar import HINT, TEXTS, Places, groups
 from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.reading.cleaning import is_empty, read_text
 
@@ -56,7 +56,7 @@ class WebdatasetSource:
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
-    def survey(self) -> Listing:
+    def list_records(self) -> Listing:
         """A record for every sample; every damage of an archive is a fault."""
         return self._list(with_images=True)
 
@@ -76,13 +76,15 @@ class WebdatasetSource:
                     for key, places in groups(file, archive, _KNOWN, listing).items():
                         _add(found, file, archive, key, places, _split(archive))
             except OSError as error:
-                listing.faults.append(Fault(archive, f"cannot be read: {error.strerror}", "check its permissions"))
+                listing.faults.append(
+                    RecordFault(archive, f"cannot be read: {error.strerror}", "check its permissions")
+                )
         found.refuse_bare()
         found.refuse_unsplit(archives)
         listing.notes += found.encodings.notes + found.left_out.notes
         return listing
 
-    def load(self, record: Record, short_side: int) -> Picture:
+    def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode an image, its attention map and its masks, where the survey found them.  Raises BadImage."""
         data = self._bytes(record.place)
         loaded = picture(data, short_side)
@@ -106,9 +108,9 @@ class WebdatasetSource:
         listing.faults += tree.faults
         listing.notes += tree.notes
         plain = [place for place in tree.places if place.lower().endswith(".tar")]
-        mend = "unpack it to a plain .tar, or move it away"
+        hint = "unpack it to a plain .tar, or move it away"
         packed = sorted(set(tree.places) - set(plain))
-        listing.faults += [Fault(place, "no plain tar: only those are read", mend) for place in packed]
+        listing.faults += [RecordFault(place, "no plain tar: only those are read", hint) for place in packed]
         return plain
 
     def _bytes(self, place: str) -> bytes:
@@ -119,7 +121,7 @@ class WebdatasetSource:
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror}", "check the archive", "unreadable") from None
         if len(data) < int(size):
-            raise BadImage("the archive has become shorter", MEND)
+            raise BadImage("the archive has become shorter", HINT)
         return data
 
 
@@ -144,7 +146,7 @@ class _Found:
         if not self.with_images or not 0 < len(self.bare) < len(self.listing.records):
             return
         what = "no .json, which other samples have: its patient and split are not known"
-        self.listing.absent += [Fault(record.origin, what, MEND, "no-metadata") for record in self.bare]
+        self.listing.absent += [RecordFault(record.origin, what, HINT, "no-metadata") for record in self.bare]
         self._drop(self.bare)
 
     def refuse_unsplit(self, archives: list[str]) -> None:
@@ -152,10 +154,10 @@ class _Found:
         first = next((archive for archive in archives if _split(archive)), "")
         if not first or not self.with_images:
             return
-        mend = "name every archive after its split, as train-*, val-* or test-*, or state it in every .json"
+        hint = "name every archive after its split, as train-*, val-* or test-*, or state it in every .json"
         for archive, records in self.unsplit.items():
             what = f"its name states no split, that of {first} does; {len(records):,} samples would have none"
-            self.listing.faults.append(Fault(archive, what, mend))
+            self.listing.faults.append(RecordFault(archive, what, hint))
             self._drop(records)
 
     def _drop(self, records: list[Record]) -> None:
@@ -167,7 +169,7 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
     """Make a record of the members of one key, or say what is wrong with them."""
     where, listing = f"{archive}: {key}", found.listing
     if key in found.seen:
-        listing.faults.append(Fault(where, f"its key came before, in {found.seen[key]}", MEND))
+        listing.faults.append(RecordFault(where, f"its key came before, in {found.seen[key]}", HINT))
         return
     found.seen[key] = archive
     images = [ending for ending in places if ending in _IMAGES]
@@ -177,8 +179,8 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
     if found.with_images and (len(images) != 1 or not (texts or found.keep_empty)):
         what = f"{len(images)} images and {len(texts)} texts; one image and its text make a sample"
         alone = len(images) == 1
-        mend = f"{MEND}, or pass --empty-reports keep for images alone" if alone else MEND
-        listing.absent.append(Fault(where, what, mend, "no-text" if images else "missing"))
+        hint = f"{HINT}, or pass --empty-reports keep for images alone" if alone else HINT
+        listing.absent.append(RecordFault(where, what, hint, "no-text" if images else "missing"))
         return
     try:
         record = Record(where, len(listing.records), key, Path(key).name, "", "", split=split)
@@ -188,7 +190,7 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
             record.masks = _place(archive, places.get(MASKS))
         _describe(record, found, file, places, texts[:1])
     except ValueError as error:
-        listing.faults.append(Fault(where, str(error), MEND))
+        listing.faults.append(RecordFault(where, str(error), HINT))
         return
     if is_empty(record.report):
         if not found.keep_empty:
@@ -215,10 +217,10 @@ def _masks(data: bytes, size: tuple[int, int]) -> np.ndarray:
     except BadImage:
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
-        raise BadImage(f"no PNG, or damaged: {type(error).__name__}", MEND) from None
+        raise BadImage(f"no PNG, or damaged: {type(error).__name__}", HINT) from None
     if mode not in ("L", "I;16") or values.shape != size[::-1]:
         shown = f"{values.shape[1]} x {values.shape[0]} pixels of kind {mode}"
-        raise BadImage(f"{shown}; masks are grey and of the image's size, {size[0]} x {size[1]}", MEND)
+        raise BadImage(f"{shown}; masks are grey and of the image's size, {size[0]} x {size[1]}", HINT)
     return values
 
 

@@ -15,7 +15,7 @@ SCHEMES = ("s3", "gs", "https")  # and http, to this machine alone
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PLAIN = re.compile(r"[A-Za-z0-9._~%+=:,@/-]+")  # no pattern, no query, no quote, no space
 _IPV6 = re.compile(r"//\[[0-9A-Fa-f:.]+\](?=[:/]|$)")  # the one place of brackets and of a double colon
-_MEND = (
+_HINT = (
     "name a folder, or an address s3://BUCKET/SET, gs://BUCKET/SET or https://HOST/SET; a folder with a colon: ./a:b"
 )
 
@@ -32,15 +32,15 @@ def parse_address(named: str | os.PathLike[str]) -> str | None:
         return None
     name, rest = scheme[1].lower(), named[scheme.end() :]
     if name not in (*SCHEMES, "http"):
-        raise PolicyError(f"'{_shown(named)}': no shards are read through '{name}:'", _MEND)
+        raise PolicyError(f"'{_shown(named)}': no shards are read through '{name}:'", _HINT)
     try:
         parts = urlsplit(named)
     except ValueError:
-        raise PolicyError(f"'{_shown(named)}' is no plain address", _MEND) from None
+        raise PolicyError(f"'{_shown(named)}' is no plain address", _HINT) from None
     bare = _IPV6.sub("//host", rest, count=1) if name in ("http", "https") else rest
     plain = _PLAIN.fullmatch(bare) and "::" not in bare and ".." not in bare.split("/")  # a::b is a chain to fsspec
     if not rest.startswith("//") or not parts.netloc or not plain:
-        raise PolicyError(f"'{_shown(named)}' is no plain address", _MEND)
+        raise PolicyError(f"'{_shown(named)}' is no plain address", _HINT)
     if "@" in parts.netloc:
         raise PolicyError("an address with a password or a user in it", "leave it to the store's own credentials")
     if name == "http" and not _is_this_machine(parts.hostname or ""):

@@ -144,10 +144,10 @@ class Blocks:
         return found
 
 
-def _delete_oldest(found: list[tuple[int, int, str]], held: int, most: int) -> None:
-    """Until ``most`` bytes are held. Left-overs of killed processes are files like others: they grow old and go."""
+def _delete_oldest(found: list[tuple[int, int, str]], held: int, limit: int) -> None:
+    """Until ``limit`` bytes are held. Left-overs of killed processes are files like others: they grow old and go."""
     for used, size, path in sorted(found):
-        if held <= most:
+        if held <= limit:
             break
         folder, name = os.path.split(path)
         forsaken = ".tmp-" in name and time.time() - used / 1e9 > _FORSAKEN  # of ``write_atomically``
@@ -182,8 +182,8 @@ def _free(folder: Path) -> int:
         disk = os.statvfs(folder)
     except OSError:  # the cache was deleted under us: the next block makes it again
         return 0
-    most, share = RESERVE
-    return int(disk.f_bavail * disk.f_frsize - min(most, share * disk.f_blocks * disk.f_frsize))
+    limit, share = RESERVE
+    return int(disk.f_bavail * disk.f_frsize - min(limit, share * disk.f_blocks * disk.f_frsize))
 
 
 def _age(*paths: Path) -> float:

@@ -32,8 +32,8 @@ def open_filesystem(address: str) -> Any:
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
     except ImportError:
         driver = _DRIVERS[scheme]
-        mend = f"pip install '{driver}', or all of them: pip install 'ecamp-fast[stores]'"
-        raise EnvironmentFault(f"reading {scheme}:// needs {driver}, which is not installed", mend) from None
+        hint = f"pip install '{driver}', or all of them: pip install 'ecamp-fast[stores]'"
+        raise EnvironmentFault(f"reading {scheme}:// needs {driver}, which is not installed", hint) from None
 
 
 def refusal(error: Exception, name: str) -> OSError | None:

@@ -12,12 +12,12 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format.manifest import TOKENIZER, Manifest, Shard
 from ecamp_fast.shards.storage.store import Store
 
-MEND = "run `ecamp-fast shard verify` on the set, then `ecamp-fast shard repair`, or restore the file"
+HINT = "run `ecamp-fast shard verify` on the set, then `ecamp-fast shard repair`, or restore the file"
 TRAINING = "train"  # the split in which other samples may stand in for lost ones
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ShardFault:
     """A shard's file that is missing, unreadable or of another size.  readable: bytes that are there"""
 
     shard: Shard
@@ -30,7 +30,7 @@ def budget(count: int, share: float) -> int:
     return int(share * count)
 
 
-def check_present(store: Store, manifest: Manifest, spare: float = 0.0) -> tuple[list[Fault], np.ndarray]:
+def check_presence(store: Store, manifest: Manifest, spare: float = 0.0) -> tuple[list[ShardFault], np.ndarray]:
     """The shards at fault, and the training samples lost with them, (n,) int64 ascending.
 
     spare: share of the training samples that may be lost.  Raises DataError that lists every file at fault where more
@@ -46,16 +46,18 @@ def check_present(store: Store, manifest: Manifest, spare: float = 0.0) -> tuple
         share = (
             f"{len(lost):,} of {manifest.count(TRAINING):,} training samples are lost, {may:,} may be" if may else ""
         )
-        raise DataError(f"{store.place}: {share}" + "".join(f"\n  - {what}" for what in listed), MEND)
+        raise DataError(f"{store.place}: {share}" + "".join(f"\n  - {what}" for what in listed), HINT)
     return faults, lost
 
 
-def shard_faults(store: Store, shards: Iterable[Shard]) -> list[Fault]:
+def shard_faults(store: Store, shards: Iterable[Shard]) -> list[ShardFault]:
     """The shards whose files are not what the manifest says, in their order; of a folder also those of zeros."""
     shards = list(shards)
     sizes = store.sizes(shard.name for shard in shards)
     found = ((shard, sizes[shard.name]) for shard in shards)
-    return [Fault(shard, *fault) for shard, size in found if (fault := _fault(shard, size) or _zeroed(store, shard))]
+    return [
+        ShardFault(shard, *fault) for shard, size in found if (fault := _fault(shard, size) or _zeroed(store, shard))
+    ]
 
 
 def tokenizer_fault(folder: Path, manifest: Manifest) -> str | None:
@@ -93,7 +95,7 @@ def _zeroed(store: Store, shard: Shard) -> tuple[int, str] | None:
     return None if any(head) else (0, f"{shard.name} holds zeros where its first sample should be")
 
 
-def _lost(shards: Iterable[Shard], faults: Iterable[Fault]) -> np.ndarray:
+def _lost(shards: Iterable[Shard], faults: Iterable[ShardFault]) -> np.ndarray:
     """Samples of a split, of which a member ends beyond what is there of its file."""
     readable = {fault.shard.name: fault.readable for fault in faults}
     lost, start = [np.zeros(0, np.int64)], 0

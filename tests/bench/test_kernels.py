@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from ecamp_fast.bench import kernels
 from ecamp_fast.bench.ops import gpu_times, kernel_gate, tuning
 from ecamp_fast.bench.ops.compiled import CHIPS
-from ecamp_fast.bench.ops.kernel_cases import PAPER, SMALL, Case, cases
+from ecamp_fast.bench.ops.kernel_cases import PAPER, SMALL, KernelCase, cases
 from ecamp_fast.geometry import ATTENTION_GRID
 from ecamp_fast.kernels import sr_loss
 from ecamp_fast.kernels.dispatch import TUNING, tuning_table
@@ -70,7 +70,7 @@ def test_times_need_a_gpu(wish: list[str]) -> None:
 def test_a_wrong_kernel_fails_the_gate_and_the_command(monkeypatch) -> None:
     right = next(c for c in cases(1, "cpu", torch.float32, SMALL) if c.operation == "masked_mse")
     values = vars(right) | {"ours": lambda leaf, backend: 1.001 * right.definition(leaf)}
-    rows = kernel_gate.gate([Case(**values)])
+    rows = kernel_gate.gate([KernelCase(**values)])
     assert [row["passed"] for row in rows] == [False, False]
     assert kernel_gate.red(rows, "masked_mse", "triton") and not kernel_gate.red(rows, "masked_mse", "eager")
     found = {"correctness": rows, "repeats": [], "faults": []}
@@ -122,8 +122,8 @@ def test_a_kernel_that_raises_ends_its_own_case_only() -> None:
     def raising(*leaves: torch.Tensor, backend: str) -> torch.Tensor:
         raise RuntimeError("an illegal memory access was encountered")
 
-    broken = Case(**vars(right["masked_mse"]) | {"ours": raising})
-    undefined = Case(**vars(right["unshuffle"]) | {"definition": raising})
+    broken = KernelCase(**vars(right["masked_mse"]) | {"ours": raising})
+    undefined = KernelCase(**vars(right["unshuffle"]) | {"definition": raising})
     mixed = [broken, undefined, right["patch_gather"]]
     rows = kernel_gate.gate(mixed)
     assert [(row["operation"], row["passed"]) for row in rows] == [
@@ -143,7 +143,7 @@ def test_runs_that_differ_in_a_bit_are_counted() -> None:
         calls.append(1)
         return right.definition(leaf) * (1 + 2**-23 * (len(calls) % 3 == 0))
 
-    (row,) = kernel_gate.repeats([Case(**vars(right) | {"ours": racing})], 6)
+    (row,) = kernel_gate.repeats([KernelCase(**vars(right) | {"ours": racing})], 6)
     assert not row["passed"] and row["differing"]["output"] == 2
     found = {"correctness": [], "repeats": [row], "faults": []}
     assert kernels.failed(found) and not kernels.failed(found | {"repeats": []})
@@ -186,7 +186,7 @@ def test_roofline() -> None:
 def timed(monkeypatch) -> dict[str, Any]:
     """What a GPU's run gives, with a made-up clock: eager out of memory once, one red gate, libraries missing."""
     made = cases(2, "cpu", torch.float32, SMALL)
-    made[-1].rivals.update(liger=None, cce=made[-1].definition)
+    made[-1].baselines.update(liger=None, cce=made[-1].definition)
     gates = [
         {"operation": "weighted_cross_entropy", "implementation": "cce", "part": "output", "passed": False,
          "error": None, "allowed": None, "batch": 2, "fault": "no such architecture"},
@@ -303,7 +303,7 @@ def test_tuning_stops_at_its_budget_and_at_the_keys_that_are_asked_for(monkeypat
 
 def test_a_key_that_is_not_in_the_table_is_refused() -> None:
     done = CliRunner().invoke(kernels.command, ["--tune", "--tune-only", "sr_los"])
-    assert "no such key" in str(done.exception) and "sr_loss" in done.exception.mend
+    assert "no such key" in str(done.exception) and "sr_loss" in done.exception.hint
 
 
 @pytest.mark.gpu

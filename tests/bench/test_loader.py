@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from ecamp_fast.bench.data.loader_baselines import rivals
+from ecamp_fast.bench.data.loader_baselines import baselines
 from ecamp_fast.bench.loader import command
 from ecamp_fast.config import load_recipe
 from ecamp_fast.shards.builder.build import Options, build_phantoms
@@ -40,7 +40,7 @@ def test_rates_of_a_small_set(tmp_path):
 def test_other_loaders_stand_beside(tmp_path):
     build_phantoms(6, tmp_path / "set", size=96, options=Options(workers=1, vocab_size=300))
     small = load_recipe("demo", ["image.high_size=64", "image.low_size=32"])
-    found = rivals(ShardSet(tmp_path / "set"), small, 4)
+    found = baselines(ShardSet(tmp_path / "set"), small, 4)
     assert list(found) == ["ours", "libjpeg-turbo", "DataLoader", "webdataset", "release"]
     assert all(0 < times["p20"] <= times["median"] <= times["p80"] for times in found.values())
     assert found["release"]["median"] > found["libjpeg-turbo"]["median"]  # of 7.5 million pixels

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.bench import train as bench
-from ecamp_fast.bench.step.timed_step import Check, engines
+from ecamp_fast.bench.step import engines
+from ecamp_fast.bench.step.timed_step import StepResult
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run import distributed
@@ -82,11 +83,11 @@ class Faulty:
     def __init__(self, recipe: Any, vocab_size: int, *unused: Any) -> None:
         self.model = Ecamp(recipe, vocab_size)
 
-    def check(self, batch: Batch) -> Check:
+    def check(self, batch: Batch) -> StepResult:
         self.model.eval()
         losses = self.model(batch)
         losses.total.backward()
-        found = Check.of(losses, self.model)
+        found = StepResult.of(losses, self.model)
         return replace(found, losses=replace(losses, mlm=losses.mlm * self.loss), norm=found.norm * self.gradient)
 
 
@@ -94,7 +95,7 @@ class Faulty:
 def test_no_times_without_parity(shards: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     monkeypatch.setattr(engines, "DeepSpeed", Faulty)
     monkeypatch.setattr(Faulty, fault, 1.001)
-    monkeypatch.setattr(distributed, "join", lambda: distributed.Place(0, 1, torch.device("cpu")))
+    monkeypatch.setattr(distributed, "init", lambda: distributed.DistContext(0, 1, torch.device("cpu")))
     options = ["--recipe", "demo", *SETTINGS, "--data", str(shards), "--json"]
     done = CliRunner().invoke(bench.command, options, catch_exceptions=False)
     result = json.loads(done.stdout)
@@ -110,7 +111,7 @@ def test_the_gate_has_the_shape_that_is_timed(shards: Path, monkeypatch: pytest.
     shapes: list[list[torch.Size]] = []
 
     class Watched(Faulty):
-        def check(self, batch: Batch) -> Check:
+        def check(self, batch: Batch) -> StepResult:
             shapes.append([tensor.shape for tensor in (*batch.tensors().values(), *batch.text.tensors().values())])
             return super().check(batch)
 
@@ -120,7 +121,7 @@ def test_the_gate_has_the_shape_that_is_timed(shards: Path, monkeypatch: pytest.
                 shapes.append([tensor.shape for tensor in (*batch.tensors().values(), *batch.text.tensors().values())])
 
     monkeypatch.setattr(engines, "DeepSpeed", Watched)
-    monkeypatch.setattr(distributed, "join", lambda: distributed.Place(0, 1, torch.device("cpu")))
+    monkeypatch.setattr(distributed, "init", lambda: distributed.DistContext(0, 1, torch.device("cpu")))
     given = ["--data", str(shards)] if source == "shards" else ["--synthetic", "--tokens", "20", "--vocabulary", "300"]
     fixed = ["--set=text.capacity=fixed", "--steps", "2", "--blocks", "1", "--json"]
     done = CliRunner().invoke(bench.command, ["--recipe", "demo", *SETTINGS, *given, *fixed], catch_exceptions=False)

@@ -26,17 +26,17 @@ def two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         ("disk", warn("free space", "little", "free some")),
         ("disk", ok("out", "well")),
     ]
-    monkeypatch.setattr(doctor, "survey", lambda _: iter(findings))
+    monkeypatch.setattr(doctor, "run_checks", lambda _: iter(findings))
 
 
 def test_a_machine_with_only_a_cpu_is_well() -> None:
     result = call("--json")
     said = json.loads(result.stdout)
     assert result.exit_code == said["exit_code"] == 0, [f for f in said["findings"] if f["status"] == "FAIL"]
-    assert said["schema"] == 1
+    assert said["schema"] == 2
     assert len(said["findings"]) >= 40
-    assert {"name", "status", "found", "mend", "exit_code", "group"} == set(said["findings"][0])
-    assert all(finding["mend"] for finding in said["findings"] if finding["status"] != "OK")
+    assert {"name", "status", "found", "hint", "exit_code", "group"} == set(said["findings"][0])
+    assert all(finding["hint"] for finding in said["findings"] if finding["status"] != "OK")
 
 
 @pytest.mark.usefixtures("two_lines")
@@ -47,7 +47,7 @@ def test_the_table_is_aligned_plain_and_counts() -> None:
     assert result.exit_code == 3
     assert lines[0] == "data" and lines[1].startswith("FAIL  shards ")
     assert lines[2].startswith(" " * column + "  - and b\\x1b[31m.tar")
-    assert lines[3] == " " * column + "mend: restore them"
+    assert lines[3] == " " * column + "hint: restore them"
     assert any(line.startswith("WARN  free space") and line.index("little") == column for line in lines)
     assert lines[-1].startswith("1 OK, 1 WARN, 1 FAIL in ")
     assert "\x1b" not in result.stdout
@@ -69,7 +69,7 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch
 def test_the_json_names_everything_the_table_does() -> None:
     said = json.loads(call("--json").stdout)
     assert said["exit_code"] == 3
-    assert [(f["group"], f["status"], f["mend"]) for f in said["findings"]] == [
+    assert [(f["group"], f["status"], f["hint"]) for f in said["findings"]] == [
         ("data", "FAIL", "restore them"),
         ("disk", "WARN", "free some"),
         ("disk", "OK", ""),
@@ -102,14 +102,14 @@ def test_it_takes_less_than_ten_seconds_and_speaks_only_json() -> None:
 def test_findings_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that hangs must not hide what was found before it."""
 
-    def slow(case: object) -> object:
+    def slow(setup: object) -> object:
         yield "first", ok("first", "well")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor, "survey", slow)
+    monkeypatch.setattr(doctor, "run_checks", slow)
     assert "first" in call().stdout
 
 
 def test_all_groups_fail_with_a_documented_code() -> None:
     assert {group.exit_code for group in checks.GROUPS} == {2, 3, 4, 5}
-    assert Status.FAIL == "FAIL" and Finding("a", Status.OK, "b").mend == ""
+    assert Status.FAIL == "FAIL" and Finding("a", Status.OK, "b").hint == ""

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ecamp_fast.commands import progress
-from ecamp_fast.commands.progress import Progress
+from ecamp_fast.commands.progress import BuildProgress
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def clock(monkeypatch):
 
 
 def test_a_line_every_half_minute_with_eta_and_rejects_by_class(clock, capsys):
-    with Progress("images") as shown:
+    with BuildProgress("images") as shown:
         for done in range(0, 601):
             clock[0] += 0.1
             shown.tick(done, 3600, {"damaged": 2, "constant": 1})
@@ -28,7 +28,7 @@ def test_a_line_every_half_minute_with_eta_and_rejects_by_class(clock, capsys):
 
 
 def test_what_was_done_before_does_not_count_as_speed(clock, capsys):
-    with Progress("images") as shown:
+    with BuildProgress("images") as shown:
         shown.tick(3000, 3600)
         clock[0] += 60
         shown.tick(3300, 3600)

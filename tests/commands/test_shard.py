@@ -112,14 +112,14 @@ def test_a_part_is_i_of_n(tmp_path, part):
     assert done.exit_code == 2 and "is not I/N" in done.stderr and os.listdir(tmp_path) == []
 
 
-def test_repair_mends_or_says_what_is_left(phantoms, tmp_path):
+def test_repair_fixes_or_says_what_is_left(phantoms, tmp_path):
     broken = shutil.copytree(phantoms[0], tmp_path / "broken")
     victim = next(broken.glob("train-*.tar"))
     whole = victim.read_bytes()
     victim.write_bytes(whole[:5000])
     assert "shard repair" in run("verify", broken).stderr
-    mended = result("repair", "--from", "phantom", "8", broken, "--workers", "1")
-    assert mended["repaired"] == [victim.name] and mended["ok"] and victim.read_bytes() == whole
+    fixed = result("repair", "--from", "phantom", "8", broken, "--workers", "1")
+    assert fixed["repaired"] == [victim.name] and fixed["ok"] and victim.read_bytes() == whole
     assert "nothing repaired" in run("repair", "--from", "phantom", "8", broken).stdout
     victim.write_bytes(whole[:5000])
     other = run("repair", "--from", "phantom", "9", broken)
@@ -149,7 +149,7 @@ def test_verify_passes_and_fails(phantoms, tmp_path):
     assert done.exit_code == 3 and tree["ok"] is False and {d["file"] for d in tree["damage"]} == {victim.name}
     assert any(d["key"] and d["byte"] for d in tree["damage"])
     done = run("verify", broken)
-    assert done.exit_code == 3 and victim.name in done.stdout and "mend" in done.stderr
+    assert done.exit_code == 3 and victim.name in done.stdout and "hint" in done.stderr
     assert run("verify", tmp_path / "nowhere").exit_code == 3
 
 
@@ -173,8 +173,8 @@ def test_images_without_a_report_are_kept_on_request(table, tmp_path):
     assert (built["samples"], built["without_text"], built["dropped_empty"]) == (3, 1, 0)
     victim = next((tmp_path / "set").glob("train-*.tar"))
     victim.unlink()
-    mended = result("repair", "--from", "csv", table, tmp_path / "set")  # the manifest knows what was kept
-    assert mended["ok"] and mended["repaired"] == [victim.name]
+    fixed = result("repair", "--from", "csv", table, tmp_path / "set")  # the manifest knows what was kept
+    assert fixed["ok"] and fixed["repaired"] == [victim.name]
     assert result("annotate", "--from", "csv", table, "--empty-reports", "keep")["reports"] == 2
 
 
@@ -220,4 +220,4 @@ def test_addresses_that_are_not_allowed_leave_with_8(verb):
 @pytest.mark.parametrize("arguments", [("build", "--from", "phantom", "4"), ("merge", "part")])
 def test_what_is_written_goes_into_a_folder(arguments):
     refused = run(*arguments, "s3://bucket/set").exception
-    assert isinstance(refused, PolicyError) and "copy it there" in refused.mend
+    assert isinstance(refused, PolicyError) and "copy it there" in refused.hint

@@ -7,26 +7,26 @@ import pytest
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.doctor import data
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import Finding, Status
+from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.run.deepspeed_config import accumulation_steps
 from ecamp_fast.shards.format.manifest import ATTENTION, REPORT, read_manifest, write_manifest
 
 SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
 
 
-def only(check: object, case: Case) -> Finding:
-    (finding,) = check(case)  # type: ignore[operator]
+def only(check: object, setup: RunSetup) -> Finding:
+    (finding,) = check(setup)  # type: ignore[operator]
     return finding
 
 
-def case_of(shards: Path, *overrides: str) -> Case:
-    case = Case(
+def case_of(shards: Path, *overrides: str) -> RunSetup:
+    setup = RunSetup(
         data=shards, recipe=load_recipe(SMALL, ["batch.total=16", "batch.micro=8", "text.max_tokens=256", *overrides])
     )
-    assert [finding.status for finding in data.manifest(case)] == [Status.OK] * 3
-    assert case.shards is not None
-    return case
+    assert [finding.status for finding in data.manifest(setup)] == [Status.OK] * 3
+    assert setup.shards is not None
+    return setup
 
 
 def change(folder: Path, **fields: object) -> None:
@@ -34,9 +34,9 @@ def change(folder: Path, **fields: object) -> None:
 
 
 def test_a_whole_set_is_well(shards: Path) -> None:
-    case = case_of(shards)
+    setup = case_of(shards)
     checks = (data.splits, data.annotation, data.text, data.attention_maps, data.pictures, data.sample, data.length)
-    findings = {finding.name: finding for check in checks for finding in check(case)}
+    findings = {finding.name: finding for check in checks for finding in check(setup)}
     assert {finding.status for finding in findings.values()} == {Status.OK}, findings
     assert "224 x 224 pixels" in findings["sample"].found
     samples = read_manifest(shards).count("train")
@@ -47,9 +47,9 @@ def test_a_whole_set_is_well(shards: Path) -> None:
 def test_lost_shards_are_a_warning_where_others_may_stand_in(shards: Path) -> None:
     (shards / read_manifest(shards).of("train")[0].name).unlink()
     recipe = load_recipe(SMALL, ["loader.quarantine=1"])
-    _, finding, _ = data.manifest(Case(data=shards, recipe=recipe))
+    _, finding, _ = data.manifest(RunSetup(data=shards, recipe=recipe))
     assert finding.status is Status.WARN and "is missing" in finding.found and "lost" in finding.found
-    _, finding, _ = data.manifest(Case(data=shards, recipe=load_recipe(SMALL, ["loader.quarantine=0"])))
+    _, finding, _ = data.manifest(RunSetup(data=shards, recipe=load_recipe(SMALL, ["loader.quarantine=0"])))
     assert finding.status is Status.FAIL
 
 
@@ -72,7 +72,7 @@ def test_another_entity_list_is_a_warning(shards: Path) -> None:
 
 def test_texts_that_are_often_cut_are_a_warning(shards: Path) -> None:
     finding = only(data.text, case_of(shards, "text.max_tokens=8"))
-    assert finding.status is Status.WARN and "--set text.max_tokens=" in finding.mend
+    assert finding.status is Status.WARN and "--set text.max_tokens=" in finding.hint
 
 
 def test_no_attention_map_at_all_is_a_warning_where_one_is_looked_for(shards: Path) -> None:
@@ -88,19 +88,19 @@ def test_no_attention_map_at_all_is_a_warning_where_one_is_looked_for(shards: Pa
 def test_small_pictures_are_a_warning(shards: Path) -> None:
     assert "short sides of 22 samples: 256 to 256" in only(data.pictures, case_of(shards)).found
     finding = only(data.pictures, case_of(shards, "image.high_size=448", "image.low_size=224"))
-    assert finding.status is Status.WARN and "--short-side 448" in finding.mend
+    assert finding.status is Status.WARN and "--short-side 448" in finding.hint
 
 
 @pytest.mark.parametrize(
-    ("ranks", "mend"),
+    ("ranks", "hint"),
     [(1, "--set batch.total=16 --set batch.micro=16"), (3, "--set batch.total=12 --set batch.micro=4")],
 )
-def test_a_batch_larger_than_the_data_is_a_warning(ranks: int, mend: str, shards: Path) -> None:
-    case = case_of(shards, "batch.total=8192", "batch.micro=256")
-    case.asked_ranks = ranks
-    finding = only(data.length, case)
-    assert (finding.status, finding.mend) == (Status.WARN, mend)
-    overrides = mend.replace("--set ", "").split()
+def test_a_batch_larger_than_the_data_is_a_warning(ranks: int, hint: str, shards: Path) -> None:
+    setup = case_of(shards, "batch.total=8192", "batch.micro=256")
+    setup.asked_ranks = ranks
+    finding = only(data.length, setup)
+    assert (finding.status, finding.hint) == (Status.WARN, hint)
+    overrides = hint.replace("--set ", "").split()
     assert accumulation_steps(load_recipe(SMALL, overrides), ranks) == 1
 
 
@@ -111,7 +111,7 @@ def test_tokens_beyond_the_vocabulary_fail(shards: Path) -> None:
 
 @pytest.mark.parametrize("check", [data.splits, data.text, data.sample, data.length])
 def test_without_data_nothing_is_said(check: object) -> None:
-    assert list(check(Case(recipe=load_recipe(SMALL)))) == []  # type: ignore[operator]
+    assert list(check(RunSetup(recipe=load_recipe(SMALL)))) == []  # type: ignore[operator]
 
 
 def test_no_report_text_is_told(shards: Path, doctor: Callable[..., dict[str, Any]]) -> None:

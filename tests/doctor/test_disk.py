@@ -6,20 +6,20 @@ import pytest
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.doctor import disk
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import Finding, Status
+from ecamp_fast.doctor.run_setup import RunSetup
 
 
-def only(check: object, case: Case) -> Finding:
-    (finding,) = check(case)  # type: ignore[operator]
+def only(check: object, setup: RunSetup) -> Finding:
+    (finding,) = check(setup)  # type: ignore[operator]
     return finding
 
 
 def test_out_can_be_anywhere_that_can_be_made(tmp_path: Path) -> None:
     out = tmp_path / "a path with spaces" / "größe"
-    assert only(disk.out, Case(out=out)).status is Status.OK
+    assert only(disk.out, RunSetup(out=out)).status is Status.OK
     assert not out.parent.exists()
-    assert list(disk.out(Case())) == []
+    assert list(disk.out(RunSetup())) == []
 
 
 @pytest.mark.parametrize(("free", "status"), [(1e9, Status.FAIL), (3e9, Status.WARN), (9e9, Status.OK)])
@@ -27,8 +27,8 @@ def test_free_space_is_weighed_against_checkpoints(
     free: float, status: Status, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=int(free)))
-    case = Case(out=tmp_path, recipe=load_recipe("paper"), parameters=10**8)
-    finding = only(disk.room, case)
+    setup = RunSetup(out=tmp_path, recipe=load_recipe("paper"), parameters=10**8)
+    finding = only(disk.room, setup)
     assert finding.status is status
     assert "a checkpoint takes about 1.40 GB, 2 are kept" in finding.found
 
@@ -38,11 +38,11 @@ def test_free_space_is_weighed_against_checkpoints(
 )
 def test_shared_memory(free: int, ranks: int, status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_frsize=4096, f_bavail=free // 4096))
-    finding = only(disk.shared_memory, Case(asked_ranks=ranks))
+    finding = only(disk.shared_memory, RunSetup(asked_ranks=ranks))
     assert finding.status is status
-    assert status is Status.OK or "--shm-size=512m" in finding.mend
+    assert status is Status.OK or "--shm-size=512m" in finding.hint
 
 
 def test_no_shared_memory_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "SHARED_MEMORY", tmp_path / "shm")
-    assert only(disk.shared_memory, Case()).status is Status.WARN
+    assert only(disk.shared_memory, RunSetup()).status is Status.WARN

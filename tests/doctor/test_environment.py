@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from ecamp_fast.doctor import environment
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import Status
 from ecamp_fast.doctor.requirements import Versions
+from ecamp_fast.doctor.run_setup import RunSetup
 
-CASE = Case()
+SETUP = RunSetup()
 
 
 def only(check: object) -> object:
-    (finding,) = check(CASE)  # type: ignore[operator]
+    (finding,) = check(SETUP)  # type: ignore[operator]
     return finding
 
 
@@ -34,7 +34,7 @@ def test_another_checkout_under_foot_is_noticed(tmp_path: Path, monkeypatch: pyt
 def test_a_package_that_is_not_installed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(environment, "_installed", lambda: False)
-    assert "pip install -e ." in only(environment.installation).mend
+    assert "pip install -e ." in only(environment.installation).hint
     monkeypatch.setattr(environment, "_installed", lambda: True)
     assert only(environment.installation).status is Status.OK
 
@@ -42,16 +42,16 @@ def test_a_package_that_is_not_installed_is_noticed(tmp_path: Path, monkeypatch:
 def test_another_encoding_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locale.getpreferredencoding", lambda _: "ANSI_X3.4-1968")
     finding = only(environment.encoding)
-    assert finding.status is Status.WARN and "PYTHONUTF8" in finding.mend
+    assert finding.status is Status.WARN and "PYTHONUTF8" in finding.hint
 
 
 def test_a_home_that_cannot_be_written_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
     monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
-    temporary, caches = environment.folders(CASE)
+    temporary, caches = environment.folders(SETUP)
     assert temporary.status is Status.OK
-    assert caches.status is Status.WARN and "TRITON_CACHE_DIR" in caches.mend
+    assert caches.status is Status.WARN and "TRITON_CACHE_DIR" in caches.hint
 
 
 def test_writing_is_tried_and_leaves_nothing(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_writing_is_tried_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "hard", "status", "mend"),
+    ("limit", "hard", "status", "hint"),
     [
         (20, 8192, Status.FAIL, "ulimit -n 8192"),
         (64, 64, Status.WARN, "raise the hard limit"),
@@ -73,11 +73,11 @@ def test_writing_is_tried_and_leaves_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_the_limit_of_open_files(
-    limit: int, hard: int, status: Status, mend: str, monkeypatch: pytest.MonkeyPatch
+    limit: int, hard: int, status: Status, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, hard))
     finding = only(environment.open_files)
-    assert finding.status is status and finding.mend.startswith(mend)
+    assert finding.status is status and finding.hint.startswith(hint)
 
 
 def test_a_clock_in_the_past_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_variables_that_change_a_run_are_named(monkeypatch: pytest.MonkeyPatch) 
     assert only(environment.variables).status is Status.OK
     monkeypatch.setenv("WORLD_SIZE", "4")
     finding = only(environment.variables)
-    assert (finding.name, finding.mend) == ("WORLD_SIZE", "unset WORLD_SIZE")
+    assert (finding.name, finding.hint) == ("WORLD_SIZE", "unset WORLD_SIZE")
 
 
 def test_other_systems_are_told_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:

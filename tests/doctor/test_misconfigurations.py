@@ -1,4 +1,4 @@
-"""What people get wrong: each case must FAIL, leave with the right exit code, and name the mend."""
+"""What people get wrong: each setup must FAIL, leave with the right exit code, and name the hint."""
 
 import json
 import os
@@ -22,11 +22,11 @@ def failures(said: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def must_fail(said: dict[str, Any], code: int, *words: str) -> None:
-    """It fails with ``code``, a failure of that class says every word, and every failure has its mend."""
+    """It fails with ``code``, a failure of that class says every word, and every failure has its hint."""
     found = failures(said)
     assert said["exit_code"] == code, found
-    assert all(finding["mend"] for finding in found)
-    mine = [finding["found"] + " | " + finding["mend"] for finding in found if finding["exit_code"] == code]
+    assert all(finding["hint"] for finding in found)
+    mine = [finding["found"] + " | " + finding["hint"] for finding in found if finding["exit_code"] == code]
     assert any(all(word in text for word in words) for text in mine), mine
     assert not any("stumbled" in text for text in mine), mine
 
@@ -50,9 +50,9 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("case", RECIPES)
-def test_recipes(case: str, doctor: Doctor, tmp_path: Path) -> None:
-    text, *words = RECIPES[case]
+@pytest.mark.parametrize("setup", RECIPES)
+def test_recipes(setup: str, doctor: Doctor, tmp_path: Path) -> None:
+    text, *words = RECIPES[setup]
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     must_fail(doctor("--recipe", path), 2, *words)
@@ -105,9 +105,9 @@ JSONS = {
 }
 
 
-@pytest.mark.parametrize("case", JSONS)
-def test_deepspeed_jsons(case: str, doctor: Doctor, tmp_path: Path) -> None:
-    text, *words = JSONS[case]
+@pytest.mark.parametrize("setup", JSONS)
+def test_deepspeed_jsons(setup: str, doctor: Doctor, tmp_path: Path) -> None:
+    text, *words = JSONS[setup]
     path = tmp_path / "ds.json"
     path.write_text(text)
     must_fail(doctor("--recipe", SMALL, "--ranks", 1, "--ds_config", path), 2, *words)

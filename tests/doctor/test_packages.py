@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from ecamp_fast.doctor.check import Case
 from ecamp_fast.doctor.finding import Status
 from ecamp_fast.doctor.packages import package, packages
 from ecamp_fast.doctor.requirements import Requirement, Versions
+from ecamp_fast.doctor.run_setup import RunSetup
 
 
 def test_the_environment_of_the_tests_is_well() -> None:
-    findings = list(packages(Case()))
+    findings = list(packages(RunSetup()))
     assert {finding.status for finding in findings} == {Status.OK}
     assert {"torch", "deepspeed", "pyyaml", "timm", "transformers"} <= {finding.name for finding in findings}
 
@@ -21,7 +21,7 @@ def test_a_missing_package_is_named_with_its_command(name: str, monkeypatch: pyt
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     finding = package(Requirement(name, name, Versions(">=1.0")))
     assert (finding.status, finding.found) == (Status.FAIL, "not installed")
-    assert finding.mend == f'pip install "{name}>=1.0"'
+    assert finding.hint == f'pip install "{name}>=1.0"'
 
 
 def test_a_package_that_lacks_another_names_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_a_package_that_lacks_another_names_the_other(tmp_path: Path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     finding = package(Requirement("half", "half", Versions(">=1")))
     assert "the_other_half" in finding.found
-    assert finding.mend == "pip install the_other_half"
+    assert finding.hint == "pip install the_other_half"
 
 
 def test_a_package_that_does_not_load_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_a_package_that_does_not_load_says_why(tmp_path: Path, monkeypatch: pyte
     finding = package(Requirement("misfit", "misfit", Versions(">=1")))
     assert finding.status is Status.FAIL
     assert finding.found == "does not load: OSError: undefined symbol: abi"
-    assert "--force-reinstall" in finding.mend
+    assert "--force-reinstall" in finding.hint
 
 
 def test_too_old_a_version_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def test_numbers_stop_at_the_first_word() -> None:
 def test_a_requirement_names_its_command_and_module() -> None:
     requirement = parse("pyyaml>=6.0")
     assert requirement is not None
-    assert (requirement.module, requirement.mend) == ("yaml", 'pip install "pyyaml>=6.0"')
+    assert (requirement.module, requirement.hint) == ("yaml", 'pip install "pyyaml>=6.0"')
 
 
 @pytest.mark.parametrize("line", ["x>=1; sys_platform == 'plan9'", 'flash-attn>=2.8; extra == "flash"'])

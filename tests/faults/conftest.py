@@ -60,7 +60,7 @@ def kind_of():
     def refused(data):
         with pytest.raises(BadImage) as caught:
             radiograph(decode(data), 1024)
-        assert caught.value.what and caught.value.mend
+        assert caught.value.what and caught.value.hint
         return caught.value.kind
 
     return refused

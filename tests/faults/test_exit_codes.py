@@ -1,4 +1,4 @@
-"""Where the tables name an exit code: the command itself leaves with it, says where the fault is and how to mend it."""
+"""Where the tables name an exit code: the command itself leaves with it, says where the fault is and how to fix it."""
 
 import csv
 import io
@@ -104,7 +104,7 @@ def _jpegs(shard):
 def test_verify_leaves_with_3_and_names_the_place(damage, damaged, leaves):
     named = damage(damaged, read_manifest(damaged).shards[0])
     code, said = leaves("shard", "verify", damaged)
-    assert code == 3 and "mend: " in said and all(name in said for name in named)
+    assert code == 3 and "hint: " in said and all(name in said for name in named)
 
 
 @pytest.mark.fault("D6.verify")
@@ -186,5 +186,5 @@ def test_training_leaves_with_3_before_its_first_step(damage, pristine, tmp_path
         timeout=120,
     )
     assert done.returncode == 3, done.stderr
-    assert named in done.stderr and "mend: " in done.stderr and "Traceback" not in done.stderr
+    assert named in done.stderr and "hint: " in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -76,7 +76,7 @@ def test_i1_a_damaged_jpeg_is_caught_by_its_checksum_first(damaged, broken):
 @pytest.mark.fault("I1.truncated", "I1.html", "I1.empty", "I1.magic", "I1.decoders-agree")
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_i1_what_the_builder_refuses_dali_refuses_too(device, broken, kind_of):
-    decoder = pytest.importorskip("ecamp_fast.shards.load.decode", reason="needs DALI").Decoder
+    decoder = pytest.importorskip("ecamp_fast.shards.load.decode", reason="needs DALI").JpegDecoder
     whole, damages = broken
     boxes, flipped = np.array([[0, 0, 2 * SIDE, 2 * SIDE]] * 2), np.zeros(2, bool)
     assert tuple(decoder(2, 32, device, 1).decode(["a", "b"], [whole, whole], boxes, flipped).shape) == (2, 1, 32, 32)
@@ -91,7 +91,7 @@ def test_i1_what_the_builder_refuses_dali_refuses_too(device, broken, kind_of):
 def test_i1_a_damaged_jpeg_with_a_true_checksum_is_named_whatever_crop_is_asked_for(resealed, damaged, broken):
     """A crop of the upper rows does not reach the cut: a decoder alone would not notice."""
     from ecamp_fast.config import parse_recipe
-    from ecamp_fast.shards.load.collate import Preparer
+    from ecamp_fast.shards.load.collate import Collator
 
     tree = {"image": {"high_size": 64, "low_size": 32, "crop_area": [0.05, 0.1]}, "loader": {"threads": 1}}
     recipe = parse_recipe(tree, "test")
@@ -102,16 +102,16 @@ def test_i1_a_damaged_jpeg_with_a_true_checksum_is_named_whatever_crop_is_asked_
             return samples
 
         shard = resealed(damaged, exchanged)
-        prepare = Preparer(ShardSet(damaged), "train", recipe, train=True)
+        collate = Collator(ShardSet(damaged), "train", recipe, train=True)
         with ThreadPoolExecutor(1) as pool, pytest.raises(DataError, match=f"sample {shard.keys[1]}"):
-            prepare(pool, np.zeros(2, np.int64), np.arange(2))
+            collate(pool, np.zeros(2, np.int64), np.arange(2))
             pytest.fail(f"prepared: {damage}")
 
 
 @pytest.mark.fault("I1.decoders-agree")
 def test_i1_flipped_bytes_are_refused_or_give_a_picture_that_dali_decodes():
     """The builder decodes and encodes anew, so what reaches DALI is always whole."""
-    decoder = pytest.importorskip("ecamp_fast.shards.load.decode", reason="needs DALI").Decoder(1, 32, "cpu", 1)
+    decoder = pytest.importorskip("ecamp_fast.shards.load.decode", reason="needs DALI").JpegDecoder(1, 32, "cpu", 1)
 
     rng = np.random.default_rng(2)
     taken = 0

@@ -24,7 +24,7 @@ from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
 from ecamp_fast.shards.sources.webdataset import WebdatasetSource
-from ecamp_fast.shards.storage.presence import check_present
+from ecamp_fast.shards.storage.presence import check_presence
 from ecamp_fast.shards.storage.store import Folder
 
 SMALL = Options(workers=1, shard_size=4, vocab_size=200)
@@ -224,10 +224,10 @@ def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path):
     many = read_manifest(tmp_path)
     began = time.perf_counter()
     with pytest.raises(DataError) as caught:
-        check_present(Folder(tmp_path), many)
+        check_presence(Folder(tmp_path), many)
     assert time.perf_counter() - began < 1
     began = time.perf_counter()
-    _, lost = check_present(Folder(tmp_path), many, spare=0.01)
+    _, lost = check_presence(Folder(tmp_path), many, spare=0.01)
     assert time.perf_counter() - began < 1 and len(lost) == 3 * len(manifest.shards[0].keys)
     assert all(shard.name in str(caught.value) for shard in shards[-3:])
 
@@ -321,8 +321,8 @@ def test_d4_a_sample_that_lacks_a_member_is_not_built(damaged, resealed, tmp_pat
 @pytest.mark.fault("D5.both-origins")
 def test_d5_the_same_sample_twice_names_both_origins(tmp_path):
     class Doubled(PhantomSource):
-        def survey(self):
-            listing = super().survey()
+        def list_records(self):
+            listing = super().list_records()
             listing.records.append(replace(listing.records[2], origin="row 9"))
             return listing
 

@@ -113,7 +113,7 @@ def test_t2_something_is_something(report):
 @pytest.mark.fault("T2.empty", "T2.underscores", "T2.counted")
 def test_t2_empty_reports_are_dropped_and_counted(table, tmp_path):
     path = table(["Clear.", "", "___", "XXXX.", "No edema."])
-    assert CsvSource(path).survey().dropped_empty == 3
+    assert CsvSource(path).list_records().dropped_empty == 3
     assert build(CsvSource(path), tmp_path / "set", QUICK).manifest.counts["dropped_empty"] == 3
     assert set(stored(tmp_path / "set")) == {"s0", "s4"}
 
@@ -347,7 +347,7 @@ def test_t4_columns_mixed_up_repeat_no_report(report, mutation, table, tmp_path)
         csv.writer(file).writerows(rows)
     with pytest.raises(DataError, match=r"reports\.csv") as caught:
         build(CsvSource(path), tmp_path / "set", QUICK)
-    said = f"{caught.value} {caught.value.mend}"
+    said = f"{caught.value} {caught.value.hint}"
     assert "CANARY" not in said and "Mr" not in said and "Gr" not in said
 
 
@@ -372,7 +372,7 @@ def test_t4_a_folder_pairs_by_name(tmp_path):
         Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(data / f"{name}.png")
         (data / f"{name}.txt").write_text(f"Report {name}.")
     (data / "a.txt").rename(data / "c.txt")
-    listing = FolderSource(data).survey()
+    listing = FolderSource(data).list_records()
     assert [record.report for record in listing.records] == ["Report b."]
     assert sorted(fault.kind for fault in listing.absent) == ["missing", "no-text"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from ecamp_fast.config import load_recipe
 from ecamp_fast.model import attention as module
 from ecamp_fast.model.attention import BACKENDS, attention, cases, choose, describe_choice
-from ecamp_fast.model.attention_backends import Backend, Case
-from ecamp_fast.model.sequences import Lengths, gather_rows
+from ecamp_fast.model.attention_backends import AttentionCase, Backend
+from ecamp_fast.model.sequences import SequenceLayout, gather_rows
 
 HEADS, WIDTH, MOST = 2, 8, 256
 CUDA = torch.cuda.is_available()
@@ -23,8 +23,8 @@ def rows(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(count, HEADS, WIDTH, dtype=dtype)
 
 
-def packed(counts: list[int], bound: int = 9) -> Lengths:
-    return Lengths.packed(torch.tensor([0, *counts]).cumsum(0), sum(counts), bound)
+def packed(counts: list[int], bound: int = 9) -> SequenceLayout:
+    return SequenceLayout.packed(torch.tensor([0, *counts]).cumsum(0), sum(counts), bound)
 
 
 def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -51,21 +51,21 @@ CASES = {
 }
 
 
-def lengths_of(case: str) -> tuple[Lengths, Lengths, list[int], list[int]]:
+def lengths_of(case: str) -> tuple[SequenceLayout, SequenceLayout, list[int], list[int]]:
     """queries, keys, and their counts."""
     q, k = CASES[case]
-    queries = Lengths.equal(3, q) if isinstance(q, int) else packed(q, MOST if max(q) > 9 else 9)
+    queries = SequenceLayout.equal(3, q) if isinstance(q, int) else packed(q, MOST if max(q) > 9 else 9)
     q_counts = [q] * 3 if isinstance(q, int) else q
     if k is None:
         return queries, queries, q_counts, q_counts
-    keys = Lengths.equal(len(q_counts), k) if isinstance(k, int) else packed(k, 4)
+    keys = SequenceLayout.equal(len(q_counts), k) if isinstance(k, int) else packed(k, 4)
     return queries, keys, q_counts, [k] * len(q_counts) if isinstance(k, int) else k
 
 
-def moved(lengths: Lengths, device: str) -> Lengths:
-    if lengths.offsets is None:
+def moved(lengths: SequenceLayout, device: str) -> SequenceLayout:
+    if lengths.cu_seqlens is None:
         return lengths
-    return Lengths.packed(lengths.offsets.to(device), lengths.total, lengths.longest)
+    return SequenceLayout.packed(lengths.cu_seqlens.to(device), lengths.total, lengths.max_seqlen)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -77,8 +77,8 @@ def test_every_backend_is_attention(backend: str, case: str) -> None:
     queries, keys, q_counts, k_counts = lengths_of(case)
     leaves = [rows(n, dtype).requires_grad_() for n in (sum(q_counts), sum(k_counts), sum(k_counts))]
     there = [leaf.detach().to(device).requires_grad_() for leaf in leaves]
-    places = {"q_lengths": moved(queries, device), "kv_lengths": moved(keys, device)}
-    reason = BACKENDS[backend].lacks(Case.of(there[0], *places.values(), 0.0))
+    places = {"q_layout": moved(queries, device), "kv_layout": moved(keys, device)}
+    reason = BACKENDS[backend].lacks(AttentionCase.of(there[0], *places.values(), 0.0))
     if reason:
         pytest.skip(f"{backend}: {reason}")
     ours = attention(*there, **places, dropout=0.0, backend=backend)
@@ -97,7 +97,7 @@ def test_every_backend_is_attention(backend: str, case: str) -> None:
 def test_packed_rows_see_their_own_sample_only(counts: list[int]) -> None:
     lengths = packed(counts)
     leaves = [rows(sum(counts)) for _ in range(3)]
-    ours = attention(*leaves, q_lengths=lengths, kv_lengths=lengths, dropout=0.0)
+    ours = attention(*leaves, q_layout=lengths, kv_layout=lengths, dropout=0.0)
     torch.testing.assert_close(ours, split_by_hand(leaves, counts, counts))
 
 
@@ -106,18 +106,20 @@ def test_packed_rows_see_their_own_sample_only(counts: list[int]) -> None:
 def test_padded_queries_see_real_keys_only(counts: list[int], spare: int) -> None:
     most = max(counts) + spare
     q, k, v = (rows(len(counts) * most) for _ in range(3))
-    queries = Lengths.equal(len(counts), most)
-    ours = attention(q, k, v, q_lengths=queries, kv_lengths=Lengths.padded(torch.tensor(counts), most), dropout=0.0)
+    queries = SequenceLayout.equal(len(counts), most)
+    ours = attention(
+        q, k, v, q_layout=queries, kv_layout=SequenceLayout.padded(torch.tensor(counts), most), dropout=0.0
+    )
     samples = zip(q.split(most), k.split(most), v.split(most), counts, strict=True)
     torch.testing.assert_close(ours, torch.cat([by_hand(a, b[:n], c[:n]) for a, b, c, n in samples]))
 
 
 @pytest.mark.parametrize("ragged", [False, True])
 def test_bfloat16_on_a_cpu_is_near_float32(ragged: bool) -> None:
-    lengths = packed([4, 9, 2]) if ragged else Lengths.equal(3, 5)
+    lengths = packed([4, 9, 2]) if ragged else SequenceLayout.equal(3, 5)
     leaves = [rows(15, torch.bfloat16).requires_grad_() for _ in range(3)]
     fine = [leaf.detach().float().requires_grad_() for leaf in leaves]
-    ours, theirs = (attention(*x, q_lengths=lengths, kv_lengths=lengths, dropout=0.0) for x in (leaves, fine))
+    ours, theirs = (attention(*x, q_layout=lengths, kv_layout=lengths, dropout=0.0) for x in (leaves, fine))
     assert ours.dtype == torch.bfloat16
     torch.testing.assert_close(ours.float(), theirs, atol=0.03, rtol=0.03)
     for mine, other in zip(
@@ -128,12 +130,12 @@ def test_bfloat16_on_a_cpu_is_near_float32(ragged: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dropout_follows_the_seed_and_keeps_the_mean(dtype: torch.dtype) -> None:
-    lengths = Lengths.equal(1, 400)
+    lengths = SequenceLayout.equal(1, 400)
     q, k, v = rows(400, dtype), rows(400, dtype), torch.ones(400, HEADS, WIDTH, dtype=dtype)
 
     def run() -> Tensor:
         torch.manual_seed(1)
-        return attention(q, k, v, q_lengths=lengths, kv_lengths=lengths, dropout=0.3)
+        return attention(q, k, v, q_layout=lengths, kv_layout=lengths, dropout=0.3)
 
     assert torch.equal(run(), run())
     assert run().float().std() > 0.01
@@ -147,7 +149,7 @@ def test_the_backward_drops_what_the_forward_dropped() -> None:
     cotangent, found = rows(15, torch.float32), []
     for backend in ("plain", "sdpa"):
         torch.manual_seed(3)
-        out = attention(*leaves, q_lengths=lengths, kv_lengths=lengths, dropout=0.4, backend=backend)
+        out = attention(*leaves, q_layout=lengths, kv_layout=lengths, dropout=0.4, backend=backend)
         torch.rand(7)  # the draws between forward and backward must not matter
         after = torch.get_rng_state()
         found.append([out, *torch.autograd.grad(out, leaves, cotangent)])
@@ -156,11 +158,11 @@ def test_the_backward_drops_what_the_forward_dropped() -> None:
 
 
 def test_nothing_of_the_size_of_the_weights_is_kept() -> None:
-    lengths = Lengths.equal(2, 50)
+    lengths = SequenceLayout.equal(2, 50)
     leaves = [rows(100, torch.bfloat16).requires_grad_() for _ in range(3)]
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
-        attention(*leaves, q_lengths=lengths, kv_lengths=lengths, dropout=0.1)
+        attention(*leaves, q_layout=lengths, kv_layout=lengths, dropout=0.1)
     assert sum(t.numel() for t in kept if t.is_floating_point()) == sum(leaf.numel() for leaf in leaves)
 
 
@@ -168,9 +170,9 @@ def test_nothing_of_the_size_of_the_weights_is_kept() -> None:
 def test_positions_and_groups(counts: list[int]) -> None:
     lengths = packed([*counts, 0])
     assert lengths.position.tolist() == [i for n in counts for i in range(n)]
-    assert lengths.group.tolist() == [b for b, n in enumerate(counts) for _ in range(n)]
+    assert lengths.sequence.tolist() == [b for b, n in enumerate(counts) for _ in range(n)]
     assert len(lengths) == len(counts) + 1
-    assert Lengths.equal(2, 3).cumulative(torch.device("cpu")).tolist() == [0, 3, 6]
+    assert SequenceLayout.equal(2, 3).cumulative(torch.device("cpu")).tolist() == [0, 3, 6]
 
 
 def test_gathered_rows_give_their_gradient_back() -> None:
@@ -181,13 +183,13 @@ def test_gathered_rows_give_their_gradient_back() -> None:
 
 def test_refuses_other_numbers_of_samples_and_backends_that_cannot() -> None:
     with pytest.raises(ValueError, match="2 groups of queries, 1 of keys"):
-        attention(rows(4), rows(4), rows(4), q_lengths=packed([2, 2]), kv_lengths=packed([4]), dropout=0.0)
+        attention(rows(4), rows(4), rows(4), q_layout=packed([2, 2]), kv_layout=packed([4]), dropout=0.0)
     lengths = packed([4])
     with pytest.raises(ValueError, match="attention backend torch-varlen: needs CUDA tensors"):
-        attention(*[rows(4)] * 3, q_lengths=lengths, kv_lengths=lengths, dropout=0.0, backend="torch-varlen")
+        attention(*[rows(4)] * 3, q_layout=lengths, kv_layout=lengths, dropout=0.0, backend="torch-varlen")
 
 
-CPU = Case(False, torch.float32, "packed", 256, 256, 128, False)
+CPU = AttentionCase(False, torch.float32, "packed", 256, 256, 128, False)
 
 
 def test_the_choice_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,10 +210,10 @@ def test_the_choice_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -
     backends = {"flash-attn": cannot, "torch-varlen": can, "xformers": can, "sdpa": can}
     for name, value in {"chip": lambda: "sm_90", "measured": lambda: table, "BACKENDS": backends}.items():
         monkeypatch.setattr(module, name, value)
-    case = Case(True, torch.bfloat16, "packed", 256, 256, 128, False)
+    case = AttentionCase(True, torch.bfloat16, "packed", 256, 256, 128, False)
     assert case.shape in table["sm_90"] and choose(*case.key) == "xformers"
     assert describe_choice(case) == "xformers (measured on sm_90)"
-    other = Case(True, torch.bfloat16, "equal", 50, 50, 64, False)
+    other = AttentionCase(True, torch.bfloat16, "equal", 50, 50, 64, False)
     assert describe_choice(other) == "torch-varlen (not measured on sm_90)"
     compiled = torch.compile(lambda x: x + len(choose(*case.key)), fullgraph=True, backend="eager")
     assert compiled(torch.zeros(1)).item() == len("xformers")

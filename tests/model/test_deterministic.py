@@ -165,7 +165,7 @@ def test_no_compiled_block_adds_with_atomics(small, monkeypatch: pytest.MonkeyPa
     for block in blocks(model, fixed_text=True):
         block.register_forward_pre_hook(take)
     model(synthetic_batch(recipe, VOCABULARY, [5, 9, 24, 12]))
-    assert {name.split("(")[0] for name in taken} == {"Block", "Embeddings", "ContextFusion", "TextLayer", "Head"}
+    assert {name.split("(")[0] for name in taken} == {"Block", "Embeddings", "ContextFusion", "TextLayer", "MlmHead"}
     assert len(taken) == 7  # the decoder's first block gets its projections, the last text layer its query rows
     for name, (block, arguments) in taken.items():
         assert not adds(generated(*_as_function(block, arguments))), name

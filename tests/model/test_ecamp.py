@@ -20,7 +20,7 @@ from ecamp_fast.kernels.low_resolution import low_resolution
 from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.model.ecamp import Ecamp, View
 from ecamp_fast.model.ready import make_ready
-from ecamp_fast.model.sequences import Lengths
+from ecamp_fast.model.sequences import SequenceLayout
 from ecamp_fast.text.codes import Mark, pack, token_ids
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
 from ecamp_fast.text.packing.masking import MASK_ID
@@ -49,8 +49,8 @@ def batch_of() -> Callable[..., Batch]:
         counts = np.array([len(text) for text in texts])
         if recipe.padded_text:
             texts = [np.pad(text, (0, recipe.text.max_tokens - len(text))) for text in texts]
-        offsets = np.cumsum([0] + [len(text) for text in texts])
-        arrays = [part.astype(np.int32) for part in (np.concatenate(texts), offsets, counts)]
+        cu_seqlens = np.cumsum([0] + [len(text) for text in texts])
+        arrays = [part.astype(np.int32) for part in (np.concatenate(texts), cu_seqlens, counts)]
         text = [torch.from_numpy(part) for part in (*arrays, sample_keys(1, 0, np.array(samples)))]
         return Batch(
             image=torch.from_numpy(np.stack(images)),
@@ -128,13 +128,13 @@ def padded_view(recipe: Recipe, view: View) -> View:
     most, count = recipe.text.max_tokens, len(view.lengths)
     real = (torch.arange(most) < view.lengths[:, None]).flatten()
     weights = torch.zeros(len(view.text.ids)).index_copy(0, view.text.rows, view.text.weights)
-    offsets = torch.arange(0, count * most + 1, most, dtype=torch.int32)
+    cu_seqlens = torch.arange(0, count * most + 1, most, dtype=torch.int32)
     codes, ids, weights = (
         torch.zeros(count * most, dtype=values.dtype).masked_scatter(real, values)
         for values in (view.text.codes, view.text.ids, weights)
     )
     rows = torch.arange(len(ids))
-    text = Text(codes, ids, rows, token_ids(codes).long(), weights, offsets, offsets, most)
+    text = Text(codes, ids, rows, token_ids(codes).long(), weights, cu_seqlens, cu_seqlens, most)
     return dataclasses.replace(view, text=text)
 
 
@@ -195,7 +195,7 @@ def test_losses_are_what_a_plain_reading_gives(small, batch_of) -> None:
         losses.sr, (model.super_resolution(picture) - target).square().mean(), rtol=1e-5, atol=1e-6
     )
     head, text = model.text.head, view.text
-    lengths = Lengths.packed(text.offsets, len(text.ids), text.longest)
+    lengths = SequenceLayout.packed(text.cu_seqlens, len(text.ids), text.max_seqlen)
     rows = model.text(text.ids, latent, lengths, lengths)[text.rows]
     chances = linear(head(rows), head.vocabulary, head.bias).log_softmax(-1).gather(1, text.labels[:, None])[:, 0]
     expected = -(chances * text.weights).sum() / (2 * recipe.text.max_tokens)

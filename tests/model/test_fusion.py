@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
 from ecamp_fast.model.fusion import ContextFusion
-from ecamp_fast.model.sequences import Lengths
+from ecamp_fast.model.sequences import SequenceLayout
 
 COUNTS, PATCHES, WIDTH, HEADS = [5, 1, 3], 4, 12, 3
 
@@ -27,7 +27,7 @@ def by_hand(p: dict[str, Tensor], e: Tensor, patches: Tensor, projection: str, l
     q, k, v = linear("attention.qkv", e).chunk(3, 1)
     text = norm("attention.norm", linear("attention.out", heads(q, k, v)) + e)
     c = heads(linear("query", text), *linear("key_value", patches).chunk(2, 1)) if local else 0
-    g = linear("globe", patches.mean(0)).expand(len(e), -1) if whole else 0
+    g = linear("global_proj", patches.mean(0)).expand(len(e), -1) if whole else 0
     separate = (linear("out", c) if local else 0) + g
     fused = linear("out", c + g) if projection == "shared" else separate
     x = norm("norm", fused + text)
@@ -45,7 +45,7 @@ def test_equals_the_formulas(small, projection: str, local: bool, whole: bool) -
     state = dict(module.named_parameters())
     embedded = torch.randn(sum(COUNTS), WIDTH, dtype=torch.float64)
     patches = torch.randn(len(COUNTS), PATCHES, WIDTH, dtype=torch.float64)
-    lengths = Lengths.packed(torch.tensor([0, *COUNTS]).cumsum(0), sum(COUNTS), 24)
+    lengths = SequenceLayout.packed(torch.tensor([0, *COUNTS]).cumsum(0), sum(COUNTS), 24)
     ours = module(embedded, patches, lengths, lengths)
     theirs = [
         by_hand(state, e, x, projection, local, whole) for e, x in zip(embedded.split(COUNTS), patches, strict=True)
@@ -59,11 +59,11 @@ def test_equals_the_formulas(small, projection: str, local: bool, whole: bool) -
     ("fusion", "absent"),
     [
         ("use_local: false", {"query", "key_value"}),
-        ("use_global: false", {"globe"}),
+        ("use_global: false", {"global_proj"}),
         ("use_local: false, projection: separate", {"query", "key_value", "out"}),
     ],
 )
 def test_a_scale_that_is_off_has_no_weights(small, fusion: str, absent: set[str]) -> None:
     recipe = small("paper", f"fusion={{{fusion}}}")
     names = {name.split(".")[0] for name, _ in ContextFusion(recipe.model.text, recipe.fusion).named_parameters()}
-    assert {"query", "key_value", "globe", "out"} - names == absent
+    assert {"query", "key_value", "global_proj", "out"} - names == absent

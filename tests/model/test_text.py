@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPredictionHeadTransform
 
-from ecamp_fast.model.sequences import Lengths
-from ecamp_fast.model.text_decoder import Embeddings, Head
+from ecamp_fast.model.sequences import SequenceLayout
+from ecamp_fast.model.text_decoder import Embeddings, MlmHead
 from ecamp_fast.model.text_layer import TextLayer
 
 BATCH, MOST, VOCABULARY = 3, 24, 19
@@ -66,10 +66,10 @@ def test_layer_is_berts(small, bert: BertConfig, layout: str) -> None:
     x = torch.randn(BATCH, MOST, bert.hidden_size, dtype=torch.float64, requires_grad=True)
     real = torch.arange(MOST) < torch.tensor(COUNTS)[:, None]
     if layout == "padded":
-        queries, keys = Lengths.equal(BATCH, MOST), Lengths.padded(torch.tensor(COUNTS), MOST)
+        queries, keys = SequenceLayout.equal(BATCH, MOST), SequenceLayout.padded(torch.tensor(COUNTS), MOST)
         mine, other = ours(x.flatten(0, 1), queries, keys), bert_layer(theirs, x).flatten(0, 1)
     else:
-        lengths = Lengths.packed(torch.tensor([0, *COUNTS]).cumsum(0), sum(COUNTS), MOST)
+        lengths = SequenceLayout.packed(torch.tensor([0, *COUNTS]).cumsum(0), sum(COUNTS), MOST)
         mine, other = ours(x[real], lengths, lengths), bert_layer(theirs, x)[real]
     torch.testing.assert_close(mine, other)
     cotangent = torch.randn_like(mine)
@@ -92,7 +92,7 @@ def test_embeddings_are_berts(small, bert: BertConfig) -> None:
         }
     )
     ids = torch.randint(0, VOCABULARY, (BATCH, MOST))
-    mine = ours(ids.flatten(), Lengths.equal(BATCH, MOST))
+    mine = ours(ids.flatten(), SequenceLayout.equal(BATCH, MOST))
     torch.testing.assert_close(mine, theirs(input_ids=ids).flatten(0, 1))
 
 
@@ -101,14 +101,14 @@ def test_padding_word_takes_no_gradient(small) -> None:
     nn.init.normal_(ours.word)
     nn.init.normal_(ours.position)
     nn.init.normal_(ours.token_type)
-    out = ours(torch.tensor([0, 4, 0]), Lengths.equal(1, 3))
+    out = ours(torch.tensor([0, 4, 0]), SequenceLayout.equal(1, 3))
     out.square().mul(torch.randn_like(out)).sum().backward()
     assert ours.word.grad[0].abs().max() == 0 and ours.word.grad[4].abs().max() > 0
 
 
 def test_head_is_berts(small, bert: BertConfig) -> None:
     theirs = randomised(BertPredictionHeadTransform(bert))
-    ours = Head(bert.hidden_size, nn.Parameter(torch.zeros(VOCABULARY, bert.hidden_size))).double()
+    ours = MlmHead(bert.hidden_size, nn.Parameter(torch.zeros(VOCABULARY, bert.hidden_size))).double()
     for mine, other in (("dense", "dense"), ("norm", "LayerNorm")):
         getattr(ours, mine).load_state_dict(getattr(theirs, other).state_dict())
     x = torch.randn(5, bert.hidden_size, dtype=torch.float64)
@@ -117,7 +117,7 @@ def test_head_is_berts(small, bert: BertConfig) -> None:
 
 def test_dropout_acts_in_training_only(small) -> None:
     layer = TextLayer(small("paper", "model.text.dropout=0.5").model.text)
-    lengths = Lengths.equal(1, 6)
+    lengths = SequenceLayout.equal(1, 6)
     x = torch.randn(6, 12)
     torch.manual_seed(1)
     first = layer(x, lengths, lengths)

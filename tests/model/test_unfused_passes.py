@@ -12,7 +12,7 @@ from torch._inductor.graph import GraphLowering
 
 from ecamp_fast.bench.roofline.overheads import ELEMENT, PASSES
 from ecamp_fast.model import vision
-from ecamp_fast.model.sequences import Lengths
+from ecamp_fast.model.sequences import SequenceLayout
 
 ROWS, WIDTH, RATIO = 4096, 128, 4
 BY_TRAFFIC = (16, 5)  # what `bench.roofline.bytes` counts already
@@ -70,7 +70,7 @@ def test_passes_of_a_block(writing: ModuleType, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(vision, "attention", lambda q, k, v, **_: closed_attention(q, k, v))
     block = vision.Block(WIDTH, 2, RATIO).bfloat16()
     rows = torch.randn(ROWS, WIDTH, dtype=torch.bfloat16)
-    writing.generated(*writing._as_function(block, (rows, Lengths.equal(ROWS // 64, 64))))
+    writing.generated(*writing._as_function(block, (rows, SequenceLayout.equal(ROWS // 64, 64))))
     width, hidden = (more + known for more, known in zip(PASSES["vision"], BY_TRAFFIC, strict=True))
     reckoned = ELEMENT * ROWS * WIDTH * (width + RATIO * hidden)
     assert sum(moved) == pytest.approx(reckoned, rel=0.05)

@@ -6,8 +6,8 @@ import torch
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import nn
 
-from ecamp_fast.model.sequences import Lengths
-from ecamp_fast.model.vision import Block, Decoder, Encoder, PatchEmbedding, unpatchify
+from ecamp_fast.model.sequences import SequenceLayout
+from ecamp_fast.model.vision import Block, Encoder, ImageDecoder, PatchEmbedding, unpatchify
 
 
 def test_block_is_timms() -> None:
@@ -21,7 +21,7 @@ def test_block_is_timms() -> None:
         state[f"{names.get(module, module)}.{leaf}"] = tensor
     ours.load_state_dict(state)
     x = torch.randn(2, 7, 24, dtype=torch.float64, requires_grad=True)
-    mine = ours(x.flatten(0, 1), Lengths.equal(2, 7)).view_as(x)
+    mine = ours(x.flatten(0, 1), SequenceLayout.equal(2, 7)).view_as(x)
     torch.testing.assert_close(mine, theirs(x))
     gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in (mine, theirs(x))]
     torch.testing.assert_close(*gradients)
@@ -57,7 +57,7 @@ def test_tokens_come_in_the_order_of_keep(small) -> None:
 
 def test_decoder_predicts_every_patch_whatever_the_order(small) -> None:
     recipe = small()
-    encoder, decoder = Encoder(recipe).double(), Decoder(recipe).double()
+    encoder, decoder = Encoder(recipe).double(), ImageDecoder(recipe).double()
     low = torch.randn(1, 1, 32, 32).double()
     once, turned = (
         decoder(encoder(low, keep), keep) for keep in (torch.tensor([[3, 0, 9]]), torch.tensor([[9, 3, 0]]))
@@ -106,7 +106,7 @@ def test_released_encoder_is_a_timm_vit(small) -> None:
 
 def test_projections_made_once_for_all_samples_are_those_of_each(small) -> None:
     recipes = small("paper"), small("paper", "share_projections=false")
-    shared, each = (Decoder(recipe) for recipe in recipes)
+    shared, each = (ImageDecoder(recipe) for recipe in recipes)
     each.load_state_dict(shared.state_dict())
     width = recipes[0].model.vision.width
     keep = torch.stack([torch.randperm(recipes[0].patches)[: recipes[0].kept_patches] for _ in range(3)])

@@ -32,7 +32,7 @@ def masked(codes: torch.Tensor) -> Text:
     """ "effusion" and "clear" are masked."""
     rows = torch.tensor([2, 3, 6])
     ids = token_ids(codes).long()
-    places = {"offsets": torch.tensor([0, 5, 8]).int(), "predicted": torch.tensor([0, 2, 3]).int(), "longest": 5}
+    places = {"cu_seqlens": torch.tensor([0, 5, 8]).int(), "predicted": torch.tensor([0, 2, 3]).int(), "max_seqlen": 5}
     return Text(codes, ids.index_fill(0, rows, MASK_ID), rows, ids[rows], torch.ones(3), **places)
 
 

@@ -12,7 +12,7 @@ import torch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run import deepspeed_config
-from ecamp_fast.run.distributed import Place, join, leave
+from ecamp_fast.run.distributed import DistContext, init, shutdown
 from ecamp_fast.run.engine import build_engine
 from ecamp_fast.shards.builder.build import build_phantoms
 
@@ -35,20 +35,20 @@ RENDEZVOUS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 
 @pytest.fixture(scope="session")
-def _joined() -> Iterator[Place]:
+def _joined() -> Iterator[DistContext]:
     """DeepSpeed keeps the groups of the first join, so there is one for all tests; it leaves no variables behind."""
     before = dict(os.environ)
     for name in RENDEZVOUS:
         os.environ.pop(name, None)
-    found = join()
+    found = init()
     os.environ.clear()
     os.environ.update(before)
     yield found
-    leave()
+    shutdown()
 
 
 @pytest.fixture
-def place(_joined: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+def context(_joined: DistContext, monkeypatch: pytest.MonkeyPatch) -> DistContext:
     """This process, the only rank."""
     for name, value in zip(RENDEZVOUS, ("0", "0", "1", "1"), strict=True):
         monkeypatch.setenv(name, value)
@@ -62,7 +62,7 @@ def tiny() -> Callable[..., Recipe]:
 
 
 @pytest.fixture
-def make_engine(tiny: Callable[..., Recipe], place: Place, tmp_path: Path) -> Callable[..., Any]:
+def make_engine(tiny: Callable[..., Recipe], context: DistContext, tmp_path: Path) -> Callable[..., Any]:
     """The engine of the tiny recipe: stage, precision, further keys of DeepSpeed's JSON."""
 
     def make(stage: int, precision: str, **keys: Any) -> Any:
@@ -71,8 +71,8 @@ def make_engine(tiny: Callable[..., Recipe], place: Place, tmp_path: Path) -> Ca
         zero = {"stage": stage}
         file.write_text(json.dumps({"zero_optimization": zero, "zero_allow_untested_optimizer": True} | keys))
         torch.manual_seed(1)
-        model = Ecamp(recipe, VOCABULARY).to(place.device)
-        return build_engine(model, recipe, deepspeed_config.resolve(file, recipe, place.world))
+        model = Ecamp(recipe, VOCABULARY).to(context.device)
+        return build_engine(model, recipe, deepspeed_config.resolve(file, recipe, context.world))
 
     return make
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.bench.data.synthetic import synthetic_batch
-from ecamp_fast.run.distributed import Place
+from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.update import Update
 
 BYTES = 16
@@ -29,7 +29,7 @@ def off(tensors: list[Tensor]) -> list[tuple[int, ...]]:
     return [tuple(tensor.shape) for tensor in tensors if tensor.data_ptr() % BYTES]
 
 
-def stepped(engine: Any, recipe: Any, place: Place) -> tuple[list[Tensor], list[Tensor]]:
+def stepped(engine: Any, recipe: Any, context: DistContext) -> tuple[list[Tensor], list[Tensor]]:
     """One optimizer step. Returns the masters and the gradients that AdamW was given for them."""
     seen: tuple[list[Tensor], list[Tensor]] = ([], [])
 
@@ -40,7 +40,7 @@ def stepped(engine: Any, recipe: Any, place: Place) -> tuple[list[Tensor], list[
             seen[1].append(master.grad)
 
     engine.basic_optimizer.register_step_pre_hook(look)
-    batch = synthetic_batch(recipe, 100, [20, 30, 40, 64]).to(place.device)
+    batch = synthetic_batch(recipe, 100, [20, 30, 40, 64]).to(context.device)
     for micro in range(2):
         if micro:
             engine.step()
@@ -51,11 +51,11 @@ def stepped(engine: Any, recipe: Any, place: Place) -> tuple[list[Tensor], list[
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_everything_starts_at_16_bytes(
-    make_engine: Callable[..., Any], tiny: Callable[..., Any], place: Place, name: str
+    make_engine: Callable[..., Any], tiny: Callable[..., Any], context: DistContext, name: str
 ) -> None:
     stage, precision, keys = ENGINES[name]
     engine = make_engine(stage, precision, **keys)
-    masters, gradients = stepped(engine, tiny(f"precision={precision}"), place)
+    masters, gradients = stepped(engine, tiny(f"precision={precision}"), context)
     assert masters and off(list(engine.module.parameters())) == off(masters) == off(gradients) == []
 
 

@@ -10,7 +10,7 @@ from ecamp_fast.config import AUTO, Recipe, dump_recipe, load_recipe, parse_reci
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.run import auto_batch
 from ecamp_fast.run.auto_batch import Memory, candidates, choose_micro, measure, probes, state_bytes
-from ecamp_fast.run.distributed import Place
+from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.rundir import read_records
 from ecamp_fast.run.trainer import Job, Trainer
 
@@ -55,24 +55,26 @@ def test_candidates_divide_the_batch_of_a_rank() -> None:
 
 
 @pytest.mark.parametrize(("free", "micro"), [(100, 8), (55, 4), (25, 1)])
-def test_the_largest_that_fits_is_taken(place: Place, tiny: Callable[..., Recipe], free: int, micro: int) -> None:
+def test_the_largest_that_fits_is_taken(
+    context: DistContext, tiny: Callable[..., Recipe], free: int, micro: int
+) -> None:
     recipe = tiny("batch.total=8", "batch.micro=auto")
-    assert choose_micro(recipe, place, lambda: Memory(free=free, states=10, sample=9))[0] == micro
+    assert choose_micro(recipe, context, lambda: Memory(free=free, states=10, sample=9))[0] == micro
 
 
-def test_a_model_that_does_not_fit_is_told_before_it_fails(place: Place) -> None:
+def test_a_model_that_does_not_fit_is_told_before_it_fails(context: DistContext) -> None:
     with pytest.raises(EnvironmentFault, match="not even 1 sample"):
-        choose_micro(PAPER, place, lambda: Memory(free=10**9, states=10**9, sample=1))
+        choose_micro(PAPER, context, lambda: Memory(free=10**9, states=10**9, sample=1))
 
 
-def test_the_cpu_is_not_flooded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_is_not_flooded(context: DistContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_batch, "LARGEST_ON_CPU", 4)
-    at_home = Place(0, 1, torch.device("cpu"))
+    at_home = DistContext(0, 1, torch.device("cpu"))
     assert choose_micro(PAPER, at_home, lambda: Memory(free=10**12, states=1, sample=1))[0] == 4
 
 
 def test_a_sample_weighs_what_it_saves_for_the_backward() -> None:
-    recipe, home = load_recipe("paper", ["batch.micro=auto", "precision=fp32"]), Place(0, 1, torch.device("cpu"))
+    recipe, home = load_recipe("paper", ["batch.micro=auto", "precision=fp32"]), DistContext(0, 1, torch.device("cpu"))
     memory = measure(Line(), lambda samples: torch.zeros(samples, 1000), recipe, home, stage=2)  # type: ignore[arg-type]
     assert memory.sample == 2 * 4000  # the input, and the result of exp
     assert memory.states == state_bytes(1000, "fp32", 2, 1)
@@ -85,10 +87,10 @@ def test_states_shrink_with_stage_and_ranks() -> None:
 
 
 def test_a_run_stores_its_choice_and_keeps_it(
-    tiny: Callable[..., Recipe], phantoms: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., Recipe], phantoms: Path, context: DistContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, out = tiny("batch.total=8", "batch.micro=auto", "schedule.epochs=0.3"), tmp_path / "run"
-    first = Trainer(Job(recipe, phantoms, out), place)
+    first = Trainer(Job(recipe, phantoms, out), context)
     assert first.recipe.batch.micro == 8 and first.accumulation == 1
     assert first.train() == "complete"
     (event,) = [event for event in read_records(out / "events.jsonl") if event["event"] == "micro"]
@@ -96,7 +98,7 @@ def test_a_run_stores_its_choice_and_keeps_it(
 
     monkeypatch.setattr("ecamp_fast.run.trainer.choose_micro", None)  # not asked again, whatever is free by then
     longer = tiny("batch.total=8", "batch.micro=auto", "schedule.epochs=0.6")
-    second = Trainer(Job(longer, phantoms, out), place)
+    second = Trainer(Job(longer, phantoms, out), context)
     assert second.step == first.step and second.recipe.batch.micro == 8
     with pytest.raises(ConfigError, match=r"batch\.micro was 8, is 4"):
-        Trainer(Job(tiny("batch.total=8", "batch.micro=4", "schedule.epochs=0.6"), phantoms, out), place)
+        Trainer(Job(tiny("batch.total=8", "batch.micro=4", "schedule.epochs=0.6"), phantoms, out), context)

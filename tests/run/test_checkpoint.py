@@ -12,7 +12,7 @@ from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.run import checkpoint
 from ecamp_fast.run.checkpoint import Position
 
-pytestmark = pytest.mark.usefixtures("place")
+pytestmark = pytest.mark.usefixtures("context")
 
 
 class Engine:

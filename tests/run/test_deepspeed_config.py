@@ -111,7 +111,7 @@ def test_accumulation_follows_from_the_ranks() -> None:
     assert [accumulation_steps(PAPER, world) for world in (1, 2, 4, 8, 32)] == [32, 16, 8, 4, 1]
     with pytest.raises(ConfigError, match="3 ranks") as caught:
         accumulation_steps(PAPER, 3)
-    assert "multiple of 3" in caught.value.mend
+    assert "multiple of 3" in caught.value.hint
     with pytest.raises(ConfigError) as caught:
         accumulation_steps(PAPER, 64)
-    assert caught.value.mend == "--set batch.micro=128"
+    assert caught.value.hint == "--set batch.micro=128"

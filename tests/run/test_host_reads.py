@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.run.distributed import Place
+from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.trainer import Job, Trainer
 
 OPERATIONS = {
@@ -68,8 +68,8 @@ def reads() -> Iterator[collections.Counter[tuple[str, str, str]]]:
         if "_step" not in names or "check_indices" in names:  # checks look at values on the CPU only
             return
         part = "update" if "apply" in names and "update.py" in frames[names.index("apply")].filename else "micro-step"
-        place = next(f for f in reversed(frames) if "torch/" not in f.filename and f.filename != __file__)
-        found[part, f"{Path(place.filename).name}:{place.name}", name] += 1
+        context = next(f for f in reversed(frames) if "torch/" not in f.filename and f.filename != __file__)
+        found[part, f"{Path(context.filename).name}:{context.name}", name] += 1
 
     with _Operations(note), _Methods(note):
         yield found
@@ -91,12 +91,12 @@ def test_the_counter_counts() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_one_read_per_optimizer_step_and_none_before_it(
-    tiny: Callable[..., Recipe], phantoms: Path, place: Place, tmp_path: Path, stage: int, precision: str
+    tiny: Callable[..., Recipe], phantoms: Path, context: DistContext, tmp_path: Path, stage: int, precision: str
 ) -> None:
     recipe = tiny(f"precision={precision}", "schedule.epochs=100", "checkpoint.every_steps=1000", "log_every=1")
     ds_config = tmp_path / "ds.json"
     ds_config.write_text(f'{{"zero_optimization": {{"stage": {stage}}}, "zero_allow_untested_optimizer": true}}')
-    trainer = Trainer(Job(recipe, phantoms, tmp_path / "run", ds_config), place)
+    trainer = Trainer(Job(recipe, phantoms, tmp_path / "run", ds_config), context)
     trainer.total = WARM_UP
     trainer.train()
     trainer.total += STEPS

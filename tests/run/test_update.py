@@ -10,7 +10,7 @@ import torch
 from ecamp_fast.batch import Batch
 from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.config import Recipe
-from ecamp_fast.run.distributed import Place
+from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.update import Update, gradients
 
 ENGINES = {
@@ -27,8 +27,8 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def batch(tiny: Callable[..., Recipe], place: Place) -> Batch:
-    return synthetic_batch(tiny(), 100, [20, 30, 40, 64]).to(place.device)
+def batch(tiny: Callable[..., Recipe], context: DistContext) -> Batch:
+    return synthetic_batch(tiny(), 100, [20, 30, 40, 64]).to(context.device)
 
 
 def accumulate(engine: Any, batch: Batch, poisoned: bool = False) -> None:
@@ -58,8 +58,8 @@ def test_gradients_that_are_not_finite_leave_no_trace(make_engine: Make, batch: 
     for poisoned in (True, False, True, True, False):
         before = weights(engine)
         accumulate(engine, batch, poisoned)
-        pulse = update.apply(stop=False)
-        assert pulse.applied is not poisoned and math.isinf(pulse.norm) is poisoned
+        result = update.apply(stop=False)
+        assert result.applied is not poisoned and math.isinf(result.norm) is poisoned
         assert same(before, weights(engine)) is poisoned
     for _ in range(2):
         accumulate(untouched, batch)
@@ -102,8 +102,8 @@ def test_clipping_shortens_the_gradient_but_not_the_norm_that_is_told(
 
     engine.basic_optimizer.register_step_pre_hook(look)
     accumulate(engine, batch)
-    pulse = Update(engine, 0.01).apply(stop=False)
-    assert pulse.norm > 0.1
+    result = Update(engine, 0.01).apply(stop=False)
+    assert result.norm > 0.1
     assert math.sqrt(sum(seen.values())) == pytest.approx(0.01, rel=0.01)
 
 
@@ -112,8 +112,8 @@ def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None
     update = Update(engine, 0.0)
     for asked in (False, True, False):
         accumulate(engine, batch)
-        pulse = update.apply(asked, (3, 5))
-        assert pulse.stop is asked and pulse.damaged == (3, 5)
+        result = update.apply(asked, (3, 5))
+        assert result.stop is asked and result.damaged == (3, 5)
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.bench.roofline.zero import Weights, Zero, zero_launches
-from ecamp_fast.bench.step.timed_step import engines
+from ecamp_fast.bench.step import engines
 from ecamp_fast.config import Recipe
-from ecamp_fast.run.distributed import Place
+from ecamp_fast.run.distributed import DistContext
 
 LAUNCHING = {"copy_", "_to_copy", "add_", "div_", "cat", "allreduce_"}  # operators that start a kernel; views do not
 REDUCING = {"reduce_independent_p_g_buckets_and_remove_grads", "reduce_ipg_grads"}  # within DeepSpeed
@@ -41,9 +41,11 @@ def micro_batches(tiny: Callable[..., Recipe]) -> tuple[Recipe, Iterator[Any]]:
 
 
 @pytest.mark.slow
-def test_four_kernels_a_tensor_and_three_a_bucket(micro_batches: tuple[Recipe, Iterator[Any]], place: Place) -> None:
+def test_four_kernels_a_tensor_and_three_a_bucket(
+    micro_batches: tuple[Recipe, Iterator[Any]], context: DistContext
+) -> None:
     recipe, batches = micro_batches
-    engine = engines.build("2", recipe, VOCABULARY, place)
+    engine = engines.build("2", recipe, VOCABULARY, context)
     engine.step(batches)
     with _Counter() as counter:
         engine.step(batches)

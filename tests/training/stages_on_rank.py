@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 
 from ecamp_fast.config import load_recipe
-from ecamp_fast.run.distributed import join, leave
+from ecamp_fast.run.distributed import init, shutdown
 from ecamp_fast.run.trainer import Job, Trainer
 
 
 def main(shards: str, out: str, settings: str, cases: str) -> None:
     recipe = load_recipe("demo", json.loads(settings))
-    place = join()
+    context = init()
     for name, case in json.loads(cases).items():
         torch.set_num_threads(case["threads"])
-        Trainer(Job(recipe, Path(shards), Path(out) / name, Path(case["ds_config"])), place).train()
-    leave()
+        Trainer(Job(recipe, Path(shards), Path(out) / name, Path(case["ds_config"])), context).train()
+    shutdown()
 
 
 if __name__ == "__main__":

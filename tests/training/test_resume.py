@@ -116,7 +116,7 @@ def test_starting_over_sets_the_old_run_aside_but_not_the_data(
     assert losses(out) == losses(out / "previous-1")
 
 
-def test_faults_have_their_exit_code_and_name_the_mend(train: Callable[..., int], tmp_path: Path) -> None:
+def test_faults_have_their_exit_code_and_name_the_hint(train: Callable[..., int], tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert train(out, "--set=optim.lrr=1", ranks=1) == 2
     assert "did you mean 'optim.lr'" in (tmp_path / "log").read_text()

@@ -218,7 +218,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
         read_checkpoint(file)
 
 
-def test_old_format_is_named_with_its_mend(tmp_path: Path, state) -> None:
+def test_old_format_is_named_with_its_hint(tmp_path: Path, state) -> None:
     file = tmp_path / "old.pth"
     torch.save({"model": state}, file, _use_new_zipfile_serialization=False)
     with pytest.raises(DataError, match=r"torch before 1\.6.*\n.*weights_only=True"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecamp_fast.config import Text
+from ecamp_fast.config import TextConfig
 from ecamp_fast.keyed_random import Stream, uniform
 from ecamp_fast.text.codes import ID_BITS, Mark
 
@@ -19,7 +19,7 @@ def assemble(
     reports: Sequence[np.ndarray],
     distilled: Sequence[np.ndarray],
     keys: np.ndarray,
-    text: Text,
+    text: TextConfig,
     *,
     cls_id: int,
     pad_id: int,
@@ -31,24 +31,24 @@ def assemble(
     padded: every sample has exactly max_tokens rows, and slots follow the released code, which splits at every "."
     returns codes (T,) int32, offsets (B + 1,) int32, lengths (B,) int32 (see ``Batch``).
     """
-    draws = uniform(keys, Stream.DISTILLED, 2).tolist()
-    most, head = text.max_tokens, np.array([cls_id], np.int32)
+    uniforms = uniform(keys, Stream.DISTILLED, 2).tolist()
+    max_tokens, head = text.max_tokens, np.array([cls_id], np.int32)
     parts: list[np.ndarray] = []
     lengths = np.empty(len(reports), np.int32)
-    for index, (report, extra, (whether, where)) in enumerate(zip(reports, distilled, draws, strict=True)):
+    for index, (report, extra, (whether, where)) in enumerate(zip(reports, distilled, uniforms, strict=True)):
         pieces = [head, report]
         if len(extra) and whether < text.distilled_probability:
             pieces = [head, *_insert(report, extra, where, text.distilled_position, padded)]
-        room = most
+        room = max_tokens
         for piece in pieces:
             parts.append(piece[:room])
             room -= len(parts[-1])
-        lengths[index] = most - room
+        lengths[index] = max_tokens - room
         if padded and room:
             parts.append(np.full(room, pad_id, np.int32))
-    rows = np.full(len(reports), most, np.int32) if padded else lengths
-    offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int32)
-    return np.concatenate(parts) if parts else np.zeros(0, np.int32), offsets, lengths
+    rows = np.full(len(reports), max_tokens, np.int32) if padded else lengths
+    cu_seqlens = np.concatenate([[0], np.cumsum(rows)]).astype(np.int32)
+    return np.concatenate(parts) if parts else np.zeros(0, np.int32), cu_seqlens, lengths
 
 
 def _insert(report: np.ndarray, extra: np.ndarray, where: float, position: str, padded: bool) -> list[np.ndarray]:

@@ -13,5 +13,5 @@ def released_descriptors(rows: Rows, max_tokens: int) -> Tensor:
     """The two wordpieces before an entity piece, whatever they are, but "." and [CLS]. Returns (T,) bool."""
     inside = (rows.position > 0) & (rows.position < max_tokens - 1)
     entity = rows.has(Mark.PIECE_ENTITY) & inside
-    before = rows.ahead(entity, 1) | rows.ahead(entity, 2)
+    before = rows.lookahead(entity, 1) | rows.lookahead(entity, 2)
     return before & ~has(rows.codes, Mark.PERIOD) & (rows.position > 0)

@@ -27,7 +27,7 @@ class Capacity:
 
 
 def masked_batch(
-    codes: Tensor, offsets: Tensor, lengths: Tensor, keys: Tensor, recipe: Recipe, capacity: Capacity | None = None
+    codes: Tensor, cu_seqlens: Tensor, lengths: Tensor, keys: Tensor, recipe: Recipe, capacity: Capacity | None = None
 ) -> Text:
     """Mask the text of a micro-batch and lay it out.  On the CPU.
 
@@ -36,12 +36,12 @@ def masked_batch(
     not fit loses nothing: it gets more room, and ``overflow`` says so. Padded text (``mlm_positions: all``) has one
     shape anyway.
     """
-    masked = mask_text(codes, offsets, lengths, keys, recipe)
-    predicted, most = masked.predicted, recipe.text.max_tokens
+    masked = mask_text(codes, cu_seqlens, lengths, keys, recipe)
+    predicted, max_tokens = masked.predicted, recipe.text.max_tokens
     if capacity is None or recipe.padded_text:
         rows = predicted.nonzero()[:, 0]
-        longest = int(offsets.diff().max()) if len(lengths) else 0
-        return _text(codes, masked.ids, masked.weights, rows, offsets, longest)
+        max_seqlen = int(cu_seqlens.diff().max()) if len(lengths) else 0
+        return _text(codes, masked.ids, masked.weights, rows, cu_seqlens, max_seqlen)
     total = _room(len(codes), capacity.rows)
     filler = total - len(codes)
     room = min(total, _room(int(predicted.sum()), capacity.predicted))
@@ -50,10 +50,10 @@ def masked_batch(
     extra = spare[len(spare) - (room - int(predicted.sum())) :]  # from the end: filler first
     weights = pad(masked.weights, (0, filler)).index_fill(0, extra, 0.0)
     rows = predicted.index_fill(0, extra, True).nonzero()[:, 0]
-    ends = (offsets[-1] + most * torch.arange(1, -(-total // most) + 1)).clamp(max=total).int()
+    ends = (cu_seqlens[-1] + max_tokens * torch.arange(1, -(-total // max_tokens) + 1)).clamp(max=total).int()
     overflow = total > capacity.rows or room > capacity.predicted
-    groups = torch.cat([offsets, ends])
-    return _text(pad(codes, (0, filler)), pad(masked.ids, (0, filler)), weights, rows, groups, most, overflow)
+    groups = torch.cat([cu_seqlens, ends])
+    return _text(pad(codes, (0, filler)), pad(masked.ids, (0, filler)), weights, rows, groups, max_tokens, overflow)
 
 
 def _text(
@@ -61,8 +61,8 @@ def _text(
     ids: Tensor,
     weights: Tensor,
     rows: Tensor,
-    offsets: Tensor,
-    longest: int,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
     overflow: bool = False,
 ) -> Text:
     return Text(
@@ -71,9 +71,9 @@ def _text(
         rows=rows,
         labels=token_ids(codes).long()[rows],
         weights=weights[rows],
-        offsets=offsets,
-        predicted=torch.searchsorted(rows, offsets.long()).int(),
-        longest=longest,
+        cu_seqlens=cu_seqlens,
+        predicted=torch.searchsorted(rows, cu_seqlens.long()).int(),
+        max_seqlen=max_seqlen,
         overflow=overflow,
     )
 

@@ -34,26 +34,26 @@ class MaskedText:
 
 def mask_text(
     codes: Tensor,
-    offsets: Tensor,
+    cu_seqlens: Tensor,
     lengths: Tensor,
     keys: Tensor,
     recipe: Recipe,
-    draws: tuple[Tensor, Tensor] | None = None,
+    uniforms: tuple[Tensor, Tensor] | None = None,
 ) -> MaskedText:
     """Mask and weigh the text of a micro-batch as the recipe says. Never masks [CLS] (position 0) or padding.
 
-    codes, offsets, lengths, keys: see ``Batch``
-    draws: (T,) float32 in [0, 1) for words and for entities, instead of the keyed ones
+    codes, cu_seqlens, lengths, keys: see ``Batch``
+    uniforms: (T,) float32 in [0, 1) for words and for entities, instead of the keyed ones
     """
-    rows = place_rows(codes, offsets, lengths)
-    if draws is None:
+    rows = place_rows(codes, cu_seqlens, lengths)
+    if uniforms is None:
         row_keys = keys[rows.sample]
-        draws = (
+        uniforms = (
             torch_uniform_at(row_keys, Stream.WORDS, rows.position),
             torch_uniform_at(row_keys, Stream.ENTITIES, rows.position),
         )
     choose = masked_words if recipe.masking.unit == "word" else masked_pieces
-    chosen = choose(rows, recipe, *draws)
+    chosen = choose(rows, recipe, *uniforms)
     labels = token_ids(codes).long()
     predicted = torch.ones_like(chosen) if recipe.losses.mlm_positions == "all" else chosen
     return MaskedText(torch.where(chosen, MASK_ID, labels), labels, predicted, token_weights(rows, recipe))

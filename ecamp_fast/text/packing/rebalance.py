@@ -44,10 +44,10 @@ def released_weights(rows: Rows, recipe: Recipe) -> Tensor:
     weighs low; M is multiplied by e = ((1 - low)(d - q) + m) / (m - (1 - low) q) where both exist; without M all
     weights are scaled up.
     """
-    most, saved = recipe.text.max_tokens, 1 - recipe.lambda_neg
+    max_tokens, saved = recipe.text.max_tokens, 1 - recipe.lambda_neg
     start = rows.last(has(rows.codes, Mark.PHRASE_START))
-    diminished = rows.has(Mark.PHRASE) & (rows.position[start] <= most - PHRASE_ROOM)
-    described = released_descriptors(rows, most)
+    diminished = rows.has(Mark.PHRASE) & (rows.position[start] <= max_tokens - PHRASE_ROOM)
+    described = released_descriptors(rows, max_tokens)
     d, m = rows.per_sample(diminished), rows.per_sample(described)
     q = rows.per_sample(diminished & described)
     count = rows.per_sample(torch.ones_like(diminished))

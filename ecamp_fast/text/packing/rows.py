@@ -33,7 +33,7 @@ class Rows:
         zeros = torch.zeros(self.batch, dtype=torch.float32, device=values.device)
         return zeros.index_add_(0, self.sample, values.float())
 
-    def ahead(self, values: Tensor, distance: int) -> Tensor:
+    def lookahead(self, values: Tensor, distance: int) -> Tensor:
         """For each row, the value ``distance`` rows further on in the same sample; False beyond its end. (T,) bool."""
         shifted = torch.zeros_like(values)
         shifted[:-distance] = values[distance:] & (self.sample[distance:] == self.sample[:-distance])
@@ -45,11 +45,11 @@ class Rows:
         return torch.where(starts, rows, 0).cummax(0).values
 
 
-def place_rows(codes: Tensor, offsets: Tensor, lengths: Tensor) -> Rows:
-    """codes: (T,) int32   offsets: (B + 1,) int32   lengths: (B,) int32   (see ``Batch``)."""
+def place_rows(codes: Tensor, cu_seqlens: Tensor, lengths: Tensor) -> Rows:
+    """codes: (T,) int32   cu_seqlens: (B + 1,) int32   lengths: (B,) int32   (see ``Batch``)."""
     batch = len(lengths)
-    counts = offsets[1:] - offsets[:-1]
+    counts = cu_seqlens[1:] - cu_seqlens[:-1]
     numbers = torch.arange(batch, device=codes.device)
     sample = numbers.repeat_interleave(counts.long(), output_size=len(codes))
-    position = torch.arange(len(codes), device=codes.device) - offsets.long()[sample]
+    position = torch.arange(len(codes), device=codes.device) - cu_seqlens.long()[sample]
     return Rows(codes, sample, position, position < lengths[sample], batch)

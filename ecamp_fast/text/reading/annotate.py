@@ -99,14 +99,18 @@ class Annotator:
         return ids | (marks << ID_BITS)
 
     @staticmethod
-    def _mark(marks: np.ndarray, words: np.ndarray, word_starts: np.ndarray, said: Description) -> None:
+    def _mark(marks: np.ndarray, words: np.ndarray, word_starts: np.ndarray, description: Description) -> None:
         def pieces(start: int, end: int) -> np.ndarray:
             first, last = np.searchsorted(word_starts, (start, end))
             return (words >= first) & (words < max(last, first))
 
-        marks[pieces(said.mention.start, said.mention.end)] |= Mark.ENTITY
-        group = Mark.DESCRIPTOR | Mark.NEGATIVE_LEXICON * said.denied | Mark.NEGATIVE_PHRASE * said.denied_by_phrase
-        for span in said.words:
+        marks[pieces(description.mention.start, description.mention.end)] |= Mark.ENTITY
+        group = (
+            Mark.DESCRIPTOR
+            | Mark.NEGATIVE_LEXICON * description.denied
+            | Mark.NEGATIVE_PHRASE * description.denied_by_phrase
+        )
+        for span in description.words:
             marks[pieces(*span)] |= group
 
     def _mark_phrases(self, marks: np.ndarray, ids: np.ndarray) -> None:

@@ -56,47 +56,47 @@ def distill(text: str) -> str:
     stated: dict[tuple[str, str], str] = {}
     compound = None  # the mention that the next one continues: "cardiomediastinal silhouette"
     mentions = describe(text)
-    for said, following in zip_longest(mentions, mentions[1:]):
-        first = compound or said
+    for description, following in zip_longest(mentions, mentions[1:]):
+        first = compound or description
         compound = None
-        if following and _ADJACENT.fullmatch(text, said.mention.end, following.mention.start):
+        if following and _ADJACENT.fullmatch(text, description.mention.end, following.mention.start):
             compound = first
             continue
-        index = bisect_right(starts, said.mention.start) - 1
-        opening, state = _standing(text, said, doubts[index], sentences[index][1])
+        index = bisect_right(starts, description.mention.start) - 1
+        opening, state = _standing(text, description, doubts[index], sentences[index][1])
         if opening:
-            what = _phrase(text, first, said, state)
-            stated.setdefault((said.mention.entity, opening), f"{opening} {what}.")
+            what = _phrase(text, first, description, state)
+            stated.setdefault((description.mention.entity, opening), f"{opening} {what}.")
     return " ".join(stated.values())
 
 
-def _standing(text: str, said: Description, doubts: Doubts, end: int) -> tuple[str, str]:
+def _standing(text: str, description: Description, doubts: Doubts, end: int) -> tuple[str, str]:
     """How the sentence begins, '' for none, and the state that the report gives behind the entity ("is enlarged")."""
-    anatomy = said.mention.entity in _ANATOMY
-    if said.denied:
+    anatomy = description.mention.entity in _ANATOMY
+    if description.denied:
         return ("", "") if anatomy else ("There is no", "")
-    if anatomy and (found := _STATE.match(text, said.mention.end, end)):
+    if anatomy and (found := _STATE.match(text, description.mention.end, end)):
         state = "" if found["no"] else "normal" if found["normal"] else found["state"].lower()
         return "There is", state
-    return ("There may be" if doubts.cover(said.mention) else "There is"), ""
+    return ("There may be" if doubts.cover(description.mention) else "There is"), ""
 
 
-def _phrase(text: str, first: Description, said: Description, state: str) -> str:
+def _phrase(text: str, first: Description, description: Description, state: str) -> str:
     """The entity, from the first mention of a compound to the last, with the adjectives that stand right before it."""
-    start, end = first.mention.start, said.mention.end
+    start, end = first.mention.start, description.mention.end
     for first_letter, last in first.words:  # nearest first
         word = text[first_letter:last].lower()
         if word in _NOT_ADJECTIVES or word[0].isdigit() or not _ADJACENT.fullmatch(text, last, start):
             break
         start = first_letter
-    before = text[start : said.mention.start].lower().split()
-    head = text[said.mention.start : end]
+    before = text[start : description.mention.start].lower().split()
+    head = text[description.mention.start : end]
     if _NO_NOUN.fullmatch(head):
         following = _NEXT_WORD.match(text, end)
         if following and following[1].lower() not in _NOT_ADJECTIVES | _PLACES:
             head += following[0]
         else:
-            head = _NOUNS.get(said.mention.entity, said.mention.entity)
+            head = _NOUNS.get(description.mention.entity, description.mention.entity)
             before = [word.removesuffix("ly") for word in before]  # mildly hyperinflated: mild hyperinflation
     adjectives = [state] if state and state not in before else []
     return " ".join([*adjectives, *before, *head.lower().split()])

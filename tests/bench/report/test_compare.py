@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ecamp_fast.bench.report.metrics import figures
-from ecamp_fast.bench.report.page import compare as bench
+from ecamp_fast.bench.report import compare as bench
+from ecamp_fast.bench.report.metrics import metrics
 from ecamp_fast.errors import ConfigError, DataError
 
 RESULT = {
@@ -39,7 +39,7 @@ def changed(path: str, value: object) -> dict:
 
 
 def test_figures_are_ours_and_know_their_direction() -> None:
-    found = figures(RESULT)
+    found = metrics(RESULT)
     assert set(found) == {*FIGURES, "peak_memory_bytes"}
     assert [name for name, figure in found.items() if figure.higher] == ["feeds.memory.images_per_second"]
 

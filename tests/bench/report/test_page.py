@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ecamp_fast.bench.report.page import page as bench
+from ecamp_fast.bench.report import page as bench
 from ecamp_fast.errors import DataError
 
 ENVIRONMENT = {"device": "NVIDIA H200", "cores": 16, "torch": "2.14", "commit": "abc1234"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ecamp_fast.bench.roofline.bytes import KINDS, Group, attention_operations, step_traffic
+from ecamp_fast.bench.roofline.bytes import KINDS, KernelGroup, attention_operations, step_bytes
 from ecamp_fast.bench.step.flops import step_work
 from ecamp_fast.config import load_recipe
 
@@ -12,8 +12,8 @@ SMALL = Path(__file__).parents[2] / "data" / "small.yaml"
 VOCABULARY, LENGTHS, PREDICTED = 200, [5, 20, 30], 40
 
 
-def groups(recipe: str | Path = SMALL, *overrides: str, lengths: list[int] = LENGTHS) -> list[Group]:
-    return step_traffic(load_recipe(recipe, overrides), VOCABULARY, lengths, PREDICTED, parameters=1000)
+def groups(recipe: str | Path = SMALL, *overrides: str, lengths: list[int] = LENGTHS) -> list[KernelGroup]:
+    return step_bytes(load_recipe(recipe, overrides), VOCABULARY, lengths, PREDICTED, parameters=1000)
 
 
 @pytest.mark.parametrize("recipe", [SMALL, "paper", "official", "mae", "demo"])
@@ -46,7 +46,7 @@ def test_weights_count_once_a_micro_batch_and_rows_every_time() -> None:
 
 def test_the_optimizer_is_shared_by_its_micro_steps() -> None:
     recipe = load_recipe(SMALL)
-    alone, shared = (step_traffic(recipe, VOCABULARY, LENGTHS, PREDICTED, 1000, n)[-1] for n in (1, 4))
+    alone, shared = (step_bytes(recipe, VOCABULARY, LENGTHS, PREDICTED, 1000, n)[-1] for n in (1, 4))
     assert alone.component == "optimizer" and alone.bytes == 4 * shared.bytes == 30_000
 
 

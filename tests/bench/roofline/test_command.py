@@ -9,23 +9,23 @@ from click.testing import CliRunner
 from ecamp_fast.bench.ops.gpu_times import PEAKS
 from ecamp_fast.bench.report.result_files import RESULTS
 from ecamp_fast.bench.roofline import command as bench
-from ecamp_fast.bench.roofline.bytes import Group
+from ecamp_fast.bench.roofline.bytes import KernelGroup
 from ecamp_fast.bench.roofline.kernels import sr_instructions
-from ecamp_fast.bench.roofline.step import CHIPS, ENDS, TABLE, chip_of, host_seconds, project, value
+from ecamp_fast.bench.roofline.step import CHIPS, ENDS, TABLE, chip_of, host_seconds, step_roofline, value
 from ecamp_fast.bench.roofline.zero import Weights
 from ecamp_fast.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 SMALL = Path(__file__).parents[2] / "data" / "small.yaml"
 BANDWIDTH, RATE = PEAKS["A100"]
-BOUND_BY_RATE = Group("encoder", "product", RATE, 0.5 * BANDWIDTH)
-BOUND_BY_BYTES = Group("encoder", "pointwise", 0, 2 * BANDWIDTH)
-BOUND_BY_CORES = Group("super-resolution", "vector", 3 * CHIPS["A100"].vector, 0)
-BEYOND = Group("ZeRO", "pointwise", 0, BANDWIDTH, launches=1e6, hooks=1, extra=True)
+BOUND_BY_RATE = KernelGroup("encoder", "product", RATE, 0.5 * BANDWIDTH)
+BOUND_BY_BYTES = KernelGroup("encoder", "pointwise", 0, 2 * BANDWIDTH)
+BOUND_BY_CORES = KernelGroup("super-resolution", "vector", 3 * CHIPS["A100"].vector, 0)
+BEYOND = KernelGroup("ZeRO", "pointwise", 0, BANDWIDTH, launches=1e6, hooks=1, extra=True)
 
 
-def rows(*groups: Group, **options: object) -> dict[str, dict]:
-    return {row["assumption"]: row for row in project(groups, 2, "A100", **options)}  # type: ignore[arg-type]
+def rows(*groups: KernelGroup, **options: object) -> dict[str, dict]:
+    return {row["assumption"]: row for row in step_roofline(groups, 2, "A100", **options)}  # type: ignore[arg-type]
 
 
 def test_the_ceiling_by_hand() -> None:
@@ -64,13 +64,13 @@ def test_what_goes_beyond_takes_bytes_and_launches() -> None:
 
 
 def test_attention_reaches_a_share_of_what_it_reaches_on_long_rows() -> None:
-    row = rows(Group("encoder", "attention", RATE, 0))["optimistic"]
+    row = rows(KernelGroup("encoder", "attention", RATE, 0))["optimistic"]
     assert row["images_per_second"] == pytest.approx(2 * CHIPS["A100"].flash * value("attention", "optimistic"))
 
 
 def test_super_resolution_is_bound_by_instructions() -> None:
     chip = CHIPS["A100"]
-    group = Group("super-resolution", "vector", 1, 0, pixels=1e9)
+    group = KernelGroup("super-resolution", "vector", 1, 0, pixels=1e9)
     seconds = 1e9 * chip.instructions / (108 * 4 * 1.41e9 * value("issue", "doubter"))
     assert rows(group)["doubter"]["images_per_second"] == pytest.approx(2 / seconds)
 
@@ -83,12 +83,12 @@ def test_instructions_are_those_that_were_counted_in_the_kernel(chip: str, archi
 
 
 def test_the_host_may_take_longer() -> None:
-    busy = Group("eager glue", "pointwise", 0, 0, launches=1000, extra=True)
-    hooks = Group("ZeRO", "pointwise", 0, 0, launches=1000, hooks=100, extra=True)
+    busy = KernelGroup("eager glue", "pointwise", 0, 0, launches=1000, extra=True)
+    hooks = KernelGroup("ZeRO", "pointwise", 0, 0, launches=1000, hooks=100, extra=True)
     assert host_seconds([busy, hooks], "doubter") == pytest.approx(
         (1000 * value("host_launch", "doubter") + 100 * value("host_tensor", "doubter")) * 1e-6
     )
-    row = rows(Group("encoder", "product", RATE * 1e-6, 0), busy, hooks)["doubter"]
+    row = rows(KernelGroup("encoder", "product", RATE * 1e-6, 0), busy, hooks)["doubter"]
     assert row["bound"] == "host" and row["images_per_second"] == pytest.approx(1e6 / row["host_microseconds"])
     assert rows(BOUND_BY_RATE, busy)["doubter"]["bound"] == "gpu"
 

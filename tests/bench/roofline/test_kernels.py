@@ -3,7 +3,7 @@ import torch
 
 from ecamp_fast.bench.ops.gpu_times import PEAKS
 from ecamp_fast.bench.ops.kernel_cases import SMALL, cases
-from ecamp_fast.bench.roofline.kernels import forecast, sr_instructions
+from ecamp_fast.bench.roofline.kernels import kernel_roofline, sr_instructions
 
 LOOPS = [900, 10, 20, 30, 40, 50, 60, 70]  # the loop over tiles, then the seven stages
 
@@ -25,7 +25,7 @@ def test_another_form_of_the_code_gives_no_number() -> None:
 
 def test_a_projection_for_every_operation_and_chip() -> None:
     made = cases(2, "cpu", torch.bfloat16, SMALL)
-    rows = forecast(made, 2, [row(LOOPS), row(LOOPS, "sm_90")], low=16)
+    rows = kernel_roofline(made, 2, [row(LOOPS), row(LOOPS, "sm_90")], low=16)
     assert {(r["operation"], r["chip"]) for r in rows} == {
         (c.operation, chip) for c in made for chip in ("A100", "H200")
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ecamp_fast.bench.roofline.bytes import Group
+from ecamp_fast.bench.roofline.bytes import KernelGroup
 from ecamp_fast.bench.roofline.overheads import CHUNK_BYTES, step_overheads
 from ecamp_fast.bench.roofline.zero import Weights, Zero, weights_of, zero_bytes, zero_launches
 from ecamp_fast.config import load_recipe
@@ -19,7 +19,7 @@ VOCABULARY, LENGTHS, PREDICTED = 200, [5, 20, 30], 40
 MODEL = Weights(tensors=10, numbers=1000, unaligned={})
 
 
-def groups(*overrides: str, zero: Zero = Zero(), lengths: list[int] = LENGTHS) -> list[Group]:  # noqa: B008, frozen
+def groups(*overrides: str, zero: Zero = Zero(), lengths: list[int] = LENGTHS) -> list[KernelGroup]:  # noqa: B008, frozen
     return step_overheads(load_recipe(SMALL, overrides), VOCABULARY, lengths, PREDICTED, MODEL, zero)
 
 

@@ -71,7 +71,7 @@ def test_every_component_agrees_with_the_counter() -> None:
     found = {
         "patch embedding": forward["Encoder.patch"],
         "encoder": forward["Encoder"] - forward["Encoder.patch"],
-        "decoder": forward["Decoder"],
+        "decoder": forward["ImageDecoder"],
         "fusion": forward["TextDecoder.bridge"] + forward["TextDecoder.fusion"],
         "text layers": sum(forward[f"TextDecoder.layers.{layer}"] for layer in range(3)),
     }

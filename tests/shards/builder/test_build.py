@@ -194,7 +194,7 @@ def test_faults_of_the_listing_are_said_before_any_image_is_looked_at(table, tmp
     assert said[0].startswith("reports.csv: 1 row is at fault:\n  - reports.csv row 3 (s1.jpg): empty study_id")
 
 
-def test_a_mend_that_many_rows_have_in_common_is_said_once(table):
+def test_a_hint_that_many_rows_have_in_common_is_said_once(table):
     with pytest.raises(DataError) as caught:
         made(table([{"study_id": ""}, {"study_id": ""}, {"image_path": ""}]))
     lines = str(caught.value).splitlines()
@@ -221,7 +221,7 @@ def test_a_budget_leaves_bad_images_out_and_lists_them(table, tmp_path, allow, p
         said = f"2 of 4 rows left out, {int(4 * allow)} may be: --reject-budget"
         with pytest.raises(DataError, match=said) as caught:
             made(path, reject_budget=allow)
-        assert "pass a larger --reject-budget" in caught.value.mend and not (tmp_path / "set").exists()
+        assert "pass a larger --reject-budget" in caught.value.hint and not (tmp_path / "set").exists()
         return
     manifest = read_manifest(made(path, reject_budget=allow))
     assert manifest.counts["samples"] == 2
@@ -251,7 +251,7 @@ def test_a_set_without_training_split_needs_a_tokenizer(table):
 @pytest.mark.slow
 def test_a_worker_that_dies_is_an_environment_fault(table, tmp_path):
     source = CsvSource(table([{} for _ in range(12)]))
-    records = source.survey().records
+    records = source.list_records().records
     records[5].place = None  # not a path: the worker raises what is no BadImage, as a defect would
     with pytest.raises(TypeError):
         list(workers.pack_all(source, records, 64, None, 2))

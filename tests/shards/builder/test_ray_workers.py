@@ -13,10 +13,10 @@ from ecamp_fast.shards.sources.phantom import PhantomSource
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    records = PhantomSource(2, 1, 64).survey().records
+    records = PhantomSource(2, 1, 64).list_records().records
     with pytest.raises(EnvironmentFault, match="not installed") as caught:
         list(pack_all(PhantomSource(2, 1, 64), records, 64, None, 1, "ray"))
-    assert "ecamp-fast[ray]" in caught.value.mend
+    assert "ecamp-fast[ray]" in caught.value.hint
 
 
 @pytest.fixture

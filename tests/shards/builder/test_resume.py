@@ -194,16 +194,16 @@ def test_a_full_disk_keeps_what_is_finished(table, tmp_path, monkeypatch):
 
 
 def train(table, bad):
-    """Six rows of one split in three shards, of which these images are bad; and what mends them."""
+    """Six rows of one split in three shards, of which these images are bad; and what fixes them."""
     source = CsvSource(table([{"split": "train"} for _ in range(6)]))
     good = {number: (source.folder / f"s{number}.jpg").read_bytes() for number in bad}
     for number in bad:
         (source.folder / f"s{number}.jpg").write_bytes(b"")
 
-    def mend(number):
+    def hint(number):
         (source.folder / f"s{number}.jpg").write_bytes(good[number])
 
-    return source, mend
+    return source, hint
 
 
 def test_a_budget_passed_at_the_last_image_loses_nothing(table, tmp_path, monkeypatch):
@@ -218,12 +218,12 @@ def test_a_budget_passed_at_the_last_image_loses_nothing(table, tmp_path, monkey
 
 
 @pytest.mark.parametrize("budget, bad, resumed", [(0.0, [1], 4), (0.2, [1, 4], 3), (0.2, [0, 1], 4)])
-def test_mended_images_come_into_their_shards_and_the_others_stay_out(table, tmp_path, budget, bad, resumed):
-    source, mend = train(table, bad)
+def test_fixed_images_come_into_their_shards_and_the_others_stay_out(table, tmp_path, budget, bad, resumed):
+    source, hint = train(table, bad)
     options = Options(workers=1, reject_budget=budget, **SMALL)
     with pytest.raises(DataError, match=f"{len(bad)} of 6 rows left out"):
         build(source, tmp_path / "set", options)
-    mend(1)
+    hint(1)
     report = build(source, tmp_path / "set", options)
     assert report.resumed == resumed and len(report.manifest.quarantined) == len(bad) - 1
     build(source, tmp_path / "fresh", options)

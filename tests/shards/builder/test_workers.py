@@ -26,14 +26,14 @@ class Pool:
 
 
 def test_what_waits_is_bounded_and_comes_in_order():
-    records = PhantomSource(100, 1, 64).survey().records
+    records = PhantomSource(100, 1, 64).list_records().records
     pool = Pool()
     assert list(workers._ordered(pool, records, ahead=5)) == list(range(100))
     assert pool.most == 5
 
 
 def test_distilled_text_is_written_once():
-    (record,) = PhantomSource(1, 1, 64).survey().records
+    (record,) = PhantomSource(1, 1, 64).list_records().records
     assert workers.distilled(record) is record and record.distilled is not None
     record.distilled = "mine"
     assert workers.distilled(record).distilled == "mine"

@@ -51,7 +51,7 @@ def test_rows_that_were_left_out_stay_out(table, tmp_path):
     (source.folder / "s2.jpg").write_bytes(b"")
     build(source, tmp_path / "set", Options(workers=1, shard_size=6, vocab_size=200, reject_budget=0.5))
     before = digests(tmp_path / "set")
-    (source.folder / "s2.jpg").write_bytes(image)  # mended since: the set is as it was all the same
+    (source.folder / "s2.jpg").write_bytes(image)  # fixed since: the set is as it was all the same
     spoil(tmp_path / "set" / "train-000000.tar")
     assert repair(source, tmp_path / "set").files == ("train-000000.tar",)
     assert digests(tmp_path / "set") == before
@@ -100,7 +100,7 @@ def test_a_changed_image_a_lost_image_and_a_changed_row_are_refused(table, tmp_p
     assert repair(source, out).files == ("train-000000.tar",)
 
 
-def test_what_rebuilding_cannot_mend_is_left_and_named(copied):
+def test_what_rebuilding_cannot_fix_is_left_and_named(copied):
     shutil.copy(copied / read_manifest(copied).shards[0].name, copied / "train-000099.tar")
     done = repair(SOURCE, copied)
     assert done.files == () and [str(item) for item in done.left] == ["train-000099.tar: not in the manifest"]

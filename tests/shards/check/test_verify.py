@@ -48,7 +48,7 @@ def test_verify_raises_what_inspect_finds(copied):
     (copied / shard.name).unlink()
     with pytest.raises(DataError, match=f"{shard.name}: is missing") as caught:
         verify(copied)
-    assert caught.value.exit_code == 3 and caught.value.mend
+    assert caught.value.exit_code == 3 and caught.value.hint
 
 
 def test_four_kinds_of_cuts(copied):

@@ -9,7 +9,7 @@ import pytest
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.describe.annotate import annotate
 from ecamp_fast.shards.describe.terms import Terms
-from ecamp_fast.shards.sources.base import Fault
+from ecamp_fast.shards.sources.base import RecordFault
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.folder import FolderSource
 from ecamp_fast.shards.sources.phantom import PhantomSource
@@ -50,9 +50,9 @@ def test_archives_of_reports_alone(tmp_path):
 
 def test_what_a_source_without_a_listing_of_texts_lacks_is_reported(monkeypatch):
     source = PhantomSource(3, 42, 64)
-    listing = source.survey()
-    listing.absent.append(Fault(listing.records.pop().origin, "no image", "add it", "missing"))
-    monkeypatch.setattr(PhantomSource, "survey", lambda self: listing)
+    listing = source.list_records()
+    listing.absent.append(RecordFault(listing.records.pop().origin, "no image", "add it", "missing"))
+    monkeypatch.setattr(PhantomSource, "list_records", lambda self: listing)
     assert counted(source) == (2, 0, [str(listing.absent[0])])
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ecamp_fast.errors import StorageError
-from ecamp_fast.shards.format.manifest import EXTENSIONS, tar_writer
+from ecamp_fast.shards.format import tar_writer
+from ecamp_fast.shards.format.manifest import EXTENSIONS
 from ecamp_fast.shards.format.tar_writer import ShardWriter, UnitWriter
 
 SAMPLES = {

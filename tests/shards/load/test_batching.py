@@ -15,7 +15,7 @@ from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.shards.format.manifest import DISTILLED, IMAGE, REPORT, TOKENIZER, TOKENS, Manifest, write_manifest
 from ecamp_fast.shards.format.tar_writer import ShardWriter
 from ecamp_fast.shards.format.tokens import pack_tokens, unpack_tokens
-from ecamp_fast.shards.load.batching import Cut, Lengths, deal
+from ecamp_fast.shards.load.batching import MicroBatches, TokenEstimate, assign
 from ecamp_fast.shards.load.capacity import measure_capacity
 from ecamp_fast.shards.load.order import global_samples
 from ecamp_fast.shards.load.read import ShardSet
@@ -76,11 +76,11 @@ def true_counts(shard_set: ShardSet) -> Counts:
 def test_dealing_gives_every_sample_once_and_keeps_the_order_within(data, micro, batches):
     seed, longest = data.draw(st.integers(0, 2**32)), data.draw(st.sampled_from([1, 3, 256]))
     lengths = np.random.default_rng(seed).integers(1, longest + 1, micro * batches)
-    dealt = deal(lengths, micro)
-    assert dealt.shape == (batches, micro)
-    assert np.array_equal(np.sort(dealt.ravel()), np.arange(micro * batches))
-    assert (np.diff(dealt, axis=1) > 0).all()
-    sums = lengths[dealt].sum(1)
+    assigned = assign(lengths, micro)
+    assert assigned.shape == (batches, micro)
+    assert np.array_equal(np.sort(assigned.ravel()), np.arange(micro * batches))
+    assert (np.diff(assigned, axis=1) > 0).all()
+    sums = lengths[assigned].sum(1)
     assert np.ptp(sums) <= np.ptp(lengths)
 
 
@@ -88,18 +88,18 @@ def test_dealing_gives_every_sample_once_and_keeps_the_order_within(data, micro,
 def test_micro_batches_differ_by_less_than_a_token_in_a_thousand(total, micro, spread):
     """Cut as they come, the largest of these exceeds the mean by 2 to 13 %; dealt, by 0.002 to 0.05 %."""
     lengths = np.minimum(np.random.default_rng(1).lognormal(4.6, 0.4, total).astype(int), 256)
-    as_they_come, dealt = (
-        lengths[places].sum(1) for places in (np.arange(total).reshape(-1, micro), deal(lengths, micro))
+    as_they_come, assigned = (
+        lengths[places].sum(1) for places in (np.arange(total).reshape(-1, micro), assign(lengths, micro))
     )
     assert as_they_come.max() / as_they_come.mean() > 1.01
-    assert dealt.max() / dealt.mean() < 1 + spread
+    assert assigned.max() / assigned.mean() < 1 + spread
 
 
 def test_dealing_a_step_of_the_paper_takes_milliseconds():
     lengths, times = np.random.default_rng(1).integers(2, 257, 8192), []
     for _ in range(5):
         began = time.perf_counter()
-        deal(lengths, 256)
+        assign(lengths, 256)
         times.append(time.perf_counter() - began)
     assert min(times) < 5e-3
 
@@ -107,8 +107,8 @@ def test_dealing_a_step_of_the_paper_takes_milliseconds():
 @pytest.mark.parametrize("most", [256, 48])
 def test_lengths_are_exact_where_the_distilled_text_enters_or_is_empty(shard_set, true_counts, most):
     some = recipe(text={"max_tokens": most})
-    epochs, samples = (part.ravel() for part in Cut(shard_set, "train", some)(5))
-    estimates, true = Lengths(shard_set, "train", some)(epochs, samples), true_counts(some, epochs, samples)[0]
+    epochs, samples = (part.ravel() for part in MicroBatches(shard_set, "train", some)(5))
+    estimates, true = TokenEstimate(shard_set, "train", some)(epochs, samples), true_counts(some, epochs, samples)[0]
     always = recipe(text={"max_tokens": most, "distilled_probability": 1.0})
     exact = true == true_counts(always, epochs, samples)[0]
     assert exact.mean() > 0.75
@@ -120,19 +120,22 @@ def test_lengths_are_exact_where_the_distilled_text_enters_or_is_empty(shard_set
 @pytest.mark.parametrize("step", [0, 3, 7, 10**6])
 def test_a_step_sees_the_same_samples_balanced_or_not(shard_set, step):
     """Steps 3 and 7 lie across the end of an epoch; a million steps ahead is as near as the first."""
-    plain, balanced = (Cut(shard_set, "train", recipe(balance=balance))(step) for balance in (False, True))
+    plain, balanced = (MicroBatches(shard_set, "train", recipe(balance=balance))(step) for balance in (False, True))
     positions = np.arange(step * 512, (step + 1) * 512)
     assert np.array_equal(np.stack(plain).reshape(2, -1), np.stack(global_samples(COUNT, 7, positions)))
     assert balanced[0].shape == balanced[1].shape == (16, 32)
-    pairs = [sorted(zip(*(part.ravel().tolist() for part in cut), strict=True)) for cut in (plain, balanced)]
+    pairs = [
+        sorted(zip(*(part.ravel().tolist() for part in micro_batches), strict=True))
+        for micro_batches in (plain, balanced)
+    ]
     assert pairs[0] == pairs[1]
     assert not np.array_equal(plain[1], balanced[1])
 
 
 def test_every_sample_once_an_epoch_across_its_end(shard_set):
-    cut = Cut(shard_set, "train", recipe())
+    micro_batches = MicroBatches(shard_set, "train", recipe())
     epochs, samples = (
-        np.concatenate([part.ravel() for part in parts]) for parts in zip(*map(cut, range(8)), strict=True)
+        np.concatenate([part.ravel() for part in parts]) for parts in zip(*map(micro_batches, range(8)), strict=True)
     )
     for epoch in (0, 1):
         assert np.array_equal(np.sort(samples[epochs == epoch]), np.arange(COUNT))
@@ -140,21 +143,23 @@ def test_every_sample_once_an_epoch_across_its_end(shard_set):
 
 
 def test_any_step_is_cut_by_itself(shard_set):
-    running = Cut(shard_set, "train", recipe())
+    running = MicroBatches(shard_set, "train", recipe())
     for step in range(6):
-        sought = Cut(ShardSet(shard_set.path), "train", recipe())(step)
+        sought = MicroBatches(ShardSet(shard_set.path), "train", recipe())(step)
         assert all(np.array_equal(a, b) for a, b in zip(running(step), sought, strict=True))
 
 
 def test_the_cut_is_part_of_the_format():
     """Frozen values: dealt otherwise, a resumed run would sum other micro-batches."""
     lengths = np.array([9, 1, 4, 4, 7, 2, 8, 8, 3, 5, 6, 2])
-    assert deal(lengths, 4).tolist() == [[0, 2, 9, 11], [4, 5, 6, 8], [1, 3, 7, 10]]  # sums 20, 20, 19
+    assert assign(lengths, 4).tolist() == [[0, 2, 9, 11], [4, 5, 6, 8], [1, 3, 7, 10]]  # sums 20, 20, 19
 
 
 @pytest.mark.parametrize("changes", [{"losses": {"mlm": False}}, {"losses": {"mlm_positions": "all"}}])
 def test_where_all_texts_cost_alike_nothing_is_dealt(shard_set, changes):
-    plain, balanced = (Cut(shard_set, "train", recipe(balance=balance, **changes))(1) for balance in (False, True))
+    plain, balanced = (
+        MicroBatches(shard_set, "train", recipe(balance=balance, **changes))(1) for balance in (False, True)
+    )
     assert all(np.array_equal(a, b) for a, b in zip(plain, balanced, strict=True))
 
 
@@ -164,8 +169,8 @@ def test_ranks_wait_less(shard_set, true_counts, world):
     waits = {}
     for balance in (False, True):
         some = recipe(balance=balance)
-        cut = Cut(shard_set, "train", some)
-        sums = np.concatenate([true_counts(some, *cut(step))[0].sum(1) for step in range(6)])
+        micro_batches = MicroBatches(shard_set, "train", some)
+        sums = np.concatenate([true_counts(some, *micro_batches(step))[0].sum(1) for step in range(6)])
         together = sums.reshape(-1, world)
         waits[balance] = (together.max(1) - together.mean(1)).mean()
     assert waits[True] <= 0.1 * waits[False]
@@ -177,8 +182,8 @@ def test_the_capacity_is_smaller_and_holds_99_of_100_batches(shard_set, true_cou
     filler = {}
     for balance in (False, True):
         some = recipe(1024, 128, balance)
-        capacity, cut = measure_capacity(shard_set, "train", some), Cut(shard_set, "train", some)
-        places = (np.concatenate(parts) for parts in zip(*map(cut, range(100, 140)), strict=True))
+        capacity, micro_batches = measure_capacity(shard_set, "train", some), MicroBatches(shard_set, "train", some)
+        places = (np.concatenate(parts) for parts in zip(*map(micro_batches, range(100, 140)), strict=True))
         rows, predicted = (counts.sum(1) for counts in true_counts(some, *places))
         assert len(rows) == 320
         assert (rows <= capacity.rows).mean() >= 0.99 and (predicted <= capacity.predicted).mean() >= 0.99

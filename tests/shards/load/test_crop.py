@@ -17,9 +17,9 @@ AREA, ASPECT = (0.2, 1.0), (0.75, 4 / 3)
 sides = st.integers(1, 3000)
 
 
-def torchvision_box(height, width, draws):
+def torchvision_box(height, width, uniforms):
     """RandomResizedCrop.get_params, one image, fed with our numbers."""
-    for share, ratio, row, column in draws.reshape(-1, 4).astype(float):
+    for share, ratio, row, column in uniforms.reshape(-1, 4).astype(float):
         area = height * width * (AREA[0] + share * (AREA[1] - AREA[0]))
         aspect = math.exp(math.log(ASPECT[0]) + ratio * (math.log(ASPECT[1]) - math.log(ASPECT[0])))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
@@ -38,8 +38,8 @@ def test_boxes_are_torchvisions_and_inside(images):
     heights, widths, keys = np.array(images, np.int64).T.copy()
     boxes = crop.random_boxes(heights, widths, keys, AREA, ASPECT)
     assert boxes.dtype == np.int32
-    draws = uniform(keys, Stream.CROP, 40)
-    assert boxes.tolist() == [list(torchvision_box(*x)) for x in zip(heights, widths, draws, strict=True)]
+    uniforms = uniform(keys, Stream.CROP, 40)
+    assert boxes.tolist() == [list(torchvision_box(*x)) for x in zip(heights, widths, uniforms, strict=True)]
     top, left, height, width = boxes.T
     assert (top >= 0).all() and (left >= 0).all() and (height > 0).all() and (width > 0).all()
     assert (top + height <= heights).all() and (left + width <= widths).all()
@@ -147,14 +147,14 @@ def jpeg(image):
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (631, 1001), (977, 403)])
 def test_the_map_lies_where_the_decoded_view_shows_it(height, width):
     """The brightness of the image IS its map, so a view brought down to 28 x 28 must be the sampled map."""
-    from ecamp_fast.shards.load.decode import Decoder
+    from ecamp_fast.shards.load.decode import JpegDecoder
 
     image, stored = blobs(height, width), blobs(160, 160)
     count = 12
     heights, widths, keys = np.full(count, height), np.full(count, width), np.arange(count) * 17
     boxes = crop.random_boxes(heights, widths, keys, (0.08, 1.0), (0.4, 2.5))
     flipped = np.arange(count) % 2 == 1
-    views = Decoder(count, 448, "cpu", 1).decode([str(k) for k in keys], [jpeg(image)] * count, boxes, flipped)
+    views = JpegDecoder(count, 448, "cpu", 1).decode([str(k) for k in keys], [jpeg(image)] * count, boxes, flipped)
     seen = views.numpy().reshape(count, ATTENTION_GRID, 16, ATTENTION_GRID, 16).mean((2, 4))
     out = crop.sample_maps([stored] * count, boxes, flipped, heights, widths)
     assert np.abs(seen - out).max() < 4  # of 255: JPEG, rounding, mean of a cell against its centre

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.load.decode import Decoder, gpu_views
+from ecamp_fast.shards.load.decode import JpegDecoder, gpu_views
 
 SIZE = 96
 KEYS = ("a", "b", "c", "d")
@@ -41,7 +41,7 @@ def jpegs():
 
 @pytest.fixture
 def decoder():
-    return Decoder(4, SIZE, "cpu", 1)
+    return JpegDecoder(4, SIZE, "cpu", 1)
 
 
 def test_views_are_the_float64_resize_of_their_crops(decoder, jpegs):
@@ -57,7 +57,7 @@ def test_a_batch_may_be_smaller_and_does_not_matter_to_its_samples(decoder, jpeg
     for count in (1, 3):
         part = decoder.decode(KEYS[:count], jpegs[:count], BOXES[:count], FLIPPED[:count])
         assert torch.equal(part, whole[:count])
-    assert torch.equal(Decoder(4, SIZE, "cpu", 2).decode(KEYS, jpegs, BOXES, FLIPPED), whole)
+    assert torch.equal(JpegDecoder(4, SIZE, "cpu", 2).decode(KEYS, jpegs, BOXES, FLIPPED), whole)
 
 
 def test_two_batches_may_be_under_way_and_results_last(decoder, jpegs):

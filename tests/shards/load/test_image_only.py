@@ -95,7 +95,7 @@ def test_a_recipe_that_learns_from_text_refuses_at_once(made, monkeypatch):
     count = shards.manifest.without_text("train")
     with pytest.raises(DataError, match=f"{count} of 5 samples of split 'train' have no text") as caught:
         Loader(shards, "train", recipe())
-    assert "losses.mlm=false" in caught.value.mend and count == alone - 1
+    assert "losses.mlm=false" in caught.value.hint and count == alone - 1
 
 
 def test_a_recipe_without_text_takes_images_alone(made):
@@ -131,18 +131,18 @@ def _rewrite(folder, manifest, members):
 
 def test_dropped_unless_kept(table):
     path = table([{"report": ""}, {}])
-    listing = CsvSource(path).survey()
+    listing = CsvSource(path).list_records()
     assert len(listing.records) == 1 and listing.dropped_empty == 1
-    assert len(CsvSource(path, keep_empty=True).survey().records) == 2
+    assert len(CsvSource(path, keep_empty=True).list_records().records) == 2
 
 
 def test_a_table_of_images_alone(table):
     """It needs no column but image_path, and says that it found no report."""
     path = table([{"patient_id": "p", "labels": "Mass"}, {"patient_id": "p"}], ["image_path", "patient_id", "labels"])
     with pytest.raises(DataError, match="no column 'study_id', 'view', 'report'") as caught:
-        CsvSource(path).survey()
-    assert "--empty-reports keep" in caught.value.mend
-    listing = CsvSource(path, keep_empty=True).survey()
+        CsvSource(path).list_records()
+    assert "--empty-reports keep" in caught.value.hint
+    listing = CsvSource(path, keep_empty=True).list_records()
     assert [(record.study_id, record.report, record.labels) for record in listing.records] == [
         ("s0", "", ("Mass",)),
         ("s1", "", ()),
@@ -154,9 +154,11 @@ def test_reports_of_another_table_are_joined_by_image(table):
     images = table([{}, {}, {}], ["study_id", "image_path", "view"])
     reports = images.with_name("said.csv")
     reports.write_text("report,image_path\nFine.,./s2.jpg\nSmall effusion.,s0.jpg\n")
-    said = {record.study_id: record.report for record in CsvSource(images, reports, keep_empty=True).survey().records}
+    said = {
+        record.study_id: record.report for record in CsvSource(images, reports, keep_empty=True).list_records().records
+    }
     assert said == {"s0": "Small effusion.", "s1": "", "s2": "Fine."}
-    dropped = CsvSource(images, reports).survey()
+    dropped = CsvSource(images, reports).list_records()
     assert len(dropped.records) == 2 and dropped.dropped_empty == 1
 
 
@@ -168,21 +170,25 @@ def test_reports_that_match_no_image_or_twice_are_faults(table, text, fault):
     images = table([{}], ["study_id", "image_path", "view"])
     reports = images.with_name("said.csv")
     reports.write_text(f"report,image_path\nSmall effusion.,s0.jpg\n{text}\n")
-    assert fault in str(CsvSource(images, reports).survey().faults[0])
+    assert fault in str(CsvSource(images, reports).list_records().faults[0])
 
 
 def test_reports_from_two_tables_are_refused(table):
     path = table([{}])
     with pytest.raises(DataError, match="has a column 'report'"):
-        CsvSource(path, path).survey()
+        CsvSource(path, path).list_records()
 
 
 def test_a_folder_of_images(table):
     folder = table([{}, {}, {}]).parent
     (folder / "s0.txt").write_text("Small effusion.")
     (folder / "s1.txt").write_text("___")
-    assert [r.report for r in FolderSource(folder, keep_empty=True).survey().records] == ["Small effusion.", "", ""]
-    listing = FolderSource(folder).survey()
+    assert [r.report for r in FolderSource(folder, keep_empty=True).list_records().records] == [
+        "Small effusion.",
+        "",
+        "",
+    ]
+    listing = FolderSource(folder).list_records()
     assert len(listing.records) == 1 and listing.dropped_empty == 1 and len(listing.absent) == 1
 
 

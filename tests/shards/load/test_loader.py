@@ -97,7 +97,7 @@ def rows(batches):
     out = []
     for batch in batches:
         for b in range(len(batch)):
-            rows = slice(*batch.text.offsets[b : b + 2])
+            rows = slice(*batch.text.cu_seqlens[b : b + 2])
             others = (
                 getattr(batch, name)[b] for name in ("image", "attention", "window", "lengths", "keys", "samples")
             )
@@ -114,9 +114,12 @@ def test_batches_are_as_batch_says(shard_set):
         assert batch.attention.shape == (4, ATTENTION_GRID, ATTENTION_GRID) and batch.attention.dtype == torch.float32
         assert batch.window.shape == (4, 2) and batch.window.dtype == torch.int32
         text = batch.text
-        assert text.codes.dtype == text.offsets.dtype == batch.lengths.dtype == torch.int32
-        assert text.offsets.tolist() == [0, *batch.lengths.cumsum(0).tolist()] and len(text.codes) == text.offsets[-1]
-        assert (text.codes[text.offsets[:-1].long()] == 2).all()  # [CLS]
+        assert text.codes.dtype == text.cu_seqlens.dtype == batch.lengths.dtype == torch.int32
+        assert (
+            text.cu_seqlens.tolist() == [0, *batch.lengths.cumsum(0).tolist()]
+            and len(text.codes) == text.cu_seqlens[-1]
+        )
+        assert (text.codes[text.cu_seqlens[:-1].long()] == 2).all()  # [CLS]
         expected = sample_keys(7, 0, batch.samples.numpy())
         assert batch.keys.tolist() == expected.tolist()
         for sample, attention in zip(batch.samples.tolist(), batch.attention, strict=True):
@@ -184,7 +187,7 @@ def test_another_epoch_and_another_seed_show_other_crops(shard_set):
 def test_padded_text_has_equal_rows(shard_set):
     for batch in Loader(shard_set, "train", recipe(losses={"mlm_positions": "all"})).batches(0, 2):
         codes = batch.text.codes
-        assert batch.text.offsets.tolist() == [0, 32, 64, 96, 128] and len(codes) == 128
+        assert batch.text.cu_seqlens.tolist() == [0, 32, 64, 96, 128] and len(codes) == 128
         for b, length in enumerate(batch.lengths.tolist()):
             text = codes[32 * b : 32 * (b + 1)]
             assert (text[:length] != 0).all() and (text[length:] == 0).all()

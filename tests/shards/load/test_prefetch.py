@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ecamp_fast.shards.load.prefetch import ahead
+from ecamp_fast.shards.load.prefetch import prefetch
 
 
 def counting(made, stop=10**9, fault=None):
@@ -28,13 +28,13 @@ def alive():
 @pytest.mark.parametrize("depth", [1, 5])
 def test_items_come_in_order_and_the_thread_ends(depth):
     made = []
-    assert list(ahead(counting(made, 20), depth)) == list(range(20))
+    assert list(prefetch(counting(made, 20), depth)) == list(range(20))
     assert made[-1] == "closed" and not alive()
 
 
 def test_the_thread_runs_ahead_by_the_depth():
     made = []
-    items = ahead(counting(made), 3)
+    items = prefetch(counting(made), 3)
     assert next(items) == 0
     deadline = time.monotonic() + 5
     while len(made) < 5 and time.monotonic() < deadline:
@@ -48,7 +48,7 @@ def test_the_thread_runs_ahead_by_the_depth():
 def test_an_error_comes_after_the_items_before_it():
     made, got = [], []
     with pytest.raises(KeyError, match="broken"):
-        for item in ahead(counting(made, 4, KeyError("broken")), 2):
+        for item in prefetch(counting(made, 4, KeyError("broken")), 2):
             got.append(item)
     assert got == [0, 1, 2, 3] and not alive()
 
@@ -61,7 +61,7 @@ def test_a_source_that_hangs_does_not_hold_up_the_closing(monkeypatch):
         yield 0
         made.append(hang.wait(20))
 
-    items = ahead(source(), 1)
+    items = prefetch(source(), 1)
     assert next(items) == 0
     began = time.monotonic()
     items.close()

@@ -17,7 +17,7 @@ from ecamp_fast.shards.load.quarantine import IN_A_ROW, Quarantine
 from ecamp_fast.shards.load.read import ShardSet
 
 DAMAGED = (3, 11)
-FAULT = DataError("sample x: damaged", "mend it")
+FAULT = DataError("sample x: damaged", "fix it")
 
 
 @pytest.fixture(scope="module")

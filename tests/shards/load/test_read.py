@@ -104,7 +104,7 @@ def test_opening_names_every_file_at_fault(copied):
     for part in (f"{names[0]} is missing", f"{names[1]} has 0 bytes", f"{names[2]} has 512 bytes"):
         assert part in str(caught.value)
     assert "the tokenizer does not match the shards" in str(caught.value)
-    assert caught.value.exit_code == 3 and caught.value.mend
+    assert caught.value.exit_code == 3 and caught.value.hint
 
 
 @pytest.mark.fault("D2.unreadable")
@@ -229,4 +229,4 @@ def test_few_descriptors_are_enough_and_none_is_the_machines_fault(phantom_set, 
     faults += [OSError(errno.EMFILE, "Too many open files")] * 2
     with pytest.raises(EnvironmentFault, match="Too many open files") as caught:
         shards.read("train", 0)
-    assert "ulimit" in caught.value.mend
+    assert "ulimit" in caught.value.hint

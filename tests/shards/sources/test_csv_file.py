@@ -1,4 +1,4 @@
-"""Tables: what is read, and what is refused with file, row and mend."""
+"""Tables: what is read, and what is refused with file, row and hint."""
 
 import re
 
@@ -11,37 +11,37 @@ from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.table import read_table
 
 
-def survey(path):
-    return CsvSource(path).survey()
+def list_records(path):
+    return CsvSource(path).list_records()
 
 
 def test_rows_become_records(table):
     row = {"patient_id": "p1", "labels": "Edema; Effusion;", "age": "63", "split": "train", "distilled": "There is x."}
-    (record,) = survey(table([row])).records
+    (record,) = list_records(table([row])).records
     assert (record.study_id, record.patient_id, record.view, record.split) == ("s0", "p1", "PA", "train")
     assert record.labels == ("Edema", "Effusion") and record.columns == {"age": "63"}
     assert record.distilled == "There is x." and record.stem == "s0" and record.row == 2
 
 
 def test_several_images_of_one_study_are_normal(table):
-    listing = survey(table([{"study_id": "s"}, {"study_id": "s"}]))
+    listing = list_records(table([{"study_id": "s"}, {"study_id": "s"}]))
     assert len(listing.records) == 2 and not listing.faults
 
 
 def test_quoted_line_breaks_keep_the_row_number(table):
-    listing = survey(table([{"report": 'Line one,\nline "two".'}, {"report": "x y"}, {"image_path": ""}]))
+    listing = list_records(table([{"report": 'Line one,\nline "two".'}, {"report": "x y"}, {"image_path": ""}]))
     assert listing.records[0].report == 'Line one,\nline "two".'
     assert [r.row for r in listing.records] == [2, 4]
     assert "reports.csv row 5: empty image_path" in str(listing.faults[0])
 
 
 def test_empty_reports_are_dropped_and_counted(table):
-    listing = survey(table([{"report": text} for text in ("", "  ", "___", " __ \n_", "Fine.")]))
+    listing = list_records(table([{"report": text} for text in ("", "  ", "___", " __ \n_", "Fine.")]))
     assert listing.dropped_empty == 4 and len(listing.records) == 1
 
 
 def test_cp1252_is_read_and_noted_once(table):
-    listing = survey(table([{"report": "Patient’s lungs – clear."}, {"report": "“x” é"}], encoding="cp1252"))
+    listing = list_records(table([{"report": "Patient’s lungs – clear."}, {"report": "“x” é"}], encoding="cp1252"))
     assert listing.records[0].report == "Patient’s lungs – clear."
     assert len(listing.notes) == 1 and "cp1252" in listing.notes[0] and "reports.csv" in listing.notes[0]
 
@@ -49,12 +49,12 @@ def test_cp1252_is_read_and_noted_once(table):
 def test_utf8_with_byte_order_mark_and_crlf(table):
     path = table([{}])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
-    listing = survey(path)
+    listing = list_records(path)
     assert len(listing.records) == 1 and not listing.notes
 
 
 def test_the_same_image_twice_names_both_rows(table):
-    listing = survey(table([{}, {"image_path": "a.jpg"}, {"image_path": "./b/../s0.jpg"}]))
+    listing = list_records(table([{}, {"image_path": "a.jpg"}, {"image_path": "./b/../s0.jpg"}]))
     assert len(listing.faults) == 1
     assert "row 4" in str(listing.faults[0]) and "row 2" in str(listing.faults[0])
 
@@ -63,14 +63,14 @@ def test_missing_images_and_maps_are_named_all(table):
     path = table([{}, {}, {"attention_map": "maps/a.pgm"}, {}])
     for name in ("s1.jpg", "s3.jpg"):
         (path.parent / name).unlink()
-    listing = survey(path)
+    listing = list_records(path)
     assert [fault.origin for fault in listing.absent] == [
         "reports.csv row 3 (s1.jpg)",
         "reports.csv row 4 (s2.jpg)",
         "reports.csv row 5 (s3.jpg)",
     ]
     assert "maps/a.pgm: no such file" in listing.absent[1].what
-    assert str(path.parent) in listing.absent[0].mend
+    assert str(path.parent) in listing.absent[0].hint
 
 
 def test_absolute_paths_are_named_by_their_last_part(table, tmp_path):
@@ -91,7 +91,7 @@ def test_absolute_paths_are_named_by_their_last_part(table, tmp_path):
 def test_names_that_cannot_be_opened_are_absent(place, table):
     path = table([{}, {}])
     path.write_text(path.read_text().replace("s1.jpg", place))
-    (fault,) = survey(path).absent
+    (fault,) = list_records(path).absent
     assert fault.origin.startswith("reports.csv row 3") and str(path.parent) not in fault.what
 
 
@@ -99,27 +99,27 @@ def test_a_folder_for_an_image_is_refused(table):
     path = table([{}, {}])
     (path.parent / "s1.jpg").unlink()
     (path.parent / "s1.jpg").mkdir()
-    assert "not a file" in survey(path).absent[0].what
+    assert "not a file" in list_records(path).absent[0].what
 
 
 @pytest.mark.parametrize("column", ["study_id", "image_path", "view", "report"])
 def test_a_missing_column_is_named(column, table):
     path = table([{}], columns=[c for c in ("study_id", "image_path", "view", "report") if c != column])
     with pytest.raises(DataError, match=f"reports.csv row 1: no column '{column}'"):
-        survey(path)
+        list_records(path)
 
 
 def test_a_column_of_nearly_that_name_is_suggested(table):
     path = table([{}])
     path.write_text(path.read_text().replace("image_path", "image_paths"))
     with pytest.raises(DataError, match="is it column 'image_paths'"):
-        survey(path)
+        list_records(path)
 
 
 def test_rows_that_are_shifted_are_faults(table):
     path = table([{}, {}])
     path.write_text(path.read_text() + "s9,s0.jpg,PA,text, with a comma\n")
-    listing = survey(path)
+    listing = list_records(path)
     assert "row 4: 5 fields, the header has 4" in str(listing.faults[0]) and len(listing.records) == 2
 
 
@@ -138,13 +138,13 @@ def test_what_is_no_table_is_refused(content, message, tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=re.escape(message)) as caught:
-        survey(path)
-    assert caught.value.mend
+        list_records(path)
+    assert caught.value.hint
 
 
 def test_a_table_that_is_not_there():
     with pytest.raises(DataError, match="no such file"):
-        survey("/nowhere/x.csv")
+        list_records("/nowhere/x.csv")
 
 
 def test_long_fields_are_read(tmp_path):
@@ -157,7 +157,7 @@ def test_attention_maps_are_loaded_with_their_image(table, film):
     path = table([{"attention_map": "map.png"}, {}])
     film(3, 20, 20).save(path.parent / "map.png")
     source = CsvSource(path)
-    with_map, without = source.survey().records
+    with_map, without = source.list_records().records
     assert source.load(with_map, 64).attention.size == (20, 20)
     assert source.load(without, 64).attention is None
     (path.parent / "map.png").write_bytes(b"no picture")
@@ -166,5 +166,7 @@ def test_attention_maps_are_loaded_with_their_image(table, film):
 
 
 def test_no_text_in_messages(table):
-    listing = survey(table([{"report": "SECRET finding", "study_id": ""}, {"report": "SECRET", "image_path": ""}]))
+    listing = list_records(
+        table([{"report": "SECRET finding", "study_id": ""}, {"report": "SECRET", "image_path": ""}])
+    )
     assert listing.faults and "SECRET" not in " ".join(map(str, listing.faults))

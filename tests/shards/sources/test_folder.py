@@ -20,7 +20,7 @@ def folder(tmp_path, film):
 
 
 def test_pairs_become_samples(folder, tmp_path):
-    records = FolderSource(folder).survey().records
+    records = FolderSource(folder).list_records().records
     assert [(r.study_id, r.place, r.report) for r in records] == [
         ("a", "a.jpg", "Report 0."),
         ("b", "b.PNG", "Report 1."),
@@ -33,9 +33,9 @@ def test_pairs_become_samples(folder, tmp_path):
 def test_halves_of_pairs_are_absent_by_class(folder, tmp_path):
     (folder / "a.txt").unlink()
     (folder / "b.PNG").unlink()
-    absent = FolderSource(folder).survey().absent
+    absent = FolderSource(folder).list_records().absent
     assert [(fault.origin, fault.kind) for fault in absent] == [("a.jpg", "no-text"), ("b.txt", "missing")]
-    assert "--empty-reports keep" in absent[0].mend
+    assert "--empty-reports keep" in absent[0].hint
     with pytest.raises(DataError, match="2 of 3 rows left out, 0 may be"):
         build(FolderSource(folder), tmp_path / "set", Options(workers=1, vocab_size=100))
 
@@ -47,14 +47,14 @@ def test_the_folder_here_has_its_own_name(folder, monkeypatch):
 
 def test_two_images_of_one_name_are_a_fault(folder, film):
     film(9).save(folder / "a.png")
-    (fault,) = FolderSource(folder).survey().faults
+    (fault,) = FolderSource(folder).list_records().faults
     assert fault.origin == "a" and ".jpg, .png" in fault.what
 
 
 def test_empty_reports_are_dropped_and_other_encodings_noted(folder):
     (folder / "a.txt").write_text(" ___\n")
     (folder / "b.txt").write_bytes(b"\x93Clear\x94")
-    listing = FolderSource(folder).survey()
+    listing = FolderSource(folder).list_records()
     assert listing.dropped_empty == 1 and listing.records[0].report == "“Clear”"
     assert listing.notes == ["1 text is not UTF-8, read otherwise: b.txt as cp1252"]
 
@@ -64,24 +64,24 @@ def test_many_texts_in_another_encoding_are_one_note(folder, film):
     for number in range(30):
         film(number).save(folder / f"{number:02d}.png")
         (folder / f"{number:02d}.txt").write_bytes(b"\x93Clear\x94")
-    assert FolderSource(folder).survey().notes == [
+    assert FolderSource(folder).list_records().notes == [
         "30 texts are not UTF-8, read otherwise: 00.txt as cp1252, 01.txt as cp1252, 02.txt as cp1252 and 27 more"
     ]
 
 
 def test_long_texts_are_no_reports(folder):
     (folder / "a.txt").write_text("x" * (2**20 + 1))
-    assert "1 MiB" in str(FolderSource(folder).survey().faults[0])
+    assert "1 MiB" in str(FolderSource(folder).list_records().faults[0])
 
 
 def test_an_empty_folder(tmp_path):
     with pytest.raises(DataError, match="no image"):
-        FolderSource(tmp_path).survey()
+        FolderSource(tmp_path).list_records()
 
 
 def test_two_reports_of_one_name_are_a_fault(folder):
     (folder / "a.TXT").write_text("Another report.")
-    (fault,) = FolderSource(folder).survey().faults
+    (fault,) = FolderSource(folder).list_records().faults
     assert "a.TXT" in str(fault) and "a.txt" in str(fault)
 
 
@@ -89,5 +89,5 @@ def test_two_reports_of_one_name_are_a_fault(folder):
 def test_a_pipe_is_a_fault_and_is_not_opened(folder, name):
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    (fault,) = FolderSource(folder).survey().faults
+    (fault,) = FolderSource(folder).list_records().faults
     assert fault.origin == name and "not a regular file" in fault.what

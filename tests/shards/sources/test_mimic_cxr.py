@@ -18,8 +18,8 @@ SPLIT = "mimic-cxr-2.0.0-split.csv.gz"
 CHEXPERT = "mimic-cxr-2.0.0-chexpert.csv.gz"
 
 
-def survey(tree, **options):
-    return MimicCxrSource(tree.folder, **options).survey()
+def list_records(tree, **options):
+    return MimicCxrSource(tree.folder, **options).list_records()
 
 
 def samples(folder):
@@ -96,7 +96,7 @@ def test_five_hundred_studies(dicom, mimic_tree, tmp_path):
 
 def test_images_whose_report_says_nothing_are_kept_on_request(mimic_tree):
     tree = mimic_tree(40)
-    dropped, kept = survey(tree), survey(tree, keep_empty=True)
+    dropped, kept = list_records(tree), list_records(tree, keep_empty=True)
     assert dropped.dropped_empty > 0 == kept.dropped_empty and len(kept.records) == len(tree.images)
     assert sum(not record.report for record in kept.records) == dropped.dropped_empty
 
@@ -104,7 +104,7 @@ def test_images_whose_report_says_nothing_are_kept_on_request(mimic_tree):
 @pytest.mark.fault("T2.no-section")
 def test_reports_without_sections_can_be_used(mimic_tree):
     tree = mimic_tree(16)
-    record = next(r for r in survey(tree, use_last=True).records if tree.styles[r.study_id] == "neither")
+    record = next(r for r in list_records(tree, use_last=True).records if tree.styles[r.study_id] == "neither")
     assert record.report.startswith("As compared to the previous film,")
 
 
@@ -119,25 +119,25 @@ def test_the_lists_of_the_dicom_release_are_joined_too(table, mimic_tree):
 def test_reports_elsewhere(mimic_tree, tmp_path):
     tree = mimic_tree(6)
     moved = (tree.folder / "mimic-cxr-reports.zip").rename(tmp_path / "r.zip")
-    assert len(survey(tree, reports=moved).records) == len(tree.images)
+    assert len(list_records(tree, reports=moved).records) == len(tree.images)
     assert len(MimicCxrSource(tree.folder, moved).texts().records) == 6
 
 
 def test_groups_that_were_not_copied_are_left_out_and_noted(mimic_tree):
     tree = mimic_tree(9)
     (tree.folder / "files" / "p11").rename(tree.folder / "elsewhere")
-    listing = survey(tree)
+    listing = list_records(tree)
     assert not listing.faults and not listing.absent
     assert all(not record.patient_id.startswith("p11") for record in listing.records)
     assert any("images of p11 left out" in note for note in listing.notes)
 
 
 def faults(tree):
-    return [str(fault) for fault in survey(tree).faults]
+    return [str(fault) for fault in list_records(tree).faults]
 
 
 def test_a_clean_tree_has_no_faults_and_says_what_was_joined(mimic_tree):
-    listing = survey(mimic_tree(6))
+    listing = list_records(mimic_tree(6))
     assert not listing.faults and not listing.absent
     assert f"8 images joined one to one by dicom_id over {METADATA}, {SPLIT}" in listing.notes
 
@@ -196,7 +196,7 @@ def test_labels_of_an_unknown_study_are_named(mimic_tree):
 def test_studies_without_labels_are_noted(mimic_tree):
     tree = mimic_tree(6)
     tree.rewrite(CHEXPERT, tree.rows(CHEXPERT)[:-1])
-    assert any("1 of 6 studies have no row" in note for note in survey(tree).notes)
+    assert any("1 of 6 studies have no row" in note for note in list_records(tree).notes)
 
 
 def test_a_missing_image_is_absent_and_a_missing_report_a_fault(mimic_tree):
@@ -205,7 +205,7 @@ def test_a_missing_image_is_absent_and_a_missing_report_a_fault(mimic_tree):
     report = next(path for path in tree.folder.rglob("*.txt") if path.stem != image.parent.name)
     image.unlink()
     report.unlink()
-    listing = survey(tree)
+    listing = list_records(tree)
     assert [image.stem in str(fault) for fault in listing.absent] == [True]
     assert listing.faults and all(report.name in str(fault) for fault in listing.faults)
 
@@ -213,18 +213,18 @@ def test_a_missing_image_is_absent_and_a_missing_report_a_fault(mimic_tree):
 def test_without_the_split_table_patients_are_held_out(mimic_tree):
     tree = mimic_tree(6)
     (tree.folder / SPLIT).unlink()
-    listing = survey(tree)
+    listing = list_records(tree)
     assert {record.split for record in listing.records} == {""}
     assert any("no table of the official split" in note for note in listing.notes)
 
 
 def test_what_is_no_release_is_refused(tmp_path, mimic_tree):
     with pytest.raises(DataError, match="neither"):
-        MimicCxrSource(tmp_path).survey()
+        MimicCxrSource(tmp_path).list_records()
     tree = mimic_tree(3)
     (tree.folder / "mimic-cxr-reports.zip").write_bytes(b"PK no archive")
     with pytest.raises(DataError, match="zip"):
-        survey(tree)
+        list_records(tree)
 
 
 def test_a_table_cut_short_is_refused(mimic_tree):
@@ -232,7 +232,7 @@ def test_a_table_cut_short_is_refused(mimic_tree):
     path = tree.folder / METADATA
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match="gzip"):
-        survey(tree)
+        list_records(tree)
 
 
 def test_a_damaged_report_is_named(mimic_tree):
@@ -250,7 +250,7 @@ def test_reports_in_another_encoding_are_read_and_noted(mimic_tree):
     tree = mimic_tree(6, archive=False)
     report = next(path for path in sorted(tree.folder.rglob("*.txt")) if tree.styles[path.stem] == "full")
     report.write_bytes(b" FINAL REPORT\r\n FINDINGS:  The patient\x92s lungs are clear.\r\n")
-    listing = survey(tree)
+    listing = list_records(tree)
     assert any(record.report == "The patient’s lungs are clear." for record in listing.records)
     assert any("1 text is not UTF-8" in note and "cp1252" in note for note in listing.notes)
 
@@ -259,7 +259,7 @@ def test_no_report_text_in_messages(mimic_tree):
     tree = mimic_tree(6, archive=False)
     for path in tree.folder.rglob("*.txt"):
         path.write_text(path.read_text().replace("FINDINGS", "CANARY").replace("IMPRESSION", "CANARY"))
-    listing = survey(tree)
+    listing = list_records(tree)
     said = " ".join([*listing.notes, *map(str, listing.faults), *map(str, listing.absent)])
     assert "canary" not in said.lower()
 
@@ -268,6 +268,6 @@ def test_without_any_report_file_it_is_said_once_where_they_are(mimic_tree):
     tree = mimic_tree(20)
     (tree.folder / "mimic-cxr-reports.zip").unlink()
     source = MimicCxrSource(tree.folder)
-    for listing in (source.survey(), source.texts()):
+    for listing in (source.list_records(), source.texts()):
         (fault,) = listing.faults
-        assert fault.origin == "files" and "mimic-cxr-reports.zip" in fault.mend and "PhysioNet" in fault.mend
+        assert fault.origin == "files" and "mimic-cxr-reports.zip" in fault.hint and "PhysioNet" in fault.hint

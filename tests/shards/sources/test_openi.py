@@ -60,7 +60,7 @@ def xml(tmp_path, film):
 
 
 def test_tables_become_samples(tables):
-    listing = OpeniSource(tables).survey()
+    listing = OpeniSource(tables).list_records()
     assert not listing.faults and not listing.absent
     assert sorted(record.report for record in listing.records) == sorted(2 * LEARNED)
     assert listing.dropped_empty == 4
@@ -70,13 +70,13 @@ def test_tables_become_samples(tables):
 
 
 def test_images_of_empty_reports_are_kept_on_request(tables):
-    listing = OpeniSource(tables, keep_empty=True).survey()
+    listing = OpeniSource(tables, keep_empty=True).list_records()
     assert len(listing.records) == 10 and listing.dropped_empty == 0
     assert sum(not record.report for record in listing.records) == 4
 
 
 def test_xml_becomes_samples(xml, tmp_path):
-    listing = OpeniSource(xml).survey()
+    listing = OpeniSource(xml).list_records()
     assert not listing.faults and not listing.absent
     assert sorted(record.report for record in listing.records) == sorted(2 * LEARNED)
     assert listing.records[0].labels == ("Pleural Effusion", "normal")
@@ -91,7 +91,7 @@ def test_images_of_the_dicom_release_lack_the_prefix_and_some_reports_have_no_im
     image.rename(image.with_name("IM-1.png"))
     path = xml / "ecgen-radiology" / "2.xml"
     path.write_text(path.read_text().replace("parentImage", "noImage"))
-    listing = OpeniSource(xml).survey()
+    listing = OpeniSource(xml).list_records()
     assert "NLMCXR_png/IM-1.png" in [record.place for record in listing.records] and not listing.absent
     assert "1 reports have no image in the collection" in listing.notes
 
@@ -101,14 +101,14 @@ def test_a_projection_without_a_report_and_a_report_twice_are_named(tables):
         path = tables / name
         lines = path.read_text().splitlines()
         path.write_text("\n".join([*lines, lines[1].replace("5", "77") if "proj" in name else lines[1]]) + "\n")
-    faults = [str(fault) for fault in OpeniSource(tables).survey().faults]
+    faults = [str(fault) for fault in OpeniSource(tables).list_records().faults]
     assert any("indiana_projections.csv row 12: no report has its uid" in fault for fault in faults)
     assert any("indiana_reports.csv row 7: the key 1 comes twice" in fault for fault in faults)
 
 
 def test_missing_images_are_absent(tables):
     (tables / "images" / "images_normalized" / "1_IM-0001.dcm.png").unlink()
-    (fault,) = OpeniSource(tables).survey().absent
+    (fault,) = OpeniSource(tables).list_records().absent
     assert "1_IM-0001.dcm.png: no such file" in str(fault)
 
 
@@ -119,14 +119,14 @@ def test_missing_images_are_absent(tables):
 )
 def test_bad_xml_is_a_fault_of_its_file(text, xml):
     (xml / "ecgen-radiology" / "1.xml").write_text(text)
-    listing = OpeniSource(xml).survey()
+    listing = OpeniSource(xml).list_records()
     assert [fault.origin for fault in listing.faults] == ["1.xml"] and len(listing.records) == 4
 
 
 def test_xml_in_another_encoding_is_read_and_noted(xml):
     path = xml / "ecgen-radiology" / "1.xml"
     path.write_bytes(path.read_bytes().replace(b"No effusion.", b"No \x93effusion\x94."))
-    listing = OpeniSource(xml).survey()
+    listing = OpeniSource(xml).list_records()
     assert any(record.report.startswith("No “effusion”.") for record in listing.records)
     assert "1 text is not UTF-8, read otherwise: 1.xml as cp1252" in listing.notes
 
@@ -134,7 +134,7 @@ def test_xml_in_another_encoding_is_read_and_noted(xml):
 def test_xml_that_cannot_be_read_is_a_fault(xml):
     (xml / "ecgen-radiology" / "9.xml").symlink_to(xml / "nowhere")
     (xml / "folder.xml").mkdir()
-    listing = OpeniSource(xml).survey()
+    listing = OpeniSource(xml).list_records()
     assert [fault.origin for fault in listing.faults] == ["9.xml"] and len(listing.records) == 6
 
 
@@ -142,7 +142,7 @@ def test_an_image_in_two_places_is_a_fault_that_names_both(xml, film):
     (xml / "copy").mkdir()
     film(1).save(xml / "copy" / "CXR1_IM-1.png")
     film(1).save(xml / "copy" / "CXR2_IM-1.jpg")
-    (fault,) = OpeniSource(xml).survey().faults
+    (fault,) = OpeniSource(xml).list_records().faults
     assert fault.origin == "1.xml (CXR1_IM-1)"
     assert "both NLMCXR_png/CXR1_IM-1.png and copy/CXR1_IM-1.png" in fault.what
 
@@ -150,7 +150,7 @@ def test_an_image_in_two_places_is_a_fault_that_names_both(xml, film):
 def test_texts_need_no_images(tables):
     (tables / "indiana_projections.csv").unlink()
     with pytest.raises(DataError, match="shard annotate"):
-        OpeniSource(tables).survey()
+        OpeniSource(tables).list_records()
     said = annotate(OpeniSource(tables / "indiana_reports.csv"))
     assert said["reports"] == 3 and said["dropped_empty"] == 2
     assert said["sections"] == {
@@ -171,7 +171,7 @@ def test_the_command_counts_without_images(tables):
 
 def test_what_is_not_the_collection(tmp_path):
     with pytest.raises(DataError, match="neither"):
-        OpeniSource(tmp_path).survey()
+        OpeniSource(tmp_path).list_records()
 
 
 def test_real_reports_are_cut_and_annotated(real_data):

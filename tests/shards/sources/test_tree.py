@@ -77,10 +77,10 @@ def test_no_source_passes_over_a_locked_folder(locked):
     with Reports(locked) as reports:
         assert [fault.origin for fault in reports.faults] == ["b"] and reports.studies == ["s1"]
     for source in (FolderSource(locked), OpeniSource(locked)):
-        assert [fault.origin for fault in source.survey().faults] == ["b"]
+        assert [fault.origin for fault in source.list_records().faults] == ["b"]
 
 
 def test_images_in_a_linked_folder_become_samples(folder):
     (folder.parent / "elsewhere" / "5.txt").write_text("Clear.")
     (folder / "c").symlink_to(folder.parent / "elsewhere")
-    assert [record.place for record in FolderSource(folder).survey().records] == ["c/5.jpg"]
+    assert [record.place for record in FolderSource(folder).list_records().records] == ["c/5.jpg"]

@@ -52,7 +52,7 @@ def tar(tmp_path, film, film_bytes):
 
 
 def faults(path):
-    return [str(fault) for fault in WebdatasetSource(path).survey().faults]
+    return [str(fault) for fault in WebdatasetSource(path).list_records().faults]
 
 
 def samples(folder):
@@ -134,7 +134,7 @@ def test_masks_that_do_not_fit_are_refused(masks, message, tar, film, film_bytes
     data = masks if isinstance(masks, bytes) else film_bytes(masks, "PNG")
     source = WebdatasetSource(tar([("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("a.masks.png", data)]))
     with pytest.raises(BadImage, match=message):
-        source.load(source.survey().records[0], 64)
+        source.load(source.list_records().records[0], 64)
 
 
 def test_webdatasets_own_writer_is_read(tmp_path, film, film_bytes):
@@ -142,7 +142,7 @@ def test_webdatasets_own_writer_is_read(tmp_path, film, film_bytes):
     with wds.TarWriter(str(tmp_path / "x.tar")) as writer:
         for number in range(3):
             writer.write({"__key__": f"s/{number}", "png": film_bytes(film(number), "PNG"), "txt": f"Case {number}."})
-    listing = WebdatasetSource(tmp_path / "x.tar").survey()
+    listing = WebdatasetSource(tmp_path / "x.tar").list_records()
     assert [record.study_id for record in listing.records] == ["s/0", "s/1", "s/2"] and not listing.faults
 
 
@@ -156,7 +156,7 @@ def test_metadata_and_encodings(tar, film, film_bytes):
         ("b.jpg", film_bytes(film(2))),
         ("b.txt", b"___"),
     ])  # fmt: skip
-    listing = WebdatasetSource(path).survey()
+    listing = WebdatasetSource(path).list_records()
     (record,) = listing.records
     assert (record.study_id, record.patient_id, record.view, record.split) == ("7", "p", "AP", "test")
     assert (record.report, record.distilled, record.labels) == ("“Edema”.", "There is edema.", ("Edema",))
@@ -168,14 +168,14 @@ def test_metadata_and_encodings(tar, film, film_bytes):
 def described(tar, film, film_bytes):
     """described(*trees): a listing of one sample for each, with these metadata."""
 
-    def survey(*trees):
+    def list_records(*trees):
         members = []
         for number, tree in enumerate(trees):
             members += [(f"{number}.jpg", film_bytes(film(number))), (f"{number}.txt", b"Case.")]
             members.append((f"{number}.json", json.dumps(tree).encode()))
-        return WebdatasetSource(tar(members)).survey()
+        return WebdatasetSource(tar(members)).list_records()
 
-    return survey
+    return list_records
 
 
 @pytest.mark.parametrize("value", [7, 7.0, "7", " 7 "])
@@ -209,7 +209,7 @@ def test_many_texts_in_another_encoding_are_one_note(tar, film, film_bytes):
     for name in "ab":
         members = [[(f"{name}{n}.jpg", film_bytes(film(n))), (f"{name}{n}.txt", b"\x93Edema\x94.")] for n in range(3)]
         folder = tar([member for pair in members for member in pair], f"{name}.tar").parent
-    assert WebdatasetSource(folder).survey().notes == [
+    assert WebdatasetSource(folder).list_records().notes == [
         "6 texts are not UTF-8, read otherwise: a.tar: a0.txt as cp1252, a.tar: a1.txt as cp1252, "
         "a.tar: a2.txt as cp1252 and 3 more"
     ]
@@ -220,15 +220,15 @@ def test_a_bad_part_is_not_called_a_bad_image(ending, what, tar, film, film_byte
     members = [("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), (f"a.{ending}", b"no picture")]
     source = WebdatasetSource(tar(members))
     with pytest.raises(BadImage, match=f"^{what}"):
-        source.load(source.survey().records[0], 64)
+        source.load(source.list_records().records[0], 64)
 
 
 def test_halves_of_samples_are_absent(tar, film, film_bytes):
     jpeg = film_bytes(film(1))
     path = tar([("a.jpg", jpeg), ("b.txt", b"Case."), ("c.jpg", jpeg), ("c.png", jpeg), ("c.txt", b"Case.")])
-    listing = WebdatasetSource(path).survey()
+    listing = WebdatasetSource(path).list_records()
     assert [fault.kind for fault in listing.absent] == ["no-text", "missing", "no-text"] and not listing.records
-    assert ["--empty-reports keep" in fault.mend for fault in listing.absent] == [True, False, False]
+    assert ["--empty-reports keep" in fault.hint for fault in listing.absent] == [True, False, False]
 
 
 @pytest.mark.fault("D5.adjacent", "D5.apart", "D5.both-origins", "D8.absolute", "D8.dot-dot")
@@ -294,7 +294,7 @@ def test_every_sample_whose_name_has_dots_is_named(beside, tar, film, film_bytes
         ]
     if beside:
         members += [("d.c/1.jpg", jpeg), ("d.c/1.txt", b"Case.")]
-    listing = WebdatasetSource(tar(members)).survey()
+    listing = WebdatasetSource(tar(members)).list_records()
     assert [(fault.origin, fault.kind) for fault in listing.absent] == [
         (f"x.tar: d.c/1.2.840.{number}", "dotted-name") for number in range(3)
     ]
@@ -304,7 +304,7 @@ def test_every_sample_whose_name_has_dots_is_named(beside, tar, film, film_bytes
 def test_hidden_members_are_no_samples(tar, film, film_bytes):
     """macOS writes one beside every file."""
     members = [("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("._a.jpg", b"?"), ("._a.txt", b"?"), (".x", b"?")]
-    listing = WebdatasetSource(tar(members)).survey()
+    listing = WebdatasetSource(tar(members)).list_records()
     assert len(listing.records) == 1 and not listing.absent
     assert listing.notes == ["x.tar: 3 members of other kinds left out (1 ._a.jpg, 1 ._a.txt, 1 .x)"]
 
@@ -314,7 +314,7 @@ def test_archives_that_name_no_split_are_refused_where_others_do(tar):
     tar(name="train-0.tar")
     tar(name="val-0.tar", start=4)
     folder = tar(name="extra-0.tar", start=8, samples=3).parent
-    listing = WebdatasetSource(folder).survey()
+    listing = WebdatasetSource(folder).list_records()
     (fault,) = listing.faults
     assert fault.origin == "extra-0.tar" and "that of train-0.tar does; 3 samples would have none" in fault.what
     with pytest.raises(DataError, match="1 fault"):
@@ -325,8 +325,8 @@ def test_the_metadata_may_state_the_split_that_a_name_does_not(tar, film, film_b
     folder = tar(name="train-0.tar").parent
     tar([("a.jpg", film_bytes(film(1))), ("a.txt", b"Case."), ("a.json", b'{"split": "test"}')], "extra.tar")
     source = WebdatasetSource(folder / "extra.tar")
-    assert not source.survey().faults
-    assert not WebdatasetSource(folder).survey().faults
+    assert not source.list_records().faults
+    assert not WebdatasetSource(folder).list_records().faults
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_splits_are_read_off_names_and_folders(name, split, tar, tmp_path):
     (tmp_path / "tars" / name).parent.mkdir(parents=True)
     folder = tar(name="train-0.tar").parent
     tar(name=name, start=4)
-    records = WebdatasetSource(folder).survey().records
+    records = WebdatasetSource(folder).list_records().records
     naming.assign_splits(records, 0.1, 0)
     assert {record.split for record in records if record.place.startswith(name)} == {split}
 
@@ -348,8 +348,8 @@ def test_packed_archives_beside_plain_ones_are_refused_by_name(name, tar):
     folder = tar(name="train-0.tar").parent
     (folder / name).write_bytes(b"?")
     (folder / "train-0.tar.md5").write_text("0")
-    (fault,) = WebdatasetSource(folder).survey().faults
-    assert fault.origin == name and "unpack it" in fault.mend
+    (fault,) = WebdatasetSource(folder).list_records().faults
+    assert fault.origin == name and "unpack it" in fault.hint
 
 
 @pytest.mark.fault("D5.across-shards")
@@ -398,13 +398,13 @@ def test_every_cut_is_noticed(tar):
     cuts = [0, 511, 512, 513, *(at for at in range(512, used, 512)), *(rng.randrange(used) for _ in range(60))]
     for cut in cuts:
         path.write_bytes(whole[:cut])
-        found = WebdatasetSource(path).survey()
+        found = WebdatasetSource(path).list_records()
         assert found.faults or found.absent, f"cut at byte {cut} of {used}"
 
 
 def test_damaged_headers_are_noticed(tar):
     path = tar()
-    whole, records = path.read_bytes(), WebdatasetSource(path).survey().records
+    whole, records = path.read_bytes(), WebdatasetSource(path).list_records().records
     with tarfile.open(path) as archive:
         headers = [member.offset for member in archive] + [member.offset_data - 512 for member in archive]
     rng = random.Random(4)
@@ -412,7 +412,7 @@ def test_damaged_headers_are_noticed(tar):
         data = bytearray(whole)
         data[rng.choice(headers) + rng.randrange(156)] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
-        found = WebdatasetSource(path).survey()
+        found = WebdatasetSource(path).list_records()
         assert found.faults or found.absent or found.records == records, f"mutation {number}"
 
 
@@ -423,7 +423,7 @@ def test_zeros_and_nothing(tar, tmp_path):
     path.write_bytes(b"")
     assert faults(path)
     with pytest.raises(DataError, match="No such file"):
-        WebdatasetSource(tmp_path / "nowhere").survey()
+        WebdatasetSource(tmp_path / "nowhere").list_records()
 
 
 def test_long_texts_and_bad_metadata_are_faults(tar, film, film_bytes, monkeypatch):
@@ -437,7 +437,7 @@ def test_long_texts_and_bad_metadata_are_faults(tar, film, film_bytes, monkeypat
 def test_an_archive_that_becomes_shorter_is_a_bad_image(tar, tmp_path):
     path = tar()
     source = WebdatasetSource(path)
-    records = source.survey().records
+    records = source.list_records().records
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match="shorter"):
         source.load(records[-1], 64)

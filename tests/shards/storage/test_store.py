@@ -50,7 +50,7 @@ def test_other_addresses_are_refused_before_anything_is_opened(named: str, monke
     monkeypatch.setattr(remote, "open_filesystem", lambda address: pytest.fail("opened"))
     with pytest.raises(PolicyError) as caught:
         ShardSet(named)
-    assert caught.value.exit_code == 8 and caught.value.mend
+    assert caught.value.exit_code == 8 and caught.value.hint
     assert "secret" not in str(caught.value) and "\n" not in caught.value.what
 
 
@@ -89,7 +89,7 @@ def test_folders_are_no_addresses(named: str) -> None:
     assert parse_address(Path("pipe:x")) is None
 
 
-def test_a_missing_driver_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_named_with_its_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(EnvironmentFault, match=r"s3fs.*\n.*pip install"):
         remote.open_filesystem("s3://bucket/set")
@@ -325,7 +325,7 @@ def test_a_cache_that_rots_is_fetched_again(server: Server, copied: Path, tmp_pa
             path.write_bytes(damaged)
     assert contents(ShardSet(server.url)) == whole
     before = server.faults.sent
-    assert contents(ShardSet(server.url)) == whole and server.faults.sent <= before + 10_000  # mended in the cache too
+    assert contents(ShardSet(server.url)) == whole and server.faults.sent <= before + 10_000  # fixed in the cache too
 
 
 def test_what_is_missing_is_named_and_what_is_forbidden_too(server: Server, copied: Path) -> None:
@@ -449,14 +449,14 @@ def test_the_cache_is_for_its_owner_alone_even_made_again(server: Server, tmp_pa
 
 def test_doctor_keeps_to_the_bound_of_the_recipe(server: Server, tmp_path: Path) -> None:
     from ecamp_fast.config import load_recipe
-    from ecamp_fast.doctor.check import Case
     from ecamp_fast.doctor.data import manifest
+    from ecamp_fast.doctor.run_setup import RunSetup
 
     old = tmp_path / "cache" / "set" / "a.tar" / "000000"
     old.parent.mkdir(parents=True)
     old.write_bytes(bytes(200_000))
     os.utime(old, (0, 0))
-    case = Case(data=server.url, recipe=load_recipe("demo", [f"loader.cache_gb={100_000 / 2**30}"]))
+    case = RunSetup(data=server.url, recipe=load_recipe("demo", [f"loader.cache_gb={100_000 / 2**30}"]))
     list(manifest(case))
     assert case.shards and case.shards.read("train", 0) and not old.exists()
 

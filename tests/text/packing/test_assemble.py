@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ecamp_fast.config import Text
+from ecamp_fast.config import TextConfig
 from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.text.codes import token_ids
 from ecamp_fast.text.packing.assemble import assemble
@@ -17,8 +17,8 @@ def put_together(annotator: Annotator, wordpiece: Wordpiece):
 
     def run(report: str, distilled: str, padded: bool = False, count: int = 2000, **text: object) -> list[str]:
         keys = sample_keys(1, 0, np.arange(count))
-        settings = Text(**({"max_tokens": 64} | text))
-        codes, offsets, lengths = assemble(
+        settings = TextConfig(**({"max_tokens": 64} | text))
+        codes, cu_seqlens, lengths = assemble(
             [annotator.codes(report)] * count,
             [annotator.codes(distilled)] * count,
             keys,
@@ -27,9 +27,9 @@ def put_together(annotator: Annotator, wordpiece: Wordpiece):
             pad_id=0,
             padded=padded,
         )
-        assert codes.dtype == offsets.dtype == lengths.dtype == np.int32
+        assert codes.dtype == cu_seqlens.dtype == lengths.dtype == np.int32
         words = wordpiece.decode(token_ids(codes))
-        return [" ".join(words[a : a + n]) for a, n in zip(offsets[:-1], lengths, strict=True)]
+        return [" ".join(words[a : a + n]) for a, n in zip(cu_seqlens[:-1], lengths, strict=True)]
 
     return run
 
@@ -85,9 +85,11 @@ def test_rows(annotator: Annotator, padded: bool) -> None:
     reports = [annotator.codes(text) for text in (REPORT, "", "edema " * 100)]
     none = [np.zeros(0, np.int32)] * 3
     keys = sample_keys(0, 0, np.arange(3))
-    codes, offsets, lengths = assemble(reports, none, keys, Text(max_tokens=16), cls_id=2, pad_id=0, padded=padded)
+    codes, cu_seqlens, lengths = assemble(
+        reports, none, keys, TextConfig(max_tokens=16), cls_id=2, pad_id=0, padded=padded
+    )
     assert lengths.tolist() == [7, 1, 16]
-    assert offsets.tolist() == ([0, 16, 32, 48] if padded else [0, 7, 8, 24])
-    assert len(codes) == offsets[-1]
+    assert cu_seqlens.tolist() == ([0, 16, 32, 48] if padded else [0, 7, 8, 24])
+    assert len(codes) == cu_seqlens[-1]
     if padded:
         assert (codes[7:16] == 0).all() and codes[16] == 2

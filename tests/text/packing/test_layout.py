@@ -20,9 +20,9 @@ LENGTHS = st.lists(st.integers(1, 16), min_size=1, max_size=6)
 def parts(lengths: list[int]) -> list[torch.Tensor]:
     """codes, offsets, lengths, keys."""
     codes = torch.arange(5, 5 + sum(lengths), dtype=torch.int32)
-    offsets = torch.tensor([0, *lengths]).cumsum(0).int()
+    cu_seqlens = torch.tensor([0, *lengths]).cumsum(0).int()
     keys = torch.from_numpy(sample_keys(1, 0, np.arange(len(lengths))))
-    return [codes, offsets, torch.tensor(lengths, dtype=torch.int32), keys]
+    return [codes, cu_seqlens, torch.tensor(lengths, dtype=torch.int32), keys]
 
 
 def per_group(ends: torch.Tensor) -> list[int]:
@@ -31,12 +31,12 @@ def per_group(ends: torch.Tensor) -> list[int]:
 
 @given(LENGTHS)
 def test_without_a_capacity_there_is_no_filler(lengths: list[int]) -> None:
-    codes, offsets, *rest = parts(lengths)
-    text, masked = masked_batch(codes, offsets, *rest, RECIPE), mask_text(codes, offsets, *rest, RECIPE)
-    assert text.codes.equal(codes) and text.ids.equal(masked.ids) and text.offsets.equal(offsets)
+    codes, cu_seqlens, *rest = parts(lengths)
+    text, masked = masked_batch(codes, cu_seqlens, *rest, RECIPE), mask_text(codes, cu_seqlens, *rest, RECIPE)
+    assert text.codes.equal(codes) and text.ids.equal(masked.ids) and text.cu_seqlens.equal(cu_seqlens)
     assert text.rows.equal(masked.predicted.nonzero()[:, 0])
     assert text.labels.equal(token_ids(codes).long()[text.rows]) and text.weights.equal(masked.weights[text.rows])
-    assert text.longest == max(lengths) and not text.overflow
+    assert text.max_seqlen == max(lengths) and not text.overflow
     assert per_group(text.predicted) == [int(p.sum()) for p in masked.predicted.split(lengths)]
 
 
@@ -48,8 +48,8 @@ def test_filler_counts_for_nothing(lengths: list[int], rows: int, predicted: int
     text, exact = masked_batch(*inputs, RECIPE, capacity), masked_batch(*inputs, RECIPE)
     real, total = sum(lengths), len(text.ids)
     assert text.ids[:real].equal(exact.ids) and (text.ids[real:] == 0).all()
-    assert text.offsets[: len(lengths) + 1].equal(exact.offsets)
-    assert text.offsets[-1] == total and max(per_group(text.offsets)) <= text.longest == 16
+    assert text.cu_seqlens[: len(lengths) + 1].equal(exact.cu_seqlens)
+    assert text.cu_seqlens[-1] == total and max(per_group(text.cu_seqlens)) <= text.max_seqlen == 16
     counted = text.weights > 0
     assert text.rows[counted].equal(exact.rows[exact.weights > 0])
     assert text.labels[counted].equal(exact.labels[exact.weights > 0])
@@ -63,14 +63,14 @@ def test_filler_counts_for_nothing(lengths: list[int], rows: int, predicted: int
 
 
 def groups(text: Text) -> tuple[torch.Tensor, ...]:
-    return torch.arange(len(text.ids)).split(per_group(text.offsets))
+    return torch.arange(len(text.ids)).split(per_group(text.cu_seqlens))
 
 
 def test_shapes_are_few() -> None:
     """Whatever the lengths, batches that fit have one shape, and the others one of a few."""
     capacity, draw = Capacity(80, 64), np.random.default_rng(0)
     texts = [masked_batch(*parts(draw.integers(1, 17, 8).tolist()), RECIPE, capacity) for _ in range(60)]
-    shapes = {(len(t.ids), len(t.rows), len(t.offsets)) for t in texts if not t.overflow}
+    shapes = {(len(t.ids), len(t.rows), len(t.cu_seqlens)) for t in texts if not t.overflow}
     assert shapes == {(80, 64, 8 + 5 + 1)}
     assert sum(t.overflow for t in texts) > 0 and {len(t.ids) for t in texts} <= {80, 90, 100, 110, 120, 130}
 

@@ -60,25 +60,25 @@ def released_mask(words: list[str], draw: Callable[[], float]) -> list[bool]:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_released_mask_bit_for_bit(text: str, annotator: Annotator, wordpiece: Wordpiece) -> None:
-    codes, offsets, lengths, keys = batch([annotator.codes(text)], OFFICIAL)
+    codes, cu_seqlens, lengths, keys = batch([annotator.codes(text)], OFFICIAL)
     words = wordpiece.decode(token_ids(codes).tolist())
     for seed in range(50):
         rng, replay = random.Random(seed), random.Random(seed)
         expected = released_mask(words, rng.random)
         places = range(1, 255)
         heads = [i for i in places if words[i] != "[PAD]" and not words[i].startswith("##")]
-        draws = torch.ones(2, len(words))
-        draws[0, heads] = torch.tensor([replay.random() for _ in heads])
+        uniforms = torch.ones(2, len(words))
+        uniforms[0, heads] = torch.tensor([replay.random() for _ in heads])
         found = [i for i in heads if words[i] in PIECES]
-        draws[1, found] = torch.tensor([replay.random() for _ in found])
-        masked = mask_text(codes, offsets, lengths, keys, OFFICIAL, draws=(draws[0], draws[1]))
+        uniforms[1, found] = torch.tensor([replay.random() for _ in found])
+        masked = mask_text(codes, cu_seqlens, lengths, keys, OFFICIAL, uniforms=(uniforms[0], uniforms[1]))
         assert (masked.ids == MASK_ID).tolist() == expected
 
 
-def frequencies(text: str, recipe: Recipe, annotator: Annotator, draws: int = 4000) -> torch.Tensor:
+def frequencies(text: str, recipe: Recipe, annotator: Annotator, uniforms: int = 4000) -> torch.Tensor:
     codes = annotator.codes(text)
-    masked = mask_text(*batch([codes] * draws, recipe), recipe)
-    chosen = (masked.ids == MASK_ID).view(draws, -1)
+    masked = mask_text(*batch([codes] * uniforms, recipe), recipe)
+    chosen = (masked.ids == MASK_ID).view(uniforms, -1)
     return chosen.float().mean(0)[: len(codes) + 1]
 
 
@@ -135,12 +135,12 @@ RECIPES = [
 @pytest.mark.parametrize("recipe", RECIPES, ids=["paper", "official", "paper-pieces", "official-words"])
 def test_what_always_holds(texts: list[str], seed: int, recipe: Recipe, annotator: Annotator) -> None:
     codes = [annotator.codes(text) for text in texts]
-    rows, offsets, lengths, keys = batch(codes, recipe, seed)
-    masked = mask_text(rows, offsets, lengths, keys, recipe)
+    rows, cu_seqlens, lengths, keys = batch(codes, recipe, seed)
+    masked = mask_text(rows, cu_seqlens, lengths, keys, recipe)
     ids = token_ids(rows).long()
     chosen = masked.ids != ids
-    place = torch.cat([torch.arange(n) for n in offsets.diff().tolist()])
-    real = torch.cat([torch.arange(n) < m for n, m in zip(offsets.diff().tolist(), lengths.tolist(), strict=True)])
+    place = torch.cat([torch.arange(n) for n in cu_seqlens.diff().tolist()])
+    real = torch.cat([torch.arange(n) < m for n, m in zip(cu_seqlens.diff().tolist(), lengths.tolist(), strict=True)])
     assert masked.labels.equal(ids)
     assert not chosen[place == 0].any() and not chosen[~real].any()
     assert (masked.ids[chosen] == MASK_ID).all()
@@ -156,13 +156,13 @@ def test_what_always_holds(texts: list[str], seed: int, recipe: Recipe, annotato
 @pytest.mark.parametrize("recipe", [PAPER, OFFICIAL], ids=["paper", "official"])
 def test_a_mask_does_not_depend_on_the_batch(recipe: Recipe, annotator: Annotator) -> None:
     codes = [annotator.codes(text) for text in TEXTS]
-    rows, offsets, lengths, keys = batch(codes, recipe)
-    whole = mask_text(rows, offsets, lengths, keys, recipe)
+    rows, cu_seqlens, lengths, keys = batch(codes, recipe)
+    whole = mask_text(rows, cu_seqlens, lengths, keys, recipe)
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(1))
     for index in order.tolist():
-        part = slice(int(offsets[index]), int(offsets[index + 1]))
+        part = slice(int(cu_seqlens[index]), int(cu_seqlens[index + 1]))
         alone = mask_text(
-            rows[part], offsets[index : index + 2] - offsets[index], lengths[[index]], keys[[index]], recipe
+            rows[part], cu_seqlens[index : index + 2] - cu_seqlens[index], lengths[[index]], keys[[index]], recipe
         )
         for name in MaskedText.__slots__:
             torch.testing.assert_close(getattr(alone, name), getattr(whole, name)[part], rtol=0, atol=0)

@@ -57,8 +57,8 @@ def test_worked_values(negatives: int, released: tuple, ours: tuple, annotator: 
 
 def test_golden_released_descriptors(annotator: Annotator, wordpiece) -> None:
     text = "lungs show bibasilar opacities, massive effusion 1.5 cm."
-    codes, offsets, lengths, _ = rows_of(text, OFFICIAL, annotator)
-    found = released_descriptors(place_rows(codes, offsets, lengths), 256)
+    codes, cu_seqlens, lengths, _ = rows_of(text, OFFICIAL, annotator)
+    found = released_descriptors(place_rows(codes, cu_seqlens, lengths), 256)
     words = "[CLS] lungs show bibasilar opacities , massive effusion 1 . 5 cm .".split()  # noqa: SIM905
     assert [words[i] for i in found.nonzero()[:, 0].tolist()] == [",", "massive"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the checks import these themselves, so that a missing packa
 
 
 @dataclass
-class Case:
+class RunSetup:
     """The options of the command, as a run would get them.
 
     Learned on the way, None where the check that knows failed or was not asked: ``recipe``, ``shards``,
