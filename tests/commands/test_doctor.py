@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -89,14 +88,21 @@ def test_the_command_itself_imports_nothing_heavy() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def _processor_seconds(code: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Of the processor, children included: other jobs may share it."""
+    began = sum(os.times()[2:4])
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    return sum(os.times()[2:4]) - began, run
+
+
 @pytest.mark.slow
 def test_it_takes_less_than_ten_seconds_and_speaks_only_json() -> None:
-    code = "from ecamp_fast.commands.doctor import command; command(['--json'])"
-    began = time.process_time() + sum(os.times()[2:4])
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    """Ten seconds on a machine that imports the libraries in four; a slower one has as much more as it is slower."""
+    imports, _ = _processor_seconds("import torch, deepspeed, nvidia.dali.fn")
+    seconds, run = _processor_seconds("from ecamp_fast.commands.doctor import command; command(['--json'])")
     assert json.loads(run.stdout)["exit_code"] == run.returncode == 0
     assert run.stderr == ""
-    assert time.process_time() + sum(os.times()[2:4]) - began < 10  # of the processor: other jobs may share it
+    assert seconds < 10 * max(1, imports / 4)
 
 
 def test_findings_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
