@@ -77,6 +77,7 @@ checked-tree:
 	@rm -rf $(CHECKED)
 	@mkdir -p $(CHECKED)
 	@cp -rp ecamp_fast $(CHECKED)/
+	@rm -f $(CHECKED)/ecamp_fast/{kernels,shards,bench} # links
 	@cp -rp kernels shards bench $(CHECKED)/ecamp_fast/
 	@find $(CHECKED)/ecamp_fast -name __pycache__ -prune -exec rm -rf {} +
 	@find $(CHECKED)/ecamp_fast/{kernels,shards,bench} -type d -exec touch {}/__init__.py ';'

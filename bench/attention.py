@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecamp_fast.bench.options import SPREAD, TOKENS, json_option, recipe_options, tokens_option
 from ecamp_fast.config import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -26,13 +27,12 @@ TOLERANCES = {"bfloat16": 2e-2, "float16": 4e-3, "float32": 1e-5}
 
 
 @click.command()
-@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE", help="Sizes and dropout.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@recipe_options("Sizes and dropout.")
 @click.option("--batch", type=click.IntRange(1), help="Samples. Default: 4; on a GPU the recipe's.")
-@click.option("--tokens", default=110.0, show_default=True, type=click.FloatRange(2), help="Mean length of a text.")
+@tokens_option()
 @click.option("--repeats", default=15, show_default=True, type=click.IntRange(2), help="Runs of each.")
 @click.option("--tune", is_flag=True, help="Write the order into the table that the model follows.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(
     name: str,
     overrides: tuple[str, ...],
@@ -61,22 +61,21 @@ def command(
         click.get_current_context().exit(1)
 
 
-def measure(recipe: Recipe, batch: int | None = None, tokens: float = 110, repeats: int = 15) -> dict[str, Any]:
+def measure(recipe: Recipe, batch: int | None = None, tokens: float = TOKENS, repeats: int = 15) -> dict[str, Any]:
     """Rows of part, shape, backend; error, passed, repeats and seconds where it can do the case, else ``note``."""
     import torch
 
     from ecamp_fast.bench.data.synthetic import text_lengths
     from ecamp_fast.bench.timing import environment
-    from ecamp_fast.kernels.dispatch import chip
-    from ecamp_fast.model.attention import cases
+    from ecamp_fast.kernels.tuning import chip
+    from ecamp_fast.model.ecamp import attention_cases
 
     cuda = torch.cuda.is_available()
-    count = batch or (recipe.batch.micro if cuda and recipe.batch.micro else 4)
-    lengths = text_lengths(count, tokens, 0.4, recipe.text.max_tokens)
+    count = batch or (recipe.micro if cuda and recipe.batch.micro != "auto" else 4)
+    lengths = text_lengths(count, tokens, SPREAD, recipe.text.max_tokens)
     rows = []
-    for part, case in cases(recipe, cuda).items():
-        heads = _heads(recipe, part)
-        rows += [{"part": part, **row} for row in _case(case, heads, count, lengths, _rate(recipe, case), repeats)]
+    for part, case in attention_cases(recipe, cuda).items():
+        rows += [{"part": part, **row} for row in _case(case, count, lengths, _rate(recipe, case), repeats)]
     return {
         "schema": 1,
         "recipe": recipe.name,
@@ -88,23 +87,16 @@ def measure(recipe: Recipe, batch: int | None = None, tokens: float = 110, repea
     }
 
 
-def _heads(recipe: Recipe, part: str) -> int:
-    model = recipe.model
-    return {"encoder": model.vision.heads, "decoder": model.decoder.heads}.get(part, model.text.heads)
-
-
 def _rate(recipe: Recipe, case: "AttentionCase") -> float:
     return recipe.model.text.dropout if case.dropout else 0.0
 
 
-def _case(
-    case: "AttentionCase", heads: int, batch: int, texts: list[int], dropout: float, repeats: int
-) -> list[dict[str, Any]]:
+def _case(case: "AttentionCase", batch: int, texts: list[int], dropout: float, repeats: int) -> list[dict[str, Any]]:
     """One part: every backend on the same numbers."""
     from ecamp_fast.model.attention import BACKENDS, choose
 
-    queries, keys = _lengths(case, batch, texts)
-    inputs, truth = _inputs(case, heads, queries, keys)
+    queries, keys = _layouts(case, batch, texts)
+    inputs, truth = _inputs(case, queries, keys)
     chosen = choose(*case.key)
     rows: dict[str, dict[str, Any]] = {}
     actions: dict[str, Callable[[], object]] = {}
@@ -144,7 +136,7 @@ def _judge(
     return {"error": error, "passed": passed, "repeats": repeats}
 
 
-def _lengths(case: "AttentionCase", batch: int, texts: list[int]) -> tuple["SequenceLayout", "SequenceLayout"]:
+def _layouts(case: "AttentionCase", batch: int, texts: list[int]) -> tuple["SequenceLayout", "SequenceLayout"]:
     import torch
 
     from ecamp_fast.model.sequences import SequenceLayout
@@ -153,25 +145,24 @@ def _lengths(case: "AttentionCase", batch: int, texts: list[int]) -> tuple["Sequ
     if case.layout == "equal":
         return SequenceLayout.equal(batch, case.queries), SequenceLayout.equal(batch, case.keys)
     if case.layout == "padded":
-        return SequenceLayout.equal(batch, case.queries), SequenceLayout.padded(
-            torch.tensor(texts, device=device), case.keys
-        )
-    counts = [*texts, min(texts), 0]  # filler: a group that sees no picture, and an empty one
-    packed = SequenceLayout.packed(torch.tensor([0, *counts], device=device).cumsum(0), sum(counts), case.queries)
+        counts = torch.tensor(texts, device=device)
+        return SequenceLayout.equal(batch, case.queries), SequenceLayout.padded(counts, case.keys)
+    lengths = [*texts, min(texts), 0]  # filler: a sequence that sees no picture, and an empty one
+    packed = SequenceLayout.packed(torch.tensor([0, *lengths], device=device).cumsum(0), sum(lengths), case.queries)
     if case.layout == "packed":
         return packed, packed
-    offsets = torch.arange(len(counts) + 1, device=device).clamp(max=batch) * case.keys
-    return packed, SequenceLayout.packed(offsets, batch * case.keys, case.keys)
+    cu_seqlens = torch.arange(len(lengths) + 1, device=device).clamp(max=batch) * case.keys
+    return packed, SequenceLayout.packed(cu_seqlens, batch * case.keys, case.keys)
 
 
 def _inputs(
-    case: "AttentionCase", heads: int, queries: "SequenceLayout", keys: "SequenceLayout"
+    case: "AttentionCase", queries: "SequenceLayout", keys: "SequenceLayout"
 ) -> tuple[list["Tensor"], list["Tensor"]]:
     """q, k, v and the cotangent; what attention makes of them without dropout, and its gradients, in float64."""
     import torch
 
     draw = torch.Generator().manual_seed(0)
-    shapes = [(lengths.total, heads, case.channels) for lengths in (queries, keys, keys, queries)]
+    shapes = [(layout.total, case.heads, case.channels) for layout in (queries, keys, keys, queries)]
     numbers = [torch.randn(shape, generator=draw).to(case.dtype) for shape in shapes]
     inputs = [number.to("cuda" if case.cuda else "cpu") for number in numbers]
     truth = _run("sdpa", [tensor.double() for tensor in inputs], queries, keys, 0.0)
@@ -203,7 +194,7 @@ def _drops(
     for _ in range(2):
         torch.manual_seed(0)
         outs.append(_run(name, [q, k, torch.ones_like(v), cotangent], queries, keys, dropout)[0].detach().float())
-    seeing = outs[0][outs[0].flatten(1).any(1)]  # rows of a group without keys are zero
+    seeing = outs[0][outs[0].flatten(1).any(1)]  # rows of a sequence without keys are zero
     kept = abs(float(seeing.mean()) - 1) < DRIFT and float(seeing.std()) > 0
     return kept and torch.equal(*outs)
 

@@ -19,7 +19,8 @@ from typing import Any
 import click
 
 from ecamp_fast.bench.data.originals import HEIGHT, WIDTH, original
-from ecamp_fast.phantom import describe as said_of
+from ecamp_fast.bench.options import json_option
+from ecamp_fast.phantom import describe as describe_phantom
 
 DRAWN = 8  # different originals; the files repeat them
 
@@ -29,7 +30,7 @@ DRAWN = 8  # different originals; the files repeat them
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of each in turn.")
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(8), help="Pixels kept.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@json_option()
 def command(images: int, workers: int, rounds: int, short_side: int, as_json: bool) -> None:
     """Time a build from originals of 2500 x 3000 pixels."""
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
@@ -82,7 +83,7 @@ def _originals(folder: Path, count: int) -> Path:
     for number in range(count):
         path = folder / f"{number:04d}.jpg"
         path.write_bytes(original(0, number) if number < DRAWN else (folder / f"{number % DRAWN:04d}.jpg").read_bytes())
-        report = said_of(0, number).report
+        report = describe_phantom(0, number).report
         rows.append({"study_id": f"s{number}", "image_path": path.name, "view": "PA", "report": report})
     with open(folder / "table.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
+from ecamp_fast.bench.options import json_option
+
 SIDE, COPY_BYTES = {"cuda": 8192, "cpu": 512}, {"cuda": 2**32, "cpu": 2**26}
 REPEATS, WARM_UP = 10, 3
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(as_json: bool) -> None:
     """Operations a second of a bfloat16 product of random numbers, bytes a second of a copy, and what the device is."""
     result = measure()

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ PARTS = ("gate", "compile")  # what a child process can be asked for
 @click.option("--tune-seconds", type=click.FloatRange(1), help="With --tune: try no further candidate after these.")
 @click.option("--times/--no-times", default=True, show_default=True, help="Without: only whether they are right.")
 @click.option("--compiled/--no-compiled", default=True, show_default=True, help="On a GPU, torch.compile beside ours.")
+@click.option(
+    "--quick", is_flag=True, help="Without a GPU: nothing run twice; each entry of tuning.json compiled once."
+)
 @click.option("--child", type=click.Choice(PARTS), hidden=True)
 def command(
     batch: int,
@@ -45,6 +49,7 @@ def command(
     tune_seconds: float | None,
     times: bool,
     compiled: bool,
+    quick: bool,
     child: str | None,
 ) -> None:
     """Correctness of every kernel, then its times; without a GPU the compiler's report instead of times.
@@ -52,12 +57,12 @@ def command(
     Exit code 1: a kernel of ours is wrong, does not repeat to the bit, or spills registers.
     """
     if child:
-        click.echo(json.dumps(_gate_here() if child == "gate" else _compile_here()))
+        click.echo(json.dumps(_gate_here(quick) if child == "gate" else _compile_here(quick)))
         return
     if plot and not times:
         raise ConfigError("--no-times with --plot, which needs times", "leave one of them out")
     sweep = {"only": _keys(tune_only), "budget": tune_seconds or math.inf} if tune else None
-    result = measure(batch, sweep, plot is not None, times, compiled)
+    result = measure(batch, sweep, plot is not None, times, compiled, quick)
     if plot:
         draw(result, plot)
     click.echo(json.dumps(result) if as_json else describe(result))
@@ -87,6 +92,7 @@ def measure(
     times_needed: bool = False,
     times: bool = True,
     compiled: bool = True,
+    quick: bool = False,
 ) -> dict[str, Any]:
     """All there is to know on this machine.  tune: options of ``tuning.tune``   others: as the command's options
 
@@ -120,10 +126,10 @@ def measure(
         raise EnvironmentFault("--tune and --plot need times", "run it on a machine with a GPU")
     from ecamp_fast.bench.ops.compiled import faults
 
-    judged = _gate_here() if _interpreted() else _child("gate")
+    judged = _gate_here(quick) if _interpreted() else _child("gate", quick)
     if not times:
         return result | {"dtype": "float32", **judged}
-    report = _child("compile") if _interpreted() else _compile_here()
+    report = _child("compile", quick) if _interpreted() else _compile_here(quick)
     found = {"compiled": report, "projected": _projected(report), "faults": faults(report)}
     return result | {"dtype": "float32", **judged, **found}
 
@@ -149,38 +155,51 @@ def _on_gpu(batch: int, tune: dict[str, Any] | None, times: bool, compiled: bool
     return found | {"copy_bytes_per_second": copy_bandwidth(), "times": timed}
 
 
-def _judged(make: Callable[[int], list[Any]], batches: tuple[int, ...], repeated: tuple[int, int]) -> dict[str, Any]:
-    """make: cases of a number of samples   repeated: samples and runs of the comparison of bits"""
+def _judged(
+    make: Callable[[int], list[Any]], batches: tuple[int, ...], repeated: tuple[int, int] | None
+) -> dict[str, Any]:
+    """make: cases of a number of samples   repeated: samples and runs of the comparison of bits; None: there is none"""
     from ecamp_fast.bench.ops.kernel_gate import gate, repeats
 
     correctness = [row | {"batch": batch} for batch in batches for row in gate(make(batch))]
+    if repeated is None:
+        return {"correctness": correctness, "repeats": []}
     batch, times = repeated
     return {"correctness": correctness, "repeats": [row | {"batch": batch} for row in repeats(make(batch), times)]}
 
 
-def _gate_here() -> dict[str, Any]:
+def _gate_here(quick: bool) -> dict[str, Any]:
     """Needs a process with Triton's interpreter."""
     import torch
 
     from ecamp_fast.bench.ops.kernel_cases import SMALL, cases
 
     make = partial(cases, device="cpu", dtype=torch.float32, sizes=SMALL)
-    return _judged(make, INTERPRETED_BATCHES, (INTERPRETED_BATCHES[0], INTERPRETED_REPEATS))
+    repeated = None if quick else (INTERPRETED_BATCHES[0], INTERPRETED_REPEATS)
+    return _judged(make, INTERPRETED_BATCHES, repeated)
 
 
-def _compile_here() -> list[dict[str, Any]]:
+def _compile_here(quick: bool) -> list[dict[str, Any]]:
     """Needs a process without Triton's interpreter."""
     import torch
 
-    from ecamp_fast.bench.ops.compiled import compile_report
-    from ecamp_fast.bench.ops.kernel_cases import cases
+    from ecamp_fast.bench.ops.compiled import CHIPS, compile_report
+    from ecamp_fast.bench.ops.kernel_cases import PAPER, cases
+    from ecamp_fast.kernels.tuning import tuning_table
 
+    sizes = replace(PAPER, text=1)  # rows change no kernel, and the library's products of them run on this CPU
     chosen = {
         f"{case.operation}{suffix}": partial(case.run, "triton")
         for dtype, suffix in ((torch.bfloat16, ""), (torch.float32, " float32"))
-        for case in cases(COMPILED_BATCH, "cpu", dtype)
+        for case in cases(COMPILED_BATCH, "cpu", dtype, sizes)
     }
-    return compile_report(chosen)
+    if not quick:
+        return compile_report(chosen)
+    rows = []
+    for chip in CHIPS:
+        own = tuning_table()[chip]
+        rows += compile_report({name: run for name, run in chosen.items() if name.replace(" ", "_") in own}, [chip])
+    return rows
 
 
 def _projected(compiled: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -192,7 +211,7 @@ def _projected(compiled: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kernel_roofline(cases(PROJECTED_BATCH, "cpu", torch.bfloat16), PROJECTED_BATCH, compiled, PAPER.low)
 
 
-def _child(part: str) -> Any:
+def _child(part: str, quick: bool) -> Any:
     """The part in a process of its own, where the interpreter is as it needs it."""
     import ecamp_fast
 
@@ -200,7 +219,7 @@ def _child(part: str) -> Any:
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])  # what is installed may lie on it
     wanted = {"TRITON_INTERPRET": "1" if part == "gate" else "0", "PYTHONPATH": path}
     done = subprocess.run(
-        [sys.executable, "-m", "ecamp_fast.bench.kernels", "--child", part],
+        [sys.executable, "-m", "ecamp_fast.bench.kernels", "--child", part, *["--quick"] * quick],
         env=os.environ | wanted,
         capture_output=True,
         text=True,

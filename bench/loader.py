@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ecamp_fast.bench.options import json_option, note_renamed, recipe_options
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.machine import available_cores
@@ -23,19 +24,20 @@ PHANTOMS = 64
 
 @click.command()
 @click.option("--data", metavar="SHARDS", help="Folder or address. Default: phantoms of 1024 pixels.")
-@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE", help="Sizes and threads.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@recipe_options("Sizes and threads.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Images to time, at least.")
 @click.option("--device", default=None, help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--rivals", "beside", is_flag=True, help="One core's time for an image, beside other loaders.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option("--baselines", is_flag=True, help="One core's time for an image, beside other loaders.")
+@click.option("--rivals", "former", is_flag=True, hidden=True)  # what --baselines was called, for one more release
+@json_option()
 def command(
     data: str | None,
     name: str,
     overrides: tuple[str, ...],
     images: int,
     device: str | None,
-    beside: bool,
+    baselines: bool,
+    former: bool,
     as_json: bool,
 ) -> None:
     """Time the loader alone: images a second for one rank."""
@@ -43,19 +45,22 @@ def command(
 
     micro = () if any(o.startswith("batch.") for o in overrides) else ("batch.micro=32", "batch.total=32")
     recipe = load_recipe(name, [*micro, *overrides])
-    if beside and data and parse_address(data):
-        raise ConfigError("--rivals reads files, which an address has none of", "name a folder")
+    if former:
+        note_renamed("bench loader --rivals", "bench loader --baselines")
+    baselines = baselines or former
+    if baselines and data and parse_address(data):
+        raise ConfigError("--baselines reads files, which an address has none of", "name a folder")
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         if data is None:
             data = str(Path(folder) / "phantoms")
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of 1024 pixels", err=True)
             build_phantoms(PHANTOMS, Path(data), size=1024)
         result = measure(data, recipe, images, device)
-        if beside:
-            from ecamp_fast.bench.data.loader_baselines import baselines
+        if baselines:
+            from ecamp_fast.bench.data.loader_baselines import measure_baselines
             from ecamp_fast.shards.load.read import ShardSet
 
-            result["core_milliseconds"] = baselines(ShardSet(data), recipe, images)
+            result["core_milliseconds"] = measure_baselines(ShardSet(data), recipe, images)
     click.echo(json.dumps(result) if as_json else describe(result))
 
 
@@ -75,9 +80,9 @@ def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = 
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     shards = ShardSet(data, cache_gb=recipe.loader.cache_gb)
-    batch = recipe.batch
-    count = -(-images // batch.micro)
-    steps = -(-(count + WARM_UP) * batch.micro // batch.total)
+    micro = recipe.micro
+    count = -(-images // micro)
+    steps = -(-(count + WARM_UP) * micro // recipe.batch.total)
     batches = Loader(shards, "train", recipe, device=device).batches(0, steps)
     for _ in range(WARM_UP):
         next(batches)
@@ -89,12 +94,12 @@ def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = 
     parts = stages(shards, recipe, device)
     return {
         "schema": 1,
-        "images_per_second": round(count * batch.micro / wall, 1),
-        "images_per_core_second": round(count * batch.micro / core, 1),
+        "images_per_second": round(count * micro / wall, 1),
+        "images_per_core_second": round(count * micro / core, 1),
         "host_core_milliseconds": round(sum(parts[name] for name in ("read", "checksum", "prepare")), 4),
         "stages": {name: round(time, 4) for name, time in parts.items()},
-        "images": count * batch.micro,
-        "batch": batch.micro,
+        "images": count * micro,
+        "batch": micro,
         "size": recipe.image.high_size,
         "threads": recipe.loader.threads,
         "region": recipe.loader.region,
@@ -115,11 +120,11 @@ def describe(result: dict[str, Any]) -> str:
         f" {result['threads']} threads, {result['cores']} cores, {result['device']})\n"
         f"stages on one core, {whole:.2f} ms per image: "
         + ", ".join(f"{name} {time:.3f} ({time / whole:.1%})" for name, time in parts.items())
-        + _beside(result.get("core_milliseconds", {}))
+        + _baselines(result.get("core_milliseconds", {}))
     )
 
 
-def _beside(ways: dict[str, dict[str, float]]) -> str:
+def _baselines(ways: dict[str, dict[str, float]]) -> str:
     if not ways:
         return ""
     ours = ways["ours"]["median"]

@@ -13,27 +13,24 @@ from typing import Any
 
 import click
 
+from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, json_option, recipe_options, text_options
 from ecamp_fast.config import Recipe, load_recipe
 
-VOCABULARY = 30_000  # of the released tokenizer
 LARGEST = 12  # saved tensors that are printed
 
 
 @click.command()
-@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@recipe_options()
 @click.option("--batch", type=click.IntRange(1), help="Samples of a micro-batch. Default: 8; on a GPU the recipe's.")
-@click.option("--tokens", default=110.0, show_default=True, type=click.FloatRange(2), help="Mean length of a text.")
-@click.option("--spread", default=0.4, show_default=True, type=click.FloatRange(0), help="Its deviation over its mean.")
+@text_options()
 @click.option(
     "--precision", "precisions", multiple=True, type=click.Choice(["fp32", "bf16"]), help="Several take turns."
 )
-@click.option("--vocabulary", default=VOCABULARY, show_default=True, type=click.IntRange(8), help="Words of it.")
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Blocks, and steps of each kind.")
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @click.option("--peer", type=click.Path(path_type=Path), metavar="CHECKOUT", help="Time the release as well.")
 @click.option("--peer-python", type=click.Path(path_type=Path), metavar="FILE", help="What runs it. Default: this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(
     name: str,
     overrides: tuple[str, ...],
@@ -66,8 +63,8 @@ def command(
 def measure(
     recipe: Recipe,
     batch: int | None = None,
-    tokens: float = 110,
-    spread: float = 0.4,
+    tokens: float = TOKENS,
+    spread: float = SPREAD,
     precisions: tuple[str, ...] = (),
     repeats: int = 5,
     device: str | None = None,
@@ -89,15 +86,15 @@ def measure(
     from ecamp_fast.bench.step.timed_step import Step
     from ecamp_fast.bench.timing import environment
 
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    count = batch or (recipe.batch.micro if place.type == "cuda" and recipe.batch.micro else 8)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    count = batch or (recipe.micro if target.type == "cuda" and recipe.batch.micro != "auto" else 8)
     lengths = text_lengths(count, tokens, spread, recipe.text.max_tokens)
     host = synthetic_batch(recipe, vocab_size, lengths, recipe.seed)
-    if not peer and recipe.fixed_text(place.type == "cuda"):  # the release pads its text anyway
+    if not peer and recipe.fixed_text(target.type == "cuda"):  # the release pads its text anyway
         (host,) = one_shape(recipe, vocab_size, lengths, [recipe.seed])
     kinds = precisions or ("fp32",)
-    peaks = {kind: _peak_memory(partial(Step, recipe, vocab_size, kind, place), host.to(place)) for kind in kinds}
-    steps = {precision: Step(recipe, vocab_size, precision, place) for precision in kinds}
+    peaks = {kind: _peak_memory(partial(Step, recipe, vocab_size, kind, target), host.to(target)) for kind in kinds}
+    steps = {precision: Step(recipe, vocab_size, precision, target) for precision in kinds}
     predicted = predicted_rows(host)
     work = step_work(recipe, vocab_size, lengths, predicted)
     flops = {part: done.total / count for part, done in work.items()} | {"total": summed(work).total / count}
@@ -109,9 +106,9 @@ def measure(
         "predicted": predicted / count,
         "repeats": repeats,
         "threads": torch.get_num_threads(),
-        "on": place.type,
+        "on": target.type,
         "flops_per_sample": flops,
-        **_run(steps, peaks, host, place, repeats, flops["total"], (*peer, vocab_size) if peer else None),
+        **_run(steps, peaks, host, target, repeats, flops["total"], (*peer, vocab_size) if peer else None),
         "environment": environment(),
     }
 
@@ -133,7 +130,7 @@ def _run(
     steps: dict[str, Any],
     peaks: dict[str, int | None],
     host: Any,
-    place: Any,
+    device: Any,
     repeats: int,
     flops: float,
     release: tuple[Path, Path, int] | None,
@@ -141,7 +138,7 @@ def _run(
     """``parity``, ``ours`` and ``peer`` of the result.  steps, peaks: by precision   host: the batch on the CPU."""
     from ecamp_fast.bench.step.parity import parity
 
-    inputs, count = host.to(place), len(host)
+    inputs, count = host.to(device), len(host)
     gates = {name: parity(step, inputs, name) for name, step in steps.items()}
     steps = {name: step for name, step in steps.items() if gates[name]["passed"]}
     turns: dict[str, Callable[[], dict[str, float]]] = {name: partial(step.run, inputs) for name, step in steps.items()}
@@ -150,7 +147,7 @@ def _run(
         if release and steps:
             from ecamp_fast.bench.step.peer import introduce
 
-            other, compared = introduce(*release, next(iter(steps.values())).model, host, place)
+            other, compared = introduce(*release, next(iter(steps.values())).model, host, device)
             stack.callback(other.close)
             if compared["passed"]:
                 compared["saved_bytes_per_sample"] = other.saved() / count
@@ -195,19 +192,19 @@ def _ours(step: Any, inputs: Any, seconds: dict[str, dict[str, float]], flops: f
     """Times as rates, and what a watched step tells: memory and time by component.  flops: of the micro-batch."""
     import torch
 
-    from ecamp_fast.bench.ops.gpu_times import peaks
+    from ecamp_fast.bench.chips import find_chip
     from ecamp_fast.bench.step.components import by_component, component_seconds, saved_for_backward
 
     count, cuda = len(inputs), step.device.type == "cuda"
     median = seconds["together"]["median"]
     bf16 = next(step.model.parameters()).dtype == torch.bfloat16
-    chip = peaks(torch.cuda.get_device_name()) if cuda and bf16 else None
+    chip = find_chip(torch.cuda.get_device_name()) if cuda and bf16 else None
     saved = saved_for_backward(step.model, inputs)
     return {
         "seconds": seconds,
         "images_per_second": count / median,
         "flops_per_second": flops / median,
-        "mfu": flops / median / chip[1] if chip else None,
+        "mfu": flops / median / chip.bf16 if chip else None,
         "saved_bytes_per_sample": sum(row["bytes"] for row in saved) / count,
         "saved_by_component": {name: found / count for name, found in by_component(saved).items()},
         "saved_largest": _alike(saved, count),

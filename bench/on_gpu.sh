@@ -168,7 +168,7 @@ part_1() {
         note train-max-autotune skipped 0 "needs CUDA"
     fi
     reserve=0
-    bench project 60 project --results "$results"
+    bench roofline 60 roofline --results "$results"
 }
 
 # How the GPU decodes best: the share of images for its JPEG engine, and the crop alone or all of an image.

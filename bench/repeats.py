@@ -5,23 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecamp_fast.bench.options import json_option, recipe_options, text_options
 from ecamp_fast.config import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-VOCABULARY = 30_000  # of the released tokenizer
 SEED = 5  # of dropout
 
 
 @click.command()
-@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--tokens", default=110.0, show_default=True, type=click.FloatRange(2), help="Mean length of a text.")
-@click.option("--spread", default=0.4, show_default=True, type=click.FloatRange(0), help="Its deviation over its mean.")
-@click.option("--vocabulary", default=VOCABULARY, show_default=True, type=click.IntRange(8), help="Words of it.")
+@recipe_options()
+@text_options()
 @click.option("--times", default=4, show_default=True, type=click.IntRange(2), help="Steps to compare.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(
     name: str, overrides: tuple[str, ...], tokens: float, spread: float, vocabulary: int, times: int, as_json: bool
 ) -> None:
@@ -49,7 +46,7 @@ def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times
     from ecamp_fast.bench.step.timed_step import Step
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    lengths = text_lengths(recipe.batch.micro, tokens, spread, recipe.text.max_tokens)
+    lengths = text_lengths(recipe.micro, tokens, spread, recipe.text.max_tokens)
     (batch,) = (host.to(device) for host in one_shape(recipe, vocab_size, lengths, [recipe.seed]))
     model = Step(recipe, vocab_size, recipe.precision, device).model
     losses: list[Tensor] = []
@@ -69,7 +66,7 @@ def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times
         "recipe": recipe.name,
         "on": device.type,
         "precision": recipe.precision,
-        "batch": recipe.batch.micro,
+        "batch": recipe.micro,
         "tokens": sum(lengths) / len(lengths),
         "times": times,
         "parameters": len(first),

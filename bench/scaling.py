@@ -15,25 +15,22 @@ from typing import Any
 
 import click
 
+from ecamp_fast.bench.options import json_option, recipe_options, text_options
 from ecamp_fast.config import Recipe, dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 
-VOCABULARY = 30_000
 PROGRAM = "ecamp_fast.bench.step.scaling_rank"
 LOG_LINES = 15  # of ranks that failed
 
 
 @click.command()
-@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@recipe_options()
 @click.option("--stages", default="0,1,2,ddp", show_default=True, help="ZeRO stages and plain DDP, with commas.")
 @click.option("--ranks", metavar="1,2,...", help="Default: 1, 2, 4 ... as many as GPUs; without one 1,2.")
 @click.option("--accumulation", default=1, show_default=True, type=click.IntRange(1), help="Micro-batches of a step.")
-@click.option("--tokens", default=110.0, show_default=True, type=click.FloatRange(2), help="Mean length of a text.")
-@click.option("--spread", default=0.4, show_default=True, type=click.FloatRange(0), help="Its deviation over its mean.")
-@click.option("--vocabulary", default=VOCABULARY, show_default=True, type=click.IntRange(8), help="Words of it.")
+@text_options()
 @click.option("--steps", default=20, show_default=True, type=click.IntRange(1), help="Optimizer steps to time.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(
     name: str,
     overrides: tuple[str, ...],
@@ -105,15 +102,14 @@ def measure(
     import torch
 
     from ecamp_fast.bench.report.result_files import origin, versions
-    from ecamp_fast.run.deepspeed_config import accumulation_steps
 
-    accumulation_steps(recipe, 1)  # a micro-batch that is still to be chosen is refused here
+    recipe.accumulation(1)  # a micro-batch that is still to be chosen is refused here
     rows = [row for count in ranks for row in _launch(recipe, stages, count, accumulation, settings)]
     return origin("scaling") | {
         "recipe": recipe.name,
         "on": "cuda" if torch.cuda.is_available() else "cpu",
         "precision": recipe.precision,
-        "batch": recipe.batch.micro,
+        "batch": recipe.micro,
         "accumulation": accumulation,
         **settings,
         "rows": with_efficiency(rows),
@@ -138,7 +134,7 @@ def _launch(
     """The rows of one number of ranks, from processes that are gone afterwards."""
     from ecamp_fast.run import launch
 
-    total = recipe.batch.micro * ranks * accumulation
+    total = recipe.micro * ranks * accumulation
     recipe = recipe.model_copy(update={"batch": recipe.batch.model_copy(update={"total": total})})
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         file, out, log = (Path(folder) / name for name in ("recipe.yaml", "rows.json", "log"))
@@ -186,10 +182,10 @@ def describe(result: dict[str, Any]) -> str:
         f" commit {where['commit']}",
         f"recipe {result['recipe']} in {result['precision']}, micro-batch {result['batch']} x {result['accumulation']}"
         f" a rank, {result['tokens']:g} tokens a text on average",
-        f"{'ranks':>5} {'stage':>6} {'images/s/rank':>14} {'step ms':>9} {'efficiency':>11} {'peak GiB':>9}",
+        f"{'ranks':>5} {'stage':>16} {'images/s/rank':>14} {'step ms':>9} {'efficiency':>11} {'peak GiB':>9}",
     ]
     for row in result["rows"]:
-        head = f"{row['ranks']:5} {_stage(row['stage']):>6}"
+        head = f"{row['ranks']:5} {_stage(row['stage']):>16}"
         if not row["parity"]["passed"]:
             lines.append(f"{head} {describe_parity(row['parity'])}")
             continue

@@ -14,6 +14,7 @@ import click
 from ecamp_fast.bench.report.result_files import BENCHES
 from ecamp_fast.errors import EcampError
 
+COMMANDS = {"roofline": "roofline.command"}  # where a bench is no module of its own name
 # What shows in a minute or two that all is in order, by kind of device; the figures it gives are rough
 QUICK = {
     "cpu": {
@@ -38,7 +39,7 @@ QUICK = {
         "scaling": ["--recipe", "demo", "--steps", "3", "--tokens", "40", "--vocabulary", "1000"],
         "attention": ["--batch", "2", "--repeats", "3"],
         "kernels": [],
-        "project": [],
+        "roofline": [],
     },
     "cuda": {
         "device": [],
@@ -51,7 +52,7 @@ QUICK = {
         "scaling": ["--steps", "5"],
         "attention": ["--batch", "64"],
         "kernels": ["--batch", "64"],
-        "project": [],
+        "roofline": [],
     },
 }
 
@@ -118,7 +119,7 @@ def _text(name: str, result: dict[str, Any]) -> str:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"ecamp_fast.bench.{name}")
+    return importlib.import_module(f"ecamp_fast.bench.{COMMANDS.get(name, name)}")
 
 
 if __name__ == "__main__":

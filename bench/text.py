@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ecamp_fast.bench.options import json_option
 from ecamp_fast.config import load_recipe
 
 VOCABULARY = 3000
@@ -14,7 +15,7 @@ LIMIT_MS = 0.1  # per sample and core; the released implementation takes 4.2
 @click.command()
 @click.option("--recipe", "recipe_name", default="paper", show_default=True, metavar="NAME|FILE")
 @click.option("--batch", default=256, show_default=True, help="Samples of a micro-batch.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(recipe_name: str, batch: int, as_json: bool) -> None:
     """Milliseconds per sample on one core, for phantom reports."""
     result = measure_text(recipe_name, batch)
@@ -51,10 +52,9 @@ def measure_text(recipe_name: str, batch: int) -> dict[str, Any]:
     annotator = Annotator(wordpiece)
     reports, distilled = [annotator.codes(t) for t in texts], [annotator.codes(distill(t)) for t in texts]
     keys = sample_keys(0, 0, np.arange(batch))
-    special = {"cls_id": wordpiece.cls_id, "pad_id": wordpiece.pad_id}
 
     def put_together() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return assemble(reports, distilled, keys, recipe.text, padded=recipe.padded_text, **special)
+        return assemble(reports, distilled, keys, recipe.text, padded=recipe.padded_text)
 
     def mask() -> None:
         mask_text(codes, offsets, lengths, row_keys, recipe)

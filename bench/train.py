@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, json_option, recipe_options
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 
@@ -20,13 +21,10 @@ if TYPE_CHECKING:
     from ecamp_fast.bench.step.feeds import Feeds
 
 PHANTOMS = 64
-VOCABULARY = 30_000  # of the released tokenizer: a phantom set's own is smaller, which would flatter the head
-TOKENS, SPREAD = 110.0, 0.4  # of a synthetic text: mean length, its deviation over its mean
 
 
 @click.command()
-@click.option("--recipe", "name", default="paper", show_default=True, metavar="NAME|FILE")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@recipe_options()
 @click.option("--data", metavar="SHARDS", help="Folder or address. Default: phantoms.")
 @click.option("--synthetic", is_flag=True, help="Batches of noise from memory; no shards, no decoding.")
 @click.option("--tokens", type=click.FloatRange(2), help="Mean length of a synthetic text. Default: 110.")
@@ -35,7 +33,7 @@ TOKENS, SPREAD = 110.0, 0.4  # of a synthetic text: mean length, its deviation o
 @click.option("--ds-config", type=click.Path(path_type=Path), metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
 @click.option("--profile", is_flag=True, help="On a GPU: list the kernels of a step, its launches and its gaps.")
 @click.option("--vocabulary", type=click.IntRange(8), help="Words, at least. Default: the set's; 30,000 on phantoms.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(
     name: str,
     overrides: tuple[str, ...],
@@ -65,6 +63,7 @@ def command(
 
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         if data is None and not synthetic:
+            # a phantom set's own vocabulary is smaller, which would flatter the head
             data, vocabulary = str(Path(folder) / "phantoms"), vocabulary or VOCABULARY
             size = math.ceil(recipe.image.high_size / math.sqrt(recipe.image.crop_area[0]))
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of {size} pixels", err=True)
@@ -147,7 +146,7 @@ def _measure(
         "precision": recipe.precision,
         "zero_stage": resolved.get("zero_optimization", {}).get("stage", 0),
         "aligned": aligned(resolved),
-        "batch": recipe.batch.micro,
+        "batch": recipe.micro,
         "accumulation": engine.accumulation,
         "steps": times[0],
         "blocks": times[1],
@@ -183,7 +182,7 @@ def _timed(engine: Any, feeds: "Feeds", recipe: Recipe, device: Any, steps: int,
                 block = _block(engine, batches, settle, steps, device)
             if turn:
                 found.append(block)
-    images = recipe.batch.micro * engine.accumulation
+    images = recipe.micro * engine.accumulation
     rates = {name: _rates(found, work[name], images, device) for name, found in seconds.items()}
     stall = None
     if "shards" in rates:
@@ -211,11 +210,11 @@ def _rates(blocks: list[list[float]], work: dict[str, float], images: int, devic
 
     import torch
 
-    from ecamp_fast.bench.ops.gpu_times import peaks
+    from ecamp_fast.bench.chips import find_chip
 
     steps = sorted(second for block in blocks for second in block)
     rate = images / statistics.median(sum(block) / len(block) for block in blocks)  # a mean: rare waits count
-    chip = peaks(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    chip = find_chip(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
     flops = rate * work["flops_per_sample"]
     p99 = steps[min(len(steps) - 1, math.ceil(0.99 * len(steps)) - 1)]
     return {
@@ -223,7 +222,7 @@ def _rates(blocks: list[list[float]], work: dict[str, float], images: int, devic
         "step_seconds": {"median": statistics.median(steps), "p99": p99},
         **work,
         "flops_per_second": flops,
-        "mfu": flops / chip[1] if chip else None,
+        "mfu": flops / chip.bf16 if chip else None,
     }
 
 

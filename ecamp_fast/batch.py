@@ -1,7 +1,7 @@
 """What the loader hands to the model: one micro-batch on one device.
 
 Legend: B samples, S pixels per side of the high-resolution image, C cells per side of the attention grid (28),
-T text rows of the whole batch, R rows among them where a word is predicted, G groups of text rows.
+T text rows of the whole batch, R rows among them where a word is predicted, N sequences of text rows.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -32,7 +32,7 @@ class _OnDevice:
 
 @dataclass(frozen=True, slots=True)
 class Text(_OnDevice):
-    """The masked text of a micro-batch. Rows lie end to end in groups: the samples, and behind them filler, if any.
+    """The masked text of a micro-batch. Sequences lie end to end: the samples, and behind them filler, if any.
 
     Filler is there where shapes must not change from batch to batch: words that no sample sees and no loss counts.
     codes      (T,) int32       token id and marks (``text.codes``)
@@ -40,10 +40,10 @@ class Text(_OnDevice):
     rows       (R,) int64       ascending: where the model predicts a word
     labels     (R,) int64       the true ids there
     weights    (R,) float32     worth of the loss there; 0 for filler
-    cu_seqlens    (G + 1,) int32   rows of group g are offsets[g] to offsets[g + 1]; the first B groups are the samples
-    predicted  (G + 1,) int32   entries of ``rows`` of each group, likewise
-    max_seqlen    no group has more rows
-    overflow   whether the batch had more rows than its capacity, and so another shape than the others
+    cu_seqlens (N + 1,) int32   rows of sequence n are cu_seqlens[n] to cu_seqlens[n + 1]; the first B are the samples
+    predicted  (N + 1,) int32   entries of ``rows`` of each sequence, likewise
+    max_seqlen                  no sequence has more rows
+    overflow                    whether the batch had more rows than its capacity, and so another shape than the others
     """
 
     codes: Tensor
@@ -68,7 +68,7 @@ class Batch(_OnDevice):
     text       masked text          None where the recipe has no language loss
     lengths    (B,) int32           real tokens of each sample, at the head of its rows; equal to the row count where
                                     text is packed, smaller where it is padded (recipe ``losses.mlm_positions: all``)
-    keys       (B,) int64           key of the sample in this epoch (``draws``): masks are drawn from it
+    keys       (B,) int64           key of the sample in this epoch (``keyed_random``): masks are drawn from it
     samples    (B,) int64           index of the sample in the shard set
     """
 

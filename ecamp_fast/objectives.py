@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.geometry import window_size
-from ecamp_fast.kernels.guidance import Guide, Window
+from ecamp_fast.kernels.guidance import Guidance, Window
 from ecamp_fast.kernels.masked_mse import masked_mse
 from ecamp_fast.kernels.sr_loss import Convolutions, sr_loss
 from ecamp_fast.kernels.weighted_cross_entropy import weighted_cross_entropy
@@ -25,10 +25,10 @@ class Losses:
 
 def total(mim: Tensor | None, sr: Tensor | None, mlm: Tensor | None) -> Losses:
     """The plain sum of the terms that are there (Eq. 6)."""
-    there = [term for term in (mim, sr, mlm) if term is not None]
-    zero = torch.zeros_like(there[0], requires_grad=False)
+    given = [term for term in (mim, sr, mlm) if term is not None]
+    zero = torch.zeros_like(given[0], requires_grad=False)
     terms = [zero if term is None else term for term in (mim, sr, mlm)]
-    return Losses(torch.stack(there).sum(), *terms)
+    return Losses(torch.stack(given).sum(), *terms)
 
 
 def mim_loss(recipe: Recipe, prediction: Tensor, low: Tensor, masked: Tensor) -> Tensor:
@@ -46,16 +46,19 @@ def super_resolution_loss(
 ) -> Tensor:
     """Error of the super-resolved prediction, weighted by ``sr.guidance`` (Eq. 5).
 
-    low: (B, 3, S/2, S/2) prediction   image: (B, 1, S, S) uint8, or floating and normalised
-    attention: (B, G, G), >= 0, all zero: every pixel alike   window: (B, 2) first patch (row, column)   returns 0-d.
+    low           (B, 3, S/2, S/2)   the prediction
+    convolutions                     of the super-resolution head
+    image         (B, 1, S, S)       uint8, or floating and normalised
+    attention     (B, G, G)          >= 0; all zero: every pixel alike
+    window        (B, 2)             its first patch (row, column)
+    returns       0-d
     """
-    guide = guidance(recipe, attention, window)
-    pixels = recipe.image
-    return sr_loss(low, convolutions, image, guide, pixels.mean, pixels.std, recipe.sr.final_relu)
+    guidance, pixels = guidance_of(recipe, attention, window), recipe.image
+    return sr_loss(low, convolutions, image, guidance, pixels.mean, pixels.std, recipe.sr.final_relu)
 
 
-def guidance(recipe: Recipe, attention: Tensor, window: Tensor) -> Guide:
-    """The guide that ``sr.guidance`` names. A window spans 12 of 14 patches per side, or in proportion."""
+def guidance_of(recipe: Recipe, attention: Tensor, window: Tensor) -> Guidance:
+    """What ``sr.guidance`` names. A window spans 12 of 14 patches per side, or in proportion."""
     if recipe.sr.guidance == "none":
         return None
     if recipe.sr.guidance == "soft":
@@ -70,7 +73,14 @@ def mlm_loss(
 
     ``budget``: by batch * text.max_tokens, the released code's mean over all places, filled or not;
     ``weighted_mean``: by the sum of the weights; ``sum``: the paper's sum over words, mean over samples.
-    hidden: (R, D)   vocabulary: (V, D)   bias: (V,)   labels: (R,) int64   weights: (R,) float   returns 0-d.
+
+    hidden      (R, D)
+    vocabulary  (V, D)
+    bias        (V,)
+    labels      (R,) int64
+    weights     (R,) float
+    batch                    samples
+    returns     0-d
     """
     loss = weighted_cross_entropy(hidden, vocabulary, bias, labels, weights)
     if recipe.losses.mlm_normaliser == "weighted_mean":

@@ -14,7 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecamp_fast.kernels.dispatch import Backend, affine, choose, launch, normalise, tuned
+from ecamp_fast.kernels.dispatch import Backend, choose
+from ecamp_fast.kernels.pixels import affine, normalise
+from ecamp_fast.kernels.tuning import launch, tuned
 
 # Keys' cubic at the half-integers, a = -0.75, in 32nds; at the odd eighths, a = -0.5, in 256ths: torch's two kernels
 PLAIN = tl.constexpr((-3, 19, 19, -3))
@@ -27,7 +29,7 @@ def low_resolution_ref(image: Tensor, mean: float, std: float, antialias: bool) 
 
 
 @triton.jit
-def halved(image_ptr, y, x, H: tl.constexpr, W: tl.constexpr, ANTIALIAS: tl.constexpr):
+def _halved(image_ptr, y, x, H: tl.constexpr, W: tl.constexpr, ANTIALIAS: tl.constexpr):
     """Raw grey values, float32, of the half-size image at rows y and columns x, which broadcast.
 
     image_ptr: first pixel of the sample   H, W: sides of the image as it lies in memory. Nothing outside it is read,
@@ -59,17 +61,18 @@ def halved(image_ptr, y, x, H: tl.constexpr, W: tl.constexpr, ANTIALIAS: tl.cons
 
 @triton.jit
 def _fwd(
-    image_ptr, out_ptr,
-    SCALE: tl.constexpr, SHIFT: tl.constexpr, H: tl.constexpr, W: tl.constexpr, ANTIALIAS: tl.constexpr,
-    PIXELS: tl.constexpr,
+    image_ptr, out_ptr,  # data
+    SCALE: tl.constexpr, SHIFT: tl.constexpr,  # of ``affine``
+    H: tl.constexpr, W: tl.constexpr,  # shapes: sides of the image
+    ANTIALIAS: tl.constexpr, PIXELS: tl.constexpr,  # PIXELS of the small image are one program's
 ):  # fmt: skip
     SIZE: tl.constexpr = (H // 2) * (W // 2)
     TILES: tl.constexpr = (SIZE + PIXELS - 1) // PIXELS
     sample = (tl.program_id(0) // TILES).to(tl.int64)
     pixel = tl.program_id(0) % TILES * PIXELS + tl.arange(0, PIXELS)
     live = pixel < SIZE
-    inside = tl.minimum(pixel, SIZE - 1)
-    grey = halved(image_ptr + sample * (H * W), inside // (W // 2), inside % (W // 2), H, W, ANTIALIAS)
+    clamped = tl.minimum(pixel, SIZE - 1)
+    grey = _halved(image_ptr + sample * (H * W), clamped // (W // 2), clamped % (W // 2), H, W, ANTIALIAS)
     tl.store(out_ptr + sample * SIZE + pixel, grey * SCALE + SHIFT, mask=live)
 
 

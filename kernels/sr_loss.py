@@ -1,10 +1,10 @@
 """Super-resolution and its loss (paper Eq. 5): bilinear x 2, two 3 x 3 convolutions around a residual, weighted error.
 
 U = bilinear(x, 2);  z = conv2(relu(conv1(U)));  y = z + U, or relu(z + U) as the released code has it.
-The Triton kernel (sr_tiles.py) makes loss and gradients in one pass over the prediction (300 KB a sample in bfloat16)
+The Triton kernel (sr_triton.py) makes loss and gradients in one pass over the prediction (300 KB a sample in bfloat16)
 and the uint8 image (200 KB); eager keeps six tensors of the size of the image in float. It is bound by arithmetic, so
 it works on tensor cores: 0.9 GFLOP a sample with all padding, where eager needs 0.2 on the general cores.
-The PyTorch path makes its gradients in the forward too (super_resolve.py), a sample at a time on each core.
+The PyTorch path makes its gradients in the forward too (sr_torch.py), a sample at a time on each core.
 Legend: B samples, C channels, S pixels per side of the high-resolution image, G cells per side of the attention grid.
 """
 
@@ -18,27 +18,38 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ecamp_fast.kernels import sr_triton
-from ecamp_fast.kernels.dispatch import Backend, affine, choose, launch, normalise, scaled, tuned, wide
-from ecamp_fast.kernels.guidance import Guide, Weighting, Window, check_guide, pixel_weights, weighting
-from ecamp_fast.kernels.sr_torch import Convolutions, around, double, pull_back
-from ecamp_fast.kernels.weighted_mse import weighted_mse_ref
+from ecamp_fast.kernels.dispatch import Backend, accum_dtype, choose
+from ecamp_fast.kernels.forward_grads import save_grads, scale_grads
+from ecamp_fast.kernels.guidance import (
+    KIND_WINDOW,
+    Guidance,
+    Window,
+    check_guidance,
+    pixel_weights,
+    weighted_mse_ref,
+    weighting,
+)
+from ecamp_fast.kernels.pixels import affine, normalise
+from ecamp_fast.kernels.sr_torch import Convolutions, refine, refine_backward, upsample2x
+from ecamp_fast.kernels.tuning import launch, tuned
 
 CHUNK_VALUES = 2**26  # PyTorch path on a GPU: values of the images worked on at once, 256 MiB in float32
 
 
 def sr_loss_ref(
-    low: Tensor, convolutions: Convolutions, image: Tensor, guide: Guide, mean: float, std: float, final_relu: bool
-) -> Tensor:
+    low: Tensor, convolutions: Convolutions, image: Tensor, guidance: Guidance, mean: float, std: float,
+    final_relu: bool,
+) -> Tensor:  # fmt: skip
     """The definition. Any dtype, any device; sums in float32 or wider."""
     up = interpolate(low, scale_factor=2, mode="bilinear", align_corners=False)
-    return weighted_mse_ref(around(up, convolutions, final_relu).high, image, guide, mean, std)
+    return weighted_mse_ref(refine(up, convolutions, final_relu).high, image, guidance, mean, std)
 
 
 def sr_loss(
     low: Tensor,
     convolutions: Convolutions,
     image: Tensor,
-    guide: Guide,
+    guidance: Guidance,
     mean: float,
     std: float,
     final_relu: bool = False,
@@ -46,119 +57,91 @@ def sr_loss(
 ) -> Tensor:
     """Weighted squared error of the super-resolved prediction; gradients to the prediction and the convolutions.
 
-    low: (B, C, S/2, S/2) prediction, any strides   image: (B, 1, S, S) uint8, or floating and normalised already
-    guide: attention grid (B, G, G), ``Window`` or None (see ``weighted_mse``)   returns 0-d, float32 or wider.
+    low           (B, C, S/2, S/2)   the prediction, any strides
+    convolutions                     their weights and biases
+    image         (B, 1, S, S)       uint8, or floating and normalised already
+    guidance                         where the error counts: attention (B, G, G), a ``Window`` or None
+    mean, std                        of grey values in [0, 1]
+    returns       0-d                float32 or wider
     Raises ValueError for shapes that do not fit, and for ``triton`` with more than three channels.
     """
-    backend = _checked(low, convolutions, image, guide, backend)
-    guiding = guide.origin if isinstance(guide, Window) else guide
-    tensors = {"low": low, "image": image, **convolutions._asdict()} | ({} if guiding is None else {"guide": guiding})
+    backend = _checked(low, convolutions, image, guidance, backend)
+    grid = guidance.origin if isinstance(guidance, Window) else guidance
+    tensors = {"low": low, "image": image, **convolutions._asdict()} | ({} if grid is None else {"guidance": grid})
     runs = choose(backend, "sr_loss", **tensors)
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (low, *convolutions))
     if runs == "torch":
         if torch.compiler.is_compiling():  # torch 2.11 loses gradients that a compiled forward writes in parts
-            return sr_loss_ref(low, convolutions, image, guide, mean, std, final_relu)
-        plain: Tensor = _SrLoss.apply(low, *convolutions, image, guide, mean, std, final_relu, wanted)
+            return sr_loss_ref(low, convolutions, image, guidance, mean, std, final_relu)
+        plain: Tensor = _SrLoss.apply(low, *convolutions, image, guidance, mean, std, final_relu, wanted)
         return plain
-    weights: Weighting = weighting(guide, low.shape[0], low.shape[1], image.shape[-1], low.device)
-    factor, shift = affine(image, mean, std)
-    guided = (weights.table, weights.kind, weights.cells, weights.scale)
-    loss: Tensor = _sr_loss(low, *convolutions, image, *guided, factor, shift, final_relu, wanted)[0]
+    weights = weighting(guidance, low.shape[0], low.shape[1], image.shape[-1], low.device)
+    of_weights = (weights.table, weights.kind, weights.cells, weights.scale)
+    of_pixels = affine(image, mean, std)
+    loss: Tensor = _op(low, *convolutions, image, *of_weights, *of_pixels, final_relu, wanted)[0]
     return loss
 
 
 def _run(
-    low: Tensor,
-    weight_1: Tensor,
-    bias_1: Tensor,
-    weight_2: Tensor,
-    bias_2: Tensor,
-    image: Tensor,
-    table: Tensor,
-    kind: int,
-    cells: int,
-    scale: float,
-    factor: float,
-    shift: float,
-    final_relu: bool,
-    gradient: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """loss and, where ``gradient`` asks for them, the gradients to the first five; empty tensors otherwise."""
+    low: Tensor, weight_1: Tensor, bias_1: Tensor, weight_2: Tensor, bias_2: Tensor,
+    image: Tensor, table: Tensor, kind: int, cells: int, scale: float, factor: float, shift: float,
+    final_relu: bool, gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """The kernel's path: the loss and, where ``gradient`` asks for them, the gradients to the first five.
+
+    table, kind, cells, scale: ``Weighting``   factor, shift: ``affine``   Without gradients their tensors are empty.
+    """
     convolutions = Convolutions(weight_1, bias_1, weight_2, bias_2)
+    d_low = low.new_empty(0)
+    if gradient:  # tiles that a window leaves out are not written
+        d_low = torch.zeros_like(low) if kind == KIND_WINDOW.value else torch.empty_like(low)
+    options = {"KIND": kind, "CELLS": cells, "RELU": final_relu, "GRADIENT": gradient}
+    numbers = (factor, shift, scale)
+    sums = _launch(low, _packed(convolutions, low.device), image.contiguous(), table, d_low, numbers, options)
+    loss = sums[-1].clone()
+    if not gradient:
+        d_weight_1, d_bias_1, d_weight_2, d_bias_2 = (low.new_empty(0) for _ in convolutions)
+        return loss, d_low, d_weight_1, d_bias_1, d_weight_2, d_bias_2
+    return loss, d_low, *_unpacked(sums[:-1], convolutions)
+
+
+def _launch(
+    low: Tensor, packed: Tensor, image: Tensor, table: Tensor, d_low: Tensor,
+    numbers: tuple[float, float, float], options: dict[str, int],
+) -> Tensor:  # fmt: skip
+    """Run the kernel, which fills ``d_low`` if it is not empty. Returns (PARTIALS,) float32, over all programs."""
     batch, channels, side, _ = low.shape
     exact = low.dtype == torch.float32  # products outside the tensor cores
     constants = tuned("sr_loss_float32" if exact else "sr_loss", low.device)
     tile = constants["TILE"]
     tiles = batch * (-(-side // tile)) ** 2
     programs = max(1, min(tiles, constants.pop("PROGRAMS") * _multiprocessors(low.device)))
-    around = 2 * (tile + sr_triton.HALO)
-    place, back = _placement(channels, low.device)
-    constant = torch.arange(2, dtype=torch.float32, device=low.device)
-    packed = torch.cat([*(t.flatten().float() for t in convolutions), constant])[place]
-    scratch = low.new_empty(programs, 4, around, around, sr_triton.LANES)
-    partial = low.new_empty(programs, sr_triton.PARTIALS, dtype=torch.float32)
-    slope = low.new_empty(0)
-    if gradient:  # tiles that a window leaves out are not written
-        slope = torch.zeros_like(low) if kind == 2 else torch.empty_like(low)
-    strides = (*low.stride(), *(slope.stride() if gradient else (0, 0, 0, 0)))
+    area_side = 2 * (tile + sr_triton.HALO_U.value)
+    scratch = low.new_empty(programs, sr_triton.AREAS.value, area_side, area_side, sr_triton.LANES.value)
+    partial = low.new_empty(programs, sr_triton.PARTIALS.value, dtype=torch.float32)
+    strides = (*low.stride(), *(d_low.stride() if options["GRADIENT"] else (0, 0, 0, 0)))
     launch(
-        sr_triton.sr_tiles,
-        (programs,) if tiles else (0,),
-        *(low, image.contiguous(), table, packed, scratch, slope, partial, *strides, tiles, factor, shift, scale),
-        **{
-            "S": 2 * side,
-            "C": channels,
-            "SIDE": around,
-            "LINE": triton.next_power_of_2(tile),
-            "KIND": kind,
-            "CELLS": cells,
-            "RELU": final_relu,
-        },
-        **{"GRADIENT": gradient, "PRECISION": "ieee" if exact else "tf32"},
-        **constants,
-    )
+        sr_triton.sr_tiles, (programs,) if tiles else (0,),
+        low, image, table, packed, scratch, d_low, partial, *strides, tiles, *numbers,
+        S=2 * side, C=channels, SIDE=area_side, LINE=triton.next_power_of_2(tile), **options,
+        PRECISION="ieee" if exact else "tf32", **constants,
+    )  # fmt: skip
     if not tiles:
         partial.zero_()
-    sums = partial.sum(0)
-    loss = sums[-1].clone()
-    if not gradient:
-        none = [low.new_empty(0) for _ in range(5)]
-        return loss, none[0], none[1], none[2], none[3], none[4]
-    slopes = sums[:-1].view(2, -1)[:, back].sum(-1)  # per convolution: its weights, then its biases
-    d_weights, d_biases = slopes[:, :-channels].reshape(2, *weight_1.shape), slopes[:, -channels:]
-    return (
-        *(loss, slope),
-        *(d_weights[0].to(weight_1.dtype, copy=True), d_biases[0].to(bias_1.dtype, copy=True)),
-        *(d_weights[1].to(weight_2.dtype, copy=True), d_biases[1].to(bias_2.dtype, copy=True)),
-    )
+    return partial.sum(0)
 
 
-_sr_loss = torch.library.custom_op("ecamp_fast::sr_loss", _run, mutates_args=())
+_op = torch.library.custom_op("ecamp_fast::sr_loss", _run, mutates_args=())
 
 
-@_sr_loss.register_fake
+@_op.register_fake
 def _(low: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     loss, gradient = low.new_empty((), dtype=torch.float32), rest[-1]
-    made = (torch.empty_like(t) if gradient else low.new_empty(0) for t in (low, *rest[:4]))
-    return loss, *made
+    grads = (torch.empty_like(t) if gradient else low.new_empty(0) for t in (low, *rest[:4]))
+    return loss, *grads
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[1:])
-    ctx.inputs = len(inputs)
-
-
-def _scale(ctx: Any, cotangent: Tensor | None, *unused: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The gradients were made in the forward, for a cotangent of one."""
-    none = (None,) * (ctx.inputs - 5)
-    if cotangent is None:
-        return (None,) * ctx.inputs
-    wanted = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
-    return *(scaled(t, cotangent) if needed else None for t, needed in wanted), *none
-
-
-_sr_loss.register_autograd(_scale, setup_context=_save)
+_op.register_autograd(scale_grads, setup_context=save_grads)
 
 
 class _SrLoss(torch.autograd.Function):
@@ -167,34 +150,34 @@ class _SrLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, low: Tensor, weight_1: Tensor, bias_1: Tensor, weight_2: Tensor, bias_2: Tensor,
-        image: Tensor, guide: Guide, mean: float, std: float, final_relu: bool, wanted: bool,
+        image: Tensor, guidance: Guidance, mean: float, std: float, final_relu: bool, wanted: bool,
     ) -> Tensor:  # fmt: skip
+        ctx.inputs = 11
         leaves = (low, weight_1, bias_1, weight_2, bias_2)
         convolutions = Convolutions(*(leaf.to(low.dtype) for leaf in leaves[1:]))
-        loss = wide(low.new_zeros(()))
+        loss = low.new_zeros((), dtype=accum_dtype(low))
         d_low = torch.empty_like(low) if wanted else None
-        sums = [wide(torch.zeros_like(leaf)) for leaf in leaves[1:]]
+        sums = [torch.zeros_like(leaf, dtype=accum_dtype(leaf)) for leaf in leaves[1:]]
         for part in _parts(low):
-            weights = pixel_weights(_of(guide, part), len(low), low.shape[1], image.shape[-1], low.device)
+            weights = pixel_weights(_of(guidance, part), len(low), low.shape[1], image.shape[-1], low.device)
             with torch.autocast(low.device.type, enabled=False):
-                up = double(low[part].contiguous(memory_format=torch.channels_last))
-                stages = around(up, convolutions, final_relu)
-                error = wide(stages.high) - normalise(image[part], mean, std)
-                scaled_error = error * weights
-                loss += torch.sum(error.mul_(scaled_error))
+                up = upsample2x(low[part].contiguous(memory_format=torch.channels_last))
+                stages = refine(up, convolutions, final_relu)
+                error = stages.high.to(accum_dtype(low)) - normalise(image[part], mean, std)
+                weighted = error * weights
+                loss += torch.sum(error.mul_(weighted))
                 if d_low is not None:
-                    slope = scaled_error.mul_(2).to(low.dtype)
-                    d_low[part], made = pull_back(slope, stages, convolutions, final_relu)
-                    for total, more in zip(sums, made, strict=True):
+                    grad_high = weighted.mul_(2).to(low.dtype)
+                    d_low[part], grads = refine_backward(grad_high, stages, convolutions, final_relu)
+                    for total, more in zip(sums, grads, strict=True):
                         total += more
         if d_low is not None:
             ctx.save_for_backward(d_low, *(t.to(leaf.dtype) for t, leaf in zip(sums, leaves[1:], strict=True)))
         return loss
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        wanted = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
-        return *(scaled(t, cotangent) if needed else None for t, needed in wanted), *(None,) * 6
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        return scale_grads(ctx, grad_loss)
 
 
 def _parts(low: Tensor) -> Iterator[slice]:
@@ -204,11 +187,28 @@ def _parts(low: Tensor) -> Iterator[slice]:
     return (slice(first, first + step) for first in range(0, len(low), step))
 
 
-def _of(guide: Guide, part: slice) -> Guide:
-    """The guide of these samples."""
-    if isinstance(guide, Window):
-        return Window(guide.origin[part], guide.extent, guide.cell)
-    return None if guide is None else guide.detach()[part]
+def _of(guidance: Guidance, part: slice) -> Guidance:
+    """The guidance of these samples."""
+    if isinstance(guidance, Window):
+        return Window(guidance.origin[part], guidance.extent, guidance.cell)
+    return None if guidance is None else guidance.detach()[part]
+
+
+def _packed(convolutions: Convolutions, device: torch.device) -> Tensor:
+    """(4 * MATRIX,) float32: the kernel's matrices."""
+    place, _ = _placement(len(convolutions.bias_1), device)
+    constant = torch.arange(2, dtype=torch.float32, device=device)
+    return torch.cat([*(t.flatten().float() for t in convolutions), constant])[place]
+
+
+def _unpacked(sums: Tensor, like: Convolutions) -> Convolutions:
+    """Gradients of the convolutions, in their dtypes, from those of the first two matrices (2 * MATRIX,)."""
+    channels = len(like.bias_1)
+    _, back = _placement(channels, sums.device)
+    grads = sums.view(2, -1)[:, back].sum(-1)  # per convolution: its weights, then its biases
+    weights, biases = grads[:, :-channels].reshape(2, *like.weight_1.shape), grads[:, -channels:]
+    found = (weights[0], biases[0], weights[1], biases[1])
+    return Convolutions(*(grad.to(leaf.dtype, copy=True) for grad, leaf in zip(found, like, strict=True)))
 
 
 @functools.cache
@@ -225,7 +225,7 @@ def _placement(channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     forwards = (weights, weights + following)
     backwards = [w.flip(2, 3).transpose(0, 1) for w in reversed(forwards)]
     matrices = torch.full((4, 4, 4, 4, 2, 2, 4), 2 * following)  # which; window row, column, lane; block row, ..
-    cell = torch.arange(sr_triton.MATRIX).view(4, 4, 4, 2, 2, 4)
+    cell = torch.arange(sr_triton.MATRIX.value).view(4, 4, 4, 2, 2, 4)
     back = torch.empty(following, 4, dtype=torch.int64)
     for phase in range(4):
         y, x = divmod(phase, 2)
@@ -243,7 +243,7 @@ def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
-def _checked(low: Tensor, convolutions: Convolutions, image: Tensor, guide: Guide, backend: Backend) -> Backend:
+def _checked(low: Tensor, convolutions: Convolutions, image: Tensor, guidance: Guidance, backend: Backend) -> Backend:
     """The backend to choose from: more channels than the kernel has lanes go to PyTorch, unless Triton is asked for."""
     if low.ndim != 4 or low.shape[2] != low.shape[3] or not low.shape[2]:
         raise ValueError(f"sr_loss: low is {tuple(low.shape)}, must be (B, C, S/2, S/2)")
@@ -260,9 +260,10 @@ def _checked(low: Tensor, convolutions: Convolutions, image: Tensor, guide: Guid
         shape = (channels, channels, 3, 3) if name.startswith("weight") else (channels,)
         if tensor.shape != shape:
             raise ValueError(f"sr_loss: {name} is {tuple(tensor.shape)}, must be {shape}")
-    check_guide("sr_loss", guide, batch)
-    if channels < sr_triton.LANES:
+    check_guidance("sr_loss", guidance, batch)
+    limit = sr_triton.LANES.value - 1
+    if channels <= limit:
         return backend
     if backend == "triton":
-        raise ValueError(f"sr_loss: low has {channels} channels, the Triton kernel takes up to {sr_triton.LANES - 1}")
+        raise ValueError(f"sr_loss: low has {channels} channels, the Triton kernel takes up to {limit}")
     return "torch"

@@ -30,29 +30,30 @@ class Stages(NamedTuple):
 
 def super_resolve(low: Tensor, convolutions: Convolutions, final_relu: bool) -> Tensor:
     """The image at twice the side.  low: (B, C, S/2, S/2), channels-last is fastest   returns (B, C, S, S)."""
-    return around(double(low), convolutions, final_relu).high
+    return refine(upsample2x(low), convolutions, final_relu).high
 
 
-def around(up: Tensor, convolutions: Convolutions, final_relu: bool) -> Stages:
+def refine(up: Tensor, convolutions: Convolutions, final_relu: bool) -> Stages:
     """From U on.  up: (B, C, S, S)."""
     middle = relu(conv2d(up, convolutions.weight_1, convolutions.bias_1, padding=1))
     high = conv2d(middle, convolutions.weight_2, convolutions.bias_2, padding=1) + up
     return Stages(up, middle, relu(high) if final_relu else high)
 
 
-def pull_back(
-    slope: Tensor, stages: Stages, convolutions: Convolutions, final_relu: bool
+def refine_backward(
+    grad_high: Tensor, stages: Stages, convolutions: Convolutions, final_relu: bool
 ) -> tuple[Tensor, Convolutions]:
-    """Gradients to the prediction (B, C, S/2, S/2) and the convolutions, from ``slope`` (B, C, S, S), that of y."""
+    """Gradients to the prediction (B, C, S/2, S/2) and the convolutions.  grad_high: (B, C, S, S), that of y."""
     if final_relu:
-        slope = slope * (stages.high > 0)
-    to_middle, d_weight_2, d_bias_2 = _convolution_backward(slope, stages.middle, convolutions.weight_2)
-    to_middle = to_middle * (stages.middle > 0)
-    to_up, d_weight_1, d_bias_1 = _convolution_backward(to_middle, stages.up, convolutions.weight_1)
-    return _double_backward(to_up.add_(slope)), Convolutions(d_weight_1, d_bias_1, d_weight_2, d_bias_2)
+        grad_high = grad_high * (stages.high > 0)
+    grad_middle, d_weight_2, d_bias_2 = _convolution_backward(grad_high, stages.middle, convolutions.weight_2)
+    grad_middle = grad_middle * (stages.middle > 0)
+    grad_up, d_weight_1, d_bias_1 = _convolution_backward(grad_middle, stages.up, convolutions.weight_1)
+    d_low = _upsample2x_backward(grad_up.add_(grad_high))
+    return d_low, Convolutions(d_weight_1, d_bias_1, d_weight_2, d_bias_2)
 
 
-def double(low: Tensor) -> Tensor:
+def upsample2x(low: Tensor) -> Tensor:
     """Bilinear x 2 (align_corners False).
 
     The same weighted sums as a transposed convolution over the replicated edge: on a CPU, with its backward, 2 to 5
@@ -62,12 +63,12 @@ def double(low: Tensor) -> Tensor:
     if low.device.type != "cpu":
         return interpolate(low, scale_factor=2, mode="bilinear", align_corners=False)
     edged = pad(low, (1, 1, 1, 1), mode="replicate")
-    return conv_transpose2d(edged, _tents(low), stride=2, padding=3, groups=low.shape[1])
+    return conv_transpose2d(edged, _interp(low), stride=2, padding=3, groups=low.shape[1])
 
 
-def _double_backward(slope: Tensor) -> Tensor:
-    """The adjoint of ``double``.  slope: (B, C, 2H, 2W)   returns (B, C, H, W)."""
-    edged = conv2d(slope, _tents(slope), stride=2, padding=3, groups=slope.shape[1])
+def _upsample2x_backward(grad_up: Tensor) -> Tensor:
+    """The adjoint of ``upsample2x``.  grad_up: (B, C, 2H, 2W)   returns (B, C, H, W)."""
+    edged = conv2d(grad_up, _interp(grad_up), stride=2, padding=3, groups=grad_up.shape[1])
     for axis in (2, 3):  # an edge pixel also answers for its replica
         inner = edged.shape[axis] - 2
         edged.narrow(axis, 1, 1).add_(edged.narrow(axis, 0, 1))
@@ -76,17 +77,17 @@ def _double_backward(slope: Tensor) -> Tensor:
     return edged
 
 
-def _tents(like: Tensor) -> Tensor:
-    """(C, 1, 4, 4): what a pixel gives to the 4 x 4 around it when the side doubles."""
-    tent = like.new_tensor([0.25, 0.75, 0.75, 0.25])
-    return torch.outer(tent, tent).expand(like.shape[1], 1, 4, 4)
+def _interp(like: Tensor) -> Tensor:
+    """(C, 1, 4, 4): what a pixel gives to the 4 x 4 around it when the side is twice as long."""
+    taps = like.new_tensor([0.25, 0.75, 0.75, 0.25])
+    return torch.outer(taps, taps).expand(like.shape[1], 1, 4, 4)
 
 
-def _convolution_backward(slope: Tensor, inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _convolution_backward(grad_out: Tensor, inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a 3 x 3 convolution with padding 1: to its input, weight and bias."""
     once, mask = (1, 1), (True, True, True)
     geometry = (once, once, once, False, (0, 0), 1)  # stride, padding, dilation, transposed, output padding, groups
-    made: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        slope, inputs, weight, (len(weight),), *geometry, mask
+    grads: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        grad_out, inputs, weight, (len(weight),), *geometry, mask
     )
-    return made
+    return grads

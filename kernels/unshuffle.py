@@ -5,7 +5,7 @@
 
 Moves (1+K)*D elements in and (1+N)*D out a sample, once each: the floor. The table, the mask token and keep stay in
 cache; where a token comes from is found by comparing, so no inverse permutation is in memory.
-The backward reads the cotangent once, writes d_visible, and sums d_mask_token per sample in float32.
+The backward reads the gradient of the output once, writes d_visible, and sums d_mask_token per sample in float32.
 Legend: B samples, K visible patches, N patches, D width.
 """
 
@@ -16,7 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecamp_fast.kernels.dispatch import Backend, check_indices, choose, launch, tuned, wide
+from ecamp_fast.kernels.dispatch import Backend, accum_dtype, check_indices, choose
+from ecamp_fast.kernels.tuning import launch, tuned
 
 SLOTS = tl.constexpr(64)  # entries of keep compared at once: 49 of 196 patches are visible
 
@@ -32,59 +33,63 @@ def unshuffle_ref(visible: Tensor, mask_token: Tensor, positions: Tensor, keep: 
 
 @triton.jit
 def _source(keep_ptr, token, kept, N: tl.constexpr):
-    """Row of ``visible`` for each token, -1 for a masked one; beyond ``kept`` for all if keep has a strange number."""
+    """Row of ``visible`` for each token, -1 for a masked one; beyond ``kept`` for all if keep has an invalid one."""
     row = tl.where(token == 0, 0, -1)
     for start in range(0, kept, SLOTS):
         slot = start + tl.arange(0, SLOTS)
         patch = tl.load(keep_ptr + slot, mask=slot < kept, other=-1)
-        there = (patch >= 0) & (patch < N)
-        number = tl.where(there, patch, -2).to(tl.int32)
+        in_range = (patch >= 0) & (patch < N)
+        number = tl.where(in_range, patch, -2).to(tl.int32)
         found = tl.where(number[None, :] + 1 == token[:, None], slot[None, :] + 1, -1)
-        strange = tl.where(there | (slot >= kept), -1, kept + 1)
-        row = tl.maximum(tl.maximum(row, tl.max(found, axis=1)), tl.max(strange, axis=0))
+        invalid = tl.where(in_range | (slot >= kept), -1, kept + 1)
+        row = tl.maximum(tl.maximum(row, tl.max(found, axis=1)), tl.max(invalid, axis=0))
     return row
 
 
 @triton.jit(do_not_specialize=["kept"])
 def _fwd(
-    visible_ptr, mask_token_ptr, positions_ptr, keep_ptr, out_ptr, kept,
-    N: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    visible_ptr, mask_token_ptr, positions_ptr, keep_ptr, out_ptr,  # data
+    kept,  # K
+    N: tl.constexpr, D: tl.constexpr,  # shapes
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,  # of the output, one program's
 ):  # fmt: skip
     sample = tl.program_id(0).to(tl.int64)  # fastest: programs that run together share rows of the table in L1
     token = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    here = (token <= N)[:, None] & (column < D)
-    position = tl.load(positions_ptr + token[:, None] * D + column, mask=here, other=0.0).to(tl.float32)
+    live = (token <= N)[:, None] & (column < D)
+    position = tl.load(positions_ptr + token[:, None] * D + column, mask=live, other=0.0).to(tl.float32)
     mask_token = tl.load(mask_token_ptr + column, mask=column < D, other=0.0).to(tl.float32)
     row = _source(keep_ptr + sample * kept, token, kept, N)[:, None]
     seen = (row >= 0) & (row <= kept)
     place = (sample * (kept + 1) + row) * D + column
-    value = tl.load(visible_ptr + place, mask=here & seen, other=0.0).to(tl.float32)
+    value = tl.load(visible_ptr + place, mask=live & seen, other=0.0).to(tl.float32)
     value = tl.where(seen, value, tl.where(row < 0, mask_token, float("nan")))
-    tl.store(out_ptr + (sample * (N + 1) + token[:, None]) * D + column, value + position, mask=here)
+    tl.store(out_ptr + (sample * (N + 1) + token[:, None]) * D + column, value + position, mask=live)
 
 
 @triton.jit(do_not_specialize=["kept"])
 def _bwd(
-    dout_ptr, keep_ptr, dvisible_ptr, dmask_ptr, kept,
-    N: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    grad_out_ptr, keep_ptr, d_visible_ptr, d_mask_token_ptr,  # data
+    kept,  # K
+    N: tl.constexpr, D: tl.constexpr,  # shapes
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,  # a program takes COLUMNS of a sample, ROWS at a time
 ):  # fmt: skip
     sample = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     masked_sum = tl.zeros((ROWS, COLUMNS), tl.float32)
     for start in range(0, N + 1, ROWS):
         token = start + tl.arange(0, ROWS)
-        here = (token <= N)[:, None] & (column < D)
-        dout = tl.load(dout_ptr + (sample * (N + 1) + token[:, None]) * D + column, mask=here, other=0.0)
+        live = (token <= N)[:, None] & (column < D)
+        grad_out = tl.load(grad_out_ptr + (sample * (N + 1) + token[:, None]) * D + column, mask=live, other=0.0)
         row = _source(keep_ptr + sample * kept, token, kept, N)[:, None]
-        strange = row > kept
-        dout = tl.where(strange, float("nan"), dout)
-        row = tl.where(strange, token[:, None], row)
+        invalid = row > kept
+        grad_out = tl.where(invalid, float("nan"), grad_out)
+        row = tl.where(invalid, token[:, None], row)
         seen = (row >= 0) & (row <= kept)
-        tl.store(dvisible_ptr + (sample * (kept + 1) + row) * D + column, dout, mask=here & seen)
-        masked_sum += tl.where((row < 0) | strange, dout.to(tl.float32), 0.0)
-    dmask = tl.sum(masked_sum, axis=0)[None, :]
-    tl.store(dmask_ptr + sample * D + column, dmask, mask=column < D)
+        tl.store(d_visible_ptr + (sample * (kept + 1) + row) * D + column, grad_out, mask=live & seen)
+        masked_sum += tl.where((row < 0) | invalid, grad_out.to(tl.float32), 0.0)
+    d_mask_token = tl.sum(masked_sum, axis=0)[None, :]
+    tl.store(d_mask_token_ptr + sample * D + column, d_mask_token, mask=column < D)
 
 
 def _forward(visible: Tensor, mask_token: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
@@ -101,20 +106,20 @@ def _fake(visible: Tensor, mask_token: Tensor, positions: Tensor, keep: Tensor) 
     return visible.new_empty(visible.shape[0], positions.shape[1], visible.shape[2])
 
 
-def _backward(dout: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+def _backward(grad_out: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """(d_visible (B, 1+K, D), d_mask_token (B, D) float32 of each sample)."""
-    dout, keep = dout.contiguous(), keep.contiguous()
-    dvisible, dmask = _fake_backward(dout, keep)
-    (batch, tokens, width), kept = dout.shape, keep.shape[1]
-    constants = tuned("unshuffle_backward", dout.device)
+    grad_out, keep = grad_out.contiguous(), keep.contiguous()
+    d_visible, d_mask_token = _fake_backward(grad_out, keep)
+    (batch, tokens, width), kept = grad_out.shape, keep.shape[1]
+    constants = tuned("unshuffle_backward", grad_out.device)
     grid = (batch, triton.cdiv(width, constants["COLUMNS"]))
-    launch(_bwd, grid, dout, keep, dvisible, dmask, kept, N=tokens - 1, D=width, **constants)
-    return dvisible, dmask
+    launch(_bwd, grid, grad_out, keep, d_visible, d_mask_token, kept, N=tokens - 1, D=width, **constants)
+    return d_visible, d_mask_token
 
 
-def _fake_backward(dout: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    batch, _, width = dout.shape
-    return dout.new_empty(batch, keep.shape[1] + 1, width), dout.new_empty(batch, width, dtype=torch.float32)
+def _fake_backward(grad_out: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    batch, _, width = grad_out.shape
+    return grad_out.new_empty(batch, keep.shape[1] + 1, width), grad_out.new_empty(batch, width, dtype=torch.float32)
 
 
 _op = torch.library.custom_op("ecamp_fast::unshuffle", _forward, mutates_args=())
@@ -129,17 +134,17 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.dtypes = mask_token.dtype, positions.dtype
 
 
-def _gradients(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
     (keep,) = ctx.saved_tensors
     of_mask_token, of_positions = ctx.dtypes
-    dvisible = dmask = dpositions = None
+    d_visible = d_mask_token = d_positions = None
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-        dvisible, dmask = _op_backward(dout, keep)
-        dmask = dmask.sum(0).to(of_mask_token)[None, None]
+        d_visible, d_mask_token = _op_backward(grad_out, keep)
+        d_mask_token = d_mask_token.sum(0).to(of_mask_token)[None, None]
     if ctx.needs_input_grad[2]:
-        dpositions = wide(dout).sum(0, keepdim=True).to(of_positions)
-    needed = zip((dvisible, dmask, dpositions), ctx.needs_input_grad, strict=False)
-    return *(gradient if wanted else None for gradient, wanted in needed), None
+        d_positions = grad_out.to(accum_dtype(grad_out)).sum(0, keepdim=True).to(of_positions)
+    needed = zip((d_visible, d_mask_token, d_positions), ctx.needs_input_grad, strict=False)
+    return *(grad if wanted else None for grad, wanted in needed), None
 
 
 _op.register_autograd(_gradients, setup_context=_save)

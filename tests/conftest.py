@@ -3,15 +3,28 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import torch
 
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 # A deadline is time by the clock, which says more of a shared machine than of the code; speed has tests of its own.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
+SMALL = (
+    "image.high_size=64",
+    "image.low_size=32",
+    "text.max_tokens=24",
+    "model.vision={width: 16, depth: 2, heads: 2, patch: 8}",
+    "model.decoder={width: 8, depth: 1, heads: 2}",
+    "model.text={width: 12, depth: 2, heads: 3, ffn: 20, dropout: 0.0}",
+    "batch={total: 4, micro: 4}",
+)
 DEVICE_FILE = Path("/dev/nvidiactl")
 CUDA = torch.cuda.is_available()
 if not CUDA:
@@ -48,6 +61,17 @@ def seed() -> None:
 @pytest.fixture
 def device() -> str:
     return "cuda" if CUDA else "cpu"
+
+
+@pytest.fixture(scope="session")
+def small() -> "Callable[..., Recipe]":
+    """(recipe name, overrides) -> a recipe of very small sizes: 16 patches, 4 kept."""
+    from ecamp_fast.config import load_recipe
+
+    def make(name: str = "paper", *overrides: str) -> "Recipe":
+        return load_recipe(name, [*SMALL, *overrides])
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from ecamp_fast.config import load_recipe
 from ecamp_fast.kernels.guidance import Window
 from ecamp_fast.kernels.masked_mse import masked_mse
-from ecamp_fast.objectives import guidance, mim_loss, mlm_loss, total
+from ecamp_fast.objectives import guidance_of, mim_loss, mlm_loss, total
 
 SMALL = Path(__file__).resolve().parents[0] / "data" / "small.yaml"
 
@@ -48,13 +48,13 @@ def test_mim_scale(scale: float) -> None:
 def test_guidance_of_each_mode() -> None:
     attention, window = torch.rand(2, 28, 28), torch.tensor([[0, 1], [2, 2]])
 
-    def guide(mode: str):
-        return guidance(load_recipe("paper", [f"sr.guidance={mode}"]), attention, window)
+    def guidance(mode: str):
+        return guidance_of(load_recipe("paper", [f"sr.guidance={mode}"]), attention, window)
 
-    assert guide("none") is None and guide("soft") is attention
+    assert guidance("none") is None and guidance("soft") is attention
     for mode in ("window_aligned", "window_fixed"):
-        assert guide(mode) == Window(window, 12, 32)  # 12 of 14 patches of 32 high-resolution pixels
-    demo = guidance(load_recipe(SMALL, ["sr.guidance=window_aligned"]), attention, window)
+        assert guidance(mode) == Window(window, 12, 32)  # 12 of 14 patches of 32 high-resolution pixels
+    demo = guidance_of(load_recipe(SMALL, ["sr.guidance=window_aligned"]), attention, window)
     assert (demo.extent, demo.cell) == (6, 32)  # 6 of 7
 
 

@@ -48,9 +48,9 @@ def view_of(batch: dict, expected: dict, recipe: Recipe) -> View:
     """The fixture's own draws, in the shape the model takes them."""
     small = batch["image_small"]
     times = recipe.image.high_size // small.shape[-1]
-    lengths, most = batch["attention_mask"].sum(1), recipe.text.max_tokens
+    lengths, max_tokens = batch["attention_mask"].sum(1), recipe.text.max_tokens
     labels = batch["token_ids"].flatten()
-    cu_seqlens = torch.arange(0, len(labels) + 1, most, dtype=torch.int32)
+    cu_seqlens = torch.arange(0, len(labels) + 1, max_tokens, dtype=torch.int32)
     text = Text(
         codes=labels.int(),
         ids=batch["masked_token_ids"].flatten(),
@@ -59,7 +59,7 @@ def view_of(batch: dict, expected: dict, recipe: Recipe) -> View:
         weights=batch["token_weights"].flatten(),
         cu_seqlens=cu_seqlens,
         predicted=cu_seqlens,
-        max_seqlen=most,
+        max_seqlen=max_tokens,
     )
     return View(
         low=batch["image_low_res"],

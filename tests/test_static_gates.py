@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(p for d in ("ecamp_fast", "kernels", "shards", "bench", "tests") for p in (ROOT / d).rglob("*.py"))
 PRODUCT = [p for p in SOURCES if p.relative_to(ROOT).parts[0] != "tests"]
 
-SAFE_YAML = {"SafeLoader", "CSafeLoader", "_Yaml"}  # test_config.py holds that _Yaml is a SafeLoader
+SAFE_YAML = {"SafeLoader", "CSafeLoader", "_Yaml"}  # tests/config/test_yaml.py holds that _Yaml is a SafeLoader
 UNPICKLES = {ROOT / "ecamp_fast/weights/torch_archive.py"}  # it knows a short list of names, calls nothing
 CALLS_HOME = {
     *("aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "urllib3"),

@@ -28,7 +28,7 @@ ORIGINALS = 4  # they take ten times as long
 ROUNDS = 3
 
 
-def baselines(shards: ShardSet, recipe: Recipe, images: int) -> dict[str, dict[str, float]]:
+def measure_baselines(shards: ShardSet, recipe: Recipe, images: int) -> dict[str, dict[str, float]]:
     """Milliseconds of one core per image: ``median``, ``p20``, ``p80`` over rounds, by way.
 
     ours          all that the loader does for a batch, on one thread: read, check, crop, decode, resize, text
@@ -76,7 +76,7 @@ def _summary(seconds: list[float], images: int) -> dict[str, float]:
 def _ours(shards: ShardSet, recipe: Recipe, count: int) -> Callable[[], object]:
     alone = recipe.loader.model_copy(update={"threads": 1})
     collate = Collator(shards, "train", recipe.model_copy(update={"loader": alone}), train=True)
-    micro = min(recipe.batch.micro, count)
+    micro = min(recipe.micro, count)
     decoder = JpegDecoder(micro, recipe.image.high_size, "cpu", 1)
     order = order_of(shards, "train", recipe)
 

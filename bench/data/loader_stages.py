@@ -26,11 +26,11 @@ def stages(shards: ShardSet, recipe: Recipe, device: str) -> dict[str, float]:
     """Milliseconds of one core per image, each the median over batches of ``batch.micro``, with one thread.
 
     read      from the page cache   checksum  CRC32 of what was read
-    collate   crops, windows, attention maps, text   decode  as the loader does; on a GPU with all that follows
+    prepare   crops, windows, attention maps, text   decode  as the loader does; on a GPU with all that follows
     resize    on the CPU
     """
     recipe = recipe.model_copy(update={"loader": recipe.loader.model_copy(update={"threads": 1})})
-    micro, loader = recipe.batch.micro, recipe.loader
+    micro, loader = recipe.micro, recipe.loader
     collate = Collator(shards, "train", recipe, train=True)
     decoder = JpegDecoder(micro, recipe.image.high_size, device, 1, region=loader.region, hardware=loader.hardware)
     order = order_of(shards, "train", recipe)

@@ -7,10 +7,10 @@ import torch
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.geometry import ATTENTION_GRID
-from ecamp_fast.text.codes import Mark, pack
+from ecamp_fast.text.codes import CLS_ID, SPECIALS, Mark, pack
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
 
-CLS_ID, FIRST_WORD = 2, 5  # ids of every tokenizer: the mark of the beginning; the first that is not special
+FIRST_WORD = len(SPECIALS)  # the first id that is not special
 ROUND = 512  # of predicted words: capacities are multiples
 DESCRIPTORS = 0.28  # share of tokens that are, in phantom reports
 
@@ -38,11 +38,11 @@ def _text(
     """The masked text, if the recipe has a loss on it, and the keys of the samples."""
     rows = [recipe.text.max_tokens] * len(lengths) if recipe.padded_text else lengths
     texts = []
-    for length, places in zip(lengths, rows, strict=True):
+    for length, row_count in zip(lengths, rows, strict=True):
         ids = torch.randint(min(FIRST_WORD, vocab_size - 1), vocab_size, (length,), generator=draw)
         marks = (torch.rand(length, generator=draw) < DESCRIPTORS) * int(Mark.DESCRIPTOR)
         ids[0], marks[0] = CLS_ID, 0
-        texts.append(torch.nn.functional.pad(pack(ids, marks), (0, places - length)))
+        texts.append(torch.nn.functional.pad(pack(ids, marks), (0, row_count - length)))
     codes, cu_seqlens = torch.cat(texts).to(torch.int32), torch.tensor([0, *rows]).cumsum(0).to(torch.int32)
     counts = torch.tensor(lengths, dtype=torch.int32)
     keys = torch.randint(2**62, (len(lengths),), generator=draw)
@@ -70,9 +70,9 @@ def text_lengths(batch: int, mean: float, spread: float, max_tokens: int) -> lis
     lengths: list[int] = wanted.tolist()
     missing, step = round(mean * batch) - sum(lengths), 0
     while missing and step < batch * max_tokens:  # what rounding and clamping took, one token at a time
-        place, change = step % batch, (1 if missing > 0 else -1)
-        if 2 <= lengths[place] + change <= max_tokens:
-            lengths[place] += change
+        index, change = step % batch, (1 if missing > 0 else -1)
+        if 2 <= lengths[index] + change <= max_tokens:
+            lengths[index] += change
             missing -= change
         step += 1
     return lengths

@@ -1,6 +1,6 @@
 """What the compiler makes of kernels, without a GPU: registers, spills, shared memory for each chip.
 
-Launches recorded by ``launch.recorded`` are compiled for the chip with the argument types and constants they were made
+Launches recorded by ``tuning.recorded`` are compiled for the chip with the argument types and constants they were made
 with, as Triton's own launcher would. Not possible in a process that runs Triton's interpreter.
 """
 
@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecamp_fast.kernels.dispatch import INTERPRETED, Launch, recorded
+from ecamp_fast.bench.chips import SHARED_MEMORY
+from ecamp_fast.kernels.dispatch import INTERPRETED
+from ecamp_fast.kernels.tuning import Launch, recorded
 
-CHIPS = ("sm_80", "sm_90", "sm_100")  # A100; H100 and H200; B200
-SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}  # bytes a block can have, CUDA guide
+CHIPS = tuple(SHARED_MEMORY)  # A100; H100 and H200; B200
 WARP = 32
 ALIGNED = 16  # bytes, or the divisor of an integer, that Triton specialises on
 
@@ -80,7 +81,7 @@ def faults(rows: Sequence[dict[str, Any]]) -> list[str]:
     """What breaks the budget: spills, or more shared memory than a block of the chip can have."""
     found = [f"{r['kernel']} on {r['chip']} spills {r['spilled']} bytes" for r in rows if r["spilled"]]
     for row in rows:
-        if row["shared"] > SHARED_LIMIT[row["chip"]]:
+        if row["shared"] > SHARED_MEMORY[row["chip"]]:
             found.append(f"{row['kernel']} on {row['chip']} needs {row['shared']} bytes of shared memory")
     return found
 

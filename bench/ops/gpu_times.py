@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ecamp_fast.bench.chips import Chip, find_chip
 from ecamp_fast.bench.ops.kernel_cases import KernelCase
 from ecamp_fast.bench.ops.kernel_gate import red
 
@@ -14,26 +15,10 @@ REPEATS, WARM_UP = 30, 3
 FLUSH_BYTES = 2**29  # more than any second-level cache; three fills also give the host time to queue a whole run
 COPY_BYTES = 2**30
 
-# Name in the device's name -> bytes and dense bfloat16 operations a second, from NVIDIA's data sheets
-PEAKS = {
-    "B200": (8.0e12, 2.25e15),
-    "H200": (4.8e12, 9.89e14),
-    "H100 PCIe": (2.0e12, 7.56e14),
-    "H100": (3.35e12, 9.89e14),
-    "A100-SXM4-40GB": (1.555e12, 3.12e14),
-    "A100-PCIE-40GB": (1.555e12, 3.12e14),
-    "A100": (2.039e12, 3.12e14),
-}
 
-
-def peaks(device: str) -> tuple[float, float] | None:
-    """(bytes, operations) a second of the chip; None for one that is not in the table."""
-    return next((found for name, found in PEAKS.items() if name in device), None)
-
-
-def roofline(moved: float, operations: float, chip: tuple[float, float]) -> float:
+def roofline(moved: float, operations: float, chip: Chip) -> float:
     """The least seconds: of the two that bound it, the slower.  moved: bytes."""
-    return max(moved / chip[0], operations / chip[1])
+    return max(moved / chip.bandwidth, operations / chip.bf16)
 
 
 def time_cases(
@@ -44,7 +29,7 @@ def time_cases(
     compiled: time torch.compile as well   What failed the gate, raises, is not installed or does not fit has ``note``
     instead of numbers.
     """
-    chip = peaks(torch.cuda.get_device_name())
+    chip = find_chip(torch.cuda.get_device_name())
     rows = []
     for case in cases:
         actions, notes = _actions(case, gates, compiled)

@@ -13,10 +13,10 @@ from ecamp_fast.kernels.dispatch import Backend
 from ecamp_fast.kernels.low_resolution import low_resolution, low_resolution_ref
 from ecamp_fast.kernels.masked_mse import masked_mse, masked_mse_ref
 from ecamp_fast.kernels.patch_gather import patch_gather, patch_gather_ref
+from ecamp_fast.kernels.pixels import normalise
 from ecamp_fast.kernels.sr_loss import Convolutions, sr_loss, sr_loss_ref
 from ecamp_fast.kernels.unshuffle import unshuffle, unshuffle_ref
 from ecamp_fast.kernels.weighted_cross_entropy import weighted_cross_entropy, weighted_cross_entropy_ref
-from ecamp_fast.kernels.weighted_mse import weighted_mse, weighted_mse_ref
 
 MEAN, STD = 0.4721, 0.3037  # of grey values; any would do
 
@@ -25,7 +25,7 @@ MEAN, STD = 0.4721, 0.3037  # of grey values; any would do
 class Sizes:
     """What the model fixes. high: pixels per side   kept: visible patches   text: predicted rows of a sample.
 
-    cells: per side of the attention grid
+    width: of the decoder's tokens   cells: per side of the attention grid
     """
 
     high: int
@@ -93,8 +93,8 @@ def cases(batch: int, device: str, dtype: torch.dtype, sizes: Sizes = PAPER) -> 
     """All operations; the numbers are the same for the same arguments.  batch: samples."""
     torch.manual_seed(0)
     inputs = _Inputs(batch, torch.device(device), dtype, sizes)
-    image = (_gather(inputs), _gather_halved(inputs), _low_resolution(inputs), _unshuffle(inputs), _masked(inputs))
-    return [*image, _masked(inputs, halve=True), _weighted(inputs), _sr(inputs), _vocabulary(inputs)]
+    makers = (_gather, _low_resolution, _unshuffle, _masked, _sr, _vocabulary)
+    return [make(inputs) for make in makers]
 
 
 class _Inputs:
@@ -103,7 +103,7 @@ class _Inputs:
     def __init__(self, batch: int, device: torch.device, dtype: torch.dtype, sizes: Sizes) -> None:
         self.batch, self.device, self.dtype, self.sizes = batch, device, dtype, sizes
         self.image = torch.randint(0, 256, (batch, 1, sizes.high, sizes.high), dtype=torch.uint8, device=device)
-        self.low = self.image[..., ::2, ::2].contiguous()
+        self.low = normalise(self.image[..., ::2, ::2], MEAN, STD)  # float32, as ``low_resolution`` gives it
         order = torch.rand(batch, sizes.patches, device=device).argsort(1)
         self.keep, self.masked = order[:, : sizes.kept].contiguous(), order[:, sizes.kept :].contiguous()
         self.attention = torch.rand(batch, sizes.cells, sizes.cells, device=device) ** 4
@@ -118,30 +118,17 @@ def _exact(image: Tensor) -> Tensor:
 
 
 def _gather(given: _Inputs) -> KernelCase:
-    sizes, image, keep = given.sizes, given.low, given.keep
+    sizes, low, keep = given.sizes, given.low, given.keep
 
     def definition(exact: bool = False) -> Tensor:
         if exact:
-            return patch_gather_ref(_exact(image), keep, sizes.patch, MEAN, STD, torch.float64)
-        return patch_gather_ref(image, keep, sizes.patch, MEAN, STD, given.dtype)
+            return patch_gather_ref(low.double(), keep, sizes.patch, torch.float64)
+        return patch_gather_ref(low, keep, sizes.patch, given.dtype)
 
-    ours = partial(patch_gather, image, keep, sizes.patch, MEAN, STD, given.dtype)
+    ours = partial(patch_gather, low, keep, sizes.patch, given.dtype)
     pixels = keep.numel() * sizes.patch**2
-    return KernelCase("patch_gather", {}, ours, definition, keep.numel() * 8 + pixels * (1 + given.element))
-
-
-def _gather_halved(given: _Inputs) -> KernelCase:
-    sizes, image, keep = given.sizes, given.image, given.keep
-
-    def definition(exact: bool = False) -> Tensor:
-        if exact:
-            return patch_gather_ref(_exact(image), keep, sizes.patch, MEAN, STD, torch.float64, halve=True)
-        return patch_gather_ref(image, keep, sizes.patch, MEAN, STD, given.dtype, halve=True)
-
-    ours = partial(patch_gather, image, keep, sizes.patch, MEAN, STD, given.dtype, halve=True)
-    pixels = keep.numel() * sizes.patch**2
-    moved = keep.numel() * 8 + pixels * (4 + given.element)
-    return KernelCase("patch_gather_halve", {}, ours, definition, moved, pixels * 2 * (16 + 4))
+    moved = keep.numel() * 8 + pixels * (low.itemsize + given.element)
+    return KernelCase("patch_gather", {}, ours, definition, moved)
 
 
 def _low_resolution(given: _Inputs) -> KernelCase:
@@ -174,37 +161,19 @@ def _unshuffle(given: _Inputs) -> KernelCase:
     return KernelCase("unshuffle", leaves, ours, definition, moved, 2 * cotangent.numel(), cotangent)
 
 
-def _masked(given: _Inputs, halve: bool = False) -> KernelCase:
-    sizes, masked = given.sizes, given.masked
-    image = given.image if halve else given.low
+def _masked(given: _Inputs) -> KernelCase:
+    sizes, low, masked = given.sizes, given.low, given.masked
     prediction = given.randn(given.batch, sizes.patches, 3 * sizes.patch**2)
 
     def ours(leaf: Tensor, backend: Backend) -> Tensor:
-        return masked_mse(leaf, image, masked, sizes.patch, MEAN, STD, halve=halve, backend=backend)
+        return masked_mse(leaf, low, masked, sizes.patch, backend=backend)
 
     def definition(leaf: Tensor, exact: bool = False) -> Tensor:
-        target = _exact(image) if exact else image
-        return masked_mse_ref(leaf, target, masked, sizes.patch, MEAN, STD, halve=halve)
+        return masked_mse_ref(leaf, low.double() if exact else low, masked, sizes.patch)
 
     pixels = masked.numel() * sizes.patch**2
-    moved = pixels * (3 * given.element + (4 if halve else 1)) + masked.numel() * 8 + prediction.numel() * given.element
-    operations = pixels * (3 * 5 + (2 * (16 + 4) if halve else 0))
-    return KernelCase("masked_mse" + "_halve" * halve, {"prediction": prediction}, ours, definition, moved, operations)
-
-
-def _weighted(given: _Inputs) -> KernelCase:
-    image, attention = given.image, given.attention
-    prediction = given.randn(given.batch, 3, *image.shape[2:]).contiguous(memory_format=torch.channels_last)
-
-    def ours(leaf: Tensor, backend: Backend) -> Tensor:
-        return weighted_mse(leaf, image, attention, MEAN, STD, backend=backend)
-
-    def definition(leaf: Tensor, exact: bool = False) -> Tensor:
-        target, guide = (_exact(image), attention.double()) if exact else (image, attention)
-        return weighted_mse_ref(leaf, target, guide, MEAN, STD)
-
-    moved = image.numel() + 2 * prediction.numel() * given.element
-    return KernelCase("weighted_mse", {"prediction": prediction}, ours, definition, moved, prediction.numel() * 10)
+    moved = pixels * (3 * given.element + low.itemsize) + masked.numel() * 8 + prediction.numel() * given.element
+    return KernelCase("masked_mse", {"prediction": prediction}, ours, definition, moved, pixels * 3 * 5)
 
 
 def _sr(given: _Inputs) -> KernelCase:
@@ -218,8 +187,8 @@ def _sr(given: _Inputs) -> KernelCase:
         return sr_loss(leaf, Convolutions(*weights), image, attention, MEAN, STD, backend=backend)
 
     def definition(leaf: Tensor, *weights: Tensor, exact: bool = False) -> Tensor:
-        target, guide = (_exact(image), attention.double()) if exact else (image, attention)
-        return sr_loss_ref(leaf, Convolutions(*weights), target, guide, MEAN, STD, False)
+        target, guidance = (_exact(image), attention.double()) if exact else (image, attention)
+        return sr_loss_ref(leaf, Convolutions(*weights), target, guidance, MEAN, STD, False)
 
     # per pixel two convolutions of 27 x 3 products, each thrice (values, both gradients), and the bilinear taps twice
     operations = image.numel() * (2 * 3 * 2 * 81 + 2 * 2 * 3 * 4 + 3 * 10)

@@ -20,7 +20,7 @@ LUCK = 1 / 32
 
 
 def gate(cases: Iterable[KernelCase]) -> list[dict[str, Any]]:
-    """A row for every output and gradient of the kernel and of the rivals that are installed.
+    """A row for every output and gradient of the kernel and of the baselines that are installed.
 
     error: largest difference over the largest number; allowed: twice eager's own error and a floor; passed; fault: why
     there is no error to give. What raises ends its own case only.

@@ -14,21 +14,18 @@ import torch
 from ecamp_fast.bench.ops.gpu_times import interleaved
 from ecamp_fast.bench.ops.kernel_cases import KernelCase
 from ecamp_fast.bench.ops.kernel_gate import gate
-from ecamp_fast.kernels.dispatch import TUNING, tuned, tuning_table
+from ecamp_fast.kernels.tuning import TUNING, tuned, tuning_table
 
 # Key of the table -> the case that runs it, in bfloat16, and what is tried of each constant; the others stay
 CANDIDATES: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "low_resolution": ("low_resolution", {"PIXELS": (256, 512, 1024), "num_warps": (4, 8)}),
     "masked_mse": ("masked_mse", {"num_warps": (1, 2, 4, 8)}),
-    "masked_mse_halve": ("masked_mse_halve", {"num_warps": (1, 2, 4, 8)}),
     "patch_gather": ("patch_gather", {"ROWS": (1, 2, 4, 8), "num_warps": (2, 4, 8)}),
-    "patch_gather_halve": ("patch_gather_halve", {"ROWS": (1, 2, 4), "num_warps": (2, 4, 8)}),
     "sr_loss": ("sr_loss", {"BLOCKS": (64, 128), "num_warps": (4, 8), "PROGRAMS": (3, 2, 4), "TILE": (28, 14, 16)}),
     "unshuffle": ("unshuffle", {"ROWS": (4, 8, 16), "COLUMNS": (256, 512), "num_warps": (4, 8)}),
     "unshuffle_backward": ("unshuffle", {"ROWS": (8, 16, 32), "COLUMNS": (64, 128, 256), "num_warps": (4, 8)}),
     "vocabulary_chunks": ("weighted_cross_entropy", {"CHUNK_MIB": (256, 1024, 2048), "ACCUMULATE": (0, 1)}),
     "weighted_cross_entropy": ("weighted_cross_entropy", {"COLUMNS": (4096, 8192, 16384), "num_warps": (8, 16, 32)}),
-    "weighted_mse": ("weighted_mse", {"PIXELS": (256, 512, 1024, 2048), "num_warps": (4, 8)}),
 }
 REPEATS = 15
 
@@ -52,24 +49,24 @@ def tune(
     rows = []
     for key in only or CANDIDATES:
         operation, ranges = CANDIDATES[key]
-        here = tuning_table().setdefault(chip, {})
+        in_use = tuning_table().setdefault(chip, {})
         before = tuned(key, torch.device("cuda"))
         times = {}
         swept = []
         for constants in candidates(before, ranges):
             if time.monotonic() > until:
                 break
-            here[key] = constants
+            in_use[key] = constants
             seconds = _seconds(partial(by_name[operation].run, "triton"))
             passed = seconds is not None and all(row["passed"] for row in gate([gated[operation]]))
             swept.append({"constants": constants, "seconds": seconds, "passed": passed})
             if seconds is not None and passed:
                 times[json.dumps(constants)] = seconds
         best = min(times, key=lambda name: times[name], default=json.dumps(before))
-        here[key] = json.loads(best)
+        in_use[key] = json.loads(best)
         was = times.get(json.dumps(before))
-        rows.append({"key": key, "constants": here[key], "before": was, "after": times.get(best), "swept": swept})
-        save(chip, {key: here[key]}, path)
+        rows.append({"key": key, "constants": in_use[key], "before": was, "after": times.get(best), "swept": swept})
+        save(chip, {key: in_use[key]}, path)
     return rows
 
 

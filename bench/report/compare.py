@@ -7,8 +7,17 @@ from typing import Any
 
 import click
 
+from ecamp_fast.bench.options import json_option
 from ecamp_fast.bench.report.metrics import differing_settings, metrics
-from ecamp_fast.bench.report.result_files import RESULTS, device_of, parse_result, read_result, read_results
+from ecamp_fast.bench.report.result_files import (
+    RESULTS,
+    by_present_name,
+    device_of,
+    parse_result,
+    present_name,
+    read_result,
+    read_results,
+)
 from ecamp_fast.errors import ConfigError
 
 Results = dict[str, dict[str, Any]]  # by file name
@@ -17,7 +26,7 @@ Results = dict[str, dict[str, Any]]  # by file name
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[[OLD] NEW]")
 @click.option("--limit", default=0.05, show_default=True, type=click.FloatRange(0), help="Share that may be lost.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(paths: tuple[Path, ...], limit: float, as_json: bool) -> None:
     """Compare a result, or a folder of them, with an earlier one.
 
@@ -40,8 +49,10 @@ def compare(old: Results, new: Results, limit: float = 0.05) -> dict[str, Any]:
     """Results of the same file name against each other.  limit: share that a figure may be worse by
 
     returns rows (file, figure, old, new, ratio new over old, worse), refused (file -> why), only_old, only_new, worse:
-    number of rows that are. Raises ConfigError where nothing can be compared.
+    number of rows that are. A file named as its bench was called before counts under the present name.
+    Raises ConfigError where nothing can be compared.
     """
+    old, new = by_present_name(old), by_present_name(new)
     refused: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     for file in sorted(old.keys() & new.keys()):
@@ -70,8 +81,10 @@ def committed(path: Path) -> Results:
     Raises ConfigError outside a checkout, or where the commit has none of them.
     """
     names = [name for name in _git("ls-tree", "--name-only", "HEAD", f"{RESULTS}/").split() if name.endswith(".json")]
-    wanted = [path.name] if path.suffix == ".json" else [file.name for file in path.glob("*.json")]
-    found = {Path(name).name: name for name in names if Path(name).name in wanted}
+    given = [path] if path.suffix == ".json" else path.glob("*.json")
+    wanted = {present_name(file.name) for file in given}
+    kept = by_present_name({Path(name).name: name for name in names})
+    found = {file: name for file, name in kept.items() if file in wanted}
     if not found:
         raise ConfigError(f"the last commit has no result of {path}", "give OLD as well")
     return {file: parse_result(_git("show", f"HEAD:{name}"), f"HEAD:{name}") for file, name in found.items()}

@@ -42,12 +42,12 @@ def command(results: Path, out: Path | None, as_json: bool) -> None:
 
 
 def throughput(results: Results) -> list[dict[str, Any]]:
-    """Images a second, first measured, then projected: kind, what, device, images_per_second, mfu, tokens, file."""
+    """Images a second, first measured, then calculated: kind, what, device, images_per_second, mfu, tokens, file."""
     rows = []
     for file, result in results.items():
         head = {"file": file, "device": device_of(result), "tokens": result.get("tokens"), "mfu": None}
         bench, recipe = bench_of(file, result), result.get("recipe")
-        if bench == "project":
+        if bench == "roofline":
             rows += [
                 _row(
                     head | {"device": row["chip"], "mfu": row["mfu"]},

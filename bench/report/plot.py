@@ -33,10 +33,10 @@ def draw(path: Path, rates: list[dict[str, Any]], parts: list[dict[str, Any]], m
 
 def _rates(axis: Any, rows: list[dict[str, Any]]) -> None:
     """One bar a row; a CPU and a GPU lie orders of magnitude apart, hence the logarithmic axis."""
-    for place, row in enumerate(rows):
+    for row_index, row in enumerate(rows):
         projected = row["kind"] == "projection"
         bar = axis.barh(
-            place,
+            row_index,
             row["images_per_second"],
             color=PROJECTED if projected else MEASURED,
             edgecolor=MEASURED,

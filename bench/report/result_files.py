@@ -5,7 +5,7 @@ import resource
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ecamp_fast.errors import DataError
 
@@ -21,8 +21,10 @@ BENCHES = (
     "scaling",
     "attention",
     "kernels",
-    "project",
+    "roofline",
 )
+FORMER = {"project": "roofline"}  # what a bench was called, in results that are kept -> what it is called
+T = TypeVar("T")
 
 
 def origin(bench: str) -> dict[str, Any]:
@@ -75,16 +77,37 @@ def parse_result(text: str, origin_of_it: str) -> dict[str, Any]:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """File name -> result, of the files of a folder that are named after a bench and tell no error."""
-    found = (path for path in sorted(folder.glob("*.json")) if path.stem.split("-")[0] in BENCHES)
+    """File name -> result, of the files of a folder that are named after a bench and tell no error.
+
+    A file named as its bench was called before counts where there is none of the present name.
+    """
+    found = (path for path in sorted(folder.glob("*.json")) if _bench_in(present_name(path.name)) in BENCHES)
     paths = [path for path in found if path.stat().st_size]  # a shell makes an empty one for what is being written
     results = {path.name: read_result(path) for path in paths}
-    return {name: result for name, result in results.items() if "error" not in result}
+    results = {name: result for name, result in results.items() if "error" not in result}
+    return {name: results[name] for name in results if present_name(name) == name or present_name(name) not in results}
+
+
+def present_name(file: str) -> str:
+    """The name that the file of a result has now that its bench is called otherwise: project.json is roofline.json."""
+    bench = _bench_in(file)
+    return FORMER.get(bench, bench) + file.removeprefix(bench)
+
+
+def by_present_name(found: dict[str, T]) -> dict[str, T]:
+    """What was found under names of files, under their present ones; of two for one name, that which bears it."""
+    former_first = sorted(found, key=lambda file: file == present_name(file))
+    return {present_name(file): found[file] for file in former_first}
+
+
+def _bench_in(file: str) -> str:
+    return Path(file).stem.split("-")[0]
 
 
 def bench_of(name: str, result: dict[str, Any]) -> str:
-    """Which bench wrote a result: as it says, else as its file is named."""
-    return str(result.get("bench") or Path(name).stem.split("-")[0])
+    """Which bench wrote a result: as it says, else as its file is named; by its present name."""
+    bench = str(result.get("bench") or _bench_in(name))
+    return FORMER.get(bench, bench)
 
 
 def device_of(result: dict[str, Any]) -> str:

@@ -23,8 +23,14 @@ KINDS = ("product", "attention", "pointwise", "vector")  # vector: float32 arith
 class KernelGroup:
     """Kernels of one component that are bound alike: operations and bytes of a micro-batch, forward and backward.
 
-    launches: kernels that are started   hooks: parameter tensors that ZeRO's Python takes in hand, launches included
-    pixels: of low resolution, which say how many instructions ``sr_loss`` issues   extra: beyond what a step needs
+    component   as ``flops.step_work`` names it
+    kind        one of ``KINDS``
+    operations  that are counted
+    bytes       to and from memory
+    launches    kernels that are started
+    hooks       parameter tensors that ZeRO's Python takes in hand, launches included
+    pixels      of low resolution, which say how many instructions ``sr_loss`` issues
+    extra       whether it is beyond what a step needs
     """
 
     component: str
@@ -42,8 +48,11 @@ def step_bytes(
 ) -> list[KernelGroup]:
     """Every group of a micro-batch, and its part of the optimizer step.
 
-    lengths: (B,) real tokens of each sample   predicted: R   parameters: of the model
-    micro_steps: per optimizer step   Operations of a component sum to those of ``flops.step_work``.
+    lengths      (B,) real tokens of each sample
+    predicted    R
+    parameters   of the model
+    micro_steps  of an optimizer step
+    Operations of a component sum to those of ``flops.step_work``.
     """
     work = step_work(recipe, vocab_size, lengths, predicted)
     parts = _Parts(recipe, len(lengths), {name: done.total for name, done in work.items()})

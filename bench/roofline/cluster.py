@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from math import ceil, log2
 from typing import Any
 
+from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.roofline.zero import Zero
 
 NODE = 8  # GPUs
@@ -35,8 +36,8 @@ class Network:
     between: float
 
 
-NVLINK = {"A100": 3.0e11 * 0.8, "H100": 4.5e11 * 0.8, "H200": 4.5e11 * 0.8}
-PCIE, INFINIBAND, ETHERNET = 3.2e10 * 0.75, 0.9, 0.8
+# Shares of the nominal rates; of PCIe 4.0 x16 the rate itself, bytes in one direction
+NVLINK, PCIE, INFINIBAND, ETHERNET = 0.8, 3.2e10 * 0.75, 0.9, 0.8
 REASONS = (
     "links reach of their nominal rate: NVLink 80 %, PCIe 4.0 x16 75 %, InfiniBand 90 %, Ethernet 80 % (assumed)",
     f"a hop from rank to rank takes {HOP * 1e6:.0f} microseconds, and a collective 2 log2 N of them (assumed)",
@@ -46,7 +47,7 @@ REASONS = (
 
 def networks(chip: str) -> tuple[Network, ...]:
     """What nodes of that chip are sold with."""
-    inside = NVLINK[chip]
+    inside = CALCULATED[chip].nvlink * NVLINK
     return (
         Network("NVLink + InfiniBand 400 Gb/s a GPU", inside, 8 * 400 * GBIT * INFINIBAND),
         Network("NVLink + InfiniBand 100 Gb/s a GPU", inside, 8 * 100 * GBIT * INFINIBAND),

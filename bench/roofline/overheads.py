@@ -1,4 +1,4 @@
-"""What a step does beyond ``traffic``: passes that no compiler fuses, padding, buffers, launches, ZeRO's copies.
+"""What a step does beyond ``bytes``: passes that no compiler fuses, padding, buffers, launches, ZeRO's copies.
 
 Counted, each in the code that does it; nothing here is a time. Passes and launches of a block are those of the kernels
 that Inductor writes for an sm_90 (tests/model/test_unfused_passes.py makes it write them), with attention left closed;
@@ -13,7 +13,7 @@ from ecamp_fast.bench.roofline.zero import Weights, Zero, zero_bytes, zero_launc
 from ecamp_fast.bench.step.flops import CHANNELS
 from ecamp_fast.config import Recipe
 
-# Passes over n x D and n x H numbers, beyond the 16 and 5 of ``traffic``: norms read again for the gradients of their
+# Passes over n x D and n x H numbers, beyond the 16 and 5 of ``bytes``: norms read again for the gradients of their
 # weights, sums for biases, query, key and value gradients laid together, dropout's masks
 PASSES = {"vision": (33 - 16, 6 - 5), "text": (41 - 16, 6 - 5), "fusion": (64 - 16, 6 - 5)}
 PATCH_PASSES, EMBEDDING_PASSES = 9, 14  # of the fusion over patches; of the text embedding over text rows
@@ -22,9 +22,7 @@ LAUNCHES = {"vision": 37, "text": 39, "fusion": 74, "text embedding": 14, "MLM h
 EAGER_LAUNCHES = 60  # operators between the blocks in a forward pass, counted; the backward is taken to have as many
 OWN_LAUNCHES = 12  # of this project's kernels, without the vocabulary's
 CHUNK_LAUNCHES, CHUNK_BYTES = 7, 2**28  # of ``weighted_cross_entropy``: kernels of a chunk; kernels/tuning.json
-TILE = (
-    128  # rows of flash attention's tiles, and keys; heads wider than 64: half the keys forward, half the rows backward
-)
+TILE = 128  # rows, and keys, of flash attention's tiles; for heads wider than 64 half the keys, backward half the rows
 EXECUTED = 7 / 6  # the backward computes the scores again: seven products for the six that are counted
 FLOAT = 4  # bytes
 
@@ -32,7 +30,7 @@ FLOAT = 4  # bytes
 def step_overheads(
     recipe: Recipe, vocab_size: int, lengths: Sequence[int], predicted: int, weights: Weights, zero: Zero
 ) -> list[KernelGroup]:
-    """Every group of a micro-batch, and its part of the end of the optimizer step; arguments as of ``step_traffic``."""
+    """Every group of a micro-batch, and its part of the end of the optimizer step; arguments as of ``step_bytes``."""
     vision, decoder, text = recipe.model.vision, recipe.model.decoder, recipe.model.text
     batch, seen, tokens = len(lengths), recipe.kept_patches + 1, recipe.patches + 1
     hidden = int(vision.width * vision.mlp_ratio)

@@ -1,6 +1,6 @@
 """What a chip could do with the counted work of a step: a ceiling, and a range that allows for what libraries reach.
 
-A projection, never a measurement. ``ceiling``: every group of kernels takes the longer of its operations at the chip's
+Calculated, never measured. ``ceiling``: every group of kernels takes the longer of its operations at the chip's
 rate and its bytes at the chip's bandwidth, and nothing else happens. ``optimistic`` and ``doubter``: what ``overheads``
 counts happens too, and each kind of work reaches the share of its bound that ``TABLE`` names, with the reason. No share
 was fitted to a time: nothing has been measured that they could be fitted to.
@@ -10,34 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ecamp_fast.bench.ops.gpu_times import peaks
+from ecamp_fast.bench.chips import CALCULATED, find_chip
 from ecamp_fast.bench.roofline.bytes import KernelGroup
 from ecamp_fast.bench.roofline.zero import Weights
 
 SAMPLES, EPOCHS, GPUS = 377_110, 115, 4  # of the paper's training run
 
 
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """vector: float32 operations a second outside the matrix units   processors, clock (Hz): NVIDIA's data sheets
-
-    flash: share of the data sheet's rate that flash attention 2 reaches on long rows (FlashAttention-2 and -3's papers)
-    instructions: that warps issue in ``sr_loss`` for a low-resolution pixel: `bench kernels` counts them in its code
-    """
-
-    vector: float
-    processors: int
-    clock: float
-    flash: float
-    instructions: float
-
-
-CHIPS = {
-    "A100": Chip(1.95e13, 108, 1.41e9, 0.60, 3_973_376 / 224**2),
-    "H100": Chip(6.7e13, 132, 1.755e9, 0.35, 3_413_760 / 224**2),
-    "H200": Chip(6.7e13, 132, 1.755e9, 0.35, 3_413_760 / 224**2),
-}
-ISSUED = 4  # instructions of a multiprocessor in a clock
+# Share of the data sheet's rate that flash attention 2 reaches on long rows (FlashAttention-2 and -3's papers)
+FLASH = {"sm_80": 0.60, "sm_90": 0.35}
+# Instructions that warps issue in ``sr_loss`` for a low-resolution pixel: `bench kernels` counts them in its code
+SR_INSTRUCTIONS = {"sm_80": 3_973_376 / 224**2, "sm_90": 3_413_760 / 224**2}
 WITH_WEIGHTS = 2 / 3  # of a product's operations: forward and gradient to the input; that to the weight reads neither
 
 
@@ -131,8 +114,9 @@ def value(key: str, end: str) -> float:
 
 
 def chip_of(device: str) -> str | None:
-    """The chip of ``CHIPS`` that a device's name tells, with the bandwidth that is reckoned with; None for others."""
-    return next((chip for chip in CHIPS if chip in device and peaks(device) == peaks(chip)), None)
+    """The calculated chip that a device's name tells; None for others, such as one with less bandwidth."""
+    found = find_chip(device)
+    return found.name if found and found.name in CALCULATED else None
 
 
 def step_roofline(
@@ -143,19 +127,18 @@ def step_roofline(
     weights: Weights | None = None,
     aligned: bool = True,
 ) -> list[dict[str, Any]]:
-    """A row for each of ``ENDS`` for one of ``CHIPS``.  images: of the micro-batch that was counted
+    """A row for each of ``ENDS`` for one of ``CALCULATED``.  images: of the micro-batch that was counted
 
     rates: chip -> bfloat16 operations a second that large products were measured to reach there
     aligned: otherwise ``weights`` lie as DeepSpeed lays them out without being told
     returns images_per_second, mfu (of the data sheet's rate), hours, component_microseconds (a sample, on the GPU),
     host_microseconds (a sample; beside the GPU's, the longer counts), bound (``gpu`` or ``host``).
     """
-    peak = peaks(chip)
-    assert peak is not None
+    peak = CALCULATED[chip].bf16
     operations = sum(group.operations for group in groups if not group.extra)
     rows = []
     for end in ENDS:
-        rate = (rates or {}).get(chip) or peak[1] * value("large", end)
+        rate = (rates or {}).get(chip) or peak * value("large", end)
         parts: dict[str, float] = {}
         for group in groups:
             if not (group.extra and end == "ceiling"):
@@ -172,7 +155,7 @@ def step_roofline(
                 "aligned": aligned,
                 "operations_per_second": rate,
                 "images_per_second": images_per_second,
-                "mfu": operations / images * images_per_second / peak[1],
+                "mfu": operations / images * images_per_second / peak,
                 "hours": SAMPLES * EPOCHS / (GPUS * images_per_second) / 3600,
                 "component_microseconds": {part: seconds * 1e6 for part, seconds in parts.items()},
                 "host_microseconds": host * 1e6,
@@ -184,23 +167,22 @@ def step_roofline(
 
 def group_seconds(group: KernelGroup, chip: str, rate: float, end: str, off: float = 0.0) -> float:
     """Of one group on a chip.  rate: operations a second of large products   off: share of its weights off 16 bytes"""
-    peak, known = peaks(chip), CHIPS[chip]
-    assert peak is not None
-    memory = group.bytes / (peak[0] * value("pointwise", end))
+    known = CALCULATED[chip]
+    memory = group.bytes / (known.bandwidth * value("pointwise", end))
     hidden = 1.0
     if group.kind == "product":
         compute = group.operations / (rate * value("product", end))
         compute *= 1 + off * WITH_WEIGHTS * (1 / value("unaligned", end) - 1)
         hidden = value("hidden", end)
     elif group.kind == "vector" and group.pixels and end != "ceiling":
-        issued = known.processors * ISSUED * known.clock * value("issue", end)
-        compute = group.pixels * known.instructions / issued
+        issued = known.issue_rate * value("issue", end)
+        compute = group.pixels * SR_INSTRUCTIONS[known.architecture] / issued
     elif group.kind == "vector":
-        compute = group.operations / known.vector
+        compute = group.operations / known.float32
     elif end == "ceiling":
         compute = group.operations / rate
     else:
-        compute = group.operations / (peak[1] * known.flash * value("attention", end))
+        compute = group.operations / (known.bf16 * FLASH[known.architecture] * value("attention", end))
     seen = (1 - hidden) * min(compute, memory)
     return max(compute, memory) + seen + group.launches * value("launch", end) * 1e-6
 

@@ -10,8 +10,11 @@ ELEMENT = 2  # bytes of a bfloat16
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What ZeRO sees of a model.  tensors, numbers: of its parameters   unaligned: component -> share of its weights'
-    numbers that start off 16 bytes where ZeRO lays them end to end
+    """What ZeRO sees of a model.
+
+    tensors    of its parameters
+    numbers    in all of them
+    unaligned  component -> share of its weights' numbers that start off 16 bytes where ZeRO lays them end to end
     """
 
     tensors: int
@@ -21,7 +24,13 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Zero:
-    """stage: 0, 1 or 2, as recipes/zero*.json set it   ranks: N   micro_steps: A   bucket: numbers of one"""
+    """How gradients and weights are shared out.
+
+    stage        0, 1 or 2, as recipes/zero*.json set it
+    ranks        N
+    micro_steps  A
+    bucket       numbers of one
+    """
 
     stage: int = 2
     ranks: int = 1
@@ -30,7 +39,7 @@ class Zero:
 
 
 def zero_bytes(zero: Zero) -> float:
-    """Of one parameter in a micro-step, beside ``traffic.ADAMW``.
+    """Of one parameter in a micro-step, beside ``bytes.ADAMW``.
 
     Stage 2, in every micro-step: into a bucket, divided, flattened (4 bytes each); of this rank's part, to float32 (6),
     added (12), copied back (4). Stages 0 and 1: added in bfloat16 by autograd (6), copies at the end of A micro-steps.

@@ -1,6 +1,6 @@
 """The optimizer step of a run, ready to be timed: through DeepSpeed as the Trainer takes it, or through plain DDP."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import repeat
@@ -18,9 +18,9 @@ from ecamp_fast.model.ready import make_ready
 from ecamp_fast.objectives import Losses
 from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.distributed import DistContext, agree
-from ecamp_fast.run.engine import build_engine, set_learning_rate
+from ecamp_fast.run.engine import build_engine
 from ecamp_fast.run.metrics import LossMeter
-from ecamp_fast.run.update import Update, UpdateResult
+from ecamp_fast.run.step import OptimizerStep
 
 RATE = 1e-6  # of learning: weights that hardly move keep the loss of noise finite
 UNALIGNED = "-unaligned"  # of ZeRO 1 and 2: weights end to end, as DeepSpeed lays them without being told
@@ -52,57 +52,47 @@ def build(stage: str, recipe: Recipe, vocab_size: int, context: DistContext) -> 
 
 
 class DeepSpeed:
-    """The Trainer's engine and what its step does around it: rate, sums, the end of the update.
+    """The Trainer's engine under the Trainer's own step.
 
     ds_config: resolved, see ``deepspeed_config.resolve``
     """
 
     def __init__(self, recipe: Recipe, vocab_size: int, context: DistContext, ds_config: dict[str, Any]) -> None:
-        self.accumulation = deepspeed_config.accumulation_steps(recipe, context.world)
         self._engine = build_engine(_fresh(recipe, vocab_size, context), recipe, ds_config)
-        self._update = Update(self._engine, ds_config.get("gradient_clipping", 0.0))
+        self._step = OptimizerStep(self._engine, recipe, context, ds_config.get("gradient_clipping", 0.0))
+        self._taken = 0
+        self.accumulation = self._step.accumulation
         self.model: Ecamp = self._engine.module
-        self._meter = LossMeter(context.device)
 
     def step(self, batches: Iterator[Batch]) -> None:
-        self._take(batches)
+        self._backward(batches)
+        self._step.update()
 
     def check(self, batch: Batch) -> StepResult:
         from deepspeed.utils import safe_get_full_grad  # of all ranks' parts, summed as the update takes them
 
         gradients: dict[str, Tensor] = {}
-
-        def look() -> None:
-            for name, weight in self.model.named_parameters():
-                whole = safe_get_full_grad(weight) if self._engine.zero_optimization() else weight.grad
-                if whole is not None:
-                    gradients[name] = whole.detach().float().clone()
-
         self.model.eval()
-        losses, result = self._take(repeat(batch), look)
+        losses = self._backward(repeat(batch))
+        for name, weight in self.model.named_parameters():
+            whole = safe_get_full_grad(weight) if self._engine.zero_optimization() else weight.grad
+            if whole is not None:
+                gradients[name] = whole.detach().float().clone()
+        norm = self._step.update().norm
         self.model.train()
-        return StepResult(losses, result.norm, gradients)
+        return StepResult(losses, norm, gradients)
 
-    def _take(self, batches: Iterator[Batch], look: Callable[[], None] | None = None) -> tuple[Losses, UpdateResult]:
-        """Losses of the last micro-batch, and what the update told.  look: called before the update"""
-        set_learning_rate(self._engine, RATE)
-        for micro in range(self.accumulation):
-            if micro:
-                self._engine.step()  # counts the micro-step before
-            batch = next(batches)
-            losses: Losses = self._engine(batch)
-            self._engine.backward(losses.total)
-            self._meter.add(losses, batch)
-        if look:
-            look()
-        return losses, self._update.apply(stop=False)
+    def _backward(self, batches: Iterator[Batch]) -> Losses:
+        losses = self._step.backward(self._taken, RATE, batches)
+        self._taken += 1
+        return losses
 
 
 class PlainDDP:
     """``DistributedDataParallel`` and AdamW on float32 copies; gradients travel on the last micro-batch only."""
 
     def __init__(self, recipe: Recipe, vocab_size: int, context: DistContext) -> None:
-        self.accumulation = deepspeed_config.accumulation_steps(recipe, context.world)
+        self.accumulation = recipe.accumulation(context.world)
         self.model = _fresh(recipe, vocab_size, context).to(DTYPES[recipe.precision])
         self._masters = Masters(self.model, recipe)
         for group in self._masters.adamw.param_groups:

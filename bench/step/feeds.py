@@ -44,7 +44,7 @@ class Noise:
     names: tuple[str, ...] = ("memory",)
 
     def __init__(self, recipe: Recipe, vocab_size: int, tokens: float, spread: float, device: "torch.device") -> None:
-        lengths = text_lengths(recipe.batch.micro, tokens, spread, recipe.text.max_tokens)
+        lengths = text_lengths(recipe.micro, tokens, spread, recipe.text.max_tokens)
         self._held = [batch.to(device) for batch in one_shape(recipe, vocab_size, lengths, range(NOISE))]
         self.gate = self._held[0]
 

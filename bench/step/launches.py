@@ -8,7 +8,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-MOST = 40  # kernels that are listed; the others are summed
+LISTED = 40  # kernels that are listed; the others are summed
 
 
 def launches(action: Callable[[], object], device: torch.device) -> dict[str, Any] | None:
@@ -32,7 +32,7 @@ def launches(action: Callable[[], object], device: torch.device) -> dict[str, An
 
 
 def summary(spans: list[tuple[str, float, float]]) -> dict[str, Any]:
-    """The figures of ``launches``.  spans: (name, start, end) of every kernel, in microseconds"""
+    """The numbers of ``launches``.  spans: (name, start, end) of every kernel, in microseconds"""
     if not spans:
         return {"fault": "the profiler saw no kernel"}
     calls: dict[str, int] = defaultdict(int)
@@ -41,10 +41,10 @@ def summary(spans: list[tuple[str, float, float]]) -> dict[str, Any]:
         calls[name] += 1
         seconds[name] += (end - start) / 1e6
     names = sorted(seconds, key=lambda name: -seconds[name])
-    rest = names[MOST:]
+    rest = names[LISTED:]
     whole = max(end for _, _, end in spans) - min(start for _, start, _ in spans)
     return {
-        "kernels": [{"name": name, "calls": calls[name], "seconds": seconds[name]} for name in names[:MOST]],
+        "kernels": [{"name": name, "calls": calls[name], "seconds": seconds[name]} for name in names[:LISTED]],
         "others": {"calls": sum(calls[n] for n in rest), "seconds": sum(seconds[n] for n in rest)},
         "launches": len(spans),
         "seconds": whole / 1e6,

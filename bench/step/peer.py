@@ -21,8 +21,8 @@ from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.geometry import ATTENTION_GRID
-from ecamp_fast.kernels.dispatch import normalise
 from ecamp_fast.kernels.low_resolution import low_resolution
+from ecamp_fast.kernels.pixels import normalise
 from ecamp_fast.model.ecamp import Ecamp, View
 from ecamp_fast.text.codes import token_ids
 from ecamp_fast.weights.released_names import to_released
@@ -114,7 +114,7 @@ class Peer:
 
 
 def introduce(
-    checkout: Path, python: Path, vocab_size: int, model: Ecamp, host: Batch, place: torch.device
+    checkout: Path, python: Path, vocab_size: int, model: Ecamp, host: Batch, device: torch.device
 ) -> tuple[Peer, dict[str, Any]]:
     """Start the release on a batch that lies on the CPU, and judge it.  model: whose sizes and masks it gets.
 
@@ -126,7 +126,7 @@ def introduce(
     tensors = released_batch(model.recipe, host, model.view(host))
     other = Peer(checkout, python, tensors, to_released(twin.state_dict(), twin.recipe))
     try:
-        distances = parity(twin.to(place), {name: tensor.to(place) for name, tensor in tensors.items()}, other)
+        distances = parity(twin.to(device), {name: tensor.to(device) for name, tensor in tensors.items()}, other)
     except BaseException:
         other.close()
         raise
@@ -141,11 +141,11 @@ def released_batch(recipe: Recipe, batch: Batch, view: View) -> dict[str, Tensor
     """
     assert view.text is not None
     count, max_tokens, side = len(batch), recipe.text.max_tokens, recipe.image.high_size
-    rows, places = ~_padding(recipe, batch), (torch.arange(max_tokens) < batch.lengths[:, None]).flatten()
+    rows, valid = ~_padding(recipe, batch), (torch.arange(max_tokens) < batch.lengths[:, None]).flatten()
 
     def padded(values: Tensor, fill: float) -> Tensor:
         out = torch.full((count * max_tokens,), fill, dtype=values.dtype)
-        out[places] = values[rows]
+        out[valid] = values[rows]
         return out.view(count, max_tokens)
 
     weights = torch.ones(len(view.text.ids)).index_copy(0, view.text.rows, view.text.weights)
@@ -157,7 +157,7 @@ def released_batch(recipe: Recipe, batch: Batch, view: View) -> dict[str, Tensor
         "image": grey.expand(count, 3, side, side).contiguous(),
         "ids": padded(view.text.ids, 0),
         "labels": padded(token_ids(view.text.codes).long(), 0),
-        "attention_mask": places.view(count, max_tokens).long(),
+        "attention_mask": valid.view(count, max_tokens).long(),
         "type_ids": torch.zeros(count, max_tokens, dtype=torch.long),
         "weights": padded(weights, 1.0),
         "column": batch.window[:, 0].long(),

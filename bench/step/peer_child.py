@@ -26,8 +26,8 @@ def main() -> None:
     options.add_argument("--weights", required=True)  # .safetensors, names of the release
     given = options.parse_args()
     answers, sys.stdout = sys.stdout, sys.stderr  # what the release prints is no answer
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path = [given.code] + [folder for folder in sys.path if os.path.abspath(folder or ".") != here]
+    beside = os.path.dirname(os.path.abspath(__file__))
+    sys.path = [given.code] + [folder for folder in sys.path if os.path.abspath(folder or ".") != beside]
     sys.dont_write_bytecode = True
     peer = Release(given)
     print(json.dumps({"versions": peer.versions, "parameters": peer.parameters}), file=answers, flush=True)

@@ -38,7 +38,7 @@ def main(recipe: Path, stages: str, tokens: float, spread: float, vocabulary: in
     context = init()
     try:
         loaded = load_recipe(recipe)
-        lengths = text_lengths(loaded.batch.micro, tokens, spread, loaded.text.max_tokens)
+        lengths = text_lengths(loaded.micro, tokens, spread, loaded.text.max_tokens)
         # The first is the gate's, the same on every rank. The others differ, of equal lengths: no rank has more to do.
         seeds = [0, *(1 + context.rank * HELD + number for number in range(HELD))]
         gate, *held = (batch.to(context.device) for batch in one_shape(loaded, vocabulary, lengths, seeds))
@@ -58,7 +58,7 @@ def _row(
     row: dict[str, Any] = {"ranks": context.world, "stage": stage, "parity": parity(engine, gate)}
     if row["parity"]["passed"]:
         seconds = _agreed(_median_step(engine, held, steps, context), context)
-        images = recipe.batch.micro * engine.accumulation
+        images = recipe.micro * engine.accumulation
         memory = torch.cuda.max_memory_allocated() if context.device.type == "cuda" else None
         row |= {"step_seconds": seconds, "images_per_second_per_rank": images / seconds, "peak_memory_bytes": memory}
     del engine

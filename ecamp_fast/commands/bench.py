@@ -4,6 +4,7 @@ import importlib
 
 import click
 
+from ecamp_fast.bench.options import note_renamed
 from ecamp_fast.commands.lazy import LazyGroup
 
 BENCHES = {
@@ -17,14 +18,29 @@ BENCHES = {
     "scaling": ("ecamp_fast.bench.scaling", "The training step on 1, 2, 4 ... ranks, by ZeRO stage and plain DDP."),
     "attention": ("ecamp_fast.bench.attention", "Every attention backend: errors, times; --tune writes the choice."),
     "kernels": ("ecamp_fast.bench.kernels", "The Triton kernels: errors, times, share of the roofline, memory."),
-    "project": ("ecamp_fast.bench.roofline.command", "A roofline projection for A100, H100, H200 from counted work."),
+    "roofline": ("ecamp_fast.bench.roofline.command", "What A100, H100, H200 could do with a step's counted work."),
     "all": ("ecamp_fast.bench.suite", "All of the above in turn; --quick with small settings."),
     "report": ("ecamp_fast.bench.report.page", "Tables and a plot of the results that are kept."),
     "compare": ("ecamp_fast.bench.report.compare", "Results against the last committed ones, figure by figure."),
 }
 
 
-@click.group(cls=LazyGroup, table=BENCHES, invoke_without_command=True)
+FORMER = {"project": "roofline"}  # accepted for one more release, and not listed
+
+
+class BenchGroup(LazyGroup):
+    """Takes the former name of a bench for its present one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in FORMER:
+            note_renamed(f"bench {args[0]}", f"bench {FORMER[args[0]]}")
+            args = [FORMER[args[0]], *args[1:]]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=BenchGroup, table=BENCHES, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Without a name: print all results as one JSON object.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:

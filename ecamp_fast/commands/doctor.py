@@ -36,7 +36,7 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """RunSetup machine, configuration and data before a run: OK, WARN or FAIL, each with its hint.
+    """Check machine, configuration and data before a run: OK, WARN or FAIL, each with its hint.
 
     Leaves with 0 without a FAIL; else with 2 for the configuration, 3 for data, 4 for the environment, 5 for the disk,
     the first of these that failed.
@@ -44,10 +44,10 @@ def command(
     from ecamp_fast.run.deepspeed_config import find
 
     began = time.perf_counter()
-    case = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out)
+    setup = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out)
     findings: list[Finding] = []
     rows, group = [], ""
-    for name, finding in run_checks(case):
+    for name, finding in run_checks(setup):
         findings.append(finding)
         rows.append({"group": name, **_row(finding)})
         if not as_json:

@@ -15,7 +15,7 @@ class BuildProgress:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._began = self._said = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._start: int | None = None  # things done before: they tell nothing of the speed
         self._bar: Any = None
 
@@ -36,8 +36,8 @@ class BuildProgress:
         if sys.stderr.isatty():
             self._bar = self._bar or _bar(self._what)
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=left_out.strip())
-        elif now - self._said >= PLAIN_SECONDS:
-            self._said = now
+        elif now - self._printed >= PLAIN_SECONDS:
+            self._printed = now
             rate = (done - self._start) / max(now - self._began, 1e-9)
             eta = timedelta(seconds=round((total - done) / max(rate, 1e-9)))
             line = f"{done:,}/{total:,} {self._what}  {rate:.1f}/s  ETA {eta}{left_out}"

@@ -120,10 +120,10 @@ def build(
 @as_json
 def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
-    from ecamp_fast.shards.builder.merge import merge as join
+    from ecamp_fast.shards.builder.merge import merge as merge_parts
 
     with BuildProgress("shards") as progress:
-        report = join(parts, out, progress.tick)
+        report = merge_parts(parts, out, progress.tick)
     for note in report.manifest.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
@@ -148,7 +148,7 @@ def repair(
 
     Leaves with 3 if damage is left, or the source does not give these bytes.
     """
-    from ecamp_fast.shards.check.repair import repair as hint
+    from ecamp_fast.shards.check.repair import repair as rebuild
     from ecamp_fast.shards.format.manifest import read_manifest
 
     recorded = read_manifest(shard_set).source
@@ -162,7 +162,7 @@ def repair(
         size=int(recorded.get("size", 0)),
     )
     with BuildProgress("images") as progress:
-        done = hint(opened, shard_set, workers, progress.say, progress.tick)
+        done = rebuild(opened, shard_set, workers, progress.say, progress.tick)
     if as_json:
         left = [_damage(item) for item in done.left]
         result = {"schema": 1, "ok": not left, "path": str(shard_set), "repaired": list(done.files)}

@@ -1,4 +1,4 @@
-"""Libraries behind one door each: attention and image decoding, what is there and what is used."""
+"""Libraries behind one door each: attention and image decoding, what is installed and what is used."""
 
 import io
 from collections.abc import Iterator
@@ -17,14 +17,15 @@ def attention(setup: RunSetup) -> Iterator[Finding]:
     import torch
 
     from ecamp_fast.config import Recipe
-    from ecamp_fast.model.attention import BACKENDS, cases, describe_choice
+    from ecamp_fast.model.attention import BACKENDS, describe_choice
     from ecamp_fast.model.attention_backends import unusable
+    from ecamp_fast.model.ecamp import attention_cases
 
-    asked = cases(setup.recipe or Recipe(), torch.cuda.is_available())
+    parts = attention_cases(setup.recipe or Recipe(), torch.cuda.is_available())
     for name, backend in BACKENDS.items():
         package, module, extra = EXTRAS.get(name, ("torch", "torch", ""))
         fault = unusable(package, module)
-        reasons = [backend.lacks(one) for one in asked.values()]
+        reasons = [backend.lacks(one) for one in parts.values()]
         if fault and fault.startswith("does not load"):
             hint = f"pip install --force-reinstall --no-build-isolation {name}, or pip uninstall {name}"
             yield warn(name, f"installed, but {fault}", hint)
@@ -33,8 +34,8 @@ def attention(setup: RunSetup) -> Iterator[Finding]:
         else:
             found = sorted({reason for reason in reasons if reason})
             usable = sum(reason is None for reason in reasons)
-            yield ok(name, "usable" if not found else f"usable for {usable} of {len(asked)} parts: {', '.join(found)}")
-    yield ok("attention", "; ".join(f"{part}: {describe_choice(one)}" for part, one in asked.items()))
+            yield ok(name, "usable" if not found else f"usable for {usable} of {len(parts)} parts: {', '.join(found)}")
+    yield ok("attention", "; ".join(f"{part}: {describe_choice(one)}" for part, one in parts.items()))
 
 
 def decoding(setup: RunSetup) -> Iterator[Finding]:

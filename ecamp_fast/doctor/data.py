@@ -185,7 +185,7 @@ def length(setup: RunSetup) -> Iterator[Finding]:
     found = f"{per_epoch:.2f} steps per epoch, {steps:,} in all ({recipe.schedule.epochs:g} epochs)"
     if per_epoch < 1:
         micro = _power_of_two(samples // setup.ranks)
-        smaller = min(micro, _power_of_two(recipe.batch.micro or micro))
+        smaller = micro if recipe.batch.micro == "auto" else min(micro, _power_of_two(recipe.micro))
         hint = f"--set batch.total={micro * setup.ranks} --set batch.micro={smaller}"
         yield warn("steps", f"{found}: a step is longer than an epoch", hint)
     else:

@@ -139,8 +139,8 @@ def collectives(setup: RunSetup) -> Iterator[Finding]:
     import torch.distributed as dist
 
     wanted = "NCCL" if setup.gpus else "Gloo"
-    there = dist.is_available() and (dist.is_nccl_available() if setup.gpus else dist.is_gloo_available())
-    if there:
+    available = dist.is_available() and (dist.is_nccl_available() if setup.gpus else dist.is_gloo_available())
+    if available:
         yield ok("collectives", wanted)
     else:
         yield fail("collectives", f"this PyTorch is built without {wanted}", 'pip install "torch>=2.11"')
@@ -172,7 +172,7 @@ def _launch_constants() -> str:
     """Whether the kernels' launch constants are this chip's own; those of an older one serve, if not best."""
     import torch
 
-    from ecamp_fast.kernels.dispatch import chip, tuning_table
+    from ecamp_fast.kernels.tuning import chip, tuning_table
 
     if not torch.cuda.is_available():
         return "launch constants unknown without CUDA"

@@ -31,7 +31,7 @@ def batch(setup: RunSetup) -> Iterator[Finding]:
         return
     from ecamp_fast.run.deepspeed_config import DEFAULT, resolve
 
-    if not setup.recipe.batch.micro:
+    if setup.recipe.batch.micro == "auto":
         yield ok("train_micro_batch_size_per_gpu", "auto: chosen by free memory when the run starts")
         return
     resolved = resolve(setup.ds_config, setup.recipe, setup.ranks)

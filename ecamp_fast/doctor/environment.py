@@ -35,9 +35,9 @@ def python(setup: RunSetup) -> Iterator[Finding]:
 def installation(setup: RunSetup) -> Iterator[Finding]:
     """Which copy of ecamp-fast this is: a second checkout silently runs the installed one."""
     package = Path(ecamp_fast.__file__).resolve().parent
-    here = Path("ecamp_fast").resolve()
+    checkout = Path("ecamp_fast").resolve()
     found = f"{ecamp_fast.__version__} in {package}"
-    if (here / "__init__.py").is_file() and here != package:
+    if (checkout / "__init__.py").is_file() and checkout != package:
         yield warn("ecamp-fast", f"{found}, not the one in this folder", "`pip install -e .` here, in its own .venv")
     elif not _installed():
         hint = "pip install -e . (without it the launcher's ranks find the package only with PYTHONPATH set)"

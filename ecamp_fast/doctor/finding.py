@@ -18,9 +18,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """name: of the thing looked at   found: what it is like   hint: what to do about it   exit_code: of a FAIL, else 0.
+    """What a check found.
 
-    ``exit_code`` None: that of the group the check belongs to.
+    name       of the thing looked at
+    status     whether it is fine, doubtful or a fault
+    found      what it is like
+    hint       what to do about it
+    exit_code  of a FAIL, else 0; None: that of the group the check belongs to
     """
 
     name: str

@@ -28,10 +28,10 @@ def existing(setup: RunSetup) -> Iterator[Finding]:
 
 
 def _same_recipe(setup: RunSetup, found: str) -> Iterator[Finding]:
-    from ecamp_fast.run.trainer import Job, refuse_other_recipe
+    from ecamp_fast.run.setup import refuse_other_recipe
 
     assert setup.out is not None and setup.recipe is not None
-    refuse_other_recipe(Job(setup.recipe, setup.data or setup.out, setup.out))
+    refuse_other_recipe(setup.out, setup.recipe)
     if "running" in found:
         yield warn("run", found, "if it still runs, do not start another; if it was killed, start it to resume")
     else:

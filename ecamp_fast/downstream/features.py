@@ -21,7 +21,9 @@ SMALL = 256  # encoder width up to which one CPU thread is best
 class Labelled:
     """What the metadata of a split says about its samples, in order.
 
-    findings: F names   labels: (N, F) bool   patients: N names, the study where the patient is not known
+    findings  F names
+    labels    (N, F) bool
+    patients  N names, the study where the patient is not known
     """
 
     findings: list[str]

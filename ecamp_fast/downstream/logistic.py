@@ -16,9 +16,12 @@ TOLERANCE = 1e-3  # largest change of a logit in a step: far below what changes 
 
 @dataclass(frozen=True)
 class Logistic:
-    """Standardisation of the features, and one weight vector per ridge strength and finding.
+    """Standardisation of the features, and one weight vector per ridge strength and finding; all float64.
 
-    mean, scale: (D,)   weights: (S, D, F)   intercepts: (S, 1, F); all float64.
+    mean        (D,)
+    scale       (D,)
+    weights     (S, D, F)
+    intercepts  (S, 1, F)
     """
 
     mean: Tensor
@@ -35,7 +38,10 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float]) -> Logistic:
     """Minimise mean log-loss + ridge / 2 * |w|^2 for each finding and strength; the intercept is free.
 
     Features are standardised with their own mean and deviation, so a strength means the same for every encoder.
-    features: (N, D) floating   labels: (N, F) bool   ridges: S strengths > 0
+
+    features  (N, D) floating
+    labels    (N, F) bool
+    ridges    S strengths > 0
     """
     features = features.double()
     mean, scale = features.mean(0), features.std(0, correction=0)
@@ -53,25 +59,29 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float]) -> Logistic:
 
 
 def _descend(inputs: Tensor, targets: Tensor, strength: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
-    """inputs: (N, D), decorrelated   targets: (N, C) of 0 and 1   strength: (C,)   bound: (D, C)
+    """The minimum, by accelerated gradient descent; C columns, one per strength and finding.
 
-    returns weights (D, C), intercepts (C,).
+    inputs    (N, D), decorrelated
+    targets   (N, C) of 0 and 1
+    strength  (C,)
+    bound     (D, C)
+    returns   weights (D, C), intercepts (C,)
     """
-    weights = ahead_weights = torch.zeros_like(bound)
-    intercepts = ahead_intercepts = torch.logit((targets.sum(0) + 0.5) / (len(targets) + 1))
+    weights = lookahead_weights = torch.zeros_like(bound)
+    intercepts = lookahead_intercepts = torch.logit((targets.sum(0) + 0.5) / (len(targets) + 1))
     momentum = torch.ones_like(intercepts)
     for _ in range(STEPS):
-        error = (torch.sigmoid(inputs @ ahead_weights + ahead_intercepts) - targets) / len(targets)
-        next_weights = ahead_weights - (inputs.T @ error + strength * ahead_weights) / bound
-        next_intercepts = ahead_intercepts - 4 * error.sum(0)
+        error = (torch.sigmoid(inputs @ lookahead_weights + lookahead_intercepts) - targets) / len(targets)
+        next_weights = lookahead_weights - (inputs.T @ error + strength * lookahead_weights) / bound
+        next_intercepts = lookahead_intercepts - 4 * error.sum(0)
         step_weights, step_intercepts = next_weights - weights, next_intercepts - intercepts
-        uphill = ((ahead_weights - next_weights) * bound * step_weights).sum(0)
-        uphill = uphill + (ahead_intercepts - next_intercepts) / 4 * step_intercepts
+        uphill = ((lookahead_weights - next_weights) * bound * step_weights).sum(0)
+        uphill = uphill + (lookahead_intercepts - next_intercepts) / 4 * step_intercepts
         momentum = torch.where(uphill > 0, 1.0, momentum)
         following = (1 + (1 + 4 * momentum**2).sqrt()) / 2
         push = (momentum - 1) / following
         weights, intercepts, momentum = next_weights, next_intercepts, following
-        ahead_weights, ahead_intercepts = weights + push * step_weights, intercepts + push * step_intercepts
+        lookahead_weights, lookahead_intercepts = weights + push * step_weights, intercepts + push * step_intercepts
         if (inputs @ step_weights + step_intercepts).abs().max() < TOLERANCE:
             break
     return weights, intercepts

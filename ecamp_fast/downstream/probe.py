@@ -74,8 +74,12 @@ def compare(
 
     Each seed splits the samples by patient anew, for both alike, and draws another untrained encoder.
 
-    trained: (N, D) floating   untrained: gives the (N, D) features of the encoder initialised with that seed
-    labels: (N, F) bool   patients: N names
+    trained    (N, D) floating
+    untrained  gives the (N, D) features of the encoder initialised with a seed
+    labels     (N, F) bool
+    patients   N names
+    seeds      each gives a pair
+
     Raises DataError where no finding can be judged.
     """
     ours, theirs = [], []
@@ -89,8 +93,12 @@ def probe(features: Tensor, labels: Tensor, patients: Sequence[str], seed: int, 
     """Cross-fitted linear probe: each fold of patients is scored by a probe fitted on the others.
 
     The ridge strength is the best of ``RIDGES`` in a cross-validation, by patient, inside the fitting part.
-    features: (N, D) floating   labels: (N, F) bool   patients: N names
-    returns mean AUROC over the folds and the findings that have both classes in the fold.
+
+    features  (N, D) floating
+    labels    (N, F) bool
+    patients  N names
+    seed      of the folds
+    returns   mean AUROC over the folds and the findings that have both classes in the fold
     """
     if not len(features) == len(labels) == len(patients):
         raise ValueError(f"{len(features)} features, {len(labels)} labels and {len(patients)} patients do not match")
@@ -117,7 +125,7 @@ def patient_folds(patients: Sequence[str], folds: int, seed: int) -> Tensor:
     if len(names) < folds:
         raise DataError(f"{len(names)} patients do not fill {folds} folds", "probe more patients")
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
-    fold = {names[index]: place % folds for place, index in enumerate(order)}
+    fold = {names[index]: position % folds for position, index in enumerate(order)}
     return torch.tensor([fold[name] for name in patients])
 
 

@@ -1,6 +1,6 @@
 """Attention over rows that lie end to end: one function for pictures, packed text and padded text, several backends.
 
-Legend: Tq, Tk rows of the whole batch, H heads, C channels of a head, G groups of rows.
+Legend: Tq, Tk rows of the whole batch, H heads, C channels of a head.
 """
 
 import json
@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ecamp_fast.config import Recipe
-from ecamp_fast.kernels.dispatch import chip
+from ecamp_fast.config import DecoderConfig, Recipe, TextDecoderConfig, VisionConfig
+from ecamp_fast.kernels.tuning import chip
 from ecamp_fast.model import attention_backends as backends
-from ecamp_fast.model.attention_backends import AttentionCase, Backend
+from ecamp_fast.model.attention_backends import AttentionCase, Backend, Layout
 from ecamp_fast.model.sequences import SequenceLayout
 
 # In the order in which they are tried where nothing was measured
@@ -39,14 +39,18 @@ def attention(
     dropout: float,
     backend: str = "auto",
 ) -> Tensor:
-    """softmax(q k^T / sqrt(C)) v within each group; every row of a group sees all real keys of the same group.
+    """softmax(q k^T / sqrt(C)) v within each sequence: every query sees all real keys of its own sequence.
 
-    q: (Tq, H, C)   k, v: (Tk, H, C)   q_lengths, kv_lengths: which rows belong together, G groups each
-    dropout: probability, on the attention weights   backend: one of ``BACKENDS``; auto: see ``choose``
-    returns (Tq, H, C); zeros for a group without keys.  Raises ValueError for a backend that cannot do the case.
+    q          (Tq, H, C)
+    k, v       (Tk, H, C)
+    q_layout   which queries belong together
+    kv_layout  which keys and values do: as many sequences
+    dropout    probability, on the attention weights
+    backend    one of ``BACKENDS``; auto: see ``choose``
+    returns (Tq, H, C); zeros for a sequence without keys.  Raises ValueError for a backend that cannot do the case.
     """
     if len(q_layout) != len(kv_layout):
-        raise ValueError(f"{len(q_layout)} groups of queries, {len(kv_layout)} of keys")
+        raise ValueError(f"{len(q_layout)} sequences of queries, {len(kv_layout)} of keys")
     case = AttentionCase.of(q, q_layout, kv_layout, dropout)
     name = choose(*case.key) if backend == "auto" else backend
     if backend != "auto":
@@ -57,14 +61,16 @@ def attention(
 
 
 @torch.compiler.assume_constant_result
-def choose(cuda: bool, dtype: torch.dtype, layout: str, queries: int, keys: int, channels: int, dropout: bool) -> str:
-    """The backend that measured fastest for a ``AttentionCase`` on this chip among those that can do it.
+def choose(
+    cuda: bool, dtype: torch.dtype, layout: Layout, queries: int, keys: int, heads: int, channels: int, dropout: bool
+) -> str:
+    """The backend that measured fastest for an ``AttentionCase`` on this chip among those that can do it.
 
     ECAMP_ATTENTION names one that goes first. Where nothing was measured: the first of ``BACKENDS``; on a CPU ``plain``
     in bfloat16, where it is up to three times as fast and keeps less, and ``sdpa`` otherwise, which is up to twice as
     fast (EPYC, AVX512-BF16, torch 2.14: `ecamp-fast bench attention`).
     """
-    case = AttentionCase(cuda, dtype, layout, queries, keys, channels, dropout)
+    case = AttentionCase(cuda, dtype, layout, queries, keys, heads, channels, dropout)
     if cuda:
         order = [*measured().get(_chip(), {}).get(case.shape, ()), *BACKENDS]
     else:
@@ -73,26 +79,18 @@ def choose(cuda: bool, dtype: torch.dtype, layout: str, queries: int, keys: int,
     return next(name for name in order if BACKENDS[name].lacks(case) is None)
 
 
-def cases(recipe: Recipe, cuda: bool) -> dict[str, AttentionCase]:
-    """What the parts of a recipe's model ask of attention: encoder, decoder, text, fusion, as far as they are on."""
-    model, tokens = recipe.model, recipe.text.max_tokens
+def training_case(
+    recipe: Recipe,
+    cuda: bool,
+    sizes: VisionConfig | DecoderConfig | TextDecoderConfig,
+    layout: Layout,
+    queries: int,
+    keys: int,
+    dropout: float = 0.0,
+) -> AttentionCase:
+    """What a module of these sizes asks of attention when it is trained; each states its own (``attention_case``)."""
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    seen = recipe.kept_patches + 1
-    channels = model.vision.width // model.vision.heads
-    found = {"encoder": AttentionCase(cuda, dtype, "equal", seen, seen, channels, False)}
-    if recipe.losses.mim or recipe.losses.sr:
-        rows = recipe.patches + 1
-        found["decoder"] = AttentionCase(
-            cuda, dtype, "equal", rows, rows, model.decoder.width // model.decoder.heads, False
-        )
-    if recipe.losses.mlm:
-        layout, drops = "padded" if recipe.padded_text else "packed", model.text.dropout > 0
-        channels = model.text.width // model.text.heads
-        found["text"] = AttentionCase(cuda, dtype, layout, tokens, tokens, channels, drops)
-        if recipe.fusion.use_local:
-            layout = "equal" if recipe.padded_text else "cross"
-            found["fusion"] = AttentionCase(cuda, dtype, layout, tokens, recipe.kept_patches, channels, drops)
-    return found
+    return AttentionCase(cuda, dtype, layout, queries, keys, sizes.heads, sizes.width // sizes.heads, dropout > 0)
 
 
 def describe_choice(case: AttentionCase) -> str:

@@ -1,6 +1,6 @@
 """The libraries that compute attention, each behind the same two functions: what it lacks for a case, and the run.
 
-Legend: Tq, Tk rows of the whole batch, H heads, C channels of a head, G groups, L rows of the longest group.
+Legend: Tq, Tk rows of the whole batch, H heads, C channels of a head, N sequences, L rows of the longest.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,37 +21,46 @@ AMPERE = (8, 0)  # lowest compute capability of flash attention
 LARGEST_HEAD = 256  # channels that flash attention takes
 CUDNN_HEAD = 128  # and cuDNN's, forward and backward
 
+Layout = Literal["equal", "packed", "cross", "padded"]  # of queries and keys, see ``AttentionCase``
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionCase:
     """What decides which backends can be used, and which is fastest.
 
-    layout: ``equal`` groups, ``packed`` queries and keys, ``cross``: packed queries, keys in equal groups, ``padded``
-    queries, keys: rows of the longest group
+    layout    ``equal`` sequences; ``packed`` queries and keys; ``cross``: packed queries, keys in equal sequences;
+              ``padded`` keys
+    queries   rows of the longest sequence
+    keys      likewise
+    heads     how many
+    channels  of a head
+    dropout   whether there is any
     """
 
     cuda: bool
     dtype: torch.dtype
-    layout: str
+    layout: Layout
     queries: int
     keys: int
+    heads: int
     channels: int
     dropout: bool
 
     @staticmethod
     def of(q: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float) -> "AttentionCase":
-        layout = "equal"
+        layout: Layout = "equal"
         if kv_layout.counts is not None:
             layout = "padded"
         elif q_layout.cu_seqlens is not None:
             layout = "packed" if kv_layout.max_seqlen == q_layout.max_seqlen else "cross"
         max_seqlen = q_layout.max_seqlen, kv_layout.max_seqlen
-        return AttentionCase(q.is_cuda, q.dtype, layout, *max_seqlen, q.shape[-1], dropout > 0)
+        heads, channels = q.shape[1:]
+        return AttentionCase(q.is_cuda, q.dtype, layout, *max_seqlen, heads, channels, dropout > 0)
 
     @property
-    def key(self) -> tuple[bool, torch.dtype, str, int, int, int, bool]:
+    def key(self) -> tuple[bool, torch.dtype, Layout, int, int, int, int, bool]:
         """Its fields in order: plain values, which a compiler can take for constants."""
-        return self.cuda, self.dtype, self.layout, self.queries, self.keys, self.channels, self.dropout
+        return self.cuda, self.dtype, self.layout, self.queries, self.keys, self.heads, self.channels, self.dropout
 
     @property
     def shape(self) -> str:
@@ -112,7 +121,7 @@ def _run_flash_attn(
     from flash_attn import flash_attn_func, flash_attn_varlen_func
 
     if q_layout.full and kv_layout.full:
-        dense = [lengths.pad(rows) for lengths, rows in ((q_layout, q), (kv_layout, k), (kv_layout, v))]
+        dense = [layout.pad(rows) for layout, rows in ((q_layout, q), (kv_layout, k), (kv_layout, v))]
         return q_layout.unpad(flash_attn_func(*dense, dropout_p=dropout))
     places = q_layout.cumulative(q.device), kv_layout.cumulative(q.device)
     out: Tensor = flash_attn_varlen_func(q, k, v, *places, q_layout.max_seqlen, kv_layout.max_seqlen, dropout_p=dropout)
@@ -125,7 +134,7 @@ def _run_varlen(
     """PyTorch's flash attention of variable length by the operator below ``varlen_attn``, as xformers calls it.
 
     ``varlen_attn`` itself knows no dropout, and on Hopper it may go to cuDNN, whose versions before 9.25 give NaN for a
-    group without keys: filler has none.
+    sequence without keys: filler has none.
     """
     places = q_layout.cumulative(q.device), kv_layout.cumulative(q.device)
     max_seqlen = q_layout.max_seqlen, kv_layout.max_seqlen
@@ -143,24 +152,24 @@ def _run_xformers(
     from xformers.ops import fmha
 
     if q_layout.full and kv_layout.full:
-        dense = [lengths.pad(rows) for lengths, rows in ((q_layout, q), (kv_layout, k), (kv_layout, v))]
+        dense = [layout.pad(rows) for layout, rows in ((q_layout, q), (kv_layout, k), (kv_layout, v))]
         return q_layout.unpad(fmha.memory_efficient_attention(*dense, p=dropout))
     blocks = fmha.attn_bias.BlockDiagonalMask(_seqlen_info(q_layout, q.device), _seqlen_info(kv_layout, q.device))
     out: Tensor = fmha.memory_efficient_attention(q[None], k[None], v[None], attn_bias=blocks, p=dropout)[0]
     return out
 
 
-def _seqlen_info(lengths: SequenceLayout, device: torch.device) -> Any:
+def _seqlen_info(layout: SequenceLayout, device: torch.device) -> Any:
     """What ``BlockDiagonalMask.from_seqlens`` would make of lengths that the host knows; ours are on the device."""
     from xformers.ops.fmha.attn_bias import _SeqLenInfo
 
-    ends = [0] * lengths.sequences + [lengths.total]  # only the last is looked at
-    return _SeqLenInfo(lengths.cumulative(device), lengths.max_seqlen, 0, ends)
+    ends = [0] * layout.sequences + [layout.total]  # only the last is looked at
+    return _SeqLenInfo(layout.cumulative(device), layout.max_seqlen, 0, ends)
 
 
 def _cudnn_lacks(case: AttentionCase) -> str | None:
     if case.cuda and case.layout != "equal":
-        return "is for groups of equal size"
+        return "is for sequences of equal length"
     if case.cuda and case.channels > CUDNN_HEAD:
         return f"takes no heads of {case.channels} channels"
     return _flash_lacks(case)
@@ -184,7 +193,7 @@ def _run_sdpa(
 
 
 def _mask(keys: SequenceLayout) -> Tensor | None:
-    """(G, 1, 1, L) bool: keys that are there. A group without any sees its padding: zeros, and so its answer is."""
+    """(N, 1, 1, L) bool: real keys. A sequence without any sees its padding: zeros, and so its answer is."""
     valid = keys.valid()
     return None if valid is None else (valid | ~valid.any(1, keepdim=True))[:, None, None, :]
 
@@ -205,7 +214,7 @@ class _Recomputed(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_layout: SequenceLayout, kv_layout: SequenceLayout, dropout: float
     ) -> Tensor:
-        ctx.lengths = q_layout, kv_layout
+        ctx.layouts = q_layout, kv_layout
         ctx.dropout = dropout
         state = torch.get_rng_state() if dropout else torch.empty(0)
         ctx.save_for_backward(q, k, v, state)
@@ -219,7 +228,7 @@ class _Recomputed(torch.autograd.Function):
             if ctx.dropout:
                 torch.set_rng_state(state)
             q, k, v = leaves
-            q_layout, kv_layout = ctx.lengths
+            q_layout, kv_layout = ctx.layouts
             out = _plain(q, k, v, q_layout, kv_layout, ctx.dropout)
         return *torch.autograd.grad(out, leaves, gradient), None, None, None
 

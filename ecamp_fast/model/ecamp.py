@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
-from ecamp_fast.kernels.dispatch import normalise
 from ecamp_fast.kernels.low_resolution import low_resolution
+from ecamp_fast.kernels.pixels import normalise
 from ecamp_fast.keyed_random import Stream, torch_uniform
+from ecamp_fast.model.attention_backends import AttentionCase
+from ecamp_fast.model.fusion import ContextFusion
 from ecamp_fast.model.initialize import initialise
 from ecamp_fast.model.sequences import SequenceLayout
 from ecamp_fast.model.super_resolution import SuperResolution
@@ -21,7 +23,7 @@ from ecamp_fast.model.text_decoder import TextDecoder
 from ecamp_fast.model.text_layer import QueryRows
 from ecamp_fast.model.vision import Encoder, ImageDecoder, unpatchify
 from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
-from ecamp_fast.text.packing.masking import MASK_ID
+from ecamp_fast.text.codes import MASK_ID
 
 # Parameters had these names in files of before; their tensors are the same.
 FORMER_NAMES = {"text.fusion.globe.": "text.fusion.global_proj."}
@@ -35,10 +37,10 @@ class View:
     keep       (B, K) int64           patches the encoder sees, in the order it sees them
     masked     (B, M) int64           the others
     high       (B, 1, S, S)           super-resolution target: uint8, or floating and normalised
-    attention  (B, G, G) float32      see ``Batch``
+    attention  (B, C, C) float32      see ``Batch``
     window     (B, 2) integers        see ``Batch``
-    text       masked text, None without the language loss
-    queries, keys                     which text rows ask and which are asked
+    text       masked text            see ``Batch``
+    lengths    (B,) int32             see ``Batch``
     """
 
     low: Tensor
@@ -176,12 +178,24 @@ class Ecamp(nn.Module):
         return self.encoder(low, every)[:, 1:].mean(1)
 
     def _text_layouts(self, view: View, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
-        """Queries and keys. Padded text: every place asks, real tokens are asked; packed text has real tokens only."""
+        """Of queries and keys. Padded text: every place is a query, real tokens are keys; packed text has no others."""
         if self.recipe.padded_text:
             max_tokens = self.recipe.text.max_tokens
             return SequenceLayout.equal(len(view.lengths), max_tokens), SequenceLayout.padded(view.lengths, max_tokens)
         packed = SequenceLayout.packed(text.cu_seqlens, len(text.ids), text.max_seqlen)
         return packed, packed
+
+
+def attention_cases(recipe: Recipe, cuda: bool) -> dict[str, AttentionCase]:
+    """What each part of the model asks of attention when it is trained, as far as the parts are on."""
+    losses, cases = recipe.losses, {"encoder": Encoder.attention_case(recipe, cuda)}
+    if losses.mim or losses.sr:
+        cases["decoder"] = ImageDecoder.attention_case(recipe, cuda)
+    if losses.mlm:
+        cases["text"] = TextDecoder.attention_case(recipe, cuda)
+    if losses.mlm and recipe.fusion.use_local:
+        cases["fusion"] = ContextFusion.attention_case(recipe, cuda)
+    return cases
 
 
 def current_name(name: str) -> str:

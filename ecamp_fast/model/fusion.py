@@ -6,15 +6,16 @@
     shared projection:    x = LN(Dropout(W_o (c + g) + b_o) + f_t)      as the released code has it
     separate projection:  x = LN(Dropout(W_o c + b_o + g) + f_t)        the plain three-way sum of the paper
     y   = LN(Dropout(W_2 GELU(W_1 x)) + x)
-With one scale off, its term and its weights are not there.
+With one scale off, its term and its weights do not exist.
 Legend: B samples, T text rows of the whole batch, K kept patches, D width.
 """
 
 import torch
 from torch import Tensor, nn
 
-from ecamp_fast.config import FusionConfig, TextDecoderConfig
-from ecamp_fast.model.attention import attention
+from ecamp_fast.config import FusionConfig, Recipe, TextDecoderConfig
+from ecamp_fast.model.attention import attention, training_case
+from ecamp_fast.model.attention_backends import AttentionCase, Layout
 from ecamp_fast.model.lookup import lookup
 from ecamp_fast.model.sequences import SequenceLayout
 from ecamp_fast.model.text_layer import EPSILON, FeedForward, SelfAttention
@@ -40,6 +41,13 @@ class ContextFusion(nn.Module):
         self.norm = nn.LayerNorm(sizes.width, EPSILON)
         self.ffn = FeedForward(sizes)
 
+    @staticmethod
+    def attention_case(recipe: Recipe, cuda: bool) -> AttentionCase:
+        """What the local scale asks of attention: texts, at their longest, look at the kept patches."""
+        text, tokens = recipe.model.text, recipe.text.max_tokens
+        layout: Layout = "equal" if recipe.padded_text else "cross"
+        return training_case(recipe, cuda, text, layout, tokens, recipe.kept_patches, text.dropout)
+
     def forward(self, embedded: Tensor, patches: Tensor, queries: SequenceLayout, keys: SequenceLayout) -> Tensor:
         """embedded: (T, D)   patches: (B, K, D)   queries, keys: of the text   returns (T, D)."""
         text = self.attention(embedded, queries, keys)
@@ -51,9 +59,9 @@ class ContextFusion(nn.Module):
         """Each text row looks at the patches of its own sample. Returns (T, D)."""
         q = self.query(text).unflatten(1, (self.heads, -1))
         k, v = self.key_value(patches).flatten(0, 1).unflatten(1, (2, self.heads, -1)).unbind(1)
-        seen = _pictures(patches, queries)
+        pictures = _picture_layout(patches, queries)
         rate = self.rate if self.training else 0.0
-        return attention(q, k, v, q_layout=queries, kv_layout=seen, dropout=rate).flatten(1)
+        return attention(q, k, v, q_layout=queries, kv_layout=pictures, dropout=rate).flatten(1)
 
     def _global_context(self, patches: Tensor, queries: SequenceLayout) -> Tensor:
         """Each row gets the whole of its sample's picture. Returns (T, D)."""
@@ -61,9 +69,8 @@ class ContextFusion(nn.Module):
         if queries.sequence is None:
             return global_proj.repeat_interleave(queries.max_seqlen, 0)
         sequence = queries.sequence.clamp(max=len(global_proj) - 1)  # filler: any, since none of it counts
-        rows = (
-            global_proj if global_proj.is_cuda else global_proj.float()
-        )  # the backward sums up to 256 rows, on a GPU in float32 anyway
+        # In float32 the backward sums up to 256 rows, as a GPU does anyway
+        rows = global_proj if global_proj.is_cuda else global_proj.float()
         return lookup(rows, sequence).to(global_proj.dtype)
 
     def _project(self, local: Tensor | None, global_context: Tensor | None) -> Tensor:
@@ -75,7 +82,7 @@ class ContextFusion(nn.Module):
         return self.out(local + global_context) if self.shared else self.out(local) + global_context
 
 
-def _pictures(patches: Tensor, queries: SequenceLayout) -> SequenceLayout:
+def _picture_layout(patches: Tensor, queries: SequenceLayout) -> SequenceLayout:
     """Whose patches are whose: each sample has its own, filler has none.  patches: (B, K, D)"""
     batch, kept = patches.shape[:2]
     if len(queries) == batch:

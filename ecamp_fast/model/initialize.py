@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ecamp_fast.model.fusion import ContextFusion
-from ecamp_fast.model.text_decoder import PAD, Embeddings, MlmHead
+from ecamp_fast.model.text_decoder import Embeddings, MlmHead
 from ecamp_fast.model.text_layer import SelfAttention
 from ecamp_fast.model.vision import Encoder, ImageDecoder, PatchEmbedding
+from ecamp_fast.text.codes import PAD_ID
 
 DEVIATION = 0.02
 
@@ -50,4 +51,4 @@ def _xavier_parts(fused: Tensor, parts: int) -> None:
 def _normal_tables(embeddings: Embeddings) -> None:
     for table in (embeddings.word, embeddings.position, embeddings.token_type):
         nn.init.normal_(table, std=DEVIATION)
-    embeddings.word[PAD].zero_()
+    embeddings.word[PAD_ID].zero_()

@@ -15,7 +15,13 @@ NONE = -1  # no row is padding
 
 
 def lookup(table: Tensor, numbers: Tensor, padding: int = NONE) -> Tensor:
-    """table: (V, D)   numbers: (T,) int64   padding: a row that takes no gradient   returns (T, D)."""
+    """Rows of a table by number.
+
+    table    (V, D)
+    numbers  (T,) int64
+    padding  a row that takes no gradient
+    returns  (T, D)
+    """
     if not torch.compiler.is_compiling():
         return embedding(numbers, table, None if padding == NONE else padding)
     rows: Tensor = _lookup(table, numbers, padding)

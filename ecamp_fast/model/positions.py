@@ -13,9 +13,10 @@ from torch import Tensor
 def position_table(width: int, grid: int, table: Literal["standard", "official"] = "standard") -> Tensor:
     """(1, 1 + grid * grid, width) float32.
 
-    width: a multiple of 4   grid: patches per side
-    table: ``standard`` is MAE's; ``official`` has the released code's frequencies, which span 1 to 0.101, not 1 to
-    1e-4: its exponent divides by twice the channels of an axis instead of by half of them.
+    width  a multiple of 4
+    grid   patches per side
+    table  ``standard`` is MAE's; ``official`` has the released code's frequencies, which span 1 to 0.101, not 1 to
+           1e-4: its exponent divides by twice the channels of an axis instead of by half of them
     """
     if width % 4:
         raise ValueError(f"width {width} is not a multiple of 4")

@@ -1,7 +1,7 @@
 """Which rows of a batch belong together: pictures of equal size, packed text, padded text.
 
-Legend: G groups (samples, and filler behind them), T rows of the whole batch, H heads, C channels of a head,
-L rows of the longest group.
+Legend: N sequences (samples, and filler behind them), T rows of the whole batch, H heads, C channels of a head,
+L rows of the longest sequence.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class SequenceLayout:
-    """How the rows of a batch are grouped.
+    """Which rows of a batch make a sequence, of which no row looks into another.
 
-    sequences: their number   max_seqlen: no group has more rows   total: T
-    cu_seqlens: (G + 1,) int32, where unequal groups lie end to end; None: every group has ``max_seqlen`` rows
-    sequence, position: (T,) int64, with offsets: the group of each row, and its index there
-    counts: (G,) integers, without offsets: real rows at the head of each group; None: all are real
+    sequences   N
+    max_seqlen  no sequence has more rows
+    total       T
+    cu_seqlens  (N + 1,) int32    where sequences of unequal length lie end to end: rows of sequence n are cu_seqlens[n]
+                                  to cu_seqlens[n + 1]; None: every sequence has ``max_seqlen`` rows
+    sequence    (T,) int64        with cu_seqlens: the sequence of each row
+    position    (T,) int64        with cu_seqlens: its place within the sequence
+    counts      (N,) integers     without cu_seqlens: real rows at the head of each sequence; None: all are real
     """
 
     sequences: int
@@ -31,19 +35,21 @@ class SequenceLayout:
 
     @staticmethod
     def equal(sequences: int, rows: int) -> "SequenceLayout":
-        """``sequences`` groups of ``rows`` rows each."""
+        """``sequences`` sequences of ``rows`` rows each."""
         return SequenceLayout(sequences, rows, sequences * rows)
 
     @staticmethod
     def padded(counts: Tensor, rows: int) -> "SequenceLayout":
-        """``rows`` rows for every group, of which the first ``counts`` ((G,) integers) are real."""
+        """``rows`` rows for every sequence, of which the first ``counts`` ((N,) integers) are real."""
         return SequenceLayout(len(counts), rows, len(counts) * rows, counts=counts)
 
     @staticmethod
     def packed(cu_seqlens: Tensor, total: int, max_seqlen: int) -> "SequenceLayout":
-        """Groups of unequal size end to end.  offsets: (G + 1,) int32, rows of group g are offsets[g] to offsets[g + 1]
+        """Sequences of unequal length end to end.
 
-        total: offsets[-1], which the caller knows from a shape   max_seqlen: no group has more rows.
+        cu_seqlens  (N + 1,) int32
+        total       cu_seqlens[-1], which the caller knows from a shape
+        max_seqlen  no sequence has more rows
         """
         row = torch.arange(total, device=cu_seqlens.device)
         sequence = torch.searchsorted(cu_seqlens[1:].contiguous(), row, right=True)
@@ -56,24 +62,24 @@ class SequenceLayout:
 
     @property
     def full(self) -> bool:
-        """Whether every group has ``max_seqlen`` real rows."""
+        """Whether every sequence has ``max_seqlen`` real rows."""
         return self.cu_seqlens is None and self.counts is None
 
     def cumulative(self, device: torch.device) -> Tensor:
-        """(G + 1,) int32: the first row of each group, and T; not for padded groups."""
+        """(N + 1,) int32: the first row of each sequence, and T; not for padded sequences."""
         if self.cu_seqlens is not None:
             return self.cu_seqlens
         return torch.arange(0, self.total + 1, self.max_seqlen, device=device, dtype=torch.int32)
 
     def valid(self) -> Tensor | None:
-        """(G, L) bool: which places of the dense layout hold a real row; None: all."""
+        """(N, L) bool: which places of the dense layout hold a real row; None: all."""
         counts = self.counts if self.cu_seqlens is None else self.cu_seqlens.diff()
         if counts is None:
             return None
         return torch.arange(self.max_seqlen, device=counts.device) < counts[:, None]
 
     def pad(self, rows: Tensor) -> Tensor:
-        """To the dense layout.  rows: (T, H, C)   returns (G, L, H, C), zeros where there was no row."""
+        """To the dense layout.  rows: (T, H, C)   returns (N, L, H, C), zeros where there was no row."""
         if self.cu_seqlens is not None:
             rows = _Scatter.apply(rows, self._places, self.sequences * self.max_seqlen)
         return rows.unflatten(0, (self.sequences, self.max_seqlen))
@@ -86,7 +92,7 @@ class SequenceLayout:
     @property
     def _places(self) -> Tensor:
         """(T,) int64: where each row lies in the dense layout, flattened."""
-        assert self.sequence is not None and self.position is not None, "equal groups lie in their places already"
+        assert self.sequence is not None and self.position is not None, "equal sequences lie in their places already"
         return self.sequence * self.max_seqlen + self.position
 
 

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from ecamp_fast.config import Recipe
+from ecamp_fast.model.attention import training_case
+from ecamp_fast.model.attention_backends import AttentionCase, Layout
 from ecamp_fast.model.fusion import ContextFusion
 from ecamp_fast.model.lookup import lookup
 from ecamp_fast.model.sequences import SequenceLayout, gather_rows
 from ecamp_fast.model.text_layer import EPSILON, QueryRows, TextLayer
+from ecamp_fast.text.codes import PAD_ID
 
-PAD = 0  # its embedding is zero and takes no gradient
 TYPES = 2  # rows of the released token-type table; every token has type 0
 
 
@@ -29,14 +31,15 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(text.width, EPSILON)
         self.dropout = nn.Dropout(text.dropout)
 
-    def forward(self, ids: Tensor, rows: SequenceLayout) -> Tensor:
+    def forward(self, ids: Tensor, layout: SequenceLayout) -> Tensor:
         """ids: (T,) int64   returns (T, D)."""
         places = self.position + self.token_type[0]  # of all positions: fewer than text rows
-        if rows.position is None:
-            positions = places[: rows.max_seqlen].repeat(len(rows), 1)
+        if layout.position is None:
+            positions = places[: layout.max_seqlen].repeat(len(layout), 1)
         else:
-            positions = lookup(places, rows.position)
-        return self.dropout(self.norm(lookup(self.word, ids, PAD) + positions))
+            positions = lookup(places, layout.position)
+        words = lookup(self.word, ids, PAD_ID)  # whose embedding is zero and takes no gradient
+        return self.dropout(self.norm(words + positions))
 
 
 class MlmHead(nn.Module):
@@ -68,6 +71,13 @@ class TextDecoder(nn.Module):
         self.head = MlmHead(
             text.width, self.embeddings.word if tied else nn.Parameter(torch.empty(vocab_size, text.width))
         )
+
+    @staticmethod
+    def attention_case(recipe: Recipe, cuda: bool) -> AttentionCase:
+        """What its layers, and self-attention in fusion, ask of attention: texts at their longest."""
+        text, tokens = recipe.model.text, recipe.text.max_tokens
+        layout: Layout = "padded" if recipe.padded_text else "packed"
+        return training_case(recipe, cuda, text, layout, tokens, tokens, text.dropout)
 
     def forward(
         self,

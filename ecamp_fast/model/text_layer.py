@@ -17,10 +17,10 @@ EPSILON = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class QueryRows:
-    """Some of the rows, where only their results are wanted.  rows: (R,) int64, ascending   lengths: their groups"""
+    """Some of the rows, where only their results are wanted.  rows: (R,) int64, ascending   layout: their sequences"""
 
     rows: Tensor
-    lengths: SequenceLayout
+    layout: SequenceLayout
 
 
 class SelfAttention(nn.Module):
@@ -37,11 +37,11 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, queries: SequenceLayout, keys: SequenceLayout, query_rows: QueryRows | None = None
     ) -> Tensor:
-        """x: (T, D)   queries, keys: which rows ask, which are asked   returns (T, D), with ``query_rows`` (R, D)."""
+        """x: (T, D)   queries, keys: layout of the rows as such   returns (T, D), with ``query_rows`` (R, D)."""
         if query_rows is None:
             q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)
         else:
-            queries = query_rows.lengths
+            queries = query_rows.layout
             (w_q, w_kv), (b_q, b_kv) = (t.tensor_split((t.shape[0] // 3,)) for t in (self.qkv.weight, self.qkv.bias))
             k, v = linear(x, w_kv, b_kv).unflatten(1, (2, self.heads, -1)).unbind(1)
             x = gather_rows(x, query_rows.rows)

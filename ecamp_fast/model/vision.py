@@ -12,7 +12,8 @@ from torch.nn.functional import gelu, linear
 from ecamp_fast.config import Recipe
 from ecamp_fast.kernels.patch_gather import patch_gather
 from ecamp_fast.kernels.unshuffle import unshuffle
-from ecamp_fast.model.attention import attention
+from ecamp_fast.model.attention import attention, training_case
+from ecamp_fast.model.attention_backends import AttentionCase
 from ecamp_fast.model.positions import position_table
 from ecamp_fast.model.sequences import SequenceLayout, gather_rows
 
@@ -33,11 +34,11 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(width, int(width * mlp_ratio))
         self.fc2 = nn.Linear(int(width * mlp_ratio), width)
 
-    def forward(self, x: Tensor, lengths: SequenceLayout, projected: Tensor | None = None) -> Tensor:
-        """x: (T, D)   projected: (T, 3*D) by ``project_qkv``, where it is there already   returns (T, D)."""
+    def forward(self, x: Tensor, layout: SequenceLayout, projected: Tensor | None = None) -> Tensor:
+        """x: (T, D)   projected: (T, 3*D) by ``project_qkv``, None: to be computed   returns (T, D)."""
         projected = self.project_qkv(x) if projected is None else projected
         q, k, v = projected.unflatten(1, (3, self.heads, -1)).unbind(1)
-        mixed = attention(q, k, v, q_layout=lengths, kv_layout=lengths, dropout=0.0)
+        mixed = attention(q, k, v, q_layout=layout, kv_layout=layout, dropout=0.0)
         x = x + self.proj(mixed.flatten(1))
         return x + self.fc2(gelu(self.fc1(self.norm2(x))))
 
@@ -49,10 +50,10 @@ class Block(nn.Module):
 
 def _run_blocks(blocks: nn.ModuleList, x: Tensor, projected: Tensor | None = None) -> Tensor:
     """x: (B, tokens, D)   projected: (B, tokens, 3*D) for the first block, or None   returns the shape of x."""
-    lengths = SequenceLayout.equal(x.shape[0], x.shape[1])
+    layout = SequenceLayout.equal(x.shape[0], x.shape[1])
     rows = x.flatten(0, 1)
     for block in blocks:
-        rows = block(rows, lengths, projected if projected is None else projected.flatten(0, 1))
+        rows = block(rows, layout, projected if projected is None else projected.flatten(0, 1))
         projected = None
     return rows.unflatten(0, x.shape[:2])
 
@@ -86,6 +87,12 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(vision.width, vision.heads, vision.mlp_ratio) for _ in range(vision.depth))
         self.norm = nn.LayerNorm(vision.width, EPSILON)
 
+    @staticmethod
+    def attention_case(recipe: Recipe, cuda: bool) -> AttentionCase:
+        """What its blocks ask of attention: the class token and the kept patches of each picture."""
+        rows = 1 + recipe.kept_patches
+        return training_case(recipe, cuda, recipe.model.vision, "equal", rows, rows)
+
     def forward(self, low: Tensor, keep: Tensor) -> Tensor:
         """low: (B, 1, H, W) floating, normalised   keep: (B, K) int64 patch numbers   returns (B, 1+K, D)."""
         pixels = patch_gather(low, keep, self.patch_size, dtype=self.patch.weight.dtype)
@@ -113,6 +120,12 @@ class ImageDecoder(nn.Module):
         self.predict = nn.Linear(decoder.width, vision.patch**2 * CHANNELS)
         self.share_projections = recipe.share_projections
 
+    @staticmethod
+    def attention_case(recipe: Recipe, cuda: bool) -> AttentionCase:
+        """What its blocks ask of attention: the class token and all patches of each picture."""
+        rows = 1 + recipe.patches
+        return training_case(recipe, cuda, recipe.model.decoder, "equal", rows, rows)
+
     def forward(self, latent: Tensor, keep: Tensor) -> Tensor:
         """latent: (B, 1+K, D)   keep: (B, K) int64   returns (B, N, P*P*3): each patch by row, column, channel."""
         tokens = unshuffle(self.embed(latent), self.mask_token, self.positions, keep)
@@ -120,7 +133,7 @@ class ImageDecoder(nn.Module):
         return self.predict(self.norm(_run_blocks(self.blocks, tokens, projected)[:, 1:]))
 
     def _first_block_qkv(self, tokens: Tensor, keep: Tensor) -> Tensor:
-        """The first block's projections: masked patches enter it alike in every sample, so theirs are made once.
+        """The first block's projections: masked patches enter it alike in every sample, so theirs are computed once.
 
         tokens: (B, 1+N, D)   returns (B, 1+N, 3*D).
         """

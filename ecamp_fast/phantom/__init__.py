@@ -2,6 +2,20 @@
 
 A test instrument. Real radiographs cannot be shipped; phantoms give every part of the project, from pre-training to
 detection, paired data with a ground truth on any machine. Nothing measured on them is a medical result.
+
+anatomy   who is on the film, and how it was taken
+course    which findings a study has, and what became of earlier ones
+picture   the picture with masks, boxes and attention map
+outline   the contours of body, lungs, heart and diaphragm
+thorax    the chest as attenuation
+bones     ribs, vertebrae, shoulder blades
+vessels   vascular markings
+findings  planting a finding
+film      from attenuation to a film
+canvas    planes and curves to draw on
+report    a report that is true of the picture
+phrases   normal statements and negations
+positive  statements of what is there
 """
 
 from dataclasses import dataclass

@@ -75,8 +75,8 @@ def _lateral(anatomy: Anatomy, top: float) -> Plane:
     bottom = top + anatomy.sulcus
     s = np.clip((LINE - anatomy.apex) / (bottom - anatomy.apex), 0, 1)
     tip = 0.4 * anatomy.wall
-    wide = np.sqrt(1 - (1 - np.clip(1.12 * s, 0, 1)) ** np.float32(anatomy.barrel))
-    return (tip + (anatomy.wall - tip) * wide * (1 - 0.05 * s**4)).astype(np.float32)
+    breadth = np.sqrt(1 - (1 - np.clip(1.12 * s, 0, 1)) ** np.float32(anatomy.barrel))
+    return (tip + (anatomy.wall - tip) * breadth * (1 - 0.05 * s**4)).astype(np.float32)
 
 
 def _medial(anatomy: Anatomy) -> Plane:

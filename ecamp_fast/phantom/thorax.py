@@ -126,9 +126,9 @@ def _markings(canvas: Canvas, seed: int, anatomy: Anatomy, outline: Outline) -> 
     return markings
 
 
-def _open_airways(total: Plane, whole: Canvas, anatomy: Anatomy, outline: Outline) -> None:
+def _open_airways(total: Plane, full: Canvas, anatomy: Anatomy, outline: Outline) -> None:
     """Trachea and main bronchi as dark bands."""
-    canvas, where = whole.window((-0.4, 0.4), (-9, 0.1))
+    canvas, where = full.window((-0.4, 0.4), (-9, 0.1))
     split = anatomy.knob_y + 0.16
     x, y = canvas.x - canvas.rows(outline.turned) + np.float32(0.012), canvas.y
     tube = np.sqrt(np.clip(1 - (x / 0.04) ** 2, 0, 1)) * ramp(split - y, 0.05)
@@ -140,20 +140,20 @@ def _open_airways(total: Plane, whole: Canvas, anatomy: Anatomy, outline: Outlin
     total[where] -= np.float32(0.17) * tube
 
 
-def _add_breasts(total: Plane, whole: Canvas, anatomy: Anatomy) -> None:
+def _add_breasts(total: Plane, full: Canvas, anatomy: Anatomy) -> None:
     for side in SIDES:
         middle = 0.58 * side * anatomy.wall
-        canvas, where = whole.window((middle - 0.36, middle + 0.36), (-0.3, 0.5))
+        canvas, where = full.window((middle - 0.36, middle + 0.36), (-0.3, 0.5))
         across = (canvas.x - middle) / 0.36
         down = (canvas.y - 0.2) / np.where(canvas.y > 0.2, np.float32(0.3), np.float32(0.5))
         total[where] += anatomy.breast * np.sqrt(np.clip(1 - across * across - down * down, 0, 1))
 
 
-def _open_stomach(total: Plane, whole: Canvas, anatomy: Anatomy, outline: Outline) -> None:
+def _open_stomach(total: Plane, full: Canvas, anatomy: Anatomy, outline: Outline) -> None:
     """Gas in the stomach below the left dome."""
     y = outline.base[1] + 0.05 + 0.6 * anatomy.bubble
-    x, wide = 0.48 * anatomy.wall, 1.5 * anatomy.bubble
-    canvas, where = whole.window((x - wide, x + wide), (y - anatomy.bubble, y + anatomy.bubble))
-    across = (canvas.x - x) / wide
+    x, breadth = 0.48 * anatomy.wall, 1.5 * anatomy.bubble
+    canvas, where = full.window((x - breadth, x + breadth), (y - anatomy.bubble, y + anatomy.bubble))
+    across = (canvas.x - x) / breadth
     down = (canvas.y - y) / np.where(canvas.y > y, np.float32(0.4), np.float32(0.8))
     total[where] -= np.float32(0.22) * np.sqrt(np.clip(1 - across**2 - (down / anatomy.bubble) ** 2, 0, 1))

@@ -26,9 +26,9 @@ def draw_vessels(canvas: Canvas, seed: int, anatomy: Anatomy) -> Plane:
         rng = generator(seed, 4, anatomy.number, side + 1)
         for segments, width, grey in _tree(rng, anatomy, side):
             pixels = canvas.pixels(segments).reshape(-1, 6) * OVERSAMPLE
-            wide = max(1, round(width * size / 2))
+            pen_width = max(1, round(width * size / 2))
             for segment in pixels.tolist():
-                pen.line(segment, fill=grey, width=wide)
+                pen.line(segment, fill=grey, width=pen_width)
     return np.asarray(picture.reduce(OVERSAMPLE), dtype=np.float32) * np.float32(1 / 255)
 
 

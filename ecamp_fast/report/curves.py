@@ -19,8 +19,11 @@ SMOOTHED = 60  # noisy lines with more points than this get a running mean
 class Line:
     """A line of a chart.
 
-    kind: class of the style sheet (``train``, ``held``)   xs, ys: same length, xs ascending
-    noisy: draw a running mean, and the values faintly behind it, where there are many
+    label  for the legend
+    kind   class of the style sheet (``train``, ``held``)
+    xs     ascending
+    ys     one for each of ``xs``
+    noisy  draw a running mean, and the values faintly behind it, where there are many
     """
 
     label: str

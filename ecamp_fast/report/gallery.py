@@ -23,15 +23,15 @@ def report_words(words: Sequence[Word]) -> str:
     """The report as a paragraph; a masked word shows the model's answer, a wrong one the true word beneath."""
     parts: list[str] = []
     for word in words:
-        shown, true = escape(word.shown), escape(word.true)
+        answer, true = escape(word.shown), escape(word.true)
         if word.entity:
-            shown, true = (f"<b>{shown}</b>" if word.right else shown), f"<b>{true}</b>"
+            answer, true = (f"<b>{answer}</b>" if word.right else answer), f"<b>{true}</b>"
         if word.masked and word.right:
-            shown = f'<span class="word right" title="masked, and right">{shown}</span>'
+            answer = f'<span class="word right" title="masked, and right">{answer}</span>'
         elif word.masked:
-            wrong = f'<span class="word wrong" title="masked, and wrong">{shown}</span>'
-            shown = f"<ruby>{wrong}<rt>{true}</rt></ruby>"
-        parts.append(shown if word.glued or not parts else " " + shown)
+            wrong = f'<span class="word wrong" title="masked, and wrong">{answer}</span>'
+            answer = f"<ruby>{wrong}<rt>{true}</rt></ruby>"
+        parts.append(answer if word.glued or not parts else " " + answer)
     return f'<p class="report">{"".join(parts)}</p>'
 
 
@@ -49,7 +49,7 @@ def image_tag(image: np.ndarray, alt: str, exact: bool = False) -> str:
 
 def _card(sample: Pictures) -> str:
     note = "" if sample.correlation is None else f": r = {sample.correlation:.2f} over the hidden pixels"
-    figures = [
+    panels = [
         _figure(sample.target, "Target"),
         _figure(sample.masked, "What the model saw", exact=True),
         _figure(sample.reconstruction, f"Reconstruction{note}", "no image term in this recipe"),
@@ -63,7 +63,7 @@ def _card(sample: Pictures) -> str:
         told = f'<span class="soft">{right} of {len(masked)} masked words right</span>'
     report = report_words(words) if words else ""
     head = f"<h3>{escape(sample.key)} {told}</h3>"
-    return f'<article class="card sample">{head}<div class="strip">{"".join(figures)}</div>{report}</article>'
+    return f'<article class="card sample">{head}<div class="strip">{"".join(panels)}</div>{report}</article>'
 
 
 def _figure(image: np.ndarray | None, caption: str, missing: str = "", exact: bool = False) -> str:

@@ -20,22 +20,22 @@ CONFIDENTIAL = (
 )
 
 
-def write_report(run: Path, pictures: Sequence[Pictures] = (), shown: str = "Held-out samples") -> Path:
+def write_report(run: Path, pictures: Sequence[Pictures] = (), heading: str = "Held-out samples") -> Path:
     """Write RUN/report.html from what the run directory holds. Returns its path.
 
-    pictures: samples to show; none: numbers and curves alone, which may be shared   shown: their heading
+    pictures: samples to show; none: numbers and curves alone, which may be shared   heading: over them
     Raises ConfigError where ``run`` is no run directory, StorageError where the disk refuses.
     """
     path = run / "report.html"
-    write_atomically(path, page(gather(run), pictures, shown).encode())
+    write_atomically(path, page(gather(run), pictures, heading).encode())
     return path
 
 
-def page(facts: Facts, pictures: Sequence[Pictures], shown: str = "") -> str:
+def page(facts: Facts, pictures: Sequence[Pictures], heading: str = "") -> str:
     """The whole document as text."""
     style, script = (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
     notice = f'<p class="notice">{CONFIDENTIAL}</p>' if pictures else ""
-    samples = f"<h2>{escape(shown)}</h2>{gallery(pictures)}" if pictures else ""
+    samples = f"<h2>{escape(heading)}</h2>{gallery(pictures)}" if pictures else ""
     body = [
         sections.header(facts),
         notice,

@@ -12,8 +12,7 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Reconstruction
 from ecamp_fast.report.evaluate import masked_correlation, pixel_mask
 from ecamp_fast.report.words import Word, join_words
-from ecamp_fast.text.codes import Mark, has, token_ids
-from ecamp_fast.text.packing.masking import MASK_ID
+from ecamp_fast.text.codes import MASK_ID, Mark, has, token_ids
 from ecamp_fast.text.wordpiece import Wordpiece
 
 HIDDEN = (38, 52, 74)  # colour of a patch the model does not see: a blue that no radiograph has
@@ -48,8 +47,9 @@ def draw(
 ) -> list[Pictures]:
     """Pictures of some samples of a batch.
 
-    output: what ``Ecamp.reconstruct`` made of the batch   wordpiece: the tokenizer of its codes; None: it has none
-    keys: the name of each sample to draw, by its row
+    output     what ``Ecamp.reconstruct`` made of the batch
+    wordpiece  the tokenizer of its codes; None: it has none
+    keys       the name of each sample to draw, by its row
     """
     correlations = None if output.prediction is None else masked_correlation(output.prediction, output.low, output.mask)
     hidden = pixel_mask(output.mask, output.low.shape[-1]).cpu().numpy()
@@ -80,9 +80,9 @@ def glow(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     strength = Image.fromarray((attention / attention.max()).astype(np.float32))
     side = (image.shape[1], image.shape[0])
     values = np.asarray(strength.resize(side, Image.Resampling.BILINEAR)).clip(0, 1)[..., None]
-    place = values * (len(GLOW) - 1)
-    below = np.minimum(place.astype(int), len(GLOW) - 2)[..., 0]
-    colour = GLOW[below] + (GLOW[below + 1] - GLOW[below]) * (place - below[..., None])
+    level = values * (len(GLOW) - 1)
+    below = np.minimum(level.astype(int), len(GLOW) - 2)[..., 0]
+    colour = GLOW[below] + (GLOW[below + 1] - GLOW[below]) * (level - below[..., None])
     share = 0.7 * np.sqrt(values)
     return (image[..., None] * (1 - share) + colour * share).astype(np.uint8)
 

@@ -41,19 +41,21 @@ def tiles(facts: Facts) -> str:
     last: dict[str, Any] = facts.train[-1] if facts.train else {}
     total = facts.state.get("total_steps")
     step = last.get("step", facts.state.get("step", 0))
-    shown = [(f"{step:,}", f"steps of {total:,}" if total and total != step else "steps, all of them")]
+    entries = [(f"{step:,}", f"steps of {total:,}" if total and total != step else "steps, all of them")]
     if facts.train:
-        shown += [
+        entries += [
             (_count(last["samples"]), f"samples seen, {last['epoch']:.3g} epochs"),
             (f"{facts.rate:,.0f}" if facts.rate >= 10 else f"{facts.rate:.1f}", "images per second"),
             (duration(facts.seconds), "of training"),
         ]
     if change := _change(facts, "loss"):
-        shown.insert(0, (change, "held-out loss, start to end"))
+        entries.insert(0, (change, "held-out loss, start to end"))
     if facts.resumes:
         again = f", {_steps(facts.redone)} redone" if facts.redone else ""
-        shown.append((str(len(facts.resumes)), f"resume{'s' * (len(facts.resumes) > 1)}{again}"))
-    cells = "".join(f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in shown)
+        entries.append((str(len(facts.resumes)), f"resume{'s' * (len(facts.resumes) > 1)}{again}"))
+    cells = "".join(
+        f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in entries
+    )
     return f'<div class="tiles">{cells}</div>'
 
 
@@ -108,18 +110,18 @@ def held_out(facts: Facts) -> str:
     if not facts.held:
         return ""
     first, last = facts.held[0], facts.held[-1]
-    shown = [first] if first is last else [first, last]
+    columns = [first] if first is last else [first, last]
     rows = []
     for name, title in TERMS.items():
         if name != "loss" and not _is_on(facts, name):
             continue
-        cells = "".join(f'<td class="n">{record[name]:.4f}</td>' for record in shown)
-        if len(shown) == 2 and first[name]:
+        cells = "".join(f'<td class="n">{record[name]:.4f}</td>' for record in columns)
+        if len(columns) == 2 and first[name]:
             change = last[name] / first[name] - 1
             cells += f'<td class="n {"down" if change < 0 else "up"}">{_signed(change, ".1%")}</td>'
         rows.append(f"<tr><th>{title}</th>{cells}</tr>")
-    head = "".join(f'<th class="n">step {record["step"]:,}</th>' for record in shown)
-    head += '<th class="n">change</th>' if len(shown) == 2 else ""
+    head = "".join(f'<th class="n">step {record["step"]:,}</th>' for record in columns)
+    head += '<th class="n">change</th>' if len(columns) == 2 else ""
     return (
         f'<h2>Held-out losses</h2><div class="card wide"><table><tr><th></th>{head}</tr>{"".join(rows)}</table>'
         f'<p class="under">{last["samples"]:,} samples of patients that are not trained on, whole images, '
@@ -137,8 +139,8 @@ def about(facts: Facts) -> str:
         "Encoder": f"{model.vision.depth} blocks, width {model.vision.width}, {recipe.patches} patches of "
         f"{model.vision.patch} px, {recipe.patches - recipe.kept_patches} of them hidden",
         "Images": f"{recipe.image.low_size} px in, {recipe.image.high_size} px super-resolution target",
-        "Batch": f"{recipe.batch.total} samples: {recipe.batch.micro} x {ranks} ranks x "
-        f"{max(1, recipe.batch.total // (recipe.batch.micro * ranks))} micro-steps",
+        "Batch": f"{recipe.batch.total} samples: {recipe.micro} x {ranks} ranks x "
+        f"{max(1, recipe.batch.total // (recipe.micro * ranks))} micro-steps",
         "Precision": recipe.precision,
         "Device": f"{ranks} x {state.get('device', 'unknown')}",
         "Versions": versions or "unknown",

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SPECIAL = frozenset({"[CLS]", "[SEP]", "[PAD]"})
+from ecamp_fast.text.codes import CLS_ID, PAD_ID, SEP_ID, SPECIALS
+
+NO_WORDS = frozenset(SPECIALS[number] for number in (CLS_ID, SEP_ID, PAD_ID))
 PREFIX = "##"
 CLINGING = frozenset(".,;:!?)]}%'")  # punctuation that follows a word without a space
 OPENING = frozenset("([{")
@@ -36,7 +38,7 @@ def join_words(true: Sequence[str], shown: Sequence[str], masked: Sequence[bool]
     """
     groups: list[list[int]] = []
     for row, token in enumerate(true):
-        if token in SPECIAL:
+        if token in NO_WORDS:
             continue
         if groups and token.startswith(PREFIX):
             groups[-1].append(row)

@@ -39,7 +39,8 @@ def earlier_micro(out: Path) -> int | None:
     file = out / "recipe.yaml"
     if not file.exists():
         return None
-    return parse_recipe(parse_yaml(file.read_text(encoding="utf-8"), str(file)), str(file)).batch.micro or None
+    micro = parse_recipe(parse_yaml(file.read_text(encoding="utf-8"), str(file)), str(file)).batch.micro
+    return None if micro == "auto" else micro
 
 
 def candidates(recipe: Recipe, world: int, largest: int | None = None) -> list[int]:

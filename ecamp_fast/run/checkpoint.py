@@ -85,6 +85,21 @@ def find(folder: Path, mode: str, note: Callable[[str, str], None]) -> Path | No
     return None
 
 
+def find_together(folder: Path, mode: str, note: Callable[[str, str], None]) -> Path | None:
+    """``find`` on rank 0, whose answer or error every rank gets; every rank calls it."""
+    found: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            found[0] = find(folder, mode, note)
+        except Exception as error:
+            found[1] = error
+    dist.broadcast_object_list(found)
+    path, fault = found
+    if fault is not None:
+        raise fault
+    return path
+
+
 def damage(path: Path) -> str:
     """Why ``path`` is not a complete checkpoint; an empty string when it is one."""
     try:

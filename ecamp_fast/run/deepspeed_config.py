@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.config import AUTO, RECIPES, Recipe
+from ecamp_fast.config import RECIPES, Recipe
 from ecamp_fast.errors import ConfigError
 
 DEFAULT = RECIPES / "zero2.json"
@@ -37,13 +37,13 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
     """
     origin = path or DEFAULT
     config = _read(origin)
-    accumulation = accumulation_steps(recipe, world)
+    accumulation = recipe.accumulation(world)
     faults = [f"'{key}' is set, but {why}" for key, why in OURS.items() if key in config]
     faults += [f"unknown key '{key}' (DeepSpeed would ignore it){_near(key)}" for key in _unknown(config)]
     resolved = copy.deepcopy(config)
     wanted = {
         "train_batch_size": recipe.batch.total,
-        "train_micro_batch_size_per_gpu": recipe.batch.micro,
+        "train_micro_batch_size_per_gpu": recipe.micro,
         "gradient_accumulation_steps": accumulation,
     }
     for key, value in wanted.items():
@@ -109,21 +109,6 @@ def find(source: str) -> Path:
 def zero_stage(path: Path | None) -> int:
     """The ZeRO stage that the file asks for."""
     return int(_read(path or DEFAULT).get("zero_optimization", {}).get("stage", 0))
-
-
-def accumulation_steps(recipe: Recipe, world: int) -> int:
-    """Micro-steps per optimizer step. Raises ConfigError where ranks and micro-batch do not divide the batch."""
-    if recipe.batch.micro == AUTO:
-        raise ConfigError("batch.micro is auto: a run chooses it on its device", "--set batch.micro=N")
-    per_micro_step = recipe.batch.micro * world
-    if recipe.batch.total % per_micro_step:
-        fits = [m for m in range(1, recipe.batch.micro + 1) if recipe.batch.total % (m * world) == 0]
-        hint = f"--set batch.micro={fits[-1]}" if fits else f"choose batch.total as a multiple of {world}"
-        raise ConfigError(
-            f"batch.total {recipe.batch.total} is not a multiple of batch.micro {recipe.batch.micro} x {world} ranks",
-            hint,
-        )
-    return recipe.batch.total // per_micro_step
 
 
 def _unknown(config: dict[str, Any]) -> list[str]:

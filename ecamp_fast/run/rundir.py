@@ -25,8 +25,10 @@ class RunDir:
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
         self.writes = writes
-        if writes:
-            path.mkdir(parents=True, exist_ok=True)
+
+    def create(self) -> None:
+        """Make the folder, if it is not there; what is written makes it too."""
+        self.path.mkdir(parents=True, exist_ok=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -36,6 +38,18 @@ class RunDir:
     def stop_file(self) -> Path:
         """Its presence asks the run to save and stop at the next step."""
         return self.path / "STOP"
+
+    def stop_asked(self) -> int | None:
+        """When a stop was last asked for, nanoseconds; None where none is."""
+        try:
+            return self.stop_file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def forget_stop(self, asked: int | None) -> None:
+        """Take back the request of that time, which was meant for an earlier run; a later one stays."""
+        if asked is not None and self.stop_asked() == asked:
+            self.stop_file.unlink(missing_ok=True)
 
     def state(self) -> dict[str, Any]:
         """run_state.json, empty where there is none yet. Raises DataError when it cannot be read."""
@@ -50,6 +64,7 @@ class RunDir:
     def set_state(self, **facts: Any) -> None:
         """Merge ``facts`` into run_state.json, atomically."""
         if self.writes:
+            self.create()
             write_json(self.path / "run_state.json", self.state() | facts)
 
     def event(self, kind: str, **facts: Any) -> None:
@@ -78,6 +93,7 @@ class RunDir:
             self._write(name, record)
 
     def _write(self, name: str, record: dict[str, Any]) -> None:
+        self.create()
         with open(self.path / name, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 

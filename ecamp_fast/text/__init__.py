@@ -1,1 +1,7 @@
-"""From report text to masked, weighted tokens."""
+"""From the text of a report to masked, weighted tokens.
+
+reading/   a report understood once, when shards are built: sections, entities, negation
+packing/   the text of a micro-batch, at every step: assembled, masked, weighed, packed
+codes      one int32 a token: its id, and what masking must know of it
+wordpiece  the tokenizer
+"""

@@ -1,14 +1,18 @@
 """One int32 per token: its id and everything the masking rules need to know about it.
 
 A report is annotated once, when shards are built; at step time the text is an array of these codes and nothing else.
-Bits 0 to 19 hold the wordpiece id, the bits above the marks. Works alike on numpy arrays and torch tensors.
+Bits 0 to 19 hold the wordpiece id, the bits above the marks. Works alike on numpy arrays and torch tensors. The ids of
+the special tokens stand here too.
 """
 
 from enum import IntFlag
 from typing import TypeVar
 
 ID_BITS = 20
-ID_MASK = (1 << ID_BITS) - 1
+
+# The ids that every vocabulary begins with
+PAD_ID, UNK_ID, CLS_ID, MASK_ID, SEP_ID = range(5)
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]", "[SEP]")  # how they are written, by id
 
 Array = TypeVar("Array")
 
@@ -36,7 +40,7 @@ def pack(ids: Array, marks: Array) -> Array:
 
 def token_ids(codes: Array) -> Array:
     """codes: int32   returns the wordpiece ids, same shape and dtype."""
-    return codes & ID_MASK  # type: ignore[operator, return-value]
+    return codes & ((1 << ID_BITS) - 1)  # type: ignore[operator, return-value]
 
 
 def has(codes: Array, mark: Mark) -> Array:

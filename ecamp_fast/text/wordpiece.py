@@ -12,8 +12,8 @@ from typing import NamedTuple
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.text.codes import SPECIALS, UNK_ID
 
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]", "[SEP]")  # ids 0 to 4
 PREFIX = "##"
 MAX_WORD = 100  # characters; a longer word is unknown
 
@@ -28,8 +28,6 @@ class Token(NamedTuple):
 
 class Wordpiece:
     """A tokenizer whose ids 0 to 4 are the specials. Built by ``train_wordpiece`` or ``load_wordpiece``."""
-
-    pad_id, unk_id, cls_id, mask_id, sep_id = range(5)
 
     def __init__(self, tokenizer: Tokenizer, source: bytes) -> None:
         self._tokenizer = tokenizer
@@ -48,12 +46,12 @@ class Wordpiece:
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         """The wordpiece strings of ids; [UNK] for one outside the vocabulary."""
-        return [self._tokenizer.id_to_token(int(number)) or SPECIALS[self.unk_id] for number in ids]
+        return [self._tokenizer.id_to_token(int(number)) or SPECIALS[UNK_ID] for number in ids]
 
     def id(self, token: str) -> int:
         """The id of a wordpiece string; that of [UNK] where the vocabulary lacks it."""
         number = self._tokenizer.token_to_id(token)
-        return self.unk_id if number is None else number
+        return UNK_ID if number is None else number
 
     def to_bytes(self) -> bytes:
         """The tokenizer file (JSON), byte for byte what ``digest`` is the SHA-256 of."""
@@ -111,7 +109,7 @@ def build_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     """An untrained tokenizer with our normalisation. vocabulary: wordpiece -> id, the specials at 0 to 4."""
     tokenizer = Tokenizer(
         models.WordPiece(
-            vocabulary, unk_token="[UNK]", max_input_chars_per_word=MAX_WORD, continuing_subword_prefix=PREFIX
+            vocabulary, unk_token=SPECIALS[UNK_ID], max_input_chars_per_word=MAX_WORD, continuing_subword_prefix=PREFIX
         )
     )
     tokenizer.normalizer = normalizers.Sequence(

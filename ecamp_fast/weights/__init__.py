@@ -1,1 +1,6 @@
-"""Weights."""
+"""Weights of others and our own: released checkpoints in, safetensors in and out, nothing in a file ever executed.
+
+file            released checkpoints to our format, and our format into a model
+released_names  which tensor of a released checkpoint is which parameter
+torch_archive   PyTorch's pickled archives, read by a short list of names
+"""

@@ -37,7 +37,12 @@ class Part(NamedTuple):
 
 @dataclass
 class ImportReport:
-    """What became of a file's tensors, by their names in the file; ``missing`` are names of ours that it lacks."""
+    """What became of a file's tensors.
+
+    loaded   names in the file
+    missing  names of ours that the file lacks
+    ignored  names in the file that the model has no place for
+    """
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -92,12 +97,12 @@ def from_released(
             refuse_shape(name, found[name].shape, _shape(expected[part.name], part.blocks))
             pieces.setdefault(part.name, []).append((name, found[name]))
     counts = {part.name: part.blocks for part in released_parts(recipe).values()}
-    whole = {ours: parts for ours, parts in pieces.items() if len(parts) == counts[ours]}
+    complete = {ours: parts for ours, parts in pieces.items() if len(parts) == counts[ours]}
     state = {
         ours: parts[0][1] if len(parts) == 1 else torch.cat([tensor for _, tensor in parts])
-        for ours, parts in whole.items()
+        for ours, parts in complete.items()
     }
-    loaded = [name for parts in whole.values() for name, _ in parts]
+    loaded = [name for parts in complete.values() for name, _ in parts]
     return state, ImportReport(loaded, sorted(set(expected) - set(state)), sorted(set(found) - set(loaded)))
 
 

@@ -41,10 +41,14 @@ class Refused(Exception):
 
 
 class _StorageType(NamedTuple):
+    """Stands for a storage class of torch: its dtype."""
+
     dtype: torch.dtype
 
 
 class _Storage(NamedTuple):
+    """A storage that is not read yet: ``values`` numbers in the member ``data/KEY``."""
+
     dtype: torch.dtype
     key: str
     values: int
@@ -71,6 +75,8 @@ class _Bag(metaclass=_Sealed):
 
 
 class _RebuildTensor(metaclass=_Sealed):
+    """Stands for torch's function that makes a tensor from its storage."""
+
     __slots__ = ()
 
     def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Record:
@@ -78,6 +84,8 @@ class _RebuildTensor(metaclass=_Sealed):
 
 
 class _RebuildParameter(metaclass=_Sealed):
+    """Stands for torch's function that makes a parameter from its tensor."""
+
     __slots__ = ()
 
     def __call__(self, data: Any, *_: Any) -> Any:
@@ -85,6 +93,8 @@ class _RebuildParameter(metaclass=_Sealed):
 
 
 class _Unpickler(pickle.Unpickler):
+    """Resolves the few names that a file of tensors needs, each to a stand-in, and refuses all others."""
+
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in DTYPES:
             return _StorageType(DTYPES[name])
@@ -138,7 +148,7 @@ class _Archive:
     def tensor(self, record: _Record) -> Tensor:
         """Cut from its storage; a copy, contiguous."""
         storage, offset, size, stride = record
-        if not isinstance(storage, _Storage) or not _whole((offset, *size, *stride)) or len(size) != len(stride):
+        if not isinstance(storage, _Storage) or not _are_counts((offset, *size, *stride)) or len(size) != len(stride):
             raise Refused("a tensor is described wrongly")
         values = math.prod(size)
         end = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if values else 0
@@ -170,8 +180,8 @@ def read_torch_archive(path: Path) -> dict[str, Tensor]:
             archive = _Archive(file)
             state = _state_dict(archive.contents())
             return {name: archive.tensor(record) for name, record in state.items()}
-    except Refused as refusal:
-        raise DataError(f"{path} is refused: {refusal}", "get the file again, from a source you trust") from None
+    except Refused as error:
+        raise DataError(f"{path} is refused: {error}", "get the file again, from a source you trust") from None
     except Exception as error:  # a hostile pickle can raise anything
         raise DataError(f"{path} is damaged ({type(error).__name__})", "get the file again") from None
 
@@ -187,5 +197,6 @@ def _state_dict(contents: Any) -> Mapping[str, _Record]:
     return records
 
 
-def _whole(numbers: tuple[Any, ...]) -> bool:
+def _are_counts(numbers: tuple[Any, ...]) -> bool:
+    """Whether all are whole numbers, none below zero: a pickle may give anything."""
     return all(type(number) is int and number >= 0 for number in numbers)

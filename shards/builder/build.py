@@ -13,7 +13,7 @@ from ecamp_fast.shards.builder.journal import JOURNAL, WHOLE, Done, Journal, Jou
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of, rejected
 from ecamp_fast.shards.builder.output import Output
 from ecamp_fast.shards.builder.pack import Outcome
-from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, make_plan, refusal
+from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, listing_error, make_plan
 from ecamp_fast.shards.builder.resume import Notice, find_journal, resume
 from ecamp_fast.shards.builder.workers import pack_all
 from ecamp_fast.shards.format.manifest import TOKENIZER, Manifest, read_manifest, write_manifest
@@ -27,7 +27,13 @@ Tick = Callable[[int, int, Mapping[str, int]], None]  # samples done, of; rows l
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was built, and in how many seconds.  resumed: samples that an earlier, interrupted build had finished."""
+    """What was built.
+
+    out       folder of the set, or of the part
+    manifest  of the set, or of the part
+    seconds   that the build took
+    resumed   samples that an earlier, interrupted build had finished
+    """
 
     out: Path
     manifest: Manifest
@@ -45,20 +51,22 @@ def build(
 ) -> BuildReport:
     """Build a shard set from ``source`` into the folder ``out``, which must not exist (or be empty).
 
-    A build that was killed or failed goes on where it stopped when it is called again:
-    finished shards wait in ``NAME.building``. They serve if rows, options, part and versions of the encoding libraries
-    are the same, else ``say`` tells what differs and the build starts over. So does one with more bad rows than the
-    budget allows. Pictures must not change meanwhile, but for those of rows left out: these may be fixed.
+    A build that was killed or failed, also for more bad rows than the budget allows, goes on where it stopped when it
+    is called again: finished shards wait in ``NAME.building``. They serve if rows, options, part and versions of the
+    encoding libraries are the same, else ``say`` tells what differs and the build starts over. Pictures must not change
+    meanwhile, but for those of rows left out: these may be fixed.
 
-    say: receives lines for a person   tick: receives progress
-    part: build only every n-th shard, as a folder for ``merge``; its report's manifest describes this part alone
+    say   receives lines for a person
+    tick  receives progress
+    part  build only every n-th shard, as a folder for ``merge``; its report's manifest describes this part alone
+
     Raises DataError that lists every bad row, StorageError, EnvironmentFault.
     """
     began = time.perf_counter()
     _check_part(part)
     with Output(out) as output:
         journal = find_journal(output)
-        output.keep = journal.head() is not None
+        output.keep = journal.header() is not None
         plan = make_plan(source, options)
         if plan.faults or len(plan.absent) > plan.allowed:
             raise _look_at_all(source, plan, options, say, tick)
@@ -155,7 +163,7 @@ def _look_at_all(source: Source, plan: Plan, options: Options, say: Notice, tick
             bad.append(item)
             kinds[class_of(item)] += 1
         tick(number, len(records), kinds)
-    return refusal(plan, bad)
+    return listing_error(plan, bad)
 
 
 def _build_units(

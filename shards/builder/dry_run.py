@@ -11,7 +11,7 @@ from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.builder.journal import WHOLE, Part, own_units
 from ecamp_fast.shards.builder.manifest_counts import counts
 from ecamp_fast.shards.builder.pack import Packed, Packer, distilled
-from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, classes, make_plan, refusal
+from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, classes, listing_error, make_plan
 from ecamp_fast.shards.builder.resume import train_tokenizer
 from ecamp_fast.shards.format.manifest import SPLITS
 from ecamp_fast.shards.format.tar_writer import member_header
@@ -30,7 +30,7 @@ def preview(source: Source, options: Options = DEFAULTS, part: Part = WHOLE) -> 
     """
     plan = make_plan(source, options)
     if plan.faults or len(plan.absent) > plan.allowed or not plan.records:
-        raise refusal(plan, plan.faults + plan.absent)
+        raise listing_error(plan, plan.faults + plan.absent)
     units = own_units(plan.units, part)
     records = [record for unit in units for record in unit.records]
     splits = Counter(record.split for record in records)
@@ -41,11 +41,11 @@ def preview(source: Source, options: Options = DEFAULTS, part: Part = WHOLE) -> 
         "shards": len(units),
         "quarantined": len(plan.absent),
         "notes": plan.notes,
-        "forecast": _forecast(source, plan, records, options),
+        "forecast": _estimate(source, plan, records, options),
     }
 
 
-def _forecast(source: Source, plan: Plan, records: list[Record], options: Options) -> dict[str, Any]:
+def _estimate(source: Source, plan: Plan, records: list[Record], options: Options) -> dict[str, Any]:
     """bytes of the shards of ``records``, minutes to build them, from how many samples, and what was wrong with some
     of them.
     """

@@ -31,9 +31,18 @@ _HEAD = "PLAN"
 class JournalHeader:
     """The plan as far as it must be known without the source.
 
-    part             that this journal's units are
-    source, identity of the plan; see ``Plan``
-    units            names of all units of the plan, in order, those of other parts too
+    part              the part of the plan that this journal is of
+    name              of the source, for messages
+    builder           version of ecamp-fast
+    source            see ``Plan``
+    identity          see ``Plan``
+    tokenizer_digest  see ``Manifest``
+    vocab_size        see ``Manifest``
+    dropped_empty     see ``Plan``
+    notes             see ``Plan``
+    absent            see ``Plan``
+    allowed           see ``Plan``
+    units             names of all units of the plan, in order, those of other parts too
     """
 
     part: Part
@@ -57,8 +66,16 @@ class JournalHeader:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished unit: its shards (none if no image was good), of its samples study and patient in order, of those with
-    text the numbers of tokens, the rows that were left out, and the origins of those whose picture looks inverted.
+    """A finished unit.
+
+    unit              its name
+    shards            none if no image was good
+    studies           of each sample, in order
+    patients          of each sample, in order
+    report_tokens     how many, of each sample with text
+    distilled_tokens  how many, of each sample with text
+    rejected          the rows that were left out
+    inverted          origins of the samples whose picture looks inverted
     """
 
     unit: str
@@ -72,13 +89,16 @@ class Done:
 
 
 class Journal:
-    """In ``folder``, which ``begin`` makes.  What is missing, damaged or of another version reads as None."""
+    """The journal in ``folder``, which ``write_header`` makes.
+
+    What is missing, damaged or of another version reads as None.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, head: JournalHeader) -> None:
-        """Write the plan.  Raises StorageError."""
+    def write_header(self, head: JournalHeader) -> None:
+        """Write the header.  Raises StorageError."""
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -87,12 +107,12 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether a plan was written, whatever became of it."""
+        """Whether a header was written, whatever became of it."""
         return (self.folder / f"{_HEAD}.json").exists()
 
-    def head(self) -> JournalHeader | None:
-        """The plan."""
-        return _made(_head, self._read(_HEAD))
+    def header(self) -> JournalHeader | None:
+        """The header."""
+        return _parsed(_head, self._read(_HEAD))
 
     def add(self, done: Done) -> None:
         """Write the entry of a unit whose shards are on the disk.  Raises StorageError."""
@@ -100,7 +120,7 @@ class Journal:
 
     def done(self, unit: str) -> Done | None:
         """The entry of a unit."""
-        return _made(_done, self._read(unit))
+        return _parsed(_done, self._read(unit))
 
     def _write(self, name: str, tree: dict[str, Any]) -> None:
         body = json.dumps(tree, default=np.ndarray.tolist).encode()
@@ -120,17 +140,17 @@ def own_units(units: Sequence[T], part: Part) -> Sequence[T]:
     return units[number - 1 :: parts]
 
 
-def whole(folder: Path, entries: Iterable[Done], tick: Callable[[], None] = lambda: None) -> list[Done]:
+def intact(folder: Path, entries: Iterable[Done], tick: Callable[[], None] = lambda: None) -> list[Done]:
     """Those entries all of whose shards lie in ``folder`` with the recorded bytes.  tick: called for every entry"""
     entries, found = list(entries), []
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing lets other threads run
-        for done, good in zip(entries, pool.map(lambda d: _whole(folder, d), entries), strict=True):
+        for done, good in zip(entries, pool.map(lambda d: _is_intact(folder, d), entries), strict=True):
             found += [done] if good else []
             tick()
     return found
 
 
-def _whole(folder: Path, done: Done) -> bool:
+def _is_intact(folder: Path, done: Done) -> bool:
     for shard in done.shards:
         try:
             with open(folder / shard.name, "rb") as file:
@@ -141,7 +161,7 @@ def _whole(folder: Path, done: Done) -> bool:
     return True
 
 
-def _made(make: Callable[[Any], T], tree: Any) -> T | None:
+def _parsed(make: Callable[[Any], T], tree: Any) -> T | None:
     """None where nothing was read, or what was read has other fields: another version wrote it."""
     try:
         return None if tree is None else make(tree)

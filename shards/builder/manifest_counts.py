@@ -40,7 +40,7 @@ def manifest_of(head: JournalHeader, entries: Sequence[Done]) -> Manifest:
 def check_budget(head: JournalHeader, entries: Sequence[Done], hint: str) -> None:
     """Raises DataError that lists the rows left out, if they are more than the budget allows or nothing is left.
 
-    entries: of all units, or of those of one part   hint: of rows beyond the budget
+    entries: of all units, or of those of one part   hint: what to do about rows beyond the budget
     """
     bad = rejected(head, entries)
     if len(bad) > head.allowed:
@@ -58,7 +58,7 @@ def rejected(head: JournalHeader, entries: Sequence[Done]) -> list[RecordFault]:
 def counts(
     studies: Sequence[str], patients: Iterable[str], dropped_empty: int, without_text: int = 0
 ) -> dict[str, int]:
-    """samples, studies, patients (0: the source names none), dropped_empty, without_text.
+    """The counts of a manifest: samples, studies, patients (0: the source names none), dropped_empty, without_text.
 
     studies, patients: of every sample
     """

@@ -12,7 +12,7 @@ from typing import Any
 from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.files import sync
 from ecamp_fast.shards.builder.build import BuildReport
-from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, whole
+from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, intact
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of
 from ecamp_fast.shards.builder.output import Output, check_free
 from ecamp_fast.shards.builder.resume import differing
@@ -62,7 +62,7 @@ def merge(
 
 
 def _head(folder: Path) -> JournalHeader:
-    head = Journal(folder / JOURNAL).head()
+    head = Journal(folder / JOURNAL).header()
     if head is None:
         raise DataError(
             f"{folder} is no finished part of this version: it has no {JOURNAL}, or a damaged one",
@@ -105,12 +105,12 @@ def _entries(folder: Path, head: JournalHeader, step: Callable[[], None]) -> lis
     lost = [unit for unit, done in zip(head.own_units, entries, strict=True) if done is None]
     if lost:
         raise DataError(f"{folder}: the journal of {', '.join(lost[:5])} is missing or damaged", _AGAIN)
-    present = [done for done in entries if done]
-    good = {done.unit for done in whole(folder, present, step)}
-    bad = [done.unit for done in present if done.unit not in good]
+    found = [done for done in entries if done]
+    good = {done.unit for done in intact(folder, found, step)}
+    bad = [done.unit for done in found if done.unit not in good]
     if bad:
         raise DataError(f"{folder}: {len(bad)} damaged shards: {', '.join(bad[:5])}", _AGAIN)
-    return present
+    return found
 
 
 def _take(source: Path, target: Path) -> None:

@@ -35,8 +35,8 @@ def assign_keys(records: list[Record]) -> None:
         users[key.lower()] += 1
     for record, key in zip(records, plain, strict=True):
         if len(key) > KEY_LENGTH or users[key.lower()] > 1:
-            whole = "\0".join((record.study_id, record.stem, record.place))
-            key = f"{key[: KEY_LENGTH - 17]}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+            full_name = "\0".join((record.study_id, record.stem, record.place))
+            key = f"{key[: KEY_LENGTH - 17]}-{hashlib.sha256(full_name.encode()).hexdigest()[:16]}"
         record.key = key
 
 

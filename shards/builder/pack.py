@@ -17,14 +17,16 @@ from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.wordpiece import load_wordpiece
 
 CHUNK = 4  # samples per task: small enough to balance a small set, and to bound what waits in memory
-AHEAD = 3  # tasks per worker that may run or wait for the writer
+TASKS_PER_WORKER = 3  # that may run or wait for the writer
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
     """A sample ready to be written.
 
-    tokens    numbers of codes of report and distilled text; None: an image alone
+    key       its name in the shard
+    members   content by extension
+    tokens    how many codes report and distilled text have; None: an image alone
     inverted  whether the picture looks inverted, where its file does not say what is bright
     """
 
@@ -40,8 +42,8 @@ Outcome = Packed | RecordFault | None
 class Packer:
     """Packs records of one source.
 
-    tokenizer: its file, which is not there where no record has text; None: pictures are checked, nothing is made of
-    them.  Raises ConfigError for another file.
+    tokenizer: its file, which need not exist where no record has text; None: pictures are checked only
+    Raises ConfigError for a file that is no tokenizer.
     """
 
     def __init__(self, source: Source, short_side: int, tokenizer: Path | None) -> None:

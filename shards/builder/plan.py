@@ -42,9 +42,10 @@ class Options:
     """How to build.
 
     short_side     pixels; larger images are reduced to it, smaller ones kept
-    tokenizer      file; None: trained on the texts of the training split, at most vocab_size entries; a set without
-                   any text has none
+    tokenizer      file; None: trained on the texts of the training split; a set without any text has none
+    vocab_size     entries of a tokenizer that is trained, at most
     holdout        share of patients that goes to ``val`` where the source names no splits
+    seed           of the draw of those patients
     workers        processes; 0: one per available core
     shard_size     samples per shard at most (a shard also ends before 1 GiB)
     reject_budget  share of rows whose image may be missing or unreadable: those are left out, the manifest lists them
@@ -78,10 +79,15 @@ class Unit:
 class Plan:
     """All that a build will do.
 
-    name       of the source, for messages
-    source     what the manifest says of it: its description and the options that decide what lies where
-    identity   everything else the bytes of the set depend on: rows, pixels, tokenizer, versions of what encodes
-    faults     must be fixed   absent: rows without an image, which the budget may excuse   allowed: how many
+    name           of the source, for messages
+    source         what the manifest says of it: its description and the options that decide what lies where
+    identity       everything else the bytes of the set depend on: rows, pixels, tokenizer, versions of what encodes
+    units          in the order of the set
+    faults         what must be fixed
+    absent         rows without an image, which the budget may excuse
+    allowed        how many rows may be left out
+    dropped_empty  rows left out because their report is empty
+    notes          what a person should know
     """
 
     name: str
@@ -106,7 +112,7 @@ class Plan:
 
 
 def make_plan(source: Source, options: Options) -> Plan:
-    """List the source and lay it out.  Raises DataError if it has no row with a report, or as ``Source.survey``."""
+    """List the source and lay it out.  Raises DataError if no row has a report, or as ``Source.list_records``."""
     listing = source.list_records()
     records = listing.records
     assign_keys(records)
@@ -132,8 +138,8 @@ def make_plan(source: Source, options: Options) -> Plan:
     )
 
 
-def refusal(plan: Plan, bad: list[RecordFault]) -> DataError:
-    """The error of a listing at fault.  bad: all that is wrong with its rows, their images too if these were seen"""
+def listing_error(plan: Plan, bad: list[RecordFault]) -> DataError:
+    """The error of a listing at fault.  bad: what is wrong with its rows, and with images that were read"""
     if plan.faults or len(plan.absent) <= plan.allowed:
         return refuse(plan.name, bad)
     rows = len(plan.records) + len(plan.absent)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import EnvironmentFault
-from ecamp_fast.shards.builder.pack import AHEAD, CHUNK, Outcome, Packer, distilled
+from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer, distilled
 from ecamp_fast.shards.format.manifest import TOKENIZER
 from ecamp_fast.shards.sources.base import Record, Source
 
@@ -31,7 +31,7 @@ def pack_all(
     try:
         for number, start in enumerate(range(0, len(records), CHUNK)):
             waiting.append(actors[number % count].pack.remote(records[start : start + CHUNK]))
-            if len(waiting) >= AHEAD * count:
+            if len(waiting) >= TASKS_PER_WORKER * count:
                 yield from ray.get(waiting.popleft())
         while waiting:
             yield from ray.get(waiting.popleft())

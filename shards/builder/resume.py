@@ -9,7 +9,7 @@ from typing import Any
 from ecamp_fast import __version__
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.files import write_atomically
-from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, Part, whole
+from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, Part, intact
 from ecamp_fast.shards.builder.output import Output, remove
 from ecamp_fast.shards.builder.pack import distilled
 from ecamp_fast.shards.builder.plan import Options, Plan
@@ -36,7 +36,7 @@ def resume(
 
     Rows that were left out are looked at again: a shard that lacks one whose image is good by now is not finished.
     """
-    before = journal.head()
+    before = journal.header()
     if before is None and journal.begun:
         say(f"{output.workspace} holds a build that is damaged or of another version: starting over")
     if before is not None:
@@ -46,10 +46,10 @@ def resume(
             plan.source | plan.identity | {"part": list(part)},
         )
         if not difference and _same_tokenizer(output.folder / TOKENIZER, before.tokenizer_digest):
-            finished = _settled(source, plan, options, whole(output.folder, entries))
+            finished = _settled(source, plan, options, intact(output.folder, entries))
             _tidy(output.folder, finished)
             head = _head(plan, part, before.tokenizer_digest, before.vocab_size)
-            journal.begin(head)
+            journal.write_header(head)
             return head, finished
         if entries:
             reason = f"it had other {difference}" if difference else "its tokenizer is damaged"
@@ -60,7 +60,7 @@ def resume(
     if wordpiece:
         write_atomically(output.folder / TOKENIZER, wordpiece.to_bytes())
     head = _head(plan, part, wordpiece.digest if wordpiece else "", wordpiece.vocab_size if wordpiece else 0)
-    journal.begin(head)
+    journal.write_header(head)
     return head, {}
 
 

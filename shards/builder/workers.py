@@ -13,7 +13,7 @@ from pathlib import Path
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.builder import ray_workers
-from ecamp_fast.shards.builder.pack import AHEAD, CHUNK, Outcome, Packer, distilled
+from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer, distilled
 from ecamp_fast.shards.sources.base import Record, Source
 
 _packer: Packer | None = None  # of a worker process
@@ -47,7 +47,7 @@ def pack_all(
     context.set_forkserver_preload(["ecamp_fast.shards.builder.workers"])
     pool = ProcessPoolExecutor(workers, context, _start_worker, (source, short_side, tokenizer))
     try:
-        yield from _ordered(pool, records, AHEAD * workers)
+        yield from _ordered(pool, records, TASKS_PER_WORKER * workers)
     except BrokenProcessPool:
         raise EnvironmentFault(
             "a worker process of the builder died", "the machine may be short of memory: pass fewer --workers"

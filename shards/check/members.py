@@ -30,8 +30,12 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong: in which file, with which sample ('' if with none in particular), from which byte of the
-    file on (None if at none in particular).
+    """One thing that is wrong.
+
+    file  with which file of the set
+    what  in words
+    key   with which sample; '' if with none in particular
+    byte  from which byte of the file on; None if at none in particular
     """
 
     file: str
@@ -40,8 +44,8 @@ class Damage:
     byte: int | None = None
 
     def __str__(self) -> str:
-        place = f"{self.file}: {self.key}" if self.key else self.file
-        return f"{place}: {self.what}" + ("" if self.byte is None else f", at byte {self.byte}")
+        where = f"{self.file}: {self.key}" if self.key else self.file
+        return f"{where}: {self.what}" + ("" if self.byte is None else f", at byte {self.byte}")
 
 
 def inspect_members(descriptor: int, shard: Shard, patients: dict[str, str]) -> list[Damage]:

@@ -31,7 +31,12 @@ _COPY = "restore it from a copy, or build the set again"
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """files: rebuilt and put in place   left: damage that rebuilding does not fix, such as a tar of another set"""
+    """What a repair came to.
+
+    files    rebuilt and put in place
+    left     damage that rebuilding does not fix, such as a tar of another set
+    seconds  that it took
+    """
 
     files: tuple[str, ...]
     left: tuple[Damage, ...]

@@ -25,7 +25,15 @@ Tick = Callable[[int, int], None]  # shards done, of
 
 @dataclass(slots=True)
 class Verdict:
-    """What ``inspect`` found.  bytes: of all shards, by the manifest."""
+    """What ``inspect`` found.
+
+    path     of the set, as it was named
+    shards   how many, by the manifest
+    samples  how many, by the manifest
+    bytes    of all shards, by the manifest
+    seconds  that the reading took
+    damage   all of it; none: the set is whole
+    """
 
     path: str | Path
     shards: int = 0
@@ -37,7 +45,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Findings:
-    """Of one shard.  patients: a sample of each patient."""
+    """What was found in one shard.
+
+    shard     its entry in the manifest
+    damage    all of it
+    patients  a sample of each patient, by patient
+    """
 
     shard: Shard
     damage: list[Damage]
@@ -113,7 +126,7 @@ def _files(store: Store, manifest: Manifest) -> list[Damage]:
 
 
 def _stale(store: Store, name: str, shard: Shard) -> str | None:
-    with store.whole(name) as path:
+    with store.as_file(name) as path:
         return index_fault(path, shard)
 
 
@@ -121,20 +134,20 @@ def _inspect_shard(store: Store, shard: Shard) -> _Findings:
     faults = shard_faults(store, [shard])
     found = _Findings(shard, [Damage(shard.name, fault.what.removeprefix(f"{shard.name} ")) for fault in faults], {})
     try:
-        with store.whole(shard.name) as path:
+        with store.as_file(shard.name) as path:
             if path.exists() and not path.is_file():  # opening a pipe would wait for ever
                 return _Findings(shard, [Damage(shard.name, "is not a regular file")], {})
-            _inspect_file(path, found, whole=not faults)
+            _inspect_file(path, found, right_size=not faults)
     except OSError as error:
         if not faults:
             found.damage.append(Damage(shard.name, f"cannot be read: {error.strerror}"))
     return found
 
 
-def _inspect_file(path: Path, found: _Findings, whole: bool) -> None:
-    """Collect the damage inside a file.  whole: it has the size it should"""
+def _inspect_file(path: Path, found: _Findings, right_size: bool) -> None:
+    """Collect the damage inside a file.  right_size: it has the size that the manifest says"""
     with open(path, "rb") as file:
-        if whole and hashlib.file_digest(file, "sha256").hexdigest() != found.shard.sha256:
+        if right_size and hashlib.file_digest(file, "sha256").hexdigest() != found.shard.sha256:
             found.damage.append(Damage(found.shard.name, "SHA-256 differs from the manifest"))
         found.damage.extend(inspect_members(file.fileno(), found.shard, found.patients))
 

@@ -20,9 +20,19 @@ class TextSource(Protocol):
 def annotate(source: Source) -> dict[str, Any]:
     """Read every report of a source once, open no image. Views of a study share a report; two that differ are two.
 
-    returns reports, dropped_empty, sections (where the source cuts reports), sentences, mentions, denied_mentions,
-    without_entity (reports), only_denied (reports), distilled (reports of which the rules write a text), entities
-    (mentions and denied ones by entity), notes, faults.
+    returns
+    reports          how many were read
+    dropped_empty    reports that say nothing
+    sections         where the source cuts reports: what they lack
+    sentences        in all reports
+    without_entity   reports that mention none
+    only_denied      reports that deny every entity they mention
+    distilled        reports of which the rules write a text
+    mentions         of all entities
+    denied_mentions  of all entities
+    entities         mentions and denied ones by entity
+    notes            of the source
+    faults           of the source, rows without an image among them
     """
     listing = source.texts() if isinstance(source, TextSource) else source.list_records()
     reports = {(record.study_id, record.report) for record in listing.records if record.report}  # views share theirs

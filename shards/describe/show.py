@@ -90,7 +90,7 @@ def _words(sample: Sample, metadata: dict[str, Any]) -> str:
     ]
     head = [line[:_LETTERS] for line in head]
     room = _LINES - len(head) - 2 - min(len(distilled), 6)
-    lines = [*head, "", *_cut(report, room), *(["", *_cut(distilled, 6)] if distilled else [])]
+    lines = [*head, "", *_shortened(report, room), *(["", *_shortened(distilled, 6)] if distilled else [])]
     return "\n".join(lines)
 
 
@@ -98,7 +98,7 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(" ".join(text.split()), _LETTERS)
 
 
-def _cut(lines: list[str], room: int) -> list[str]:
+def _shortened(lines: list[str], room: int) -> list[str]:
     return lines if len(lines) <= room else [*lines[: room - 1], "..."]
 
 

@@ -67,7 +67,11 @@ def _truncated(manifest: Manifest, max_tokens: int) -> dict[str, int]:
     """Texts longer than ``max_tokens``, [CLS] and distilled text included, and the tokens beyond; by size alone."""
     lengths = [1 + sizes[sizes >= 0] // _WORD - _HEAD for sizes in _sizes(manifest, TOKENS)]
     beyond = [length[length > max_tokens] - max_tokens for length in lengths]
-    return {"max_tokens": max_tokens, "texts": sum(map(len, beyond)), "tokens": sum(int(cut.sum()) for cut in beyond)}
+    return {
+        "max_tokens": max_tokens,
+        "texts": sum(map(len, beyond)),
+        "tokens": sum(int(excess.sum()) for excess in beyond),
+    }
 
 
 def _sizes(manifest: Manifest, extension: str) -> list[np.ndarray]:

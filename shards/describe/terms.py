@@ -36,20 +36,24 @@ class Terms:
                 self._denied[term] += description.denied
 
     def table(self, threshold: int | None = None) -> dict[str, Any]:
-        """Terms used more than ``threshold`` times by falling frequency; None: the paper's share of the reports, but
-        more than ``FEWEST`` times.
+        """Terms used more than ``threshold`` times, by falling frequency.
 
-        returns descriptor_terms (how many differ), descriptor_threshold, descriptors {term: {count, denied}}, denied:
-        uses before an entity that is said to be absent, and other_descriptors, the uses of all terms below.
+        threshold: None: the paper's share of the reports, but at least ``FEWEST``
+
+        returns
+        descriptor_terms      how many terms differ
+        descriptor_threshold  the threshold that was used
+        descriptors           {term: {count, denied}}; denied: uses before an entity that is said to be absent
+        other_descriptors     uses of all terms below the threshold
         """
         least = max(FEWEST, math.floor(SHARE * len(self._reports))) if threshold is None else threshold
         ranked = sorted(self._used.items(), key=lambda item: (-item[1], item[0]))
-        shown = {term: {"count": n, "denied": self._denied[term]} for term, n in ranked if n > least}
+        listed = {term: {"count": n, "denied": self._denied[term]} for term, n in ranked if n > least}
         return {
             "descriptor_terms": len(ranked),
             "descriptor_threshold": least,
-            "descriptors": shown,
-            "other_descriptors": self._used.total() - sum(row["count"] for row in shown.values()),
+            "descriptors": listed,
+            "other_descriptors": self._used.total() - sum(row["count"] for row in listed.values()),
         }
 
 
@@ -68,8 +72,8 @@ def plot(table: Mapping[str, Any]) -> bytes:
     stated = [*(row["count"] - row["denied"] for _, row in rows[:_SHOWN]), 0]
     others = [0] * (len(names) - 1) + [rest]
 
-    figure = Figure(figsize=(7, 1.4 + 0.24 * len(names)), layout="constrained")
-    axes = FigureCanvasAgg(figure).figure.add_subplot()
+    chart = Figure(figsize=(7, 1.4 + 0.24 * len(names)), layout="constrained")
+    axes = FigureCanvasAgg(chart).figure.add_subplot()
     axes.barh(names, denied, color="#c44e52", label="entity denied")
     axes.barh(names, stated, left=denied, color="#4c72b0", label="entity stated")
     axes.barh(names, others, color="#b0b0b0")
@@ -80,7 +84,7 @@ def plot(table: Mapping[str, Any]) -> bytes:
     axes.margins(x=0.1, y=0.01)
     axes.set_xlabel("uses in reports")
     axes.set_title(f"Descriptive terms used more than {table['descriptor_threshold']:,} times", loc="left", fontsize=11)
-    figure.legend(frameon=False, loc="outside lower right", ncols=2, fontsize=9)
+    chart.legend(frameon=False, loc="outside lower right", ncols=2, fontsize=9)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    chart.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

@@ -48,7 +48,15 @@ _REBUILD = "restore the file from a copy, or build the set again"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar file: ``bytes`` and ``sha256`` of the whole, ``keys`` in order, ``members`` by extension."""
+    """One tar file of a set.
+
+    name     of the file
+    split    train, val or test
+    bytes    of the file
+    sha256   of the file
+    keys     of its samples, in order
+    members  where each member of each sample lies, by extension
+    """
 
     name: str
     split: str
@@ -74,16 +82,19 @@ class Shard:
 class Manifest:
     """The content of MANIFEST.json.
 
-    source      kind and file name (never a private path) of what the set was built from, and the build's options
-    short_side  largest short side of the images in pixels
-    tokenizer_digest  sha256 of tokenizer.json;  vocab_size its number of entries;  '' and 0: images alone, no tokenizer
-    entities_digest   sha256 of the entity list the tokens were annotated with
-    counts      samples, studies, patients (0: not known), dropped_empty, without_text (absent in older sets: 0)
-    text        tokens per sample with text, as trained on ([CLS] + report + distilled): mean, p50, p95, max, and
-                report_* alike; {} without any
-    notes       what a reader should know, such as a table that was not UTF-8
-    quarantined rows left out because their image was bad: {"origin", "fault", "kind"}
-    digest      sha256 of the manifest itself, which is the identity of the set; '' before it is written
+    builder           version of ecamp-fast that built the set
+    source            kind and file name (never a private path) of what the set was built from, and the build's options
+    short_side        largest short side of the images in pixels
+    tokenizer_digest  sha256 of tokenizer.json; '' where all samples are images alone, and there is no tokenizer
+    vocab_size        entries of the tokenizer; 0 where there is none
+    entities_digest   sha256 of the entity list that the tokens were annotated with
+    counts            samples, studies, patients (0: not known), dropped_empty, without_text (absent in older sets: 0)
+    text              tokens per sample with text, as trained on ([CLS] + report + distilled): tokens_mean, tokens_p50,
+                      tokens_p95, tokens_max; of the report alone report_* alike; {} where no sample has text
+    shards            in the order of their splits and names
+    notes             what a reader should know, such as a table that was not UTF-8
+    quarantined       rows left out because their image was bad: {"origin", "fault", "kind"}
+    digest            sha256 of the manifest itself, which is the identity of the set; '' before it is written
     """
 
     builder: str
@@ -148,7 +159,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Of a manifest itself, and of the files it names that are not shards."""
+    """SHA-256 of a manifest itself, and of the files it names that are no shards."""
 
     manifest: str
     index: str
@@ -191,7 +202,7 @@ def _index(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
 
 
 def _to_json(manifest: Manifest, blocks: list[int], digest: str) -> dict[str, Any]:
-    """blocks: bytes of each shard in the index   digest: of the index"""
+    """The manifest as it is written.  blocks: bytes of each shard in the index   digest: of the index"""
     shards = [
         {
             "name": shard.name,

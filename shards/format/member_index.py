@@ -25,9 +25,11 @@ _PLAIN[list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """One extension of one shard, a row per sample: offset (n,) int64, size (n,) int32, crc32 (n,) uint32.
+    """One extension of one shard, a row per sample; a sample that lacks the member has offset and size -1.
 
-    A sample that lacks the member has offset and size -1.
+    offset  (n,) int64   where its content begins, in bytes from the start of the shard
+    size    (n,) int32   bytes of its content
+    crc32   (n,) uint32  of its content
     """
 
     offset: np.ndarray
@@ -40,7 +42,10 @@ assert [field.name for field in fields(Members)] == list(COLUMNS)
 
 
 class Keys(Sequence[str]):
-    """The keys of a shard, decoded one at a time.  ends: (n + 1,) into ``text``, ASCII bytes as (m,) uint8."""
+    """The keys of a shard, decoded one at a time.
+
+    ends: (n + 1,) where each key begins in ``text``, and where the last one ends   text: (m,) uint8 of ASCII
+    """
 
     __slots__ = ("_ends", "_text")
 
@@ -74,7 +79,7 @@ class Keys(Sequence[str]):
 
 
 def pack_block(keys: Sequence[str], members: dict[str, Members]) -> bytes:
-    """One shard.  members: by extension, in the order they are read back.
+    """The block of one shard.  members: by extension, in the order in which they are read back.
 
     Raises ValueError for keys that are not ASCII and for a member of 2 GiB or more.
     """

@@ -111,7 +111,7 @@ def end_size(size: int) -> int:
 
 
 class UnitWriter:
-    """The samples of one unit in, its shards out: ``NAME.tar``, and ``NAME-1.tar`` and so on where 1 GiB is reached.
+    """Writes the samples of one unit: into ``NAME.tar``, and into ``NAME-1.tar`` and so on where that reaches 1 GiB.
 
     Use as a context, as ShardWriter.
     """

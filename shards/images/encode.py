@@ -40,8 +40,9 @@ def decode(data: bytes) -> Image.Image:
 def decode_reduced(data: bytes, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
     """``decode``, and the upright picture's width and height.
 
-    short_side: what is wanted of it; a JPEG at least two, four or eight times as large is decoded at a half, a quarter
-    or an eighth of its scale, which the cosine transform gives in less than half of the time   None: all
+    short_side: pixels that are needed. A JPEG whose short side is at least two, four or eight times as large is decoded
+    at a half, a quarter or an eighth of its scale, which the cosine transform gives in less than half of the time.
+    None: at full scale.
     """
     if not data:
         raise BadImage("empty file")

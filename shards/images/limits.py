@@ -6,9 +6,12 @@ _COPY = "copy the file again from its source, or remove the row"
 
 
 class BadImage(ValueError):
-    """Why a picture is refused (``what``), what to do about it (``hint``), and the class of refusals it is counted in
-    (``kind``: damaged, unreadable, not-an-image, unsupported, too-large, several-pictures, dark, constant; of DICOM
-    files also no-pixels, no-codec, colour, burned-in, dicomdir).
+    """A picture that is refused.
+
+    what  why it is refused
+    hint  what to do about it
+    kind  class of refusals that it is counted in: damaged, unreadable, not-an-image, unsupported, too-large,
+          several-pictures, dark, constant; of DICOM files also no-pixels, no-codec, colour, burned-in, dicomdir
     """
 
     def __init__(self, what: str, hint: str = _COPY, kind: str = "damaged") -> None:

@@ -1,8 +1,8 @@
-"""Which samples of an optimizer step share a micro-batch: dealt by length, so that all get about as many tokens.
+"""Which samples of an optimizer step share a micro-batch: assigned by length, so that all get about as many tokens.
 
 Packed text costs what its tokens cost: the room for a micro-batch is that of the largest, and the rank with the largest
 keeps the others waiting. The samples of a step are those of ``order`` either way. A pure function of step, recipe and
-manifest: without state, so any step is cut by itself, and the same for every number of ranks. numpy only.
+manifest: without state, so any step is divided by itself, and the same for every number of ranks. numpy only.
 """
 
 from functools import partial
@@ -15,15 +15,15 @@ from ecamp_fast.shards.format.manifest import DISTILLED, REPORT, TOKENS, Shard
 from ecamp_fast.shards.load.order import Order, WindowedOrder, global_samples
 from ecamp_fast.shards.load.read import ShardSet
 
-ROUNDS = 16  # rounds of dealing: more do not narrow the spread (8192 samples by 8 to 4096), and each costs some 15 us
+ROUNDS = 16  # of assignment: more do not narrow the spread (8192 samples by 8 to 4096), and each costs some 15 us
 _WORD, _HEAD = 4, 3  # bytes of a code, and numbers before the codes, in `KEY.tokens`
 
 
 class MicroBatches:
     """The micro-batches of each optimizer step.
 
-    A step sees ``batch.total`` samples that follow each other in the order, and cuts them into micro-batches of
-    ``batch.micro``, numbered from 0. Rank r of w computes the numbers r, r + w, r + 2w and so on.
+    A step sees ``batch.total`` samples that follow each other in the order, and divides them into micro-batches
+    of ``batch.micro``, numbered from 0. Rank r of w computes the numbers r, r + w, r + 2w and so on.
     """
 
     def __init__(self, shard_set: ShardSet, split: str, recipe: Recipe) -> None:
@@ -37,12 +37,12 @@ class MicroBatches:
 
         returns two (N, B) int64.
         """
-        batch = self._recipe.batch
-        positions = np.arange(step * batch.total, (step + 1) * batch.total)
+        total, micro = self._recipe.batch.total, self._recipe.micro
+        positions = np.arange(step * total, (step + 1) * total)
         epochs, samples = self._order(positions)
         if self._lengths is None:
-            return epochs.reshape(-1, batch.micro), samples.reshape(-1, batch.micro)
-        assigned = assign(self._lengths(epochs, samples), batch.micro)
+            return epochs.reshape(-1, micro), samples.reshape(-1, micro)
+        assigned = assign(self._lengths(epochs, samples), micro)
         return epochs[assigned], samples[assigned]
 
 
@@ -80,13 +80,14 @@ class TokenEstimate:
 
 
 def assign(lengths: np.ndarray, micro: int) -> np.ndarray:
-    """Deal samples out so that all micro-batches have as many samples and about as many tokens.
+    """Assign samples so that all micro-batches have as many samples and about as many tokens.
 
     lengths: (N * micro,) integers   returns (N, micro) int64: places of the samples of each, ascending.
 
     Longest first, in ``ROUNDS`` rounds: a round makes piles in a serpentine and gives the largest to the micro-batch
     that has least. Equal lengths go in the order of their places. No two micro-batches differ by more tokens than the
-    longest and the shortest sample: within a round no two piles do, and opposite orders only narrow what was there.
+    longest and the shortest sample: within a round no two piles do, and opposite orders only narrow
+    the difference from before.
     """
     rows = np.argsort(-lengths, kind="stable").reshape(micro, -1)
     rows[1::2] = rows[1::2, ::-1]

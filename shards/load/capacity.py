@@ -1,4 +1,4 @@
-"""How much room the text of a micro-batch needs, by the shard set and the way its samples are dealt out."""
+"""How much room the text of a micro-batch needs, by the shard set and the way its samples are assigned."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +16,9 @@ from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.packing.assemble import assemble
 from ecamp_fast.text.packing.layout import Capacity
 from ecamp_fast.text.packing.masking import mask_text
-from ecamp_fast.text.wordpiece import Wordpiece
 
 SAMPLES = 2048  # read
-STEPS = 64  # cut, by the manifest alone: more than an epoch of the paper
+STEPS = 64  # whose micro-batches are looked at, by the manifest alone: more than an epoch of the paper
 DEVIATIONS = 3.3  # of a batch's sum, above its mean: one batch in a thousand needs more
 MULTIPLE = 128  # rows of a tile of a matrix product
 
@@ -29,7 +28,7 @@ Texts = tuple[np.ndarray, np.ndarray]  # codes of a sample's report and of its d
 def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacity:
     """Rows and predictions that all but a few in a thousand micro-batches of ``batch.micro`` samples stay within.
 
-    The micro-batches of the first steps, by estimated lengths, tell the spread that dealing leaves; some samples,
+    The micro-batches of the first steps, by estimated lengths, tell the spread that assignment leaves; some samples,
     evenly spaced, assembled and masked as in epoch 0, tell what stands behind an estimate. A function of shard set and
     recipe alone, so all ranks, however many, find the same. Damaged samples are left out where others may stand in for
     them; otherwise they raise DataError.
@@ -70,9 +69,8 @@ def _read_tokens(
 def _true_counts(recipe: Recipe, samples: np.ndarray, stored: list[Texts]) -> tuple[np.ndarray, np.ndarray]:
     """Tokens, and words predicted, of samples (n,) in epoch 0: two (n,) int64."""
     keys = sample_keys(recipe.seed, np.zeros_like(samples), samples)
-    special = {"cls_id": Wordpiece.cls_id, "pad_id": Wordpiece.pad_id}
     reports, distilled = zip(*stored, strict=True)
-    arrays = assemble(reports, distilled, keys, recipe.text, padded=False, **special)
+    arrays = assemble(reports, distilled, keys, recipe.text, padded=False)
     codes, cu_seqlens, lengths = (torch.from_numpy(array) for array in arrays)
     predicted = mask_text(codes, cu_seqlens, lengths, torch.from_numpy(keys), recipe).predicted
     ends = torch.nn.functional.pad(predicted.cumsum(0), (1, 0))[cu_seqlens.long()]
@@ -84,7 +82,7 @@ def _room(counts: np.ndarray, estimates: np.ndarray, sums: np.ndarray, recipe: R
 
     A count is a share of its estimate, the same for all samples, and a rest, independent from sample to sample.
     """
-    batch = recipe.batch.micro
+    batch = recipe.micro
     share = counts.sum() / estimates.sum()
     spread = math.sqrt(share**2 * sums.var() + batch * (counts - share * estimates).var())
     room = math.ceil((share * sums.mean() + DEVIATIONS * spread) / MULTIPLE) * MULTIPLE

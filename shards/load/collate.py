@@ -19,7 +19,6 @@ from ecamp_fast.shards.load import crop
 from ecamp_fast.shards.load.quarantine import Quarantine
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.packing.assemble import assemble
-from ecamp_fast.text.wordpiece import Wordpiece
 
 _HINT = "build the set again, or restore it from a copy"
 _NO_TEXT = np.zeros(0, np.int32)  # of an image alone, which only recipes that read no text are given
@@ -28,9 +27,12 @@ _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive
 
 @dataclass(frozen=True, slots=True)
 class Collated:
-    """A micro-batch but for its pictures; see ``Batch`` for the arrays of the second group.
+    """A micro-batch but for its pictures; the arrays of the second half are those of ``Batch``.
 
-    names (B,) keys in the shard set   jpegs (B,) file contents   boxes (B, 4) int32   flipped (B,) bool
+    names    (B,)        keys in the shard set
+    jpegs    (B,)        file contents
+    boxes    (B, 4)      int32: top, left, height, width of the view
+    flipped  (B,)        bool
     """
 
     names: list[str]
@@ -93,14 +95,12 @@ class Collator:
         heights = np.array([one.height for one in stored], np.int64)
         widths = np.array([one.width for one in stored], np.int64)
         boxes, flipped = self._view(keys, heights, widths)
-        attention, window = self._guide([one.attention for one in stored], boxes, flipped, heights, widths)
+        attention, window = self._guidance([one.attention for one in stored], boxes, flipped, heights, widths)
         codes, cu_seqlens, lengths = assemble(
             [one.report for one in stored],
             [one.distilled for one in stored],
             keys,
             self._recipe.text,
-            cls_id=Wordpiece.cls_id,
-            pad_id=Wordpiece.pad_id,
             padded=self._recipe.padded_text,
         )
         return Collated(
@@ -136,11 +136,10 @@ class Collator:
         if not self._train:
             return crop.whole_boxes(heights, widths), np.zeros(len(keys), bool)
         image = self._recipe.image
-        return crop.random_boxes(heights, widths, keys, image.crop_area, image.crop_aspect), crop.flips(
-            keys, image.flip
-        )
+        boxes = crop.random_boxes(heights, widths, keys, image.crop_area, image.crop_aspect)
+        return boxes, crop.flips(keys, image.flip)
 
-    def _guide(
+    def _guidance(
         self,
         maps: list[np.ndarray | None],
         boxes: np.ndarray,
@@ -151,16 +150,15 @@ class Collator:
         """The attention over the view, and the window that ``sr.guidance`` asks for (else the middle one)."""
         count, sr, grid = len(maps), self._recipe.sr, self._recipe.grid
         if sr.maps == "centre":
-            attention = np.repeat(crop.centre_map()[None], count, 0)
-        else:
-            attention = crop.sample_maps(maps, boxes, flipped, heights, widths)
-        seen = np.zeros_like(attention)
-        if sr.maps == "shards" and sr.guidance == "window_aligned":
-            seen = attention
-        elif sr.maps == "shards" and sr.guidance == "window_fixed":
+            return np.repeat(crop.centre_map()[None], count, 0), crop.middle_windows(count, grid)
+        attention = crop.sample_maps(maps, boxes, flipped, heights, widths)
+        if sr.guidance == "window_aligned":
+            return attention, crop.windows(attention, grid)
+        if sr.guidance == "window_fixed":
             whole = np.stack((np.zeros(count), np.zeros(count), heights, widths), 1)
             seen = crop.sample_maps(maps, whole, np.zeros(count, bool), heights, widths)
-        return attention, crop.windows(seen, grid)
+            return attention, crop.windows(seen, grid)
+        return attention, crop.middle_windows(count, grid)
 
 
 def _read_sample(shard_set: ShardSet, split: str, index: int) -> _Stored:

@@ -75,17 +75,17 @@ def sample_maps(
     border values go on.
     """
     out = np.zeros((len(maps), ATTENTION_GRID, ATTENTION_GRID), np.float32)
-    present = {number: one for number, one in enumerate(maps) if one is not None}
-    have = np.array(list(present), np.int64)
+    stored = {number: one for number, one in enumerate(maps) if one is not None}
+    with_map = np.array(list(stored), np.int64)
     boxes, flipped = np.asarray(boxes, np.float64), np.asarray(flipped, bool)
     sizes = np.stack((heights, widths), 1)
-    for start in range(0, len(have), CHUNK):
-        part = have[start : start + CHUNK]
-        out[part] = _sample_present([present[n] for n in part.tolist()], boxes[part], flipped[part], sizes[part])
+    for start in range(0, len(with_map), CHUNK):
+        part = with_map[start : start + CHUNK]
+        out[part] = _sample_stored([stored[n] for n in part.tolist()], boxes[part], flipped[part], sizes[part])
     return out
 
 
-def _sample_present(maps: list[np.ndarray], boxes: np.ndarray, flipped: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _sample_stored(maps: list[np.ndarray], boxes: np.ndarray, flipped: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """``sample_maps`` where every image has a map.  sizes: (B, 2) height, width of the images."""
     shapes = np.array([one.shape for one in maps], np.int64)
     starts = np.concatenate(([0], np.cumsum(shapes.prod(1))[:-1]))
@@ -127,8 +127,7 @@ def windows(attention: np.ndarray, grid: int) -> np.ndarray:
     for fixed ones   grid: patches per side of the view   returns (B, 2) int32, each 0 to grid - window_size(grid).
     The middle window stands where there is no attention, and where several windows hold the most.
     """
-    size = window_size(grid)
-    places = grid - size + 1
+    size, places = window_size(grid), _places(grid)
     spans = np.zeros((places, grid))
     for first in range(places):
         spans[first, first : first + size] = 1.0
@@ -136,8 +135,18 @@ def windows(attention: np.ndarray, grid: int) -> np.ndarray:
     sums = (spans @ np.asarray(attention, np.float64) @ spans.T).reshape(len(attention), -1)
     best = sums.max(1, keepdims=True)
     leading = sums >= best * (1 - 1e-9)  # equal up to the rounding of the sums
-    chosen = np.where(leading.sum(1) == 1, leading.argmax(1), (places // 2) * (places + 1))
-    return np.stack(np.divmod(chosen, places), 1).astype(np.int32)
+    chosen = np.stack(np.divmod(leading.argmax(1), places), 1).astype(np.int32)
+    return np.where(leading.sum(1, keepdims=True) == 1, chosen, middle_windows(len(attention), grid))
+
+
+def middle_windows(count: int, grid: int) -> np.ndarray:
+    """First patch (row, column) of the middle window, for every sample.  returns (count, 2) int32."""
+    return np.full((count, 2), _places(grid) // 2, np.int32)
+
+
+def _places(grid: int) -> int:
+    """Where a window can begin along one axis."""
+    return grid - window_size(grid) + 1
 
 
 def _areas(grid: int) -> np.ndarray:

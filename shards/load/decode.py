@@ -69,10 +69,13 @@ class _Request:
 class JpegDecoder:
     """Decodes batches of at most ``batch_size`` on ``device``; up to two may be under way at a time.
 
-    high_size: pixels per side of the view   threads: of the CPU, for decoding (on a GPU: for parsing and the part of
-    the work that nvJPEG leaves to the host)   region, hardware: on a GPU, whether only the crop is decoded, and the
-    share of images for the JPEG engine, see ``Recipe.loader``   pool: resizes on the CPU; None: the calling thread
-    does.  Not to be shared by threads.
+    high_size  pixels per side of the view
+    threads    of the CPU, for decoding; on a GPU for parsing and the part of the work that nvJPEG leaves to the host
+    region     on a GPU, whether only the crop is decoded
+    hardware   on a GPU, the share of images for the JPEG engine, see ``LoaderConfig``
+    pool       resizes on the CPU; None: the calling thread does
+
+    Not to be shared by threads.
     """
 
     def __init__(
@@ -110,8 +113,12 @@ class JpegDecoder:
     def submit(self, keys: Sequence[str], jpegs: Jpegs, boxes: np.ndarray, flipped: np.ndarray) -> None:
         """Start a batch.
 
-        keys: names for errors   jpegs: file contents   boxes: (B, 4) int32 top, left, height, width, inside the image
-        flipped: (B,) bool.  Raises DataError as ``fetch`` does, RuntimeError if two batches are already under way.
+        keys     names of the samples, for errors
+        jpegs    content of their files
+        boxes    (B, 4) int32: top, left, height, width, inside the image
+        flipped  (B,) bool
+
+        Raises DataError as ``fetch`` does, RuntimeError if two batches are already under way.
         """
         if len(self._waiting) >= IN_FLIGHT:
             raise RuntimeError(f"{IN_FLIGHT} batches are under way: fetch one first")

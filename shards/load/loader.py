@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import DataError
 from ecamp_fast.shards.load.batching import MicroBatches
 from ecamp_fast.shards.load.capacity import measure_capacity
 from ecamp_fast.shards.load.collate import Collated, Collator
@@ -24,6 +24,8 @@ from ecamp_fast.shards.load.quarantine import Note, Quarantine
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.storage.presence import TRAINING
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
+
+ARRAYS = ("attention", "window", "lengths", "keys", "samples")  # of a collated batch, as ``Batch`` has them
 
 Places = tuple[np.ndarray, np.ndarray]  # epochs, samples: (B,) int64
 
@@ -63,24 +65,14 @@ class Loader:
         packed = recipe.losses.mlm and not recipe.padded_text
         fixed = train and packed and recipe.fixed_text(self.device.type == "cuda")
         self.capacity = measure_capacity(shard_set, split, recipe) if fixed else None
-        batch = recipe.batch
-        if train and batch.total % (batch.micro * world):
-            raise ConfigError(
-                f"batch.total {batch.total} is not a multiple of batch.micro {batch.micro} x {world} ranks",
-                "change batch.micro, batch.total or the number of ranks",
-            )
-        self.accumulation = batch.total // (batch.micro * world)
-
-    @property
-    def steps_per_epoch(self) -> float:
-        """Optimizer steps that see as many samples as the split holds."""
-        return self.count / self._recipe.batch.total
+        if train:
+            recipe.accumulation(world)  # raises now what would be found at the first step
 
     def batches(self, start_step: int, stop_step: int) -> Generator[Batch, None, None]:
         """This rank's micro-batches of the optimizer steps ``start_step`` to ``stop_step`` - 1.
 
-        ``accumulation`` batches a step, each of ``batch.micro`` samples. Raises DataError on damaged data. Closing the
-        iterator, or dropping it, stops its threads.
+        ``Recipe.accumulation`` batches a step, each of ``batch.micro`` samples. Raises DataError on damaged data.
+        Closing the iterator, or dropping it, stops its threads.
         """
         return self._stream(self._training_places(start_step, stop_step))
 
@@ -98,8 +90,9 @@ class Loader:
             yield from zip(epochs[self._rank :: self._world], samples[self._rank :: self._world], strict=True)
 
     def _evaluation_places(self, count: int) -> Iterator[Places]:
-        for start in range(0, count, self._recipe.batch.micro):
-            samples = np.arange(start, min(start + self._recipe.batch.micro, count), dtype=np.int64)
+        micro = self._recipe.micro
+        for start in range(0, count, micro):
+            samples = np.arange(start, min(start + micro, count), dtype=np.int64)
             yield np.zeros_like(samples), samples
 
     def _stream(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
@@ -114,7 +107,7 @@ class Loader:
         waiting: deque[Collated] = deque()
         with ThreadPoolExecutor(self._collate.readers, thread_name_prefix="ecamp-fast-read") as pool:
             decoder = JpegDecoder(
-                recipe.batch.micro,
+                recipe.micro,
                 recipe.image.high_size,
                 self.device,
                 threads,
@@ -132,19 +125,14 @@ class Loader:
                 yield self._batch(waiting.popleft(), decoder)
 
     def _batch(self, collated: Collated, decoder: JpegDecoder) -> Batch:
-        """Everything on the device; ``fetch`` waits for the copies too."""
+        """Everything on the device."""
         text = _text(collated, self._recipe, self.capacity)
         device = decoder.device
         with decoder.context():
-            return Batch(
-                attention=_on(collated.attention, device),
-                window=_on(collated.window, device),
-                text=text.to(device) if text else None,
-                lengths=_on(collated.lengths, device),
-                keys=_on(collated.keys, device),
-                samples=_on(collated.samples, device),
-                image=decoder.fetch(),
-            )
+            arrays = {name: _on(getattr(collated, name), device) for name in ARRAYS}
+            text = text.to(device) if text else None
+            image = decoder.fetch()  # after the copies, since it waits for them too
+        return Batch(image=image, text=text, **arrays)
 
 
 def _text(collated: Collated, recipe: Recipe, capacity: Capacity | None) -> Text | None:

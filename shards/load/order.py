@@ -61,11 +61,11 @@ class WindowedOrder:
         place = self._within_windows(epoch, place)
         sample = np.empty_like(place)
         for number in np.unique(epoch):
-            here = epoch == number
+            of_epoch = epoch == number
             shards, ends = self._laid(int(number))
-            at = np.searchsorted(ends, place[here], side="right")
+            at = np.searchsorted(ends, place[of_epoch], side="right")
             shard = shards[at]
-            sample[here] = self._starts[shard] + place[here] - (ends[at] - self._sizes[shard])
+            sample[of_epoch] = self._starts[shard] + place[of_epoch] - (ends[at] - self._sizes[shard])
         return epoch, sample
 
     def _within_windows(self, epoch: np.ndarray, place: np.ndarray) -> np.ndarray:

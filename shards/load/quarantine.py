@@ -20,11 +20,13 @@ Note = Callable[[dict[str, Any]], None]
 
 
 class Quarantine:
-    """May be shared by threads.
+    """Counts and replaces damaged samples. May be shared by threads.
 
-    count: samples of the split   share: of them that may be damaged in an epoch; 0: the first is an error
-    lost: samples known to be damaged, within the budget: they count in every epoch
-    note: receives a record of each: sample and epoch, the fault as the error names it, and what stands in
+    count  samples of the split
+    share  of them that may be damaged in an epoch; 0: the first is an error
+    seed   of the choice of substitutes
+    note   receives a record of each: sample and epoch, the fault as the error names it, and what stands in
+    lost   samples known to be damaged, within the budget: they count in every epoch
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Quarantine:
 
     @property
     def found(self) -> tuple[int, int]:
-        """Damaged samples that were met here, beyond ``lost``: of the last even epoch and of the last odd one.
+        """Damaged samples that this process met, beyond ``lost``: of the last even epoch and of the last odd one.
 
         Ranks share the samples of an epoch, so their sums are the damaged samples of all ranks: see ``judge``.
         """

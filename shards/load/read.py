@@ -14,7 +14,7 @@ from ecamp_fast.shards.format.manifest import EXTENSIONS, OPTIONAL, TEXT, TOKENI
 from ecamp_fast.shards.storage.presence import HINT, check_presence
 from ecamp_fast.shards.storage.store import Store, open_store
 
-_AHEAD = 4  # samples per reader
+_IN_FLIGHT = 4  # samples per reader that are read or wait that are read or wait that are read or wait
 
 
 class Sample(dict[str, bytes]):
@@ -31,10 +31,10 @@ class Sample(dict[str, bytes]):
 class ShardSet:
     """A shard set opened for reading; may be shared by threads and sent to other processes.
 
-    path: a folder, or an address s3://, gs://, https:// (``open_store``)
-    spare: share of the training samples that may lie in files that are missing, unreadable or cut: ``faults`` says
-    what is wrong with them, ``lost`` (n,) int64 which samples of the split train it takes
-    cache_gb: room on the local disk for what is read over a network, GiB; None: what others keep there stays
+    path      a folder, or an address s3://, gs://, https:// (``open_store``)
+    spare     share of the training samples that may lie in files that are missing, unreadable or cut: ``faults`` says
+              what is wrong with them, ``lost`` (n,) int64 which samples of the split train it takes
+    cache_gb  room on the local disk for what is read over a network, GiB; None: what others keep there stays
 
     Opening checks the manifest's digest, the tokenizer's digest, and every shard by its size, see ``check_presence``.
     Raises DataError that names every file at fault; PolicyError for an address that is none of these.
@@ -103,8 +103,8 @@ class ShardSet:
             yield from (self.read(split, index, extensions) for index in range(count))
             return
         with ThreadPoolExecutor(readers, thread_name_prefix="ecamp-fast-read") as pool:
-            for start in range(0, count, _AHEAD * readers):
-                some = range(start, min(start + _AHEAD * readers, count))
+            for start in range(0, count, _IN_FLIGHT * readers):
+                some = range(start, min(start + _IN_FLIGHT * readers, count))
                 yield from pool.map(lambda index: self.read(split, index, extensions), some)
 
     def _read(self, shard: Shard, row: int, spans: dict[str, tuple[int, int, int]]) -> dict[str, bytes]:

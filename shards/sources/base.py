@@ -17,7 +17,13 @@ BOX = ("x", "y", "width", "height")  # names of its numbers in metadata
 
 @dataclass(frozen=True, slots=True)
 class RecordFault:
-    """Something wrong with one row: where, what, and how to fix it.  kind: class it is counted in, '': the row."""
+    """Something wrong with one row.
+
+    origin  where: the row, as messages name it
+    what    what is wrong
+    hint    how to fix it
+    kind    class that the row is counted in; '' where the row is at fault, not its image
+    """
 
     origin: str
     what: str
@@ -32,12 +38,22 @@ class RecordFault:
 class Record:
     """One image with its report, or alone where ``report`` is '', before the image is read.
 
-    origin    where it comes from, for error messages: ``reports.csv row 12 (images/a.jpg)``
-    place     where the picture is: a path as the table writes it, the number of a phantom
-    attention, masks  where they are, or ''   boxes: those that the listing states
-    stem      second half of the key: the image's own name within its study
-    patient_id and split are '' where unknown; distilled is None where the rules are to write it
-    columns   further metadata to keep
+    origin      where it comes from, for error messages: ``reports.csv row 12 (images/a.jpg)``
+    row         its number in the source
+    study_id    first half of the key
+    stem        second half of the key: the image's own name within its study
+    place       where the picture is: a path as the table writes it, the number of a phantom
+    report      '' for an image alone
+    attention   where the attention map is, or ''
+    masks       where the finding masks are, or ''
+    boxes       those that the listing states
+    patient_id  '' where unknown
+    split       '' where unknown
+    view        the projection; '' where unknown
+    labels      names of the findings that are stated
+    distilled   None where the rules are to write it
+    columns     further metadata to keep
+    key         name of the sample in its shard; '' until ``assign_keys`` has given it
     """
 
     origin: str
@@ -62,14 +78,14 @@ class Record:
 class SourceImage:
     """A loaded picture.
 
-    image      PIL picture of mode L, perhaps decoded at a smaller scale than it is stored at
-    size       width and height of the picture as it is stored, upright
-    attention  PIL picture of mode L over the whole image, any size; None: no map
-    masks      (H, W) uint8 or uint16 of that size, bit i = finding i; None: no masks
-    boxes      (finding, x, y, width, height) in pixels of that size
-    jpeg       a file of the same pixels as the builder would write it, kept where the picture is not reduced: coding
-               it again would cost quality
-    view       the projection that the image file itself states, or ''
+    image            PIL picture of mode L, perhaps decoded at a smaller scale than it is stored at
+    size             width and height of the picture as it is stored, upright
+    attention        PIL picture of mode L over the whole image, any size; None: no map
+    masks            (H, W) uint8 or uint16 of that size, bit i = finding i; None: no masks
+    boxes            (finding, x, y, width, height) in pixels of that size
+    jpeg             a file of the same pixels as the builder would write it, kept where the picture is not reduced:
+                     coding it again would cost quality
+    view             the projection that the image file itself states, or ''
     states_polarity  whether the file says what is bright, as DICOM does; of others the builder looks for inverted ones
     """
 
@@ -87,7 +103,11 @@ class SourceImage:
 class Listing:
     """All records of a source, and what was found on the way.
 
-    faults must be fixed; absent are faults of images alone, which a budget may excuse; dropped counts empty reports
+    records        in the source's own order
+    faults         must be fixed
+    absent         faults of images alone, which a budget may excuse
+    dropped_empty  how many rows were left out because their report is empty
+    notes          what a person should know
     """
 
     records: list[Record]
@@ -98,7 +118,7 @@ class Listing:
 
 
 class Source(Protocol):
-    """Picklable: workers receive a copy and load pictures with it.
+    """Lists and loads samples. Picklable: workers receive a copy and load pictures with it.
 
     kind         the name on the command line
     description  what the manifest says about it: no private path; complete after ``list_records``

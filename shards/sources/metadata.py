@@ -77,12 +77,12 @@ def _boxes(listed: Any) -> tuple[Box, ...]:
     """The boxes of the metadata.  Raises ValueError."""
     try:
         boxes = [_box(box) for box in listed]
-        whole = all(
+        valid = all(
             math.isfinite(x + y + width + height) and min(width, height) > 0 for _, x, y, width, height in boxes
         )
     except (TypeError, KeyError, ValueError, OverflowError):
-        whole = False
-    if not whole:
+        valid = False
+    if not valid:
         raise ValueError(f'its "boxes" have not all a finding and the numbers {", ".join(BOX)}')
     return tuple(boxes)
 

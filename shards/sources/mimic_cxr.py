@@ -23,9 +23,9 @@ _SUFFIXES = (".jpg", ".dcm")
 class MimicCxrSource:
     """``folder`` holds ``files/p10/p10000032/s50414267/DICOM_ID.jpg`` (or .dcm) and the tables of the release.
 
-    reports   archive or folder of the report files; None: mimic-cxr-reports.zip in ``folder``, else the tree itself
+    reports     archive or folder of the report files; None: mimic-cxr-reports.zip in ``folder``, else the tree itself
+    use_last    take the last paragraph of reports that have neither findings nor impression; else they are dropped
     keep_empty  images whose report says nothing are taken alone; else they are dropped
-    use_last  take the last paragraph of reports that have neither findings nor impression; else they are dropped
     """
 
     kind = "mimic-cxr"
@@ -50,13 +50,13 @@ class MimicCxrSource:
         """A record for every image of the tables with a report, joined by dicom_id and study_id."""
         tables = read_tables(self.folder)
         listing = Listing([], faults=tables.faults, notes=tables.notes)
-        here = _groups_here(tables, self.folder, listing)
-        suffix = _suffix(here, self.folder)
+        copied = _copied_groups(tables, self.folder, listing)
+        suffix = _suffix(copied, self.folder)
         tally = Tally(use_last=self.use_last)
         with Reports(self._reports()) as reports:
-            texts = _read(reports, {image.study: image.origin for image in here}, tally, listing)
+            texts = _read(reports, {image.study: image.origin for image in copied}, tally, listing)
             self._note(listing, reports, tables, texts, tally)
-        for image in here:
+        for image in copied:
             if image.study not in texts:
                 continue
             if not texts[image.study] and not self.keep_empty:
@@ -106,22 +106,22 @@ class MimicCxrSource:
             listing.notes.append(f"{unused:,} report files belong to no image here")
 
 
-def _groups_here(tables: Tables, folder: Path, listing: Listing) -> list[MimicImage]:
-    """The images of those groups (p10 to p19) whose folders are here: PhysioNet's trees are often copied in part."""
+def _copied_groups(tables: Tables, folder: Path, listing: Listing) -> list[MimicImage]:
+    """The images of those groups (p10 to p19) whose folders exist: PhysioNet's trees are often copied in part."""
     files = folder / "files"
     try:
         with os.scandir(files) as entries:
-            present = {entry.name for entry in entries if entry.is_dir()}
+            folders = {entry.name for entry in entries if entry.is_dir()}
     except OSError as error:
         raise DataError(f"{files}: {error.strerror}", "name the folder that holds `files`") from None
-    here = [image for image in tables.images if image.patient[:3] in present]
-    elsewhere = Counter(image.patient[:3] for image in tables.images if image.patient[:3] not in present)
+    copied = [image for image in tables.images if image.patient[:3] in folders]
+    elsewhere = Counter(image.patient[:3] for image in tables.images if image.patient[:3] not in folders)
     if elsewhere:
         names = ", ".join(sorted(elsewhere))
         listing.notes.append(f"{elsewhere.total():,} images of {names} left out: no such folder in {files.name}")
-    if tables.images and not here:
+    if tables.images and not copied:
         raise DataError(f"{files}: holds none of the groups {names}", "copy at least one of them")
-    return here
+    return copied
 
 
 def _suffix(images: list[MimicImage], folder: Path) -> str:

@@ -34,7 +34,13 @@ class MimicImage:
 
 @dataclass(slots=True)
 class Tables:
-    """images in the order of the leading table; labels: labeller -> study -> label -> 1, 0 or -1 as written."""
+    """The tables of a release, joined.
+
+    images  in the order of the leading table
+    labels  labeller -> study -> label -> 1, 0 or -1 as written
+    faults  rows that must be fixed
+    notes   what a person should know
+    """
 
     images: list[MimicImage]
     labels: dict[str, dict[str, dict[str, str]]]

@@ -20,8 +20,12 @@ _TABLE_LIMIT = 2**30  # bytes of a table, inflated
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """rows: (line of the file where the row starts, value by column); faults: rows of another length than the header;
-    note: '' or what to tell about the file's encoding; columns: all that the header names.
+    """A table that was read.
+
+    rows     (line of the file where the row starts, value by column)
+    faults   rows of another length than the header
+    note     what to tell about the file's encoding, or ''
+    columns  all that the header names
     """
 
     rows: list[tuple[int, dict[str, str]]]
@@ -31,9 +35,12 @@ class Table:
 
 
 def read_table(path: Path, required: Sequence[str], keep: Collection[str] | None = None, hint: str = "") -> Table:
-    """Read a CSV file with a header row.  required: columns it must have   keep: columns to return, None: all.
+    """Read a CSV file with a header row.
 
-    hint: what else could be done where the last of the required columns is missing
+    required  columns it must have
+    keep      columns to return; None: all
+    hint      what else could be done where the last of the required columns is missing
+
     Raises DataError: missing file, no CSV, a missing column, a column twice.
     """
     text, note = read_whole(path)

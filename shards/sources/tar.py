@@ -25,9 +25,10 @@ Places = dict[str, tuple[int, int]]  # of the members of one key: ending -> offs
 def groups(file: BinaryIO, name: str, known: Container[str], listing: Listing) -> dict[str, Places]:
     """The members of an archive by their key, wherever they lie.
 
-    name: of the archive   known: endings that matter; others are counted in the notes
-    listing: receives notes and faults: damage, members that are no plain files, two members of one name; samples whose
-    names have dots, which no reader of webdatasets finds, count as absent
+    name     of the archive
+    known    endings that matter; others are counted in the notes
+    listing  receives notes and faults: damage, members that are no plain files, two members of one name; samples whose
+             names have dots, which no reader of webdatasets finds, count as absent
     """
     found: dict[str, Places] = {}
     extras: Counter[str] = Counter()
@@ -78,7 +79,7 @@ def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.Ta
                     continue
                 fault = _refused(member, size)
                 if fault:
-                    listing.faults.append(RecordFault(f"{name}: {_shown(member.name)}", fault, HINT))
+                    listing.faults.append(RecordFault(f"{name}: {_shortened(member.name)}", fault, HINT))
                     return
                 yield member
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
@@ -155,5 +156,5 @@ def _is_sample(endings: list[str]) -> bool:
     )
 
 
-def _shown(name: str) -> str:
+def _shortened(name: str) -> str:
     return repr(name if len(name) <= 60 else f"{name[:20]}...")

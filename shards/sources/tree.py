@@ -13,8 +13,11 @@ from ecamp_fast.shards.sources.base import RecordFault
 
 @dataclass(slots=True)
 class Tree:
-    """places: paths of files, relative to the folder, with /, in order   faults: folders that cannot be listed, pipes
-    notes: links to a folder that is read already: it is read once
+    """What ``walk`` found.
+
+    places  paths of files, relative to the folder, with /, in order
+    faults  folders that cannot be listed, and pipes
+    notes   links to a folder that is read already: it is read once
     """
 
     places: list[str] = field(default_factory=list)

@@ -1,8 +1,9 @@
 """Samples from an existing webdataset: tar files that hold an image and a text under one key, side by side.
 
-Nothing is extracted: survey walks the archives once and remembers where each image lies. Only plain archives of regular
-members are taken, and only whole ones, because a webdataset reader does not notice what is missing. What another writer
-does otherwise is put in order: members that do not follow each other, endings in capitals, members of other kinds.
+Nothing is extracted: ``list_records`` walks the archives once and remembers where each image lies. Only plain archives
+of regular members are taken, and only whole ones, because a webdataset reader does not notice what is missing. What
+another writer does otherwise is put in order: members that do not follow each other, endings in capitals, members of
+other kinds.
 """
 
 import io
@@ -85,7 +86,7 @@ class WebdatasetSource:
         return listing
 
     def load(self, record: Record, short_side: int) -> SourceImage:
-        """Read and decode an image, its attention map and its masks, where the survey found them.  Raises BadImage."""
+        """Read and decode an image, its attention map and its masks.  Raises BadImage."""
         data = self._bytes(record.place)
         loaded = picture(data, short_side)
         with named("attention map"):
@@ -129,7 +130,14 @@ class WebdatasetSource:
 class _Found:
     """What the archives hold so far.
 
-    seen: key -> its archive   bare: samples without metadata   unsplit: archive -> samples without a split
+    listing      receives records, faults and notes
+    keep_empty   as the source has it
+    with_images  False: texts are wanted alone
+    seen         key -> its archive
+    bare         samples without metadata
+    unsplit      archive -> its samples without a split
+    encodings    texts that are not UTF-8
+    left_out     metadata that no record takes
     """
 
     listing: Listing
@@ -219,8 +227,8 @@ def _masks(data: bytes, size: tuple[int, int]) -> np.ndarray:
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
         raise BadImage(f"no PNG, or damaged: {type(error).__name__}", HINT) from None
     if mode not in ("L", "I;16") or values.shape != size[::-1]:
-        shown = f"{values.shape[1]} x {values.shape[0]} pixels of kind {mode}"
-        raise BadImage(f"{shown}; masks are grey and of the image's size, {size[0]} x {size[1]}", HINT)
+        stored = f"{values.shape[1]} x {values.shape[0]} pixels of kind {mode}"
+        raise BadImage(f"{stored}; masks are grey and of the image's size, {size[0]} x {size[1]}", HINT)
     return values
 
 

@@ -32,19 +32,19 @@ def parse_address(named: str | os.PathLike[str]) -> str | None:
         return None
     name, rest = scheme[1].lower(), named[scheme.end() :]
     if name not in (*SCHEMES, "http"):
-        raise PolicyError(f"'{_shown(named)}': no shards are read through '{name}:'", _HINT)
+        raise PolicyError(f"'{_redacted(named)}': no shards are read through '{name}:'", _HINT)
     try:
         parts = urlsplit(named)
     except ValueError:
-        raise PolicyError(f"'{_shown(named)}' is no plain address", _HINT) from None
+        raise PolicyError(f"'{_redacted(named)}' is no plain address", _HINT) from None
     bare = _IPV6.sub("//host", rest, count=1) if name in ("http", "https") else rest
     plain = _PLAIN.fullmatch(bare) and "::" not in bare and ".." not in bare.split("/")  # a::b is a chain to fsspec
     if not rest.startswith("//") or not parts.netloc or not plain:
-        raise PolicyError(f"'{_shown(named)}' is no plain address", _HINT)
+        raise PolicyError(f"'{_redacted(named)}' is no plain address", _HINT)
     if "@" in parts.netloc:
         raise PolicyError("an address with a password or a user in it", "leave it to the store's own credentials")
     if name == "http" and not _is_this_machine(parts.hostname or ""):
-        raise PolicyError(f"'{_shown(named)}': http without encryption", "use https")
+        raise PolicyError(f"'{_redacted(named)}': http without encryption", "use https")
     return f"{name}:{rest.rstrip('/')}"
 
 
@@ -59,10 +59,10 @@ def folder_of(named: str | os.PathLike[str]) -> Path:
 def may_lead(source: str, target: str) -> bool:
     """Whether a web server at the address ``source`` may send us on to the URL ``target``: never to plain http over a
     network, nor from https to plain http on this machine."""
-    there = urlsplit(target)
-    if there.scheme == "https":
+    url = urlsplit(target)
+    if url.scheme == "https":
         return True
-    return there.scheme == "http" == urlsplit(source).scheme and _is_this_machine(there.hostname or "")
+    return url.scheme == "http" == urlsplit(source).scheme and _is_this_machine(url.hostname or "")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -74,6 +74,6 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-def _shown(text: str) -> str:
+def _redacted(text: str) -> str:
     """For a message: neither control characters nor what may be a password."""
     return re.sub(r"//[^/]*@", "//", text).encode("unicode_escape").decode()[:120]

@@ -43,11 +43,14 @@ def cache_folder() -> Path:
 
 
 class Blocks:
-    """The blocks of one shard set.  folder: of the set, in ``root``
+    """The blocks of one shard set, in the cache that it shares with others.
 
-    bound: bytes of all files under ``root``, less where the disk has less room; None: of somebody who was given no
-    bound, and so deletes nothing, but keeps blocks only while there is room
-    Raises StorageError where the folder cannot be made; reports hold private data, so it is for its owner alone.
+    root    folder of the cache
+    folder  of this set, below ``root``
+    bound   bytes of all files below ``root``, fewer where the disk has less room; None: the user named no bound, so
+            nothing is deleted, and blocks are kept only while there is room
+
+    Raises StorageError where the folder cannot be made. Reports hold private data, so it is for its owner alone.
     """
 
     def __init__(self, root: Path, folder: Path, bound: int | None) -> None:
@@ -65,7 +68,7 @@ class Blocks:
             raise StorageError(what, ELSEWHERE) from None
 
     def get(self, name: str, number: int, size: int) -> bytes | None:
-        """Block ``number`` of a file, None where it is not here.  size: bytes that it must have"""
+        """Block ``number`` of a file, None where it is not in the cache.  size: bytes that it must have"""
         path = self._path(name, number)
         try:
             data = path.read_bytes()

@@ -36,8 +36,8 @@ def open_filesystem(address: str) -> Any:
         raise EnvironmentFault(f"reading {scheme}:// needs {driver}, which is not installed", hint) from None
 
 
-def refusal(error: Exception, name: str) -> OSError | None:
-    """What a store says for good: missing, forbidden."""
+def lasting_fault(error: Exception, name: str) -> OSError | None:
+    """The fault that asking again would not change: the file is missing or forbidden. None for any other error."""
     cause = _cause(error)
     status = getattr(cause, "status", None)
     if isinstance(cause, PermissionError) or status in (401, 403):
@@ -48,11 +48,12 @@ def refusal(error: Exception, name: str) -> OSError | None:
 
 
 def redirected(error: Exception) -> bool:
+    """Whether a web server wanted to send us where no address may lead."""
     return isinstance(_cause(error), RedirectedError)
 
 
 def described(error: Exception) -> str:
-    """Type and status, or the system's words. No more: texts of drivers quote URLs, which may be signed."""
+    """Type and status of an error, or the system's words: texts of drivers quote URLs, which may be signed."""
     cause = error.__cause__ or error
     status, number = getattr(cause, "status", None), getattr(cause, "errno", None)
     if isinstance(status, int):
@@ -63,6 +64,7 @@ def described(error: Exception) -> str:
 
 
 def missing(name: str) -> FileNotFoundError:
+    """The fault of a file that does not exist."""
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 

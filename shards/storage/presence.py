@@ -18,7 +18,12 @@ TRAINING = "train"  # the split in which other samples may stand in for lost one
 
 @dataclass(frozen=True, slots=True)
 class ShardFault:
-    """A shard's file that is missing, unreadable or of another size.  readable: bytes that are there"""
+    """A shard whose file is missing, unreadable or of another size.
+
+    shard     its entry in the manifest
+    readable  bytes of the file that can be read
+    what      the fault, in words
+    """
 
     shard: Shard
     readable: int
@@ -88,7 +93,7 @@ def _zeroed(store: Store, shard: Shard) -> tuple[int, str] | None:
     if store.cached or not len(shard.keys):  # over a network this would cost a request for every shard
         return None
     try:
-        with store.whole(shard.name) as path, open(path, "rb") as file:
+        with store.as_file(shard.name) as path, open(path, "rb") as file:
             head = file.read(2 * BLOCKSIZE)  # its header and the first of its content: one of them may be damaged
     except OSError as error:
         return 0, f"{shard.name} cannot be read: {error.strerror}"

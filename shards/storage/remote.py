@@ -26,7 +26,7 @@ from ecamp_fast.files import write_atomically
 from ecamp_fast.shards.format.manifest import MANIFEST, TOKENIZER, manifest_digests
 from ecamp_fast.shards.format.member_index import INDEX
 from ecamp_fast.shards.storage.block_cache import ELSEWHERE, Blocks, cache_folder
-from ecamp_fast.shards.storage.fsspec_driver import described, missing, open_filesystem, redirected, refusal
+from ecamp_fast.shards.storage.fsspec_driver import described, lasting_fault, missing, open_filesystem, redirected
 
 BLOCK = 512 * 1024  # bytes
 TRIES = 3  # of a request, before the network is at fault
@@ -42,8 +42,9 @@ Result = TypeVar("Result")
 
 
 class Remote:
-    """A ``Store`` at an address.  filesystem: of fsspec   cache_gb: GiB, of all sets together; None: see
-    ``Blocks``
+    """A ``Store`` at an address.
+
+    filesystem: fsspec's, for the address   cache_gb: room for all sets together, GiB; None: as in ``Blocks``
 
     MANIFEST.json is read anew at each opening; its digest names the folder of everything that is kept, so a set that
     was replaced never mixes with the one before. From then on a store that forbids what it gave is a StorageError:
@@ -56,7 +57,7 @@ class Remote:
 
     def __init__(self, address: str, filesystem: Any, cache_gb: float | None) -> None:
         self.place: Path | str = address
-        self._driver, self._cache_gb = filesystem, cache_gb
+        self._held, self._cache_gb = filesystem, cache_gb
         self._process = os.getpid()
         self._opened = False
         self._root = address if address.startswith("http") else address.partition("://")[2]
@@ -110,8 +111,8 @@ class Remote:
         return data[offset - start : stop - start]
 
     @contextmanager
-    def whole(self, name: str) -> Iterator[Path]:
-        """A copy beside the cache, gone with the context: who reads a shard whole reads it once."""
+    def as_file(self, name: str) -> Iterator[Path]:
+        """A copy beside the cache, gone with the context: whoever reads all of a shard reads it once."""
         with self._blocks.scratch() as folder:
             with open(folder / name, "wb", buffering=0) as file:
                 for part in self._parts(name):
@@ -123,12 +124,12 @@ class Remote:
         return Blocks(self.folder.parent, self.folder, bound)
 
     def _filesystem(self) -> Any:
-        """Of this process: threads of a file system, and who holds a lock, stay behind when a process forks."""
+        """The file system of this process: its threads, and who holds a lock, stay behind when a process forks."""
         if self._process != os.getpid():
-            self._inherited = self._driver  # kept: to close its connections here would disturb our parent's
-            self._driver, self._blocks = open_filesystem(str(self.place)), self._cache()
+            self._inherited = self._held  # kept: to close its connections here would disturb our parent's
+            self._held, self._blocks = open_filesystem(str(self.place)), self._cache()
             self._process = os.getpid()
-        return self._driver
+        return self._held
 
     def _manifest(self) -> bytes:
         try:
@@ -233,7 +234,7 @@ class Remote:
                 fails += 1
                 if redirected(error):
                     raise PolicyError(f"{self.locate(name)}: {_REDIRECTED}", "name the address it leads to") from None
-                refused = refusal(error, name)
+                refused = lasting_fault(error, name)
                 if refused and (lasting or not isinstance(refused, PermissionError)):
                     raise refused from None
                 wait = _WAIT * 2 ** (fails - 1) * random.uniform(0.75, 1.25)  # ranks do not knock together
@@ -247,7 +248,7 @@ class Remote:
 
 
 class _ShortError(Exception):
-    """An answer with fewer bytes than asked for, whole in itself."""
+    """An answer that is complete, but has fewer bytes than asked for."""
 
 
 class _NoRangesError(Exception):

@@ -20,10 +20,10 @@ _TOO_MANY = (errno.EMFILE, errno.ENFILE)  # files are open, here or on this mach
 class Store(Protocol):
     """The files of one shard set. May be shared by threads and sent to other processes.
 
-    place: the folder, or the address
-    folder: where MANIFEST.json, INDEX.bin and tokenizer.json lie on this machine
-    cached: whether ``read`` may give a copy that ``fresh=True`` would replace
-    readers: threads it takes to hide how long an answer takes
+    place    the folder, or the address
+    folder   where MANIFEST.json, INDEX.bin and tokenizer.json lie on this machine
+    cached   whether ``read`` may give a copy that ``fresh=True`` would replace
+    readers  how many threads it takes to hide how long an answer takes
     """
 
     place: Path | str
@@ -43,16 +43,16 @@ class Store(Protocol):
     def read(self, name: str, offset: int, size: int, fresh: bool = False) -> bytes:
         """Bytes of a file, fewer where it ends.  Raises OSError; StorageError where the network fails."""
 
-    def whole(self, name: str) -> AbstractContextManager[Path]:
-        """The whole file on this machine, as long as the context lasts.  Raises as ``read``."""
+    def as_file(self, name: str) -> AbstractContextManager[Path]:
+        """The whole file as one of this machine, as long as the context lasts.  Raises as ``read``."""
 
 
 def open_store(named: str | os.PathLike[str], cache_gb: float | None = None) -> Store:
-    """The store that a path or an address names.  cache_gb: room for what is read over a network, GiB;
-    None: nothing is deleted for it
+    """The store that a path or an address names.
 
-    Raises PolicyError for other addresses than ``parse_address`` allows; of a set in an object store DataError where
-    its manifest is missing or damaged, EnvironmentFault where the driver is missing, StorageError without network.
+    cache_gb: room for what is read over a network, GiB; None: nothing is deleted to make room
+    Raises PolicyError for addresses that ``parse_address`` does not allow; for a set in an object store also DataError
+    where its manifest is missing or damaged, EnvironmentFault without the driver, StorageError without network.
     """
     address = parse_address(named)
     if address is None:
@@ -72,7 +72,7 @@ class Folder:
         self.folder = folder
         self.place: Path | str = folder
         self._files: OrderedDict[str, _File] = OrderedDict()
-        self._most = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._max_open = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[Path]]:
@@ -111,7 +111,7 @@ class Folder:
                 f"{self.locate(name)}: {error.strerror}", "raise the limit: ulimit -n 1024"
             ) from None
 
-    def whole(self, name: str) -> AbstractContextManager[Path]:
+    def as_file(self, name: str) -> AbstractContextManager[Path]:
         return nullcontext(self.folder / name)
 
     def _file(self, name: str) -> "_File":
@@ -119,7 +119,7 @@ class Folder:
             file = self._files.get(name)
             if file is None:
                 file = self._files[name] = _File(self.folder / name)
-                if len(self._files) > self._most:
+                if len(self._files) > self._max_open:
                     self._files.popitem(last=False)
             else:
                 self._files.move_to_end(name)

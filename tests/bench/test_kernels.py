@@ -1,4 +1,4 @@
-"""The kernel bench: all of it that works without a GPU for real, its arithmetic and its output on made-up times."""
+"""The kernel bench: all of it that works without a GPU for real, its arithmetic and its output on invented times."""
 
 import copy
 import json
@@ -10,23 +10,21 @@ import torch
 from click.testing import CliRunner
 
 from ecamp_fast.bench import kernels
+from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.ops import gpu_times, kernel_gate, tuning
 from ecamp_fast.bench.ops.compiled import CHIPS
 from ecamp_fast.bench.ops.kernel_cases import PAPER, SMALL, KernelCase, cases
 from ecamp_fast.geometry import ATTENTION_GRID
 from ecamp_fast.kernels import sr_loss
-from ecamp_fast.kernels.dispatch import TUNING, tuning_table
+from ecamp_fast.kernels.tuning import TUNING, tuning_table
 
-OPERATIONS = [
-    *("patch_gather", "patch_gather_halve", "low_resolution", "unshuffle", "masked_mse", "masked_mse_halve"),
-    *("weighted_mse", "sr_loss", "weighted_cross_entropy"),
-]
+OPERATIONS = ["patch_gather", "low_resolution", "unshuffle", "masked_mse", "sr_loss", "weighted_cross_entropy"]
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, and gives times instead")
 
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    done = CliRunner().invoke(kernels.command, ["--json"])
+    done = CliRunner().invoke(kernels.command, ["--quick", "--json"])
     assert done.exit_code in (0, 1), done.output
     return json.loads(done.stdout)
 
@@ -41,13 +39,24 @@ def test_every_kernel_is_right(result) -> None:
 
 @pytest.mark.slow
 @without_gpu
-def test_every_kernel_compiles_for_every_chip_and_spills_nothing(result) -> None:
+def test_every_entry_of_the_launch_table_compiles_and_spills_nothing(result) -> None:
+    """Without ``--quick`` the command compiles every operation for every chip, in both dtypes."""
     compiled = result["compiled"]
-    names = [f"{name}{suffix}" for name in OPERATIONS for suffix in ("", " float32")]
-    assert {(r["operation"], r["chip"]) for r in compiled} == {(name, chip) for name in names for chip in CHIPS}
+    entries = {(name, chip) for chip in CHIPS for name in tuning_table()[chip]}
+    calls = {(name, chip) for name, chip in entries if name.removesuffix("_float32") in OPERATIONS}
+    assert {(row["operation"].replace(" ", "_"), row["chip"]) for row in compiled} == calls
+    assert {name for name, _ in calls} >= set(OPERATIONS) and {chip for _, chip in calls} == set(CHIPS)
     assert result["faults"] == [] and all(row["spilled"] == 0 for row in compiled)
-    backward = {row["operation"].removesuffix(" float32") for row in compiled if row["kernel"] == "_bwd"}
-    assert backward == {"unshuffle", "masked_mse", "masked_mse_halve"}
+    assert {row["operation"] for row in compiled if row["kernel"] == "_bwd"} == {"unshuffle", "masked_mse"}
+
+
+def test_every_operation_is_compiled_for_every_chip_in_both_dtypes(monkeypatch) -> None:
+    asked = {}
+    monkeypatch.setattr(
+        "ecamp_fast.bench.ops.compiled.compile_report", lambda calls, *chips: asked.update(calls) or [*chips]
+    )
+    assert kernels._compile_here(quick=False) == []  # no chips are named: all of them
+    assert list(asked) == [f"{name}{suffix}" for suffix in ("", " float32") for name in OPERATIONS]
 
 
 @pytest.mark.slow
@@ -95,8 +104,8 @@ def test_a_kernel_that_is_right_for_the_first_tile_alone_is_caught(monkeypatch) 
     monkeypatch.setattr(sr_loss, "launch", _first_turn_only(sr_loss.launch))
 
     def passes(batch: int) -> bool:
-        made = [case for case in cases(batch, "cpu", torch.float32, SMALL) if case.operation == "sr_loss"]
-        return all(row["passed"] for row in kernel_gate.gate(made))
+        case = next(c for c in cases(batch, "cpu", torch.float32, SMALL) if c.operation == "sr_loss")
+        return all(row["passed"] for row in kernel_gate.gate([case]))
 
     assert passes(2) and not passes(16)
 
@@ -157,14 +166,14 @@ def test_nan_and_another_shape_are_wrong() -> None:
 
 
 def test_bytes_and_operations_by_hand() -> None:
-    made = {case.operation: case for case in cases(2, "cpu", torch.bfloat16, PAPER)}
+    by_name = {case.operation: case for case in cases(2, "cpu", torch.bfloat16, PAPER)}
     pixels = 2 * 49 * 256
-    assert made["patch_gather"].bytes == 2 * 49 * 8 + pixels * 3
-    assert made["low_resolution"].bytes == 2 * 448 * 448 + 2 * 224 * 224 * 4
-    assert made["unshuffle"].bytes == 2 * (2 * 50 * 512 + 2 * 197 * 512) * 2 + 197 * 512 * 4
-    assert made["weighted_mse"].bytes == 2 * 448 * 448 * (1 + 3 * 2 * 2)
-    assert made["weighted_cross_entropy"].operations == 165 * 30_000 * (6 * 768 + 6)
-    assert made["sr_loss"].operations / 2 == pytest.approx(0.2e9, rel=0.1)
+    assert by_name["patch_gather"].bytes == 2 * 49 * 8 + pixels * (4 + 2)
+    assert by_name["low_resolution"].bytes == 2 * 448 * 448 + 2 * 224 * 224 * 4
+    assert by_name["unshuffle"].bytes == 2 * (2 * 50 * 512 + 2 * 197 * 512) * 2 + 197 * 512 * 4
+    assert by_name["masked_mse"].bytes == 2 * (147 * 8 + 147 * 256 * (3 * 2 + 4) + 196 * 256 * 3 * 2)
+    assert by_name["weighted_cross_entropy"].operations == 165 * 30_000 * (6 * 768 + 6)
+    assert by_name["sr_loss"].operations / 2 == pytest.approx(0.2e9, rel=0.1)
 
 
 def test_cases_repeat() -> None:
@@ -174,19 +183,16 @@ def test_cases_repeat() -> None:
 
 
 def test_roofline() -> None:
-    h200 = gpu_times.peaks("NVIDIA H200")
-    assert h200 == (4.8e12, 9.89e14) and gpu_times.peaks("NVIDIA A100-SXM4-80GB") == gpu_times.PEAKS["A100"]
-    assert gpu_times.peaks("NVIDIA H100 80GB HBM3") == gpu_times.PEAKS["H100"]
-    assert gpu_times.peaks("Another") is None
+    h200 = CALCULATED["H200"]
     assert gpu_times.roofline(4.8e6, 1.0, h200) == pytest.approx(1e-6)
     assert gpu_times.roofline(1.0, 9.89e9, h200) == pytest.approx(1e-5)
 
 
 @pytest.fixture
 def timed(monkeypatch) -> dict[str, Any]:
-    """What a GPU's run gives, with a made-up clock: eager out of memory once, one red gate, libraries missing."""
-    made = cases(2, "cpu", torch.float32, SMALL)
-    made[-1].baselines.update(liger=None, cce=made[-1].definition)
+    """What a GPU's run gives, with an invented clock: eager out of memory once, one red gate, libraries missing."""
+    operations = cases(2, "cpu", torch.float32, SMALL)
+    operations[-1].baselines.update(liger=None, cce=operations[-1].definition)
     gates = [
         {"operation": "weighted_cross_entropy", "implementation": "cce", "part": "output", "passed": False,
          "error": None, "allowed": None, "batch": 2, "fault": "no such architecture"},
@@ -204,13 +210,13 @@ def timed(monkeypatch) -> dict[str, Any]:
         return 2**20
 
     monkeypatch.setattr(gpu_times, "peak_memory", peak_memory)
-    times = gpu_times.time_cases(made, gates)
+    times = gpu_times.time_cases(operations, gates)
     environment = {"device": "NVIDIA H200", "torch": "2", "triton": "3", "commit": None}
     return {
         "batch": 2, "dtype": "bfloat16", "environment": environment, "correctness": gates, "times": times,
         "copy_bytes_per_second": 4e12, "compiled": [], "faults": [],
         "repeats": [{"operation": "sr_loss", "times": 20, "batch": 64, "passed": False, "differing": {"low": 3}}],
-        "tuned": [{"key": "weighted_mse", "constants": {"PIXELS": 512}, "before": 2e-5, "after": 1e-5}],
+        "tuned": [{"key": "low_resolution", "constants": {"PIXELS": 512}, "before": 2e-5, "after": 1e-5}],
     }  # fmt: skip
 
 
@@ -222,7 +228,7 @@ def test_a_red_gate_gives_no_number(timed) -> None:
     assert rows["patch_gather", "eager"]["note"] == "out of memory"
     assert rows["patch_gather", "compile"]["note"] == "RuntimeError: no C compiler"
     assert all("median" not in row for row in rows.values() if "note" in row)
-    ours = rows["weighted_mse", "triton"]
+    ours = rows["masked_mse", "triton"]
     assert ours["share"] == pytest.approx(ours["bytes"] / 4.8e12 / 2e-5) and ours["extra_bytes"] == 2**20
 
 
@@ -248,8 +254,8 @@ def test_saving_the_table_keeps_its_form(tmp_path: Path) -> None:
     table = json.loads(TUNING.read_text())
     tuning.save("sm_80", {}, path)
     assert path.read_text() == TUNING.read_text()
-    tuning.save("sm_99", {"weighted_mse": {"PIXELS": 256, "num_warps": 4}}, path)
-    assert json.loads(path.read_text()) == table | {"sm_99": {"weighted_mse": {"PIXELS": 256, "num_warps": 4}}}
+    tuning.save("sm_99", {"low_resolution": {"PIXELS": 256, "num_warps": 4}}, path)
+    assert json.loads(path.read_text()) == table | {"sm_99": {"low_resolution": {"PIXELS": 256, "num_warps": 4}}}
 
 
 def test_candidates_are_those_of_the_table() -> None:
@@ -266,21 +272,21 @@ def test_tuning_keeps_the_fastest_that_is_right(monkeypatch, tmp_path: Path) -> 
     path.write_text(TUNING.read_text())
     table = copy.deepcopy(tuning_table())
     monkeypatch.setattr(tuning, "tuning_table", lambda: table)
-    monkeypatch.setattr("ecamp_fast.kernels.dispatch.tuning_table", lambda: table)
+    monkeypatch.setattr("ecamp_fast.kernels.tuning.tuning_table", lambda: table)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *arguments: (9, 9))
-    monkeypatch.setattr(tuning, "CANDIDATES", {"weighted_mse": ("weighted_mse", {"PIXELS": (64, 128, 256, 512)})})
+    monkeypatch.setattr(tuning, "CANDIDATES", {"low_resolution": ("low_resolution", {"PIXELS": (64, 128, 256, 512)})})
     seconds = {64: 1.0, 128: 2.0, 256: None, 512: 3.0, 1024: 4.0}
 
     def pixels() -> int:
-        return table["sm_99"]["weighted_mse"]["PIXELS"]
+        return table["sm_99"]["low_resolution"]["PIXELS"]
 
     monkeypatch.setattr(tuning, "_seconds", lambda action: seconds[pixels()])
     monkeypatch.setattr(tuning, "gate", lambda small: [{"passed": pixels() != 64}])
-    table["sm_80"]["weighted_mse"] = {"PIXELS": 1024, "num_warps": 4}
-    made = cases(1, "cpu", torch.float32, SMALL)
-    (row,) = tuning.tune(made, made, path)
+    table["sm_80"]["low_resolution"] = {"PIXELS": 1024, "num_warps": 4}
+    operations = cases(1, "cpu", torch.float32, SMALL)
+    (row,) = tuning.tune(operations, operations, path)
     assert row["constants"] == {"PIXELS": 128, "num_warps": 4} and (row["before"], row["after"]) == (4.0, 2.0)
-    assert json.loads(path.read_text())["sm_99"] == {"weighted_mse": row["constants"]}
+    assert json.loads(path.read_text())["sm_99"] == {"low_resolution": row["constants"]}
     assert [trial["seconds"] for trial in row["swept"]] == [4.0, 1.0, 2.0, None, 3.0]
     assert [trial["passed"] for trial in row["swept"]] == [True, False, True, False, True]
 
@@ -295,8 +301,8 @@ def test_tuning_stops_at_its_budget_and_at_the_keys_that_are_asked_for(monkeypat
     monkeypatch.setattr(tuning, "_seconds", lambda action: 1.0)
     monkeypatch.setattr(tuning, "gate", lambda small: [{"passed": True}])
     monkeypatch.setattr(tuning, "tuned", lambda key, device: dict(tuning_table()["sm_80"][key]))
-    made = cases(1, "cpu", torch.float32, SMALL)
-    rows = tuning.tune(made, made, path, only=("sr_loss", "vocabulary_chunks"), budget=3)
+    operations = cases(1, "cpu", torch.float32, SMALL)
+    rows = tuning.tune(operations, operations, path, only=("sr_loss", "vocabulary_chunks"), budget=3)
     assert [(row["key"], len(row["swept"])) for row in rows] == [("sr_loss", 3), ("vocabulary_chunks", 0)]
     assert rows[1]["constants"] == tuning_table()["sm_80"]["vocabulary_chunks"]
 

@@ -31,7 +31,7 @@ STAGES = [
         "kernel-times",
     ),
     *("gpu-tests", "repeats", "train-1024", "train-unshared", "tune-sr_loss", "tune-vocabulary_chunks"),
-    *("train-max-autotune", "project"),
+    *("train-max-autotune", "roofline"),
 ]
 PYTHON = """
 import json, os, pathlib, subprocess, sys, time
@@ -142,7 +142,7 @@ def test_a_stage_killed_by_its_box_leaves_the_others_and_no_process(checkout: Pa
     assert code == 1 and time.monotonic() - began < 60
     assert {name for name, note in notes.items() if note["status"] != "ok"} == {"attention"}
     assert notes["attention"]["status"] == "overran" and "box of 2 s" in notes["attention"]["reason"]
-    assert "attention.json" not in files and {"train.json", "model.json", "project.json"} <= files
+    assert "attention.json" not in files and {"train.json", "model.json", "roofline.json"} <= files
     child = int((checkout.parent / "child").read_text())
     with pytest.raises(ProcessLookupError):
         for _ in range(50):
@@ -186,7 +186,7 @@ def test_the_time_of_the_run_is_kept(checkout: Path) -> None:
     code, notes, _ = run(checkout, HANGS="kernels", SECONDS_IN_ALL="30")
     assert code == 1 and notes["kernel-gates"]["status"] == "overran" and notes["kernel-gates"]["seconds"] < 15
     assert notes["model"]["status"] == "skipped" and notes["model"]["reason"] == "no time left"
-    assert notes["project"]["status"] == "ok"
+    assert notes["roofline"]["status"] == "ok"
 
 
 def test_a_driver_without_a_gpu_in_pytorch_is_no_rehearsal(checkout: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.bench import scaling as bench
+from ecamp_fast.bench.step.engines import STAGES
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 
 SMALL = [
@@ -83,3 +84,12 @@ def test_a_request_to_terminate_takes_the_ranks_along(monkeypatch: pytest.Monkey
     before = signal.getsignal(signal.SIGTERM)
     done = CliRunner().invoke(bench.command, [*SMALL, "--ranks", "1"])
     assert done.exit_code == 143 and killed == [ranks] and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_longest_stage_fits_its_column() -> None:
+    row = {"ranks": 1, "parity": {"passed": True}, "images_per_second_per_rank": 9.0, "step_seconds": 0.1}
+    rows = [row | {"stage": stage, "efficiency": 1.0, "peak_memory_bytes": 2**30} for stage in STAGES]
+    result = {"recipe": "demo", "precision": "fp32", "batch": 2, "accumulation": 1, "tokens": 20.0, "on": "cuda"}
+    where = {"device": "H200", "cores": 16, "torch": "2", "deepspeed": "0", "commit": None}
+    table = bench.describe(result | {"rows": rows, "environment": where}).splitlines()[2:]
+    assert len({len(line) for line in table}) == 1

@@ -64,6 +64,17 @@ def test_every_bench_is_a_command() -> None:
         assert set(device) == set(BENCHES)
 
 
+def test_the_former_name_of_a_bench_is_taken_with_a_note() -> None:
+    former, present = (CliRunner().invoke(group.command, [name, "--help"]) for name in ("project", "roofline"))
+    assert former.exit_code == 0 and former.stdout == present.stdout and not present.stderr
+    assert former.stderr == "note: bench project is now bench roofline; the old name goes with the next release\n"
+    assert " project " not in CliRunner().invoke(group.command, ["--help"]).stdout
+
+
+def test_every_bench_prints_its_result_as_text() -> None:
+    assert all(hasattr(suite._module(name), "describe") for name in BENCHES if name != "text")
+
+
 @pytest.mark.parametrize("name", BENCHES)
 def test_the_small_settings_are_options_of_their_bench(name: str) -> None:
     for device in suite.QUICK.values():

@@ -30,12 +30,12 @@ def two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_with_only_a_cpu_is_well() -> None:
     result = call("--json")
-    said = json.loads(result.stdout)
-    assert result.exit_code == said["exit_code"] == 0, [f for f in said["findings"] if f["status"] == "FAIL"]
-    assert said["schema"] == 2
-    assert len(said["findings"]) >= 40
-    assert {"name", "status", "found", "hint", "exit_code", "group"} == set(said["findings"][0])
-    assert all(finding["hint"] for finding in said["findings"] if finding["status"] != "OK")
+    report = json.loads(result.stdout)
+    assert result.exit_code == report["exit_code"] == 0, [f for f in report["findings"] if f["status"] == "FAIL"]
+    assert report["schema"] == 2
+    assert len(report["findings"]) >= 40
+    assert {"name", "status", "found", "hint", "exit_code", "group"} == set(report["findings"][0])
+    assert all(finding["hint"] for finding in report["findings"] if finding["status"] != "OK")
 
 
 @pytest.mark.usefixtures("two_lines")
@@ -66,9 +66,9 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("two_lines")
 def test_the_json_names_everything_the_table_does() -> None:
-    said = json.loads(call("--json").stdout)
-    assert said["exit_code"] == 3
-    assert [(f["group"], f["status"], f["hint"]) for f in said["findings"]] == [
+    report = json.loads(call("--json").stdout)
+    assert report["exit_code"] == 3
+    assert [(f["group"], f["status"], f["hint"]) for f in report["findings"]] == [
         ("data", "FAIL", "restore them"),
         ("disk", "WARN", "free some"),
         ("disk", "OK", ""),

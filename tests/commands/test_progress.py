@@ -16,10 +16,10 @@ def clock(monkeypatch):
 
 
 def test_a_line_every_half_minute_with_eta_and_rejects_by_class(clock, capsys):
-    with BuildProgress("images") as shown:
+    with BuildProgress("images") as progress:
         for done in range(0, 601):
             clock[0] += 0.1
-            shown.tick(done, 3600, {"damaged": 2, "constant": 1})
+            progress.tick(done, 3600, {"damaged": 2, "constant": 1})
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert re.fullmatch(r"\d+/3,600 images  10\.\d/s  ETA 0:05:\d\d  left out: 2 damaged, 1 constant", lines[0]), lines[
@@ -28,8 +28,8 @@ def test_a_line_every_half_minute_with_eta_and_rejects_by_class(clock, capsys):
 
 
 def test_what_was_done_before_does_not_count_as_speed(clock, capsys):
-    with BuildProgress("images") as shown:
-        shown.tick(3000, 3600)
+    with BuildProgress("images") as progress:
+        progress.tick(3000, 3600)
         clock[0] += 60
-        shown.tick(3300, 3600)
+        progress.tick(3300, 3600)
     assert capsys.readouterr().err == "3,300/3,600 images  5.0/s  ETA 0:01:00\n"

@@ -39,10 +39,10 @@ def run(tmp_path: Path, shards: ShardSet) -> Path:
 def test_pictures_of_as_many_samples_as_asked_for(run: Path) -> None:
     done = invoke(run, "--samples", 2, "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert said["schema"] == 1 and said["results"]["own_versus_other"]["cases"] > 1
-    page = Path(said["report"]).read_text()
-    assert page.count("<article") == 2 and said["bytes"] == len(page.encode())
+    output = json.loads(done.stdout)
+    assert output["schema"] == 1 and output["results"]["own_versus_other"]["cases"] > 1
+    page = Path(output["report"]).read_text()
+    assert page.count("<article") == 2 and output["bytes"] == len(page.encode())
 
 
 @pytest.mark.parametrize("options", [("--no-pictures",), ("--samples", 0)])

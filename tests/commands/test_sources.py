@@ -33,8 +33,8 @@ def test_options_of_some_kinds_are_refused_by_the_others(option, takers, kind):
 
 def test_the_help_names_every_kind():
     for verb in ("build", "annotate"):
-        said = CliRunner().invoke(shard.command, [verb, "--help"]).output
-        assert all(kind in said for kind in KINDS)
+        help_text = CliRunner().invoke(shard.command, [verb, "--help"]).output
+        assert all(kind in help_text for kind in KINDS)
 
 
 def test_annotate_for_a_person(tmp_path):

@@ -33,9 +33,9 @@ def doctor() -> Callable[..., dict[str, Any]]:
 
     def call(*arguments: object) -> dict[str, Any]:
         result = CliRunner().invoke(command, ["--json", *map(str, arguments)])
-        said: dict[str, Any] = json.loads(result.stdout)
-        assert result.exit_code == said["exit_code"]
+        record: dict[str, Any] = json.loads(result.stdout)
+        assert result.exit_code == record["exit_code"]
         assert result.stderr == ""
-        return said
+        return record
 
     return call

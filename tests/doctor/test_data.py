@@ -9,7 +9,6 @@ from ecamp_fast.config import load_recipe
 from ecamp_fast.doctor import data
 from ecamp_fast.doctor.finding import Finding, Status
 from ecamp_fast.doctor.run_setup import RunSetup
-from ecamp_fast.run.deepspeed_config import accumulation_steps
 from ecamp_fast.shards.format.manifest import ATTENTION, REPORT, read_manifest, write_manifest
 
 SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
@@ -101,7 +100,7 @@ def test_a_batch_larger_than_the_data_is_a_warning(ranks: int, hint: str, shards
     finding = only(data.length, setup)
     assert (finding.status, finding.hint) == (Status.WARN, hint)
     overrides = hint.replace("--set ", "").split()
-    assert accumulation_steps(load_recipe(SMALL, overrides), ranks) == 1
+    assert load_recipe(SMALL, overrides).accumulation(ranks) == 1
 
 
 def test_tokens_beyond_the_vocabulary_fail(shards: Path) -> None:

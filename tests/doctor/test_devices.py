@@ -21,9 +21,9 @@ def only(check: object, setup: RunSetup) -> Finding:
 
 
 def driver_says(monkeypatch: pytest.MonkeyPatch, version: str, returncode: int = 0) -> None:
-    said = SimpleNamespace(stdout=version, returncode=returncode)
+    answer = SimpleNamespace(stdout=version, returncode=returncode)
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
 
 
 @pytest.mark.skipif(not CPU_ONLY, reason="there is a GPU")

@@ -42,8 +42,8 @@ class Proof:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     option, config = session.config.option, session.config
-    here = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
-    if option.markexpr == "fault" and not option.keyword and not option.collectonly and here & {TESTS, TESTS.parent}:
+    roots = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
+    if option.markexpr == "fault" and not option.keyword and not option.collectonly and roots & {TESTS, TESTS.parent}:
         config.pluginmanager.register(Proof(session.items))
 
 

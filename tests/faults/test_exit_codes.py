@@ -24,16 +24,16 @@ def leaves(capsys):
     """leaves(*arguments): exit code and all that the command says; with --json it leaves with the same code."""
 
     def run(*arguments):
-        codes, said = [], []
+        codes, outputs = [], []
         for extra in ((), ("--json",)):
             with pytest.raises(SystemExit) as caught:
                 main([*map(str, arguments), *extra])
             codes.append(caught.value.code)
-            said.append(capsys.readouterr())
-        tree = json.loads(said[1].out)
+            outputs.append(capsys.readouterr())
+        tree = json.loads(outputs[1].out)
         assert codes[0] == codes[1] and (tree.get("ok") is False or tree["error"]["exit_code"] == codes[0])
-        assert "Traceback" not in said[0].err
-        return codes[0], said[0].out + said[0].err
+        assert "Traceback" not in outputs[0].err
+        return codes[0], outputs[0].out + outputs[0].err
 
     return run
 
@@ -54,7 +54,7 @@ def table(tmp_path):
     return write
 
 
-def cut(folder, shard):
+def truncate(folder, shard):
     os.truncate(folder / shard.name, int(shard.members["jpg"].offset[1]) + 7)
     return [shard.name, *shard.keys[1:], f"at byte {int(shard.members['jpg'].offset[1])}"]
 
@@ -100,33 +100,33 @@ def _jpegs(shard):
 
 
 @pytest.mark.fault("D1.exit", "D2.exit", "D3.manifest", "D7.exit", "D8.exit", "T5.exit")
-@pytest.mark.parametrize("damage", [cut, lose_two, flip_the_manifest, stale_index, link, swap_the_tokenizer])
+@pytest.mark.parametrize("damage", [truncate, lose_two, flip_the_manifest, stale_index, link, swap_the_tokenizer])
 def test_verify_leaves_with_3_and_names_the_place(damage, damaged, leaves):
     named = damage(damaged, read_manifest(damaged).shards[0])
-    code, said = leaves("shard", "verify", damaged)
-    assert code == 3 and "hint: " in said and all(name in said for name in named)
+    code, message = leaves("shard", "verify", damaged)
+    assert code == 3 and "hint: " in message and all(name in message for name in named)
 
 
 @pytest.mark.fault("D6.verify")
 def test_verify_refuses_a_tar_of_another_writer(damaged, foreign, leaves):
     shard = foreign(damaged, "interleaved")
-    code, said = leaves("shard", "verify", damaged)
-    assert code == 3 and f"{shard.name}: {shard.keys[0]}:" in said and "header is that of member" in said
+    code, message = leaves("shard", "verify", damaged)
+    assert code == 3 and f"{shard.name}: {shard.keys[0]}:" in message and "header is that of member" in message
 
 
 @pytest.mark.fault("D5.patient")
 def test_a_patient_in_two_splits_is_not_built(table, tmp_path, leaves):
     path = table([("a", "p", "train", "Edema."), ("b", "p", "test", "Clear.")])
-    code, said = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
-    assert code == 3 and "keep every patient in one split" in said and not (tmp_path / "set").exists()
+    code, message = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
+    assert code == 3 and "keep every patient in one split" in message and not (tmp_path / "set").exists()
 
 
 @pytest.mark.fault("D8.exit", "D8.dot-dot", "D8.nothing-extracted")
 def test_an_archive_that_leads_out_is_not_built(tmp_path, leaves):
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("../../x.jpg"))
-    code, said = leaves("shard", "build", "--from", "webdataset", tmp_path / "x.tar", tmp_path / "set", *QUICK)
-    assert code == 3 and "leads out of the archive" in said and os.listdir(tmp_path) == ["x.tar"]
+    code, message = leaves("shard", "build", "--from", "webdataset", tmp_path / "x.tar", tmp_path / "set", *QUICK)
+    assert code == 3 and "leads out of the archive" in message and os.listdir(tmp_path) == ["x.tar"]
 
 
 @pytest.mark.fault("T4.exit", "T4.shifted")
@@ -134,9 +134,9 @@ def test_a_shifted_row_is_not_built(table, tmp_path, leaves):
     path = table([("a", "p", "train", "Edema."), ("b", "q", "test", "Clear.")])
     head, first, second = path.read_text().splitlines()
     path.write_text("\n".join([head, f"extra,{first}", second]) + "\n")
-    code, said = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
-    assert code == 3 and "t.csv row 2: 7 fields" in said and not (tmp_path / "set").exists()
-    assert "Edema" not in said
+    code, message = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
+    assert code == 3 and "t.csv row 2: 7 fields" in message and not (tmp_path / "set").exists()
+    assert "Edema" not in message
 
 
 @pytest.mark.fault("T4.exit", "T4.shifted")
@@ -153,8 +153,8 @@ def test_no_output_repeats_a_report_of_columns_mixed_up(header, table, tmp_path,
     path = table([("a", "p", "train", "Mr CANARY: edema."), ("b", "q", "test", "Mr CANARY: edema.")])
     rows = path.read_text().splitlines()[1:]
     path.write_text("\n".join([header, *rows] if header else rows) + "\n")
-    code, said = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
-    assert code == 3 and "t.csv row" in said and "CANARY" not in said and "Mr" not in said
+    code, message = leaves("shard", "build", "--from", "csv", path, tmp_path / "set", *QUICK)
+    assert code == 3 and "t.csv row" in message and "CANARY" not in message and "Mr" not in message
 
 
 @pytest.mark.fault("D5.across-splits")
@@ -165,13 +165,13 @@ def test_archives_that_name_a_split_and_others_that_do_not_are_not_built(tmp_pat
                 entry = tarfile.TarInfo(f"{name[0]}.{ending}")
                 entry.size = len(data)
                 archive.addfile(entry, io.BytesIO(data))
-    code, said = leaves("shard", "build", "--from", "webdataset", tmp_path, tmp_path / "set", *QUICK)
-    assert code == 3 and "extra-0.tar: its name states no split" in said and not (tmp_path / "set").exists()
+    code, message = leaves("shard", "build", "--from", "webdataset", tmp_path, tmp_path / "set", *QUICK)
+    assert code == 3 and "extra-0.tar: its name states no split" in message and not (tmp_path / "set").exists()
 
 
 @pytest.mark.fault("D1.before-step-1", "T5.exit")
 @pytest.mark.slow  # starts the trainer
-@pytest.mark.parametrize("damage", [cut, swap_the_tokenizer])
+@pytest.mark.parametrize("damage", [truncate, swap_the_tokenizer])
 def test_training_leaves_with_3_before_its_first_step(damage, pristine, tmp_path):
     folder = shutil.copytree(pristine, tmp_path / "set")
     named = damage(folder, read_manifest(folder).shards[0])[0]

@@ -136,9 +136,7 @@ def test_t3_texts_are_cut_at_the_limit_and_no_further():
 
     text = load_recipe("demo", []).text
     code = np.arange(1, 100_000, dtype=np.int32)
-    _, offsets, lengths = assemble(
-        [code, code[:0]], [code, code[:0]], np.array([1, 2]), text, cls_id=2, pad_id=0, padded=False
-    )
+    _, offsets, lengths = assemble([code, code[:0]], [code, code[:0]], np.array([1, 2]), text, padded=False)
     assert lengths.tolist() == [text.max_tokens, 1] and offsets[-1] == lengths.sum()
 
 
@@ -172,7 +170,7 @@ def worth(codes_of, reports, recipe):
     keys = np.arange(len(reports), dtype=np.int64)
     codes = [codes_of(report) for report in reports]
     nothing = [code[:0] for code in codes]
-    parts = assemble(codes, nothing, keys, recipe.text, cls_id=2, pad_id=0, padded=recipe.padded_text)
+    parts = assemble(codes, nothing, keys, recipe.text, padded=recipe.padded_text)
     tensors = [torch.from_numpy(part) for part in (*parts, keys)]
     return parts[2], mask_text(*tensors, recipe), masked_batch(*tensors, recipe)
 
@@ -222,10 +220,10 @@ def test_t3_an_entity_that_the_limit_cuts_or_touches(codes_of, recipe):
     from ecamp_fast.config import load_recipe
 
     recipe = load_recipe(recipe, [])
-    most = recipe.text.max_tokens
-    for before in range(most - 6, most + 2):
+    max_tokens = recipe.text.max_tokens
+    for before in range(max_tokens - 6, max_tokens + 2):
         lengths, masked, text = worth(codes_of, ["film " * before + "effusion edema"], recipe)
-        assert len(masked.ids) == most or lengths[0] < most
+        assert len(masked.ids) == max_tokens or lengths[0] < max_tokens
         assert masked.weights.isfinite().all() and loss_of(text, recipe, 1)[0].isfinite()
 
 
@@ -347,8 +345,8 @@ def test_t4_columns_mixed_up_repeat_no_report(report, mutation, table, tmp_path)
         csv.writer(file).writerows(rows)
     with pytest.raises(DataError, match=r"reports\.csv") as caught:
         build(CsvSource(path), tmp_path / "set", QUICK)
-    said = f"{caught.value} {caught.value.hint}"
-    assert "CANARY" not in said and "Mr" not in said and "Gr" not in said
+    message = f"{caught.value} {caught.value.hint}"
+    assert "CANARY" not in message and "Mr" not in message and "Gr" not in message
 
 
 @pytest.mark.fault("T4.by-key")

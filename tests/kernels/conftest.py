@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ecamp_fast.kernels.guidance import Guide, Window
+from ecamp_fast.kernels.guidance import Guidance, Window
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +48,10 @@ def gradients() -> Callable[..., list[Tensor]]:
 
 
 @pytest.fixture(scope="session")
-def draw_guide() -> Callable[..., Guide]:
-    """(kind, batch, cells, pixels per side, device) -> a random guide; "even" is a grid without attention."""
+def draw_guidance() -> Callable[..., Guidance]:
+    """(kind, batch, cells, pixels per side, device) -> random guidance; "even" is a grid without attention."""
 
-    def draw(kind: str, batch: int, cells: int, size: int, device: torch.device) -> Guide:
+    def draw(kind: str, batch: int, cells: int, size: int, device: torch.device) -> Guidance:
         if kind == "window":
             origin = torch.randint(0, cells + 1, (batch, 2)).to(device)
             return Window(origin, max(1, cells // 2), max(1, size // cells))

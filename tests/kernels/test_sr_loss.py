@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from ecamp_fast.kernels.guidance import Guide, Window
+from ecamp_fast.kernels.guidance import Guidance, Window
 from ecamp_fast.kernels.sr_loss import sr_loss, sr_loss_ref
 from ecamp_fast.kernels.sr_torch import Convolutions
 
@@ -21,10 +21,12 @@ def image() -> Tensor:
     return torch.randint(0, 256, (BATCH, 1, SIZE, SIZE), dtype=torch.uint8)
 
 
-def run(function, leaves: list[Tensor], image: Tensor, guide: Guide = None, final_relu: bool = False) -> list[Tensor]:
+def run(
+    function, leaves: list[Tensor], image: Tensor, guidance: Guidance = None, final_relu: bool = False
+) -> list[Tensor]:
     """[loss, its gradients for a cotangent of 1/2]."""
     mine = [leaf.detach().requires_grad_() for leaf in leaves]
-    loss = function(mine[0], Convolutions(*mine[1:]), image, guide, MEAN, STD, final_relu)
+    loss = function(mine[0], Convolutions(*mine[1:]), image, guidance, MEAN, STD, final_relu)
     return [loss.detach(), *torch.autograd.grad(loss * 0.5, mine)]
 
 
@@ -33,17 +35,17 @@ def run(function, leaves: list[Tensor], image: Tensor, guide: Guide = None, fina
 def test_float32_no_worse_than_the_definition(
     leaves, image, guided: str, final_relu: bool, gradients, assert_no_worse
 ) -> None:
-    guide = {"soft": torch.rand(BATCH, 4, 4), "window": Window(torch.tensor([[0, 1], [1, 1]]), 3, 2), "none": None}[
+    guidance = {"soft": torch.rand(BATCH, 4, 4), "window": Window(torch.tensor([[0, 1], [1, 1]]), 3, 2), "none": None}[
         guided
     ]
-    exact = guide.double() if isinstance(guide, Tensor) else guide
+    exact = guidance.double() if isinstance(guidance, Tensor) else guidance
     target = (image.double() / 255 - MEAN) / STD
 
     def loss(function, picture, grid):
         return lambda low, *w: function(low, Convolutions(*w), picture, grid, MEAN, STD, final_relu)
 
-    ours = gradients(loss(sr_loss, image, guide), leaves, torch.float32)
-    plain = gradients(loss(sr_loss_ref, image, guide), leaves, torch.float32)
+    ours = gradients(loss(sr_loss, image, guidance), leaves, torch.float32)
+    plain = gradients(loss(sr_loss_ref, image, guidance), leaves, torch.float32)
     truth = gradients(loss(sr_loss_ref, target, exact), leaves, torch.float64)
     names = ("loss", "low", "weight_1", "bias_1", "weight_2", "bias_2")
     for name, *values in zip(names, ours, plain, truth, strict=True):
@@ -73,15 +75,15 @@ def test_bfloat16_is_finite_and_near(leaves, image, gradients) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_how_many_samples_go_together_does_not_matter(image, draw_guide, monkeypatch, threads: int) -> None:
-    """Five samples in parts of one, two and three: their guides are cut as they are."""
+def test_how_many_samples_go_together_does_not_matter(image, draw_guidance, monkeypatch, threads: int) -> None:
+    """Five samples in parts of one, two and three: their guidance is cut as they are."""
     low, image = torch.randn(5, 2, 5, 5), torch.randint(0, 256, (5, 1, 10, 10), dtype=torch.uint8)
     weights = [torch.randn(shape) * 0.2 for shape in [(2, 2, 3, 3), (2,)] * 2]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     for kind in ("soft", "window", "none"):
-        guide = draw_guide(kind, 5, 4, 10, low.device)
+        guidance = draw_guidance(kind, 5, 4, 10, low.device)
         found, expected = (
-            run(function, [low, *weights], image, guide, final_relu=True) for function in (sr_loss, sr_loss_ref)
+            run(function, [low, *weights], image, guidance, final_relu=True) for function in (sr_loss, sr_loss_ref)
         )
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ecamp_fast.kernels.sr_torch import Convolutions, around, double, pull_back, super_resolve
+from ecamp_fast.kernels.sr_torch import Convolutions, refine, refine_backward, super_resolve, upsample2x
 
 
 @pytest.fixture
@@ -13,10 +13,10 @@ def leaves() -> list[Tensor]:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 7, 5), (1, 1, 1, 4), (1, 2, 14, 14)])
-def test_double_is_bilinear_interpolation(shape: tuple[int, ...]) -> None:
+def test_upsample2x_is_bilinear_interpolation(shape: tuple[int, ...]) -> None:
     low = torch.randn(shape, dtype=torch.float64)
     expected = interpolate(low, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(double(low), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(upsample2x(low), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("final_relu", [False, True])
@@ -37,15 +37,15 @@ def test_final_relu_cuts_targets_below_the_mean(leaves: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("final_relu", [False, True])
 @pytest.mark.parametrize("side", [1, 2, 5])
-def test_pull_back_is_what_autograd_finds(leaves: list[Tensor], side: int, final_relu: bool) -> None:
+def test_refine_backward_is_what_autograd_finds(leaves: list[Tensor], side: int, final_relu: bool) -> None:
     low, *weights = (leaf.double() for leaf in leaves)
     mine = [low[..., :side, :side].clone().requires_grad_(), *(w.requires_grad_() for w in weights)]
     convolutions = Convolutions(*mine[1:])
     high = super_resolve(mine[0], convolutions, final_relu)
-    slope = torch.randn_like(high)
-    expected = torch.autograd.grad(high, mine, slope)
+    grad_high = torch.randn_like(high)
+    expected = torch.autograd.grad(high, mine, grad_high)
     with torch.no_grad():
-        stages = around(double(mine[0]), convolutions, final_relu)
-        d_low, made = pull_back(slope, stages, convolutions, final_relu)
-    for one, other in zip((d_low, *made), expected, strict=True):
+        stages = refine(upsample2x(mine[0]), convolutions, final_relu)
+        d_low, others = refine_backward(grad_high, stages, convolutions, final_relu)
+    for one, other in zip((d_low, *others), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

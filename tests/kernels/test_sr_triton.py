@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ecamp_fast.kernels.guidance import Guide, Window
+from ecamp_fast.kernels import sr_loss as module
+from ecamp_fast.kernels.guidance import Guidance, Window
 from ecamp_fast.kernels.sr_loss import Convolutions, sr_loss, sr_loss_ref
 
 MEAN, STD = 0.4721, 0.3037
 NAMES = ("loss", "low", "weight_1", "bias_1", "weight_2", "bias_2")
-GUIDES = ("soft", "empty", "window", "none")
+KINDS = ("soft", "empty", "window", "none")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -20,7 +21,7 @@ def make_leaves(batch: int, side: int, channels: int = 3) -> list[Tensor]:
     return [torch.randn(batch, channels, side, side), *(torch.randn(s) * 0.3 for s in shapes)]
 
 
-def make_guide(kind: str, batch: int, side: int) -> Guide:
+def make_guidance(kind: str, batch: int, side: int) -> Guidance:
     if kind == "soft":
         return torch.rand(batch, 5, 5) ** 4
     if kind == "empty":
@@ -32,22 +33,22 @@ def make_guide(kind: str, batch: int, side: int) -> Guide:
 
 
 def run(
-    function, leaves, image, guide, dtype, final_relu=False, device=DEVICE, cotangent=0.5, **options
+    function, leaves, image, guidance, dtype, final_relu=False, device=DEVICE, cotangent=0.5, **options
 ) -> list[Tensor]:
     """[loss, gradients], on ``device``."""
     mine = [leaf.to(device, dtype).requires_grad_() for leaf in leaves]
-    if isinstance(guide, Window):
-        guide = Window(guide.origin.to(device), guide.extent, guide.cell)
-    elif guide is not None:
-        guide = guide.to(device)
-    loss = function(mine[0], Convolutions(*mine[1:]), image.to(device), guide, MEAN, STD, final_relu, **options)
+    if isinstance(guidance, Window):
+        guidance = Window(guidance.origin.to(device), guidance.extent, guidance.cell)
+    elif guidance is not None:
+        guidance = guidance.to(device)
+    loss = function(mine[0], Convolutions(*mine[1:]), image.to(device), guidance, MEAN, STD, final_relu, **options)
     return [loss, *torch.autograd.grad(loss * cotangent, mine)]
 
 
-def exact(leaves, image, guide, final_relu=False, **options) -> list[Tensor]:
-    wide = guide.double() if isinstance(guide, Tensor) else guide
+def exact(leaves, image, guidance, final_relu=False, **options) -> list[Tensor]:
+    grid = guidance.double() if isinstance(guidance, Tensor) else guidance
     target = (image.double() / 255 - MEAN) / STD
-    return run(sr_loss_ref, leaves, target, wide, torch.float64, final_relu, device="cpu", **options)
+    return run(sr_loss_ref, leaves, target, grid, torch.float64, final_relu, device="cpu", **options)
 
 
 def assert_equal(ours: list[Tensor], truth: list[Tensor], tolerance: float = 1e-5) -> None:
@@ -60,14 +61,14 @@ def assert_equal(ours: list[Tensor], truth: list[Tensor], tolerance: float = 1e-
 @pytest.mark.slow
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
-    st.integers(1, 3), st.integers(1, 11), st.integers(1, 3), st.sampled_from(GUIDES), st.booleans(), st.integers(0, 99)
+    st.integers(1, 3), st.integers(1, 11), st.integers(1, 3), st.sampled_from(KINDS), st.booleans(), st.integers(0, 99)
 )
 def test_equals_the_definition(batch: int, side: int, channels: int, kind: str, final_relu: bool, seed: int) -> None:
     torch.manual_seed(seed)
-    leaves, guide = make_leaves(batch, side, channels), make_guide(kind, batch, side)
+    leaves, guidance = make_leaves(batch, side, channels), make_guidance(kind, batch, side)
     image = torch.randint(0, 256, (batch, 1, 2 * side, 2 * side), dtype=torch.uint8)
-    ours = run(sr_loss, leaves, image, guide, torch.float32, final_relu, backend="triton")
-    assert_equal(ours, exact(leaves, image, guide, final_relu))
+    ours = run(sr_loss, leaves, image, guidance, torch.float32, final_relu, backend="triton")
+    assert_equal(ours, exact(leaves, image, guidance, final_relu))
 
 
 @pytest.fixture
@@ -81,8 +82,8 @@ def leaves() -> list[Tensor]:
 
 
 def test_writes_all_it_returns_and_repeats_bit_for_bit(leaves, image, poisoned_empty) -> None:
-    guide = torch.rand(2, 4, 4)
-    first, second = (run(sr_loss, leaves, image, guide, torch.float32, backend="triton") for _ in range(2))
+    guidance = torch.rand(2, 4, 4)
+    first, second = (run(sr_loss, leaves, image, guidance, torch.float32, backend="triton") for _ in range(2))
     assert all(t.isfinite().all() for t in first)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -138,13 +139,31 @@ def test_without_gradients_the_loss_is_the_same(leaves, image) -> None:
     torch.testing.assert_close(plain, run(sr_loss, leaves, image, None, torch.float32, backend="triton")[0].detach())
 
 
+def test_makes_no_gradient_that_nobody_wants(leaves, image, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(module, "launch", lambda *a, **k: asked.append(k["GRADIENT"]))
+    low, *weights = (leaf.to(DEVICE) for leaf in leaves)
+
+    def loss() -> None:
+        sr_loss(low, Convolutions(*weights), image.to(DEVICE), None, MEAN, STD, backend="triton")
+
+    loss()
+    low.requires_grad_()
+    with torch.no_grad():
+        loss()
+    loss()
+    assert asked == [False, False, True]
+
+
 @pytest.mark.slow
 def test_compiles_into_one_graph(leaves, image) -> None:
-    guide = torch.rand(2, 4, 4)
+    guidance = torch.rand(2, 4, 4)
     compiled = torch.compile(sr_loss, fullgraph=True, backend="aot_eager")
-    assert_equal(run(compiled, leaves, image, guide, torch.float32), exact(leaves, image, guide))  # auto: PyTorch here
-    ours = run(compiled, leaves, image, guide, torch.float32, backend="triton")
-    eager = run(sr_loss, leaves, image, guide, torch.float32, backend="triton")
+    assert_equal(
+        run(compiled, leaves, image, guidance, torch.float32), exact(leaves, image, guidance)
+    )  # auto: PyTorch here
+    ours = run(compiled, leaves, image, guidance, torch.float32, backend="triton")
+    eager = run(sr_loss, leaves, image, guidance, torch.float32, backend="triton")
     assert all(torch.equal(a, b) for a, b in zip(ours, eager, strict=True))
 
 
@@ -156,14 +175,14 @@ def test_registration(leaves, image) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kind", GUIDES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_bfloat16_is_no_worse_than_eager(kind: str, assert_no_worse) -> None:
     leaves = [leaf.bfloat16().float() for leaf in make_leaves(3, 61)]
     image = torch.randint(0, 256, (3, 1, 122, 122), dtype=torch.uint8)
-    guide = make_guide(kind, 3, 61)
-    ours = run(sr_loss, leaves, image, guide, torch.bfloat16, cotangent=1 / 21120, backend="triton")
-    plain = run(sr_loss_ref, leaves, image, guide, torch.bfloat16, cotangent=1 / 21120)
-    truth = exact(leaves, image, guide, cotangent=1 / 21120)
+    guidance = make_guidance(kind, 3, 61)
+    ours = run(sr_loss, leaves, image, guidance, torch.bfloat16, cotangent=1 / 21120, backend="triton")
+    plain = run(sr_loss_ref, leaves, image, guidance, torch.bfloat16, cotangent=1 / 21120)
+    truth = exact(leaves, image, guidance, cotangent=1 / 21120)
     for name, *values in zip(NAMES, ours, plain, truth, strict=True):
         assert_no_worse(name, *(v.cpu() for v in values), floor=1e-4)
 
@@ -176,7 +195,8 @@ def test_names_what_does_not_fit(leaves, image) -> None:
         "image is": (low, fine, image[..., :12], None),
         "weight_2 is": (low, fine._replace(weight_2=torch.zeros(3, 3, 5, 5)), image, None),
         "bias_1 is": (low, fine._replace(bias_1=torch.zeros(2)), image, None),
-        "guide": (low, fine, image, torch.zeros(3, 4, 4)),
+        "guidance is .3, 4, 4.": (low, fine, image, torch.zeros(3, 4, 4)),
+        "guidance is on meta": (low, fine, image, torch.zeros(2, 4, 4, device="meta")),
         "image is torch.int64": (low, fine, image.long(), None),
         "low is torch.int64": (low.long(), fine, image, None),
         "bias_2 is torch.int64": (low, fine._replace(bias_2=torch.zeros(3).long()), image, None),

@@ -206,11 +206,11 @@ def test_kernel_makes_only_the_wanted_gradients(wanted: tuple[int, ...], device:
         assert leaf.grad is None or torch.equal(leaf.grad, everything[1 + index])
 
 
-def test_a_strange_label_reads_nothing_and_gives_nan(device: str, monkeypatch) -> None:
+def test_an_invalid_label_reads_nothing_and_gives_nan(device: str, monkeypatch) -> None:
     monkeypatch.setattr(module, "check_indices", lambda *arguments: None)
     leaves, labels, weights = on(device, *case())
-    for strange in (-1, 11, 2**40):
-        labels[2] = strange
+    for invalid in (-1, 11, 2**40):
+        labels[2] = invalid
         loss, d_hidden, *_ = in_triton(leaves, labels, weights)
         assert loss.isnan() and d_hidden[2].isnan().all() and d_hidden[[0, 1, 3, 4, 5, 6]].isfinite().all()
 

@@ -31,11 +31,11 @@ def fresh_compiler() -> Iterator[None]:
 
 def batches(recipe: Recipe, count: int) -> Iterator[Batch]:
     """Micro-batches of ragged texts in one shape, as the loader makes them."""
-    draw, most = random.Random(0), recipe.text.max_tokens
-    capacity = Capacity(SAMPLES * most, SAMPLES * most - 7)
+    draw, max_tokens = random.Random(0), recipe.text.max_tokens
+    capacity = Capacity(SAMPLES * max_tokens, SAMPLES * max_tokens - 7)
     for number in range(count):
         yield synthetic_batch(
-            recipe, VOCABULARY, [draw.randint(2, most) for _ in range(SAMPLES)], number, capacity=capacity
+            recipe, VOCABULARY, [draw.randint(2, max_tokens) for _ in range(SAMPLES)], number, capacity=capacity
         )
 
 

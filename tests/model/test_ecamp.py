@@ -21,9 +21,8 @@ from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.model.ecamp import Ecamp, View
 from ecamp_fast.model.ready import make_ready
 from ecamp_fast.model.sequences import SequenceLayout
-from ecamp_fast.text.codes import Mark, pack, token_ids
+from ecamp_fast.text.codes import MASK_ID, Mark, pack, token_ids
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
-from ecamp_fast.text.packing.masking import MASK_ID
 
 VOCABULARY = 40
 
@@ -125,16 +124,16 @@ def losses_and_gradients(model: Ecamp, view: View) -> dict[str, torch.Tensor]:
 
 def padded_view(recipe: Recipe, view: View) -> View:
     """The same words at the head of ``max_tokens`` places each; every place is predicted, most for nothing."""
-    most, count = recipe.text.max_tokens, len(view.lengths)
-    real = (torch.arange(most) < view.lengths[:, None]).flatten()
+    max_tokens, count = recipe.text.max_tokens, len(view.lengths)
+    real = (torch.arange(max_tokens) < view.lengths[:, None]).flatten()
     weights = torch.zeros(len(view.text.ids)).index_copy(0, view.text.rows, view.text.weights)
-    cu_seqlens = torch.arange(0, count * most + 1, most, dtype=torch.int32)
+    cu_seqlens = torch.arange(0, count * max_tokens + 1, max_tokens, dtype=torch.int32)
     codes, ids, weights = (
-        torch.zeros(count * most, dtype=values.dtype).masked_scatter(real, values)
+        torch.zeros(count * max_tokens, dtype=values.dtype).masked_scatter(real, values)
         for values in (view.text.codes, view.text.ids, weights)
     )
     rows = torch.arange(len(ids))
-    text = Text(codes, ids, rows, token_ids(codes).long(), weights, cu_seqlens, cu_seqlens, most)
+    text = Text(codes, ids, rows, token_ids(codes).long(), weights, cu_seqlens, cu_seqlens, max_tokens)
     return dataclasses.replace(view, text=text)
 
 
@@ -228,18 +227,18 @@ def test_reconstruction(small, batch_of, name: str) -> None:
     recipe = small(name, "model.text.dropout=0.5")
     model = Ecamp(recipe, VOCABULARY).train()
     batch = batch_of(recipe, [1, 2])
-    made, again = model.reconstruct(batch), model.reconstruct(batch)
+    first, again = model.reconstruct(batch), model.reconstruct(batch)
     assert model.training
-    assert made.mask.sum(1).tolist() == [12, 12] and not made.mask.gather(1, model.view(batch).keep).any()
-    assert made.prediction.shape == made.low.shape == (2, 1, 32, 32)
-    assert torch.equal(made.prediction, again.prediction)
+    assert first.mask.sum(1).tolist() == [12, 12] and not first.mask.gather(1, model.view(batch).keep).any()
+    assert first.prediction.shape == first.low.shape == (2, 1, 32, 32)
+    assert torch.equal(first.prediction, again.prediction)
     if name == "mae":
-        assert made.super_resolution is None and made.text is None and made.words is None
+        assert first.super_resolution is None and first.text is None and first.words is None
         return
-    assert made.super_resolution.shape == (2, 1, 64, 64)
-    masked = made.text.ids == MASK_ID
-    assert masked.any() and torch.equal(made.words[~masked], made.text.ids[~masked])
-    assert torch.equal(made.words, again.words)
+    assert first.super_resolution.shape == (2, 1, 64, 64)
+    masked = first.text.ids == MASK_ID
+    assert masked.any() and torch.equal(first.words[~masked], first.text.ids[~masked])
+    assert torch.equal(first.words, again.words)
 
 
 def test_features(small, batch_of) -> None:

@@ -112,11 +112,11 @@ def test_projections_made_once_for_all_samples_are_those_of_each(small) -> None:
     keep = torch.stack([torch.randperm(recipes[0].patches)[: recipes[0].kept_patches] for _ in range(3)])
     latent = torch.randn(3, 1 + keep.shape[1], width)
     cotangent = torch.randn(3, recipes[0].patches, shared.predict.out_features)
-    made = []
+    outputs = []
     for decoder in (shared, each):
         leaf = latent.clone().requires_grad_()
         out = decoder(leaf, keep)
-        made.append([out, *torch.autograd.grad(out, [leaf, *decoder.parameters()], cotangent)])
-    for one, other in zip(*made, strict=True):
+        outputs.append([out, *torch.autograd.grad(out, [leaf, *decoder.parameters()], cotangent)])
+    for one, other in zip(*outputs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     assert recipes[0].identity() == recipes[1].identity()  # the same numbers: a run may be resumed with either

@@ -52,9 +52,9 @@ def test_sides_are_those_of_the_lesions(described):
         for finding, negated, sentence in mentions(d.report):
             if negated:
                 continue
-            said = {side for side, word in ((-1, "right"), (1, "left")) if re.search(rf"\b{word}\b", sentence)}
-            if said:
-                assert said == sides[finding], sentence
+            named = {side for side, word in ((-1, "right"), (1, "left")) if re.search(rf"\b{word}\b", sentence)}
+            if named:
+                assert named == sides[finding], sentence
                 checked += 1
             if re.search(r"\b(bilateral|bibasilar)\b", sentence):
                 assert sides[finding] in ({-1, 1}, {0}), sentence

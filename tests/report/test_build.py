@@ -41,20 +41,20 @@ def run(tmp_path: Path, recipe: Recipe) -> Path:
 
 
 def test_samples_with_a_map_come_first(model: Ecamp, shards: ShardSet, recipe: Recipe) -> None:
-    shown = build.choose(model, shards, "val", recipe, shards.count("val"))
+    drawn = build.choose(model, shards, "val", recipe, shards.count("val"))
     everybody = set(build.patients(shards, "val", shards.count("val")))
-    assert len({sample.key for sample in shown}) == len(everybody) < shards.count("val")  # some have several studies
-    bare = [sample.attention is None for sample in shown]
+    assert len({sample.key for sample in drawn}) == len(everybody) < shards.count("val")  # some have several studies
+    bare = [sample.attention is None for sample in drawn]
     assert any(bare) and not all(bare) and bare == sorted(bare)
-    assert [s.key for s in build.choose(model, shards, "val", recipe, 2)] == [s.key for s in shown[:2]]
+    assert [s.key for s in build.choose(model, shards, "val", recipe, 2)] == [s.key for s in drawn[:2]]
 
 
 def test_one_sample_of_a_patient(
     model: Ecamp, shards: ShardSet, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "patients", lambda *_: ["a"] * (shards.count("val") - 1) + ["b"])
-    shown = {sample.key for sample in build.choose(model, shards, "val", recipe, 8)}
-    assert shown == {shards.key("val", 0), shards.key("val", shards.count("val") - 1)}
+    drawn = {sample.key for sample in build.choose(model, shards, "val", recipe, 8)}
+    assert drawn == {shards.key("val", 0), shards.key("val", shards.count("val") - 1)}
 
 
 def test_patients_are_those_of_the_metadata(shards: ShardSet) -> None:

@@ -10,9 +10,8 @@ from ecamp_fast.model.ecamp import Reconstruction
 from ecamp_fast.report.gallery import gallery, report_words
 from ecamp_fast.report.pictures import HIDDEN, draw, glow
 from ecamp_fast.report.words import Word
-from ecamp_fast.text.codes import Mark, pack, token_ids
-from ecamp_fast.text.packing.masking import MASK_ID
-from ecamp_fast.text.wordpiece import SPECIALS, Wordpiece, build_tokenizer
+from ecamp_fast.text.codes import MASK_ID, SPECIALS, Mark, pack, token_ids
+from ecamp_fast.text.wordpiece import Wordpiece, build_tokenizer
 
 WORDS = ["no", "eff", "##usion", ".", "clear"]
 
@@ -56,7 +55,7 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def made(batch: Batch) -> Reconstruction:
+def output(batch: Batch) -> Reconstruction:
     """Black pictures, white predictions, the first patch hidden; "effusion" and "clear" masked, both answered "no"."""
     words = batch.text.ids.index_fill(0, batch.text.rows, 5)
     mask = torch.tensor([[True, False, False, False]]).repeat(2, 1)
@@ -71,9 +70,9 @@ def made(batch: Batch) -> Reconstruction:
 
 
 def test_prediction_where_hidden_truth_where_seen(
-    batch: Batch, made: Reconstruction, recipe: Recipe, wordpiece: Wordpiece
+    batch: Batch, output: Reconstruction, recipe: Recipe, wordpiece: Wordpiece
 ) -> None:
-    (first,) = draw(batch, made, recipe, wordpiece, {0: "a"})
+    (first,) = draw(batch, output, recipe, wordpiece, {0: "a"})
     patch = np.zeros((16, 16), bool)
     patch[:8, :8] = True
     assert first.reconstruction is not None and (first.reconstruction == np.where(patch, 255, 0)).all()
@@ -82,8 +81,8 @@ def test_prediction_where_hidden_truth_where_seen(
     assert (first.target == batch.image[0, 0].numpy()).all()
 
 
-def test_words_of_the_right_sample(batch: Batch, made: Reconstruction, recipe: Recipe, wordpiece: Wordpiece) -> None:
-    first, second = draw(batch, made, recipe, wordpiece, {0: "a", 1: "b"})
+def test_words_of_the_right_sample(batch: Batch, output: Reconstruction, recipe: Recipe, wordpiece: Wordpiece) -> None:
+    first, second = draw(batch, output, recipe, wordpiece, {0: "a", 1: "b"})
     assert [(w.true, w.shown, w.masked, w.entity) for w in first.words] == [
         ("no", "no", False, False),
         ("effusion", "no·no", True, True),
@@ -93,9 +92,9 @@ def test_words_of_the_right_sample(batch: Batch, made: Reconstruction, recipe: R
 
 
 def test_a_map_is_laid_over_the_picture_or_left_out(
-    batch: Batch, made: Reconstruction, recipe: Recipe, wordpiece: Wordpiece
+    batch: Batch, output: Reconstruction, recipe: Recipe, wordpiece: Wordpiece
 ) -> None:
-    first, second = draw(batch, made, recipe, wordpiece, {0: "a", 1: "b"})
+    first, second = draw(batch, output, recipe, wordpiece, {0: "a", 1: "b"})
     assert second.attention is None and first.attention is not None
     grey = first.target[..., None].repeat(3, -1)
     assert (first.attention[8:, 8:] == grey[8:, 8:]).all() and (first.attention[0, 0] != grey[0, 0]).any()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ecamp_fast.config import AUTO, Recipe, dump_recipe, load_recipe, parse_recipe, parse_yaml
+from ecamp_fast.config import Recipe, dump_recipe, load_recipe, parse_recipe, parse_yaml
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.run import auto_batch
 from ecamp_fast.run.auto_batch import Memory, candidates, choose_micro, measure, probes, state_bytes
@@ -30,7 +30,7 @@ class Line(torch.nn.Module):
 
 
 def test_auto_is_written_as_it_is_read() -> None:
-    assert PAPER.batch.micro == AUTO
+    assert PAPER.batch.micro == "auto"
     text = dump_recipe(PAPER)
     assert "micro: auto" in text
     assert parse_recipe(parse_yaml(text, "here"), "here") == PAPER
@@ -91,14 +91,15 @@ def test_a_run_stores_its_choice_and_keeps_it(
 ) -> None:
     recipe, out = tiny("batch.total=8", "batch.micro=auto", "schedule.epochs=0.3"), tmp_path / "run"
     first = Trainer(Job(recipe, phantoms, out), context)
-    assert first.recipe.batch.micro == 8 and first.accumulation == 1
+    assert first.recipe.batch.micro == 8 and first.optimizer_step.accumulation == 1
     assert first.train() == "complete"
     (event,) = [event for event in read_records(out / "events.jsonl") if event["event"] == "micro"]
     assert event["chosen"] == 8 and event["sample"] > 0
 
-    monkeypatch.setattr("ecamp_fast.run.trainer.choose_micro", None)  # not asked again, whatever is free by then
+    monkeypatch.setattr("ecamp_fast.run.setup.choose_micro", None)  # not asked again, whatever is free by then
     longer = tiny("batch.total=8", "batch.micro=auto", "schedule.epochs=0.6")
     second = Trainer(Job(longer, phantoms, out), context)
+    second.start()
     assert second.step == first.step and second.recipe.batch.micro == 8
     with pytest.raises(ConfigError, match=r"batch\.micro was 8, is 4"):
         Trainer(Job(tiny("batch.total=8", "batch.micro=4", "schedule.epochs=0.6"), phantoms, out), context)

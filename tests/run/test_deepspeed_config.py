@@ -5,7 +5,7 @@ import pytest
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.run.deepspeed_config import accumulation_steps, aligned, find, resolve
+from ecamp_fast.run.deepspeed_config import aligned, find, resolve
 
 PAPER = load_recipe("paper")
 
@@ -105,13 +105,3 @@ def test_not_json(tmp_path: Path) -> None:
         resolve(tmp_path / "ds.json", PAPER, world=1)
     with pytest.raises(ConfigError, match="cannot read"):
         resolve(tmp_path / "none.json", PAPER, world=1)
-
-
-def test_accumulation_follows_from_the_ranks() -> None:
-    assert [accumulation_steps(PAPER, world) for world in (1, 2, 4, 8, 32)] == [32, 16, 8, 4, 1]
-    with pytest.raises(ConfigError, match="3 ranks") as caught:
-        accumulation_steps(PAPER, 3)
-    assert "multiple of 3" in caught.value.hint
-    with pytest.raises(ConfigError) as caught:
-        accumulation_steps(PAPER, 64)
-    assert caught.value.hint == "--set batch.micro=128"

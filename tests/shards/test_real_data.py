@@ -26,13 +26,13 @@ def test_all_rows_with_text_become_samples(real_data: Path, tmp_path: Path) -> N
     assert report.manifest.counts["samples"] == 140 and report.manifest.counts["studies"] == 126
     assert not report.manifest.quarantined and verify(tmp_path / "set").samples == 140
     with open(path, encoding="utf-8") as file:
-        said = {row["image_path"]: row["report"].strip() for row in csv.DictReader(file)}
+        reports = {row["image_path"]: row["report"].strip() for row in csv.DictReader(file)}
     shards = ShardSet(tmp_path / "set")
     for split in shards.splits:
         for index in range(shards.count(split)):
             sample = shards.read(split, index)
-            assert sample["txt"].decode() == said.pop(json.loads(sample["json"])["image"])
-    assert not said
+            assert sample["txt"].decode() == reports.pop(json.loads(sample["json"])["image"])
+    assert not reports
 
 
 @pytest.mark.slow
@@ -45,12 +45,12 @@ def test_images_without_text_become_samples_beside_the_others(real_data: Path, t
     with open(folder / "images.csv", encoding="utf-8") as file:
         rows = {row["image_path"]: row for row in csv.DictReader(file)}
     with open(folder / "reports.csv", encoding="utf-8") as file:
-        said = {row["image_path"]: row["report"].strip() for row in csv.DictReader(file)}
+        reports = {row["image_path"]: row["report"].strip() for row in csv.DictReader(file)}
     for sample, about in _samples(tmp_path / "set"):
         row = rows.pop(about["image"])
         assert (about["patient_id"], about["view"]) == (row["patient_id"], row["view"])
         assert ";".join(about["labels"]) == row["labels"] and ("txt" in sample) == (row["has_report"] == "1")
-        assert sample.get("txt", b"").decode() == said.get(about["image"], "")
+        assert sample.get("txt", b"").decode() == reports.get(about["image"], "")
     assert not rows and verify(tmp_path / "set").samples == 204
 
 

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from ecamp_fast.text.codes import SPECIALS
 from ecamp_fast.text.reading.annotate import Annotator
-from ecamp_fast.text.wordpiece import SPECIALS, Wordpiece, build_tokenizer
+from ecamp_fast.text.wordpiece import Wordpiece, build_tokenizer
 
 WORDS = """
 there is no evidence of pneumothorax . 1 5 cm copd , lungs ; picc - line dr x 2 ( a / b ) res ##e ##a ##u hyperinflated

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.text.wordpiece import SPECIALS, Wordpiece, build_tokenizer, load_wordpiece, train_wordpiece
+from ecamp_fast.text.codes import SPECIALS, UNK_ID
+from ecamp_fast.text.wordpiece import Wordpiece, build_tokenizer, load_wordpiece, train_wordpiece
 
 GOLDEN = [
     (
@@ -58,7 +59,7 @@ def test_trained_vocabulary_keeps_its_promises() -> None:
     wordpiece = train_wordpiece(CORPUS, 60)
     assert wordpiece.vocab_size <= 60
     assert tuple(wordpiece.decode(range(5))) == SPECIALS
-    assert all(token.id != wordpiece.unk_id for text in CORPUS for token in wordpiece.encode(text))
+    assert all(token.id != UNK_ID for text in CORPUS for token in wordpiece.encode(text))
     assert pieces(wordpiece, "##e") != "##e"  # no piece is matched as a special
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ecamp_fast.config import TextConfig
 from ecamp_fast.keyed_random import Stream, uniform
-from ecamp_fast.text.codes import ID_BITS, Mark
+from ecamp_fast.text.codes import CLS_ID, ID_BITS, PAD_ID, Mark
 
 _PERIOD = int(Mark.PERIOD) << ID_BITS
 _SENTENCE = int(Mark.SENTENCE_START) << ID_BITS
@@ -21,18 +21,18 @@ def assemble(
     keys: np.ndarray,
     text: TextConfig,
     *,
-    cls_id: int,
-    pad_id: int,
     padded: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[CLS], report and distilled text of each sample, end to end, each at most ``text.max_tokens`` long.
 
-    reports, distilled: B arrays (n,) int32 codes   keys: (B,) int64
-    padded: every sample has exactly max_tokens rows, and slots follow the released code, which splits at every "."
-    returns codes (T,) int32, offsets (B + 1,) int32, lengths (B,) int32 (see ``Batch``).
+    reports    B arrays (n,) int32 codes
+    distilled  likewise
+    keys       (B,) int64
+    padded     every sample has exactly max_tokens rows, and slots follow the released code, which splits at every "."
+    returns codes (T,) int32, cu_seqlens (B + 1,) int32, lengths (B,) int32 (see ``Batch``).
     """
     uniforms = uniform(keys, Stream.DISTILLED, 2).tolist()
-    max_tokens, head = text.max_tokens, np.array([cls_id], np.int32)
+    max_tokens, head = text.max_tokens, np.array([CLS_ID], np.int32)
     parts: list[np.ndarray] = []
     lengths = np.empty(len(reports), np.int32)
     for index, (report, extra, (whether, where)) in enumerate(zip(reports, distilled, uniforms, strict=True)):
@@ -45,7 +45,7 @@ def assemble(
             room -= len(parts[-1])
         lengths[index] = max_tokens - room
         if padded and room:
-            parts.append(np.full(room, pad_id, np.int32))
+            parts.append(np.full(room, PAD_ID, np.int32))
     rows = np.full(len(reports), max_tokens, np.int32) if padded else lengths
     cu_seqlens = np.concatenate([[0], np.cumsum(rows)]).astype(np.int32)
     return np.concatenate(parts) if parts else np.zeros(0, np.int32), cu_seqlens, lengths

@@ -1,10 +1,10 @@
 """The masked text of a micro-batch in the shape the model takes: packed, on request to a capacity that stays the same.
 
 On the host, where looking at numbers costs nothing: the device is told every count and has to tell none.
-Legend: B samples, T text rows of the whole batch, R rows among them where a word is predicted, G groups of text rows.
+Legend: B samples, T text rows of the whole batch, R rows among them where a word is predicted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from torch.nn.functional import pad
 
 from ecamp_fast.batch import Text
 from ecamp_fast.config import Recipe
-from ecamp_fast.text.codes import token_ids
-from ecamp_fast.text.packing.masking import mask_text
+from ecamp_fast.text.packing.masking import MaskedText, mask_text
 
 STEPS = 8  # a batch beyond its capacity gets the next multiple of this part of it, so that few shapes occur
 
@@ -31,46 +30,47 @@ def masked_batch(
 ) -> Text:
     """Mask the text of a micro-batch and lay it out.  On the CPU.
 
-    codes (T,) int32, offsets (B + 1,) int32, lengths (B,) int32: as ``assemble`` gives them   keys: (B,) int64
-    capacity: pads rows and predictions with filler to this room, for static shapes; None: no filler. A batch that does
-    not fit loses nothing: it gets more room, and ``overflow`` says so. Padded text (``mlm_positions: all``) has one
-    shape anyway.
+    codes       (T,) int32, as ``assemble`` gives them
+    cu_seqlens  (B + 1,) int32, likewise
+    lengths     (B,) int32, likewise
+    keys        (B,) int64
+    capacity    room that filler fills, in rows and predictions, for static shapes; None: no filler. A batch that does
+                not fit loses nothing: it gets more room, and ``overflow`` says so. Padded text (``mlm_positions: all``)
+                has one shape anyway.
     """
     masked = mask_text(codes, cu_seqlens, lengths, keys, recipe)
-    predicted, max_tokens = masked.predicted, recipe.text.max_tokens
+    max_tokens = recipe.text.max_tokens
     if capacity is None or recipe.padded_text:
-        rows = predicted.nonzero()[:, 0]
+        rows = masked.predicted.nonzero()[:, 0]
         max_seqlen = int(cu_seqlens.diff().max()) if len(lengths) else 0
-        return _text(codes, masked.ids, masked.weights, rows, cu_seqlens, max_seqlen)
+        return _text(codes, masked, rows, cu_seqlens, max_seqlen)
     total = _room(len(codes), capacity.rows)
-    filler = total - len(codes)
-    room = min(total, _room(int(predicted.sum()), capacity.predicted))
-    predicted = pad(predicted, (0, filler))
-    spare = (~predicted).nonzero()[:, 0]
-    extra = spare[len(spare) - (room - int(predicted.sum())) :]  # from the end: filler first
-    weights = pad(masked.weights, (0, filler)).index_fill(0, extra, 0.0)
-    rows = predicted.index_fill(0, extra, True).nonzero()[:, 0]
+    codes, masked = pad(codes, (0, total - len(codes))), _with_filler(masked, total - len(codes))
+    count = int(masked.predicted.sum())
+    room = min(total, _room(count, capacity.predicted))
+    spare = (~masked.predicted).nonzero()[:, 0]
+    extra = spare[len(spare) - (room - count) :]  # from the end: filler first
+    masked = replace(masked, weights=masked.weights.index_fill(0, extra, 0.0))
+    rows = masked.predicted.index_fill(0, extra, True).nonzero()[:, 0]
     ends = (cu_seqlens[-1] + max_tokens * torch.arange(1, -(-total // max_tokens) + 1)).clamp(max=total).int()
     overflow = total > capacity.rows or room > capacity.predicted
-    groups = torch.cat([cu_seqlens, ends])
-    return _text(pad(codes, (0, filler)), pad(masked.ids, (0, filler)), weights, rows, groups, max_tokens, overflow)
+    return _text(codes, masked, rows, torch.cat([cu_seqlens, ends]), max_tokens, overflow)
+
+
+def _with_filler(masked: MaskedText, filler: int) -> MaskedText:
+    """Rows of [PAD] behind the text, of which none is predicted."""
+    return MaskedText(*(pad(getattr(masked, field.name), (0, filler)) for field in fields(masked)))
 
 
 def _text(
-    codes: Tensor,
-    ids: Tensor,
-    weights: Tensor,
-    rows: Tensor,
-    cu_seqlens: Tensor,
-    max_seqlen: int,
-    overflow: bool = False,
+    codes: Tensor, masked: MaskedText, rows: Tensor, cu_seqlens: Tensor, max_seqlen: int, overflow: bool = False
 ) -> Text:
     return Text(
         codes=codes,
-        ids=ids,
+        ids=masked.ids,
         rows=rows,
-        labels=token_ids(codes).long()[rows],
-        weights=weights[rows],
+        labels=masked.labels[rows],
+        weights=masked.weights[rows],
         cu_seqlens=cu_seqlens,
         predicted=torch.searchsorted(rows, cu_seqlens.long()).int(),
         max_seqlen=max_seqlen,

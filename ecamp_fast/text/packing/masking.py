@@ -12,18 +12,20 @@ from torch import Tensor
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.keyed_random import Stream, torch_uniform_at
-from ecamp_fast.text.codes import Mark, has, token_ids
+from ecamp_fast.text.codes import MASK_ID, Mark, has, token_ids
 from ecamp_fast.text.packing.descriptors import released_descriptors
 from ecamp_fast.text.packing.rebalance import token_weights
 from ecamp_fast.text.packing.rows import Rows, place_rows
 
-MASK_ID = 3  # of every tokenizer (``wordpiece.SPECIALS``)
-
 
 @dataclass(frozen=True, slots=True)
 class MaskedText:
-    """ids (T,) int64 as the model sees them; labels (T,) int64 the true ids; predicted (T,) bool: rows that carry a
-    loss; weights (T,) float32: the worth of each row's loss.
+    """The text rows of a micro-batch after masking.
+
+    ids        (T,) int64    token ids as the model sees them
+    labels     (T,) int64    the true ids
+    predicted  (T,) bool     rows that carry a loss
+    weights    (T,) float32  the worth of each row's loss
     """
 
     ids: Tensor

@@ -15,7 +15,11 @@ from ecamp_fast.text.codes import Mark, has
 class Rows:
     """Text rows with their place.
 
-    codes (T,) int32; sample (T,) int64; position (T,) int64 within the sample; real (T,) bool: no padding; batch: B
+    codes     (T,) int32
+    sample    (T,) int64
+    position  (T,) int64  within the sample
+    real      (T,) bool   no padding
+    batch     B
     """
 
     codes: Tensor

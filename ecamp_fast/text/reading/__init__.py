@@ -1,1 +1,11 @@
-"""Reading reports."""
+"""What a report says, read once when shards are built.
+
+cleaning   bytes to text, with the encoding that was found
+sections   a raw report cut into findings, impression and the rest
+sentences  where sentences begin and end
+entities   the 44 entities of the paper and how reports mention them
+negation   which mentions are denied
+doubt      which mentions are only supposed
+annotate   mentions with their descriptors and negation, as marks on wordpieces
+rules      short distilled sentences, written by rule
+"""

@@ -23,8 +23,10 @@ _BARRIER = re.compile(r"[:;]")  # a description does not reach across these
 class Description:
     """A mention with what is said about it.
 
-    words: characters [start, end) of the up to two words before it, nearest first, none part of an entity
-    denied: by phrases or lexicon   denied_by_phrase: by the two literal phrases alone
+    mention           the entity, and where it stands
+    words             characters [start, end) of the up to two words before it, nearest first, none part of an entity
+    denied            whether a phrase or the lexicon denies it
+    denied_by_phrase  whether one of the two literal phrases alone does
     """
 
     mention: Mention

@@ -22,7 +22,7 @@ _STOPS = re.compile(r";|\bbut\b|\bhowever\b|\balthough\b|, with\b|\bthere (?:is|
 
 
 class Doubts:
-    """The cues of one sentence. sentence: the characters [start, end) in ``text``."""
+    """The cues of one sentence.  sentence: the characters [start, end) in ``text``."""
 
     def __init__(self, text: str, sentence: tuple[int, int]) -> None:
         self._before = [match.end() for match in _BEFORE.finditer(text, *sentence)]

@@ -65,7 +65,7 @@ _EACH = {name: re.compile(form, re.IGNORECASE) for name, form in FORMS.items()}
 
 
 class Mention(NamedTuple):
-    """An entity in a text: its name in the list, and the characters [start, end) that mention it."""
+    """An entity in a text: its name in the list (``entity``), and the characters [start, end) that mention it."""
 
     entity: str
     start: int

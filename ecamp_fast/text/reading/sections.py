@@ -49,7 +49,10 @@ _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 class Sections:
     """Blanks and line breaks inside a section are single blanks; '' where the report has no such section.
 
-    joint  one section that holds both, under both names   last  the last paragraph of the report, whatever it is
+    findings    what the picture shows
+    impression  what it means
+    joint       one section that holds both, under both names
+    last        the last paragraph of the report, whatever it is
     """
 
     findings: str = ""
@@ -131,8 +134,9 @@ def _kind(name: str, *, bare: bool, within: str) -> str | None:
 
 
 class Tally:
-    """Chooses the text of reports and counts what they lack.  use_last: take the last paragraph where a report has
-    neither findings nor impression, instead of dropping it.
+    """Chooses the text of reports and counts what they lack.
+
+    use_last: take the last paragraph where a report has neither findings nor impression, instead of dropping it
     """
 
     def __init__(self, *, use_last: bool = False) -> None:
@@ -159,8 +163,13 @@ class Tally:
 
     @property
     def counts(self) -> dict[str, int]:
-        """reports, and of these without_findings (but with an impression), without_impression (but with findings),
-        without_both (though they say something), empty.
+        """How many reports there were, and how many of these lack something.
+
+        reports             all
+        without_findings    but with an impression
+        without_impression  but with findings
+        without_both        though they say something
+        empty               nothing to learn from
         """
         names = ("reports", "without_findings", "without_impression", "without_both", "empty")
         return {name: self._seen[name] for name in names}

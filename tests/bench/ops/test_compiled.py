@@ -15,10 +15,10 @@ import json
 import torch, triton
 import triton.language as tl
 from ecamp_fast.bench.ops.compiled import compile_report
-from ecamp_fast.kernels.dispatch import launch
+from ecamp_fast.kernels.tuning import launch
 
 @triton.jit
-def double(x_ptr, y_ptr, count, factor, BLOCK: tl.constexpr):
+def twice(x_ptr, y_ptr, count, factor, BLOCK: tl.constexpr):
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.store(y_ptr + place, factor * tl.load(x_ptr + place, mask=place < count), mask=place < count)
 
@@ -33,7 +33,7 @@ def greedy(x_ptr, y_ptr, SIZE: tl.constexpr):
 def small():
     x = torch.empty(4096, dtype=torch.bfloat16)
     for count in (4096, 4096, 4095):
-        launch(double, (4,), x, x, count, 2.0, BLOCK=1024, num_warps=4)
+        launch(twice, (4,), x, x, count, 2.0, BLOCK=1024, num_warps=4)
 
 def large():
     x = torch.empty(65536)
@@ -60,17 +60,17 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
 @pytest.mark.slow
 def test_a_row_for_every_kernel_and_chip(rows) -> None:
     assert {(row["operation"], row["kernel"], row["chip"]) for row in rows} == {
-        *(("small", "double", chip) for chip in CHIPS),
+        *(("small", "twice", chip) for chip in CHIPS),
         *(("large", "greedy", chip) for chip in CHIPS),
     }
-    small = [row for row in rows if row["kernel"] == "double"]
+    small = [row for row in rows if row["kernel"] == "twice"]
     assert all(0 < row["registers"] <= 64 and row["warps"] == 4 and row["spilled"] == 0 for row in small)
     assert all(row["loops"] == [] and row["constants"]["BLOCK"] == 1024 for row in small)
 
 
 @pytest.mark.slow
 def test_spills_break_the_budget(rows) -> None:
-    assert not faults([row for row in rows if row["kernel"] == "double"])
+    assert not faults([row for row in rows if row["kernel"] == "twice"])
     found = faults([row for row in rows if row["kernel"] == "greedy"])
     assert len(found) == len(CHIPS) and all("greedy" in line and "spills" in line for line in found)
 

@@ -25,7 +25,7 @@ RESULT = {
     "peak_memory_bytes": 10,
     "environment": {"device": "H200", "cores": 16},
 }
-FIGURES = {"feeds.memory.images_per_second", "feeds.memory.step_seconds.median", "times[sr_loss triton].median"}
+METRICS = {"feeds.memory.images_per_second", "feeds.memory.step_seconds.median", "times[sr_loss triton].median"}
 
 
 def changed(path: str, value: object) -> dict:
@@ -38,10 +38,10 @@ def changed(path: str, value: object) -> dict:
     return result
 
 
-def test_figures_are_ours_and_know_their_direction() -> None:
+def test_metrics_are_ours_and_know_their_direction() -> None:
     found = metrics(RESULT)
-    assert set(found) == {*FIGURES, "peak_memory_bytes"}
-    assert [name for name, figure in found.items() if figure.higher] == ["feeds.memory.images_per_second"]
+    assert set(found) == {*METRICS, "peak_memory_bytes"}
+    assert [name for name, metric in found.items() if metric.higher] == ["feeds.memory.images_per_second"]
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_worse_is_worse_in_its_direction(path: str, value: object, worse: bool) 
     assert result["worse"] == int(worse)
 
 
-def test_a_figure_that_is_gone_is_worse() -> None:
+def test_a_metric_that_is_gone_is_worse() -> None:
     """A result that failed its gate has no times."""
     compared = bench.compare({"train.json": RESULT}, {"train.json": changed("feeds", {})}, 0.05)
     gone = {row["figure"]: row for row in compared["rows"] if row["new"] is None}
-    assert set(gone) == {name for name in FIGURES if name.startswith("feeds")}
+    assert set(gone) == {name for name in METRICS if name.startswith("feeds")}
     assert compared["worse"] == len(gone) and "gone" in bench.describe(compared)
 
 
@@ -98,6 +98,19 @@ def test_a_folder_compares_what_it_can(tmp_path: Path) -> None:
     assert CliRunner().invoke(bench.command, [str(old), str(new), "--limit", "0.2"]).exit_code == 0
 
 
+def test_a_result_under_its_bench_s_former_name_is_compared(tmp_path: Path) -> None:
+    feeds = {"kind": "projection", "cluster": {"feeds": [{"ranks": 1, "images_per_second": 100.0}]}}
+    head = {"schema": 1, "environment": RESULT["environment"]}
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder, name in ((old, "project"), (new, "roofline")):
+        folder.mkdir()
+        (folder / f"{name}.json").write_text(json.dumps(head | feeds | {"bench": name}))
+    done = CliRunner().invoke(bench.command, [str(old), str(new), "--json"])
+    result = json.loads(done.stdout)
+    assert done.exit_code == 0 and not result["only_old"] + result["only_new"]
+    assert [(row["file"], row["ratio"]) for row in result["rows"]] == [("roofline.json", 1.0)]
+
+
 def test_two_files_need_no_common_name(tmp_path: Path) -> None:
     paths = [tmp_path / "a.json", tmp_path / "b.json"]
     for path in paths:
@@ -120,3 +133,15 @@ def test_the_last_commit_is_the_default(monkeypatch) -> None:
     assert bench.committed(Path("elsewhere/train.json")) == {"train.json": RESULT}
     with pytest.raises(ConfigError, match="no result of"):
         bench.committed(Path("elsewhere/loader.json"))
+
+
+@pytest.mark.parametrize(("kept", "read"), [(["project"], "project"), (["project", "roofline"], "roofline")])
+def test_the_commit_may_have_the_former_name(kept: list[str], read: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        if arguments[0] == "ls-tree":
+            return "".join(f"bench/results/{name}.json\n" for name in kept)
+        return json.dumps({"schema": 1, "file": arguments[1]})
+
+    monkeypatch.setattr(bench, "_git", git)
+    found = bench.committed(Path("elsewhere/roofline.json"))
+    assert found == {"roofline.json": {"schema": 1, "file": f"HEAD:bench/results/{read}.json"}}

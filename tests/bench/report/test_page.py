@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.bench.report import page as bench
+from ecamp_fast.bench.report.result_files import bench_of, read_results
 from ecamp_fast.errors import DataError
 
 ENVIRONMENT = {"device": "NVIDIA H200", "cores": 16, "torch": "2.14", "commit": "abc1234"}
@@ -69,6 +70,17 @@ def test_a_page_and_a_plot(folder: Path) -> None:
     origins = sections["Where the figures come from"]
     assert "`ecamp-fast bench train --steps 8`" in origins and "abc1234" in origins and "NVIDIA H200" in origins
     assert [row["kind"] for row in told["throughput"]] == ["measurement", "measurement", "projection"]
+
+
+def test_a_result_under_its_bench_s_former_name_gives_way_to_a_new_one(folder: Path) -> None:
+    former = read_results(folder)["project.json"]
+    assert bench_of("project.json", former) == bench_of("any.json", former | {"bench": "project"}) == "roofline"
+    (folder / "roofline-h100.json").write_text(json.dumps(former))
+    assert {"project.json", "roofline-h100.json"} < set(read_results(folder))  # of another device
+    (folder / "roofline.json").write_text(json.dumps(former | {"bench": "roofline"}))
+    found = read_results(folder)
+    assert "project.json" not in found
+    assert [row["file"] for row in bench.throughput(found)][-2:] == ["roofline-h100.json", "roofline.json"]
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

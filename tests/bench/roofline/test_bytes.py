@@ -18,25 +18,25 @@ def groups(recipe: str | Path = SMALL, *overrides: str, lengths: list[int] = LEN
 
 @pytest.mark.parametrize("recipe", [SMALL, "paper", "official", "mae", "demo"])
 def test_operations_are_those_that_were_counted(recipe: str | Path) -> None:
-    made: dict[str, float] = {}
+    operations: dict[str, float] = {}
     for group in groups(recipe):
         assert group.kind in KINDS and group.operations >= 0 and group.bytes >= 0, group
-        made[group.component] = made.get(group.component, 0) + group.operations
+        operations[group.component] = operations.get(group.component, 0) + group.operations
     work = step_work(load_recipe(recipe), VOCABULARY, LENGTHS, PREDICTED)
-    assert {name: count for name, count in made.items() if count} == {n: done.total for n, done in work.items()}
+    assert {name: count for name, count in operations.items() if count} == {n: done.total for n, done in work.items()}
 
 
 def test_a_layer_by_hand() -> None:
     """Encoder of one layer: rows n, width D, hidden 4 D; bfloat16; forward once, backward twice."""
-    made = {g.kind: g for g in groups(SMALL, "model.vision.depth=1") if g.component == "encoder"}
+    by_kind = {g.kind: g for g in groups(SMALL, "model.vision.depth=1") if g.component == "encoder"}
     recipe = load_recipe(SMALL)
     tokens, width = recipe.kept_patches + 1, 192
     n = 3 * tokens
     weights, rows = 12 * width**2, 4 * n * width + 2 * n * width + 5 * n * width + 5 * n * width
-    assert made["product"].bytes == 2 * 3 * (weights + rows)
-    assert made["attention"].operations == attention_operations(3 * tokens**2, width)
-    assert made["attention"].bytes == 2 * 12 * n * width
-    assert made["pointwise"].bytes == 2 * (16 * n * width + 5 * n * 4 * width)
+    assert by_kind["product"].bytes == 2 * 3 * (weights + rows)
+    assert by_kind["attention"].operations == attention_operations(3 * tokens**2, width)
+    assert by_kind["attention"].bytes == 2 * 12 * n * width
+    assert by_kind["pointwise"].bytes == 2 * (16 * n * width + 5 * n * 4 * width)
 
 
 def test_weights_count_once_a_micro_batch_and_rows_every_time() -> None:

@@ -1,4 +1,4 @@
-"""The projection: a roofline that can be checked by hand, and that never passes for a measurement."""
+"""The roofline of a step: one that can be checked by hand, and that never passes for a measurement."""
 
 import json
 from pathlib import Path
@@ -6,21 +6,31 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ecamp_fast.bench.ops.gpu_times import PEAKS
+from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.report.result_files import RESULTS
 from ecamp_fast.bench.roofline import command as bench
 from ecamp_fast.bench.roofline.bytes import KernelGroup
 from ecamp_fast.bench.roofline.kernels import sr_instructions
-from ecamp_fast.bench.roofline.step import CHIPS, ENDS, TABLE, chip_of, host_seconds, step_roofline, value
+from ecamp_fast.bench.roofline.step import (
+    ENDS,
+    FLASH,
+    SR_INSTRUCTIONS,
+    TABLE,
+    chip_of,
+    host_seconds,
+    step_roofline,
+    value,
+)
 from ecamp_fast.bench.roofline.zero import Weights
 from ecamp_fast.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 SMALL = Path(__file__).parents[2] / "data" / "small.yaml"
-BANDWIDTH, RATE = PEAKS["A100"]
+A100 = CALCULATED["A100"]
+BANDWIDTH, RATE = A100.bandwidth, A100.bf16
 BOUND_BY_RATE = KernelGroup("encoder", "product", RATE, 0.5 * BANDWIDTH)
 BOUND_BY_BYTES = KernelGroup("encoder", "pointwise", 0, 2 * BANDWIDTH)
-BOUND_BY_CORES = KernelGroup("super-resolution", "vector", 3 * CHIPS["A100"].vector, 0)
+BOUND_BY_CORES = KernelGroup("super-resolution", "vector", 3 * A100.float32, 0)
 BEYOND = KernelGroup("ZeRO", "pointwise", 0, BANDWIDTH, launches=1e6, hooks=1, extra=True)
 
 
@@ -33,7 +43,7 @@ def test_the_ceiling_by_hand() -> None:
     row = rows(BOUND_BY_RATE, BOUND_BY_BYTES, BOUND_BY_CORES, BEYOND)["ceiling"]
     assert row["images_per_second"] == pytest.approx(2 / 6)
     assert row["component_microseconds"] == pytest.approx({"encoder": 1.5e6, "super-resolution": 1.5e6})
-    assert row["mfu"] == pytest.approx((RATE + 3 * CHIPS["A100"].vector) / 6 / RATE)
+    assert row["mfu"] == pytest.approx((RATE + 3 * A100.float32) / 6 / RATE)
     assert row["hours"] == pytest.approx(377_110 * 115 / (4 / 3) / 3600)
 
 
@@ -65,21 +75,20 @@ def test_what_goes_beyond_takes_bytes_and_launches() -> None:
 
 def test_attention_reaches_a_share_of_what_it_reaches_on_long_rows() -> None:
     row = rows(KernelGroup("encoder", "attention", RATE, 0))["optimistic"]
-    assert row["images_per_second"] == pytest.approx(2 * CHIPS["A100"].flash * value("attention", "optimistic"))
+    assert row["images_per_second"] == pytest.approx(2 * FLASH["sm_80"] * value("attention", "optimistic"))
 
 
 def test_super_resolution_is_bound_by_instructions() -> None:
-    chip = CHIPS["A100"]
     group = KernelGroup("super-resolution", "vector", 1, 0, pixels=1e9)
-    seconds = 1e9 * chip.instructions / (108 * 4 * 1.41e9 * value("issue", "doubter"))
+    seconds = 1e9 * SR_INSTRUCTIONS["sm_80"] / (108 * 4 * 1.41e9 * value("issue", "doubter"))
     assert rows(group)["doubter"]["images_per_second"] == pytest.approx(2 / seconds)
 
 
-@pytest.mark.parametrize(("chip", "architecture"), [("A100", "sm_80"), ("H100", "sm_90"), ("H200", "sm_90")])
-def test_instructions_are_those_that_were_counted_in_the_kernel(chip: str, architecture: str) -> None:
+@pytest.mark.parametrize("architecture", SR_INSTRUCTIONS)
+def test_instructions_are_those_that_were_counted_in_the_kernel(architecture: str) -> None:
     compiled = json.loads((ROOT / RESULTS / "kernels-without-gpu.json").read_text())["compiled"]
     (row,) = (r for r in compiled if r["operation"] == "sr_loss" and r["chip"] == architecture)
-    assert sr_instructions(row, 224) == pytest.approx(CHIPS[chip].instructions * 224**2)
+    assert sr_instructions(row, 224) == pytest.approx(SR_INSTRUCTIONS[architecture] * 224**2)
 
 
 def test_the_host_may_take_longer() -> None:
@@ -141,10 +150,10 @@ def options(tmp_path: Path) -> list[str]:
 def test_every_row_says_what_kind_it_is(options: list[str]) -> None:
     done = CliRunner().invoke(bench.command, [*options, "--json"], catch_exceptions=False)
     result = json.loads(done.stdout)
-    assert result["kind"] == "projection" and result["parameters"] > 0
+    assert result["bench"] == "roofline" and result["kind"] == "projection" and result["parameters"] > 0
     calculated = [row for name in ("projected", "unaligned", "sensitivity", "micro_batches") for row in result[name]]
     assert {row["kind"] for row in [*calculated, result["cluster"]]} == {"projection"}
-    assert {(r["chip"], r["assumption"]) for r in result["projected"]} == {(c, a) for c in CHIPS for a in ENDS}
+    assert {(r["chip"], r["assumption"]) for r in result["projected"]} == {(c, a) for c in CALCULATED for a in ENDS}
     assert [(row["kind"], row["file"]) for row in result["measured"]] == [("measurement", "train-h200.json")]
     rates = {r["tokens"]: r["images_per_second"] for r in result["sensitivity"] if r["chip"] == "A100"}
     assert list(rates) == [64, 90, 110, 128] and list(rates.values()) == sorted(rates.values(), reverse=True)

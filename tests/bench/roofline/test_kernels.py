@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ecamp_fast.bench.ops.gpu_times import PEAKS
+from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.ops.kernel_cases import SMALL, cases
 from ecamp_fast.bench.roofline.kernels import kernel_roofline, sr_instructions
 
@@ -23,12 +23,12 @@ def test_another_form_of_the_code_gives_no_number() -> None:
     assert sr_instructions(row([900, 10, 20]), low=224) is None
 
 
-def test_a_projection_for_every_operation_and_chip() -> None:
-    made = cases(2, "cpu", torch.bfloat16, SMALL)
-    rows = kernel_roofline(made, 2, [row(LOOPS), row(LOOPS, "sm_90")], low=16)
+def test_a_roofline_for_every_operation_and_chip() -> None:
+    operations = cases(2, "cpu", torch.bfloat16, SMALL)
+    rows = kernel_roofline(operations, 2, [row(LOOPS), row(LOOPS, "sm_90")], low=16)
     assert {(r["operation"], r["chip"]) for r in rows} == {
-        (c.operation, chip) for c in made for chip in ("A100", "H200")
+        (c.operation, chip) for c in operations for chip in ("A100", "H200")
     }
-    gather = next(c for c in made if c.operation == "patch_gather")
-    assert rows[0]["roofline"] == pytest.approx(gather.bytes / PEAKS["A100"][0] / 2 * 1e6)
+    gather = next(c for c in operations if c.operation == "patch_gather")
+    assert rows[0]["roofline"] == pytest.approx(gather.bytes / CALCULATED["A100"].bandwidth / 2 * 1e6)
     assert all((r["issue"] is not None) == (r["operation"] == "sr_loss") for r in rows)

@@ -111,9 +111,9 @@ def test_the_paper_recipe_is_within_its_budget() -> None:
 
 
 def test_lengths_have_the_mean_that_is_asked_for() -> None:
-    for batch, mean, spread, most in ((8, 110, 0.4, 256), (3, 5, 2.0, 96), (1, 96, 0.4, 96), (256, 33.3, 0.0, 128)):
-        lengths = text_lengths(batch, mean, spread, most)
+    for batch, mean, spread, limit in ((8, 110, 0.4, 256), (3, 5, 2.0, 96), (1, 96, 0.4, 96), (256, 33.3, 0.0, 128)):
+        lengths = text_lengths(batch, mean, spread, limit)
         assert (
-            len(lengths) == batch and sum(lengths) == round(mean * batch) and 2 <= min(lengths) <= max(lengths) <= most
+            len(lengths) == batch and sum(lengths) == round(mean * batch) and 2 <= min(lengths) <= max(lengths) <= limit
         )
     assert text_lengths(4, 500, 0.4, 256) == [256] * 4

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ecamp_fast.bench import device as ceilings
-from ecamp_fast.bench.step.launches import MOST, launches, summary
+from ecamp_fast.bench.step.launches import LISTED, launches, summary
 
 
 def test_by_hand() -> None:
@@ -16,9 +16,9 @@ def test_by_hand() -> None:
 
 
 def test_what_is_not_listed_is_summed() -> None:
-    spans = [(f"kernel {n}", 10.0 * n, 10.0 * n + 1 + n / 100) for n in range(MOST + 5)]
+    spans = [(f"kernel {n}", 10.0 * n, 10.0 * n + 1 + n / 100) for n in range(LISTED + 5)]
     found = summary(spans)
-    assert len(found["kernels"]) == MOST and found["others"]["calls"] == 5
+    assert len(found["kernels"]) == LISTED and found["others"]["calls"] == 5
     listed = sum(row["seconds"] for row in found["kernels"])
     assert listed + found["others"]["seconds"] == pytest.approx(sum(end - start for _, start, end in spans) / 1e6)
 

@@ -39,7 +39,7 @@ def metadata(folder):
     return {sample.key: json.loads(sample["json"]) for sample in samples(folder)}
 
 
-def made(path, **options):
+def built(path, **options):
     out = path.parent.parent / "set"
     build(CsvSource(path), out, Options(**{"workers": 1, "vocab_size": 200} | options))
     return out
@@ -60,7 +60,7 @@ def test_building_twice_gives_the_same_bytes(tmp_path, phantom_set):
 
 def test_the_order_of_rows_changes_nothing_but_row_numbers(table):
     rows = [{"study_id": f"s{n}", "image_path": f"i{n}.jpg", "report": f"Effusion {n}."} for n in range(6)]
-    first = {s.key: (s["jpg"], s["tokens"], s["txt"]) for s in samples(made(table(rows)))}
+    first = {s.key: (s["jpg"], s["tokens"], s["txt"]) for s in samples(built(table(rows)))}
     path = table(rows[::-1])
     build(CsvSource(path), path.parent / "turned", ONE)
     assert {s.key: (s["jpg"], s["tokens"], s["txt"]) for s in samples(path.parent / "turned")} == first
@@ -68,7 +68,7 @@ def test_the_order_of_rows_changes_nothing_but_row_numbers(table):
 
 def test_a_csv_becomes_a_whole_set(table):
     rows = [{"patient_id": f"p{n // 2}", "labels": "Edema;Effusion", "age": str(50 + n)} for n in range(12)]
-    out = made(table([*rows, {"report": "___"}]))
+    out = built(table([*rows, {"report": "___"}]))
     manifest = read_manifest(out)
     assert manifest.counts == {"samples": 12, "studies": 12, "patients": 6, "dropped_empty": 1, "without_text": 0}
     assert verify(out).samples == 12
@@ -80,7 +80,7 @@ def test_a_csv_becomes_a_whole_set(table):
 
 
 def test_tokens_are_the_reports_own(table):
-    out = made(table([{"report": "Small left effusion.", "distilled": "There is small effusion."}, {}]))
+    out = built(table([{"report": "Small left effusion.", "distilled": "There is small effusion."}, {}]))
     wordpiece = load_wordpiece(ShardSet(out).wordpiece_path)
     (sample,) = [s for s in samples(out) if s.key == "s0_s0"]
     report, distilled = unpack_tokens(sample["tokens"])
@@ -90,7 +90,7 @@ def test_tokens_are_the_reports_own(table):
 
 
 def test_distilled_text_is_written_by_rule_where_there_is_none(table):
-    out = made(table([{"report": "There is a small effusion. No edema."}, {"report": "Nothing to say."}]))
+    out = built(table([{"report": "There is a small effusion. No edema."}, {"report": "Nothing to say."}]))
     texts = {s.key: s["distilled.txt"].decode() for s in samples(out)}
     assert "effusion" in texts["s0_s0"] and texts["s1_s1"] == ""
 
@@ -98,7 +98,7 @@ def test_distilled_text_is_written_by_rule_where_there_is_none(table):
 def test_a_distilled_text_that_is_given_is_that_rows_alone(table, tmp_path):
     rows = [{"report": "Small effusion.", "distilled": "mine"}, {"report": "Small effusion."}]
     path = table([row | {"split": "train"} for row in rows])
-    texts = [s["distilled.txt"].decode() for s in samples(made(path))]
+    texts = [s["distilled.txt"].decode() for s in samples(built(path))]
     build(CsvSource(path), tmp_path / "other", Options(workers=1, tokenizer=tmp_path / "set" / "tokenizer.json"))
     assert texts[0] == "mine" != texts[1] and texts == [
         s["distilled.txt"].decode() for s in samples(tmp_path / "other")
@@ -106,7 +106,7 @@ def test_a_distilled_text_that_is_given_is_that_rows_alone(table, tmp_path):
 
 
 def test_token_statistics_count_cls_report_and_distilled(table):
-    out = made(table([{"report": "one"}, {"report": "one two"}, {"report": "one two three"}]))
+    out = built(table([{"report": "one"}, {"report": "one two"}, {"report": "one two three"}]))
     lengths = sorted(1 + sum(map(len, unpack_tokens(s["tokens"]))) for s in samples(out))
     text = read_manifest(out).text
     assert text["tokens_max"] == lengths[-1] and text["tokens_p50"] == lengths[1]
@@ -115,7 +115,7 @@ def test_token_statistics_count_cls_report_and_distilled(table):
 
 def test_the_tokenizer_is_made_from_the_training_split_alone(table):
     rows = [{"report": "alpha beta", "split": "train"}, {"report": "zzyzx zzyzx", "split": "val"}]
-    wordpiece = load_wordpiece(made(table(rows)) / "tokenizer.json")
+    wordpiece = load_wordpiece(built(table(rows)) / "tokenizer.json")
     tokens = wordpiece.decode([token[0] for token in wordpiece.encode("zzyzx")])
     assert tokens != ["zzyzx"]
 
@@ -123,7 +123,7 @@ def test_the_tokenizer_is_made_from_the_training_split_alone(table):
 def test_a_given_tokenizer_is_stored_with_the_set(table, tmp_path):
     given = train_wordpiece(["small effusion case in the left lung 0 1 2"] * 2, 100)
     given.save(tmp_path / "mine.json")
-    out = made(table([{}, {}]), tokenizer=tmp_path / "mine.json")
+    out = built(table([{}, {}]), tokenizer=tmp_path / "mine.json")
     manifest = read_manifest(out)
     assert (
         manifest.tokenizer_digest == given.digest == hashlib.sha256((out / "tokenizer.json").read_bytes()).hexdigest()
@@ -134,7 +134,7 @@ def test_a_given_tokenizer_is_stored_with_the_set(table, tmp_path):
 def test_a_bad_tokenizer_leaves_nothing(table, tmp_path):
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(ConfigError):
-        made(table([{}, {}]), tokenizer=tmp_path / "bad.json")
+        built(table([{}, {}]), tokenizer=tmp_path / "bad.json")
     assert not (tmp_path / "set").exists() and not (tmp_path / "set.building").exists()
 
 
@@ -168,9 +168,9 @@ def test_all_faults_are_listed_together_and_nothing_is_written(table, tmp_path):
     (folder / "s1.jpg").unlink()
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-40])
     (folder / "page.jpg").write_text("<html>")
-    said = []
+    lines = []
     with pytest.raises(DataError) as caught:
-        build(CsvSource(path), tmp_path / "set", ONE, said.append)
+        build(CsvSource(path), tmp_path / "set", ONE, lines.append)
     message = str(caught.value)
     for part in (
         "5 faults",
@@ -182,21 +182,21 @@ def test_all_faults_are_listed_together_and_nothing_is_written(table, tmp_path):
     ):
         assert part in message
     assert caught.value.exit_code == 3 and os.listdir(tmp_path) == ["data"]
-    assert said[0].startswith("reports.csv: 3 rows are at fault:\n") and "(s1.jpg): s1.jpg: no such file" in said[0]
+    assert lines[0].startswith("reports.csv: 3 rows are at fault:\n") and "(s1.jpg): s1.jpg: no such file" in lines[0]
 
 
 def test_faults_of_the_listing_are_said_before_any_image_is_looked_at(table, tmp_path, monkeypatch):
     path = table([{}, {"study_id": ""}])
     monkeypatch.setattr(CsvSource, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    said = []
+    lines = []
     with pytest.raises(KeyboardInterrupt):
-        build(CsvSource(path), tmp_path / "set", ONE, said.append)
-    assert said[0].startswith("reports.csv: 1 row is at fault:\n  - reports.csv row 3 (s1.jpg): empty study_id")
+        build(CsvSource(path), tmp_path / "set", ONE, lines.append)
+    assert lines[0].startswith("reports.csv: 1 row is at fault:\n  - reports.csv row 3 (s1.jpg): empty study_id")
 
 
 def test_a_hint_that_many_rows_have_in_common_is_said_once(table):
     with pytest.raises(DataError) as caught:
-        made(table([{"study_id": ""}, {"study_id": ""}, {"image_path": ""}]))
+        built(table([{"study_id": ""}, {"study_id": ""}, {"image_path": ""}]))
     lines = str(caught.value).splitlines()
     assert lines[1:] == [
         "  - reports.csv row 2 (s0.jpg): empty study_id",
@@ -208,7 +208,7 @@ def test_a_hint_that_many_rows_have_in_common_is_said_once(table):
 
 def test_long_lists_of_faults_are_cut(table, tmp_path):
     with pytest.raises(DataError) as caught:
-        made(table([{"study_id": ""} for _ in range(25)]))
+        built(table([{"study_id": ""} for _ in range(25)]))
     assert str(caught.value).count("empty study_id") == 20 and "and 5 more" in str(caught.value)
 
 
@@ -218,12 +218,12 @@ def test_a_budget_leaves_bad_images_out_and_lists_them(table, tmp_path, allow, p
     (path.parent / "s1.jpg").unlink()
     (path.parent / "s2.jpg").write_bytes((path.parent / "s2.jpg").read_bytes()[:200])
     if not passes:
-        said = f"2 of 4 rows left out, {int(4 * allow)} may be: --reject-budget"
-        with pytest.raises(DataError, match=said) as caught:
-            made(path, reject_budget=allow)
+        what = f"2 of 4 rows left out, {int(4 * allow)} may be: --reject-budget"
+        with pytest.raises(DataError, match=what) as caught:
+            built(path, reject_budget=allow)
         assert "pass a larger --reject-budget" in caught.value.hint and not (tmp_path / "set").exists()
         return
-    manifest = read_manifest(made(path, reject_budget=allow))
+    manifest = read_manifest(built(path, reject_budget=allow))
     assert manifest.counts["samples"] == 2
     assert [bad["origin"] for bad in manifest.quarantined] == [
         "reports.csv row 3 (s1.jpg)",
@@ -234,18 +234,18 @@ def test_a_budget_leaves_bad_images_out_and_lists_them(table, tmp_path, allow, p
 def test_a_patient_in_two_splits_is_refused(table):
     rows = [{"patient_id": "p", "split": "train"}, {"patient_id": "p", "split": "val"}]
     with pytest.raises(DataError, match=r"patient p is in split val and, by reports\.csv row 2"):
-        made(table(rows))
+        built(table(rows))
 
 
 def test_a_table_without_reports_is_refused(table, tmp_path):
     with pytest.raises(DataError, match=r"no row has a report \(2 empty ones\)"):
-        made(table([{"report": ""}, {"report": " "}]))
+        built(table([{"report": ""}, {"report": " "}]))
     assert os.listdir(tmp_path) == ["data"]
 
 
 def test_a_set_without_training_split_needs_a_tokenizer(table):
     with pytest.raises(DataError, match="no sample in the split train"):
-        made(table([{"split": "test"}]))
+        built(table([{"split": "test"}]))
 
 
 @pytest.mark.slow
@@ -312,7 +312,8 @@ def _descendants(pid):
 def test_no_torch_is_imported_to_build(tmp_path):
     program = (
         "import sys\nfrom ecamp_fast.shards.builder.build import build_phantoms, Options\n"
-        "from ecamp_fast.shards import show, stats, verify\n"
+        "from ecamp_fast.shards.check import verify\n"
+        "from ecamp_fast.shards.describe import show, stats\n"
         "build_phantoms(3, sys.argv[1], size=64, options=Options(workers=1, vocab_size=200))\n"
         "sys.exit('torch' in sys.modules or 'pandas' in sys.modules)\n"
     )

@@ -19,10 +19,10 @@ def test_bytes_are_about_those_of_the_build(tmp_path, studies):
     source = PhantomSource(studies, 42, 64)
     planned = preview(source, SMALL if studies > 1 else Options(workers=1, holdout=0, vocab_size=300))
     report = build(source, tmp_path / "set", SMALL)
-    made = sum(int(c.size[c.size > 0].sum()) for shard in report.manifest.shards for c in shard.members.values())
+    size = sum(int(c.size[c.size > 0].sum()) for shard in report.manifest.shards for c in shard.members.values())
     assert planned["samples"] == studies and planned["shards"] == len(report.manifest.shards)
     stored = sum(shard.bytes for shard in report.manifest.shards)
-    assert made < planned["forecast"]["bytes"] < 1.15 * stored
+    assert size < planned["forecast"]["bytes"] < 1.15 * stored
     assert planned["forecast"]["measured_on"] == min(studies, 64) and planned["forecast"]["minutes"] >= 0
 
 

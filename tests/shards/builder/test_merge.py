@@ -63,15 +63,15 @@ def test_the_budget_holds_for_all_parts_together(table, tmp_path):
     source = CsvSource(table([{} for _ in range(8)]))
     for name in ("s1.jpg", "s6.jpg"):
         (source.folder / name).write_bytes(b"")
-    made = {}
+    built = {}
     for budget in (0.125, 0.25):
         options = Options(workers=1, shard_size=3, vocab_size=200, reject_budget=budget)
-        made[budget] = [tmp_path / f"{budget}-{number}" for number in (1, 2)]
-        for number, out in enumerate(made[budget], 1):
+        built[budget] = [tmp_path / f"{budget}-{number}" for number in (1, 2)]
+        for number, out in enumerate(built[budget], 1):
             build(source, out, options, part=(number, 2))
     with pytest.raises(DataError, match="2 of 8 rows left out, 1 may be: --reject-budget"):
-        merge(made[0.125], tmp_path / "set")
-    report = merge(made[0.25], tmp_path / "set")
+        merge(built[0.125], tmp_path / "set")
+    report = merge(built[0.25], tmp_path / "set")
     build(source, tmp_path / "whole", Options(workers=1, shard_size=3, vocab_size=200, reject_budget=0.25))
     assert digests(tmp_path / "set") == digests(tmp_path / "whole")
     assert len(report.manifest.quarantined) == 2 and report.manifest.counts["samples"] == 6
@@ -91,7 +91,7 @@ def test_parts_that_are_not_one_whole_are_refused(parts, tmp_path):
 
 def test_a_set_that_exists_is_found_before_the_parts_are_read(parts, tmp_path, monkeypatch):
     (tmp_path / "set").write_text("mine")
-    monkeypatch.setattr(module, "whole", lambda *_: pytest.fail("read the shards"))
+    monkeypatch.setattr(module, "intact", lambda *_: pytest.fail("read the shards"))
     with pytest.raises(ConfigError, match="exists already"):
         merge(parts, tmp_path / "set")
 
@@ -113,8 +113,8 @@ def test_a_damaged_part_is_refused(parts, tmp_path, victim):
 
 def test_a_part_goes_on_after_a_fault_and_no_part_takes_anothers_work(tmp_path, expected, interrupted):
     interrupted(4, lambda: part(tmp_path, 1, 2))
-    said = []
-    report = build(PhantomSource(10, 42, 64), tmp_path / "part1", SMALL, said.append, part=(1, 2))
+    lines = []
+    report = build(PhantomSource(10, 42, 64), tmp_path / "part1", SMALL, lines.append, part=(1, 2))
     assert report.resumed == 3
     merge([tmp_path / "part1", part(tmp_path, 2, 2)], tmp_path / "set")
     assert digests(tmp_path / "set") == expected

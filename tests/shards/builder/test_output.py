@@ -121,8 +121,8 @@ def test_a_folder_of_another_is_not_taken_for_a_workspace(tmp_path, names, exist
     if exists:
         (tmp_path / "set").write_text("mine")
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
-    said = "exists already" if exists else r"set\.building is in the way"
-    with pytest.raises(ConfigError, match=said), Output(tmp_path / "set"):
+    message = "exists already" if exists else r"set\.building is in the way"
+    with pytest.raises(ConfigError, match=message), Output(tmp_path / "set"):
         pass
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
     assert (tmp_path / "set.building" / names[0]).read_text() == "mine"

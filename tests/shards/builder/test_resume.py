@@ -130,15 +130,15 @@ def test_fifty_kills_at_random_moments(tmp_path, expected, workers):
 
 
 def test_finished_shards_are_not_built_again(tmp_path, expected, monkeypatch):
-    said, loaded = [], []
+    lines, loaded = [], []
     interrupt(monkeypatch, after=5, error=KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         phantoms(tmp_path / "set")
     monkeypatch.undo()
     load = PhantomSource.load
     monkeypatch.setattr(PhantomSource, "load", lambda self, *asked: loaded.append(asked) or load(self, *asked))
-    report = phantoms(tmp_path / "set", say=said.append)
-    assert report.resumed == 4 and len(loaded) == 4 and "going on: 4 samples in 2 finished shards" in said[0]
+    report = phantoms(tmp_path / "set", say=lines.append)
+    assert report.resumed == 4 and len(loaded) == 4 and "going on: 4 samples in 2 finished shards" in lines[0]
     assert digests(tmp_path / "set") == expected
 
 
@@ -166,10 +166,10 @@ def test_another_plan_starts_over_and_says_why(tmp_path, monkeypatch, change, na
     with pytest.raises(KeyboardInterrupt):
         phantoms(tmp_path / "set")
     monkeypatch.undo()
-    said = []
+    lines = []
     studies = 8 if change else 7
-    assert phantoms(tmp_path / "set", studies, said.append, **change).resumed == 0
-    assert named in said[0] and "holds 2 finished shards, but it had other" in said[0] and "starting over" in said[0]
+    assert phantoms(tmp_path / "set", studies, lines.append, **change).resumed == 0
+    assert named in lines[0] and "holds 2 finished shards, but it had other" in lines[0] and "starting over" in lines[0]
     phantoms(tmp_path / "fresh", studies, **change)
     assert digests(tmp_path / "set") == digests(tmp_path / "fresh")
 
@@ -189,7 +189,7 @@ def test_a_full_disk_keeps_what_is_finished(table, tmp_path, monkeypatch):
     with pytest.raises(StorageError):
         build(source, tmp_path / "set", Options(workers=1, **SMALL))
     monkeypatch.undo()
-    assert Journal(tmp_path / "set.building" / "journal").head() is not None
+    assert Journal(tmp_path / "set.building" / "journal").header() is not None
     assert build(source, tmp_path / "set", Options(workers=1, **SMALL)).resumed > 0
 
 
@@ -231,16 +231,16 @@ def test_fixed_images_come_into_their_shards_and_the_others_stay_out(table, tmp_
 
 
 def test_an_interrupted_build_says_that_it_can_go_on(tmp_path, monkeypatch):
-    said = []
+    lines = []
     interrupt(monkeypatch, after=5, error=KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
-        phantoms(tmp_path / "set", say=said.append)
-    assert said[-1] == f"finished shards wait in {tmp_path / 'set.building'}: the same command goes on with them"
+        phantoms(tmp_path / "set", say=lines.append)
+    assert lines[-1] == f"finished shards wait in {tmp_path / 'set.building'}: the same command goes on with them"
     interrupt(monkeypatch, after=1, error=KeyboardInterrupt)
-    said.clear()
+    lines.clear()
     with pytest.raises(KeyboardInterrupt):
-        phantoms(tmp_path / "other", say=said.append)
-    assert said == ["training the tokenizer"] and not (tmp_path / "other.building").exists()
+        phantoms(tmp_path / "other", say=lines.append)
+    assert lines == ["training the tokenizer"] and not (tmp_path / "other.building").exists()
 
 
 @pytest.mark.parametrize("victim", ["PLAN", "train-000000"])
@@ -252,9 +252,9 @@ def test_a_journal_of_another_version_is_built_again(tmp_path, expected, monkeyp
     path = tmp_path / "set.building" / "journal" / f"{victim}.json"
     body = json.dumps(json.loads(path.read_bytes().partition(b"\n")[2]) | {"field": 1}).encode()
     path.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-    said = []
-    assert phantoms(tmp_path / "set", say=said.append).resumed == (0 if victim == "PLAN" else 2)
-    assert ("damaged or of another version: starting over" in said[0]) == (victim == "PLAN")
+    lines = []
+    assert phantoms(tmp_path / "set", say=lines.append).resumed == (0 if victim == "PLAN" else 2)
+    assert ("damaged or of another version: starting over" in lines[0]) == (victim == "PLAN")
     assert digests(tmp_path / "set") == expected
 
 

@@ -10,11 +10,11 @@ class Pool:
     """Runs tasks at once, and counts those whose result nobody has taken."""
 
     def __init__(self):
-        self.waiting = self.most = 0
+        self.waiting = self.max_waiting = 0
 
     def submit(self, task, records):
         self.waiting += 1
-        self.most = max(self.most, self.waiting)
+        self.max_waiting = max(self.max_waiting, self.waiting)
         future = Future()
         future.set_result([record.row for record in records])
         future.result = lambda: self._take(records)
@@ -28,8 +28,8 @@ class Pool:
 def test_what_waits_is_bounded_and_comes_in_order():
     records = PhantomSource(100, 1, 64).list_records().records
     pool = Pool()
-    assert list(workers._ordered(pool, records, ahead=5)) == list(range(100))
-    assert pool.most == 5
+    assert list(workers._ordered(pool, records, depth=5)) == list(range(100))
+    assert pool.max_waiting == 5
 
 
 def test_distilled_text_is_written_once():

@@ -90,14 +90,14 @@ OPEN = """
     import re, sys, time
     from pathlib import Path
     from ecamp_fast.config import load_recipe
-    from ecamp_fast.shards.load.batching import Cut
+    from ecamp_fast.shards.load.batching import MicroBatches
     from ecamp_fast.shards.load.read import ShardSet
     began = time.perf_counter()
     shards = ShardSet(Path(sys.argv[1]))
     opened = time.perf_counter() - began
-    cut = Cut(shards, "train", load_recipe("paper"))
+    micro_batches = MicroBatches(shards, "train", load_recipe("paper"))
     began = time.perf_counter()
-    _, samples = cut(12_345)
+    _, samples = micro_batches(12_345)
     names = [shards.key("train", int(sample)) for sample in samples[7]]
     sought = time.perf_counter() - began
     status = Path("/proc/self/status").read_text()  # getrusage also tells of the process that started this one

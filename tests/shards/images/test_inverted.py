@@ -39,9 +39,9 @@ def digests(folder):
 @pytest.mark.fault("I4.warned")
 def test_the_build_warns_and_keeps_the_pixels(films, tmp_path):
     path, origins = films
-    said = []
-    report = build(CsvSource(path), tmp_path / "set", QUICK, said.append)
-    assert report.manifest.notes == (NOTE + origins,) and f"note: {NOTE}{origins}" in said
+    lines = []
+    report = build(CsvSource(path), tmp_path / "set", QUICK, lines.append)
+    assert report.manifest.notes == (NOTE + origins,) and f"note: {NOTE}{origins}" in lines
     shards = ShardSet(tmp_path / "set")
     stored = decode(shards.read("val", 0)["jpg"])
     assert np.abs(np.asarray(stored, int) - np.asarray(Image.open(path.parent / "s1.png"), int)).mean() < 3

@@ -63,17 +63,17 @@ def true_counts(shard_set: ShardSet) -> Counts:
     def count(recipe: Recipe, epochs: np.ndarray, samples: np.ndarray) -> list[np.ndarray]:
         reports, distilled = zip(*(texts[number] for number in samples.ravel()), strict=True)
         keys = sample_keys(recipe.seed, epochs.ravel(), samples.ravel())
-        arrays = assemble(reports, distilled, keys, recipe.text, cls_id=2, pad_id=0, padded=False)
-        codes, offsets, lengths = map(torch.from_numpy, arrays)
-        ends = mask_text(codes, offsets, lengths, torch.from_numpy(keys), recipe).predicted.cumsum(0)
-        predicted = torch.nn.functional.pad(ends, (1, 0))[offsets.long()].diff()
+        arrays = assemble(reports, distilled, keys, recipe.text, padded=False)
+        codes, cu_seqlens, lengths = map(torch.from_numpy, arrays)
+        ends = mask_text(codes, cu_seqlens, lengths, torch.from_numpy(keys), recipe).predicted.cumsum(0)
+        predicted = torch.nn.functional.pad(ends, (1, 0))[cu_seqlens.long()].diff()
         return [counts.numpy().reshape(samples.shape) for counts in (lengths, predicted)]
 
     return count
 
 
 @given(data=st.data(), micro=st.integers(1, 60), batches=st.integers(1, 40))
-def test_dealing_gives_every_sample_once_and_keeps_the_order_within(data, micro, batches):
+def test_assignment_gives_every_sample_once_and_keeps_the_order_within(data, micro, batches):
     seed, longest = data.draw(st.integers(0, 2**32)), data.draw(st.sampled_from([1, 3, 256]))
     lengths = np.random.default_rng(seed).integers(1, longest + 1, micro * batches)
     assigned = assign(lengths, micro)
@@ -86,7 +86,7 @@ def test_dealing_gives_every_sample_once_and_keeps_the_order_within(data, micro,
 
 @pytest.mark.parametrize(("total", "micro", "spread"), [(8192, 256, 2e-4), (8192, 1024, 5e-5), (1024, 64, 1e-3)])
 def test_micro_batches_differ_by_less_than_a_token_in_a_thousand(total, micro, spread):
-    """Cut as they come, the largest of these exceeds the mean by 2 to 13 %; dealt, by 0.002 to 0.05 %."""
+    """Divided as they come, the largest of these exceeds the mean by 2 to 13 %; assigned, by 0.002 to 0.05 %."""
     lengths = np.minimum(np.random.default_rng(1).lognormal(4.6, 0.4, total).astype(int), 256)
     as_they_come, assigned = (
         lengths[places].sum(1) for places in (np.arange(total).reshape(-1, micro), assign(lengths, micro))
@@ -95,7 +95,7 @@ def test_micro_batches_differ_by_less_than_a_token_in_a_thousand(total, micro, s
     assert assigned.max() / assigned.mean() < 1 + spread
 
 
-def test_dealing_a_step_of_the_paper_takes_milliseconds():
+def test_assigning_a_step_of_the_paper_takes_milliseconds():
     lengths, times = np.random.default_rng(1).integers(2, 257, 8192), []
     for _ in range(5):
         began = time.perf_counter()
@@ -104,17 +104,17 @@ def test_dealing_a_step_of_the_paper_takes_milliseconds():
     assert min(times) < 5e-3
 
 
-@pytest.mark.parametrize("most", [256, 48])
-def test_lengths_are_exact_where_the_distilled_text_enters_or_is_empty(shard_set, true_counts, most):
-    some = recipe(text={"max_tokens": most})
+@pytest.mark.parametrize("max_tokens", [256, 48])
+def test_lengths_are_exact_where_the_distilled_text_enters_or_is_empty(shard_set, true_counts, max_tokens):
+    some = recipe(text={"max_tokens": max_tokens})
     epochs, samples = (part.ravel() for part in MicroBatches(shard_set, "train", some)(5))
     estimates, true = TokenEstimate(shard_set, "train", some)(epochs, samples), true_counts(some, epochs, samples)[0]
-    always = recipe(text={"max_tokens": most, "distilled_probability": 1.0})
+    always = recipe(text={"max_tokens": max_tokens, "distilled_probability": 1.0})
     exact = true == true_counts(always, epochs, samples)[0]
     assert exact.mean() > 0.75
     assert np.array_equal(estimates[exact], true[exact])
     assert np.abs(estimates - true).max() <= 8  # of texts whose words have 2 to 10 letters at random
-    assert estimates.min() >= 1 and estimates.max() <= most
+    assert estimates.min() >= 1 and estimates.max() <= max_tokens
 
 
 @pytest.mark.parametrize("step", [0, 3, 7, 10**6])
@@ -150,13 +150,13 @@ def test_any_step_is_cut_by_itself(shard_set):
 
 
 def test_the_cut_is_part_of_the_format():
-    """Frozen values: dealt otherwise, a resumed run would sum other micro-batches."""
+    """Frozen values: assigned otherwise, a resumed run would sum other micro-batches."""
     lengths = np.array([9, 1, 4, 4, 7, 2, 8, 8, 3, 5, 6, 2])
     assert assign(lengths, 4).tolist() == [[0, 2, 9, 11], [4, 5, 6, 8], [1, 3, 7, 10]]  # sums 20, 20, 19
 
 
 @pytest.mark.parametrize("changes", [{"losses": {"mlm": False}}, {"losses": {"mlm_positions": "all"}}])
-def test_where_all_texts_cost_alike_nothing_is_dealt(shard_set, changes):
+def test_where_all_texts_cost_alike_nothing_is_assigned(shard_set, changes):
     plain, balanced = (
         MicroBatches(shard_set, "train", recipe(balance=balance, **changes))(1) for balance in (False, True)
     )

@@ -30,7 +30,7 @@ SAID = {"mixed": ["", "___", "Small effusion.", "", "No effusion.", ""], "alone"
 
 
 @pytest.fixture(params=["mixed", "alone"])
-def made(request, table, tmp_path):
+def built(request, table, tmp_path):
     """A source of six images, its set, and how many of them have no text."""
     splits = ["train", "train", "train", "val", "train", "train"]
     path = table([{"report": text, "split": s} for text, s in zip(SAID[request.param], splits, strict=True)])
@@ -48,8 +48,8 @@ def recipe(**changes):
     return parse_recipe(base | changes, origin="test")
 
 
-def test_a_sample_has_all_its_text_or_none(made):
-    _, folder, alone = made
+def test_a_sample_has_all_its_text_or_none(built):
+    _, folder, alone = built
     shards = ShardSet(folder)
     samples = [shards.read(split, index) for split in shards.splits for index in range(shards.count(split))]
     assert {len(TEXT & sample.keys()) for sample in samples} == ({0} if alone == 6 else {0, 3})
@@ -58,8 +58,8 @@ def test_a_sample_has_all_its_text_or_none(made):
     assert verify(folder).samples == 6 and sum(map(shards.manifest.without_text, shards.splits)) == alone
 
 
-def test_any_way_to_build_gives_the_same_set(made, tmp_path, interrupted):
-    source, folder, _ = made
+def test_any_way_to_build_gives_the_same_set(built, tmp_path, interrupted):
+    source, folder, _ = built
     build(source, tmp_path / "three", replace(QUICK, workers=3))
     parts = [tmp_path / f"part{number}" for number in (1, 2)]
     for number, part in enumerate(parts, 1):
@@ -70,15 +70,15 @@ def test_any_way_to_build_gives_the_same_set(made, tmp_path, interrupted):
     assert all(digests(tmp_path / name) == digests(folder) for name in ("three", "merged", "killed"))
 
 
-def test_a_lost_shard_is_repaired(made):
-    source, folder, _ = made
+def test_a_lost_shard_is_repaired(built):
+    source, folder, _ = built
     before = digests(folder)
     (folder / "train-000000.tar").unlink()
     assert repair(source, folder).files == ("train-000000.tar",) and digests(folder) == before
 
 
-def test_stats_show_annotate_and_forecast(made):
-    source, folder, alone = made
+def test_stats_show_annotate_and_forecast(built):
+    source, folder, alone = built
     found = stats(folder)
     assert found["samples"] == 6 and found["without_text"] == alone and bool(found["text"]) == (alone < 6)
     picture, keys = show(ShardSet(folder), "train", 5)
@@ -88,8 +88,8 @@ def test_stats_show_annotate_and_forecast(made):
     assert (planned["samples"], planned["without_text"]) == (6, alone) and planned["forecast"]["bytes"] > 0
 
 
-def test_a_recipe_that_learns_from_text_refuses_at_once(made, monkeypatch):
-    _, folder, alone = made
+def test_a_recipe_that_learns_from_text_refuses_at_once(built, monkeypatch):
+    _, folder, alone = built
     shards = ShardSet(folder)
     monkeypatch.setattr(shards, "read", None)  # the manifest is enough
     count = shards.manifest.without_text("train")
@@ -98,8 +98,8 @@ def test_a_recipe_that_learns_from_text_refuses_at_once(made, monkeypatch):
     assert "losses.mlm=false" in caught.value.hint and count == alone - 1
 
 
-def test_a_recipe_without_text_takes_images_alone(made):
-    loader = Loader(ShardSet(made[1]), "train", recipe(losses={"mlm": False}))
+def test_a_recipe_without_text_takes_images_alone(built):
+    loader = Loader(ShardSet(built[1]), "train", recipe(losses={"mlm": False}))
     for batch in loader.batches(0, 3):
         assert batch.text is None and batch.image.shape == (2, 1, 64, 64)
 
@@ -154,10 +154,10 @@ def test_reports_of_another_table_are_joined_by_image(table):
     images = table([{}, {}, {}], ["study_id", "image_path", "view"])
     reports = images.with_name("said.csv")
     reports.write_text("report,image_path\nFine.,./s2.jpg\nSmall effusion.,s0.jpg\n")
-    said = {
+    texts = {
         record.study_id: record.report for record in CsvSource(images, reports, keep_empty=True).list_records().records
     }
-    assert said == {"s0": "Small effusion.", "s1": "", "s2": "Fine."}
+    assert texts == {"s0": "Small effusion.", "s1": "", "s2": "Fine."}
     dropped = CsvSource(images, reports).list_records()
     assert len(dropped.records) == 2 and dropped.dropped_empty == 1
 
@@ -192,8 +192,8 @@ def test_a_folder_of_images(table):
     assert len(listing.records) == 1 and listing.dropped_empty == 1 and len(listing.absent) == 1
 
 
-def test_a_set_of_ours_is_adopted_with_its_images_alone(made, tmp_path):
-    _, folder, alone = made
+def test_a_set_of_ours_is_adopted_with_its_images_alone(built, tmp_path):
+    _, folder, alone = built
     if alone < 6:
         dropped = build(WebdatasetSource(folder), tmp_path / "dropped", replace(QUICK, reject_budget=1.0)).manifest
         assert dropped.counts["samples"] == 6 - alone and {row["kind"] for row in dropped.quarantined} == {"no-text"}

@@ -27,10 +27,11 @@ from ecamp_fast.shards.format.manifest import (
 from ecamp_fast.shards.format.tar_writer import ShardWriter
 from ecamp_fast.shards.format.tokens import pack_tokens
 from ecamp_fast.shards.images.encode import pgm
+from ecamp_fast.shards.load import crop
 from ecamp_fast.shards.load.capacity import measure_capacity
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
-from ecamp_fast.text.codes import ID_BITS, Mark
+from ecamp_fast.text.codes import CLS_ID, ID_BITS, Mark
 
 GRID_14 = {"high_size": 448, "low_size": 224}
 PER_SAMPLE = ("image", "attention", "window", "lengths", "keys", "samples")
@@ -119,7 +120,7 @@ def test_batches_are_as_batch_says(shard_set):
             text.cu_seqlens.tolist() == [0, *batch.lengths.cumsum(0).tolist()]
             and len(text.codes) == text.cu_seqlens[-1]
         )
-        assert (text.codes[text.cu_seqlens[:-1].long()] == 2).all()  # [CLS]
+        assert (text.codes[text.cu_seqlens[:-1].long()] == CLS_ID).all()
         expected = sample_keys(7, 0, batch.samples.numpy())
         assert batch.keys.tolist() == expected.tolist()
         for sample, attention in zip(batch.samples.tolist(), batch.attention, strict=True):
@@ -240,6 +241,12 @@ def test_windows_follow_the_guidance(shard_set, guidance):
     assert (len(set().union(*by_sample.values())) > 1) == (guidance != "soft")
 
 
+def test_no_window_is_looked_for_where_none_is_asked_for(shard_set, monkeypatch):
+    monkeypatch.setattr(crop, "windows", None)
+    for batch in Loader(shard_set, "train", recipe(image=GRID_14)).batches(0, 1):
+        assert (batch.window == 1).all()
+
+
 def test_maps_may_be_ignored(shard_set):
     changes = {"sr": {"guidance": "window_aligned", "maps": "centre"}, "image": GRID_14}
     for batch in Loader(shard_set, "train", recipe(**changes)).batches(0, 1):
@@ -247,11 +254,10 @@ def test_maps_may_be_ignored(shard_set):
         assert (batch.attention.sum((1, 2)) == 24 * 24).all()
 
 
-def test_steps_of_an_epoch_and_of_accumulation(shard_set):
-    loader = Loader(shard_set, "train", recipe(), world=2)
-    assert loader.steps_per_epoch == 23 / 8 and loader.accumulation == 1
+def test_refuses_ranks_that_do_not_divide_the_batch_and_splits_that_are_not_there(shard_set):
     with pytest.raises(ConfigError, match=r"batch\.total 8"):
         Loader(shard_set, "train", recipe(), world=3)
+    assert Loader(shard_set, "train", recipe(), world=3, train=False).count == 23
     with pytest.raises(DataError, match="test"):
         Loader(shard_set, "test", recipe())
 

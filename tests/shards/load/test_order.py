@@ -97,8 +97,8 @@ def test_a_window_lies_in_few_shards(sizes, window, seed):
     count = sum(sizes)
     _, samples = WindowedOrder(sizes, seed, window)(np.arange(count))
     shard = np.searchsorted(np.cumsum(sizes), samples, side="right")
-    most = -(-window // min(sizes)) + 1
-    assert all(len(np.unique(shard[start : start + window])) <= most for start in range(0, count, window))
+    max_shards = -(-window // min(sizes)) + 1
+    assert all(len(np.unique(shard[start : start + window])) <= max_shards for start in range(0, count, window))
 
 
 def test_windows_shards_and_epochs_are_shuffled():

@@ -92,10 +92,10 @@ def mimic_tree(tmp_path: Path) -> Callable[..., Tree]:
         tree.folder.mkdir()
         records, reports, stated, listed = [], {}, [], []
         for number in range(studies):
-            said = describe(1, number)
-            patient = f"1{number % 3}{int(said.patient_id[-6:]):06d}"
+            description = describe(1, number)
+            patient = f"1{number % 3}{int(description.patient_id[-6:]):06d}"
             study, style = f"{50000000 + number}", list(STYLES)[number % len(STYLES)]
-            first, *others = (s.strip() for s in said.report.split(". ") if s.strip())
+            first, *others = (s.strip() for s in description.report.split(". ") if s.strip())
             words = {"i": first.rstrip(".") + ".", "f": ". ".join([*others, ""]).strip().replace("..", ".") or "Clear."}
             words = {name: _wrapped(text) for name, text in words.items()}
             raw, learned = STYLES[style]

@@ -260,8 +260,8 @@ def test_no_report_text_in_messages(mimic_tree):
     for path in tree.folder.rglob("*.txt"):
         path.write_text(path.read_text().replace("FINDINGS", "CANARY").replace("IMPRESSION", "CANARY"))
     listing = list_records(tree)
-    said = " ".join([*listing.notes, *map(str, listing.faults), *map(str, listing.absent)])
-    assert "canary" not in said.lower()
+    messages = " ".join([*listing.notes, *map(str, listing.faults), *map(str, listing.absent)])
+    assert "canary" not in messages.lower()
 
 
 def test_without_any_report_file_it_is_said_once_where_they_are(mimic_tree):

@@ -151,16 +151,16 @@ def test_texts_need_no_images(tables):
     (tables / "indiana_projections.csv").unlink()
     with pytest.raises(DataError, match="shard annotate"):
         OpeniSource(tables).list_records()
-    said = annotate(OpeniSource(tables / "indiana_reports.csv"))
-    assert said["reports"] == 3 and said["dropped_empty"] == 2
-    assert said["sections"] == {
+    summary = annotate(OpeniSource(tables / "indiana_reports.csv"))
+    assert summary["reports"] == 3 and summary["dropped_empty"] == 2
+    assert summary["sections"] == {
         "reports": 5,
         "without_findings": 1,
         "without_impression": 1,
         "without_both": 0,
         "empty": 2,
     }
-    assert said["entities"]["effusion"] == {"mentions": 2, "denied": 1} and said["only_denied"] == 1
+    assert summary["entities"]["effusion"] == {"mentions": 2, "denied": 1} and summary["only_denied"] == 1
 
 
 def test_the_command_counts_without_images(tables):
@@ -176,9 +176,9 @@ def test_what_is_not_the_collection(tmp_path):
 
 def test_real_reports_are_cut_and_annotated(real_data):
     """All 2,673 reports; each is either read or explained."""
-    said = annotate(OpeniSource(real_data / "reports-mini"))
-    sections = said["sections"]
-    assert sections["reports"] == 2673 == said["reports"] + sections["empty"] + sections["without_both"]
-    assert (sections["empty"], sections["without_both"]) == (25, 0) and said["dropped_empty"] == 25
+    summary = annotate(OpeniSource(real_data / "reports-mini"))
+    sections = summary["sections"]
+    assert sections["reports"] == 2673 == summary["reports"] + sections["empty"] + sections["without_both"]
+    assert (sections["empty"], sections["without_both"]) == (25, 0) and summary["dropped_empty"] == 25
     assert (sections["without_findings"], sections["without_impression"]) == (353, 4)
-    assert not said["faults"] and said["mentions"] > said["denied_mentions"] > 0
+    assert not summary["faults"] and summary["mentions"] > summary["denied_mentions"] > 0

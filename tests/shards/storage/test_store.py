@@ -101,7 +101,7 @@ class Faults:
     def __init__(self) -> None:
         self.status: dict[str, list[int]] = {}  # name -> statuses of its next answers
         self.cut: Counter[str] = Counter()  # name -> answers that end half-way
-        self.whole = False  # ranges are ignored
+        self.whole_files = False  # ranges are ignored
         self.delay = 0.0  # seconds before each answer
         self.elsewhere: dict[str, str] = {}  # name -> where its readers are sent
         self.seen: Counter[tuple[str, str]] = Counter()
@@ -152,7 +152,7 @@ class Answer(StreamRequestHandler):
             status = 404
         data = file.read_bytes() if status == 200 else b"no"
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
-        if asked and status == 200 and not faults.whole:
+        if asked and status == 200 and not faults.whole_files:
             status, data = 206, data[int(asked[1]) : int(asked[2]) + 1]
         self.wfile.write(f"HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n".encode())
         if method == "GET":
@@ -371,7 +371,7 @@ def test_a_file_that_is_cut_or_goes_during_a_run_is_damage_not_the_network(serve
 
 def test_a_server_without_ranges_is_refused(server: Server) -> None:
     shards = ShardSet(server.url)
-    server.faults.whole = True
+    server.faults.whole_files = True
     with pytest.raises(StorageError, match="does not give parts of files"):
         shards.read("train", 0)
 
@@ -441,7 +441,7 @@ def test_the_cache_is_for_its_owner_alone_even_made_again(server: Server, tmp_pa
     shards = ShardSet(server.url)
     for index in (0, 4):
         shards.read("train", index)
-        with shards.store.whole(first(shards)):
+        with shards.store.as_file(first(shards)):
             folders = [tmp_path / "deep", *(path for path in (tmp_path / "deep").rglob("*") if path.is_dir())]
             assert {path.stat().st_mode & 0o777 for path in folders} == {0o700} and len(folders) >= 6
         shutil.rmtree(tmp_path / "deep")

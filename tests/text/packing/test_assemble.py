@@ -23,8 +23,6 @@ def put_together(annotator: Annotator, wordpiece: Wordpiece):
             [annotator.codes(distilled)] * count,
             keys,
             settings,
-            cls_id=2,
-            pad_id=0,
             padded=padded,
         )
         assert codes.dtype == cu_seqlens.dtype == lengths.dtype == np.int32
@@ -85,9 +83,7 @@ def test_rows(annotator: Annotator, padded: bool) -> None:
     reports = [annotator.codes(text) for text in (REPORT, "", "edema " * 100)]
     none = [np.zeros(0, np.int32)] * 3
     keys = sample_keys(0, 0, np.arange(3))
-    codes, cu_seqlens, lengths = assemble(
-        reports, none, keys, TextConfig(max_tokens=16), cls_id=2, pad_id=0, padded=padded
-    )
+    codes, cu_seqlens, lengths = assemble(reports, none, keys, TextConfig(max_tokens=16), padded=padded)
     assert lengths.tolist() == [7, 1, 16]
     assert cu_seqlens.tolist() == ([0, 16, 32, 48] if padded else [0, 7, 8, 24])
     assert len(codes) == cu_seqlens[-1]

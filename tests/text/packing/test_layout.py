@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from ecamp_fast.batch import Text
 from ecamp_fast.config import load_recipe
 from ecamp_fast.keyed_random import sample_keys
-from ecamp_fast.text.codes import token_ids
+from ecamp_fast.text.codes import MASK_ID, token_ids
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
-from ecamp_fast.text.packing.masking import MASK_ID, mask_text
+from ecamp_fast.text.packing.masking import mask_text
 
 RECIPE = load_recipe("paper", ["text.max_tokens=16"])
 LENGTHS = st.lists(st.integers(1, 16), min_size=1, max_size=6)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.keyed_random import sample_keys
-from ecamp_fast.text.codes import Mark, has, token_ids
+from ecamp_fast.text.codes import MASK_ID, Mark, has, token_ids
 from ecamp_fast.text.packing.assemble import assemble
-from ecamp_fast.text.packing.masking import MASK_ID, MaskedText, mask_text
+from ecamp_fast.text.packing.masking import MaskedText, mask_text
 from ecamp_fast.text.reading.annotate import Annotator
 from ecamp_fast.text.reading.entities import PIECES
 from ecamp_fast.text.wordpiece import Wordpiece
@@ -35,7 +35,7 @@ TEXTS = [
 def batch(codes: list[np.ndarray], recipe: Recipe, seed: int = 0) -> list[torch.Tensor]:
     """codes, offsets, lengths, keys of a micro-batch without distilled text."""
     keys = sample_keys(seed, 0, np.arange(len(codes)))
-    parts = assemble(codes, [NONE] * len(codes), keys, recipe.text, cls_id=2, pad_id=0, padded=recipe.padded_text)
+    parts = assemble(codes, [NONE] * len(codes), keys, recipe.text, padded=recipe.padded_text)
     return [torch.from_numpy(part) for part in (*parts, keys)]
 
 

@@ -19,7 +19,7 @@ GOLDEN = "There is no pneumothorax. There is no evidence of consolidation. There
 
 def rows_of(text: str, recipe: Recipe, annotator: Annotator) -> list[torch.Tensor]:
     codes, keys = annotator.codes(text), np.zeros(1, np.int64)
-    parts = assemble([codes], [NONE], keys, recipe.text, cls_id=2, pad_id=0, padded=recipe.padded_text)
+    parts = assemble([codes], [NONE], keys, recipe.text, padded=recipe.padded_text)
     return [torch.from_numpy(part) for part in (*parts, keys)]
 
 

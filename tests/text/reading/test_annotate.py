@@ -84,9 +84,9 @@ def test_descriptors_and_negation(text: str, expected: list[tuple[str, list[str]
 
 
 def test_phrases_alone_deny_less() -> None:
-    said = describe("There is no edema. No effusion. There is no evidence of mass.")
-    assert [d.denied for d in said] == [True, True, True]
-    assert [d.denied_by_phrase for d in said] == [True, False, True]
+    description = describe("There is no edema. No effusion. There is no evidence of mass.")
+    assert [d.denied for d in description] == [True, True, True]
+    assert [d.denied_by_phrase for d in description] == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_the_distiller_never_turns_a_denial_round(real_data) -> None:
     for row in rows:
         source = {(d.mention.entity, d.denied) for d in describe(row["report"])}
         with_entity += bool(source)
-        for said in describe(distill(row["report"])):
-            assert (said.mention.entity, said.denied) in source
+        for description in describe(distill(row["report"])):
+            assert (description.mention.entity, description.denied) in source
     assert with_entity / len(rows) > 0.7
 
 

@@ -7,7 +7,7 @@ from ecamp_fast.text.reading.rules import distill
 
 
 def denied(text: str) -> dict[str, bool]:
-    return {said.mention.entity: said.denied for said in describe(text)}
+    return {description.mention.entity: description.denied for description in describe(text)}
 
 
 @pytest.mark.parametrize(

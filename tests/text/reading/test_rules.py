@@ -57,9 +57,9 @@ def test_sentences_of_the_distiller(report: str, text: str) -> None:
     ],
 )
 def test_doubt_reaches_what_it_is_about(report: str, doubted: set[str], certain: set[str]) -> None:
-    said = distill(report).split(". ")
+    sentences = distill(report).split(". ")
     for opening, entities in (("There may be", doubted), ("There is", certain)):
-        found = {d.mention.entity for s in said if s.startswith(opening) for d in describe(s)}
+        found = {d.mention.entity for s in sentences if s.startswith(opening) for d in describe(s)}
         assert found == entities
 
 
@@ -72,6 +72,6 @@ no there is are not mild left the effusion edema mass lungs aorta silhouette hil
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(WORDS.split()), max_size=25).map(" ".join))
 def test_nothing_denied_is_asserted_and_nothing_is_invented(report: str) -> None:
-    source = {(said.mention.entity, said.denied) for said in describe(report)}
-    for said in describe(distill(report)):
-        assert (said.mention.entity, said.denied) in source
+    source = {(description.mention.entity, description.denied) for description in describe(report)}
+    for description in describe(distill(report)):
+        assert (description.mention.entity, description.denied) in source

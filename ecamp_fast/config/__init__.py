@@ -1,0 +1,60 @@
+"""Recipes: every knob of the method and of a run, typed, with its default and its place in paper or code.
+
+A recipe is a YAML file (``ecamp_fast/recipes/``) read into frozen, strict pydantic models. The defaults are the recipe
+``paper``: column D of the discrepancy table, with the paper's optimisation settings. Unknown keys, wrong types and
+contradictions are errors that name the key and the nearest legal one, all of them at once.
+
+sections   every key with its meaning
+recipe     the whole, what must agree between its parts, and what follows from them
+load       from a name or a file to a recipe, and back
+overrides  ``--set KEY=VALUE``
+yaml       the scalars people write
+"""
+
+from ecamp_fast.config.load import RECIPES, dump_recipe, load_recipe, parse_recipe, recipe_names
+from ecamp_fast.config.recipe import Recipe
+from ecamp_fast.config.sections import (
+    BatchConfig,
+    CheckpointConfig,
+    DecoderConfig,
+    EvaluationConfig,
+    FusionConfig,
+    ImageConfig,
+    LoaderConfig,
+    LossesConfig,
+    MaskingConfig,
+    ModelConfig,
+    OptimConfig,
+    ScheduleConfig,
+    SuperResolutionConfig,
+    TextConfig,
+    TextDecoderConfig,
+    VisionConfig,
+)
+from ecamp_fast.config.yaml import parse_yaml
+
+__all__ = [
+    "RECIPES",
+    "BatchConfig",
+    "CheckpointConfig",
+    "DecoderConfig",
+    "EvaluationConfig",
+    "FusionConfig",
+    "ImageConfig",
+    "LoaderConfig",
+    "LossesConfig",
+    "MaskingConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "Recipe",
+    "ScheduleConfig",
+    "SuperResolutionConfig",
+    "TextConfig",
+    "TextDecoderConfig",
+    "VisionConfig",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "parse_yaml",
+    "recipe_names",
+]

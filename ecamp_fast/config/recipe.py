@@ -1,0 +1,136 @@
+"""A whole recipe: its sections together, what must agree between them, and what follows from them."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ecamp_fast.config.sections import (
+    BatchConfig,
+    CheckpointConfig,
+    EvaluationConfig,
+    FusionConfig,
+    ImageConfig,
+    LoaderConfig,
+    LossesConfig,
+    MaskingConfig,
+    ModelConfig,
+    OptimConfig,
+    ScheduleConfig,
+    Section,
+    SuperResolutionConfig,
+    TextConfig,
+)
+from ecamp_fast.errors import ConfigError
+
+
+class Recipe(Section):
+    """A whole run. Top-level keys follow the paper's own terms (Eq. 3)."""
+
+    name: str = "paper"
+    seed: int = Field(42, ge=0, lt=2**63)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    activations: Literal["keep", "recompute"] = "keep"  # recompute: blocks keep their input alone, a third more work
+    float8: bool = False  # products of the blocks in 8-bit floats: Hopper and later, extra `float8`
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # auto: default on a GPU
+    share_projections: bool = True  # masked patches enter the image decoder alike: project them once for all samples
+    init_from: str | None = None  # weights to start from: a file made by `ecamp-fast import`
+    model: ModelConfig = ModelConfig()
+    image: ImageConfig = ImageConfig()
+    text: TextConfig = TextConfig()
+    masking: MaskingConfig = MaskingConfig()
+    rebalance: Literal["eq3", "official", "off"] = "eq3"  # off: Table 4, RF off
+    lambda_neg: float = Field(0.05, ge=0, le=1)
+    rebalance_cap: float | None = Field(10.0, gt=0)  # largest weight of a non-negative descriptor; null: none
+    negation: Literal["lexicon", "phrases"] = "lexicon"
+    fusion: FusionConfig = FusionConfig()
+    sr: SuperResolutionConfig = SuperResolutionConfig()
+    losses: LossesConfig = LossesConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    optim: OptimConfig = OptimConfig()
+    batch: BatchConfig = BatchConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    loader: LoaderConfig = LoaderConfig()
+    log_every: int = Field(10, ge=1)  # optimizer steps between lines of metrics.jsonl
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> "Recipe":
+        image, patch = self.image, self.model.vision.patch
+        if image.low_size % patch:
+            raise ValueError(f"image.low_size {image.low_size} is not a multiple of model.vision.patch {patch}")
+        if image.high_size != 2 * image.low_size:
+            raise ValueError("image.high_size must be twice image.low_size (super-resolution doubles)")
+        if not 0 < self.kept_patches < self.patches:
+            raise ValueError("masking.image_ratio leaves no patch kept or none masked")
+        total, micro = self.batch.total, self.batch.micro
+        if micro != "auto" and total % micro:
+            raise ValueError(f"batch.total {total} is not a multiple of batch.micro {micro}")
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Patches per side of the low-resolution image."""
+        return self.image.low_size // self.model.vision.patch
+
+    @property
+    def patches(self) -> int:
+        return self.grid**2
+
+    @property
+    def kept_patches(self) -> int:
+        """Visible patches per image, rounded down as in MAE."""
+        return int(self.patches * (1 - self.masking.image_ratio))
+
+    def fixed_text(self, cuda: bool) -> bool:
+        """Whether the text of all micro-batches has one shape.  cuda: whether they lie on a GPU"""
+        return self.padded_text or self.text.capacity == "fixed" or (self.text.capacity == "auto" and cuda)
+
+    @property
+    def micro(self) -> int:
+        """Samples per rank and micro-step.  Raises ConfigError as long as ``batch.micro`` is auto."""
+        if self.batch.micro == "auto":
+            raise ConfigError("batch.micro is auto: a run chooses it on its device", "--set batch.micro=N")
+        return self.batch.micro
+
+    def accumulation(self, world: int) -> int:
+        """Micro-steps per optimizer step on ``world`` ranks.
+
+        Raises ConfigError where micro-batch and ranks do not divide the batch.
+        """
+        total, micro = self.batch.total, self.micro
+        if total % (micro * world):
+            fits = [smaller for smaller in range(1, micro + 1) if total % (smaller * world) == 0]
+            hint = f"--set batch.micro={fits[-1]}" if fits else f"choose batch.total as a multiple of {world}"
+            raise ConfigError(f"batch.total {total} is not a multiple of batch.micro {micro} x {world} ranks", hint)
+        return total // (micro * world)
+
+    def with_micro(self, micro: int) -> "Recipe":
+        """The same recipe with a number of samples per micro-step."""
+        return self.model_copy(update={"batch": self.batch.model_copy(update={"micro": micro})})
+
+    def identity(self) -> dict[str, Any]:
+        """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
+        flat = _flatten(self.model_dump(mode="json"))
+        watching = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
+        loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
+        free = (*watching, *loader, "compile", "activations", "share_projections")
+        return {key: value for key, value in flat.items() if not key.startswith(free)}
+
+    @property
+    def digest(self) -> str:
+        """sha256 of ``identity``."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def padded_text(self) -> bool:
+        """Whether padding is embedded and scored, as the released code does; otherwise text is packed."""
+        return self.losses.mlm_positions == "all"
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out

@@ -1,0 +1,194 @@
+"""The sections of a recipe: every knob of the method and of a run, typed, with its default and what it means."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class VisionConfig(Section):
+    """ViT encoder (paper 4.1). Patches are square; positions are a fixed sine-cosine table."""
+
+    width: int = Field(768, ge=8)
+    depth: int = Field(12, ge=1)
+    heads: int = Field(12, ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    patch: int = Field(16, ge=1)  # pixels of the low-resolution image
+
+
+class DecoderConfig(Section):
+    """Image decoder: a narrow ViT over all patches."""
+
+    width: int = Field(512, ge=8)
+    depth: int = Field(4, ge=1)
+    heads: int = Field(16, ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+
+
+class TextDecoderConfig(Section):
+    """BERT decoder behind one context-fusion layer. Dropout rates apply to hidden states and to attention."""
+
+    width: int = Field(768, ge=8)
+    depth: int = Field(6, ge=0)
+    heads: int = Field(6, ge=1)
+    ffn: int = Field(1536, ge=8)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class ModelConfig(Section):
+    vision: VisionConfig = VisionConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    text: TextDecoderConfig = TextDecoderConfig()
+    position_table: Literal["standard", "official"] = "standard"  # official: the released code's wrong frequencies
+    tie_embeddings: bool = False  # vocabulary projection shares the word embedding
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "ModelConfig":
+        for name, part in (("vision", self.vision), ("decoder", self.decoder), ("text", self.text)):
+            if part.width % part.heads:
+                raise ValueError(f"{name}: width {part.width} is not a multiple of heads {part.heads}")
+        for name, part in (("vision", self.vision), ("decoder", self.decoder)):
+            if part.width % 4:
+                raise ValueError(f"{name}: width {part.width} is not a multiple of 4 (sine-cosine positions)")
+        return self
+
+
+class ImageConfig(Section):
+    """Pictures: the high-resolution target, the low-resolution input, augmentation (keyed by seed, epoch, sample)."""
+
+    high_size: int = Field(448, ge=16)  # pixels per side: super-resolution target
+    low_size: int = Field(224, ge=8)  # pixels per side: encoder input and reconstruction target
+    low_res: Literal["antialiased", "plain"] = "antialiased"  # how 448 becomes 224
+    crop_area: tuple[float, float] = (0.2, 1.0)  # RandomResizedCrop, share of the image
+    crop_aspect: tuple[float, float] = (0.75, 4 / 3)
+    flip: float = Field(0.5, ge=0, le=1)  # probability of a horizontal flip
+    mean: float = 0.4721  # of grey values in [0, 1]
+    std: float = Field(0.3037, gt=0)
+
+
+class TextConfig(Section):
+    max_tokens: int = Field(256, ge=8)
+    distilled_probability: float = Field(0.8, ge=0, le=1)  # 0: context distillation off (Table 4, CD)
+    distilled_position: Literal["random", "append"] = "random"  # a random sentence slot, or behind the report
+    capacity: Literal["auto", "fixed", "exact"] = "auto"  # fixed: one shape for all batches; auto: fixed on a GPU
+
+
+class MaskingConfig(Section):
+    """Ratios are probabilities per word (``unit: word``) or per wordpiece."""
+
+    image_ratio: float = Field(0.75, gt=0, lt=1)
+    descriptors: Literal["always", "random"] = "always"  # random: Table 4, DM off
+    word_ratio: float = Field(0.75, ge=0, le=1)
+    entity_ratio: float = Field(0.75, ge=0, le=1)
+    ratio_with_entity: float = Field(0.75, ge=0, le=1)  # replaces word_ratio in a sample that has an entity
+    unit: Literal["word", "wordpiece"] = "word"
+
+
+class FusionConfig(Section):
+    """Multi-scale context fusion (paper 3.4). One of the two scales must stay on."""
+
+    projection: Literal["shared", "separate"] = "shared"
+    use_global: bool = True
+    use_local: bool = True
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> "FusionConfig":
+        if not (self.use_global or self.use_local):
+            raise ValueError("use_global and use_local cannot both be false")
+        return self
+
+
+class SuperResolutionConfig(Section):
+    guidance: Literal["soft", "window_aligned", "window_fixed", "none"] = "soft"
+    final_relu: bool = False
+    maps: Literal["shards", "centre"] = "shards"  # centre: ignore stored maps, weigh the centre window
+
+
+class LossesConfig(Section):
+    """The total is the plain sum of the terms that are on (Eq. 6)."""
+
+    mim: bool = True
+    sr: bool = True  # false: Table 4, SR off
+    mlm: bool = True  # false: image part only
+    mim_scale: float = Field(0.75, gt=0)
+    norm_pix: bool = False
+    mlm_positions: Literal["masked", "all"] = "masked"
+    mlm_normaliser: Literal["budget", "weighted_mean", "sum"] = "budget"  # budget: batch x max_tokens
+
+    @model_validator(mode="after")
+    def _norm_pix_without_sr(self) -> "LossesConfig":
+        if self.norm_pix and self.sr:
+            raise ValueError("norm_pix needs sr: false (the same prediction feeds super-resolution)")
+        if not (self.mim or self.sr or self.mlm):
+            raise ValueError("every term is off")
+        return self
+
+
+class ScheduleConfig(Section):
+    """Linear warm-up, then a cosine to ``horizon_epochs``; training ends at ``epochs``."""
+
+    epochs: float = Field(115, gt=0)
+    warmup_epochs: float = Field(40, ge=0)
+    horizon_epochs: float = Field(200, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ScheduleConfig":
+        if self.warmup_epochs >= self.horizon_epochs:
+            raise ValueError("warmup_epochs must be below horizon_epochs")
+        return self
+
+
+class OptimConfig(Section):
+    """AdamW. ``lr`` is absolute, not scaled by the batch (paper 4.1)."""
+
+    lr: float = Field(1.5e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.05, ge=0)  # not on vectors and biases
+
+
+class BatchConfig(Section):
+    """In samples. Accumulation follows: total = micro x ranks x accumulation.
+
+    ``micro: auto`` is the largest that fits the device's memory: a run chooses it (``run.auto_batch``) and goes on with
+    a number. What counts in micro-batches reads ``Recipe.micro``, which is a number or an error.
+    """
+
+    total: int = Field(8192, ge=1)
+    micro: int | Literal["auto"] = 256  # per rank and micro-step
+    balance: bool = True  # samples of a step share micro-batches so that all have about as many tokens
+
+    @field_validator("micro", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (type(value) is int and value > 0):
+            return value
+        raise ValueError("must be a positive number, or auto")
+
+
+class CheckpointConfig(Section):
+    every_steps: int = Field(46, ge=1)  # optimizer steps; the paper's epoch is 46
+    keep: int = Field(2, ge=2)  # complete checkpoints kept
+
+
+class EvaluationConfig(Section):
+    """Losses on the held-out split, without dropout and augmentation: at the start, at the end, and in between."""
+
+    every_steps: int | None = Field(None, ge=1)  # optimizer steps; null: only at the start and the end
+    samples: int = Field(1024, ge=1)  # at most
+
+
+class LoaderConfig(Section):
+    threads: int = Field(4, ge=1)  # decoding threads per rank
+    prefetch: int = Field(2, ge=1)  # micro-batches ready ahead
+    region: bool = True  # decode only the crop; false: the whole image, of which the GPU's JPEG engine may take more
+    hardware: float = Field(0.65, ge=0, le=1)  # share of images for the GPU's JPEG engine; the rest goes to its cores
+    quarantine: float = Field(1e-4, ge=0, le=1)  # share of an epoch's samples that may be damaged; others stand in
+    # A set read over a network: room on the local disk for what was read, GiB. Folder: ECAMP_FAST_CACHE.
+    cache_gb: float = Field(100.0, gt=0)
+    # set: every epoch a permutation of the split; N: of the shards, and of each window of N samples, which keeps the
+    # reads of a while in few shards; the wider, the better mixed.
+    shuffle: Literal["set"] | Annotated[int, Field(ge=1)] = "set"
