@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,9 +37,7 @@ PARTS = ("gate", "compile")  # what a child process can be asked for
 @click.option("--tune-seconds", type=click.FloatRange(1), help="With --tune: try no further candidate after these.")
 @click.option("--times/--no-times", default=True, show_default=True, help="Without: only whether they are right.")
 @click.option("--compiled/--no-compiled", default=True, show_default=True, help="On a GPU, torch.compile beside ours.")
-@click.option(
-    "--quick", is_flag=True, help="Without a GPU: nothing run twice; each entry of tuning.json compiled once."
-)
+@click.option("--quick", is_flag=True, help="Without a GPU: less is compiled, and nothing run twice.")
 @click.option("--child", type=click.Choice(PARTS), hidden=True)
 def command(
     batch: int,
@@ -126,10 +125,10 @@ def measure(
         raise EnvironmentFault("--tune and --plot need times", "run it on a machine with a GPU")
     from ecamp_fast.bench.ops.compiled import faults
 
-    judged = _gate_here(quick) if _interpreted() else _child("gate", quick)
     if not times:
+        judged = _gate_here(quick) if _interpreted() else _child("gate", quick)
         return result | {"dtype": "float32", **judged}
-    report = _child("compile", quick) if _interpreted() else _compile_here(quick)
+    judged, report = _gate_and_compile(quick)
     found = {"compiled": report, "projected": _projected(report), "faults": faults(report)}
     return result | {"dtype": "float32", **judged, **found}
 
@@ -168,6 +167,17 @@ def _judged(
     return {"correctness": correctness, "repeats": [row | {"batch": batch} for row in repeats(make(batch), times)]}
 
 
+def _gate_and_compile(quick: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Both at once: only one of them can run in this process, the other waits for a child."""
+    with ThreadPoolExecutor(1) as pool:
+        if _interpreted():
+            report = pool.submit(_child, "compile", quick)
+            return _gate_here(quick), report.result()
+        judged = pool.submit(_child, "gate", quick)
+        compiled = _compile_here(quick)
+        return judged.result(), compiled
+
+
 def _gate_here(quick: bool) -> dict[str, Any]:
     """Needs a process with Triton's interpreter."""
     import torch
@@ -180,7 +190,10 @@ def _gate_here(quick: bool) -> dict[str, Any]:
 
 
 def _compile_here(quick: bool) -> list[dict[str, Any]]:
-    """Needs a process without Triton's interpreter."""
+    """Needs a process without Triton's interpreter.
+
+    quick: for each chip only what has launch constants of its own there, in bfloat16
+    """
     import torch
 
     from ecamp_fast.bench.ops.compiled import CHIPS, compile_report
@@ -197,8 +210,7 @@ def _compile_here(quick: bool) -> list[dict[str, Any]]:
         return compile_report(chosen)
     rows = []
     for chip in CHIPS:
-        own = tuning_table()[chip]
-        rows += compile_report({name: run for name, run in chosen.items() if name.replace(" ", "_") in own}, [chip])
+        rows += compile_report({name: run for name, run in chosen.items() if name in tuning_table()[chip]}, [chip])
     return rows
 
 

@@ -56,10 +56,14 @@ def main(
 def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
     from ecamp_fast.run.distributed import init, shutdown
-    from ecamp_fast.run.trainer import Job, Trainer
+    from ecamp_fast.run.rundir import RunDir
+    from ecamp_fast.run.setup import Job
+    from ecamp_fast.run.trainer import Trainer
 
     context = init()
     try:
+        if context.is_main:
+            RunDir(out).create()  # a request to stop can be left in it while the run is set up
         shards = data or _phantoms(out, recipe, context.is_main)
         trainer = Trainer(Job(recipe, shards, out, ds_config, resume), context)
         status = trainer.train()

@@ -20,7 +20,7 @@ from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.distributed import DistContext, agree
 from ecamp_fast.run.engine import build_engine
 from ecamp_fast.run.metrics import LossMeter
-from ecamp_fast.run.step import OptimizerStep
+from ecamp_fast.run.step import OptimizerStep, start_micro_step
 
 RATE = 1e-6  # of learning: weights that hardly move keep the loss of noise finite
 UNALIGNED = "-unaligned"  # of ZeRO 1 and 2: weights end to end, as DeepSpeed lays them without being told
@@ -60,7 +60,7 @@ class DeepSpeed:
     def __init__(self, recipe: Recipe, vocab_size: int, context: DistContext, ds_config: dict[str, Any]) -> None:
         self._engine = build_engine(_fresh(recipe, vocab_size, context), recipe, ds_config)
         self._step = OptimizerStep(self._engine, recipe, context, ds_config.get("gradient_clipping", 0.0))
-        self._taken = 0
+        self._taken = 0  # optimizer steps
         self.accumulation = self._step.accumulation
         self.model: Ecamp = self._engine.module
 
@@ -99,6 +99,7 @@ class PlainDDP:
             group["lr"] = RATE
         self._ddp = DistributedDataParallel(self.model)
         self._meter, self._device = LossMeter(context.device), context.device
+        self._seed, self._rank, self._taken = recipe.seed, context.rank, 0  # taken: micro-steps
 
     def step(self, batches: Iterator[Batch]) -> None:
         for micro in range(self.accumulation):
@@ -118,6 +119,8 @@ class PlainDDP:
         return found
 
     def _micro_step(self, batch: Batch, micro: int) -> Losses:
+        start_micro_step(self._seed, self._rank, self._taken)
+        self._taken += 1
         last = micro == self.accumulation - 1
         with nullcontext() if last else self._ddp.no_sync():
             losses: Losses = self._ddp(batch)

@@ -14,7 +14,7 @@ class TrainProgress:
         self._total = total
         self._start = start
         self._began = time.perf_counter()
-        self._said = float("-inf")
+        self._printed = float("-inf")
         self._visible = visible
         self._bar: Any = None
         if visible and sys.stderr.isatty():
@@ -30,8 +30,8 @@ class TrainProgress:
         )
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, description=text)
-        elif time.perf_counter() - self._said >= PLAIN_SECONDS or step == self._total:
-            self._said = time.perf_counter()
+        elif time.perf_counter() - self._printed >= PLAIN_SECONDS or step == self._total:
+            self._printed = time.perf_counter()
             print(f"step {step}/{self._total}  {text}  ETA {self._eta(step)}", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:

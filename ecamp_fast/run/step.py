@@ -43,8 +43,7 @@ class OptimizerStep:
             if micro:
                 self._engine.step()  # counts the micro-step before
             batch = next(batches)
-            self._seed_dropout(step * self.accumulation + micro)
-            torch.compiler.cudagraph_mark_step_begin()  # for compile: reduce-overhead
+            start_micro_step(self._seed, self._rank, step * self.accumulation + micro)
             losses: Losses = self._engine(batch)
             self._engine.backward(losses.total)  # DeepSpeed divides by the accumulation
             self.meter.add(losses, batch)
@@ -54,7 +53,12 @@ class OptimizerStep:
         """Apply the gradients, see ``Update.apply``; waits for the device once."""
         return self._update.apply(stop, damaged)
 
-    def _seed_dropout(self, micro_step: int) -> None:
-        """micro_step: micro-steps of the run before this one."""
-        key = sample_keys(self._seed, int(Stream.DROPOUT), sample_keys(self._rank, 0, [micro_step]))
-        torch.manual_seed(int(key[0]))
+
+def start_micro_step(seed: int, rank: int, number: int) -> None:
+    """What goes before every forward: dropout is keyed, and CUDA graphs learn that a pass of its own begins.
+
+    seed: of the recipe   number: micro-steps of the run before this one
+    """
+    key = sample_keys(seed, int(Stream.DROPOUT), sample_keys(rank, 0, [number]))
+    torch.manual_seed(int(key[0]))
+    torch.compiler.cudagraph_mark_step_begin()  # for compile: reduce-overhead

@@ -13,7 +13,7 @@ from ecamp_fast.text.reading.annotate import describe
 
 SHARE = 10_000 / 227_835  # the paper shows terms used more than 10,000 times in 227,835 reports
 FEWEST = 10  # uses, unless asked for: what hardly anybody else writes is one patient's text
-_SHOWN = 40  # bars
+_BARS = 40  # in the plot; the rest is drawn as others
 
 
 class Terms:
@@ -66,10 +66,10 @@ def plot(table: Mapping[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
     rows = list(table["descriptors"].items())
-    rest = table["other_descriptors"] + sum(row["count"] for _, row in rows[_SHOWN:])
-    names = [*(term for term, _ in rows[:_SHOWN]), "others"]
-    denied = [*(row["denied"] for _, row in rows[:_SHOWN]), 0]
-    stated = [*(row["count"] - row["denied"] for _, row in rows[:_SHOWN]), 0]
+    rest = table["other_descriptors"] + sum(row["count"] for _, row in rows[_BARS:])
+    names = [*(term for term, _ in rows[:_BARS]), "others"]
+    denied = [*(row["denied"] for _, row in rows[:_BARS]), 0]
+    stated = [*(row["count"] - row["denied"] for _, row in rows[:_BARS]), 0]
     others = [0] * (len(names) - 1) + [rest]
 
     chart = Figure(figsize=(7, 1.4 + 0.24 * len(names)), layout="constrained")

@@ -31,9 +31,9 @@ def open_filesystem(address: str) -> Any:
         options = _web_options(address) if scheme in ("http", "https") else {}
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
     except ImportError:
-        driver = _DRIVERS[scheme]
-        hint = f"pip install '{driver}', or all of them: pip install 'ecamp-fast[stores]'"
-        raise EnvironmentFault(f"reading {scheme}:// needs {driver}, which is not installed", hint) from None
+        package = _DRIVERS[scheme]
+        hint = f"pip install '{package}', or all of them: pip install 'ecamp-fast[stores]'"
+        raise EnvironmentFault(f"reading {scheme}:// needs {package}, which is not installed", hint) from None
 
 
 def lasting_fault(error: Exception, name: str) -> OSError | None:

@@ -35,8 +35,8 @@ RENDEZVOUS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 
 @pytest.fixture(scope="session")
-def _joined() -> Iterator[DistContext]:
-    """DeepSpeed keeps the groups of the first join, so there is one for all tests; it leaves no variables behind."""
+def _process_group() -> Iterator[DistContext]:
+    """DeepSpeed keeps the first process group, so all tests share one; it leaves no variables behind."""
     before = dict(os.environ)
     for name in RENDEZVOUS:
         os.environ.pop(name, None)
@@ -48,11 +48,11 @@ def _joined() -> Iterator[DistContext]:
 
 
 @pytest.fixture
-def context(_joined: DistContext, monkeypatch: pytest.MonkeyPatch) -> DistContext:
+def context(_process_group: DistContext, monkeypatch: pytest.MonkeyPatch) -> DistContext:
     """This process, the only rank."""
     for name, value in zip(RENDEZVOUS, ("0", "0", "1", "1"), strict=True):
         monkeypatch.setenv(name, value)
-    return _joined
+    return _process_group
 
 
 @pytest.fixture

@@ -1,0 +1,93 @@
+"""A Trainer until its first step: constructed, it leaves the disk as it was; started, it takes the run over."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.errors import DataError
+from ecamp_fast.run.distributed import DistContext
+from ecamp_fast.run.rundir import RunDir, read_records
+from ecamp_fast.run.setup import Job
+from ecamp_fast.run.trainer import Trainer
+
+SHORT = ("schedule.epochs=0.3", "checkpoint.every_steps=1")
+Make = Callable[..., Trainer]
+
+
+@pytest.fixture
+def make(tiny: Callable[..., Recipe], phantoms: Path, context: DistContext, tmp_path: Path) -> Make:
+    """A Trainer of the run ``tmp_path / run``, resumed as told, with changes to its recipe."""
+
+    def build(resume: str = "auto", *changes: str) -> Trainer:
+        return Trainer(Job(tiny(*SHORT, *changes), phantoms, tmp_path / "run", resume=resume), context)
+
+    return build
+
+
+def on_disk(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every path below: when it was changed, and what it holds."""
+    paths = sorted(folder.rglob("*"))
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths}
+
+
+@pytest.mark.parametrize("micro", ["4", "auto"])
+def test_constructing_one_leaves_the_disk_as_it_was(make: Make, tmp_path: Path, micro: str) -> None:
+    setting = f"batch.micro={micro}"
+    for resume in ("auto", "never"):
+        make(resume, setting)
+        assert on_disk(tmp_path) == {}
+    assert make("auto", setting).train() == "complete"
+    RunDir(tmp_path / "run").stop_file.touch()
+    before = on_disk(tmp_path)
+    for resume in ("auto", "never", "must"):
+        make(resume, setting)
+        assert on_disk(tmp_path) == before
+
+
+def test_a_request_from_before_is_forgotten_and_a_later_one_heard(make: Make, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    run.create()
+    run.stop_file.touch()
+    make().start()
+    assert not run.stop_file.exists()
+    run.stop_file.touch()
+    os.utime(run.stop_file, ns=(1, 1))
+    trainer = make()
+    run.stop_file.touch()
+    assert trainer.train() == "stopped" and trainer.step == 1
+
+
+def test_starting_over_sets_the_earlier_run_aside_once(make: Make, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert make().train() == "complete"
+    trainer = make("never")
+    assert not (out / "previous-1").exists()
+    trainer.start()
+    trainer.start()
+    assert [path.name for path in out.glob("previous-*")] == ["previous-1"] and trainer.step == 0
+
+
+def test_a_checkpoint_that_is_rejected_is_told_by_the_run(make: Make, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = make()
+    assert first.train() == "complete" and first.step > 1
+    newest = max((out / "checkpoints").glob("step-*"))
+    (newest / "MANIFEST.json").unlink()
+    second = make()
+    second.start()
+    assert second.step == first.step - 1
+    told = [(event["event"], event["checkpoint"]) for event in read_records(out / "events.jsonl")[-2:]]
+    assert told == [("rejected", newest.name), ("resumed", f"step-{second.step:08d}")]
+
+
+def test_without_a_checkpoint_that_verifies_nothing_is_trained(make: Make, tmp_path: Path) -> None:
+    assert make().train() == "complete"
+    for manifest in (tmp_path / "run" / "checkpoints").glob("step-*/MANIFEST.json"):
+        manifest.write_text("{")
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(DataError, match="none of"):
+        make().train()
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
