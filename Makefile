@@ -12,7 +12,7 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint fast-tests bench wheel checked-tree lock clean
+.PHONY: help setup demo test check lint fast-tests bench wheel checked-tree links lock clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
@@ -77,10 +77,14 @@ checked-tree:
 	@rm -rf $(CHECKED)
 	@mkdir -p $(CHECKED)
 	@cp -rp ecamp_fast $(CHECKED)/
-	@rm -f $(CHECKED)/ecamp_fast/{kernels,shards,bench} # links
+	@rm -f $(CHECKED)/ecamp_fast/{kernels,shards,bench} # of `make links`
 	@cp -rp kernels shards bench $(CHECKED)/ecamp_fast/
 	@find $(CHECKED)/ecamp_fast -name __pycache__ -prune -exec rm -rf {} +
 	@find $(CHECKED)/ecamp_fast/{kernels,shards,bench} -type d -exec touch {}/__init__.py ';'
+
+# For editors and type checkers in the tree: CONTRIBUTING.md.
+links:
+	@for folder in kernels shards bench; do ln -sfn ../$$folder ecamp_fast/$$folder; done
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -14,6 +14,7 @@ from ecamp_fast.run.rundir import RunDir
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     directory = RunDir(tmp_path / "run")
+    directory.create()
     (directory.path / "recipe.yaml").write_text(dump_recipe(load_recipe("demo")))
     directory.set_state(status="complete", total_steps=40, ranks=2, device="CPU")
     return directory

@@ -34,6 +34,7 @@ def run(tmp_path: Path, recipe: Recipe) -> Path:
     """A run directory as the trainer leaves it."""
     path = tmp_path / "run <b>1</b>"
     directory = RunDir(path)
+    directory.create()
     (path / "recipe.yaml").write_text(dump_recipe(recipe))
     for step in range(0, 31, 10):
         line = {
