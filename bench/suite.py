@@ -70,7 +70,7 @@ def command(quick: bool, out: Path | None, only: tuple[str, ...], as_json: bool)
     names = [name for name in BENCHES if not only or name in only]
     results, failed = run(names, quick, out, told=not as_json)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "results": results, "failed": failed}))
+        click.echo(json.dumps({"schema": 2, "results": results, "failed": failed}))
     if failed:
         click.get_current_context().exit(1)
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.config import Recipe, parse_recipe, parse_yaml
+from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.run.distributed import DistContext
 
@@ -39,7 +39,7 @@ def earlier_micro(out: Path) -> int | None:
     file = out / "recipe.yaml"
     if not file.exists():
         return None
-    micro = parse_recipe(parse_yaml(file.read_text(encoding="utf-8"), str(file)), str(file)).batch.micro
+    micro = load_recipe(file).batch.micro
     return None if micro == "auto" else micro
 
 

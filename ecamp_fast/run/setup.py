@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.config import Recipe, parse_recipe, parse_yaml
+from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.compile import recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
@@ -65,7 +65,7 @@ def refuse_other_recipe(out: Path, recipe: Recipe) -> None:
     file = out / "recipe.yaml"
     if not file.exists():
         return
-    before = parse_recipe(parse_yaml(file.read_text(encoding="utf-8"), str(file)), str(file)).identity()
+    before = load_recipe(file).identity()
     now = recipe.identity()
     differing = [f"{key} was {before[key]}, is {now[key]}" for key in now if now[key] != before.get(key)]
     if differing:

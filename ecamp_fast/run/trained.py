@@ -6,7 +6,7 @@ from pathlib import Path
 import safetensors
 import torch
 
-from ecamp_fast.config import Recipe, parse_recipe, parse_yaml
+from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run import checkpoint
@@ -35,7 +35,7 @@ def read_recipe(run: Path) -> Recipe:
     file = run / "recipe.yaml"
     if not file.exists():
         raise ConfigError(f"{run} is not a run directory: it has no recipe.yaml", "name the folder given as --out")
-    return parse_recipe(parse_yaml(file.read_text(encoding="utf-8"), str(file)), str(file))
+    return load_recipe(file)
 
 
 def _exported(recipe: Recipe, path: Path) -> Ecamp:
