@@ -13,6 +13,7 @@ distributed       the process group and this process in it
 checkpoint        checkpoints, complete or absent
 preemption        how a run is asked to stop
 rundir            the files of a run
+log               what a run tells while it trains
 metrics           loss sums, the clock, TensorBoard
 progress          what a person sees of a running job
 summary           what a run says of itself at its start

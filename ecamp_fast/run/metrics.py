@@ -46,14 +46,16 @@ class Clock:
     """Images per second between two laps; saving and evaluation are left out."""
 
     def __init__(self) -> None:
-        self.images = 0
-        self._since = time.perf_counter()
+        self.start()
+
+    def start(self) -> None:
+        """Count from now on."""
+        self.images, self._since = 0, time.perf_counter()
 
     def lap(self) -> float:
         """Images per second since the last lap; starts the next."""
-        now = time.perf_counter()
-        rate = self.images / max(now - self._since, 1e-9)
-        self.images, self._since = 0, now
+        rate = self.images / max(time.perf_counter() - self._since, 1e-9)
+        self.start()
         return rate
 
     def pause(self, began: float) -> None:

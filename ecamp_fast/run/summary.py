@@ -32,22 +32,33 @@ def attention_choices(recipe: Recipe, context: DistContext) -> dict[str, str]:
     return {part: describe_choice(case) for part, case in cases.items()}
 
 
-def describe_run(
-    recipe: Recipe, context: DistContext, parameters: int, stage: int, samples: int, total: int, chosen: bool
-) -> str:
-    """The run in one line.
+def opening_lines(
+    engine: Any, recipe: Recipe, shards: ShardSet, context: DistContext, total: int, step: int, chosen: bool
+) -> list[str]:
+    """What a person reads of the run before its first step.
 
-    parameters  of the model
-    stage       of ZeRO
-    samples     of the training split
-    total       optimizer steps
-    chosen      whether ``batch.micro`` was chosen by what the memory allows
+    engine   of DeepSpeed
+    recipe   as it is trained
+    total    optimizer steps
+    step     steps done
+    chosen   whether ``batch.micro`` was chosen by what the memory allows
     """
+    start = f"resuming at step {step}" if step else "starting"
+    lines = [f"{start}: {_in_one_line(engine, recipe, shards.count('train'), context, total, chosen)}"]
+    if shards.faults:
+        lost, faults = len(shards.lost), "; ".join(shards.faults)
+        lines.append(f"warning: {faults}: other samples stand in for {lost}; `ecamp-fast shard repair`")
+    choices = attention_choices(recipe, context)
+    return [*lines, "attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())]
+
+
+def _in_one_line(engine: Any, recipe: Recipe, samples: int, context: DistContext, total: int, chosen: bool) -> str:
+    parameters = sum(p.numel() for p in engine.module.parameters())
     batch, accumulation = recipe.batch, recipe.accumulation(context.world)
     micro = f"{batch.micro}{' chosen' if chosen else ''} x {context.world} ranks x {accumulation} micro-steps"
     return (
         f"recipe {recipe.name}, {parameters / 1e6:.1f} M parameters, {samples} samples, {total} steps of {batch.total} "
-        f"({micro}), {recipe.precision}, ZeRO-{stage}, {device_name(context.device)}"
+        f"({micro}), {recipe.precision}, ZeRO-{engine.zero_optimization_stage()}, {device_name(context.device)}"
     )
 
 

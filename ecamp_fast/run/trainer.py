@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 import torch
 
@@ -15,14 +14,13 @@ from ecamp_fast.run import checkpoint, deepspeed_config
 from ecamp_fast.run.distributed import DistContext, agree
 from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
-from ecamp_fast.run.metrics import Clock, TensorBoardLog
+from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
-from ecamp_fast.run.progress import TrainProgress
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate, total_steps
 from ecamp_fast.run.setup import Job, build, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
-from ecamp_fast.run.summary import attention_choices, describe_run, run_facts
+from ecamp_fast.run.summary import opening_lines, run_facts
 from ecamp_fast.run.update import UpdateResult
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.quarantine import Quarantine
@@ -48,20 +46,18 @@ class Trainer:
         self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config)
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
-        self.clock = Clock()
-        self.tensorboard = TensorBoardLog(job.out, writes=False, start=0)
         self._started, self._skips = False, 0
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
         self.start()
-        progress = TrainProgress(self.total, self.step, visible=self.context.is_main)
-        self._say_what_runs(progress)
+        log = RunLog(self.run, self.recipe, self.samples, self.total, self.step)
+        self._open(log)
         try:
             if self.step < self.total and self.context.is_main:
                 (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
             with StopRequest(self.run.stop_file) as stop:
-                status = self._steps(progress, stop)
+                status = self._steps(log, stop)
                 weights = self.run.path / WEIGHTS
                 if status == "complete" and agree(self.context.is_main and not weights.exists(), self.context.device):
                     export_weights(self.engine, weights, writes=self.context.is_main)
@@ -71,7 +67,7 @@ class Trainer:
             self.run.set_state(status="failed", step=self.step, fault=type(error).__name__)
             raise
         finally:
-            progress.close()
+            log.close()
         return status
 
     def start(self) -> None:
@@ -93,26 +89,26 @@ class Trainer:
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
             self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
-        self.tensorboard = TensorBoardLog(self.run.path / "tensorboard", self.context.is_main, self.step)
 
-    def _steps(self, progress: TrainProgress, stop: StopRequest) -> str:
+    def _steps(self, log: RunLog, stop: StopRequest) -> str:
         if self.step == 0:
-            self._evaluate(progress)
+            self._evaluate(log)
         loader = self._loader("train")
         batches = loader.batches(self.step, self.total)
-        self.clock = Clock()
+        log.clock.start()
         while self.step < self.total:
             result = self._step(batches, stop, loader.quarantine)
+            log.clock.images += self.recipe.batch.total
             saving = result.stop or self.step == self.total or self.step % self.recipe.checkpoint.every_steps == 0
             if saving or self.step % self.recipe.log_every == 0:
-                progress.update(self.step, self._log(result))
+                log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
             paused = time.perf_counter()
             every = self.recipe.evaluation.every_steps
             if self.step == self.total or (every and self.step % every == 0):
-                self._evaluate(progress)
+                self._evaluate(log)
             if saving:
                 self._save()
-            self.clock.pause(paused)
+            log.clock.pause(paused)
             if result.stop and self.step < self.total:
                 return "stopped"
         return "complete"
@@ -124,7 +120,6 @@ class Trainer:
         if quarantine:
             quarantine.judge(result.damaged)
         self.step += 1
-        self.clock.images += self.recipe.batch.total
         self._skips = 0 if result.applied else self._skips + 1
         if self._skips:
             self._skipped()
@@ -139,35 +134,9 @@ class Trainer:
                 "start a new --out with a lower optim.lr; its weights may start there: --set init_from=",
             )
 
-    def _log(self, result: UpdateResult) -> dict[str, Any]:
-        means = self.optimizer_step.meter.drain()
-        return self._record(
-            {
-                "step": self.step,
-                "epoch": round(self.step * self.recipe.batch.total / self.samples, 6),
-                "samples": self.step * self.recipe.batch.total,
-                **means,
-                "lr": learning_rate(self.recipe, self.step - 1, self.samples),
-                "grad_norm": result.norm,
-                "images_per_second": round(self.clock.lap(), 2),
-            }
-        )
-
-    def _evaluate(self, progress: TrainProgress) -> None:
-        if not self.shards.count("val"):
-            return
-        means = evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples)
-        self._record({"split": "val", "step": self.step, **means})
-        progress.say(
-            f"held out, step {self.step}: loss {means['loss']:.4f} (mim {means['mim']:.4f}, sr {means['sr']:.4f}, "
-            f"mlm {means['mlm']:.4f}) on {means['samples']} samples"
-        )
-
-    def _record(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        record = metrics | {"time": round(time.time(), 3)}
-        self.run.metric(record)
-        self.tensorboard.add(record)
-        return record
+    def _evaluate(self, log: RunLog) -> None:
+        if self.shards.count("val"):
+            log.held_out(self.step, evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples))
 
     def _loader(self, split: str) -> Loader:
         context = self.context
@@ -201,15 +170,9 @@ class Trainer:
             self.step = checkpoint.restore(self.engine, path, self._position())
             self.run.event("resumed", step=self.step, checkpoint=path.name)
 
-    def _say_what_runs(self, progress: TrainProgress) -> None:
-        parameters = sum(p.numel() for p in self.engine.module.parameters())
-        stage = self.ds_config.get("zero_optimization", {}).get("stage", 0)
-        chosen = self.job.recipe.batch.micro == "auto"
-        run = describe_run(self.recipe, self.context, parameters, stage, self.samples, self.total, chosen)
-        progress.say(f"{f'resuming at step {self.step}' if self.step else 'starting'}: {run}")
+    def _open(self, log: RunLog) -> None:
         if self.shards.faults:  # missing or cut, where others may stand in for their samples
-            faults, lost = list(self.shards.faults), len(self.shards.lost)
-            self.run.event("lost", faults=faults, samples=lost)
-            progress.say(f"warning: {'; '.join(faults)}: other samples stand in for {lost}; `ecamp-fast shard repair`")
-        choices = attention_choices(self.recipe, self.context)
-        progress.say("attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items()))
+            self.run.event("lost", faults=list(self.shards.faults), samples=len(self.shards.lost))
+        chosen = self.job.recipe.batch.micro == "auto"
+        for line in opening_lines(self.engine, self.recipe, self.shards, self.context, self.total, self.step, chosen):
+            log.say(line)

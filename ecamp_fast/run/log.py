@@ -1,0 +1,68 @@
+"""What a run tells while it trains: metrics.jsonl, TensorBoard and the terminal; rank 0 alone tells it."""
+
+import time
+from typing import Any
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.run.metrics import Clock, TensorBoardLog
+from ecamp_fast.run.progress import TrainProgress
+from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.schedule import learning_rate
+
+
+class RunLog:
+    """The log of one leg of a run, from the step where it begins to its end or stop.
+
+    run      its directory
+    recipe   what it trains by
+    samples  of the training split
+    total    optimizer steps of the whole run
+    start    steps done before this leg
+    """
+
+    def __init__(self, run: RunDir, recipe: Recipe, samples: int, total: int, start: int) -> None:
+        self._run, self._recipe, self._samples = run, recipe, samples
+        self._progress = TrainProgress(total, start, visible=run.writes)
+        self._tensorboard = TensorBoardLog(run.path / "tensorboard", run.writes, start)
+        self.clock = Clock()
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches."""
+        self._progress.say(text)
+
+    def trained(self, step: int, means: dict[str, float], norm: float) -> None:
+        """A line of the training split.
+
+        step   steps done
+        means  of ``LossMeter.drain``, since the line before
+        norm   of the last gradient
+        """
+        batch = self._recipe.batch.total
+        record = {
+            "step": step,
+            "epoch": round(step * batch / self._samples, 6),
+            "samples": step * batch,
+            **means,
+            "lr": learning_rate(self._recipe, step - 1, self._samples),
+            "grad_norm": norm,
+            "images_per_second": round(self.clock.lap(), 2),
+        }
+        self._write(record)
+        self._progress.update(step, record)
+
+    def held_out(self, step: int, means: dict[str, float]) -> None:
+        """A line of the held-out split.  step: steps done   means: of ``evaluate``"""
+        self._write({"split": "val", "step": step, **means})
+        self.say(
+            f"held out, step {step}: loss {means['loss']:.4f} (mim {means['mim']:.4f}, sr {means['sr']:.4f}, "
+            f"mlm {means['mlm']:.4f}) on {means['samples']} samples"
+        )
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._progress.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        record = record | {"time": round(time.time(), 3)}
+        self._run.metric(record)
+        self._tensorboard.add(record)
