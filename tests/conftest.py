@@ -31,6 +31,12 @@ if not CUDA:
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: kernels then run on the CPU
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--complete", action="store_true", help="Also what `make test` leaves out: every case, every mutant."
+    )
+
+
 def pytest_report_header() -> str:
     return kernels_run(CUDA, os.environ.get("TRITON_INTERPRET") == "1")
 
@@ -45,7 +51,11 @@ def kernels_run(cuda: bool, interpreted: bool) -> str:
     return f"Triton kernels: on {torch.cuda.get_device_name()}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [] if config.getoption("complete") else [item for item in items if item.get_closest_marker("complete")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if for_gpu and not CUDA:
         for item in for_gpu:

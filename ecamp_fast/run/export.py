@@ -1,7 +1,10 @@
 """The trained weights as one safetensors file, in float32: what fine-tuning, probing and export start from."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ecamp_fast.weights.file import save_weights
 
@@ -14,11 +17,25 @@ def export_weights(engine: Any, out: Path, writes: bool) -> None:
     writes: whether this rank writes the file (rank 0)
     Raises StorageError where ``out`` cannot be written.
     """
-    from deepspeed.utils import safe_get_full_fp32_param
-
-    masters = {}
-    for name, parameter in engine.module.named_parameters():
-        full = safe_get_full_fp32_param(parameter)
-        masters[name] = (parameter.detach().float() if full is None else full).view(parameter.shape).cpu()
+    masters = {name: master.cpu() for name, master in master_weights(engine).items()}
     if writes:
         save_weights(engine.module, out, masters)
+
+
+def master_weights(engine: Any) -> dict[str, Tensor]:
+    """Every parameter by name, in float32, as the optimizer keeps it. Every rank calls it."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    unfused = engine.optimizer if hasattr(engine.optimizer, "fp32_groups") else None  # bf16 without ZeRO
+    kept = dict(_pairs(unfused)) if unfused else {}
+    masters = {}
+    for name, parameter in engine.module.named_parameters():
+        full = kept.get(id(parameter)) if kept else safe_get_full_fp32_param(parameter)
+        masters[name] = (parameter.detach().float() if full is None else full).view(parameter.shape)
+    return masters
+
+
+def _pairs(optimizer: Any) -> Iterator[tuple[int, Tensor]]:
+    """Parameters (their ``id``) and masters of an ``FP16_UnfusedOptimizer``; DeepSpeed's function does not see them."""
+    for weights, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
+        yield from zip(map(id, weights), (master.detach() for master in masters), strict=True)

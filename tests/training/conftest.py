@@ -1,15 +1,21 @@
 """A small phantom shard set and a recipe that trains on it in seconds."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.machine import free_port
 from ecamp_fast.run import launch
 from ecamp_fast.shards.builder.build import build_phantoms
 
+ON_RANK = Path(__file__).with_name("trainers_on_rank.py")
 TINY = [
     "precision=bf16",
     "log_every=1",
@@ -67,6 +73,28 @@ def train(arguments: Callable[..., list[str]], tmp_path: Path) -> Callable[..., 
             code = launch.wait(launch.start(arguments(out, *extra), ranks, log), out)
         print((tmp_path / "log").read_text()[-4000:])
         return code
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trainers() -> Callable[[int, Path, Path, dict[str, Any]], None]:
+    """Several runs one after the other, on so many ranks, each under its name in ``out``: ``trainers_on_rank``."""
+
+    def run(ranks: int, shards: Path, out: Path, cases: dict[str, Any]) -> None:
+        command = [sys.executable, str(ON_RANK), str(shards), str(out), json.dumps(cases)]
+        world = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+        world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        world |= {"OMP_WAIT_POLICY": "passive"}  # threads share cores
+        processes = [
+            subprocess.Popen(command, env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(ranks)
+        ]
+        try:
+            assert [process.wait(timeout=300) for process in processes] == [0] * ranks
+        finally:
+            for process in processes:
+                process.kill()
 
     return run
 

@@ -1,10 +1,7 @@
 """ZeRO stages compute what plain data parallelism computes, up to the order of sums."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,6 @@ from ecamp_fast.run.rundir import read_metrics
 from ecamp_fast.shards.load.read import ShardSet
 
 pytestmark = pytest.mark.slow
-WORKER = Path(__file__).with_name("stages_on_rank.py")
 STEPS = 200
 MICRO = 2
 RELATIVE = 1e-5
@@ -48,35 +44,17 @@ CASES: dict[str, dict[str, Any]] = {
 REORDERED = "stage 0, two threads"  # every large sum is taken in another order
 
 
-def run(ranks: int, shards: Path, out: Path) -> dict[str, list[float]]:
-    """The loss of every step, by case."""
-    out.mkdir()
-    cases = {}
-    for name, zero in CASES.items():
-        file = out / f"{name}.json"
-        file.write_text(json.dumps({"zero_optimization": zero, "zero_allow_untested_optimizer": True}))
-        cases[name] = {"ds_config": str(file), "threads": 1}
-    cases[REORDERED] = cases["stage 0"] | {"threads": 2}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def cases(ranks: int, shards: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """What ``trainers_on_rank`` is to run."""
     batch = 2 * MICRO * ranks  # two micro-steps
     epochs = batch * STEPS / ShardSet(shards).count("train")
     schedule = [f"batch.total={batch}", f"schedule.epochs={epochs}", f"schedule.horizon_epochs={2 * epochs}"]
-    settings = [*SETTINGS, *schedule]
-    command = [sys.executable, str(WORKER), str(shards), str(out), json.dumps(settings), json.dumps(cases)]
-    world = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
-    world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_WAIT_POLICY": "passive"}  # threads share cores
-    processes = [
-        subprocess.Popen(command, env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(ranks)
-    ]
-    try:
-        assert [process.wait(timeout=300) for process in processes] == [0] * ranks
-    finally:
-        for process in processes:
-            process.kill()
-    return {name: [line["loss"] for line in read_metrics(out / name)] for name in cases}
+    found = {}
+    for name, zero in CASES.items():
+        file = out / f"{name}.json"
+        file.write_text(json.dumps({"zero_optimization": zero, "zero_allow_untested_optimizer": True}))
+        found[name] = {"ds_config": str(file), "threads": 1, "settings": [*SETTINGS, *schedule]}
+    return found | {REORDERED: found["stage 0"] | {"threads": 2}}
 
 
 def apart(losses: list[float], others: list[float]) -> float:
@@ -86,8 +64,12 @@ def apart(losses: list[float], others: list[float]) -> float:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_the_loss_is_that_of_stage_0(ranks: int, phantoms: Path, tmp_path: Path) -> None:
-    losses = run(ranks, phantoms, tmp_path / "runs")
+def test_the_loss_is_that_of_stage_0(
+    ranks: int, phantoms: Path, tmp_path: Path, trainers: Callable[[int, Path, Path, dict[str, Any]], None]
+) -> None:
+    wanted = cases(ranks, phantoms, tmp_path)
+    trainers(ranks, phantoms, tmp_path / "runs", wanted)
+    losses = {name: [line["loss"] for line in read_metrics(tmp_path / "runs" / name)] for name in wanted}
     difference = {name: apart(losses["stage 0"], others) for name, others in losses.items()}
     assert losses["stage 0"][-1] < losses["stage 0"][0]
     assert all(value <= RELATIVE for value in difference.values()), difference
