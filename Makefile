@@ -12,12 +12,14 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint fast-tests bench wheel checked-tree links lock clean
+.PHONY: help setup demo test trainer faults mutants mutants-sample check lint fast-tests bench wheel checked-tree links lock clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
 	@echo 'make demo    phantoms, shards, pre-training with a crash in it, checks, report'
 	@echo 'make test    all tests            make check   lint, types, import contracts, fast tests'
+	@echo 'make trainer  make faults   what the tests leave out: every case of the training loop, every fault'
+	@echo 'make mutants break the code on purpose: do the tests notice?'
 	@echo 'make bench   measure the parts    make wheel   dist/*.whl'
 	@echo 'make clean   remove what was built; .venv and runs stay'
 
@@ -50,6 +52,20 @@ demo: setup
 
 test: setup
 	@$(BIN)/pytest $(ARGS)
+
+# What `make test` leaves out, since it takes longer: run them before a release.
+trainer: setup
+	@$(BIN)/pytest --complete tests/training tests/run tests/bench/test_scaling.py $(ARGS)
+
+faults: setup
+	@$(BIN)/pytest --complete tests/faults tests/shards/builder/test_resume.py $(ARGS)
+
+mutants: setup
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
+# Other ones for every commit, without a first run of their tests: the suite comes beside it.
+mutants-sample: setup
+	@$(BIN)/python tests/mutants/run.py --no-baseline --seconds 130 --sample "$$(git rev-parse HEAD)"
 
 check: setup
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint fast-tests

@@ -82,7 +82,11 @@ def mlm_loss(
     batch                    samples
     returns     0-d
     """
-    loss = weighted_cross_entropy(hidden, vocabulary, bias, labels, weights)
+    return weighted_cross_entropy(hidden, vocabulary, bias, labels, weights) / mlm_divisor(recipe, weights, batch)
+
+
+def mlm_divisor(recipe: Recipe, weights: Tensor, batch: int) -> Tensor | int:
+    """What ``mlm_loss`` divides the weighted nats by.  weights: (R,) float   batch: samples"""
     if recipe.losses.mlm_normaliser == "weighted_mean":
-        return loss / weights.sum().clamp_min(torch.finfo(weights.dtype).eps)
-    return loss / (batch * recipe.text.max_tokens if recipe.losses.mlm_normaliser == "budget" else batch)
+        return weights.sum().clamp_min(torch.finfo(weights.dtype).eps)
+    return batch * recipe.text.max_tokens if recipe.losses.mlm_normaliser == "budget" else batch

@@ -7,6 +7,7 @@ The same command again goes on where the run stands.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -28,7 +29,12 @@ PHANTOM_STUDIES = 640
 )
 @click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; on phantoms demo.")
 @click.option("--data", metavar="SHARDS", help="Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory. Default: runs/RECIPE.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Default: runs/RECIPE; on phantoms runs/phantoms-RECIPE.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
 @click.option("--report/--no-report", "reporting", default=True, help="Write RUN/report.html at the end.")
@@ -45,12 +51,19 @@ def main(
     from ecamp_fast.run.deepspeed_config import find
 
     try:
-        recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
-        out = out or Path("runs") / recipe.name
+        recipe, out = settle(recipe_name, data, out, overrides)
         sys.exit(run_rank(recipe, data, out, find(ds_config), resume, reporting))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def settle(
+    recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str]
+) -> tuple[Recipe, Path]:
+    """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
+    recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
+    return recipe, out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
 
 
 def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
@@ -60,18 +73,18 @@ def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None
     from ecamp_fast.run.setup import Job
     from ecamp_fast.run.trainer import Trainer
 
-    context = init()
+    context, run = init(), RunDir(out)
     try:
         if context.is_main:
-            RunDir(out).create()  # a request to stop can be left in it while the run is set up
+            run.create()  # a request to stop can be left in it while the run is set up
         shards = data or _phantoms(out, recipe, context.is_main)
         trainer = Trainer(Job(recipe, shards, out, ds_config, resume), context)
         status = trainer.train()
-        if reporting and context.is_main and status == "complete":
+        if reporting and context.is_main and status == "complete" and (trainer.trained or not run.report.exists()):
             from ecamp_fast.report.build import report_run
 
-            path = report_run(out, trainer.engine.module, trainer.shards, trainer.recipe)
-            print(f"report: {path}", file=sys.stderr)
+            report_run(out, trainer.engine.module, trainer.shards, trainer.recipe)
+            print(f"report: {run.report}", file=sys.stderr)
     finally:
         shutdown()
     return 0 if status == "complete" else STOPPED

@@ -98,7 +98,7 @@ class PlainDDP:
         for group in self._masters.adamw.param_groups:
             group["lr"] = RATE
         self._ddp = DistributedDataParallel(self.model)
-        self._meter, self._device = LossMeter(context.device), context.device
+        self._meter, self._device = LossMeter(context.device, recipe), context.device
         self._seed, self._rank, self._taken = recipe.seed, context.rank, 0  # taken: micro-steps
 
     def step(self, batches: Iterator[Batch]) -> None:

@@ -13,7 +13,7 @@ from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError, EcampError
 
 MARKER = "made-by-demo"
-LIMIT = 600.0  # seconds for one leg of training
+PATIENCE = 600.0  # seconds without a line of metrics before a training counts as hung
 LOSSES = ("mim", "sr", "mlm")
 NEEDED = 0.9  # share of held-out cases whose own image must correlate better than another's
 HELD_OUT = 0.5  # share of the phantom patients that is only looked at
@@ -80,7 +80,9 @@ def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[st
         return bool(saved) and saved[-1] >= run.state()["total_steps"] // 2 and steps[-1] > saved[-1]
 
     with open(out / "train.log", "ab") as log:
-        if not launch.kill_when(launch.start(arguments, ranks, log), half_way, LIMIT):
+        if not launch.kill_when(
+            launch.start(arguments, ranks, log), half_way, PATIENCE, lambda: len(read_metrics(out))
+        ):
             raise _failed(out, "could not be killed half way")
         _say("killed with SIGKILL; resuming")
         if launch.wait(launch.start([*arguments, "--resume=must"], ranks, log), out):

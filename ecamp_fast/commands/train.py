@@ -2,12 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
-from ecamp_fast.config import load_recipe
 from ecamp_fast.train import main as program
+from ecamp_fast.train import settle
 
 LAUNCHED = [option for option in program.params if option.name != "local_rank"]
 
@@ -27,9 +26,8 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     from ecamp_fast.shards.storage.address import parse_address
 
     parse_address(str(options["data"] or ""))  # an address that is refused shows before launch
-    recipe_name = options["recipe_name"] or ("paper" if options["data"] else "demo")
-    recipe = load_recipe(str(recipe_name), options["overrides"])  # type: ignore[arg-type]  # a fault shows before launch
-    out = Path(str(options["out"] or Path("runs") / recipe.name))
+    named = (options[name] for name in ("recipe_name", "data", "out", "overrides"))
+    _, out = settle(*named)  # type: ignore[arg-type]  # a fault shows before launch
     code = launch.wait(launch.start(_arguments(options), ranks or _devices()), out)
     if as_json:
         state = RunDir(out, writes=False).state() if out.is_dir() else {}

@@ -35,7 +35,12 @@ class Recipe(Section):
     float8: bool = False  # products of the blocks in 8-bit floats: Hopper and later, extra `float8`
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # auto: default on a GPU
     share_projections: bool = True  # masked patches enter the image decoder alike: project them once for all samples
-    init_from: str | None = None  # weights to start from: a file made by `ecamp-fast import`
+    # Weights to start from, whole or in part: a file made by `ecamp-fast import`, or of a run. The authors started from
+    # MAE's ViT-B/16 (mae_vit_base.pth). null: random numbers.
+    init_from: str | None = None
+    init_parts: Literal["all", "image"] = (
+        "all"  # image: encoder and image decoder alone, so another vocabulary is no matter
+    )
     model: ModelConfig = ModelConfig()
     image: ImageConfig = ImageConfig()
     text: TextConfig = TextConfig()
@@ -113,20 +118,35 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = _flatten(self.model_dump(mode="json"))
-        watching = ("name", "init_from", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
+        watching = ("name", "init_", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
         free = (*watching, *loader, "compile", "activations", "share_projections")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property
     def digest(self) -> str:
-        """sha256 of ``identity``."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+        """sha256 of those keys of ``identity`` that have not their default: a key that is new changes no digest."""
+        default = type(self)().identity()
+        return _sha256({key: value for key, value in self.identity().items() if value != default[key]})
+
+    @property
+    def former_digest(self) -> str:
+        """What ``digest`` was up to version 0.1: sha256 of all keys there were then."""
+        return _sha256(self.identity())
+
+    @property
+    def reads_maps(self) -> bool:
+        """Whether super-resolution is guided by attention maps of the shard set."""
+        return self.losses.sr and self.sr.guidance != "none" and self.sr.maps == "shards"
 
     @property
     def padded_text(self) -> bool:
         """Whether padding is embedded and scored, as the released code does; otherwise text is packed."""
         return self.losses.mlm_positions == "all"
+
+
+def _sha256(keys: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -172,12 +172,14 @@ class BatchConfig(Section):
 class CheckpointConfig(Section):
     every_steps: int = Field(46, ge=1)  # optimizer steps; the paper's epoch is 46
     keep: int = Field(2, ge=2)  # complete checkpoints kept
+    milestones: tuple[float, ...] = ()  # epochs after which a checkpoint is written that stays
+    keep_best: bool = False  # the one with the lowest held-out loss stays too; checkpoints/BEST names it
 
 
 class EvaluationConfig(Section):
     """Losses on the held-out split, without dropout and augmentation: at the start, at the end, and in between."""
 
-    every_steps: int | None = Field(None, ge=1)  # optimizer steps; null: only at the start and the end
+    every_steps: int | None = Field(230, ge=1)  # optimizer steps, five of the paper's epochs; null: start and end alone
     samples: int = Field(1024, ge=1)  # at most
 
 

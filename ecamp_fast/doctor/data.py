@@ -117,14 +117,10 @@ def attention_maps(setup: RunSetup) -> Iterator[Finding]:
     """Share of training samples that bring an attention map, which super-resolution is guided by."""
     if setup.shards is None or setup.recipe is None:
         return
-    from ecamp_fast.shards.format.manifest import ATTENTION
-
-    shards = setup.shards.manifest.of("train")
-    with_map = sum(int((s.members[ATTENTION].size >= 0).sum()) for s in shards if ATTENTION in s.members)
+    with_map = setup.shards.manifest.with_map("train")
     share = with_map / max(1, setup.shards.manifest.count("train"))
     found = f"{share:.0%} of the training samples have one"
-    guided = setup.recipe.losses.sr and setup.recipe.sr.guidance != "none" and setup.recipe.sr.maps == "shards"
-    if guided and not with_map:
+    if setup.recipe.reads_maps and not with_map:
         hint = "name maps in the table, or --set sr.maps=centre; without, every pixel weighs alike"
         yield warn("attention maps", found, hint)
     else:

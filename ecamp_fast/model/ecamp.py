@@ -25,6 +25,7 @@ from ecamp_fast.model.vision import Encoder, ImageDecoder, unpatchify
 from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
 from ecamp_fast.text.codes import MASK_ID
 
+SCORED_AT_ONCE = 1024  # words whose logits over the whole vocabulary are held together
 # Parameters had these names in files of before; their tensors are the same.
 FORMER_NAMES = {"text.fusion.globe.": "text.fusion.global_proj."}
 
@@ -71,6 +72,22 @@ class Reconstruction:
     super_resolution: Tensor | None
     text: Text | None
     words: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class WordScores:
+    """How well the words of a batch were predicted.
+
+    nats     (P,) float32   of the true word, for every predicted place
+    hits     (P,) bool      whether the likeliest word was the true one
+    weights  (P,) float32   worth of the place in the loss
+    labels   (P,) int64     the true words
+    """
+
+    nats: Tensor
+    hits: Tensor
+    weights: Tensor
+    labels: Tensor
 
 
 class Ecamp(nn.Module):
@@ -154,6 +171,25 @@ class Ecamp(nn.Module):
             text=view.text,
             words=words,
         )
+
+    @torch.no_grad()
+    def score_words(self, batch: Batch) -> WordScores:
+        """Every predicted word by itself, in the mode (``train`` or ``eval``) the model is in.
+
+        batch: with text, of a recipe with a text decoder. Where ``losses.mlm_positions`` is all, masked places alone.
+        """
+        decoder, text = self.text, batch.text
+        assert decoder is not None and text is not None
+        view = self.view(batch)
+        hidden = decoder(text.ids, self.encoder(view.low, view.keep), *self._text_layouts(view, text))[text.rows]
+        masked = text.ids[text.rows] == MASK_ID if self.recipe.padded_text else text.weights >= 0
+        hidden, labels, weights = hidden[masked], text.labels[masked], text.weights[masked]
+        nats, hits = [], []
+        for rows, wanted in zip(hidden.split(SCORED_AT_ONCE), labels.split(SCORED_AT_ONCE), strict=True):
+            logits = nn.functional.linear(decoder.head(rows), decoder.head.vocabulary, decoder.head.bias).float()
+            nats.append(nn.functional.cross_entropy(logits, wanted, reduction="none"))
+            hits.append(logits.argmax(-1) == wanted)
+        return WordScores(torch.cat(nats), torch.cat(hits), weights, labels)
 
     def _words(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
         hidden = decoder(text.ids, latent, *self._text_layouts(view, text))

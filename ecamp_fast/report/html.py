@@ -12,6 +12,7 @@ from ecamp_fast.report import sections
 from ecamp_fast.report.facts import Facts, gather
 from ecamp_fast.report.gallery import gallery
 from ecamp_fast.report.pictures import Pictures
+from ecamp_fast.run.rundir import RunDir
 
 HERE = Path(__file__).resolve().parent
 CONFIDENTIAL = (
@@ -26,7 +27,7 @@ def write_report(run: Path, pictures: Sequence[Pictures] = (), heading: str = "H
     pictures: samples to show; none: numbers and curves alone, which may be shared   heading: over them
     Raises ConfigError where ``run`` is no run directory, StorageError where the disk refuses.
     """
-    path = run / "report.html"
+    path = RunDir(run, writes=False).report
     write_atomically(path, page(gather(run), pictures, heading).encode())
     return path
 

@@ -14,6 +14,12 @@ TERMS = {
     "sr": "Super-resolution (SR)",
     "mlm": "Masked language (MLM)",
 }
+# In people's units: what a predicted token costs, and how many are right. Unlike MLM, no matter how many there are.
+WORDS = {
+    "mlm_per_token": "Nats per predicted token, by weight",
+    "nats_per_token": "Nats per predicted token",
+    "accuracy": "Tokens predicted rightly",
+}
 STATUS = {"complete": "good", "failed": "bad"}  # class of the chip
 MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("open", "–")}  # class and sign of a check
 CLEAR = 0.9  # share of cases from which on a reconstruction counts as the patient's own
@@ -88,12 +94,12 @@ def curves(facts: Facts) -> str:
 
     def line(label: str, kind: str, records: Sequence[dict[str, Any]], name: str) -> Line:
         known = [r for r in records if isinstance(r.get(name), int | float)]
-        return Line(label, kind, [r["step"] for r in known], [r[name] for r in known], noisy=name in TERMS)
+        return Line(label, kind, [r["step"] for r in known], [r[name] for r in known], noisy=name in TERMS | WORDS)
 
     losses = [
         chart(title, [line("training", "train", facts.train, name), line("held out", "held", facts.held, name)], marks)
-        for name, title in TERMS.items()
-        if name == "loss" or _is_on(facts, name)
+        for name, title in (TERMS | WORDS).items()
+        if name not in TERMS or name == "loss" or _is_on(facts, name)
     ]
     others = [
         chart("Learning rate", [line("rate", "train", facts.train, "lr")], marks, zero=True),
@@ -112,13 +118,14 @@ def held_out(facts: Facts) -> str:
     first, last = facts.held[0], facts.held[-1]
     columns = [first] if first is last else [first, last]
     rows = []
-    for name, title in TERMS.items():
-        if name != "loss" and not _is_on(facts, name):
+    for name, title in (TERMS | WORDS).items():
+        if name not in last or name not in first or (name in TERMS and name != "loss" and not _is_on(facts, name)):
             continue
         cells = "".join(f'<td class="n">{record[name]:.4f}</td>' for record in columns)
         if len(columns) == 2 and first[name]:
             change = last[name] / first[name] - 1
-            cells += f'<td class="n {"down" if change < 0 else "up"}">{_signed(change, ".1%")}</td>'
+            good = (change < 0) != (name == "accuracy")
+            cells += f'<td class="n {"down" if good else "up"}">{_signed(change, ".1%")}</td>'
         rows.append(f"<tr><th>{title}</th>{cells}</tr>")
     head = "".join(f'<th class="n">step {record["step"]:,}</th>' for record in columns)
     head += '<th class="n">change</th>' if len(columns) == 2 else ""

@@ -7,10 +7,11 @@ checkpoint. DeepSpeed unpickles what it loads, so nothing is handed to it before
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.files import sync, write_atomically, write_json
 
 FORMAT = 1
-MANIFEST = "MANIFEST.json"
+MANIFEST, BEST = "MANIFEST.json", "BEST"
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ class Position:
     aligned: bool = False
 
 
-def save(engine: Any, folder: Path, position: Position, keep: int) -> Path:
+def save(engine: Any, folder: Path, position: Position, keep: int, stay: Collection[int] = ()) -> Path:
     """Commit a checkpoint; every rank calls it at the same step. Returns its folder.
 
+    keep: how many of the newest are kept   stay: steps whose checkpoints are kept beside them; so is the best
     Raises StorageError (on every rank) when a file cannot be written; older checkpoints are untouched then.
     """
-    name = f"step-{position.step:08d}"
+    name = _name(position.step)
     temporary, final = folder / f"{name}.tmp", folder / name
     _on_rank_0(lambda: _make_room(folder, temporary))
     _on_every_rank(lambda: engine.save_checkpoint(str(folder), tag=temporary.name, save_latest=False))
@@ -56,8 +58,22 @@ def save(engine: Any, folder: Path, position: Position, keep: int) -> Path:
     dist.all_gather_object(sealed, mine)
     entries = sorted((entry for part in sealed for entry in part), key=lambda entry: entry["name"])
     _on_rank_0(lambda: _commit(temporary, final, position, entries))
-    _on_rank_0(lambda: _purge(folder, keep, final))
+    _on_rank_0(lambda: _purge(folder, keep, {_name(step) for step in (position.step, *stay)}))
     return final
+
+
+def note_best(path: Path, loss: float) -> None:
+    """Let ``path`` stay as the best so far.  loss: held out, of this checkpoint. Rank 0 calls it."""
+    write_json(path.parent / BEST, {"checkpoint": path.name, "loss": loss})
+
+
+def best_of(folder: Path) -> tuple[str, float]:
+    """Name and held-out loss of the best checkpoint so far; '' and infinity where none is known."""
+    try:
+        found = json.loads((folder / BEST).read_text())
+        return str(found["checkpoint"]), float(found["loss"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", math.inf
 
 
 def find(folder: Path, mode: str, note: Callable[[str, str], None]) -> Path | None:
@@ -124,15 +140,16 @@ def damage(path: Path) -> str:
     return f"{sorted(extra)[0]} does not belong to it" if extra else ""
 
 
-def restore(engine: Any, path: Path, expected: Position) -> int:
+def restore(engine: Any, path: Path, expected: Position, former_recipe: str = "") -> int:
     """Load a verified checkpoint into the engine; every rank calls it. Returns the step to go on from.
 
+    former_recipe: the digest that versions up to 0.1 wrote for the same recipe
     Raises ConfigError where the run is another one than ``expected`` (ranks, recipe, layout), DataError for other data.
     """
     found = Position(**json.loads((path / MANIFEST).read_text())["position"])
     if found.data != expected.data:
         raise DataError(f"{path} was trained on another shard set", "pass the same --data, or start a new --out")
-    if found.recipe != expected.recipe:
+    if found.recipe not in (expected.recipe, former_recipe):
         raise ConfigError(f"{path} was trained with another recipe", "compare RUN/recipe.yaml, or start a new --out")
     if found.world != expected.world:
         raise ConfigError(
@@ -175,6 +192,10 @@ def _laid_out_anew(engine: Any) -> Iterator[None]:
         del optimizer.load_state_dict
 
 
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
 def _make_room(folder: Path, temporary: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.glob("*.tmp"):
@@ -209,9 +230,13 @@ def _commit(temporary: Path, final: Path, position: Position, files: list[dict[s
         write_atomically(final.parent / pointer, final.name.encode())
 
 
-def _purge(folder: Path, keep: int, newest: Path) -> None:
-    for old in sorted(p for p in folder.glob("step-*") if p.suffix != ".tmp")[:-keep]:
-        if old != newest:
+def _purge(folder: Path, keep: int, stay: set[str]) -> None:
+    """Delete all but the newest, those that ``stay`` names, and the best."""
+    stay = stay | {best_of(folder)[0]}
+    passing = sorted(p for p in folder.glob("step-*") if p.suffix != ".tmp" and p.name not in stay)
+    newest = sorted(p for p in folder.glob("step-*") if p.suffix != ".tmp")[-keep:]
+    for old in passing:
+        if old not in newest:
             shutil.rmtree(old, ignore_errors=True)  # a copy too many is no reason to stop
 
 

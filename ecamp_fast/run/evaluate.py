@@ -3,6 +3,8 @@
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from ecamp_fast.run.metrics import LossMeter
 from ecamp_fast.shards.load.loader import Loader
@@ -13,11 +15,26 @@ from ecamp_fast.shards.load.loader import Loader
 def evaluate(engine: Any, loader: Loader, limit: int | None) -> dict[str, float]:
     """Means over samples, without dropout and augmentation.  limit: samples at most; every rank calls it
 
-    returns what ``LossMeter.drain`` does, and ``samples``.
+    returns what ``LossMeter.drain`` does, and ``samples``; of the predicted tokens, all alike, ``nats_per_token`` and
+    ``accuracy``.
     """
-    meter = LossMeter(loader.device)
+    model, meter = engine.module, LossMeter(loader.device, engine.module.recipe)
+    words = torch.zeros(3, dtype=torch.float64, device=loader.device)
     engine.eval()
     for batch in loader.evaluation(limit):
-        meter.add(engine.module(batch), batch, weight=len(batch))
+        meter.add(model(batch), batch, weight=len(batch))
+        if model.text:
+            scores = model.score_words(batch)
+            for slot, value in enumerate((scores.nats.sum(), scores.hits.sum(), len(scores.nats))):
+                words[slot] += value
     engine.train()
-    return {"samples": loader.count if limit is None else min(limit, loader.count), **meter.drain()}
+    samples = loader.count if limit is None else min(limit, loader.count)
+    return {"samples": samples, **meter.drain(), **_of_words(words)}
+
+
+def _of_words(sums: Tensor) -> dict[str, float]:
+    """Means over the tokens of all ranks.  sums: of nats, of hits, of tokens on this rank"""
+    if dist.is_initialized():
+        dist.all_reduce(sums)
+    nats, hits, count = sums.tolist()
+    return {"nats_per_token": nats / count, "accuracy": hits / count} if count else {}

@@ -68,14 +68,24 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def kill_when(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], timeout: float) -> bool:
-    """SIGKILL everything once ``ready()``, or after ``timeout`` seconds. False: it was not ready before its end."""
-    deadline = time.monotonic() + timeout
+def kill_when(
+    process: "subprocess.Popen[bytes]",
+    ready: Callable[[], bool],
+    patience: float,
+    moves: Callable[[], object] = lambda: None,
+) -> bool:
+    """SIGKILL everything once ``ready()``. False: it was not ready before its end, and was killed if it stood still.
+
+    patience: seconds without another value of ``moves()``, which a slow machine may need many times over
+    """
+    seen, since = moves(), time.monotonic()
     try:
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() - since < patience:
             if ready():
                 kill(process)
                 return True
+            if (now := moves()) != seen:
+                seen, since = now, time.monotonic()
             time.sleep(0.02)
     except BaseException:  # an interrupt does not reach the ranks: they are in a session of their own
         kill(process)

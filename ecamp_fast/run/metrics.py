@@ -9,37 +9,48 @@ import torch
 import torch.distributed as dist
 
 from ecamp_fast.batch import Batch
+from ecamp_fast.config import Recipe
+from ecamp_fast.objectives import mlm_divisor
 
 NAMES = ("loss", "mim", "sr", "mlm")
-SCALARS = ("loss", "mim", "sr", "mlm", "lr", "grad_norm", "images_per_second")  # of metrics.jsonl, for TensorBoard
+# Of metrics.jsonl, for TensorBoard.
+SCALARS = (*NAMES, "mlm_per_token", "nats_per_token", "accuracy", "lr", "grad_norm", "images_per_second")
 
 
 class LossMeter:
-    """Sums of the four losses, of real tokens and of micro-steps; read only when a line of metrics is written."""
+    """Sums of the four losses, of words and of micro-steps; read only when a line of metrics is written."""
 
-    def __init__(self, device: torch.device | str) -> None:
-        self._sums = torch.zeros(len(NAMES) + 3, dtype=torch.float64, device=device)
+    def __init__(self, device: torch.device | str, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._sums = torch.zeros(len(NAMES) + 5, dtype=torch.float64, device=device)
 
     def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> None:
         """losses: ``objectives.Losses``   batch: whose they are   weight: of this micro-batch. Does not wait."""
         terms = [losses.total, losses.mim, losses.sr, losses.mlm]
         means = torch.stack([term.detach().double() for term in terms])
         self._sums[: len(NAMES)] += means * weight
-        self._sums[-3] += batch.text is not None and batch.text.overflow
+        if batch.text is not None:
+            weights = batch.text.weights
+            self._sums[-5] += means[-1] * mlm_divisor(self._recipe, weights, len(batch))
+            self._sums[-4] += weights.sum()
+            self._sums[-3] += batch.text.overflow
         self._sums[-2] += batch.lengths.sum()
         self._sums[-1] += weight
 
     def drain(self) -> dict[str, float]:
         """Means over micro-steps and ranks since the last call; the only wait.
 
-        Summed: ``tokens``, and ``overflows``: micro-batches with more text than their capacity.
+        ``mlm_per_token``, where words are predicted: mean nats of a predicted token, each counted by its weight; unlike
+        ``mlm`` it does not depend on how many there are. Summed: ``tokens``, and ``overflows``: micro-batches with more
+        text than their capacity.
         """
         if dist.is_initialized():
             dist.all_reduce(self._sums)
-        *totals, overflows, tokens, count = self._sums.tolist()
+        *totals, nats, weights, overflows, tokens, count = self._sums.tolist()
         self._sums.zero_()
         means = {name: total / max(count, 1e-12) for name, total in zip(NAMES, totals, strict=True)}
-        return means | {"tokens": tokens, "overflows": overflows}
+        words = {"mlm_per_token": nats / weights} if weights else {}
+        return means | words | {"tokens": tokens, "overflows": overflows}
 
 
 class Clock:

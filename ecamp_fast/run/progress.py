@@ -25,7 +25,8 @@ class TrainProgress:
         if not self._visible:
             return
         text = (
-            f"loss {record['loss']:.4f} (mim {record['mim']:.4f}, sr {record['sr']:.4f}, mlm {record['mlm']:.4f})"
+            f"loss {record['loss']:.4f} (mim {record['mim']:.4f}, sr {record['sr']:.4f}, mlm {record['mlm']:.4f}"
+            f"{per_token(record)})"
             f"  {record['images_per_second']:.0f} images/s"
         )
         if self._bar is not None:
@@ -50,6 +51,11 @@ class TrainProgress:
         minutes, seconds = divmod(round(per_step * (self._total - step)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def per_token(record: dict[str, Any]) -> str:
+    """The language loss in nats per predicted token, which can be compared between splits and runs."""
+    return f", {record['mlm_per_token']:.2f} nats a token" if "mlm_per_token" in record else ""
 
 
 def _bar(total: int, start: int) -> Any:

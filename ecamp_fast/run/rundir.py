@@ -35,6 +35,10 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def stop_file(self) -> Path:
         """Its presence asks the run to save and stop at the next step."""
         return self.path / "STOP"

@@ -20,4 +20,9 @@ def learning_rate(recipe: Recipe, step: int, samples: int) -> float:
 
 def total_steps(recipe: Recipe, samples: int) -> int:
     """Optimizer steps of the whole run; the last one may reach into the next epoch."""
-    return math.ceil(recipe.schedule.epochs * samples / recipe.batch.total)
+    return steps_of(recipe.schedule.epochs, recipe, samples)
+
+
+def steps_of(epochs: float, recipe: Recipe, samples: int) -> int:
+    """Optimizer steps until that many epochs of ``samples`` are done."""
+    return math.ceil(epochs * samples / recipe.batch.total)

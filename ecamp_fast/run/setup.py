@@ -77,7 +77,7 @@ def build(recipe: Recipe, vocab_size: int, context: DistContext, ds_config: dict
     torch.manual_seed(recipe.seed)
     model = Ecamp(recipe, vocab_size)
     if recipe.init_from:
-        load_weights(model, Path(recipe.init_from))
+        load_weights(model, Path(recipe.init_from), recipe.init_parts)
     return build_engine(make_ready(model, recipe, context.device), recipe, ds_config)
 
 

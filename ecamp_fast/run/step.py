@@ -29,7 +29,7 @@ class OptimizerStep:
 
     def __init__(self, engine: Any, recipe: Recipe, context: DistContext, clipping: float) -> None:
         self.accumulation = recipe.accumulation(context.world)
-        self.meter = LossMeter(context.device)
+        self.meter = LossMeter(context.device, recipe)
         self._engine, self._seed, self._rank = engine, recipe.seed, context.rank
         self._update = Update(engine, clipping)
 

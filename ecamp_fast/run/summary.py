@@ -43,13 +43,26 @@ def opening_lines(
     step     steps done
     chosen   whether ``batch.micro`` was chosen by what the memory allows
     """
+    if step == total:
+        return [f"complete at step {step}: nothing to do; more epochs, or --resume never, train on"]
     start = f"resuming at step {step}" if step else "starting"
     lines = [f"{start}: {_in_one_line(engine, recipe, shards.count('train'), context, total, chosen)}"]
     if shards.faults:
         lost, faults = len(shards.lost), "; ".join(shards.faults)
         lines.append(f"warning: {faults}: other samples stand in for {lost}; `ecamp-fast shard repair`")
+    if not (step or recipe.init_from):
+        authors = "; the paper's authors started from MAE's: README, Recipes" if _is_vit_b(recipe) else ""
+        lines.append(f"weights: random numbers of seed {recipe.seed}{authors}")
+    if recipe.reads_maps and not shards.manifest.with_map("train"):
+        lines.append("warning: no training sample has an attention map: super-resolution weighs every pixel alike")
     choices = attention_choices(recipe, context)
     return [*lines, "attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())]
+
+
+def _is_vit_b(recipe: Recipe) -> bool:
+    """Whether MAE's ViT-B/16 fits the encoder."""
+    vision = recipe.model.vision
+    return (vision.width, vision.depth, vision.heads, vision.patch) == (768, 12, 12, 16)
 
 
 def _in_one_line(engine: Any, recipe: Recipe, samples: int, context: DistContext, total: int, chosen: bool) -> str:

@@ -1,5 +1,6 @@
 """The training loop: from a job to a finished run directory. What one step does is in ``step``."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.schedule import learning_rate, total_steps
+from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
 from ecamp_fast.run.setup import Job, build, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.summary import opening_lines, run_facts
@@ -43,10 +44,12 @@ class Trainer:
         self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, context.world)
         self.samples = self.shards.count("train")
         self.step, self.total = 0, total_steps(self.recipe, self.samples)
+        self.trained = 0  # steps of this leg
         self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config)
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
-        self._started, self._skips = False, 0
+        self._milestones = {steps_of(epochs, self.recipe, self.samples) for epochs in self.recipe.checkpoint.milestones}
+        self._started, self._skips, self._best = False, 0, math.inf
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
@@ -84,6 +87,7 @@ class Trainer:
         if self._memory:
             self.run.event("micro", chosen=self.recipe.micro, **asdict(self._memory))
         self._resume()
+        self._best = checkpoint.best_of(self.run.checkpoints)[1]
         if self.context.is_main:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)
@@ -99,19 +103,21 @@ class Trainer:
         while self.step < self.total:
             result = self._step(batches, stop, loader.quarantine)
             log.clock.images += self.recipe.batch.total
-            saving = result.stop or self.step == self.total or self.step % self.recipe.checkpoint.every_steps == 0
+            saving = result.stop or self.step in self._milestones or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
                 log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
             paused = time.perf_counter()
-            every = self.recipe.evaluation.every_steps
-            if self.step == self.total or (every and self.step % every == 0):
-                self._evaluate(log)
-            if saving:
-                self._save()
+            loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
+            best = self.recipe.checkpoint.keep_best and loss < self._best
+            if saving or best:
+                self._save(loss if best else None)
             log.clock.pause(paused)
             if result.stop and self.step < self.total:
                 return "stopped"
         return "complete"
+
+    def _is_due(self, every: int | None) -> bool:
+        return self.step == self.total or bool(every and self.step % every == 0)
 
     def _step(self, batches: Iterator[Batch], stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
@@ -119,7 +125,7 @@ class Trainer:
         result = self.optimizer_step.update(stop.requested, quarantine.found if quarantine else (0, 0))
         if quarantine:
             quarantine.judge(result.damaged)
-        self.step += 1
+        self.step, self.trained = self.step + 1, self.trained + 1
         self._skips = 0 if result.applied else self._skips + 1
         if self._skips:
             self._skipped()
@@ -134,9 +140,13 @@ class Trainer:
                 "start a new --out with a lower optim.lr; its weights may start there: --set init_from=",
             )
 
-    def _evaluate(self, log: RunLog) -> None:
-        if self.shards.count("val"):
-            log.held_out(self.step, evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples))
+    def _evaluate(self, log: RunLog) -> float:
+        """The held-out loss; infinite where nothing is held out."""
+        if not self.shards.count("val"):
+            return math.inf
+        means = evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples)
+        log.held_out(self.step, means)
+        return means["loss"]
 
     def _loader(self, split: str) -> Loader:
         context = self.context
@@ -155,9 +165,14 @@ class Trainer:
         data, aligned = self.shards.manifest.digest, deepspeed_config.aligned(self.ds_config)
         return checkpoint.Position(self.step, self.context.world, data, self.recipe.digest, aligned)
 
-    def _save(self) -> None:
-        began = time.perf_counter()
-        path = checkpoint.save(self.engine, self.run.checkpoints, self._position(), self.recipe.checkpoint.keep)
+    def _save(self, best: float | None) -> None:
+        """best: the held-out loss, where none before was lower"""
+        began, folder, keep = time.perf_counter(), self.run.checkpoints, self.recipe.checkpoint.keep
+        path = checkpoint.save(self.engine, folder, self._position(), keep, self._milestones)
+        if best is not None:
+            self._best = best
+            if self.context.is_main:
+                checkpoint.note_best(path, best)
         self.run.event("saved", step=self.step, checkpoint=path.name, seconds=round(time.perf_counter() - began, 3))
         self.run.set_state(step=self.step)
 
@@ -167,7 +182,7 @@ class Trainer:
 
         path = checkpoint.find_together(self.run.checkpoints, self.job.resume, note)
         if path is not None:
-            self.step = checkpoint.restore(self.engine, path, self._position())
+            self.step = checkpoint.restore(self.engine, path, self._position(), self.recipe.former_digest)
             self.run.event("resumed", step=self.step, checkpoint=path.name)
 
     def _open(self, log: RunLog) -> None:

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -69,13 +69,16 @@ def save_weights(model: Ecamp, out: Path, masters: Mapping[str, Tensor] | None =
 
 
 @torch.no_grad()
-def load_weights(model: Ecamp, path: Path) -> ImportReport:
+def load_weights(model: Ecamp, path: Path, parts: Literal["all", "image"] = "all") -> ImportReport:
     """Copy the tensors of a file made by ``import_weights`` or ``save_weights`` into a model.
 
+    parts: ``image`` leaves out all that reads text, so the file may have another vocabulary, or none.
     What the file lacks keeps its value, what the model has no place for is ignored; both are reported and logged.
     Raises ConfigError where shapes, the vocabulary among them, differ; DataError for files that are something else.
     """
     tensors = _our_tensors(path)
+    if parts == "image":
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("text.")}
     own = model.state_dict(keep_vars=True)
     taken = [name for name in tensors if name in own]
     for name in taken:

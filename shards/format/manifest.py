@@ -122,6 +122,11 @@ class Manifest:
         """Samples of a split that are an image alone. Sets without any answer at once, others by INDEX.bin."""
         return sum(shard.without_text for shard in self.of(split)) if self.counts.get("without_text") else 0
 
+    def with_map(self, split: str) -> int:
+        """Samples of a split that have an attention map."""
+        shards = self.of(split)
+        return sum(int((s.members[ATTENTION].size >= 0).sum()) for s in shards if ATTENTION in s.members)
+
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that hold samples."""

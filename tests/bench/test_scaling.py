@@ -19,7 +19,7 @@ SMALL = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp32", marks=pytest.mark.complete)])
 def test_every_stage_on_one_and_two_ranks(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     stages = ("0", "1", "2", "2-unaligned", "ddp")

@@ -1,5 +1,7 @@
 """What belongs together in a recipe, and what follows from it."""
 
+import hashlib
+import json
 from collections.abc import Callable
 
 import pytest
@@ -65,6 +67,18 @@ def test_a_resumed_run_may_change_watching_and_storing_and_nothing_else() -> Non
         "loader.shuffle=900",
     ):
         assert load_recipe("demo", [override]).digest != base.digest, override
+
+
+def test_a_key_that_is_new_makes_no_other_recipe() -> None:
+    """A run from before the key was there goes on; one that sets it is another run."""
+
+    class Later(Recipe):
+        novelty: int = 3
+
+    assert Later().digest == Recipe().digest != Later(novelty=4).digest
+    assert Later(lambda_neg=0.5).digest == Recipe(lambda_neg=0.5).digest != Recipe().digest
+    before = hashlib.sha256(json.dumps(Recipe().identity(), sort_keys=True).encode()).hexdigest()
+    assert Recipe().former_digest == before
 
 
 def test_accumulation_follows_from_the_ranks() -> None:

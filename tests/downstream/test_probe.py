@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ecamp_fast.downstream import probe as probe_module
 from ecamp_fast.downstream.probe import Comparison, compare, patient_folds, probe, t_quantile
 from ecamp_fast.errors import DataError
 
@@ -75,6 +76,46 @@ def test_a_patient_known_by_heart_is_no_help() -> None:
     patients = [f"patient{i // 2}" for i in range(N)]
     by_sample = probe(names, labels, [str(i) for i in range(N)], 0)
     assert by_sample > 0.75 and abs(probe(names, labels, patients, 0) - 0.5) < 0.15
+
+
+def test_the_ridge_is_chosen_on_patients_that_were_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first feature names the patient, so what every fit has seen, and what it is asked about, can be told."""
+    hidden, labels, patients = samples()
+    named = torch.cat([torch.arange(N)[:, None] // 2, features(hidden, 1.0, 1)], 1)
+    seen: list[tuple[int, set[int], set[int]]] = []
+    fit = probe_module.fit
+
+    class Spied:
+        def __init__(self, inputs: Tensor, truth: Tensor, ridges: list[float]) -> None:
+            self.fitted, self.ridges, self.found = inputs, ridges, fit(inputs, truth, ridges)
+
+        def logits(self, inputs: Tensor) -> Tensor:
+            seen.append((len(self.ridges), set(self.fitted[:, 0].tolist()), set(inputs[:, 0].tolist())))
+            return self.found.logits(inputs)
+
+    monkeypatch.setattr(probe_module, "fit", Spied)
+    probe(named, labels, patients, seed=0)
+    everybody = set(range(N // 2))
+    for outer in range(3):
+        *inner, (ridges, fitted, tested) = seen[4 * outer : 4 * outer + 4]
+        assert ridges == 1 and fitted | tested == everybody and not fitted & tested
+        assert [count for count, _, _ in inner] == [len(probe_module.RIDGES)] * 3
+        assert all(not own & held and own | held == fitted for _, own, held in inner)
+        assert set.union(*(held for _, _, held in inner)) == fitted
+    assert set.union(*(tested for ridges, _, tested in seen if ridges == 1)) == everybody
+
+
+def test_the_ridge_that_serves_best_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many features and little in them: fitted too closely they say less, and the probe finds that out by itself."""
+    hidden, labels, patients = samples()
+    wide = torch.cat([features(hidden, 1.5, 1), torch.randn(N, 80, generator=torch.Generator().manual_seed(9))], 1)
+    chosen = probe(wide, labels, patients, seed=0)
+    alone = {}
+    for ridge in probe_module.RIDGES:
+        monkeypatch.setattr(probe_module, "RIDGES", [ridge])
+        alone[ridge] = probe(wide, labels, patients, seed=0)
+    assert max(alone.values()) - min(alone.values()) > 0.02
+    assert chosen > (max(alone.values()) + min(alone.values())) / 2
 
 
 def test_interval_of_known_numbers() -> None:

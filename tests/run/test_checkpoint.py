@@ -1,6 +1,7 @@
 """The commit protocol, with a stand-in engine: what counts as a checkpoint and what does not."""
 
 import json
+import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,32 @@ def test_saved_then_found_then_restored(folder: Path) -> None:
 def test_the_newest_are_kept(folder: Path) -> None:
     save(folder, 1, 2, 3, 4)
     assert [p.name for p in sorted(folder.glob("step-*"))] == ["step-00000003", "step-00000004"]
+
+
+def test_milestones_and_the_best_stay_beside_the_newest(folder: Path) -> None:
+    for step in range(1, 8):
+        path = checkpoint.save(Engine(), folder, at(step), keep=2, stay={2, 9})
+        if step == 3:
+            checkpoint.note_best(path, 0.5)
+    assert [int(p.name[5:]) for p in sorted(folder.glob("step-*"))] == [2, 3, 6, 7]
+    assert checkpoint.best_of(folder) == ("step-00000003", 0.5)
+    checkpoint.note_best(path, 0.25)
+    checkpoint.save(Engine(), folder, at(8), keep=2, stay={2, 9})
+    assert [int(p.name[5:]) for p in sorted(folder.glob("step-*"))] == [2, 7, 8]
+
+
+def test_without_a_best_there_is_none(folder: Path) -> None:
+    folder.mkdir()
+    assert checkpoint.best_of(folder) == ("", math.inf)
+    (folder / "BEST").write_text("{")
+    assert checkpoint.best_of(folder) == ("", math.inf)
+
+
+def test_the_digest_of_before_is_known(folder: Path) -> None:
+    (path,) = save(folder, 1)
+    assert checkpoint.restore(Engine(), path, at(0, recipe="new"), former_recipe="r") == 1
+    with pytest.raises(ConfigError):
+        checkpoint.restore(Engine(), path, at(0, recipe="new"), former_recipe="other")
 
 
 def test_saving_a_step_again_replaces_it(folder: Path) -> None:
@@ -162,3 +189,34 @@ def test_the_manifest_says_where_the_run_stood(folder: Path) -> None:
     manifest = json.loads((path / "MANIFEST.json").read_text())
     assert manifest["position"] == {"step": 9, "world": 1, "data": "d", "recipe": "r", "aligned": False}
     assert os.stat(path).st_mode & 0o077 == 0  # nobody else reads what a radiograph trained
+
+
+def test_what_a_name_points_to_is_on_the_disk_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order that a power cut cannot break: files, manifest, folder renamed, its parent, and only then the names."""
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def seen_fsync(descriptor: int) -> None:
+        done.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        fsync(descriptor)
+
+    def seen_replace(source: Path, target: Path) -> None:
+        done.append(("rename", Path(target).name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    save(folder, 4)
+
+    def written(name: str, parent: str) -> list[tuple[str, str]]:
+        return [("sync", f".{name}.tmp"), ("rename", name), ("sync", parent)]
+
+    told = [(what, name.partition(".tmp-")[0] + ".tmp" if ".tmp-" in name else name) for what, name in done]
+    assert told == [
+        ("sync", "states.pt"),
+        *written("MANIFEST.json", "step-00000004.tmp"),
+        ("rename", "step-00000004"),
+        ("sync", "checkpoints"),
+        *written("LATEST", "checkpoints"),
+        *written("latest", "checkpoints"),
+    ]

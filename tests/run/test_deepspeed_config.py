@@ -93,6 +93,20 @@ def test_contradictions_are_refused(tmp_path: Path, keys: dict[str, object], say
         resolve(write(tmp_path, **keys), PAPER, world=4)
 
 
+@pytest.mark.parametrize("key", ["train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"])
+def test_zero_is_a_number_that_contradicts(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} is 0"):
+        resolve(write(tmp_path, **{key: 0}), PAPER, world=4)
+
+
+def test_float32_is_not_bf16(tmp_path: Path) -> None:
+    recipe = load_recipe("paper", ["precision=fp32"])
+    for given in ({}, {"bf16": {}}, {"bf16": {"enabled": "auto"}}, {"bf16": {"enabled": False}}):
+        assert resolve(write(tmp_path, **given), recipe, world=4)["bf16"]["enabled"] is False
+    with pytest.raises(ConfigError, match=r"bf16\.enabled is True, the recipe's precision is fp32"):
+        resolve(write(tmp_path, bf16={"enabled": True}), recipe, world=4)
+
+
 def test_all_contradictions_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fp16.*") as caught:
         resolve(write(tmp_path, train_batch_size=1, fp16={"enabled": True}), PAPER, world=4)

@@ -2,10 +2,17 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
+from ecamp_fast.batch import Batch, Text
+from ecamp_fast.config import load_recipe
+from ecamp_fast.objectives import Losses
 from ecamp_fast.run import metrics
-from ecamp_fast.run.metrics import TensorBoardLog
+from ecamp_fast.run.metrics import Clock, LossMeter, TensorBoardLog
 
+ZERO = torch.zeros(())
+RECIPE = load_recipe("demo", ["text.max_tokens=50"])
 LINE = {"step": 3, "loss": 1.5, "mim": 0.5, "tokens": 10}
 
 
@@ -27,3 +34,62 @@ def test_scalars_are_written_by_one_rank(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "run")).Reload()
     assert sorted(events.Tags()["scalars"]) == ["train/loss", "train/mim", "val/loss", "val/mim"]
     assert [(event.step, event.value) for event in events.Scalars("val/loss")] == [(3, 2.5)]
+
+
+def a_batch(lengths: list[int], weights: list[float] | None = None) -> Batch:
+    """Of samples with so many tokens; predicted words, if any, have these weights."""
+    nothing = torch.zeros(len(lengths))
+    text = None if weights is None else Text(*[nothing] * 4, torch.tensor(weights), nothing, nothing, 0)
+    return Batch(nothing, nothing, nothing, text, torch.tensor(lengths), nothing, nothing)
+
+
+def losses(total: float) -> Losses:
+    return Losses(torch.tensor(total), torch.tensor(total / 2), ZERO, torch.tensor(-total))
+
+
+def test_the_meter_weighs_micro_batches_and_starts_anew_when_read() -> None:
+    meter = LossMeter("cpu", RECIPE)
+    meter.add(losses(1.0), a_batch([5, 2]), weight=2)
+    meter.add(losses(4.0), a_batch([7]), weight=1)
+    assert meter.drain() == {"loss": 2.0, "mim": 1.0, "sr": 0.0, "mlm": -2.0, "tokens": 14.0, "overflows": 0.0}
+    meter.add(losses(3.0), a_batch([1]))
+    assert meter.drain()["loss"] == 3.0
+
+
+def test_the_meter_is_read_over_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank beside this one has seen one micro-batch of loss 7 and 10 tokens."""
+    other = LossMeter("cpu", RECIPE)
+    other.add(losses(7.0), a_batch([10]))
+
+    def all_reduce(sums: Tensor) -> None:
+        sums += other._sums
+
+    monkeypatch.setattr(metrics.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(metrics.dist, "all_reduce", all_reduce)
+    meter = LossMeter("cpu", RECIPE)
+    meter.add(losses(1.0), a_batch([5]))
+    assert meter.drain() == {"loss": 4.0, "mim": 2.0, "sr": 0.0, "mlm": -4.0, "tokens": 15.0, "overflows": 0.0}
+
+
+def test_words_are_told_by_the_weight_of_each() -> None:
+    """Two micro-batches of two and one samples, 50 tokens each: mlm x 100 and x 50 nats over weights of 4 and 1."""
+    meter = LossMeter("cpu", RECIPE)
+    meter.add(Losses(ZERO, ZERO, ZERO, torch.tensor(0.08)), a_batch([9, 9], [1.0, 2.0, 0.5, 0.5]))
+    meter.add(Losses(ZERO, ZERO, ZERO, torch.tensor(0.04)), a_batch([9], [1.0]))
+    found = meter.drain()
+    assert found["mlm_per_token"] == pytest.approx((0.08 * 100 + 0.04 * 50) / 5)
+    assert found["mlm"] == pytest.approx(0.06)
+
+
+def test_the_clock_leaves_out_what_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: now[0])
+    clock = Clock()
+    clock.images, now[0] = 60, 105.0
+    began = now[0]
+    now[0] = 109.0
+    clock.pause(began)
+    now[0] = 110.0
+    assert clock.lap() == 10.0  # 6 seconds
+    clock.images, now[0] = 8, 112.0
+    assert clock.lap() == 4.0

@@ -1,5 +1,6 @@
 """A Trainer until its first step: constructed, it leaves the disk as it was; started, it takes the run over."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError
+from ecamp_fast.run.checkpoint import best_of
 from ecamp_fast.run.distributed import DistContext
-from ecamp_fast.run.rundir import RunDir, read_records
+from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.trainer import Trainer
 
@@ -91,3 +93,29 @@ def test_without_a_checkpoint_that_verifies_nothing_is_trained(make: Make, tmp_p
     with pytest.raises(DataError, match="none of"):
         make().train()
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_what_a_run_says_before_its_first_step(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(trainer: Trainer) -> str:
+        trainer.train()
+        return capsys.readouterr().err
+
+    assert "weights: random numbers of seed 42\n" in told(make())  # no word of MAE, whose weights fit ViT-B/16 alone
+    assert "nothing to do" in (again := told(make())) and "weights:" not in again
+    weights = tmp_path / "run" / "weights.safetensors"
+    assert "weights:" not in told(make("never", f"init_from={weights}"))
+
+
+def test_milestones_and_the_best_are_saved(make: Make, tmp_path: Path) -> None:
+    """Four epochs of 5 steps each; a checkpoint is due at the end alone."""
+    settings = ("schedule.epochs=4", "checkpoint.every_steps=1000", "checkpoint.milestones=[1, 2]")
+    trainer = make("auto", *settings, "checkpoint.keep_best=true", "evaluation.every_steps=3")
+    assert trainer.train() == "complete"
+    folder = tmp_path / "run" / "checkpoints"
+    epoch = math.ceil(trainer.samples / 8)
+    losses = {line["step"]: line["loss"] for line in read_metrics(tmp_path / "run", "val") if line["step"]}
+    best = min(losses, key=lambda step: losses[step])
+    steps = {int(path.name[5:]) for path in folder.glob("step-*")}
+    assert {epoch, math.ceil(2 * trainer.samples / 8), best, trainer.total} <= steps
+    name, loss = best_of(folder)
+    assert name == f"step-{best:08d}" and loss == losses[best]

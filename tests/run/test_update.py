@@ -10,6 +10,7 @@ import torch
 from ecamp_fast.batch import Batch
 from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.config import Recipe
+from ecamp_fast.run import update as update_module
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.update import Update, gradients
 
@@ -105,6 +106,20 @@ def test_clipping_shortens_the_gradient_but_not_the_norm_that_is_told(
     result = Update(engine, 0.01).apply(stop=False)
     assert result.norm > 0.1
     assert math.sqrt(sum(seen.values())) == pytest.approx(0.01, rel=0.01)
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_the_norm_is_that_of_one_copy(
+    make_engine: Make, batch: Batch, monkeypatch: pytest.MonkeyPatch, stage: int
+) -> None:
+    """On two ranks plain data parallelism holds every gradient twice; ZeRO holds each part once."""
+    engine = make_engine(stage, "fp32")
+    accumulate(engine, batch)
+    alone = float(torch.cat([part.detach().double().flatten() for part in gradients(engine)]).norm())
+    monkeypatch.setattr(update_module.dist, "get_world_size", lambda *_, **__: 2)
+    monkeypatch.setattr(update_module.dist, "all_reduce", lambda vector: vector.mul_(2))  # the other rank says the same
+    wanted = alone if stage == 0 else alone * math.sqrt(2)
+    assert Update(engine, 0.0).apply(stop=False).norm == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None:

@@ -19,11 +19,15 @@ def test_the_bare_command_trains_on_phantoms_and_reports(tmp_path: Path) -> None
     done = subprocess.run([*command, "--set=schedule.epochs=0.2"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "no --data: drawing 640 phantom studies" in done.stderr
-    run = tmp_path / "runs" / "demo"
+    run = tmp_path / "runs" / "phantoms-demo"
     assert RunDir(run, writes=False).state()["status"] == "complete"
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "data:image/" in page and "http://" not in page.replace("http://www.w3.org", "")
     assert (run / "weights.safetensors").exists()
+    written = (run / "report.html").stat().st_mtime_ns
+    again = subprocess.run([*command, "--set=schedule.epochs=0.2"], cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+    assert (run / "report.html").stat().st_mtime_ns == written
 
 
 def test_the_demo_crashes_resumes_and_judges(tmp_path: Path) -> None:

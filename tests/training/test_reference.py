@@ -27,7 +27,7 @@ from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
 
 pytestmark = pytest.mark.slow
-MICRO, STEPS, WARMUP = 3, 3, 1.5
+MICRO, STEPS, WARMUP, MOST_TOKENS = 3, 3, 1.5, 32
 LR, BETAS, EPSILON, DECAY, MOST = 1e-2, (0.8, 0.9), 1e-4, 0.5, 0.5  # none is a default; MOST: the norm allowed
 TERMS = ("loss", "mim", "sr", "mlm")
 SETTINGS = [
@@ -39,7 +39,7 @@ SETTINGS = [
     "model.vision={width: 32, depth: 1, heads: 2, patch: 4}",
     "model.decoder={width: 32, depth: 1, heads: 2}",
     "model.text={width: 32, depth: 1, heads: 2, ffn: 32, dropout: 0.2}",
-    "text.max_tokens=32",
+    f"text.max_tokens={MOST_TOKENS}",
     f"optim={{lr: {LR}, betas: [{BETAS[0]}, {BETAS[1]}], eps: {EPSILON}, weight_decay: {DECAY}}}",
     f"batch.micro={MICRO}",
     "evaluation={samples: 1000, every_steps: 2}",
@@ -60,7 +60,7 @@ class Case:
     @property
     def name(self) -> str:
         clipping = "clipped" if self.clipping else "free"
-        return f"ZeRO-{self.stage}, {self.ranks} x {self.accumulation}, {self.precision}, {clipping}"
+        return f"zero{self.stage}-{self.ranks}x{self.accumulation}-{self.precision}-{clipping}"
 
 
 # Any two values of different columns meet in one of these.
@@ -154,7 +154,7 @@ def train(case: Case, recipe: Recipe, shards: ShardSet) -> Reference:
     reference = Reference({name: master.clone() for name, master in masters.items()}, masters, [], {})
     reference.held_out[0] = evaluate(model, recipe, shards)
     since: list[list[float]] = []
-    tokens = 0
+    tokens, nats, weight = 0, 0.0, 0.0
     for step, parts in enumerate(micro_steps(recipe, shards, case)):
         gradient = {name: torch.zeros_like(master) for name, master in masters.items()}
         for rank, number, batch in parts:
@@ -164,6 +164,8 @@ def train(case: Case, recipe: Recipe, shards: ShardSet) -> Reference:
             found[0].backward()
             since.append([float(term.detach()) for term in found])
             tokens += int(batch.lengths.sum())
+            nats += float(found[3].detach()) * len(batch) * MOST_TOKENS
+            weight += float(batch.text.weights.sum())
             for name, weight in weights.items():
                 if weight.grad is not None:
                     gradient[name] += weight.grad.float() / len(parts)
@@ -176,8 +178,9 @@ def train(case: Case, recipe: Recipe, shards: ShardSet) -> Reference:
         if (step + 1) % recipe.log_every == 0 or step + 1 == STEPS:
             means = torch.tensor(since, dtype=torch.float64).mean(0).tolist()
             told = {"step": step + 1, "lr": rate(step), "grad_norm": norm, "tokens": tokens}
+            told["mlm_per_token"] = nats / weight
             reference.lines.append(dict(zip(TERMS, means, strict=True)) | told)
-            since, tokens = [], 0
+            since, tokens, nats, weight = [], 0, 0.0, 0.0
         if (step + 1) % 2 == 0 or step + 1 == STEPS:
             reference.held_out[step + 1] = evaluate(model, recipe, shards)
     return reference

@@ -40,7 +40,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(
     for kill_after in (3, 6):  # 3: a step that no checkpoint holds
         with open(tmp_path / "log", "ab") as log:
             process = launch.start(arguments(broken), 2, log)
-            assert launch.kill_when(process, lambda n=kill_after: len(read_metrics(broken)) >= n, timeout=120)
+            assert launch.kill_when(process, lambda n=kill_after: len(read_metrics(broken)) >= n, patience=120)
         assert RunDir(broken, writes=False).state()["status"] == "running"  # nobody was left to say otherwise
     assert train(broken, "--resume=must") == 0
 
@@ -60,7 +60,7 @@ def test_stop_saves_and_the_same_command_goes_on(
     run = RunDir(out)
     with open(tmp_path / "log", "ab") as log:
         process = launch.start(arguments(out), 1, log)
-        launch.kill_when(process, lambda: asked_to_stop(run), timeout=60)
+        launch.kill_when(process, lambda: asked_to_stop(run), patience=60)
         assert launch.wait(process, out) == STOPPED
     stopped = run.state()
     assert stopped["status"] == "stopped"
@@ -73,7 +73,7 @@ def test_stop_saves_and_the_same_command_goes_on(
     assert (out / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [2, pytest.param(1, marks=pytest.mark.complete)])
 def test_a_checkpoint_without_alignment_goes_on_to_the_bit(
     train: Callable[..., int], tmp_path: Path, stage: int
 ) -> None:
@@ -145,7 +145,9 @@ def test_a_missing_shard_ends_a_run_before_its_first_step_or_is_stood_in_for(
     assert {record["sample"] for record in read_records(out / "quarantine.jsonl")} <= {*range(10, 15), *range(20, 25)}
 
 
-@pytest.mark.parametrize("ds_config", ["zero0", "zero1", "zero2"])
+@pytest.mark.parametrize(
+    "ds_config", ["zero2", *(pytest.param(f"zero{n}", marks=pytest.mark.complete) for n in (0, 1))]
+)
 def test_gradients_that_stay_not_finite_end_the_run(train: Callable[..., int], tmp_path: Path, ds_config: str) -> None:
     out = tmp_path / "run"
     exploding = ("--set=optim.lr=1e30", "--set=schedule.warmup_epochs=0", "--set=schedule.epochs=10")

@@ -77,6 +77,17 @@ def test_another_vocabulary_names_both_sizes(source, tmp_path: Path, recipe: Rec
         load_weights(Ecamp(recipe, 44), tmp_path / "w.safetensors")
 
 
+def test_the_image_side_alone_does_not_mind_another_vocabulary(tmp_path: Path, recipe: Recipe) -> None:
+    torch.manual_seed(1)
+    donor, model = Ecamp(recipe, VOCABULARY), Ecamp(recipe, VOCABULARY + 7)
+    save_weights(donor, tmp_path / "donor.safetensors")
+    text = {name: value.clone() for name, value in model.state_dict().items() if name.startswith("text.")}
+    report = load_weights(model, tmp_path / "donor.safetensors", "image")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, text[name] if name in text else donor.state_dict()[name]), name
+    assert text and report.missing == sorted(text) and not report.ignored
+
+
 def test_other_sizes_are_refused_before_anything_changes(source, tmp_path: Path, small) -> None:
     import_weights(source[0], tmp_path / "w.safetensors", small("official"))
     model = Ecamp(small("official", "model.text.ffn=24"), VOCABULARY)

@@ -1,0 +1,42 @@
+"""What a person reads of a run before its first step."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from ecamp_fast.config import load_recipe
+from ecamp_fast.run.distributed import DistContext
+from ecamp_fast.run.summary import opening_lines
+from ecamp_fast.shards.load.read import ShardSet
+
+
+def told(context: DistContext, shards: Any, name: str, *changes: str, step: int = 0) -> str:
+    module = SimpleNamespace(parameters=lambda: [torch.zeros(1_500_000)])
+    engine = SimpleNamespace(module=module, zero_optimization_stage=lambda: 2)
+    return "\n".join(opening_lines(engine, load_recipe(name, changes), shards, context, 10, step, chosen=False))
+
+
+@pytest.mark.parametrize("name", ["paper", "official", "paper_literal"])
+def test_random_weights_are_said_and_what_the_authors_did(context: DistContext, phantoms: Path, name: str) -> None:
+    shards = ShardSet(phantoms)
+    fits_mae = name != "paper_literal"  # eight layers
+    assert ("MAE's" in told(context, shards, name)) is fits_mae
+    assert "weights: random numbers of seed 42" in told(context, shards, name)
+    assert "random" not in told(context, shards, name, "init_from=some.safetensors")
+    assert "random" not in told(context, shards, name, step=3)
+
+
+def test_super_resolution_without_any_map_is_said(context: DistContext, phantoms: Path) -> None:
+    shards = ShardSet(phantoms)
+    none = SimpleNamespace(manifest=SimpleNamespace(with_map=lambda split: 0), count=shards.count, faults=(), lost=())
+    unguided = "weighs every pixel alike"
+    assert unguided not in told(context, shards, "demo") and unguided in told(context, none, "demo")
+    for off in ("sr.maps=centre", "sr.guidance=none", "losses.sr=false"):
+        assert unguided not in told(context, none, "demo", off)
+
+
+def test_a_run_that_is_done_has_nothing_to_do(context: DistContext, phantoms: Path) -> None:
+    assert told(context, ShardSet(phantoms), "demo", step=10).startswith("complete at step 10: nothing to do")
