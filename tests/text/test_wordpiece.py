@@ -46,6 +46,24 @@ def test_offsets_point_into_the_text(wordpiece: Wordpiece) -> None:
     assert [text[t.start : t.end].lower() for t in wordpiece.encode(text)] == ["mild", "edema", ",", "no", "opacities"]
 
 
+def test_a_word_of_more_than_100_letters_is_unknown(tokenizer_for) -> None:
+    longest = "x" * 100
+    assert pieces(tokenizer_for(longest, f"{longest}x"), f"{longest} {longest}x") == f"{longest} [UNK]"
+
+
+def test_what_the_vocabulary_lacks_is_unknown(wordpiece: Wordpiece) -> None:
+    assert (wordpiece.id("[PAD]"), wordpiece.id("zebra")) == (0, UNK_ID)
+    assert wordpiece.decode([wordpiece.vocab_size]) == ["[UNK]"]
+
+
+def test_a_file_that_cuts_or_pads_does_neither_here(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer({token: number for number, token in enumerate([*SPECIALS, "mild", "left", "edema"])})
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert pieces(load_wordpiece(tmp_path / "tokenizer.json"), "mild left edema") == "mild left edema"
+
+
 def test_training_is_repeatable_across_processes(tmp_path: Path) -> None:
     code = (
         "import sys; from ecamp_fast.text.wordpiece import train_wordpiece;"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecamp_fast.config import TextConfig
-from ecamp_fast.keyed_random import sample_keys
+from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.text.codes import token_ids
 from ecamp_fast.text.packing.assemble import assemble
 from ecamp_fast.text.reading.annotate import Annotator
@@ -44,6 +44,18 @@ def test_distilled_text_takes_every_sentence_slot_alike(put_together) -> None:
     }
     assert shares.pop("[CLS] mild edema . no effusion .") == pytest.approx(0.2, abs=0.03)
     assert all(share == pytest.approx(0.8 / 3, abs=0.03) for share in shares.values())
+
+
+def test_a_first_draw_says_whether_and_a_second_where(put_together) -> None:
+    d, plain = "there is edema .", "[CLS] mild edema . no effusion ."
+    slots = [
+        f"[CLS] {d} mild edema . no effusion .",
+        f"[CLS] mild edema . {d} no effusion .",
+        f"[CLS] mild edema . no effusion . {d}",
+    ]
+    draws = uniform(sample_keys(1, 0, np.arange(60)), Stream.DISTILLED, 2).tolist()
+    expected = [slots[int(3 * where)] if whether < 0.8 else plain for whether, where in draws]
+    assert put_together(REPORT, DISTILLED, count=60) == expected
 
 
 def test_appended_always(put_together) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ecamp_fast.batch import Text
 from ecamp_fast.config import load_recipe
 from ecamp_fast.keyed_random import sample_keys
-from ecamp_fast.text.codes import MASK_ID, token_ids
+from ecamp_fast.text.codes import MASK_ID, Mark, pack, token_ids
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
 from ecamp_fast.text.packing.masking import mask_text
 
@@ -27,6 +27,34 @@ def parts(lengths: list[int]) -> list[torch.Tensor]:
 
 def per_group(ends: torch.Tensor) -> list[int]:
     return ends.diff().tolist()
+
+
+@pytest.mark.parametrize(
+    ("capacity", "rows", "cu_seqlens", "predicted", "overflow"),
+    [
+        (None, [1, 5], [0, 3, 7], [0, 1, 2], False),
+        (Capacity(10, 4), [1, 5, 8, 9], [0, 3, 7, 10, 10], [0, 1, 2, 4, 4], False),
+        (Capacity(10, 5), [1, 5, 7, 8, 9], [0, 3, 7, 10, 10], [0, 1, 2, 5, 5], False),
+        (Capacity(7, 2), [1, 5], [0, 3, 7, 7], [0, 1, 2, 2], False),
+        (Capacity(7, 1), [1, 5], [0, 3, 7, 7], [0, 1, 2, 2], True),
+        (Capacity(6, 2), [1, 5], [0, 3, 7, 7], [0, 1, 2, 2], True),
+    ],
+)
+def test_two_samples_with_a_masked_descriptor_each(
+    capacity: Capacity | None, rows: list[int], cu_seqlens: list[int], predicted: list[int], overflow: bool
+) -> None:
+    ratios = [f"masking.{name}=0" for name in ("word_ratio", "ratio_with_entity", "entity_ratio")]
+    recipe = load_recipe("paper", ["text.max_tokens=8", *ratios])
+    codes, *rest = parts([3, 4])
+    codes[[1, 5]] = pack(codes[[1, 5]], int(Mark.DESCRIPTOR))
+    text = masked_batch(codes, *rest, recipe, capacity)
+    filler = cu_seqlens[-1] - 7
+    assert text.ids.tolist() == [5, MASK_ID, 7, 8, 9, MASK_ID, 11] + [0] * filler
+    assert text.rows.tolist() == rows
+    assert text.labels.tolist() == [6, 10] + [0] * (len(rows) - 2)
+    assert text.weights.tolist() == [1, 1] + [0] * (len(rows) - 2)
+    assert (text.cu_seqlens.tolist(), text.predicted.tolist()) == (cu_seqlens, predicted)
+    assert (text.max_seqlen, text.overflow) == (4 if capacity is None else 8, overflow)
 
 
 @given(LENGTHS)
@@ -60,6 +88,12 @@ def test_filler_counts_for_nothing(lengths: list[int], rows: int, predicted: int
     assert text.overflow == (not fits)
     if fits:
         assert (total, len(text.rows)) == (capacity.rows, capacity.predicted)
+
+
+def test_a_batch_that_just_fits_has_its_capacity() -> None:
+    """25 rows: the next multiple of an eighth would be 27."""
+    text = masked_batch(*parts([16, 9]), RECIPE, Capacity(25, 25))
+    assert (len(text.ids), len(text.rows), text.overflow) == (25, 25, False)
 
 
 def groups(text: Text) -> tuple[torch.Tensor, ...]:

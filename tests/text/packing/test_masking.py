@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecamp_fast.config import Recipe, load_recipe
-from ecamp_fast.keyed_random import sample_keys
+from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.text.codes import MASK_ID, Mark, has, token_ids
 from ecamp_fast.text.packing.assemble import assemble
 from ecamp_fast.text.packing.masking import MaskedText, mask_text
@@ -29,6 +29,7 @@ TEXTS = [
     "There is no pleural effusion.",
     "edema",
     "no evidence of mild left effusion; large right mass. " * 40,
+    "Edemas and effusions are small.",  # entities with a tail
 ]
 
 
@@ -75,6 +76,58 @@ def test_the_released_mask_bit_for_bit(text: str, annotator: Annotator, wordpiec
         assert (masked.ids == MASK_ID).tolist() == expected
 
 
+@pytest.mark.parametrize("recipe", [PAPER, OFFICIAL], ids=["paper", "official"])
+def test_draws_are_those_of_the_streams_by_sample_and_position(recipe: Recipe, annotator: Annotator) -> None:
+    codes, cu_seqlens, lengths, keys = batch([annotator.codes(text) for text in TEXTS] * 4, recipe)
+    words, entities = (
+        torch.from_numpy(np.concatenate([row[:n] for row, n in zip(table, cu_seqlens.diff().tolist(), strict=True)]))
+        for table in (uniform(keys.numpy(), stream, 256) for stream in (Stream.WORDS, Stream.ENTITIES))
+    )
+    given = mask_text(codes, cu_seqlens, lengths, keys, recipe, uniforms=(words, entities))
+    assert mask_text(codes, cu_seqlens, lengths, keys, recipe).ids.equal(given.ids)
+
+
+def masked_by(text: str, recipe: Recipe, annotator: Annotator, word: float | list[float], entity: float) -> list[bool]:
+    """Which rows are masked where words have these draws (one for all, or one a row) and every entity another."""
+    codes, *rest = batch([annotator.codes(text)], recipe)
+    words, entities = torch.empty(2, len(codes))
+    words[:], entities[:] = torch.tensor(word), entity
+    return (mask_text(codes, *rest, recipe, uniforms=(words, entities)).ids == MASK_ID).tolist()
+
+
+def test_an_entity_has_a_draw_of_its_own(annotator: Annotator) -> None:
+    """[CLS] hyperinfl ##ate lungs: an entity in two pieces, and a word."""
+    assert masked_by("hyperinflate lungs", PAPER, annotator, word=0, entity=0.999) == [False, False, False, True]
+    assert masked_by("hyperinflate lungs", PAPER, annotator, word=0.999, entity=0) == [False, True, True, False]
+
+
+def test_a_word_has_the_draw_of_its_first_piece(annotator: Annotator) -> None:
+    """[CLS] res ##e ##a ##u lungs."""
+    masked = [False, True, True, True, True, False]
+    assert masked_by("réseau lungs", PAPER, annotator, [0, 0, 0.9, 0.9, 0.9, 0.9], 0) == masked
+    assert masked_by("réseau lungs", PAPER, annotator, [0, 0.9, 0, 0, 0, 0.9], 0) == [False] * 6
+
+
+def test_padding_is_never_masked(annotator: Annotator) -> None:
+    for unit in ("word", "wordpiece"):
+        recipe = load_recipe("official", ["text.max_tokens=8", f"masking.unit={unit}"])
+        assert masked_by("lungs", recipe, annotator, 0, 0) == [False, True, *[False] * 6]
+
+
+def test_true_ids_are_predicted_where_they_are_masked_or_everywhere(annotator: Annotator) -> None:
+    for recipe, everywhere in ((PAPER, False), (OFFICIAL, True)):
+        codes, *rest = batch([annotator.codes(text) for text in TEXTS], recipe)
+        masked = mask_text(codes, *rest, recipe)
+        assert masked.labels.equal(token_ids(codes).long())
+        assert masked.predicted.equal((masked.ids == MASK_ID) | everywhere)
+
+
+def test_the_last_place_stays_visible_to_the_released_rule(annotator: Annotator) -> None:
+    recipe = load_recipe("official", ["text.max_tokens=8"])
+    assert masked_by("lungs are normal " * 3, recipe, annotator, 0, 0) == [False, *[True] * 6, False]
+    assert masked_by("edema " * 9, recipe, annotator, 0, 0) == [False, *[True] * 6, False]
+
+
 def frequencies(text: str, recipe: Recipe, annotator: Annotator, uniforms: int = 4000) -> torch.Tensor:
     codes = annotator.codes(text)
     masked = mask_text(*batch([codes] * uniforms, recipe), recipe)
@@ -82,14 +135,14 @@ def frequencies(text: str, recipe: Recipe, annotator: Annotator, uniforms: int =
     return chosen.float().mean(0)[: len(codes) + 1]
 
 
-def test_golden_frequencies(annotator: Annotator) -> None:
-    codes = annotator.codes(TEXTS[0])
+def test_golden_frequencies(golden_annotator: Annotator) -> None:
+    codes = golden_annotator.codes(TEXTS[0])
     entity = np.concatenate([[False], has(codes, Mark.PIECE_ENTITY)])
-    found = frequencies(TEXTS[0], OFFICIAL, annotator)
+    found = frequencies(TEXTS[0], OFFICIAL, golden_annotator)
     assert found[0] == 0
     assert (found[torch.from_numpy(entity)] - 0.75).abs().max() < 0.03
     assert (found[1:][torch.from_numpy(~entity[1:])] - 0.70).abs().max() < 0.03
-    assert (frequencies(TEXTS[3], OFFICIAL, annotator)[1:] - 0.75).abs().max() < 0.03
+    assert (frequencies(TEXTS[3], OFFICIAL, golden_annotator)[1:] - 0.75).abs().max() < 0.03
 
 
 def test_descriptors_are_always_masked(annotator: Annotator) -> None:

@@ -29,8 +29,8 @@ def weigh(text: str, recipe: Recipe, annotator: Annotator) -> list[float]:
     return weights[1 : 1 + len(annotator.codes(text))].tolist()
 
 
-def test_golden_released_weights(annotator: Annotator) -> None:
-    weights = mask_text(*rows_of(GOLDEN, OFFICIAL, annotator), OFFICIAL).weights
+def test_golden_released_weights(golden_annotator: Annotator) -> None:
+    weights = mask_text(*rows_of(GOLDEN, OFFICIAL, golden_annotator), OFFICIAL).weights
     expected = "1 .05 .223 .223 1 1 .05 .05 .05 .223 .223 1 1 1 4.455 4.455 1 1"
     # The golden list writes 0.05 x 4.4545 as .223.
     assert weights[:18].tolist() == pytest.approx([float(x) for x in expected.split()], abs=5e-4)
@@ -38,10 +38,10 @@ def test_golden_released_weights(annotator: Annotator) -> None:
     assert weights.sum().item() == pytest.approx(256, abs=1e-3)
 
 
-def test_golden_eq3_weights(annotator: Annotator) -> None:
-    weights = dict(zip(["there", "is", "no", "pneumothorax"], weigh(GOLDEN, PAPER, annotator)[:4], strict=True))
+def test_golden_eq3_weights(golden_annotator: Annotator) -> None:
+    weights = dict(zip(["there", "is", "no", "pneumothorax"], weigh(GOLDEN, PAPER, golden_annotator)[:4], strict=True))
     assert weights == pytest.approx({"there": 1, "is": 0.05, "no": 0.05, "pneumothorax": 1})
-    assert weigh(GOLDEN, PAPER, annotator)[12:16] == pytest.approx([1, 2.9, 2.9, 1])  # there is mild edema
+    assert weigh(GOLDEN, PAPER, golden_annotator)[12:16] == pytest.approx([1, 2.9, 2.9, 1])  # there is mild edema
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,33 @@ def test_worked_values(negatives: int, released: tuple, ours: tuple, annotator: 
         assert weights[-4:-2] == pytest.approx([other] * 2, rel=5e-3)
 
 
-def test_golden_released_descriptors(annotator: Annotator, wordpiece) -> None:
+def test_golden_released_descriptors(golden_annotator: Annotator) -> None:
     text = "lungs show bibasilar opacities, massive effusion 1.5 cm."
-    codes, cu_seqlens, lengths, _ = rows_of(text, OFFICIAL, annotator)
+    codes, cu_seqlens, lengths, _ = rows_of(text, OFFICIAL, golden_annotator)
     found = released_descriptors(place_rows(codes, cu_seqlens, lengths), 256)
     words = "[CLS] lungs show bibasilar opacities , massive effusion 1 . 5 cm .".split()  # noqa: SIM905
     assert [words[i] for i in found.nonzero()[:, 0].tolist()] == [",", "massive"]
+
+
+def test_released_descriptors_spare_cls_full_stops_and_the_last_place(annotator: Annotator) -> None:
+    recipe = load_recipe("official", ["text.max_tokens=16"])
+
+    def described(text: str) -> list[int]:
+        codes, cu_seqlens, lengths, _ = rows_of(text, recipe, annotator)
+        return released_descriptors(place_rows(codes, cu_seqlens, lengths), 16).nonzero()[:, 0].tolist()
+
+    assert described("edema") == []
+    assert described("lungs. mild edema") == [3]
+    assert described("lungs " * 14 + "edema") == []
+    assert described("lungs " * 13 + "edema") == [12, 13]
+
+
+def test_the_released_scan_ends_five_words_before_the_end(annotator: Annotator) -> None:
+    recipe = load_recipe("official", ["text.max_tokens=16"])
+    found = weigh("lungs " * 10 + "there is no", recipe, annotator)  # "there" in place 11 = 16 - 5
+    scale = 16 / (16 - 0.95 * 3)
+    assert found == pytest.approx([scale] * 10 + [0.05 * scale] * 3)
+    assert weigh("lungs " * 11 + "there is no", recipe, annotator) == [1.0] * 14
 
 
 @pytest.mark.fault("T3.denied")
@@ -91,6 +112,13 @@ def test_switches(annotator: Annotator) -> None:
 
 def test_pieces_weigh_what_their_word_weighs(annotator: Annotator) -> None:
     assert weigh("no réseau effusion", PAPER, annotator) == pytest.approx([0.05] * 5 + [1])
+    # réseau is one word of four pieces: (2 - 0.05) / 1
+    assert weigh("no effusion. réseau edema", PAPER, annotator) == pytest.approx([0.05, 1, 1, *[1.95] * 4, 1])
+
+
+def test_words_are_counted_not_pieces(annotator: Annotator) -> None:
+    weights = weigh("no réseau effusion. mild edema", PAPER, annotator)
+    assert weights == pytest.approx([0.05] * 5 + [1, 1, 3 - 0.05 * 2, 1])
 
 
 VOCABULARY = "there is no evidence of mild left effusion edema mass lungs . but réseau"

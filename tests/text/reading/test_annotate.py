@@ -89,11 +89,19 @@ def test_phrases_alone_deny_less() -> None:
     assert [d.denied_by_phrase for d in description] == [True, False, True]
 
 
+def test_a_denial_of_the_lexicon_is_marked_as_one(annotator: Annotator) -> None:
+    codes = annotator.codes("No pleural effusion.")
+    assert has(codes, Mark.NEGATIVE_LEXICON).tolist() == [True, True, False, False]
+    assert not has(codes, Mark.NEGATIVE_PHRASE).any()
+
+
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
         ("A nodule of 1.5 cm. Dr. Smith was told.", ["A nodule of 1.5 cm.", " Dr. Smith was told."]),
         ("One\n\nTwo", ["One\n\n", "Two"]),
+        ("One\n \t\nTwo", ["One\n \t\n", "Two"]),
+        ("Edema vs. effusion.", ["Edema vs. effusion."]),
         ("No stop", ["No stop"]),
         ("End.  ", ["End."]),
         ("What?! Yes...", ["What?!", " Yes..."]),
@@ -124,6 +132,19 @@ def test_codes_of_a_report(annotator: Annotator, wordpiece: Wordpiece) -> None:
     assert marked(Mark.PHRASE) == ["there", "is", "no"]
     assert marked(Mark.PHRASE_START) == ["there"]
     assert marked(Mark.PERIOD) == [".", "."]
+
+
+def test_the_longer_phrase_is_marked_where_it_stands(annotator: Annotator, wordpiece: Wordpiece) -> None:
+    codes = annotator.codes("There is no evidence of edema. There is no pleural edema.")
+    words = np.array(wordpiece.decode(token_ids(codes)))
+    assert " ".join(words[has(codes, Mark.PHRASE)]) == "there is no evidence of there is no"
+    assert np.flatnonzero(has(codes, Mark.PHRASE_START)).tolist() == [0, 7]
+
+
+def test_the_released_code_never_finds_copd(annotator: Annotator) -> None:
+    codes = annotator.codes("COPD edema")
+    assert has(codes, Mark.ENTITY).tolist() == [True, True]
+    assert has(codes, Mark.PIECE_ENTITY).tolist() == [False, True]
 
 
 def test_every_piece_of_an_entity_is_marked(annotator: Annotator, wordpiece: Wordpiece) -> None:

@@ -16,6 +16,9 @@ from ecamp_fast.text.reading.cleaning import clean, is_empty, read_text
         (b"a\x00b\x1b[31mc\x07", "ab[31mc", "utf-8"),
         (b"edema\x0ceffusion", "edema effusion", "utf-8"),
         ("pneumo\u00adthorax\u200b".encode(), "pneumothorax", "utf-8"),
+        ("\u202emild\u202c \u2066edema\u2069".encode(), "mild edema", "utf-8"),
+        (b"\xff\xfem\x00m\x00", "mm", "utf-16"),  # either order of the bytes
+        (b"\xfe\xff\x00m\x00m", "mm", "utf-16"),
     ],
 )
 def test_reading(data: bytes, text: str, encoding: str) -> None:
@@ -35,7 +38,17 @@ def test_any_bytes_are_read_and_cleaning_twice_changes_nothing(data: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    ("report", "empty"), [("", True), (" \n\t", True), ("___", True), ("_ ._-", True), ("no", False)]
+    ("report", "empty"),
+    [
+        ("", True),
+        (" \n\t", True),
+        ("___", True),
+        ("_ ._-", True),
+        ("no", False),
+        ("XXXX, XXXXX.", True),
+        ("XXX", False),
+        ("XX", False),
+    ],
 )
 def test_empty(report: str, empty: bool) -> None:
     assert is_empty(report) is empty

@@ -15,8 +15,10 @@ from ecamp_fast.text.reading.rules import distill
         ("Prior granulomatous disease.", "There is prior granuloma."),
         ("The heart border is obscured.", "There is obscuration."),
         ("Right hilar fullness.", "There is right hilar fullness."),
+        ("Hyperinflated left lung.", "There is hyperinflation."),  # a place is no noun
         # anatomy is described, not found; denying it means something else
         ("The aorta is tortuous.", "There is tortuous aorta."),
+        ("The aorta is not enlarged.", "There is aorta."),
         (
             "The silhouette and vascularity are within normal limits.",
             "There is normal silhouette. There is normal vascularity.",
@@ -27,13 +29,17 @@ from ecamp_fast.text.reading.rules import distill
         # a compound is one finding
         ("Mild perihilar opacities.", "There is mild perihilar opacities."),
         ("Small left hilar mass.", "There is small left hilar mass."),
-        # measures, places in between and function words are no adjectives
+        ("Left hilar mass calcification.", "There is left hilar mass calcification."),
+        # measures, places in between, function words and what a comma parts off are no adjectives
         ("A 4 cm mass.", "There is mass."),
+        ("A 5mm nodule.", "There is nodule."),
+        ("Large, left effusion.", "There is left effusion."),
         ("The film demonstrates edema.", "There is edema."),
         ("Very large right pleural effusion.", "There is right pleural effusion."),
         # a denied entity keeps what narrows the denial
         ("No large effusion.", "There is no large effusion."),
-        # one sentence for each entity and way it is said to be
+        # one sentence for each entity and way it is said to be: the first
+        ("Edema. Mild edema.", "There is edema."),
         ("Edema. No edema. Possible edema.", "There is edema. There is no edema. There may be edema."),
     ],
 )

@@ -1,0 +1,301 @@
+"""What a report says: bytes, sections, sentences, entities, what is denied or doubted, and the distilled text."""
+
+from typing import Any
+
+from mutant import mutants
+
+
+def bytes_read() -> Any:
+    from ecamp_fast.text.reading.cleaning import is_empty, read_text
+
+    files = [
+        "Größe\r\none\rtwo".encode(),
+        "mild".encode("utf-16"),
+        "mild".encode("utf-16-be").join([b"\xfe\xff", b""]),
+        b"\x93mild\x94",
+        "a\u202eb\u2066c\u200dd\u00ade\x0cf\x85g".encode(),
+    ]
+    reports = ("___", "XXXX.", "XX", "XXX", "_X_", "no", "", "- , ;", "1.")
+    return [read_text(file) for file in files], [is_empty(report) for report in reports]
+
+
+def cuts() -> Any:
+    from ecamp_fast.text.reading.sections import Tally, cut
+
+    tally = Tally()
+    reports = (
+        "WET READ: Early.\n FINAL REPORT\n EXAMINATION: Chest.\n FINDNGS: LUNGS: A.\n HEART: B.\n IMPRESSON: C.\n"
+        " COMPARISON: None.\n FINAL ADDENDUM\n Told.",
+        "IMPRESSION: B.\nFINDINGS: A.\nFINDINGS: A.\nFINDINGS: C.",
+        "REASON FOR CHEST FILM: Cough.\nCHEST EXAMINATION: A.",
+        "FINDINGS AND IMPRESSION: A.",
+        "IMPRESSION: B.",
+        "INDICATION: Cough.\n\nCONCLUSIONS REACHED: The lungs\n are clear.\n\n___",
+        "",
+    )
+    found = [cut(report) for report in reports]
+    return [(one.text, one) for one in found], [tally.choose(one) for one in found], tally.counts
+
+
+def parts() -> Any:
+    from ecamp_fast.text.reading.sentences import sentence_spans
+
+    texts = (
+        "A nodule of 1.5 cm. Dr. J. Smith was told, e.g. by phone. Seen in 2014. Edema vs. mass.Clear.",
+        "1. Clear. 2. Edema.\n \nNo stop",
+        "What?! Hepatitis B. Edema... Yes.  ",
+    )
+    return [sentence_spans(text) for text in texts]
+
+
+def mentions() -> Any:
+    from ecamp_fast.text.reading.entities import PIECES, find_mentions
+
+    texts = (
+        "Mild EDEMA, massive mass effect; masses, aortic contours",
+        "picc lines, under-aerated, perihilar",
+        "TB. tbc",
+    )
+    return [find_mentions(text) for text in texts], sorted(PIECES)
+
+
+def denials() -> Any:
+    from ecamp_fast.text.reading.annotate import describe
+
+    texts = (
+        "Patient denies edema.",
+        "Absence of edema.",
+        "Lack of edema.",
+        "No edema although mass.",
+        "No edema though mass.",
+        "No edema, now with mass; effusion.",
+        "Effusion; pneumothorax not seen, small mass.",
+        "No effusion, pneumothorax or edema is seen and the aorta is tortuous.",
+        "The study is negative for edema.",
+        "A fracture may not be demonstrated.",
+        "The aorta is not dilated, mild edema.",
+        "Edema cannot be ruled out.",
+        "No further change in edema.",
+        "Effusion has resolved since, mass.",
+        "Effusion; edema: none, mass.",
+        "There is no edema. There is no evidence of mass. No effusion.",
+    )
+    return [[(d.mention.entity, d.denied, d.denied_by_phrase) for d in describe(text)] for text in texts]
+
+
+def marks() -> Any:
+    from ecamp_fast.text.codes import SPECIALS
+    from ecamp_fast.text.reading.annotate import Annotator
+    from ecamp_fast.text.wordpiece import Wordpiece, build_tokenizer
+
+    words = "there is no evidence of mild ede ##ma pleural effusion effus ##ion : ; . , copd very large mass [ mask ]"
+    tokenizer = build_tokenizer({token: number for number, token in enumerate([*SPECIALS, *words.split()])})
+    annotator = Annotator(Wordpiece(tokenizer, b""))
+    texts = (
+        "There is no evidence of edema. There is no very large pleural effusion",
+        "Very large mass: mild pleural effusion edema.  No copd; large: mass [MASK]",
+    )
+    return [annotator.codes(text).tolist() for text in texts]
+
+
+def doubts() -> Any:
+    from ecamp_fast.text.reading.doubt import Doubts
+    from ecamp_fast.text.reading.entities import find_mentions
+
+    texts = (
+        "Suspicion of edema; effusion",
+        "Possible edema however effusion",
+        "Edema is questioned",
+        "However effusion, possible mass",
+        "Mass with edema versus effusion, hernia",
+        "Edema; effusion cannot be entirely excluded",
+        "Edema, effusion?",
+        "Edema could also be seen",
+        "Evaluate for edema",
+    )
+    return [[Doubts(text, (0, len(text))).cover(mention) for mention in find_mentions(text)] for text in texts]
+
+
+def sentences() -> Any:
+    from ecamp_fast.text.reading.rules import distill
+
+    texts = (
+        "Edema. No edema. Possible edema. Mild edema.",
+        "Lungs are mildly hyperinflated. The aorta is not enlarged. The silhouette is mildly enlarged.",
+        "No free air beneath the hemidiaphragm. A 5mm mass. Large, left nodule. Very large right pleural effusion.",
+        "Mild perihilar vascularity congestion. The contours are otherwise normal.",
+        "Right hilar fullness. Hyperinflated left lung. Prior granulomatous disease. Pulmonary, edema.",
+    )
+    return [distill(text) for text in texts]
+
+
+READING = "ecamp_fast/text/reading"
+HOME = "tests/text/reading"
+RULES = f"{HOME}/test_rules.py::test_sentences_of_the_distiller"
+DESCRIBED = f"{HOME}/test_annotate.py::test_descriptors_and_negation"
+
+MUTANTS = (
+    mutants(
+        f"{READING}/cleaning.py",
+        f"{HOME}/test_cleaning.py",
+        bytes_read,
+        {
+            "every file is cp1252 if it can be": ('"utf-8-sig", "cp1252"', '"cp1252", "utf-8-sig"'),
+            "UTF-16 has one byte order": (r'(b"\xff\xfe", b"\xfe\xff")', r'(b"\xff\xfe",)'),
+            "a form feed joins two words": ('_BREAK.sub(" ", text', '_BREAK.sub("", text'),
+            "marks that turn the direction stay": (r"\u202a-\u202e\u2060", r"\u2060"),
+            "two X are the mark of de-identification": ("X{4,}+", "X{2,}+"),
+        },
+    )
+    + mutants(
+        f"{READING}/sections.py",
+        f"{HOME}/test_sections.py",
+        cuts,
+        {
+            "the impression comes first": (
+                '[self.findings, self.joint, "" if self.impression == self.findings else self.impression]',
+                '["" if self.impression == self.findings else self.impression, self.joint, self.findings]',
+            ),
+            "a section that stands twice is read twice": (" and text not in found[section.kind]", ""),
+            "the wet read counts as the report": (' if title["final"]]', "]"),
+            "a slip of the pen begins no section": ("cutoff=0.8", "cutoff=0.95"),
+            "a report without findings is dropped": ("if len(missing) < 2:", "if len(missing) < 1:"),
+            "any view makes a section one of findings": (" or elsewhere.start() == 0", ""),
+            "a capital name inside the findings ends them": ("if within != _OTHER:", "if within == _IMPRESSION:"),
+            "findings and impression in one lack both": (
+                "is_empty(text) and is_empty(sections.joint)",
+                "is_empty(text)",
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/sentences.py",
+        f"{HOME}/test_annotate.py::test_sentences",
+        parts,
+        {
+            "a decimal point ends a sentence": ("before[-1:].isdigit() and after.isdigit()", "False"),
+            "no number ends a sentence": ("before[-1:].isdigit() and after", "before[-1:].isdigit() or after"),
+            "a stop after 'vs' ends a sentence": ("prof|vs|approx", "prof|approx"),
+            "an empty line with a blank in it ends none": (r"[.!?]+|\n[ \t]*\n", r"[.!?]+|\n\n"),
+            "the number of an item ends a sentence": (r"|(?:\A|[.!?:\n])\s*\d\d?)\Z", r")\Z"),
+        },
+    )
+    + mutants(
+        f"{READING}/entities.py",
+        f"{HOME}/test_annotate.py",
+        mentions,
+        {
+            "a mass effect is a mass": (r"(?![- ](?:effect|like)\b)", ""),
+            "capitals mention nothing": ('(?!\\w)", re.IGNORECASE)', '(?!\\w)")'),
+            "an entity may be the beginning of a word": (")(?!\\w)", ")"),
+            "the released code finds COPD too": ('frozenset(FORMS) - {"copd"} | {"COPD"}', "frozenset(FORMS)"),
+        },
+    )
+    + mutants(
+        f"{READING}/negation.py",
+        f"{HOME}/test_negation.py::test_every_cue",
+        denials,
+        {
+            "'denies' is no cue": ("den(?:y|ies|ied)", "den(?:y|ied)"),
+            "'absence of' is no cue": ("|absence of", ""),
+            "'lack of' is no cue": ("|lack of", ""),
+            "'although' stops nothing": (r"|\balthough\b", ""),
+            "'though' stops nothing": (r"|\bthough\b", ""),
+            "'now with' stops nothing": (", (?:now )?with", ", with"),
+            "'no further change' is a denial": ("|other|further", "|other"),
+            "'cannot' leaves nothing open": (r"\b(?:can ?not|could not|(?:is", r"\b(?:could not|(?:is"),
+            "'has resolved' denies nothing": ("(?:has|have|is", "(?:have|is"),
+        },
+    )
+    + mutants(
+        f"{READING}/negation.py",
+        f"{HOME}/test_negation.py::test_what_a_sentence_denies {HOME}/test_annotate.py::test_phrases_alone_deny_less",
+        denials,
+        {
+            "a denial reaches over a semicolon": (r"|\bwith residual\b|;", r"|\bwith residual\b"),
+            "a cue behind the entity reaches back to the start": (
+                "(_last(stops, first, start), first)",
+                "(start, first)",
+            ),
+            "a cue behind the entity reaches on as well": (
+                "_inside(m.start(), decoys + behind)",
+                "_inside(m.start(), decoys)",
+            ),
+            "every part with a verb is a clause of its own": ("if has_verb and verb_before:", "if has_verb:"),
+            "'negative for' is a cue behind the entity": ("negative(?! for)", "negative"),
+            "'not be seen' denies": (r"(?:(?!be\b)\w+ )?", r"(?:\w+ )?"),
+            "'is not' denies the rest of the sentence": ("if cue_end in denials_of_state and", "if False and"),
+            "the phrases alone are all cues": ("if phrases_only:", "if False:"),
+        },
+    )
+    + mutants(
+        f"{READING}/annotate.py",
+        f"{DESCRIBED} {HOME}/test_annotate.py::test_phrases_alone_deny_less "
+        f"{HOME}/test_annotate.py::test_codes_of_a_report "
+        f"{HOME}/test_annotate.py::test_a_denial_of_the_lexicon_is_marked_as_one "
+        f"{HOME}/test_annotate.py::test_every_piece_of_an_entity_is_marked "
+        f"{HOME}/test_annotate.py::test_the_longer_phrase_is_marked_where_it_stands "
+        f"{HOME}/test_annotate.py::test_a_report_cannot_write_specials",
+        marks,
+        {
+            "three words describe": ("REACH = 2", "REACH = 3"),
+            "a description reaches across a colon": ("span[0] >= barrier and span", "span"),
+            "an entity describes the next": (" and span not in within)", ")"),
+            "the lexicon denies where the phrases alone count": (
+                "Mark.NEGATIVE_PHRASE * description.denied_by_phrase",
+                "Mark.NEGATIVE_PHRASE * description.denied",
+            ),
+            "the second token begins a sentence": (
+                "np.searchsorted(starts, start))\n",
+                'np.searchsorted(starts, start, side="right"))\n',
+            ),
+            "the shorter phrase is found first": ("for n in (5, 3)", "for n in (3, 5)"),
+            "the longer phrase is not known": ("for n in (5, 3)", "for n in (3,)"),
+            "a report can write a mask": ("specials=False", "specials=True"),
+            "all words of a phrase begin one": (
+                "marks[start] |= Mark.PHRASE_START",
+                "marks[start : start + length] |= Mark.PHRASE_START",
+            ),
+            "the first piece alone is the entity": (
+                "(words >= first) & (words < max(last, first))",
+                "(words >= first) & (words < max(last, first)) & ((marks & Mark.CONTINUATION) == 0)",
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/doubt.py",
+        f"{HOME}/test_doubt.py",
+        doubts,
+        {
+            "'suspicion of' is no doubt": ("|suspicion of", ""),
+            "'questioned' is no doubt": ("|questioned", ""),
+            "'versus' is about the first alternative alone": (r'match[0][0] in "vV"', "False"),
+            "doubt reaches over a semicolon": ('r";|', 'r"'),
+            "'however' stops nothing": (r"|\bhowever\b", ""),
+            "a stop before the cue ends its reach": ("self._stops[stop] < self._before[cue]", "False"),
+            "doubt behind the entity reaches back over everything": (
+                " and (stop == len(self._stops) or self._behind[cue] < self._stops[stop])",
+                "",
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/rules.py",
+        RULES,
+        sentences,
+        {
+            "an entity is stated once": ("(description.mention.entity, opening),", '(description.mention.entity, ""),'),
+            "the last of what is said counts": (
+                "stated.setdefault((description.mention.entity, opening), f",
+                "stated.__setitem__((description.mention.entity, opening), f",
+            ),
+            "anatomy can be absent": ('("", "") if anatomy else ("There is no", "")', '("There is no", "")'),
+            "'not enlarged' is enlarged": ('"" if found["no"] else "normal"', '"normal"'),
+            "an adverb stays before a noun": ('word.removesuffix("ly")', "word"),
+            "a number is an adjective": (" or word[0].isdigit()", ""),
+            "a compound begins at its last but one": ("compound = first\n", "compound = description\n"),
+            "adjectives from the next part of the sentence": (" or not _ADJACENT.fullmatch(text, last, start)", ""),
+            "a place is what an adjective belongs to": ("_NOT_ADJECTIVES | _PLACES", "_NOT_ADJECTIVES"),
+        },
+    )
+)
