@@ -1,7 +1,7 @@
 """What every test may use: the seed, the device, the real radiographs, and the judge of numerical error."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import torch
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe
+    from ecamp_fast.run.distributed import DistContext
 
 # A deadline is time by the clock, which says more of a shared machine than of the code; speed has tests of its own.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -25,6 +26,7 @@ SMALL = (
     "model.text={width: 12, depth: 2, heads: 3, ffn: 20, dropout: 0.0}",
     "batch={total: 4, micro: 4}",
 )
+RENDEZVOUS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 DEVICE_FILE = Path("/dev/nvidiactl")
 CUDA = torch.cuda.is_available()
 if not CUDA:
@@ -66,6 +68,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def seed() -> None:
     """torch draws the same numbers in every test, whichever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def _process_group() -> "Iterator[DistContext]":
+    """DeepSpeed keeps the first process group, so all tests share one; it leaves no variables behind."""
+    from ecamp_fast.run.distributed import init, shutdown
+
+    before = dict(os.environ)
+    for name in RENDEZVOUS:
+        os.environ.pop(name, None)
+    found = init()
+    os.environ.clear()
+    os.environ.update(before)
+    yield found
+    shutdown()
+
+
+@pytest.fixture
+def context(_process_group: "DistContext", monkeypatch: pytest.MonkeyPatch) -> "DistContext":
+    """This process, the only rank."""
+    for name, value in zip(RENDEZVOUS, ("0", "0", "1", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    return _process_group
 
 
 @pytest.fixture

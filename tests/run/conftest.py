@@ -1,8 +1,7 @@
-"""One rank in this process, a tiny recipe, noise to train on, and phantoms in shards."""
+"""A tiny recipe, noise to train on, and phantoms in shards."""
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run import deepspeed_config
-from ecamp_fast.run.distributed import DistContext, init, shutdown
+from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.engine import build_engine
 from ecamp_fast.shards.builder.build import build_phantoms
 
@@ -31,28 +30,6 @@ TINY = [
     "batch.micro=4",
 ]
 VOCABULARY = 100
-RENDEZVOUS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-
-
-@pytest.fixture(scope="session")
-def _process_group() -> Iterator[DistContext]:
-    """DeepSpeed keeps the first process group, so all tests share one; it leaves no variables behind."""
-    before = dict(os.environ)
-    for name in RENDEZVOUS:
-        os.environ.pop(name, None)
-    found = init()
-    os.environ.clear()
-    os.environ.update(before)
-    yield found
-    shutdown()
-
-
-@pytest.fixture
-def context(_process_group: DistContext, monkeypatch: pytest.MonkeyPatch) -> DistContext:
-    """This process, the only rank."""
-    for name, value in zip(RENDEZVOUS, ("0", "0", "1", "1"), strict=True):
-        monkeypatch.setenv(name, value)
-    return _process_group
 
 
 @pytest.fixture

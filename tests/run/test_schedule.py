@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from ecamp_fast.config import load_recipe
@@ -12,6 +14,14 @@ PAPER_SAMPLES = 8192 * 46  # exactly 46 updates an epoch, as the released run ha
 )
 def test_the_released_schedule(epoch: int, rate: float) -> None:
     assert learning_rate(load_recipe("paper"), epoch * 46, PAPER_SAMPLES) == pytest.approx(rate, rel=1e-3, abs=1e-12)
+
+
+def test_the_rate_moves_with_every_step() -> None:
+    """Half an epoch into the warm-up, and half an epoch past it."""
+    recipe = load_recipe("paper")
+    assert learning_rate(recipe, 23, PAPER_SAMPLES) == pytest.approx(1.5e-4 * 0.5 / 40, rel=1e-12)
+    after = 0.75e-4 * (1 + math.cos(math.pi * 0.5 / 160))
+    assert learning_rate(recipe, 40 * 46 + 23, PAPER_SAMPLES) == pytest.approx(after, rel=1e-12)
 
 
 def test_past_the_horizon_it_stays_at_zero() -> None:

@@ -1,4 +1,4 @@
-"""The trainer's numbers against a loop written by hand: no DeepSpeed, and nothing of ``run/``.
+"""The trainer's numbers against a loop written by hand, which has no DeepSpeed and nothing of ``run/``.
 
 Every other test of a run compares it with another run of the same code. Here AdamW, the schedule, dropout's keys, the
 mean over micro-steps and ranks, clipping and evaluation are written again, from SPEC and the paper's launcher.
@@ -7,7 +7,7 @@ mean over micro-steps and ranks, clipping and evaluation are written again, from
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from ecamp_fast.config import RECIPES, Recipe, load_recipe
 from ecamp_fast.keyed_random import Stream, sample_keys
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run.rundir import read_metrics
+from ecamp_fast.run.setup import Job
+from ecamp_fast.run.trainer import Trainer
 from ecamp_fast.shards.builder.build import Options, build_phantoms
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
@@ -154,7 +156,7 @@ def train(case: Case, recipe: Recipe, shards: ShardSet) -> Reference:
     reference = Reference({name: master.clone() for name, master in masters.items()}, masters, [], {})
     reference.held_out[0] = evaluate(model, recipe, shards)
     since: list[list[float]] = []
-    tokens, nats, weight = 0, 0.0, 0.0
+    tokens, nats, worth = 0, 0.0, 0.0
     for step, parts in enumerate(micro_steps(recipe, shards, case)):
         gradient = {name: torch.zeros_like(master) for name, master in masters.items()}
         for rank, number, batch in parts:
@@ -165,7 +167,7 @@ def train(case: Case, recipe: Recipe, shards: ShardSet) -> Reference:
             since.append([float(term.detach()) for term in found])
             tokens += int(batch.lengths.sum())
             nats += float(found[3].detach()) * len(batch) * MOST_TOKENS
-            weight += float(batch.text.weights.sum())
+            worth += float(batch.text.weights.sum())
             for name, weight in weights.items():
                 if weight.grad is not None:
                     gradient[name] += weight.grad.float() / len(parts)
@@ -178,9 +180,9 @@ def train(case: Case, recipe: Recipe, shards: ShardSet) -> Reference:
         if (step + 1) % recipe.log_every == 0 or step + 1 == STEPS:
             means = torch.tensor(since, dtype=torch.float64).mean(0).tolist()
             told = {"step": step + 1, "lr": rate(step), "grad_norm": norm, "tokens": tokens}
-            told["mlm_per_token"] = nats / weight
+            told["mlm_per_token"] = nats / worth
             reference.lines.append(dict(zip(TERMS, means, strict=True)) | told)
-            since, tokens, nats, weight = [], 0, 0.0, 0.0
+            since, tokens, nats, worth = [], 0, 0.0, 0.0
         if (step + 1) % 2 == 0 or step + 1 == STEPS:
             reference.held_out[step + 1] = evaluate(model, recipe, shards)
     return reference
@@ -203,45 +205,52 @@ def deepspeed_json(case: Case, out: Path) -> Path:
     return out
 
 
-Run = Callable[[Case], tuple[Path, Recipe]]
+def cases_of_two_ranks(request: pytest.FixtureRequest, shards: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """What ``trainers_on_rank`` is to run, of the cases that were collected."""
+    samples = ShardSet(shards).count("train")
+    collected = [item.callspec.params["case"] for item in request.session.items if item.module is request.module]
+    return {
+        case.name: {
+            "settings": settings(case, samples),
+            "ds_config": str(deepspeed_json(case, out / f"{case.name}.json")),
+            "threads": 1,
+        }
+        for case in collected
+        if case.ranks == 2
+    }
 
 
 @pytest.fixture(scope="module")
-def run_of(
+def on_two_ranks(
     shards: Path, trainers: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Run:
-    """The run of a case; all that are collected and share a number of ranks are trained together, once."""
+) -> Path:
+    """Where all runs of two ranks are, trained one after the other by one pair of processes."""
     out = tmp_path_factory.mktemp("runs")
-    wanted = [item.callspec.params["case"] for item in request.session.items if item.module is request.module]
-    samples, trained = ShardSet(shards).count("train"), set[int]()
+    trainers(2, shards, out, cases_of_two_ranks(request, shards, out))
+    return out
 
-    def run(case: Case) -> tuple[Path, Recipe]:
-        if case.ranks not in trained:
-            trained.add(case.ranks)
-            files = {one: deepspeed_json(one, out / f"{one.name}.json") for one in wanted if one.ranks == case.ranks}
-            trainers(
-                case.ranks,
-                shards,
-                out,
-                {
-                    one.name: {"settings": settings(one, samples), "ds_config": str(file), "threads": 1}
-                    for one, file in files.items()
-                },
-            )
-        return out / case.name, load_recipe("demo", settings(case, samples))
 
-    return run
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The order of sums is that of ``trainers_on_rank``."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_is_the_loop_written_by_hand(case: Case, run_of: Run, shards: Path) -> None:
-    out, recipe = run_of(case)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        reference = train(case, recipe, ShardSet(shards))
-    finally:
-        torch.set_num_threads(threads)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="compares the CPU with itself")
+def test_a_run_is_the_loop_written_by_hand(
+    case: Case, shards: Path, tmp_path: Path, one_thread: None, request: pytest.FixtureRequest
+) -> None:
+    recipe = load_recipe("demo", settings(case, ShardSet(shards).count("train")))
+    if case.ranks == 1:
+        out, ds_config = tmp_path / "run", deepspeed_json(case, tmp_path / "ds.json")
+        Trainer(Job(recipe, shards, out, ds_config), request.getfixturevalue("context")).train()
+    else:
+        out = request.getfixturevalue("on_two_ranks") / case.name
+    reference = train(case, recipe, ShardSet(shards))
     allowed = ALLOWED[case.precision]
     lines, held_out = read_metrics(out), read_metrics(out, "val")
     assert [line["step"] for line in lines] == [line["step"] for line in reference.lines]

@@ -8,7 +8,7 @@ from mutant import mutants
 def judged() -> Any:
     import torch
 
-    from ecamp_fast.downstream.probe import compare, patient_folds, probe, t_quantile
+    from ecamp_fast.downstream.probe import Comparison, compare, patient_folds, probe, t_quantile
 
     generator = torch.Generator().manual_seed(5)
     hidden = torch.randn(120, 3, generator=generator)
@@ -17,7 +17,14 @@ def judged() -> Any:
     patients = [f"patient{i // 3}" for i in range(120)]
     found = compare(features, lambda seed: features[:, 3 + seed :], labels, patients, range(3))
     quantiles = [t_quantile(freedom) for freedom in (1, 5, 30, 40)]
-    return probe(features, labels, patients, 1), found.as_dict(), patient_folds(patients, 3, 2).tolist(), quantiles
+    level = Comparison((0.8, 0.7, 0.9), (0.79, 0.72, 0.85)).better
+    return (
+        level,
+        probe(features, labels, patients, 1),
+        found.as_dict(),
+        patient_folds(patients, 3, 2).tolist(),
+        quantiles,
+    )
 
 
 def fitted() -> Any:

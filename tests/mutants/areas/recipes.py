@@ -12,7 +12,8 @@ def values() -> Any:
     one = load_recipe("demo", ["batch={total: 64, micro: 8}"])
     changed = load_recipe("demo", ["optim.lr=1e-3", "log_every=3"])
     accumulation = [one.accumulation(world) for world in (1, 2, 4, 8)]
-    return [recipe.model_dump() for recipe in recipes], accumulation, sorted(changed.identity())
+    kept = [recipe.kept_patches for recipe in recipes]
+    return [recipe.model_dump() for recipe in recipes], accumulation, kept, sorted(changed.identity())
 
 
 MUTANTS = [

@@ -17,6 +17,7 @@ def resolved() -> Any:
     files: list[dict[str, Any]] = [
         {},
         {"train_batch_size": 0},
+        {"train_batch_size": "auto"},
         {"train_batch_size": 512, "fp16": {"enabled": True}},
         {"bf16": {"enabled": False}},
         {"bf16": {"enabled": True}},
