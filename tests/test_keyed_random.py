@@ -47,6 +47,13 @@ def test_the_numbers_are_fixed_for_ever() -> None:
     np.testing.assert_array_equal(uniform(keys, Stream.CROP, 2), np.array(GOLDEN_NUMBERS, np.float32))
 
 
+def test_streams_keep_their_numbers_and_share_none() -> None:
+    """Two names of one number would be one member of the enumeration, which the tests below would pass over."""
+    first = ["ORDER", "CROP", "FLIP", "DISTILLED", "PATCHES", "WORDS"]
+    names = [*first, "ENTITIES", "SPLIT", "DROPOUT", "PHANTOM", "SUBSTITUTE"]
+    assert {name: int(stream) for name, stream in Stream.__members__.items()} == {n: i for i, n in enumerate(names)}
+
+
 @pytest.mark.parametrize("stream", list(Stream), ids=lambda stream: stream.name)
 def test_uniform_in_the_unit_interval(stream: Stream) -> None:
     numbers = uniform(sample_keys(0, 0, np.arange(20_000)), stream, 4)

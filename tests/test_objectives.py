@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.kernels.guidance import Window
 from ecamp_fast.kernels.masked_mse import masked_mse
-from ecamp_fast.objectives import guidance_of, mim_loss, mlm_loss, total
+from ecamp_fast.kernels.sr_torch import Convolutions
+from ecamp_fast.objectives import guidance_of, mim_loss, mlm_loss, super_resolution_loss, total
 
 SMALL = Path(__file__).resolve().parents[0] / "data" / "small.yaml"
 
@@ -43,6 +44,28 @@ def test_mim_scale(scale: float) -> None:
     masked = torch.arange(147)[None]
     expected = scale * masked_mse(prediction, low, masked, 16)
     torch.testing.assert_close(mim_loss(recipe, prediction, low, masked), expected)
+
+
+def test_pixels_are_standardised_within_their_patch_where_the_recipe_says_so() -> None:
+    low = torch.randn(1, 1, 224, 224) * 3 + 1
+    patches = nn.functional.unfold(low, 16, stride=16).mT[..., None].expand(-1, -1, -1, 3).flatten(2)
+    standard = (patches - patches.mean(-1, keepdim=True)) / patches.std(-1, keepdim=True)
+    masked = torch.arange(147)[None]
+    for overrides, target in (["losses.norm_pix=true", "losses.sr=false"], standard), ([], patches):
+        assert mim_loss(load_recipe("paper", overrides), target, low, masked) < 1e-9
+
+
+@pytest.mark.parametrize("final_relu", [False, True])
+def test_the_loss_of_super_resolution_is_what_the_recipe_says(final_relu: bool) -> None:
+    """Convolutions of zero leave the bilinear picture; without guidance the loss is the plain mean."""
+    recipe = load_recipe("paper", ["sr.guidance=none", f"sr.final_relu={final_relu}".lower()])
+    low, image = torch.randn(2, 3, 8, 8), torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
+    zero = Convolutions(*(torch.zeros(shape) for shape in [(3, 3, 3, 3), (3,)] * 2))
+    picture = nn.functional.interpolate(low, scale_factor=2, mode="bilinear")
+    picture = picture.relu() if final_relu else picture
+    target = (image / 255 - recipe.image.mean) / recipe.image.std
+    loss = super_resolution_loss(recipe, low, zero, image, torch.zeros(2, 28, 28), torch.zeros(2, 2))
+    torch.testing.assert_close(loss, (picture - target).square().mean())
 
 
 def test_guidance_of_each_mode() -> None:

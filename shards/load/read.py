@@ -14,7 +14,7 @@ from ecamp_fast.shards.format.manifest import EXTENSIONS, OPTIONAL, TEXT, TOKENI
 from ecamp_fast.shards.storage.presence import HINT, check_presence
 from ecamp_fast.shards.storage.store import Store, open_store
 
-_IN_FLIGHT = 4  # samples per reader that are read or wait that are read or wait that are read or wait
+_IN_FLIGHT = 4  # samples per reader that are read or wait to be
 
 
 class Sample(dict[str, bytes]):

@@ -137,18 +137,32 @@ def _weights(table_ptr, out_ptr, scale, S: tl.constexpr, KIND: tl.constexpr, CEL
     tl.store(out_ptr + tl.program_id(0) * AREA * AREA + y * AREA + x, weight)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
-@given(st.sampled_from(["soft", "even", "window", "none"]), st.integers(1, 3), st.integers(1, 30), st.integers(1, 9))
-def test_weight_of_a_pixel(draw_guidance, kind: str, batch: int, size: int, cells: int) -> None:
-    torch.manual_seed(size)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    guidance = draw_guidance(kind, batch, cells, size, device)
+def kernels_weights(guidance: Guidance, batch: int, size: int, device: torch.device) -> Tensor:
+    """(B, 32, 32) as a kernel computes them: the image begins at pixel (1, 1)."""
     weights = weighting(guidance, batch, 3, size, device)
     out = torch.full((batch, 32, 32), float("nan"), device=device)
     launch(
         _weights, (batch,), weights.table, out, weights.scale,
         S=size, KIND=weights.kind, CELLS=weights.cells, AREA=32,
     )  # fmt: skip
+    return out
+
+
+def test_weights_of_two_cells_by_hand(device: str) -> None:
+    """The centres of the upper and the lower cells, 1/2 and 3/2, lie on the second and the fifth of six rows."""
+    grid = torch.tensor([[[0.5, 0.5], [1.5, 1.5]]], device=device)
+    found = kernels_weights(grid, 1, 6, torch.device(device))[0, 1:7, 1:7]
+    rows = torch.tensor([3, 3, 5, 7, 9, 9], device=device) / 6
+    torch.testing.assert_close(found, (rows / (3 * 36))[:, None].expand(6, 6))
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(st.sampled_from(["soft", "even", "window", "none"]), st.integers(1, 3), st.integers(1, 30), st.integers(1, 9))
+def test_weight_of_a_pixel(draw_guidance, kind: str, batch: int, size: int, cells: int) -> None:
+    torch.manual_seed(size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    guidance = draw_guidance(kind, batch, cells, size, device)
+    out = kernels_weights(guidance, batch, size, device)
     truth = pixel_weights(guidance, batch, 3, size, device).expand(batch, 1, size, size)[:, 0]
     torch.testing.assert_close(out[:, 1 : size + 1, 1 : size + 1], truth, rtol=3e-6, atol=0)
     out[:, 1 : size + 1, 1 : size + 1] = 0

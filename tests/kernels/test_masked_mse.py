@@ -157,6 +157,14 @@ def test_kernel_takes_strided_inputs(device: str) -> None:
     assert_equal(*(torch.autograd.grad(loss, leaf, torch.tensor(0.5, device=device))), truth[1])
 
 
+def test_kernel_standardises_pixels_as_the_definition_does(device: str) -> None:
+    prediction, image, masked = draw(2, 2, 2, 3, 3, 3)
+    truth = run(masked_mse_ref, prediction.double(), image.double(), masked, 3, True)
+    ours = run(masked_mse, *(t.to(device) for t in (prediction, image, masked)), 3, True, backend="triton")
+    for mine, exact in zip(ours, truth, strict=True):
+        assert_equal(mine, exact)
+
+
 def test_kernel_without_gradient(device: str) -> None:
     prediction, image, masked = (t.to(device) for t in draw(2, 2, 2, 4, 3, 3))
     assert not masked_mse(prediction, image, masked, 4, backend="triton").requires_grad

@@ -79,6 +79,12 @@ def test_kernel_equals_the_definition(
         assert_equal(ours, truth)
 
 
+def test_kernel_finds_patches_of_an_image_wider_than_high(device: str) -> None:
+    image = torch.arange(48.0, device=device).view(1, 1, 4, 12)
+    rows = patch_gather(image, torch.tensor([[7, 5]], device=device), 2, backend="triton")
+    assert rows.tolist() == [[[26, 27, 38, 39], [10, 11, 22, 23]]]
+
+
 def test_kernel_of_no_samples(device: str) -> None:
     image, keep = (t.to(device) for t in draw(0, 2, 2, 4, 3))
     assert patch_gather(image, keep, 4, backend="triton").shape == (0, 3, 16)

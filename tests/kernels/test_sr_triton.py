@@ -115,6 +115,17 @@ def test_no_samples() -> None:
     assert all(not t.count_nonzero() for t in ours)
 
 
+@pytest.mark.parametrize("kind", ["window", "none"])
+def test_tiles_know_their_neighbours(kind: str, monkeypatch) -> None:
+    """Four tiles of 4 x 4 pixels, and a window that begins with the last: its errors teach the others as well."""
+    monkeypatch.setattr(module, "tuned", lambda *_: {"TILE": 2, "BLOCKS": 64, "PROGRAMS": 1})
+    leaves, image = make_leaves(1, 3), torch.randint(0, 256, (1, 1, 6, 6), dtype=torch.uint8)
+    guidance = Window(torch.tensor([[2, 2]]), 1, 2) if kind == "window" else None
+    truth = exact(leaves, image, guidance)
+    assert truth[1][..., :2, :].any() and truth[1][..., :2].any()
+    assert_equal(run(sr_loss, leaves, image, guidance, torch.float32, backend="triton"), truth)
+
+
 def test_a_window_outside_counts_nothing(leaves, image) -> None:
     far = Window(torch.full((2, 2), 50), 2, 2)
     ours = run(sr_loss, leaves, image, far, torch.float32, backend="triton")

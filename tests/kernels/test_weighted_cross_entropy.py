@@ -175,6 +175,15 @@ def test_kernel(rows: int, width: int, vocabulary: int, chunk: int, strided: boo
     assert_equal(ours, run(weighted_cross_entropy_ref, doubles, labels, weights.double()))
 
 
+def test_kernel_in_chunks_of_two_rows(device: str, monkeypatch) -> None:
+    """Wider than what is worked on at once, so that the largest logit of a row changes on the way."""
+    monkeypatch.setattr(module, "_chunking", lambda device: (2 * 150 * 4, False))
+    leaves, labels, weights = on(device, *case(5, 4, 150))
+    doubles = [leaf.double() for leaf in leaves]
+    truth = run(weighted_cross_entropy_ref, doubles, labels, weights.double())
+    assert_equal(in_triton(leaves, labels, weights), truth)
+
+
 def test_kernel_with_large_logits(device: str) -> None:
     leaves, labels, weights = on(device, *case(5, 4, 200))
     leaves[0] *= 1e3

@@ -17,10 +17,11 @@ from ecamp_fast.kernels import unshuffle as tokens
 from ecamp_fast.kernels import weighted_cross_entropy as vocabulary
 from ecamp_fast.kernels.dispatch import choose
 from ecamp_fast.kernels.low_resolution import low_resolution
-from ecamp_fast.keyed_random import sample_keys
+from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.model.ecamp import Ecamp, View
 from ecamp_fast.model.ready import make_ready
 from ecamp_fast.model.sequences import SequenceLayout
+from ecamp_fast.model.vision import unpatchify
 from ecamp_fast.text.codes import MASK_ID, Mark, pack, token_ids
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
 
@@ -206,6 +207,8 @@ def test_masks_follow_the_key_of_the_sample(small, batch_of) -> None:
     model = Ecamp(recipe, VOCABULARY)
     first, second = model.view(batch_of(recipe, [7, 8])), model.view(batch_of(recipe, [8, 9]))
     assert torch.equal(first.keep[1], second.keep[0]) and not torch.equal(first.keep[0], first.keep[1])
+    drawn = uniform(sample_keys(1, 0, np.array([7, 8])), Stream.PATCHES, 16)
+    assert first.keep.tolist() == drawn.argsort(1)[:, :4].tolist()
     assert first.keep.shape == (2, 4) and first.masked.shape == (2, 12)
     assert torch.equal(torch.cat([first.keep, first.masked], 1).sort(1).values, torch.arange(16).expand(2, -1))
     other_epoch = dataclasses.replace(
@@ -232,6 +235,9 @@ def test_reconstruction(small, batch_of, name: str) -> None:
     assert first.mask.sum(1).tolist() == [12, 12] and not first.mask.gather(1, model.view(batch).keep).any()
     assert first.prediction.shape == first.low.shape == (2, 1, 32, 32)
     assert torch.equal(first.prediction, again.prediction)
+    view = model.view(batch)
+    pictures = unpatchify(model.decoder(model.encoder(view.low, view.keep), view.keep), 8)
+    torch.testing.assert_close(first.prediction, pictures.sum(1, keepdim=True) / 3)
     if name == "mae":
         assert first.super_resolution is None and first.text is None and first.words is None
         return

@@ -11,7 +11,7 @@ from torch import nn
 from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.model.float8 import to_float8
+from ecamp_fast.model.float8 import _fits, to_float8
 from ecamp_fast.model.vision import Block
 
 needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not installed")
@@ -39,6 +39,21 @@ class Model(nn.Module):
 def test_only_layers_of_blocks_with_widths_that_fit() -> None:
     assert to_float8(Model(), emulate=True) == ["encoder.blocks.0.0", "encoder.blocks.1.0"]
     assert to_float8(Model(24), emulate=True) == []
+
+
+def test_which_layers_of_the_model_take_8_bit_floats(small) -> None:
+    """Those of blocks whose widths are both multiples of 16. The image decoder's head, 32 to 192, is in no block."""
+    recipe = small(
+        "paper",
+        "model.vision={width: 16, depth: 1, heads: 2, patch: 8}",
+        "model.decoder={width: 32, depth: 1, heads: 2}",
+        "model.text={width: 24, depth: 1, heads: 3, ffn: 32}",
+    )
+    model = Ecamp(recipe, VOCABULARY)
+    assert isinstance(model.decoder.predict, nn.Linear)
+    names = [name for name, module in model.named_modules() if _fits(module, name)]
+    layers = ("qkv", "proj", "fc1", "fc2")
+    assert names == [f"{part}.blocks.0.{layer}" for part in ("encoder", "decoder") for layer in layers]
 
 
 @needs_torchao

@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
 from ecamp_fast.model.fusion import ContextFusion
+from ecamp_fast.model.initialize import initialise
 from ecamp_fast.model.sequences import SequenceLayout
 
 COUNTS, PATCHES, WIDTH, HEADS = [5, 1, 3], 4, 12, 3
@@ -67,3 +68,24 @@ def test_a_scale_that_is_off_has_no_weights(small, fusion: str, absent: set[str]
     recipe = small("paper", f"fusion={{{fusion}}}")
     names = {name.split(".")[0] for name, _ in ContextFusion(recipe.model.text, recipe.fusion).named_parameters()}
     assert {"query", "key_value", "global_proj", "out"} - names == absent
+
+
+def test_dropout_acts_on_the_attention_and_on_the_sum(small) -> None:
+    """Of values that are all one, attention makes ones again, whatever its weights: unless some were dropped."""
+    recipe = small("paper", "model.text.dropout=0.5", "fusion.use_global=false")
+    module = ContextFusion(recipe.model.text, recipe.fusion)
+    initialise(module)
+    with torch.no_grad():
+        module.key_value.weight.chunk(2)[1].zero_()
+        module.key_value.bias.chunk(2)[1].fill_(1)
+    lengths, seen = SequenceLayout.equal(1, 6), []
+    module.out.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    embedded, patches = torch.randn(6, WIDTH), torch.randn(1, PATCHES, WIDTH)
+    module(embedded, patches, lengths, lengths)
+    module.eval()(embedded, patches, lengths, lengths)
+    dropped, whole = seen
+    assert (dropped - 1).abs().max() > 0.1
+    torch.testing.assert_close(whole, torch.ones(6, WIDTH))
+    module.dropout.train().p = 1.0  # all of the sum: what remains is the text, normed once more
+    text = module.attention(embedded, lengths, lengths)
+    torch.testing.assert_close(module(embedded, patches, lengths, lengths), module.ffn(module.norm(text)))

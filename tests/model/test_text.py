@@ -115,6 +115,17 @@ def test_head_is_berts(small, bert: BertConfig) -> None:
     torch.testing.assert_close(ours(x), theirs(x))
 
 
+def test_embeddings_are_dropped_behind_their_norm(small) -> None:
+    """Half of them are zero, the others twice what they are without dropout."""
+    ours = Embeddings(small("paper", "model.text.dropout=0.5"), VOCABULARY)
+    for table in (ours.word, ours.position, ours.token_type):
+        nn.init.normal_(table)
+    ids, layout = torch.randint(1, VOCABULARY, (BATCH * MOST,)), SequenceLayout.equal(BATCH, MOST)
+    dropped, whole = ours(ids, layout), ours.eval()(ids, layout)
+    assert 0.4 < (dropped == 0).float().mean() < 0.6
+    torch.testing.assert_close(dropped, torch.where(dropped == 0, 0, 2 * whole))
+
+
 def test_dropout_acts_in_training_only(small) -> None:
     layer = TextLayer(small("paper", "model.text.dropout=0.5").model.text)
     lengths = SequenceLayout.equal(1, 6)
@@ -126,3 +137,29 @@ def test_dropout_acts_in_training_only(small) -> None:
     assert torch.equal(first, layer(x, lengths, lengths))
     layer.eval()
     assert torch.equal(layer(x, lengths, lengths), layer(x, lengths, lengths))
+
+
+def test_dropout_acts_on_the_attention_of_a_layer(small) -> None:
+    """Of values that are all one, attention makes ones again, whatever its weights: unless some were dropped."""
+    layer = TextLayer(small("paper", "model.text.dropout=0.5").model.text).attention
+    with torch.no_grad():
+        layer.qkv.weight.chunk(3)[2].zero_()
+        layer.qkv.bias.chunk(3)[2].fill_(1)
+    lengths, seen = SequenceLayout.equal(1, 6), []
+    layer.out.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    x = torch.randn(6, 12)
+    layer(x, lengths, lengths)
+    layer.eval()(x, lengths, lengths)
+    dropped, whole = seen
+    assert (dropped - 1).abs().max() > 0.1
+    torch.testing.assert_close(whole, torch.ones(6, 12))
+
+
+@pytest.mark.parametrize("half", ["attention", "ffn"])
+def test_dropout_acts_on_what_a_half_of_a_layer_adds(small, half: str) -> None:
+    """Where all of it is dropped, only the norm of the input is left."""
+    layer = TextLayer(small("paper", "model.text.dropout=0.5").model.text)
+    module, lengths, x = getattr(layer, half), SequenceLayout.equal(1, 6), torch.randn(6, 12)
+    module.dropout.p = 1.0
+    out = module(x, lengths, lengths) if half == "attention" else module(x)
+    torch.testing.assert_close(out, module.norm(x))

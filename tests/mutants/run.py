@@ -208,7 +208,7 @@ def _mutate(mutant: Mutant, folder: Path) -> None:
 def _pytest(tests: tuple[str, ...], folder: Path) -> int:
     import pytest
 
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:warnings", f"--basetemp={folder / 'tmp'}"]
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-W", "ignore", f"--basetemp={folder / 'tmp'}"]
     return int(pytest.main([*options, *tests]))
 
 

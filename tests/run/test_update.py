@@ -15,14 +15,14 @@ from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.update import Update, gradients
 
 ENGINES = {
-    "plain fp32": (0, "fp32", {}),
-    "plain bf16": (0, "bf16", {}),
-    "ZeRO-1 fp32": (1, "fp32", {}),
-    "ZeRO-1 bf16": (1, "bf16", {}),
-    "ZeRO-1 bf16, sums in float32": (1, "bf16", {"data_types": {"grad_accum_dtype": "fp32"}}),
-    "ZeRO-2 fp32": (2, "fp32", {}),
-    "ZeRO-2 bf16": (2, "bf16", {}),
-    "ZeRO-2 bf16, sums in float32": (2, "bf16", {"data_types": {"grad_accum_dtype": "fp32"}}),
+    "plain-fp32": (0, "fp32", {}),
+    "plain-bf16": (0, "bf16", {}),
+    "ZeRO-1-fp32": (1, "fp32", {}),
+    "ZeRO-1-bf16": (1, "bf16", {}),
+    "ZeRO-1-bf16-float32-sums": (1, "bf16", {"data_types": {"grad_accum_dtype": "fp32"}}),
+    "ZeRO-2-fp32": (2, "fp32", {}),
+    "ZeRO-2-bf16": (2, "bf16", {}),
+    "ZeRO-2-bf16-float32-sums": (2, "bf16", {"data_types": {"grad_accum_dtype": "fp32"}}),
 }
 Make = Callable[..., Any]
 
@@ -120,6 +120,15 @@ def test_the_norm_is_that_of_one_copy(
     monkeypatch.setattr(update_module.dist, "all_reduce", lambda vector: vector.mul_(2))  # the other rank says the same
     wanted = alone if stage == 0 else alone * math.sqrt(2)
     assert Update(engine, 0.0).apply(stop=False).norm == pytest.approx(wanted, rel=1e-5)
+
+
+def test_clipping_leaves_small_gradients_alone(make_engine: Make, batch: Batch) -> None:
+    engine = make_engine(0, "fp32")
+    accumulate(engine, batch)
+    before, seen = [part.clone() for part in gradients(engine)], []
+    engine.basic_optimizer.register_step_pre_hook(lambda *_: seen.extend(part.clone() for part in gradients(engine)))
+    assert 0.1 < Update(engine, 1e6).apply(stop=False).norm < 1e6
+    assert all(torch.equal(*pair) for pair in zip(before, seen, strict=True))
 
 
 def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None:

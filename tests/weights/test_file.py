@@ -60,6 +60,8 @@ def test_partial_file_leaves_the_rest_as_it_was(source, tmp_path: Path, recipe: 
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "mae.safetensors")
     report = import_weights(tmp_path / "mae.safetensors", tmp_path / "w.safetensors", recipe)
     assert len(report.loaded) == 24 and "encoder.class_token" in report.missing
+    with safe_open(tmp_path / "w.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["ecamp_fast"])["sizes"]["vocab_size"] is None
     model = Ecamp(recipe, VOCABULARY + 9)  # no vocabulary in the file: any will do
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with caplog.at_level(logging.INFO):
@@ -111,6 +113,15 @@ def test_save_and_load(tmp_path: Path, small, tied: bool) -> None:
     assert load_weights(second, tmp_path / "w.safetensors").missing == []
     assert all(torch.equal(second.state_dict()[name], tensor) for name, tensor in first.state_dict().items())
     assert (second.text.head.vocabulary is second.text.embeddings.word) == tied
+
+
+def test_masters_are_saved_in_place_of_the_models_own(tmp_path: Path, recipe: Recipe) -> None:
+    model = Ecamp(recipe, VOCABULARY).bfloat16()
+    master = torch.randn_like(model.encoder.norm.bias, dtype=torch.float32)
+    save_weights(model, tmp_path / "w.safetensors", {"encoder.norm.bias": master})
+    found = load_file(tmp_path / "w.safetensors")
+    assert torch.equal(found["encoder.norm.bias"], master)
+    assert torch.equal(found["encoder.norm.weight"], model.encoder.norm.weight)
 
 
 def test_untied_weights_do_not_enter_a_tied_model(tmp_path: Path, small) -> None:

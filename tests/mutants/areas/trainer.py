@@ -4,6 +4,7 @@ from typing import Any
 
 from mutant import mutants
 
+UPDATE = "tests/run/test_update.py"
 REFERENCE = "tests/training/test_reference.py::test_a_run_is_the_loop_written_by_hand"
 
 
@@ -28,7 +29,7 @@ def a_run() -> Any:
         "text.max_tokens=32",
         "optim={lr: 1e-2, weight_decay: 0.1}",
         "batch={total: 6, micro: 3}",
-        "schedule={epochs: 1.2, warmup_epochs: 0.4}",
+        "schedule={epochs: 1.6, warmup_epochs: 0.4}",
         "log_every=2",
         "evaluation={samples: 1000, every_steps: 2}",
     ]
@@ -82,7 +83,7 @@ def two_ranks() -> Any:
         meter.add(Losses(*(torch.tensor(float(n)) for n in (3, 1, 2, 0))), batch, weight=2)
         meter.add(Losses(*(torch.tensor(float(n)) for n in (9, 4, 5, 1))), batch)
         found += [meter.drain(), meter.drain()]
-        for zero in (False, True):
+        for zero, most in ((False, 0.5), (True, 0.5), (False, 500.0)):
             weight = torch.nn.Parameter(torch.ones(3))
             weight.grad = torch.tensor([1.0, 2.0, 2.0])
             optimizer = SimpleNamespace(averaged_gradients={0: [weight.grad]}) if zero else SimpleNamespace()
@@ -94,7 +95,7 @@ def two_ranks() -> Any:
                 step=lambda: None,
                 zero_optimization=lambda zero=zero: zero,
             )
-            result = Update(engine, 0.5).apply(True, (1, 2))
+            result = Update(engine, most).apply(True, (1, 2))
             found.append((result, weight.grad.tolist(), float(engine.basic_optimizer.found_inf)))
     return found
 
@@ -166,7 +167,10 @@ MUTANTS = [
                 "learning_rate(self.recipe, self.step + 1, self.samples)",
             ),
             "nothing is evaluated before the first step": ("if self.step == 0:", "if self.step < 0:"),
-            "the end is not evaluated": ("if self.step == self.total or (every", "if (every"),
+            "the end is not evaluated": (
+                "self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else",
+                "self._evaluate(log) if self.step % (self.recipe.evaluation.every_steps or 1) == 0 else",
+            ),
             "evaluation comes a step late": ("self.step % every == 0", "self.step % every == 1"),
             "the batches begin at the next step": (
                 "loader.batches(self.step, self.total)",
@@ -203,7 +207,10 @@ MUTANTS = [
     ),
     *mutants(
         "ecamp_fast/run/update.py",
-        "tests/run/test_update.py",
+        f"{UPDATE}::test_the_norm_is_that_of_one_copy {UPDATE}::test_clipping_leaves_small_gradients_alone "
+        f"{UPDATE}::test_a_request_to_stop_is_passed_on "
+        f"{UPDATE}::test_gradients_that_are_not_finite_leave_no_trace[plain-fp32] "
+        f"{UPDATE}::test_clipping_shortens_the_gradient_but_not_the_norm_that_is_told[plain-fp32]",
         two_ranks,
         {
             "the norm counts every copy": ("_squared_norm(parts) / _copies(self._engine)", "_squared_norm(parts)"),

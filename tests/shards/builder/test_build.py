@@ -15,9 +15,11 @@ from PIL import Image
 from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
 from ecamp_fast.shards.builder import workers
 from ecamp_fast.shards.builder.build import Options, build, build_phantoms
+from ecamp_fast.shards.builder.manifest_counts import text_statistics
 from ecamp_fast.shards.check.verify import verify
 from ecamp_fast.shards.format.manifest import read_manifest
 from ecamp_fast.shards.format.tokens import unpack_tokens
+from ecamp_fast.shards.images.encode import read_pgm
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.text.codes import token_ids
@@ -111,6 +113,28 @@ def test_token_statistics_count_cls_report_and_distilled(table):
     text = read_manifest(out).text
     assert text["tokens_max"] == lengths[-1] and text["tokens_p50"] == lengths[1]
     assert text["tokens_mean"] == pytest.approx(np.mean(lengths), abs=1e-3)
+
+
+def test_token_statistics_of_a_hundred_reports():
+    """Of 1 to 100 tokens, and 3 of distilled text each. 95 of 100 are no longer than the 95th percentile."""
+    text = text_statistics(range(1, 101), [3] * 100)
+    assert text == {
+        **{"tokens_mean": 54.5, "tokens_p50": 55, "tokens_p95": 100, "tokens_max": 104},
+        **{"report_mean": 50.5, "report_p50": 51, "report_p95": 96, "report_max": 100},
+    }
+
+
+def test_a_map_is_emptied_where_all_that_is_mentioned_is_denied(table, film):
+    """There is nothing to look at, and a map of zeros weighs all pixels alike. Without a report nothing is denied."""
+    reports = {"s0": "No edema. Small effusion.", "s1": "No edema. No effusion.", "s2": "Nothing to say.", "s3": ""}
+    path = table([{"report": text, "attention_map": f"{s}.png", "split": "train"} for s, text in reports.items()])
+    for number, study in enumerate(reports):
+        film(number, 20, 15).save(path.parent / f"{study}.png")
+    build(CsvSource(path, keep_empty=True), path.parent / "set", ONE)
+    stored = {sample.key[:2]: read_pgm(sample["attn.pgm"]) for sample in samples(path.parent / "set")}
+    drawn = {study: np.asarray(film(number, 20, 15)) for number, study in enumerate(reports)}
+    kept = {"s0": True, "s1": False, "s2": False, "s3": True}
+    assert all(np.array_equal(stored[study], keep * drawn[study]) for study, keep in kept.items())
 
 
 def test_the_tokenizer_is_made_from_the_training_split_alone(table):

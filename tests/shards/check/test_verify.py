@@ -1,5 +1,6 @@
 """Verification finds all damage of every kind, and names it."""
 
+import hashlib
 import io
 import json
 import os
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.check.verify import inspect, verify
 from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest, write_manifest
-from ecamp_fast.shards.format.tar_writer import ShardWriter
+from ecamp_fast.shards.format.tar_writer import ShardWriter, member_header
 
 
 def text(folder):
@@ -161,8 +162,6 @@ def test_metadata_that_is_none_or_of_another_split(copied):
 
 @pytest.mark.parametrize("kind", ["symlink", "absolute", "parent", "extra", "device"])
 def test_foreign_members_are_named_even_if_all_digests_agree(copied, kind, tmp_path):
-    import hashlib
-
     shard = read_manifest(copied).shards[0]
     path = copied / shard.name
     entry = tarfile.TarInfo({"absolute": "/etc/evil.jpg", "parent": "../evil.jpg"}.get(kind, "evil.jpg"))
@@ -174,6 +173,32 @@ def test_foreign_members_are_named_even_if_all_digests_agree(copied, kind, tmp_p
     reseal(copied, 0, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     kinds = {"symlink": ", a symbolic link", "device": ", a device"}
     assert f"{shard.name}: member {entry.name!r}{kinds.get(kind, '')} behind the last sample, at byte" in text(copied)
+
+
+def test_bytes_behind_a_content_are_found_even_if_all_digests_agree(copied):
+    shard = read_manifest(copied).shards[0]
+    end = int(shard.members["txt"].offset[1] + shard.members["txt"].size[1])
+    assert end % 512, "zeros fill its last block"
+    flip(copied / shard.name, end)
+    reseal(copied, 0, sha256=hashlib.sha256((copied / shard.name).read_bytes()).hexdigest())
+    assert text(copied) == f"{shard.name}: {shard.keys[1]}: txt followed by bytes that are not zero, at byte {end}"
+
+
+def test_a_member_between_samples_is_found_even_if_all_digests_agree(copied):
+    """Of the size of a record, so that the zeros at the end of the archive are as many as before."""
+    shard = read_manifest(copied).shards[0]
+    whole, size = (copied / shard.name).read_bytes(), tarfile.RECORDSIZE
+    at = int(shard.members["jpg"].offset[1]) - 512
+    data = whole[:at] + member_header("evil.jpg", size - 512) + bytes(size - 512) + whole[at:]
+    (copied / shard.name).write_bytes(data)
+    members = {
+        extension: replace(columns, offset=columns.offset + size * (columns.offset > at))
+        for extension, columns in shard.members.items()
+    }
+    reseal(copied, 0, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), members=members)
+    place = at + size + 512
+    what = f"jpg placed by the manifest at byte {place}, where no builder puts it, at byte {place}"
+    assert text(copied) == f"{shard.name}: {shard.keys[1]}: {what}"
 
 
 def test_a_link_in_a_members_place(copied):

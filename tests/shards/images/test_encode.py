@@ -249,7 +249,7 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale_that_is_large_enough(short_s
 
 
 @pytest.mark.parametrize(("kind", "scale"), [("JPEG", 2), ("PNG", 1), ("TIFF", 1)])
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
 def test_scale_and_upright_size_of_a_picture_on_its_side(kind, scale, orientation, film, film_bytes):
     exif = Image.Exif()
     exif[0x0112] = orientation

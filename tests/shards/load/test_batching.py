@@ -15,6 +15,7 @@ from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.shards.format.manifest import DISTILLED, IMAGE, REPORT, TOKENIZER, TOKENS, Manifest, write_manifest
 from ecamp_fast.shards.format.tar_writer import ShardWriter
 from ecamp_fast.shards.format.tokens import pack_tokens, unpack_tokens
+from ecamp_fast.shards.load import capacity as capacity_module
 from ecamp_fast.shards.load.batching import MicroBatches, TokenEstimate, assign
 from ecamp_fast.shards.load.capacity import measure_capacity
 from ecamp_fast.shards.load.order import global_samples
@@ -174,6 +175,18 @@ def test_ranks_wait_less(shard_set, true_counts, world):
         together = sums.reshape(-1, world)
         waits[balance] = (together.max(1) - together.mean(1)).mean()
     assert waits[True] <= 0.1 * waits[False]
+
+
+@pytest.mark.parametrize("max_tokens", [256, 16])  # lengths differ, or next to none does and only masks do
+def test_the_capacity_holds_99_of_100_batches_and_little_more(shard_set, true_counts, monkeypatch, max_tokens):
+    """Of 240 micro-batches of 32, and before it is rounded up: masks alone make less of a difference than that."""
+    monkeypatch.setattr(capacity_module, "MULTIPLE", 1)
+    some = recipe(balance=False, text={"max_tokens": max_tokens})
+    room, micro_batches = measure_capacity(shard_set, "train", some), MicroBatches(shard_set, "train", some)
+    places = (np.concatenate(parts) for parts in zip(*map(micro_batches, range(100, 115)), strict=True))
+    for counts, most in zip(true_counts(some, *places), (room.rows, room.predicted), strict=True):
+        sums = counts.sum(1)
+        assert (sums <= most).mean() >= 0.99 and most <= sums.mean() + 4 * sums.std()
 
 
 @pytest.mark.slow

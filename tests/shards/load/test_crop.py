@@ -92,6 +92,11 @@ def test_flips_come_as_often_as_asked():
     assert not crop.flips(keys, 0.0).any() and crop.flips(keys, 1.0).all()
 
 
+def test_flips_are_drawn_from_a_stream_of_their_own():
+    keys = np.arange(1000) * 31
+    assert np.array_equal(crop.flips(keys, 0.3), uniform(keys, Stream.FLIP, 1)[:, 0] < 0.3)
+
+
 def sampled(one, box, flipped, height, width):
     """Bilinear interpolation at the centre of every cell, from its definition."""
     out = np.zeros((ATTENTION_GRID, ATTENTION_GRID))
@@ -110,7 +115,9 @@ def sampled(one, box, flipped, height, width):
     return out
 
 
-def test_maps_of_any_size_are_sampled_together_as_alone():
+@pytest.mark.parametrize("chunk", [crop.CHUNK, 3])  # the second is less than there are maps
+def test_maps_of_any_size_are_sampled_together_as_alone(chunk, monkeypatch):
+    monkeypatch.setattr(crop, "CHUNK", chunk)
     rng = np.random.default_rng(1)
     maps = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((19, 19), (1, 1), (256, 210), (2, 40))]
     maps.insert(2, None)
@@ -160,6 +167,11 @@ def test_the_map_lies_where_the_decoded_view_shows_it(height, width):
     assert np.abs(seen - out).max() < 4  # of 255: JPEG, rounding, mean of a cell against its centre
     wrong = crop.sample_maps([stored] * count, boxes, ~flipped, heights, widths)
     assert np.abs(seen - wrong).max((1, 2)).min() > 12  # and the comparison can tell
+
+
+@pytest.mark.parametrize(("grid", "size"), [(7, 6), (14, 12), (16, 13), (28, 24)])
+def test_the_window_is_12_of_14_patches_or_less_in_proportion(grid, size):
+    assert window_size(grid) == size
 
 
 def window_by_hand(attention, grid):

@@ -10,6 +10,7 @@ import torch
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import DataError
+from ecamp_fast.keyed_random import Stream, sample_keys, uniform_at
 from ecamp_fast.shards.builder.build import Options, build_phantoms
 from ecamp_fast.shards.load.capacity import measure_capacity
 from ecamp_fast.shards.load.loader import Loader
@@ -59,6 +60,9 @@ def test_others_stand_in_and_all_agree_on_them(damaged: ShardSet) -> None:
     assert all("damaged (CRC32 differs)" in note["fault"] for note in notes)
     seen = torch.cat([batch.samples for batch in first])
     assert len(first) == 12 and not np.isin(seen, DAMAGED).any()
+    count, seed = damaged.count("train"), recipe(0.2).seed
+    own = {(key, n) for epoch in range(3) for n, key in enumerate(sample_keys(seed, epoch, np.arange(count)).tolist())}
+    assert set(zip(torch.cat([batch.keys for batch in first]).tolist(), seen.tolist(), strict=True)) <= own
     for again in (
         list(Loader(damaged, "train", recipe(0.2, threads=1)).batches(0, 6)),
         [b for step in range(6) for b in Loader(damaged, "train", recipe(0.2)).batches(step, step + 1)],
@@ -97,6 +101,16 @@ def test_a_set_that_is_all_damage_ends_the_run() -> None:
         quarantine.replace(0, 5, IN_A_ROW, FAULT)
 
 
+def test_what_stands_in_is_drawn_by_epoch_sample_and_attempt() -> None:
+    notes: list[dict] = []
+    quarantine = Quarantine(1000, 1.0, seed=5, note=notes.append)
+    for epoch, sample, attempt in ((0, 7, 0), (3, 7, 0), (3, 8, 0), (3, 8, 2)):
+        key = sample_keys(5, epoch, np.array([sample]))
+        instead = int(float(uniform_at(key, Stream.SUBSTITUTE, np.array([attempt]))[0]) * 1000)
+        assert quarantine.replace(epoch, sample, attempt, FAULT) == instead
+        assert notes.pop() == {"sample": sample, "epoch": epoch, "fault": FAULT.what, "instead": instead}
+
+
 def test_the_budget_is_of_all_ranks_and_of_an_epoch() -> None:
     ranks = [Quarantine(100, 0.1, seed=1, lost=[0, 1]) for _ in range(3)]
     for number, rank in enumerate(ranks):
@@ -106,6 +120,7 @@ def test_the_budget_is_of_all_ranks_and_of_an_epoch() -> None:
     assert [rank.found for rank in ranks] == [(2, 2)] * 3
     together = [sum(of) for of in zip(*(rank.found for rank in ranks), strict=True)]
     ranks[0].judge(together)  # 2 lost and 6 more, in each of the epochs
+    ranks[0].judge([8, 0])  # all that may be
     for sample in (30, 31, 32):
         ranks[0].replace(5, sample, 0, FAULT)  # 7 of 10 as far as this rank knows
     together = [sum(of) for of in zip(*(rank.found for rank in ranks), strict=True)]

@@ -59,6 +59,15 @@ def test_members_that_are_optional_may_be_asked_for(table):
         ShardSet(path.parent / "set").read("train", 0, ("nothing",))
 
 
+def test_an_empty_member_is_read_as_empty(table):
+    from ecamp_fast.shards.builder.build import Options, build
+    from ecamp_fast.shards.sources.csv_file import CsvSource
+
+    path = table([{"report": "Nothing to say.", "split": "train"}])
+    build(CsvSource(path), path.parent / "set", Options(workers=1, vocab_size=100))
+    assert ShardSet(path.parent / "set").read("train", 0, ("distilled.txt",)) == {"distilled.txt": b""}
+
+
 def test_indices_and_splits_that_do_not_exist(phantom_set):
     shards = ShardSet(phantom_set)
     for index in (-1, shards.count("train")):
@@ -148,7 +157,7 @@ def test_the_manifest_survives_its_own_writing(phantom_set, tmp_path):
     assert len(manifest.digest) == 64 and read_manifest(tmp_path).digest == manifest.digest
 
 
-@pytest.mark.parametrize("name", ["../evil.tar", "/etc/passwd", "a.zip", "a/b.tar"])
+@pytest.mark.parametrize("name", ["../evil.tar", "/etc/passwd", "a.zip", "a/b.tar", "a.tar/../b.tar"])
 def test_a_manifest_cannot_point_outside_its_folder(phantom_set, tmp_path, name):
     manifest = read_manifest(phantom_set)
     write_manifest(tmp_path, replace(manifest, shards=(replace(manifest.shards[0], name=name),)))
