@@ -16,7 +16,7 @@ PLANTED = {
     "killed": (COSINE, "math.sin(math.pi * min(progress, 1.0))"),
     "EQUIVALENT": (COSINE, "math.cos(math.pi * min(progress, 1))"),
     "BROKEN": ("import math\n", "import maths as math\n"),
-    "SURVIVED": ("return peak * 0.5 * (1 +", "return peak * (1 + 1e-12) * 0.5 * (1 +"),
+    "SURVIVED": ("return peak * epoch /", "return peak * (1 + 1e-14) * epoch /"),
 }
 AREA = f"""
 from mutant import mutants

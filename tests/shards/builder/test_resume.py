@@ -87,9 +87,10 @@ def test_five_kills_at_five_places(tmp_path, expected):
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_of_a_build(tmp_path, expected):
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.complete)])
+def test_a_kill_at_every_step_of_a_build(tmp_path, expected, stride):
     """Wherever it falls, the set is absent or whole, and the next build finishes it, or finds it and tidies up."""
-    for number in range(1, 100):
+    for number in range(1, 100, stride):
         folder = tmp_path / str(number)
         done = finished(started(folder / "set", 1, 8, number))
         whole = (folder / "set").exists()
