@@ -79,10 +79,13 @@ def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[st
         steps = [record["step"] for record in read_metrics(out)]
         return bool(saved) and saved[-1] >= run.state()["total_steps"] // 2 and steps[-1] > saved[-1]
 
+    def written() -> int:
+        """Bytes of metrics."""
+        file = out / "metrics.jsonl"
+        return file.stat().st_size if file.exists() else 0
+
     with open(out / "train.log", "ab") as log:
-        if not launch.kill_when(
-            launch.start(arguments, ranks, log), half_way, PATIENCE, lambda: len(read_metrics(out))
-        ):
+        if not launch.kill_when(launch.start(arguments, ranks, log), half_way, PATIENCE, written):
             raise _failed(out, "could not be killed half way")
         _say("killed with SIGKILL; resuming")
         if launch.wait(launch.start([*arguments, "--resume=must"], ranks, log), out):

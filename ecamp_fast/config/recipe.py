@@ -38,9 +38,7 @@ class Recipe(Section):
     # Weights to start from, whole or in part: a file made by `ecamp-fast import`, or of a run. The authors started from
     # MAE's ViT-B/16 (mae_vit_base.pth). null: random numbers.
     init_from: str | None = None
-    init_parts: Literal["all", "image"] = (
-        "all"  # image: encoder and image decoder alone, so another vocabulary is no matter
-    )
+    init_parts: Literal["all", "image"] = "all"  # image: no part that reads text, so another vocabulary is no matter
     model: ModelConfig = ModelConfig()
     image: ImageConfig = ImageConfig()
     text: TextConfig = TextConfig()

@@ -78,16 +78,12 @@ class Reconstruction:
 class WordScores:
     """How well the words of a batch were predicted.
 
-    nats     (P,) float32   of the true word, for every predicted place
-    hits     (P,) bool      whether the likeliest word was the true one
-    weights  (P,) float32   worth of the place in the loss
-    labels   (P,) int64     the true words
+    nats  (P,) float32   of the true word, for every predicted place
+    hits  (P,) bool      whether the likeliest word was the true one
     """
 
     nats: Tensor
     hits: Tensor
-    weights: Tensor
-    labels: Tensor
 
 
 class Ecamp(nn.Module):
@@ -183,13 +179,13 @@ class Ecamp(nn.Module):
         view = self.view(batch)
         hidden = decoder(text.ids, self.encoder(view.low, view.keep), *self._text_layouts(view, text))[text.rows]
         masked = text.ids[text.rows] == MASK_ID if self.recipe.padded_text else text.weights >= 0
-        hidden, labels, weights = hidden[masked], text.labels[masked], text.weights[masked]
+        hidden, labels = hidden[masked], text.labels[masked]
         nats, hits = [], []
         for rows, wanted in zip(hidden.split(SCORED_AT_ONCE), labels.split(SCORED_AT_ONCE), strict=True):
             logits = nn.functional.linear(decoder.head(rows), decoder.head.vocabulary, decoder.head.bias).float()
             nats.append(nn.functional.cross_entropy(logits, wanted, reduction="none"))
             hits.append(logits.argmax(-1) == wanted)
-        return WordScores(torch.cat(nats), torch.cat(hits), weights, labels)
+        return WordScores(torch.cat(nats), torch.cat(hits))
 
     def _words(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
         hidden = decoder(text.ids, latent, *self._text_layouts(view, text))
