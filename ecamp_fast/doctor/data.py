@@ -80,15 +80,16 @@ def splits(setup: RunSetup) -> Iterator[Finding]:
 
 
 def annotation(setup: RunSetup) -> Iterator[Finding]:
-    """The entity list the stored tokens were annotated with against this version's."""
-    if setup.shards is None:
+    """The rules the reports were read by against this version's."""
+    if setup.shards is None or not setup.shards.manifest.vocab_size:
         return
-    from ecamp_fast.text.reading.entities import ENTITIES_DIGEST
+    from ecamp_fast.shards.describe.rules import build_command, read_by_other_rules
 
-    if setup.shards.manifest.entities_digest == ENTITIES_DIGEST:
-        yield ok("entities", "annotated with this version's list")
+    if read_by_other_rules(setup.shards.manifest):
+        hint = f"build it again: {build_command(setup.shards.manifest)}"
+        yield warn("rules", "the reports were read by other rules than this version's", hint)
     else:
-        yield warn("entities", "annotated with another list than this version's", "build the set again")
+        yield ok("rules", "the reports were read by this version's")
 
 
 def text(setup: RunSetup) -> Iterator[Finding]:

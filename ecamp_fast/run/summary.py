@@ -10,6 +10,7 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.model.attention import describe_choice
 from ecamp_fast.model.ecamp import attention_cases
 from ecamp_fast.run.distributed import DistContext
+from ecamp_fast.shards.describe.rules import build_command, read_by_other_rules
 from ecamp_fast.shards.load.read import ShardSet
 
 
@@ -50,6 +51,9 @@ def opening_lines(
     if shards.faults:
         lost, faults = len(shards.lost), "; ".join(shards.faults)
         lines.append(f"warning: {faults}: other samples stand in for {lost}; `ecamp-fast shard repair`")
+    if recipe.losses.mlm and read_by_other_rules(shards.manifest):
+        again = build_command(shards.manifest)
+        lines.append(f"warning: reports were read by other rules than this version's; to build the set again: {again}")
     if not (step or recipe.init_from):
         authors = "; the paper's authors started from MAE's: README, Recipes" if _is_vit_b(recipe) else ""
         lines.append(f"weights: random numbers of seed {recipe.seed}{authors}")

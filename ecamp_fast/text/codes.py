@@ -20,7 +20,7 @@ Array = TypeVar("Array")
 class Mark(IntFlag):
     """What a token is. The first group follows whole words, the second the released code's wordpiece rules."""
 
-    CONTINUATION = 1 << 0  # a "##" piece: belongs to the word before it
+    CONTINUATION = 1 << 0  # a "##" piece: belongs to the piece before it
     SENTENCE_START = 1 << 1  # first token of a sentence: the slots where distilled text may enter
     ENTITY = 1 << 2  # every piece of every word of an entity mention
     DESCRIPTOR = 1 << 3  # every piece of the up to two words before an entity, within its sentence
@@ -31,6 +31,13 @@ class Mark(IntFlag):
     PERIOD = 1 << 7  # the token "."
     PHRASE = 1 << 8  # inside "there is no" or "there is no evidence of"
     PHRASE_START = 1 << 9  # its first token
+
+    JOINED = (
+        1 << 10
+    )  # no "##" piece, yet not the first of its word: the "." and the "5" of "1.5", the "s" of "patient's"
+
+
+INSIDE = Mark.CONTINUATION | Mark.JOINED  # behind the first piece of a word, as a reader counts words
 
 
 def pack(ids: Array, marks: Array) -> Array:

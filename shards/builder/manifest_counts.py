@@ -20,7 +20,7 @@ def manifest_of(head: JournalHeader, entries: Sequence[Done]) -> Manifest:
         short_side=head.identity["short_side"],
         tokenizer_digest=head.tokenizer_digest,
         vocab_size=head.vocab_size,
-        entities_digest=head.identity["entities"],
+        rules_digest=head.identity["rules_digest"],
         counts=counts(
             [study for done in entries for study in done.studies],
             [patient for done in entries for patient in done.patients],

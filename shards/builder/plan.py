@@ -27,7 +27,7 @@ from ecamp_fast.shards.builder.naming import assign_keys, assign_splits, repeate
 from ecamp_fast.shards.format.manifest import FORMAT, SPLITS
 from ecamp_fast.shards.sources.base import Record, RecordFault, Source, over_budget, refuse
 from ecamp_fast.shards.sources.files import IMAGES
-from ecamp_fast.text.reading.entities import ENTITIES_DIGEST
+from ecamp_fast.text.reading.version import RULES_DIGEST
 
 _CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")
 _NO_DICOM = tuple(ending for ending in IMAGES if ending != ".dcm")
@@ -194,7 +194,7 @@ def _identity(records: list[Record], options: Options) -> dict[str, Any]:
         "rows": rows.hexdigest(),
         "short_side": options.short_side,
         "tokenizer": tokenizer,
-        "entities": ENTITIES_DIGEST,
+        "rules_digest": RULES_DIGEST,
         "format": FORMAT,
         "ecamp-fast": __version__,
         "Pillow": PIL.__version__,

@@ -23,6 +23,7 @@ from ecamp_fast.shards.check.verify import Damage, inspect
 from ecamp_fast.shards.format.manifest import MANIFEST, TOKENIZER, Manifest, Shard, read_manifest
 from ecamp_fast.shards.sources.base import Source
 from ecamp_fast.shards.storage.presence import tokenizer_fault
+from ecamp_fast.text.reading.version import RULES_DIGEST
 
 _UNIT = re.compile(r"([a-z]+-\d{6})(?:-\d+)?\.tar")
 _NAMES = ("file", "reports")  # entries of a source that are names of files
@@ -177,6 +178,8 @@ def _check_same(done: Done, manifest: Manifest) -> None:
     before = [(shard.name, shard.sha256) for shard in manifest.shards if _of(shard, done.unit)]
     if [(shard.name, shard.sha256) for shard in done.shards] != before:
         built = f"the set is of ecamp-fast {manifest.builder}, this is {__version__}"
+        if manifest.rules_digest != RULES_DIGEST:
+            built += ", which reads reports by other rules"
         raise DataError(
             f"{done.unit}: rebuilt, it has other bytes: an image or a report has changed since, or a library that "
             f"encodes has ({built})",

@@ -12,7 +12,7 @@ from ecamp_fast.shards.describe.terms import Terms
 from ecamp_fast.shards.format.manifest import ATTENTION, METADATA, REPORT, TOKENS, Manifest
 from ecamp_fast.shards.format.tokens import unpack_tokens
 from ecamp_fast.shards.load.read import ShardSet
-from ecamp_fast.text.codes import Mark, has
+from ecamp_fast.text.codes import INSIDE, Mark, has
 
 MAX_TOKENS = 256  # of the recipes
 _TOP = 20
@@ -82,7 +82,7 @@ def _sizes(manifest: Manifest, extension: str) -> list[np.ndarray]:
 def _marks(data: bytes) -> dict[str, int]:
     """Words of the report that are entities and descriptors, and descriptors that are negated."""
     report, _ = unpack_tokens(data)
-    word = ~has(report, Mark.CONTINUATION)
+    word = ~has(report, INSIDE)
     descriptor = word & has(report, Mark.DESCRIPTOR)
     negative = descriptor & (has(report, Mark.NEGATIVE_LEXICON) | has(report, Mark.NEGATIVE_PHRASE))
     return {

@@ -87,7 +87,8 @@ class Manifest:
     short_side        largest short side of the images in pixels
     tokenizer_digest  sha256 of tokenizer.json; '' where all samples are images alone, and there is no tokenizer
     vocab_size        entries of the tokenizer; 0 where there is none
-    entities_digest   sha256 of the entity list that the tokens were annotated with
+    rules_digest      sha256 of the rules that the reports were read by (``text.reading.version``); '' in sets of
+                      versions that did not record it
     counts            samples, studies, patients (0: not known), dropped_empty, without_text (absent in older sets: 0)
     text              tokens per sample with text, as trained on ([CLS] + report + distilled): tokens_mean, tokens_p50,
                       tokens_p95, tokens_max; of the report alone report_* alike; {} where no sample has text
@@ -102,7 +103,7 @@ class Manifest:
     short_side: int
     tokenizer_digest: str
     vocab_size: int
-    entities_digest: str
+    rules_digest: str
     counts: dict[str, int]
     text: dict[str, float]
     shards: tuple[Shard, ...]
@@ -226,7 +227,7 @@ def _to_json(manifest: Manifest, blocks: list[int], digest: str) -> dict[str, An
         "source": manifest.source,
         "short_side": manifest.short_side,
         "tokenizer": {"file": TOKENIZER, "sha256": manifest.tokenizer_digest, "vocab_size": manifest.vocab_size},
-        "entities": manifest.entities_digest,
+        "rules_digest": manifest.rules_digest,
         "index": {"file": INDEX, "bytes": sum(blocks), "sha256": digest},
         "splits": {split: manifest.count(split) for split in manifest.splits},
         "counts": manifest.counts,
@@ -248,7 +249,7 @@ def _from_json(tree: Mapping[str, Any], digest: str, index: np.ndarray) -> Manif
         short_side=int(tree["short_side"]),
         tokenizer_digest=tree["tokenizer"]["sha256"],
         vocab_size=int(tree["tokenizer"]["vocab_size"]),
-        entities_digest=tree["entities"],
+        rules_digest=tree.get("rules_digest", ""),
         counts=dict(tree["counts"]),
         text=dict(tree["text"]),
         shards=tuple(_shard(shard, block) for shard, block in zip(tree["shards"], blocks, strict=True)),

@@ -64,9 +64,11 @@ def test_rows_left_out_are_counted(shards: Path) -> None:
     assert finding.found.startswith("1 row")
 
 
-def test_another_entity_list_is_a_warning(shards: Path) -> None:
-    change(shards, entities_digest="0" * 64)
-    assert only(data.annotation, case_of(shards)).status is Status.WARN
+@pytest.mark.parametrize("digest", ["", "0" * 64])
+def test_reports_read_by_other_rules_are_a_warning(shards: Path, digest: str) -> None:
+    change(shards, rules_digest=digest)
+    finding = only(data.annotation, case_of(shards))
+    assert finding.status is Status.WARN and "ecamp-fast shard build --from phantom" in finding.hint
 
 
 def test_texts_that_are_often_cut_are_a_warning(shards: Path) -> None:

@@ -1,5 +1,6 @@
 """What a person reads of a run before its first step."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,11 +32,26 @@ def test_random_weights_are_said_and_what_the_authors_did(context: DistContext, 
 
 def test_super_resolution_without_any_map_is_said(context: DistContext, phantoms: Path) -> None:
     shards = ShardSet(phantoms)
-    none = SimpleNamespace(manifest=SimpleNamespace(with_map=lambda split: 0), count=shards.count, faults=(), lost=())
+    none = SimpleNamespace(
+        manifest=SimpleNamespace(with_map=lambda split: 0, vocab_size=0), count=shards.count, faults=(), lost=()
+    )
     unguided = "weighs every pixel alike"
     assert unguided not in told(context, shards, "demo") and unguided in told(context, none, "demo")
     for off in ("sr.maps=centre", "sr.guidance=none", "losses.sr=false"):
         assert unguided not in told(context, none, "demo", off)
+
+
+def test_reports_read_by_other_rules_are_said_with_the_command_that_builds_the_set_again(
+    context: DistContext, phantoms: Path
+) -> None:
+    shards = ShardSet(phantoms)
+    older = SimpleNamespace(manifest=replace(shards.manifest, rules_digest=""), count=shards.count, faults=(), lost=())
+    warning = "read by other rules than this version's"
+    assert warning not in told(context, shards, "demo")
+    assert warning in told(context, older, "demo") and "ecamp-fast shard build --from phantom" in told(
+        context, older, "demo"
+    )
+    assert warning not in told(context, older, "mae")
 
 
 def test_a_run_that_is_done_has_nothing_to_do(context: DistContext, phantoms: Path) -> None:

@@ -6,6 +6,7 @@ from ecamp_fast.text.codes import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIALS, UNK
 
 BITS = """
 CONTINUATION SENTENCE_START ENTITY DESCRIPTOR NEGATIVE_LEXICON NEGATIVE_PHRASE PIECE_ENTITY PERIOD PHRASE PHRASE_START
+JOINED
 """.split()  # noqa: SIM905
 
 
@@ -19,7 +20,7 @@ def test_every_mark_has_its_bit_above_the_id() -> None:
 
 def test_the_largest_id_with_every_mark_fits_int32() -> None:
     codes = pack(np.array([2**20 - 1], np.int32), np.array([2 ** len(BITS) - 1], np.int32))
-    assert codes.dtype == np.int32 and codes.tolist() == [2**30 - 1]
+    assert codes.dtype == np.int32 and codes.tolist() == [2**31 - 1]
     assert token_ids(codes).tolist() == [2**20 - 1]
 
 

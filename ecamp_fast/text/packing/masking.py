@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.keyed_random import Stream, torch_uniform_at
-from ecamp_fast.text.codes import MASK_ID, Mark, has, token_ids
+from ecamp_fast.text.codes import INSIDE, MASK_ID, Mark, has, token_ids
 from ecamp_fast.text.packing.descriptors import released_descriptors
 from ecamp_fast.text.packing.rebalance import token_weights
 from ecamp_fast.text.packing.rows import Rows, place_rows
@@ -64,7 +64,7 @@ def mask_text(
 def masked_words(rows: Rows, recipe: Recipe, word_draws: Tensor, entity_draws: Tensor) -> Tensor:
     """Whole words (paper 3.2): a word's fate is decided at its first piece. Returns (T,) bool."""
     masking = recipe.masking
-    head = rows.last(~has(rows.codes, Mark.CONTINUATION))
+    head = rows.last(~has(rows.codes, INSIDE))
     entity = rows.has(Mark.ENTITY)
     chosen = torch.where(entity, entity_draws < masking.entity_ratio, word_draws < _ratio(rows, entity, recipe))
     if masking.descriptors == "always":

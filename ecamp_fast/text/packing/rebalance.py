@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.text.codes import Mark, has
+from ecamp_fast.text.codes import INSIDE, Mark, has
 from ecamp_fast.text.packing.descriptors import released_descriptors
 from ecamp_fast.text.packing.rows import Rows
 
@@ -30,7 +30,7 @@ def eq3_weights(rows: Rows, recipe: Recipe) -> Tensor:
     descriptor = rows.has(Mark.DESCRIPTOR)
     denied = Mark.NEGATIVE_LEXICON if recipe.negation == "lexicon" else Mark.NEGATIVE_PHRASE
     negative = descriptor & rows.has(denied)
-    head = ~has(rows.codes, Mark.CONTINUATION)
+    head = ~has(rows.codes, INSIDE)
     n_all, n_negative = rows.per_sample(descriptor & head), rows.per_sample(negative & head)
     high = (n_all - low * n_negative) / (n_all - n_negative).clamp_min(1)
     high = torch.where(n_negative > 0, high if cap is None else high.clamp_max(cap), 1.0)

@@ -2,10 +2,12 @@
 
 cleaning   bytes to text, with the encoding that was found
 sections   a raw report cut into findings, impression and the rest
+words      what counts as one word
 sentences  where sentences begin and end
 entities   the 44 entities of the paper and how reports mention them
 negation   which mentions are denied
 doubt      which mentions are only supposed
 annotate   mentions with their descriptors and negation, as marks on wordpieces
 rules      short distilled sentences, written by rule
+version    the digest of all these rules, which shard sets carry
 """

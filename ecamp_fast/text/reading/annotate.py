@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecamp_fast.text.codes import ID_BITS, Mark
+from ecamp_fast.text.codes import ID_BITS, INSIDE, Mark
 from ecamp_fast.text.reading.entities import PIECES, Mention, find_mentions
-from ecamp_fast.text.reading.negation import Span, negated
+from ecamp_fast.text.reading.negation import negated
 from ecamp_fast.text.reading.sentences import sentence_spans
+from ecamp_fast.text.reading.words import Span, word_spans
 from ecamp_fast.text.wordpiece import PREFIX, Wordpiece
 
 REACH = 2  # words before an entity that describe it (paper 3.2: beta)
 
-_WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
-_BARRIER = re.compile(r"[:;]")  # a description does not reach across these
+_BARRIER = re.compile(r";|:(?!\d)|(?<!\d):")  # a description does not reach across these; "10:30" is a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def describe(text: str) -> list[Description]:
 
 def _words_before(text: str, sentence: Span, mentions: Sequence[Mention]) -> list[tuple[Span, ...]]:
     """For each mention the two words before it. An entity among them counts, but describes nothing."""
-    words = [match.span() for match in _WORD.finditer(text, *sentence)]
-    word_ends = [end for _, end in words]
+    words = word_spans(text, *sentence)
+    word_starts, word_ends = [start for start, _ in words], [end for _, end in words]
     barriers = [sentence[0], *(match.end() for match in _BARRIER.finditer(text, *sentence))]
-    within = {w for m in mentions for w in words[bisect_right(word_ends, m.start) : bisect_right(word_ends, m.end)]}
+    within = {w for m in mentions for w in words[bisect_right(word_ends, m.start) : bisect_left(word_starts, m.end)]}
     out: list[tuple[Span, ...]] = []
     for mention in mentions:
         last = bisect_right(word_ends, mention.start)
@@ -63,6 +63,16 @@ def _words_before(text: str, sentence: Span, mentions: Sequence[Mention]) -> lis
         earlier = reversed(words[max(0, last - REACH) : last])
         out.append(tuple(span for span in earlier if span[0] >= barrier and span not in within))
     return out
+
+
+def _joined(text: str, starts: np.ndarray) -> np.ndarray:
+    """(n,) bool: the pieces that stand in the same word as the piece before.  starts: (n,), their first characters"""
+    words = np.array([*word_spans(text), (len(text), len(text))])
+    word = np.searchsorted(words[:, 0], starts, side="right") - 1
+    word[(word < 0) | (starts >= words[word, 1])] = -1
+    joined = np.zeros(len(starts), bool)
+    joined[1:] = (word[1:] == word[:-1]) & (word[1:] >= 0)
+    return joined
 
 
 class Annotator:
@@ -88,7 +98,8 @@ class Annotator:
         table = np.array(tokens, np.int64)
         ids, starts = table[:, 0].astype(np.int32), table[:, 1]
         marks = self._piece_marks[ids]
-        heads = (marks & Mark.CONTINUATION) == 0
+        marks[_joined(text, starts) & ((marks & Mark.CONTINUATION) == 0)] |= Mark.JOINED
+        heads = (marks & INSIDE) == 0
         for start, _ in sentence_spans(text):
             first = int(np.searchsorted(starts, start))
             if first < len(marks):
@@ -103,8 +114,8 @@ class Annotator:
     @staticmethod
     def _mark(marks: np.ndarray, words: np.ndarray, word_starts: np.ndarray, description: Description) -> None:
         def pieces(start: int, end: int) -> np.ndarray:
-            first, last = np.searchsorted(word_starts, (start, end))
-            return (words >= first) & (words < max(last, first))
+            first, last = np.searchsorted(word_starts, start, side="right") - 1, np.searchsorted(word_starts, end)
+            return (words >= first) & (words < last)
 
         marks[pieces(description.mention.start, description.mention.end)] |= Mark.ENTITY
         group = (

@@ -1,7 +1,5 @@
 """The 44 entities of ECAMP (paper Table S1) and the surface forms by which a report mentions them."""
 
-import hashlib
-import json
 import re
 from typing import NamedTuple
 
@@ -57,10 +55,10 @@ FORMS = {
 # The strings by which the released code matches single wordpieces; "COPD" is upper case there and never matches.
 PIECES = frozenset(FORMS) - {"copd"} | {"COPD"}
 
-ENTITIES_DIGEST = hashlib.sha256(json.dumps(FORMS, sort_keys=True).encode()).hexdigest()
-
 # Named groups would be slower: the alternatives are told apart afterwards, by the first form that matches whole.
-_ANY = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(FORMS.values(), key=len, reverse=True))})(?!\w)", re.IGNORECASE)
+# "non-calcified" says nothing of calcifications.
+_NOT_NON = r"(?<!\w)(?<!\bnon[-\s\u2010\u2011])"
+_ANY = re.compile(rf"{_NOT_NON}(?:{'|'.join(sorted(FORMS.values(), key=len, reverse=True))})(?!\w)", re.IGNORECASE)
 _EACH = {name: re.compile(form, re.IGNORECASE) for name, form in FORMS.items()}
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ecamp_fast.text.reading.entities import Mention
-
-Span = tuple[int, int]
+from ecamp_fast.text.reading.words import Span
 
 _SEEN = (
     r"(?:(?!be\b)\w+ )?"  # clearly, definitely, ...

@@ -88,14 +88,39 @@ def marks() -> Any:
     from ecamp_fast.text.reading.annotate import Annotator
     from ecamp_fast.text.wordpiece import Wordpiece, build_tokenizer
 
-    words = "there is no evidence of mild ede ##ma pleural effusion effus ##ion : ; . , copd very large mass [ mask ]"
+    words = (
+        "there is no evidence of mild ede ##ma pleural effusion effus ##ion : ; . , copd very large mass [ mask ] "
+        "- 5 mm non calc ##ified para hilar"
+    )
     tokenizer = build_tokenizer({token: number for number, token in enumerate([*SPECIALS, *words.split()])})
     annotator = Annotator(Wordpiece(tokenizer, b""))
     texts = (
         "There is no evidence of edema. There is no very large pleural effusion",
         "Very large mass: mild pleural effusion edema.  No copd; large: mass [MASK]",
+        "No non-calcified mass, 5.5 mm large para-hilar mass-related edema.",
     )
     return [annotator.codes(text).tolist() for text in texts]
+
+
+def counted() -> Any:
+    from ecamp_fast.text.reading.words import word_spans
+
+    texts = (
+        "A 1.5 cm nodule, 5mm; 5 months and/or 12-15 mm w/o 3 x 4 cm",
+        "non-calcified patient's 10:30 ill\u2010defined 1.5",
+    )
+    return [word_spans(text) for text in texts]
+
+
+def digests() -> Any:
+    import re
+    from types import ModuleType
+
+    from ecamp_fast.text.reading import version
+
+    module = ModuleType("one")
+    vars(module).update(A=1, _P=re.compile("a", re.IGNORECASE), _S=frozenset("ab"))
+    return version.rules_tables(module), version._digest()
 
 
 def doubts() -> Any:
@@ -257,9 +282,55 @@ MUTANTS = (
                 "marks[start : start + length] |= Mark.PHRASE_START",
             ),
             "the first piece alone is the entity": (
-                "(words >= first) & (words < max(last, first))",
-                "(words >= first) & (words < max(last, first)) & ((marks & Mark.CONTINUATION) == 0)",
+                "(words >= first) & (words < last)",
+                "(words >= first) & (words < last) & ((marks & Mark.CONTINUATION) == 0)",
             ),
+        },
+    )
+    + mutants(
+        f"{READING}/annotate.py",
+        f"{HOME}/test_words.py",
+        marks,
+        {
+            "pieces of a word are words": ("marks[_joined(text, starts) &", "marks[False & _joined(text, starts) &"),
+            "a word ends where the next begins": ("(word < 0) | (starts >= words[word, 1])", "word < 0"),
+            "a mention within a word leaves its beginning out": (
+                'np.searchsorted(word_starts, start, side="right") - 1',
+                "np.searchsorted(word_starts, start)",
+            ),
+            "a word that an entity begins describes": (
+                "bisect_left(word_starts, m.end)]",
+                "bisect_right(word_ends, m.end)]",
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/entities.py",
+        f"{HOME}/test_words.py",
+        marks,
+        {"what is not calcified is a calcification": (r"(?<!\bnon[-\s\u2010\u2011])", "")},
+    )
+    + mutants(
+        f"{READING}/words.py",
+        f"{HOME}/test_words.py",
+        counted,
+        {
+            "a unit is a word of its own": ('rf"{_MEASURE}|{_PLAIN}"', "_PLAIN"),
+            "a decimal point parts": (r"(?<=\d)[.,:/](?=\d){_RUN}", r"(?<=\d)[,:/](?=\d){_RUN}"),
+            "a hyphen parts": (r"[-\u2010\u2011'’]", r"[\u2010\u2011'’]"),
+            "an apostrophe parts": (r"\u2011'’]", r"\u2011]"),
+            "months are a measure": (r"(?![\w-])", ""),
+            "two words with a slash are one": (r"(?<=\b[^\W\d_])[./][^\W\d_]\b", r"/{_RUN}"),
+        },
+    )
+    + mutants(
+        f"{READING}/version.py",
+        f"{HOME}/test_version.py",
+        digests,
+        {
+            "flags of a pattern do not count": ("[value.pattern, int(value.flags)]", "[value.pattern]"),
+            "the version of the code does not count": ("[RULES_VERSION, tables]", "[tables]"),
+            "one module's rules do not count": ("_MODULES = (annotate, cleaning,", "_MODULES = (annotate,"),
         },
     )
     + mutants(

@@ -77,13 +77,16 @@ def test_the_budget_holds_for_all_parts_together(table, tmp_path):
     assert len(report.manifest.quarantined) == 2 and report.manifest.counts["samples"] == 6
 
 
-def test_parts_that_are_not_one_whole_are_refused(parts, tmp_path):
+def test_parts_that_are_not_one_whole_are_refused(parts, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="part 2/3 is missing"):
         merge([parts[0], parts[2]], tmp_path / "set")
     with pytest.raises(ConfigError, match="name each once"):
         merge([*parts, parts[0]], tmp_path / "set")
     with pytest.raises(ConfigError, match="not parts of one build: they differ in tokenizer_digest, vocab_size"):
         merge([*parts[:2], part(tmp_path, 3, 3, Options(workers=1, shard_size=3, vocab_size=201))], tmp_path / "set")
+    monkeypatch.setattr("ecamp_fast.shards.builder.plan.RULES_DIGEST", "of other rules")
+    with pytest.raises(ConfigError, match="they differ in rules_digest"):
+        merge([*parts[:2], part(tmp_path / "other", 3, 3)], tmp_path / "set")
     with pytest.raises(DataError, match="no finished part"):
         merge([*parts[:2], tmp_path], tmp_path / "set")
     assert not (tmp_path / "set").exists() and not (tmp_path / "set.building").exists()

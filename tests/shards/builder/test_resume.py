@@ -233,6 +233,17 @@ def test_fixed_images_come_into_their_shards_and_the_others_stay_out(table, tmp_
     assert digests(tmp_path / "set") == digests(tmp_path / "fresh")
 
 
+def test_a_build_of_other_rules_starts_over(tmp_path, expected, monkeypatch):
+    with monkeypatch.context() as other:
+        other.setattr("ecamp_fast.shards.builder.plan.RULES_DIGEST", "of other rules")
+        interrupt(other, after=5, error=KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            phantoms(tmp_path / "set")
+    lines = []
+    assert phantoms(tmp_path / "set", say=lines.append).resumed == 0
+    assert "it had other rules_digest: starting over" in lines[0] and digests(tmp_path / "set") == expected
+
+
 def test_an_interrupted_build_says_that_it_can_go_on(tmp_path, monkeypatch):
     lines = []
     interrupt(monkeypatch, after=5, error=KeyboardInterrupt)

@@ -66,7 +66,7 @@ def test_longer_words_are_other_words(text: str) -> None:
         ("Lungs clear. Effusion.", [("effusion", [], False)]),
         ("Lungs, massive, effusion.", [("effusion", ["Lungs", "massive"], False)]),
         ("FINDINGS: edema", [("edema", [], False)]),
-        ("A 1.5 cm nodule.", [("nodule", ["5", "cm"], False)]),
+        ("A 1.5 cm nodule.", [("nodule", ["A", "1.5 cm"], False)]),
         ("Pneumothorax is not seen.", [("pneumothorax", [], True)]),
         ("Effusion has resolved.", [("effusion", [], True)]),
         ("Cannot be excluded: pneumonia.", [("pneumonia", [], False)]),

@@ -1,0 +1,47 @@
+"""Which rules a report was read by: a digest of their tables and of the version of their code.
+
+Shards hold what the rules found as marks. A set that others read cannot be continued, merged or repaired with these,
+and trains on what they found; so its manifest names them.
+"""
+
+import hashlib
+import json
+import re
+from types import ModuleType
+from typing import Any
+
+from ecamp_fast.text.reading import annotate, cleaning, doubt, entities, negation, rules, sections, sentences, words
+
+RULES_VERSION = 2  # raised with any change of code in this folder that reads some text differently
+
+_MODULES = (annotate, cleaning, doubt, entities, negation, rules, sections, sentences, words)
+
+
+def rules_tables(module: ModuleType) -> dict[str, Any]:
+    """The constants of a module by name, as JSON holds them: patterns with their flags, sets in order."""
+    names = [name for name in vars(module) if name.isupper() or (name[:1] == "_" and name[1:].isupper())]
+    return {name: _plain(vars(module)[name]) for name in sorted(names)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, re.Pattern):
+        return [value.pattern, int(value.flags)]
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"{value!r} is no table")
+
+
+def _digest() -> str:
+    tables = {module.__name__: rules_tables(module) for module in _MODULES}
+    return hashlib.sha256(json.dumps([RULES_VERSION, tables], sort_keys=True).encode()).hexdigest()
+
+
+RULES_DIGEST = _digest()

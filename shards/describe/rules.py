@@ -1,0 +1,47 @@
+"""Whether a set was read by the rules of this version, and the command that builds it again."""
+
+import shlex
+from typing import Any
+
+from ecamp_fast.shards.builder.plan import RECORDED, Options
+from ecamp_fast.shards.format.manifest import Manifest
+from ecamp_fast.text.reading.version import RULES_DIGEST
+
+_FLAGS = {"holdout": "--holdout", "split_seed": "--seed", "shard_size": "--shard-size", "vocab_size": "--vocab-size"}
+_PHANTOM_SIZE = 512  # of `shard build --size`
+
+
+def read_by_other_rules(manifest: Manifest) -> bool:
+    """Whether another version's rules read its reports; False for a set without any."""
+    return manifest.vocab_size > 0 and manifest.rules_digest != RULES_DIGEST
+
+
+def build_command(manifest: Manifest) -> str:
+    """The command that builds such a set anew, options at their defaults left out.
+
+    Paths of sources are private and are not in a manifest: the source is named as its file or folder is called.
+    """
+    source = manifest.source
+    words = ["ecamp-fast", "shard", "build", "--from", source["kind"], str(source.get("studies") or source.get("file"))]
+    words += ["NEW_SET", *_options(source)]
+    if manifest.short_side != Options().short_side:
+        words += ["--short-side", str(manifest.short_side)]
+    return shlex.join(words)
+
+
+def _options(source: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for name, option in RECORDED.items():
+        if name in source and source[name] is not None and source[name] != getattr(Options(), option):
+            words += [_FLAGS[name], str(source[name])]
+    if source.get("vocab_size", 0) is None:
+        words += ["--tokenizer", "TOKENIZER"]
+    if source.get("size", _PHANTOM_SIZE) != _PHANTOM_SIZE:
+        words += ["--size", str(source["size"])]
+    if source.get("empty_reports") == "keep":
+        words += ["--empty-reports", "keep"]
+    if source.get("use_last"):
+        words.append("--use-last")
+    if source.get("reports"):
+        words += ["--reports", source["reports"]]
+    return words
