@@ -12,11 +12,12 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test trainer faults mutants mutants-sample check lint fast-tests bench wheel checked-tree links lock clean
+.PHONY: help setup demo test worth trainer faults mutants mutants-sample check lint fast-tests bench wheel checked-tree links lock clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
 	@echo 'make demo    phantoms, shards, pre-training with a crash in it, checks, report'
+	@echo 'make worth   what pre-training learns, against opponents that do not: half an hour on two cores'
 	@echo 'make test    all tests            make check   lint, types, import contracts, fast tests'
 	@echo 'make trainer  make faults   what the tests leave out: every case of the training loop, every fault'
 	@echo 'make mutants break the code on purpose: do the tests notice?'
@@ -49,6 +50,9 @@ lock:
 
 demo: setup
 	@$(BIN)/ecamp-fast demo
+
+worth: setup
+	@$(BIN)/ecamp-fast worth $(ARGS)
 
 test: setup
 	@$(BIN)/pytest $(ARGS)

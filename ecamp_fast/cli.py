@@ -13,6 +13,7 @@ INTERRUPTED = 130  # what a shell makes of SIGINT
 
 COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),
+    "worth": ("ecamp_fast.commands.worth", "What pre-training is worth, on phantoms, against opponents without it."),
     "doctor": ("ecamp_fast.commands.doctor", "Check machine, configuration and data before a run."),
     "shard": ("ecamp_fast.commands.shard", "Build, verify, describe and draw shard sets."),
     "tokenizer": ("ecamp_fast.commands.tokenizer", "Train a WordPiece tokenizer on a corpus."),

@@ -1,36 +1,89 @@
-"""Area under the ROC curve by the rank formula of Mann and Whitney."""
+"""Scores of a classifier, and how sure they are: area under the ROC curve, and intervals over patients. numpy alone.
 
-import torch
-from torch import Tensor
+Legend: N samples, F findings, D resamples of the bootstrap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 1000
+Array = np.ndarray
 
 
-def auroc(scores: Tensor, positive: Tensor) -> Tensor:
-    """The chance that a positive case scores above a negative one, ties counting one half.
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval."""
 
-    scores: (N, F) floating, any scale   positive: (N, F) bool
-    returns (F,) float64; NaN for a finding that lacks positive or negative cases.
+    value: float
+    low: float
+    high: float
+
+    @property
+    def positive(self) -> bool:
+        """Whether the whole interval lies above zero."""
+        return self.low > 0
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers, for JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def draw_patients(patients: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """How often each sample counts when as many patients as there are get drawn, with replacement.
+
+    A patient's samples are drawn together, since they are alike.
+
+    patients: N names   returns (1 + resamples, N) float64; row 0 counts every sample once.
     """
-    count = positive.sum(0).double()
-    negatives = len(positive) - count
-    rank_sum = torch.where(positive, average_ranks(scores), 0.0).sum(0)
-    return (rank_sum - count * (count + 1) / 2) / (count * negatives)  # 0 / 0 is NaN
+    _, patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    count = int(patient.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.concatenate([np.ones((1, len(patient))), drawn[:, patient].astype(np.float64)])
 
 
-def mean_auroc(scores: Tensor, positive: Tensor) -> float:
-    """Mean of ``auroc`` over the findings that have both classes; NaN where none has.
+def estimate(values: Array) -> Estimate:
+    """values: (1 + D,), of all samples and of each draw   returns the first with the middle 95 % of the others.
 
-    scores: (N, F) floating   positive: (N, F) bool
+    A draw that has no value (NaN) counts for nothing.
     """
-    return float(auroc(scores, positive).nanmean())
+    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
+    return Estimate(float(values[0]), float(low), float(high))
 
 
-def average_ranks(values: Tensor) -> Tensor:
-    """Ranks from 1 down each column; equal values share the mean of their ranks.
+def weighted_mean(values: Array, weights: Array) -> Array:
+    """values: (N,)   weights: (D, N)   returns (D,) float64."""
+    return np.asarray(weights @ values / weights.sum(1))
 
-    values: (N, F) floating   returns (N, F) float64.
+
+def auroc(scores: Array, positive: Array, weights: Array | None = None) -> Array:
+    """The chance that a positive case scores above a negative one, ties counting one half (Mann and Whitney).
+
+    scores: (N, F) floating, any scale   positive: (N, F) bool   weights: (D, N) >= 0, how often each sample counts
+    returns (F,) float64, or (D, F) with weights; NaN for a finding that lacks positive or negative cases.
     """
-    columns = values.T.contiguous()
-    in_order = columns.sort(1).values
-    below = torch.searchsorted(in_order, columns)
-    not_above = torch.searchsorted(in_order, columns, right=True)
-    return ((below + 1 + not_above).double() / 2).T
+    counts = np.ones((1, len(scores))) if weights is None else weights
+    columns = [_auroc(scores[:, finding], positive[:, finding], counts) for finding in range(scores.shape[1])]
+    found = np.stack(columns, axis=1)
+    return found[0] if weights is None else found
+
+
+def _auroc(scores: Array, positive: Array, counts: Array) -> Array:
+    """(D,) of one finding."""
+    order = np.argsort(scores, kind="stable")
+    scores, positive, counts = scores[order], positive[order], counts[:, order]
+    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])  # of each run of equal scores
+    won = np.add.reduceat(counts * positive, starts, axis=1)
+    lost = np.add.reduceat(counts * ~positive, starts, axis=1)
+    below = lost.cumsum(1) - lost
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((won * (below + lost / 2)).sum(1) / (won.sum(1) * lost.sum(1)))  # 0 / 0 is NaN
+
+
+def mean_auroc(scores: Array, positive: Array, weights: Array | None = None) -> Array:
+    """Mean of ``auroc`` over the findings that have both classes; NaN where none has. Shape () or (D,)."""
+    found = auroc(scores, positive, weights)
+    known = ~np.isnan(found)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, found, 0.0).sum(-1) / known.sum(-1))

@@ -10,8 +10,10 @@ shard      build, merge, verify, repair, describe and draw shard sets
 stop       ask a run to save and end
 tokenizer  ``tokenizer train``
 train      launch the ranks of a run, and watch them
+worth      what pre-training is worth: trained with reports and without, and judged
 
 lazy       a group that imports a command when it is called
 progress   a bar on a terminal, plain lines elsewhere
 sources    what --from takes, and the source that it opens
+verdict    how ``demo`` and ``worth`` end: a line for each check, and an exit code
 """

@@ -42,14 +42,14 @@ def labelled(shards: ShardSet, split: str, count: int | None = None) -> Labelled
 
 
 @torch.inference_mode()
-def encode(model: Ecamp, images: Tensor) -> Tensor:
+def encode(model: Ecamp, images: Tensor, pooling: int = 1) -> Tensor:
     """``Ecamp.features`` of many images, with the weights as they are.
 
-    images: (N, 1, S, S) uint8   returns (N, D) float32, on the host.
+    images: (N, 1, S, S) uint8   pooling: as there   returns (N, D) float32, on the host.
     """
     device = next(model.parameters()).device
     with one_thread() if device.type == "cpu" and model.recipe.model.vision.width <= SMALL else nullcontext():
-        return torch.cat([model.features(part.to(device)).float().cpu() for part in images.split(BATCH)])
+        return torch.cat([model.features(part.to(device), pooling).float().cpu() for part in images.split(BATCH)])
 
 
 def untrained(recipe: Recipe, seed: int) -> Ecamp:

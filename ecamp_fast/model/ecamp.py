@@ -78,10 +78,12 @@ class Reconstruction:
 class WordScores:
     """How well the words of a batch were predicted.
 
-    nats  (P,) float32   of the true word, for every predicted place
-    hits  (P,) bool      whether the likeliest word was the true one
+    entries  (P,) int64     which of ``Text.rows`` they are: masked places of samples, no filler
+    nats     (P,) float32   of the true word
+    hits     (P,) bool      whether the likeliest word was the true one
     """
 
+    entries: Tensor
     nats: Tensor
     hits: Tensor
 
@@ -139,12 +141,15 @@ class Ecamp(nn.Module):
         return total(mim, sr, mlm)
 
     def _mlm(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
+        hidden, head = self._decoded(decoder, view, text, latent), decoder.head
+        return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, len(latent))
+
+    def _decoded(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
+        """What the decoder says at ``text.rows``, (R, D)."""
         query_rows = None
         if len(text.rows) < len(text.ids):  # otherwise they are all of them
             query_rows = QueryRows(text.rows, SequenceLayout.packed(text.predicted, len(text.rows), text.max_seqlen))
-        hidden = decoder(text.ids, latent, *self._text_layouts(view, text), query_rows)
-        head = decoder.head
-        return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, len(latent))
+        return decoder(text.ids, latent, *self._text_layouts(view, text), query_rows)
 
     @torch.no_grad()
     @torch.compiler.set_stance("force_eager")  # its texts have another shape in every batch
@@ -177,26 +182,29 @@ class Ecamp(nn.Module):
         decoder, text = self.text, batch.text
         assert decoder is not None and text is not None
         view = self.view(batch)
-        hidden = decoder(text.ids, self.encoder(view.low, view.keep), *self._text_layouts(view, text))[text.rows]
-        masked = text.ids[text.rows] == MASK_ID if self.recipe.padded_text else text.weights >= 0
-        hidden, labels = hidden[masked], text.labels[masked]
+        hidden = self._decoded(decoder, view, text, self.encoder(view.low, view.keep))
+        entries = torch.arange(int(text.predicted[len(batch)]), device=text.rows.device)
+        entries = entries[text.ids[text.rows[entries]] == MASK_ID]
+        hidden, labels = hidden[entries], text.labels[entries]
         nats, hits = [], []
         for rows, wanted in zip(hidden.split(SCORED_AT_ONCE), labels.split(SCORED_AT_ONCE), strict=True):
             logits = nn.functional.linear(decoder.head(rows), decoder.head.vocabulary, decoder.head.bias).float()
             nats.append(nn.functional.cross_entropy(logits, wanted, reduction="none"))
             hits.append(logits.argmax(-1) == wanted)
-        return WordScores(torch.cat(nats), torch.cat(hits))
+        return WordScores(entries, torch.cat(nats), torch.cat(hits))
 
     def _words(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
-        hidden = decoder(text.ids, latent, *self._text_layouts(view, text))
-        rows = (text.ids == MASK_ID).nonzero()[:, 0]
-        logits = nn.functional.linear(decoder.head(hidden[rows]), decoder.head.vocabulary, decoder.head.bias)
-        return text.ids.index_copy(0, rows, logits.argmax(-1))
+        masked = (text.ids[text.rows] == MASK_ID).nonzero()[:, 0]
+        hidden = self._decoded(decoder, view, text, latent)[masked]
+        logits = nn.functional.linear(decoder.head(hidden), decoder.head.vocabulary, decoder.head.bias)
+        return text.ids.index_copy(0, text.rows[masked], logits.argmax(-1))
 
-    def features(self, image: Tensor) -> Tensor:
-        """Mean of the encoded patch tokens, all patches seen: what probes and classifiers read.
+    def features(self, image: Tensor, pooling: int = 1) -> Tensor:
+        """Means of the encoded patch tokens, all patches seen: what probes and classifiers read.
 
-        image: (B, 1, S, S) uint8 at high or at low resolution   returns (B, D) in the dtype of the weights.
+        image    (B, 1, S, S) uint8 at high or at low resolution
+        pooling  a mean for each of pooling x pooling parts of the image, one after the other; 1: of all
+        returns  (B, pooling * pooling * D) in the dtype of the weights
         """
         pixels = self.recipe.image
         low = image
@@ -207,7 +215,11 @@ class Ecamp(nn.Module):
         else:
             raise ValueError(f"image of {image.shape[-1]} pixels, must have {pixels.high_size} or {pixels.low_size}")
         every = torch.arange(self.recipe.patches, device=image.device).expand(len(image), -1)
-        return self.encoder(low, every)[:, 1:].mean(1)
+        tokens = self.encoder(low, every)[:, 1:]
+        if pooling == 1:
+            return tokens.mean(1)
+        parts = tokens.mT.unflatten(2, (self.recipe.grid, self.recipe.grid))
+        return nn.functional.adaptive_avg_pool2d(parts, pooling).flatten(2).mT.flatten(1)
 
     def _text_layouts(self, view: View, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
         """Of queries and keys. Padded text: every place is a query, real tokens are keys; packed text has no others."""

@@ -1,6 +1,5 @@
 """The report of a run from its parts: model, held-out samples, run directory."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,28 +7,31 @@ import torch
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe
+from ecamp_fast.evidence.images import compare_images, mean_image
+from ecamp_fast.evidence.samples import held_out, patients
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.report.evaluate import own_versus_other
 from ecamp_fast.report.facts import save_results
 from ecamp_fast.report.html import write_report
 from ecamp_fast.report.pictures import Pictures, draw
-from ecamp_fast.shards.format.manifest import METADATA
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.wordpiece import load_wordpiece
 
-COMPARED = 256  # held-out samples, at most, whose reconstructions are compared
+COMPARED = 256  # samples of a split, at most, whose reconstructions are compared
 SEARCHED = 128  # samples, at most, among which those to show are sought
 
 
-def report_run(run: Path, model: Ecamp, shards: ShardSet, recipe: Recipe, samples: int = 4) -> Path:
+def report_run(
+    run: Path, model: Ecamp, shards: ShardSet, recipe: Recipe, samples: int = 4, measured: bool = False
+) -> Path:
     """Measure the model on held-out samples, draw some, and write RUN/report.html. Returns its path.
 
     The measurements go into RUN/results.json. Where nothing is held out, training samples are drawn, and the page
-    says so. samples: pictures to show; 0: a report without images and text, which may be shared
+    says so. samples: pictures to show; 0: a report without images and text, which may be shared; measured: whether
+    results.json holds the measurements of this model already
     """
     held = [split for split in ("val", "test") if split in shards.splits]
-    if held and (recipe.losses.mim or recipe.losses.sr):
+    if held and model.decoder and not measured:
         measure(run, model, shards, held[0], recipe)
     split = held[0] if held else "train"
     pictures = choose(model, shards, split, recipe, samples) if samples else []
@@ -37,11 +39,13 @@ def report_run(run: Path, model: Ecamp, shards: ShardSet, recipe: Recipe, sample
 
 
 def measure(run: Path, model: Ecamp, shards: ShardSet, split: str, recipe: Recipe) -> None:
-    """Compare reconstructions with the own and with another patient's image; into RUN/results.json."""
-    names = patients(shards, split, COMPARED)
-    if len(set(names)) > 1:
-        found = own_versus_other(model, evaluation_batches(model, shards, split, recipe, len(names)), names)
-        save_results(run, own_versus_other=found.as_dict())
+    """Compare reconstructions with what needs no learning; into RUN/results.json."""
+    if len(set(patients(shards, split, COMPARED))) > 1 and shards.count("train"):
+        device = next(model.parameters()).device
+        training = held_out(shards, "train", recipe, COMPARED, device)
+        samples = held_out(shards, split, recipe, COMPARED, device)
+        found = compare_images(model.reconstruct, samples, mean_image(training, recipe))
+        save_results(run, images=found.as_dict() | {"check": found.check().as_dict()})
 
 
 def choose(model: Ecamp, shards: ShardSet, split: str, recipe: Recipe, count: int) -> list[Pictures]:
@@ -60,12 +64,6 @@ def choose(model: Ecamp, shards: ShardSet, split: str, recipe: Recipe, count: in
         if len(rich) >= count:
             break
     return (rich + plain)[:count]
-
-
-def patients(shards: ShardSet, split: str, count: int) -> list[str]:
-    """The patient of each of the first ``count`` samples of a split; the study where the patient is not known."""
-    read = (json.loads(shards.read(split, i, (METADATA,))[METADATA]) for i in range(min(count, shards.count(split))))
-    return [str(about.get("patient_id") or about["study_id"]) for about in read]
 
 
 def evaluation_batches(model: Ecamp, shards: ShardSet, split: str, recipe: Recipe, count: int) -> Iterator[Batch]:

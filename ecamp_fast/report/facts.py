@@ -96,8 +96,8 @@ def read_results(run: Path) -> dict[str, Any]:
 def save_results(run: Path, **results: Any) -> None:
     """Merge measurements into results.json. The report shows these names:
 
-    own_versus_other  ``evaluate.OwnVersusOther.as_dict()``   probe  ``downstream.probe.Comparison.as_dict()``
-    checks            a list of {"name", "found", "passed"}
+    images  ``evidence.images.ImageEvidence.as_dict()`` and its ``check``
+    checks  a list of ``evidence.check.Check.as_dict()``
     """
     write_json(run / RESULTS, read_results(run) | results)
 

@@ -22,7 +22,6 @@ WORDS = {
 }
 STATUS = {"complete": "good", "failed": "bad"}  # class of the chip
 MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("open", "–")}  # class and sign of a check
-CLEAR = 0.9  # share of cases from which on a reconstruction counts as the patient's own
 SAVED_SHOWN = 3  # of a long row of saved checkpoints, at its end
 
 
@@ -68,13 +67,13 @@ def tiles(facts: Facts) -> str:
 def verdicts(facts: Facts) -> str:
     """What was measured on the trained model, each with a sentence that says what it means; empty without results."""
     found: list[Verdict] = []
-    if own := facts.results.get("own_versus_other"):
-        found.append(_own_versus_other(own))
-    if probe := facts.results.get("probe"):
-        found.append(_probe(probe))
-    for check in facts.results.get("checks", ()):
+    checks = list(facts.results.get("checks", ()))
+    images = facts.results.get("images", {}).get("check")
+    if images and images["name"] not in [check["name"] for check in checks]:
+        checks.append(images)
+    for check in checks:
         name, text = str(check["name"]), str(check["found"]).replace("->", "\N{RIGHTWARDS ARROW}")
-        found.append((bool(check["passed"]), name[:1].upper() + name[1:], text))
+        found.append((check["passed"], name[:1].upper() + name[1:], text))
     if facts.redone:
         name = "The resumed run goes on as if nothing had happened"
         says = "the same losses, bit for bit" if facts.redone_alike else "other losses than the first time"
@@ -186,28 +185,6 @@ def duration(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(part for part in parts if not part.startswith("0 "))
-
-
-def _own_versus_other(own: dict[str, Any]) -> Verdict:
-    low, high = own["interval"]
-    return (
-        True if own["share"] >= CLEAR else None,
-        f"The reconstruction is of this patient in {own['share']:.1%} of cases",
-        f"In {own['wins']} of {own['cases']} held-out images the predicted patches correlate better with the patient's "
-        f"own image (mean r {own['own']:.3f}) than with another patient's (mean r {own['other']:.3f}); "
-        f"95 % interval {low:.1%} to {high:.1%}.",
-    )
-
-
-def _probe(probe: dict[str, Any]) -> Verdict:
-    trained, untrained = (sum(probe[name]) / len(probe[name]) for name in ("trained", "untrained"))
-    low, high = probe["interval"]
-    return (
-        bool(probe["better"]),
-        f"A linear probe reads findings with AUROC {trained:.3f}, without pre-training {untrained:.3f}",
-        f"Paired difference over {len(probe['trained'])} seeds {_signed(probe['difference'], '.3f')}, "
-        f"95 % interval {_signed(low, '.3f')} to {_signed(high, '.3f')}.",
-    )
 
 
 def _event(event: dict[str, Any]) -> str:

@@ -24,14 +24,19 @@ SCRIPT = Path(__file__).resolve().parents[1] / "train.py"
 
 
 def start(
-    arguments: Sequence[str], ranks: int, log: Any = None, module: str | None = None
+    arguments: Sequence[str], ranks: int, log: Any = None, module: str | None = None, threads: int | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start ``train.py``, or another ``module``, with its own ``arguments`` on every rank; output goes to ``log``."""
+    """Start ``train.py``, or another ``module``, with its own ``arguments`` on every rank; output goes to ``log``.
+
+    threads: that a rank computes with; None: its share of the machine's cores
+    """
     program = ["--module", module] if module else [str(SCRIPT)]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
     command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
     command += ["--master_addr=127.0.0.1", f"--master_port={free_port()}", "--log_level=warning"]
-    return subprocess.Popen([*command, *program, *arguments], stdout=log, stderr=log, start_new_session=True)
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    whole = [*command, *program, *arguments]
+    return subprocess.Popen(whole, stdout=log, stderr=log, start_new_session=True, env=environment)
 
 
 def wait(process: "subprocess.Popen[bytes]", out: Path) -> int:

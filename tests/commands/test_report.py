@@ -40,7 +40,7 @@ def test_pictures_of_as_many_samples_as_asked_for(run: Path) -> None:
     done = invoke(run, "--samples", 2, "--json")
     assert done.exit_code == 0, done.output
     output = json.loads(done.stdout)
-    assert output["schema"] == 1 and output["results"]["own_versus_other"]["cases"] > 1
+    assert output["schema"] == 1 and "check" in output["results"]["images"]
     page = Path(output["report"]).read_text()
     assert page.count("<article") == 2 and output["bytes"] == len(page.encode())
 

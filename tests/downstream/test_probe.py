@@ -1,13 +1,15 @@
-"""The probe finds what is there, and only that; pairs, folds and the interval are what they say."""
+"""The probe finds what is there, and only that; folds are what they say."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ecamp_fast.downstream import probe as probe_module
-from ecamp_fast.downstream.probe import Comparison, compare, patient_folds, probe, t_quantile
+from ecamp_fast.downstream.probe import Probed, patient_folds, probe
 from ecamp_fast.errors import DataError
 
 N = 180
@@ -26,38 +28,21 @@ def features(hidden: Tensor, noise: float, seed: int) -> Tensor:
     return mixed + noise * torch.randn(N, 16, generator=generator)
 
 
+def score(*arguments: Any, **options: Any) -> float:
+    return float(probe(*arguments, **options).auroc())
+
+
 def test_reads_what_is_there_and_nothing_from_noise() -> None:
     hidden, labels, patients = samples()
-    assert probe(features(hidden, 0.3, 1), labels, patients, seed=0) > 0.88
-    assert abs(probe(torch.randn(N, 16, generator=torch.Generator().manual_seed(3)), labels, patients, 0) - 0.5) < 0.09
+    assert score(features(hidden, 0.3, 1), labels, patients, seed=0) > 0.88
+    assert abs(score(torch.randn(N, 16, generator=torch.Generator().manual_seed(3)), labels, patients, 0) - 0.5) < 0.09
 
 
 def test_same_seed_same_number_other_seed_other_split() -> None:
     hidden, labels, patients = samples()
     noisy = features(hidden, 2.0, 1)
-    assert probe(noisy, labels, patients, 4) == probe(noisy, labels, patients, 4)
-    assert probe(noisy, labels, patients, 4) != probe(noisy, labels, patients, 5)
-
-
-def test_better_features_win_and_equal_ones_do_not() -> None:
-    hidden, labels, patients = samples()
-    clear = features(hidden, 0.3, 1)
-    won = compare(clear, lambda seed: features(hidden, 4.0, seed), labels, patients)
-    assert won.better and won.interval[0] > 0.05 and len(won.trained) == 5
-    level = compare(clear, lambda seed: clear, labels, patients, seeds=range(3))
-    assert level.differences == (0.0, 0.0, 0.0) and not level.better
-
-
-def test_the_untrained_encoder_is_another_one_for_each_seed() -> None:
-    hidden, labels, patients = samples()
-    asked: list[int] = []
-
-    def untrained(seed: int) -> Tensor:
-        asked.append(seed)
-        return features(hidden, 4.0, seed)
-
-    compare(features(hidden, 0.3, 1), untrained, labels, patients, seeds=[3, 1])
-    assert asked == [3, 1]
+    assert score(noisy, labels, patients, 4) == score(noisy, labels, patients, 4)
+    assert score(noisy, labels, patients, 4) != score(noisy, labels, patients, 5)
 
 
 def test_no_patient_is_in_two_folds() -> None:
@@ -74,8 +59,8 @@ def test_a_patient_known_by_heart_is_no_help() -> None:
     labels = (torch.rand(N // 2, 2, generator=generator) < 0.4).repeat_interleave(2, 0)
     names = torch.randn(N // 2, 128, generator=generator).repeat_interleave(2, 0)
     patients = [f"patient{i // 2}" for i in range(N)]
-    by_sample = probe(names, labels, [str(i) for i in range(N)], 0)
-    assert by_sample > 0.75 and abs(probe(names, labels, patients, 0) - 0.5) < 0.15
+    by_sample = score(names, labels, [str(i) for i in range(N)], 0)
+    assert by_sample > 0.75 and abs(score(names, labels, patients, 0) - 0.5) < 0.15
 
 
 def test_the_ridge_is_chosen_on_patients_that_were_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +79,7 @@ def test_the_ridge_is_chosen_on_patients_that_were_not_fitted(monkeypatch: pytes
             return self.found.logits(inputs)
 
     monkeypatch.setattr(probe_module, "fit", Spied)
-    probe(named, labels, patients, seed=0)
+    score(named, labels, patients, seed=0)
     everybody = set(range(N // 2))
     for outer in range(3):
         *inner, (ridges, fitted, tested) = seen[4 * outer : 4 * outer + 4]
@@ -109,27 +94,22 @@ def test_the_ridge_that_serves_best_is_taken(monkeypatch: pytest.MonkeyPatch) ->
     """Many features and little in them: fitted too closely they say less, and the probe finds that out by itself."""
     hidden, labels, patients = samples()
     wide = torch.cat([features(hidden, 1.5, 1), torch.randn(N, 80, generator=torch.Generator().manual_seed(9))], 1)
-    chosen = probe(wide, labels, patients, seed=0)
+    chosen = score(wide, labels, patients, seed=0)
     alone = {}
     for ridge in probe_module.RIDGES:
         monkeypatch.setattr(probe_module, "RIDGES", [ridge])
-        alone[ridge] = probe(wide, labels, patients, seed=0)
+        alone[ridge] = score(wide, labels, patients, seed=0)
     assert max(alone.values()) - min(alone.values()) > 0.02
     assert chosen > (max(alone.values()) + min(alone.values())) / 2
 
 
-def test_interval_of_known_numbers() -> None:
-    found = Comparison((0.8, 0.82, 0.81, 0.85, 0.80), (0.7, 0.75, 0.71, 0.72, 0.74))
-    assert found.mean == pytest.approx(0.092)
-    half = 2.776445 * math.sqrt(0.00308 / 4 / 5)  # t of 4 degrees of freedom, sum of squares 0.00308
-    assert found.interval == pytest.approx((0.092 - half, 0.092 + half))
-    assert found.as_dict()["better"] is True
-
-
-def test_t_quantiles() -> None:
-    assert [t_quantile(n) for n in (1, 4, 30)] == pytest.approx([12.7062, 2.7764, 2.0423], abs=1e-4)
-    assert t_quantile(31) == pytest.approx(2.039513, abs=1e-5)
-    assert t_quantile(200) == pytest.approx(1.971896, abs=1e-5)
+def test_folds_are_scored_apart_and_draws_count() -> None:
+    """The second fold's probe is far above the first's: over both at once its negatives would beat all positives."""
+    positive = np.array([[False], [True], [True], [False], [True], [False]])
+    found = Probed(np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]]), positive, np.array([0, 0, 0, 1, 1, 1]))
+    assert found.auroc() == pytest.approx((1.0 + 0.5) / 2)
+    weights = np.array([[1.0] * 6, [1, 1, 1, 1, 1, 0], [1, 1, 1, 0, 1, 1]])
+    assert found.auroc(weights).tolist() == pytest.approx([0.75, 1.0, 0.5])
 
 
 def test_too_little_data_is_said() -> None:
@@ -137,7 +117,7 @@ def test_too_little_data_is_said() -> None:
     with pytest.raises(DataError, match="do not fill 3 folds"):
         patient_folds(["a", "b"], 3, seed=0)
     with pytest.raises(DataError, match="no finding with both classes"):
-        probe(torch.randn(N, 4), torch.zeros_like(labels), [str(i) for i in range(N)], 0)
+        score(torch.randn(N, 4), torch.zeros_like(labels), [str(i) for i in range(N)], 0)
     with pytest.raises(ValueError, match="do not match"):
-        probe(torch.randn(N, 4), labels[1:], [str(i) for i in range(N)], 0)
-    assert math.isfinite(probe(torch.ones(N, 4), labels, [str(i) for i in range(N)], 0))
+        score(torch.randn(N, 4), labels[1:], [str(i) for i in range(N)], 0)
+    assert math.isfinite(score(torch.ones(N, 4), labels, [str(i) for i in range(N)], 0))

@@ -88,19 +88,17 @@ def test_held_out_losses_at_start_and_end(run: RunDir) -> None:
 
 
 def test_results_have_their_sentences(run: RunDir) -> None:
-    own = {"cases": 64, "wins": 62, "share": 62 / 64, "own": 0.9, "other": 0.7, "interval": [0.9, 0.99]}
-    probe = {
-        "trained": [0.7, 0.72],
-        "untrained": [0.6, 0.61],
-        "difference": 0.105,
-        "interval": [-0.01, 0.2],
-        "better": False,
-    }
-    save_results(run.path, own_versus_other=own, probe=probe, checks=[{"name": "x", "found": "1 -> 2", "passed": True}])
+    checks = [
+        {"name": "patches", "found": "1 -> 2", "passed": True},
+        {"name": "words", "found": "3", "passed": False},
+        {"name": "pictures", "found": "not judged", "passed": None},
+    ]
+    save_results(run.path, checks=checks, images={"check": {"name": "images", "found": "4", "passed": True}})
     told = sections.verdicts(gather(run.path))
-    assert "of this patient in 96.9% of cases" in told and "AUROC 0.710, without pre-training 0.605" in told
-    assert told.count('class="good"') == 2 and told.count('class="bad"') == 1
-    assert "1 → 2" in told
+    assert [told.count(f'class="{kind}"') for kind in ("good", "bad", "open")] == [2, 1, 1]
+    assert "1 → 2" in told and "Images" in told
+    save_results(run.path, images={"check": {"name": "patches", "found": "of before", "passed": True}})
+    assert "of before" not in sections.verdicts(gather(run.path))  # the same claim is told once
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""How ``demo`` and ``worth`` end: a line for each check, and an exit code."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from ecamp_fast.evidence.check import Check
+
+_MARKS = {True: "OK  ", False: "FAIL", None: "--  "}
+
+
+def conclude(checks: Sequence[Check], facts: dict[str, Any], began: float, as_json: bool) -> NoReturn:
+    """Print the checks and facts and leave: 0 unless one failed.
+
+    facts: by name, where to look further   began: ``time.perf_counter()`` at the start
+    """
+    passed = not any(check.passed is False for check in checks)
+    seconds = round(time.perf_counter() - began, 1)
+    if as_json:
+        listed = [check.as_dict() for check in checks]
+        click.echo(json.dumps({"schema": 1, "passed": passed, "checks": listed, **facts, "seconds": seconds}))
+    else:
+        for check in checks:
+            click.echo(f"{_MARKS[check.passed]}  {check.name}: {check.found}")
+        for name, value in facts.items():
+            click.echo(f"{name}: {value}")
+        click.echo(f"took {seconds} s")
+    sys.exit(0 if passed else 1)

@@ -1,0 +1,9 @@
+"""What a model has learned, measured on held-out patients against opponents that learned nothing.
+
+check      a claim with what was found
+samples    the held-out samples in memory, and whose image stands in for whose
+images     masked patches against a blur, an interpolation and the mean image
+words      predicted words against the commonest ones, and with another patient's image
+judge      all of these of a trained model
+features   linear probes against random weights, pixels and their principal components
+"""
