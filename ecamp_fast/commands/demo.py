@@ -115,14 +115,13 @@ def _fell(out: Path, recipe: Recipe) -> Check:
 
 
 def _claims(found: "Evidence") -> list[Check]:
-    """What three minutes can show. That words are read off the picture takes longer, and is told without a verdict."""
+    """What three minutes can show. Words take longer to learn: what is found of them is told without a verdict."""
     checks = [found.images.check()] if found.images else []
     if found.words:
-        picture = found.words.check_picture()
-        unjudged = replace(
-            picture, found=f"{picture.found}; not judged: that takes longer, see `make worth`", passed=None
-        )
-        checks += [found.words.check_words(), unjudged]
+        for check in (found.words.check_words(), found.words.check_picture()):
+            checks.append(
+                replace(check, found=f"not judged, it takes longer: `make worth`. {check.found}", passed=None)
+            )
     return checks + [features.check(["random weights"]) for features in found.features.values()]
 
 

@@ -21,7 +21,7 @@ from ecamp_fast.model.ecamp import Reconstruction
 from ecamp_fast.scores import Estimate, draw_patients, estimate, weighted_mean
 
 WIDTHS = (0.25, 0.5, 1.0, 2.0)  # of the blur, standard deviation in patches
-ROUNDS = 200  # of the interpolation: it moves by a pixel a round, and begins at the blur
+ROUNDS = 100  # of the interpolation: it moves by a pixel a round, and begins at the blur
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.downstream.features import encode, untrained
-from ecamp_fast.evidence.features import compare_features, pixels, principal, without_learning
+from ecamp_fast.evidence.features import FeatureEvidence, compare_features, pixels, principal, without_learning
 from ecamp_fast.evidence.samples import Samples
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.scores import Estimate
 
 N = 180
 
@@ -80,3 +81,9 @@ def test_the_opponents_that_learned_nothing(model: Ecamp, train: Samples, val: S
     torch.testing.assert_close(found["random weights"][1], encode(untrained(model.recipe, 1), val.images, 2))
     assert found["random weights"][0].shape[1] == 4 * 24 and found["principal components"][0].shape[1] <= 4 * 24
     assert found["pixels 16 x 16"][0].shape[1] == 256
+
+
+def test_a_difference_that_may_be_none_does_not_pass() -> None:
+    sure, unsure = Estimate(0.1, 0.05, 0.2), Estimate(0.1, -0.05, 0.2)
+    found = FeatureEvidence(1, {"trained": sure, "x": sure, "y": sure}, {"x": sure, "y": unsure})
+    assert found.check(["x"]).passed and not found.check(["y"]).passed

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.evidence.images import (
+    ImageEvidence,
     blur,
     compare_images,
     interpolate,
@@ -19,6 +20,7 @@ from ecamp_fast.evidence.images import (
 )
 from ecamp_fast.evidence.samples import Samples
 from ecamp_fast.model.ecamp import Ecamp, Reconstruction
+from ecamp_fast.scores import Estimate
 
 
 @pytest.fixture
@@ -133,3 +135,9 @@ def test_neither_looks_at_what_is_hidden() -> None:
     other = torch.where(hidden, low + 7, low)
     assert torch.equal(interpolate(low, hidden, mask), interpolate(other, hidden, mask))
     assert torch.equal(blur(low, hidden, 0.5, mask), blur(other, hidden, 0.5, mask))
+
+
+def test_a_difference_that_may_be_none_does_not_pass() -> None:
+    one = Estimate(0.1, 0.05, 0.2)
+    assert ImageEvidence(one, {"blur": one}, "blur", one).check().passed
+    assert not ImageEvidence(one, {"blur": one}, "blur", Estimate(0.1, -0.01, 0.2)).check().passed

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.evidence.samples import Samples
-from ecamp_fast.evidence.words import Unigram, WordEvidence, compare_words, unigram
+from ecamp_fast.evidence.words import Unigram, WordEvidence, _collect, compare_words, unigram
 from ecamp_fast.model.ecamp import Ecamp, WordScores
 from ecamp_fast.scores import Estimate
 from ecamp_fast.shards.load.read import ShardSet
@@ -147,3 +147,13 @@ def test_numbers_go_to_json() -> None:
     one = Estimate(1.0, 0.5, 2.0)
     evidence = WordEvidence(*[one] * 8)
     assert set(evidence.as_dict()) >= {"below", "swapped", "accuracy"} and evidence.as_dict()["nats"]["low"] == 0.5
+
+
+def test_every_token_is_its_own_patients(common: Unigram, val: Samples) -> None:
+    first, totals = 0, {}
+    for batch in val.batches:
+        counts = batch.text.predicted.diff()[: len(batch)].tolist()
+        totals |= {first + row: count for row, count in enumerate(counts)}
+        first += len(batch)
+    found = _collect(scored(lambda batch, labels: torch.ones(len(labels))), val.batches)
+    assert dict(enumerate(np.bincount(found["sample"]).tolist())) == totals

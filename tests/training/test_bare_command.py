@@ -39,8 +39,9 @@ def test_the_demo_crashes_resumes_and_judges(tmp_path: Path) -> None:
     verdict = json.loads(done.stdout)
     passed = {check["name"]: check["passed"] for check in verdict["checks"]}
     assert passed["hidden patches are reconstructed, not smeared"] is False and not verdict["passed"]
-    assert passed["words are read off the picture"] is None  # three minutes do not suffice, and it says so
-    assert "make worth" in next(check["found"] for check in verdict["checks"] if check["passed"] is None)
+    unjudged = [check for check in verdict["checks"] if check["passed"] is None]
+    assert len(unjudged) == 2 and all("words" in check["name"] for check in unjudged)  # three minutes do not suffice
+    assert all("make worth" in check["found"] for check in unjudged)
     events = [event["event"] for event in read_records(tmp_path / "demo" / "events.jsonl")]
     assert events.count("resumed") == 1
     assert Path(verdict["report"]).exists()

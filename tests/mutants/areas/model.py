@@ -114,8 +114,8 @@ MUTANTS = [
         a_model,
         {
             "features count the class token": (
-                "self.encoder(low, every)[:, 1:].mean(1)",
-                "self.encoder(low, every).mean(1)",
+                "tokens = self.encoder(low, every)[:, 1:]",
+                "tokens = self.encoder(low, every)[:, :-1]",
             )
         },
     ),

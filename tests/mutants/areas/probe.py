@@ -8,23 +8,16 @@ from mutant import mutants
 def judged() -> Any:
     import torch
 
-    from ecamp_fast.downstream.probe import Comparison, compare, patient_folds, probe, t_quantile
+    from ecamp_fast.downstream.probe import patient_folds, probe
+    from ecamp_fast.scores import draw_patients
 
     generator = torch.Generator().manual_seed(5)
     hidden = torch.randn(120, 3, generator=generator)
     labels = hidden + torch.randn(120, 3, generator=generator) > 0.5
     features = torch.cat([hidden, torch.randn(120, 60, generator=generator)], 1)
     patients = [f"patient{i // 3}" for i in range(120)]
-    found = compare(features, lambda seed: features[:, 3 + seed :], labels, patients, range(3))
-    quantiles = [t_quantile(freedom) for freedom in (1, 5, 30, 40)]
-    level = Comparison((0.8, 0.7, 0.9), (0.79, 0.72, 0.85)).better
-    return (
-        level,
-        probe(features, labels, patients, 1),
-        found.as_dict(),
-        patient_folds(patients, 3, 2).tolist(),
-        quantiles,
-    )
+    found = probe(features, labels, patients, 1)
+    return found.auroc(draw_patients(patients, 5)).tolist(), patient_folds(patients, 3, 2).tolist()
 
 
 def fitted() -> Any:
@@ -40,13 +33,21 @@ def fitted() -> Any:
 
 
 def ranked() -> Any:
-    import torch
+    import numpy as np
 
-    from ecamp_fast.scores import auroc, average_ranks, mean_auroc
+    from ecamp_fast.scores import Estimate, auroc, draw_patients, estimate, mean_auroc
 
-    scores = torch.tensor([[1.0, 3.0, 0.0], [2.0, 3.0, 0.0], [2.0, 1.0, 1.0], [5.0, 0.0, 2.0]])
-    positive = torch.tensor([[False, True, False], [True, False, False], [False, True, False], [True, False, False]])
-    return average_ranks(scores).tolist(), auroc(scores, positive).tolist(), mean_auroc(scores, positive)
+    scores = np.array([[1.0, 3.0, 0.0], [2.0, 3.0, 0.0], [2.0, 1.0, 1.0], [5.0, 0.0, 2.0]])
+    positive = np.array([[False, True, False], [True, False, False], [False, True, False], [True, False, False]])
+    weights = draw_patients(["a", "b", "b", "c"], 6)
+    return (
+        auroc(scores, positive).tolist(),
+        auroc(scores, positive, weights).tolist(),
+        float(mean_auroc(scores, positive)),
+        weights.tolist(),
+        estimate(np.arange(100.0)),
+        Estimate(1.0, 0.0, 2.0).positive,
+    )
 
 
 MUTANTS = [
@@ -73,9 +74,11 @@ MUTANTS = [
                 "(fold != part).nonzero()[:, 0], (fold",
                 "(fold == part).nonzero()[:, 0], (fold",
             ),
-            "the interval knows no number of seeds": (" / math.sqrt(len(self.trained))", ""),
-            "the interval is that of a normal distribution": ("t_quantile(len(self.trained) - 1)", "1.96"),
-            "better by the mean alone": ("return self.interval[0] > 0", "return self.mean > 0"),
+            "folds are scored together": (
+                "parts = [self.fold == part for part in range(int(self.fold.max()) + 1)]",
+                "parts = [self.fold >= 0]",
+            ),
+            "all resamples are the sample": ("None if weights is None else weights[:, part]", "None"),
             "the order of patients is always the same": (
                 "torch.Generator().manual_seed(seed)).tolist()",
                 "torch.Generator().manual_seed(0)).tolist()",
@@ -98,10 +101,25 @@ MUTANTS = [
         "tests/test_scores.py",
         ranked,
         {
-            "ties count as lost": ("(below + 1 + not_above).double() / 2", "(below + 1).double()"),
-            "findings without both classes count one half": (".nanmean()", ".nan_to_num(0.5).mean()"),
-            "the rank sum is not centred": ("count * (count + 1) / 2", "count * count / 2"),
-            "negatives are all": ("negatives = len(positive) - count", "negatives = len(positive) - 0 * count"),
+            "ties count as lost": ("(below + lost / 2)", "below"),
+            "findings without both classes count one half": (
+                "found = auroc(scores, positive, weights)",
+                "found = np.nan_to_num(auroc(scores, positive, weights), nan=0.5)",
+            ),
+            "positives alone count as often as they were drawn": (
+                "counts * ~positive, starts",
+                "~positive + 0 * counts, starts",
+            ),
+            "equal scores stand in the order of the samples": (
+                "np.r_[True, scores[1:] != scores[:-1]]",
+                "np.r_[True, scores[1:] == scores[1:]]",
+            ),
+            "samples are drawn, not patients": (
+                "np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)",
+                "None, np.arange(len(patients))",
+            ),
+            "the interval is of 90 %": ("[2.5, 97.5]", "[5, 95]"),
+            "an interval that touches zero is above it": ("self.low > 0", "self.low >= 0"),
         },
     ),
 ]
