@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
+# What is computed here is small: more threads wait for each other, far longer where other work runs beside them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
 SMALL = (
     "image.high_size=64",
     "image.low_size=32",

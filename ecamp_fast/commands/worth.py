@@ -61,7 +61,7 @@ def claims(found: "Evidence", core_minutes: float) -> list[Check]:
     """What must hold of the recipe ``worth``; ``found`` has an image-only run among its opponents."""
     assert found.images and found.words
     features = found.features[1]
-    cost = Check("pre-training", f"{core_minutes:.1f} core-minutes (at most {CORE_MINUTES} on a core as of 2020)", None)
+    cost = Check("pre-training", f"{core_minutes:.1f} core-minutes (aim: at most {CORE_MINUTES})", None)
     return [
         cost,
         found.images.check(),
