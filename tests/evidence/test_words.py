@@ -157,3 +157,14 @@ def test_every_token_is_its_own_patients(common: Unigram, val: Samples) -> None:
         first += len(batch)
     found = _collect(scored(lambda batch, labels: torch.ones(len(labels))), val.batches)
     assert dict(enumerate(np.bincount(found["sample"]).tolist())) == totals
+
+
+def test_a_real_decoder_without_its_picture_fails(
+    model: Ecamp, common: Unigram, val: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Untrained words cost less with the own picture or with another by chance; without any they cost the same."""
+    assert compare_words(model.score_words, val, common).swapped.value != 0
+    decode = model.text.forward
+    monkeypatch.setattr(model.text, "forward", lambda ids, latent, *rest: decode(ids, torch.zeros_like(latent), *rest))
+    found = compare_words(model.score_words, val, common)
+    assert found.swapped.value == 0 and not found.check_picture().passed
