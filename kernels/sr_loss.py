@@ -34,6 +34,7 @@ from ecamp_fast.kernels.sr_torch import Convolutions, refine, refine_backward, u
 from ecamp_fast.kernels.tuning import launch, tuned
 
 CHUNK_VALUES = 2**26  # PyTorch path on a GPU: values of the images worked on at once, 256 MiB in float32
+CORE_VALUES = 3 * 448 * 448  # of the same, for each core of a CPU: one sample of the paper, many of a small recipe
 
 
 def sr_loss_ref(
@@ -181,9 +182,12 @@ class _SrLoss(torch.autograd.Function):
 
 
 def _parts(low: Tensor) -> Iterator[slice]:
-    """Samples that are worked on together: on a CPU one a core, which is how its convolutions share them out."""
-    values = 4 * low[:1].numel()
-    step = torch.get_num_threads() if low.device.type == "cpu" else max(1, CHUNK_VALUES // max(1, values))
+    """Samples that are worked on together: on a CPU as many for each core, as its convolutions share them out."""
+    values = max(1, 4 * low[:1].numel())
+    if low.device.type == "cpu":
+        step = torch.get_num_threads() * max(1, CORE_VALUES // values)
+    else:
+        step = max(1, CHUNK_VALUES // values)
     return (slice(first, first + step) for first in range(0, len(low), step))
 
 

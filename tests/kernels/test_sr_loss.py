@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from ecamp_fast.kernels.guidance import Guidance, Window
-from ecamp_fast.kernels.sr_loss import sr_loss, sr_loss_ref
+from ecamp_fast.kernels.sr_loss import _parts, sr_loss, sr_loss_ref
 from ecamp_fast.kernels.sr_torch import Convolutions
 
 MEAN, STD, BATCH, SIZE = 0.4721, 0.3037, 2, 10
@@ -74,12 +74,16 @@ def test_bfloat16_is_finite_and_near(leaves, image, gradients) -> None:
         assert (rough.float() - fine).norm() < 0.05 * fine.norm()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_how_many_samples_go_together_does_not_matter(image, draw_guidance, monkeypatch, threads: int) -> None:
-    """Five samples in parts of one, two and three: their guidance is cut as they are."""
+@pytest.mark.parametrize(("threads", "cores", "parts"), [(1, 1, 5), (2, 1, 3), (3, 1, 2), (1, 400, 3), (2, 400, 2)])
+def test_how_many_samples_go_together_does_not_matter(
+    image, draw_guidance, monkeypatch, threads: int, cores: int, parts: int
+) -> None:
+    """Five samples of 200 values each, in parts: their guidance is cut as they are."""
     low, image = torch.randn(5, 2, 5, 5), torch.randint(0, 256, (5, 1, 10, 10), dtype=torch.uint8)
     weights = [torch.randn(shape) * 0.2 for shape in [(2, 2, 3, 3), (2,)] * 2]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("ecamp_fast.kernels.sr_loss.CORE_VALUES", cores)
+    assert len(list(_parts(low))) == parts
     for kind in ("soft", "window", "none"):
         guidance = draw_guidance(kind, 5, 4, 10, low.device)
         found, expected = (
