@@ -1,20 +1,18 @@
 """Frozen features of the samples of a shard set, by a trained encoder and by untrained ones."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ecamp_fast.config import LossesConfig, Recipe
-from ecamp_fast.downstream.threads import one_thread
+from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.format.manifest import METADATA
 from ecamp_fast.shards.load.read import ShardSet
 
 BATCH = 32  # images through the encoder at once
-SMALL = 256  # encoder width up to which one CPU thread is best
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def encode(model: Ecamp, images: Tensor, pooling: int = 1) -> Tensor:
     images: (N, 1, S, S) uint8   pooling: as there   returns (N, D) float32, on the host.
     """
     device = next(model.parameters()).device
-    with one_thread() if device.type == "cpu" and model.recipe.model.vision.width <= SMALL else nullcontext():
+    with threads_for(model.recipe.model.vision.width, device):
         return torch.cat([model.features(part.to(device), pooling).float().cpu() for part in images.split(BATCH)])
 
 

@@ -1,9 +1,16 @@
 """One thread for small matrices: on a machine that does anything else beside, more make them 5 to 20 times slower."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+
+SMALL = 256  # width of an encoder up to which one CPU thread is best
+
+
+def threads_for(width: int, device: torch.device) -> AbstractContextManager[None]:
+    """One thread for an encoder that is ``width`` wide, on a CPU, if it is small; else as many as there are."""
+    return one_thread() if device.type == "cpu" and width <= SMALL else nullcontext()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecamp_fast.downstream.features import encode, labelled
+from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.evidence.features import FeatureEvidence, compare_features, without_learning
 from ecamp_fast.evidence.images import ImageEvidence, compare_images, mean_image
 from ecamp_fast.evidence.samples import Samples, held_out
@@ -44,14 +45,15 @@ def judge(
     poolings: for which features are probed (see ``Ecamp.features``)   encoders: trained otherwise, opponents by name
     """
     device = next(model.parameters()).device
-    samples = held_out(shards, "val", model.recipe, count, device)
-    training = held_out(shards, "train", model.recipe, FITTED, device)
-    images = words = None
-    if model.decoder:
-        images = compare_images(model.reconstruct, samples, mean_image(training, model.recipe))
-    if model.text:
-        words = compare_words(model.score_words, samples, unigram(training.batches, model.vocab_size))
-    found = {pooling: _probe(model, shards, samples, training, pooling, encoders or {}) for pooling in poolings}
+    with threads_for(model.recipe.model.vision.width, device):
+        samples = held_out(shards, "val", model.recipe, count, device)
+        training = held_out(shards, "train", model.recipe, FITTED, device)
+        images = words = None
+        if model.decoder:
+            images = compare_images(model.reconstruct, samples, mean_image(training, model.recipe))
+        if model.text:
+            words = compare_words(model.score_words, samples, unigram(training.batches, model.vocab_size))
+        found = {pooling: _probe(model, shards, samples, training, pooling, encoders or {}) for pooling in poolings}
     return Evidence(images, words, found)
 
 

@@ -12,7 +12,7 @@ from ecamp_fast.errors import ConfigError
 
 
 def test_the_shipped_recipes() -> None:
-    assert recipe_names() == ["demo", "large", "mae", "official", "paper", "paper_8layer", "paper_literal"]
+    assert recipe_names() == ["demo", "large", "mae", "official", "paper", "paper_8layer", "paper_literal", "worth"]
 
 
 @pytest.mark.parametrize("name", recipe_names())
