@@ -21,6 +21,7 @@ MARKER = "made-by-demo"
 PATIENCE = 600.0  # seconds without a line of metrics before a training counts as hung
 LOSSES = ("mim", "sr", "mlm")
 POOLING = 2  # features keep which quarter of the image they are from: better where the encoder is so small
+MEASURED = 384  # held-out samples whose images and words are compared; features are probed on all
 HELD_OUT = 0.5  # share of the phantom patients that is only looked at
 
 
@@ -99,7 +100,7 @@ def _judge(out: Path, shards: Path) -> tuple[list[Check], Path]:
     from ecamp_fast.shards.load.read import ShardSet
 
     model, held_out = load_trained(out), ShardSet(shards)
-    found = judge(model, held_out, poolings=(POOLING,))
+    found = judge(model, held_out, MEASURED, poolings=(POOLING,))
     checks = [_fell(out, model.recipe), *_claims(found)]
     save_results(out, evidence=found.as_dict(), checks=[check.as_dict() for check in checks])
     return checks, report_run(out, model, held_out, model.recipe, measured=True)

@@ -40,19 +40,22 @@ def judge(
     poolings: Sequence[int] = (),
     encoders: Mapping[str, Ecamp] | None = None,
 ) -> Evidence:
-    """Measure a model, in evaluation mode, on the first ``count`` samples (None: all) of the split ``val``.
+    """Measure a model, in evaluation mode, on the split ``val``: features on all of it.
 
-    poolings: for which features are probed (see ``Ecamp.features``)   encoders: trained otherwise, opponents by name
+    count     samples, at most, for images and words; None: all
+    poolings  for which features are probed (see ``Ecamp.features``)
+    encoders  trained otherwise, opponents by name
     """
     device = next(model.parameters()).device
     with threads_for(model.recipe.model.vision.width, device):
-        samples = held_out(shards, "val", model.recipe, count, device)
+        samples = held_out(shards, "val", model.recipe, None if poolings else count, device)
         training = held_out(shards, "train", model.recipe, FITTED, device)
         images = words = None
+        first = samples.first(count)
         if model.decoder:
-            images = compare_images(model.reconstruct, samples, mean_image(training, model.recipe))
+            images = compare_images(model.reconstruct, first, mean_image(training, model.recipe))
         if model.text:
-            words = compare_words(model.score_words, samples, unigram(training.batches, model.vocab_size))
+            words = compare_words(model.score_words, first, unigram(training.batches, model.vocab_size))
         found = {pooling: _probe(model, shards, samples, training, pooling, encoders or {}) for pooling in poolings}
     return Evidence(images, words, found)
 

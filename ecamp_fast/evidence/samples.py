@@ -31,6 +31,16 @@ class Samples:
         """(N, 1, S, S) uint8."""
         return torch.cat([batch.image for batch in self.batches])
 
+    def first(self, count: int | None) -> "Samples":
+        """Whole batches until there are ``count`` samples; None: all."""
+        kept, total = [], 0
+        for batch in self.batches:
+            if count is not None and total >= count:
+                break
+            kept.append(batch)
+            total += len(batch)
+        return Samples(kept, self.patients[:total])
+
     def swapped(self) -> Iterator[Batch]:
         """The same batches, masks and words, with the image of the next other patient."""
         images, others = self.images, next_other(self.patients)

@@ -48,3 +48,10 @@ def test_a_batch_of_another_size_is_no_obstacle(val: Samples) -> None:
     first: Batch = val.batches[0]
     ragged = replace(val, batches=[first, val.batches[-1]], patients=["a"] * len(first) + ["b"] * len(val.batches[-1]))
     assert sum(len(batch) for batch in ragged.swapped()) == len(ragged.patients)
+
+
+def test_the_first_are_whole_batches(val: Samples) -> None:
+    assert val.first(None).patients == val.patients and len(val.first(None).batches) == len(val.batches)
+    some = val.first(len(val.batches[0]) + 1)
+    assert some.batches == val.batches[:2] and len(some.patients) == sum(map(len, some.batches))
+    assert val.first(len(val.batches[0])).batches == val.batches[:1]
