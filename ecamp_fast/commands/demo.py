@@ -1,7 +1,6 @@
 """``ecamp-fast demo``: the whole way on phantoms, with a crash in the middle, and a verdict at the end."""
 
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.commands.verdict import conclude
+from ecamp_fast.commands.verdict import conclude, say
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError, EcampError
 from ecamp_fast.evidence.check import Check
@@ -37,11 +36,11 @@ def command(out: Path, studies: int, ranks: int, overrides: tuple[str, ...], as_
     recipe = load_recipe("demo", overrides)
     _clear(out)
     shards = out / "phantoms"
-    _say(f"drawing {studies} phantom studies and building their shards")
+    say(f"drawing {studies} phantom studies and building their shards")
     _build(studies, shards, recipe)
-    _say(f"pre-training on {ranks} ranks; it will be killed half way")
+    say(f"pre-training on {ranks} ranks; it will be killed half way")
     _train_with_a_crash(out, shards, ranks, overrides)
-    _say("checking the model on held-out phantoms")
+    say("checking the model on held-out phantoms")
     checks, report = _judge(out, shards)
     conclude(checks, {"report": str(report)}, began, as_json)
 
@@ -86,7 +85,7 @@ def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[st
     with open(out / "train.log", "ab") as log:
         if not launch.kill_when(launch.start(arguments, ranks, log), half_way, PATIENCE, written):
             raise _failed(out, "could not be killed half way")
-        _say("killed with SIGKILL; resuming")
+        say("killed with SIGKILL; resuming")
         if launch.wait(launch.start([*arguments, "--resume=must"], ranks, log), out):
             raise _failed(out, "did not resume")
 
@@ -129,7 +128,3 @@ def _claims(found: "Evidence") -> list[Check]:
 def _failed(out: Path, what: str) -> EcampError:
     tail = (out / "train.log").read_text(errors="replace").splitlines()[-12:]
     return EcampError(f"the training {what}:\n    " + "\n    ".join(tail), f"the whole log is {out / 'train.log'}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

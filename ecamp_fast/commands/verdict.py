@@ -1,4 +1,4 @@
-"""How ``demo`` and ``worth`` end: a line for each check, and an exit code."""
+"""How ``demo`` and ``worth`` speak: lines of progress, and at the end one for each check and an exit code."""
 
 import json
 import sys
@@ -30,3 +30,8 @@ def conclude(checks: Sequence[Check], facts: dict[str, Any], began: float, as_js
             click.echo(f"{name}: {value}")
         click.echo(f"took {seconds} s")
     sys.exit(0 if passed else 1)
+
+
+def say(text: str) -> None:
+    """A line of progress, on stderr."""
+    click.echo(text, err=True)

@@ -1,15 +1,15 @@
 """``ecamp-fast worth``: what a model learns from reports, against opponents that learned less or nothing."""
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.commands.verdict import conclude
-from ecamp_fast.errors import EcampError
+from ecamp_fast.commands.verdict import conclude, say
+from ecamp_fast.config import load_recipe
+from ecamp_fast.errors import ConfigError, EcampError
 from ecamp_fast.evidence.check import Check
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ecamp_fast.evidence.judge import Evidence
 
-# What must hold, and what was hoped for: issue of the recipe ``worth``, docs/worth.md
+# What must hold, and what is hoped for: docs/worth.md
 BELOW_UNIGRAM = 1.4  # nats a token; hoped for: 1.8
 PICTURE = 0.12  # weighted nats a token that another patient's image costs; hoped for: 0.3
 AUROC = 0.83  # of the mean-pooled probe; hoped for: 0.87
@@ -45,12 +45,15 @@ def command(out: Path, studies: int, seed: int, overrides: tuple[str, ...], as_j
     from ecamp_fast.report.facts import save_results
 
     began = time.perf_counter()
+    losses = load_recipe("worth", overrides).losses
+    if not (losses.mlm and (losses.mim or losses.sr)):
+        raise ConfigError("words and images are both judged", "leave losses.mlm and losses.mim on")
     shards, home = out / "phantoms", out / f"seed-{seed}"
     runs = {home / "ecamp": [], home / "image-only": ["losses.mlm=false"]}
     _build(studies, shards)
-    _say("pre-training with reports and with images alone, each on one core")
+    say("pre-training with reports and with images alone, each on one core")
     _train({run: [f"seed={seed}", *overrides, *changes] for run, changes in runs.items()}, shards)
-    _say("judging both on held-out phantoms")
+    say("judging both on held-out phantoms")
     found = _judge(home, shards)
     checks = claims(found, _core_minutes(home / "ecamp"))
     save_results(home / "ecamp", evidence=found.as_dict(), checks=[check.as_dict() for check in checks])
@@ -72,12 +75,14 @@ def claims(found: "Evidence", core_minutes: float) -> list[Check]:
 
 
 def _build(studies: int, shards: Path) -> None:
-    from ecamp_fast.config import load_recipe
     from ecamp_fast.shards.builder.build import Options, build_phantoms
-    from ecamp_fast.shards.format.manifest import MANIFEST
+    from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest
 
-    if not (shards / MANIFEST).exists():
-        _say(f"drawing {studies} phantom studies and building their shards")
+    if (shards / MANIFEST).exists():
+        if (found := read_manifest(shards).counts["studies"]) != studies:
+            raise ConfigError(f"{shards} holds {found} studies, not {studies}", "choose another --out")
+    else:
+        say(f"drawing {studies} phantom studies and building their shards")
         size = load_recipe("worth").image.high_size * 8 // 7
         build_phantoms(studies, shards, size=size, options=Options(holdout=HELD_OUT))
 
@@ -141,7 +146,3 @@ def _report(run: Path, shards: Path) -> Path:
 
     model = load_trained(run)
     return report_run(run, model, ShardSet(shards), model.recipe, measured=True)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -27,3 +27,8 @@ class Check:
 def told(number: Estimate, form: str = ".3f") -> str:
     """ "+0.050 (95 % +0.020 to +0.080)": a difference with its interval."""
     return f"{number.value:+{form}} (95 % {number.low:+{form}} to {number.high:+{form}})"
+
+
+def needed(least: float) -> str:
+    """ " (needed: 0.12)", or nothing where nothing is asked for."""
+    return f" (needed: {least:g})" if least else ""

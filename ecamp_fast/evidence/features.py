@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ecamp_fast.downstream.features import encode, untrained
 from ecamp_fast.downstream.probe import Probed, probe
-from ecamp_fast.evidence.check import Check, told
+from ecamp_fast.evidence.check import Check, needed, told
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.scores import Estimate, draw_patients, estimate
 
@@ -40,9 +40,8 @@ class FeatureEvidence:
         """That the trained features are surely above each of ``opponents`` and reach ``least``."""
         best = self.auroc[TRAINED]
         rest = ", ".join(f"{name} {one.value:.3f}" for name, one in self.auroc.items() if name != TRAINED)
-        needed = f" (needed: {least:g})" if least else ""
         above = ", ".join(f"{name} {told(self.difference[name])}" for name in opponents)
-        found = f"AUROC {best.value:.3f}{needed}, {self.how}; {rest}. Above {above}"
+        found = f"AUROC {best.value:.3f}{needed(least)}, {self.how}; {rest}. Above {above}"
         passed = best.value >= least and all(self.difference[name].positive for name in opponents)
         return Check(f"a linear probe of the features beats {' and '.join(opponents)}", found, passed)
 
@@ -111,4 +110,6 @@ def principal(images: Tensor, training: Tensor, count: int, side: int = 64) -> T
     fitted = fitted - mean
     spread, mixes = torch.linalg.eigh(fitted @ fitted.T)  # ascending; fewer images than pixels make a small matrix
     axes = fitted.T @ mixes[:, -count:].flip(1)
-    return ((wanted - mean) @ axes / spread[-count:].flip(0).sqrt()).float()
+    return (
+        (wanted - mean) @ axes / spread[-count:].flip(0).clamp_min(1e-9).sqrt()
+    ).float()  # pictures that stand twice

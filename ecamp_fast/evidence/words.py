@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.evidence.check import Check, told
+from ecamp_fast.evidence.check import Check, needed, told
 from ecamp_fast.evidence.samples import Samples
 from ecamp_fast.model.ecamp import WordScores
 from ecamp_fast.scores import Estimate, draw_patients, estimate
@@ -53,7 +53,7 @@ class WordEvidence:
         """That the model is ``least`` nats below the unigram, and surely below it."""
         found = (
             f"{self.nats.value:.2f} nats a token, unigram {self.unigram.value:.2f}: below it by "
-            f"{told(self.below, '.2f')}{_needed(least)}; right in {self.accuracy.value:.1%}, "
+            f"{told(self.below, '.2f')}{needed(least)}; right in {self.accuracy.value:.1%}, "
             f"the commonest word in {self.commonest.value:.1%}"
         )
         return Check("words are predicted, not guessed by how common they are", found, self._sure(self.below, least))
@@ -61,7 +61,7 @@ class WordEvidence:
     def check_picture(self, least: float = 0.0) -> Check:
         """That another patient's image costs ``least`` weighted nats, and surely some, on findings alone too."""
         found = (
-            f"another patient's image costs {told(self.swapped)} weighted nats{_needed(least)}, "
+            f"another patient's image costs {told(self.swapped)} weighted nats{needed(least)}, "
             f"on findings alone {told(self.swapped_findings)}"
         )
         passed = self._sure(self.swapped, least) and self.swapped_findings.positive
@@ -144,7 +144,3 @@ def _collect(score: Callable[[Batch], WordScores], batches: Iterable[Batch]) -> 
             columns.setdefault(name, []).append(values.cpu().double())
     out = {name: torch.cat(parts).numpy() for name, parts in columns.items()}
     return out | {"sample": out["sample"].astype(np.int64)}
-
-
-def _needed(least: float) -> str:
-    return f" (needed: {least:g})" if least else ""

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.commands import worth
-from ecamp_fast.errors import EcampError
+from ecamp_fast.errors import ConfigError, EcampError
 from ecamp_fast.evidence.features import FeatureEvidence
 from ecamp_fast.evidence.images import ImageEvidence
 from ecamp_fast.evidence.judge import Evidence
@@ -18,6 +18,7 @@ from ecamp_fast.evidence.words import WordEvidence
 from ecamp_fast.report.facts import read_results
 from ecamp_fast.run import launch
 from ecamp_fast.scores import Estimate
+from ecamp_fast.shards.builder.build import build_phantoms
 
 
 def about(value: float, width: float = 0.01) -> Estimate:
@@ -116,3 +117,16 @@ def test_the_verdict_is_the_exit_code(fake: list[list[str]], tmp_path: Path, mon
     done = CliRunner().invoke(worth.command, ["--out", str(tmp_path), "--seed", "3", "--json"])
     assert done.exit_code == 1 and '"passed": false' in done.stdout
     assert [check["passed"] for check in read_results(tmp_path / "seed-3" / "ecamp")["checks"]].count(False) == 1
+
+
+def test_what_cannot_be_judged_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    for override in ("losses.mlm=false", "losses={mim: false, sr: false}"):
+        done = CliRunner().invoke(worth.command, ["--out", str(tmp_path), "--set", override])
+        assert isinstance(done.exception, ConfigError) and not list(tmp_path.iterdir())
+
+
+def test_a_set_of_another_size_is_not_taken(tmp_path: Path) -> None:
+    build_phantoms(8, tmp_path / "phantoms", size=64)
+    worth._build(8, tmp_path / "phantoms")
+    with pytest.raises(ConfigError, match="holds 8 studies, not 9"):
+        worth._build(9, tmp_path / "phantoms")
