@@ -9,7 +9,7 @@ REFERENCE = "tests/training/test_reference.py::test_a_run_is_the_loop_written_by
 
 
 def a_run() -> Any:
-    """The lines of metrics of a run of four steps on this process, and sums of its weights."""
+    """The lines of metrics of a run of six steps, the last beside its turn to be evaluated, and sums of its weights."""
     import tempfile
     from pathlib import Path
 
@@ -31,7 +31,7 @@ def a_run() -> Any:
         "batch={total: 6, micro: 3}",
         "schedule={epochs: 1.6, warmup_epochs: 0.4}",
         "log_every=2",
-        "evaluation={samples: 1000, every_steps: 2}",
+        "evaluation={samples: 1000, every_steps: 4}",
     ]
     with tempfile.TemporaryDirectory() as folder:
         shards, out = Path(folder) / "shards", Path(folder) / "run"
