@@ -126,23 +126,28 @@ class Ecamp(nn.Module):
 
     def losses(self, view: View) -> Losses:
         """The terms that are on."""
-        recipe = self.recipe
+        return self._losses(view, *self._outputs(view))
+
+    def _outputs(self, view: View) -> tuple[Tensor | None, Tensor | None]:
+        """The predicted patches, (B, N, P*P*3), and what the text decoder says at ``text.rows``, (R, D); or None."""
         latent = self.encoder(view.low, view.keep)
         prediction = self.decoder(latent, view.keep) if self.decoder else None
+        hidden = self._decoded(self.text, view, view.text, latent) if self.text and view.text is not None else None
+        return prediction, hidden
+
+    def _losses(self, view: View, prediction: Tensor | None, hidden: Tensor | None) -> Losses:
+        recipe, text = self.recipe, view.text
         mim = sr = mlm = None
         if prediction is not None and recipe.losses.mim:
             mim = mim_loss(recipe, prediction, view.low, view.masked)
         if prediction is not None and self.super_resolution:
             low = unpatchify(prediction, recipe.model.vision.patch)
-            head = self.super_resolution.convolutions
-            sr = super_resolution_loss(recipe, low, head, view.high, view.attention, view.window)
-        if self.text and view.text is not None:
-            mlm = self._mlm(self.text, view, view.text, latent)
+            convolutions = self.super_resolution.convolutions
+            sr = super_resolution_loss(recipe, low, convolutions, view.high, view.attention, view.window)
+        if hidden is not None and self.text and text is not None:
+            head, samples = self.text.head, len(view.low)
+            mlm = mlm_loss(recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, samples)
         return total(mim, sr, mlm)
-
-    def _mlm(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
-        hidden, head = self._decoded(decoder, view, text, latent), decoder.head
-        return mlm_loss(self.recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, len(latent))
 
     def _decoded(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
         """What the decoder says at ``text.rows``, (R, D)."""
@@ -174,15 +179,30 @@ class Ecamp(nn.Module):
         )
 
     @torch.no_grad()
+    def losses_and_words(self, batch: Batch) -> tuple[Losses, WordScores | None]:
+        """The losses of a batch and its words one by one, of the same masks and in one pass, in the model's mode.
+
+        returns the ``WordScores`` of ``score_words``, or None without a text decoder
+        """
+        view = self.view(batch)
+        prediction, hidden = self._outputs(view)
+        words = None if hidden is None else self._scores(batch, hidden)
+        return self._losses(view, prediction, hidden), words
+
+    @torch.no_grad()
     def score_words(self, batch: Batch) -> WordScores:
         """Every predicted word by itself, in the mode (``train`` or ``eval``) the model is in.
 
         batch: with text, of a recipe with a text decoder. Where ``losses.mlm_positions`` is all, masked places alone.
         """
+        assert self.text is not None and batch.text is not None
+        view = self.view(batch)
+        return self._scores(batch, self._decoded(self.text, view, batch.text, self.encoder(view.low, view.keep)))
+
+    def _scores(self, batch: Batch, hidden: Tensor) -> WordScores:
+        """hidden: (R, D), what the text decoder says at ``text.rows``."""
         decoder, text = self.text, batch.text
         assert decoder is not None and text is not None
-        view = self.view(batch)
-        hidden = self._decoded(decoder, view, text, self.encoder(view.low, view.keep))
         entries = torch.arange(int(text.predicted[len(batch)]), device=text.rows.device)
         entries = entries[text.ids[text.rows[entries]] == MASK_ID]
         hidden, labels = hidden[entries], text.labels[entries]

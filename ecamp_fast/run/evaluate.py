@@ -22,9 +22,9 @@ def evaluate(engine: Any, loader: Loader, limit: int | None) -> dict[str, float]
     words = torch.zeros(3, dtype=torch.float64, device=loader.device)
     engine.eval()
     for batch in loader.evaluation(limit):
-        meter.add(model(batch), batch, weight=len(batch))
-        if model.text:
-            scores = model.score_words(batch)
+        losses, scores = model.losses_and_words(batch)
+        meter.add(losses, batch, weight=len(batch))
+        if scores:
             for slot, value in enumerate((scores.nats.sum(), scores.hits.sum(), len(scores.nats))):
                 words[slot] += value
     engine.train()

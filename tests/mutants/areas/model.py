@@ -141,8 +141,8 @@ MUTANTS = [
         a_model,
         {
             "filler counts as samples": (
-                "text.labels, text.weights, len(latent))",
-                "text.labels, text.weights, len(text.cu_seqlens) - 1)",
+                "head, samples = self.text.head, len(view.low)",
+                "head, samples = self.text.head, len(text.cu_seqlens) - 1",
             )
         },
     ),
