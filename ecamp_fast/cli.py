@@ -1,5 +1,6 @@
 """``ecamp-fast``: names the commands, imports only the one that is called, and reports foreseen faults."""
 
+import errno
 import json
 import sys
 
@@ -10,6 +11,8 @@ from ecamp_fast.commands.lazy import LazyGroup
 from ecamp_fast.errors import EcampError
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
+# What the disk says when it refuses, wherever that happens: no fault of the program
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),
@@ -30,8 +33,9 @@ COMMANDS = {
 def command() -> None:
     """Pre-train ECAMP, the entity-centred medical vision-language model, on radiographs and their reports.
 
-    Results go to stdout (with --json as one object), progress and faults to stderr. Exit codes: 0 done, 2 usage or
-    configuration, 3 data, 4 environment, 5 disk, 6 numerics, 75 stopped and resumable.
+    Results go to stdout (with --json as one object), progress and faults to stderr. Exit codes: 0 done, 1 a check
+    failed, 2 usage or configuration, 3 data, 4 environment, 5 disk or network, 6 numerics, 8 refused on principle,
+    75 stopped and resumable, 130 interrupted.
     """
 
 
@@ -51,6 +55,11 @@ def _run(arguments: list[str], as_json: bool) -> int:
             error.show()
             return error.exit_code
         return _fail("UsageError", error.format_message(), "see --help", error.exit_code, as_json)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        what = f"{error.filename or 'a file'}: {error.strerror}"
+        return _fail("StorageError", what, "free space, check permissions, or choose another path", 5, as_json)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted", "interrupted", "", INTERRUPTED, as_json)
     return code if isinstance(code, int) else 0  # click hands back the code of `context.exit(code)`

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.commands.verdict import conclude, say
+from ecamp_fast.commands.verdict import conclude, failed, say
 from ecamp_fast.config import Recipe, load_recipe
-from ecamp_fast.errors import ConfigError, EcampError
+from ecamp_fast.errors import ConfigError
 from ecamp_fast.evidence.check import Check
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ HELD_OUT = 0.5  # share of the phantom patients that is only looked at
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, metavar="RUN")
-@click.option("--studies", default=1500, show_default=True, type=click.IntRange(300), help="Phantom studies to draw.")
+@click.option(
+    "--studies",
+    default=1500,
+    show_default=True,
+    type=click.IntRange(300),
+    help="Phantom studies to draw, 350 or more for the recipe as it is.",
+)
 @click.option("--ranks", default=2, show_default=True, help="Ranks to train on.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
@@ -38,6 +44,7 @@ def command(out: Path, studies: int, ranks: int, overrides: tuple[str, ...], as_
     shards = out / "phantoms"
     say(f"drawing {studies} phantom studies and building their shards")
     _build(studies, shards, recipe)
+    _can_be_killed(recipe, shards)
     say(f"pre-training on {ranks} ranks; it will be killed half way")
     _train_with_a_crash(out, shards, ranks, overrides)
     say("checking the model on held-out phantoms")
@@ -63,6 +70,19 @@ def _build(studies: int, shards: Path, recipe: Recipe) -> None:
     verify(shards)
 
 
+def _can_be_killed(recipe: Recipe, shards: Path) -> None:
+    """Raise ConfigError where no checkpoint comes in the second half of the run, before its end."""
+    from ecamp_fast.run.schedule import total_steps
+    from ecamp_fast.shards.load.read import ShardSet
+
+    steps, every = total_steps(recipe, ShardSet(shards).count("train")), recipe.checkpoint.every_steps
+    if not (every and (steps - 1) // every * every >= steps // 2):
+        raise ConfigError(
+            f"a run of {steps} steps with a checkpoint every {every} cannot be killed behind one",
+            "draw more --studies, or lower checkpoint.every_steps",
+        )
+
+
 def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[str, ...]) -> None:
     from ecamp_fast.run import launch
     from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
@@ -84,10 +104,10 @@ def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[st
 
     with open(out / "train.log", "ab") as log:
         if not launch.kill_when(launch.start(arguments, ranks, log), half_way, PATIENCE, written):
-            raise _failed(out, "could not be killed half way")
+            raise failed(out, "could not be killed half way")
         say("killed with SIGKILL; resuming")
-        if launch.wait(launch.start([*arguments, "--resume=must"], ranks, log), out):
-            raise _failed(out, "did not resume")
+        if code := launch.wait(launch.start([*arguments, "--resume=must"], ranks, log), out):
+            raise failed(out, "did not resume", code)
 
 
 def _judge(out: Path, shards: Path) -> tuple[list[Check], Path]:
@@ -115,16 +135,12 @@ def _fell(out: Path, recipe: Recipe) -> Check:
 
 
 def _claims(found: "Evidence") -> list[Check]:
-    """What three minutes can show. Words take longer to learn: what is found of them is told without a verdict."""
-    checks = [found.images.check()] if found.images else []
+    """What three minutes can show. What takes longer to learn is told without a verdict."""
+    checks, later = [], []
+    if found.images:
+        checks.append(found.images.check())
+        later.append(found.images.check_around())
     if found.words:
-        for check in (found.words.check_words(), found.words.check_picture()):
-            checks.append(
-                replace(check, found=f"not judged, it takes longer: `make worth`. {check.found}", passed=None)
-            )
-    return checks + [features.check(["random weights"]) for features in found.features.values()]
-
-
-def _failed(out: Path, what: str) -> EcampError:
-    tail = (out / "train.log").read_text(errors="replace").splitlines()[-12:]
-    return EcampError(f"the training {what}:\n    " + "\n    ".join(tail), f"the whole log is {out / 'train.log'}")
+        later += [found.words.check_words(), found.words.check_picture()]
+    told = [replace(one, found=f"not judged, it takes longer: `make worth`. {one.found}", passed=None) for one in later]
+    return checks + told + [features.check(["random weights"]) for features in found.features.values()]

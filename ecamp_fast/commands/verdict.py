@@ -4,10 +4,12 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from ecamp_fast.errors import EcampError
 from ecamp_fast.evidence.check import Check
 
 _MARKS = {True: "OK  ", False: "FAIL", None: "--  "}
@@ -30,6 +32,14 @@ def conclude(checks: Sequence[Check], facts: dict[str, Any], began: float, as_js
             click.echo(f"{name}: {value}")
         click.echo(f"took {seconds} s")
     sys.exit(0 if passed else 1)
+
+
+def failed(run: Path, what: str, code: int = 1) -> EcampError:
+    """That the training in ``run`` did, with the end of its ``train.log``.  code: its exit code, which is handed on"""
+    tail = (run / "train.log").read_text(errors="replace").splitlines()[-12:]
+    error = EcampError(f"the training {what}:\n    " + "\n    ".join(tail), f"the whole log is {run / 'train.log'}")
+    error.exit_code = max(code, 1)  # a signal's is negative
+    return error
 
 
 def say(text: str) -> None:

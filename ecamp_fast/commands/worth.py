@@ -1,16 +1,19 @@
 """``ecamp-fast worth``: what a model learns from reports, against opponents that learned less or nothing."""
 
 import os
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.commands.verdict import conclude, say
-from ecamp_fast.config import load_recipe
-from ecamp_fast.errors import ConfigError, EcampError
+from ecamp_fast.commands.verdict import conclude, failed, say
+from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.errors import STOPPED, ConfigError
 from ecamp_fast.evidence.check import Check
+from ecamp_fast.machine import available_cores
 
 if TYPE_CHECKING:
     import subprocess
@@ -45,15 +48,17 @@ def command(out: Path, studies: int, seed: int, overrides: tuple[str, ...], as_j
     from ecamp_fast.report.facts import save_results
 
     began = time.perf_counter()
-    losses = load_recipe("worth", overrides).losses
-    if not (losses.mlm and (losses.mim or losses.sr)):
+    recipe = load_recipe("worth", [f"seed={seed}", *overrides])
+    if recipe.seed != seed:
+        raise ConfigError("a run is filed by its seed", "pass --seed instead of --set seed=")
+    if not (recipe.losses.mlm and (recipe.losses.mim or recipe.losses.sr)):
         raise ConfigError("words and images are both judged", "leave losses.mlm and losses.mim on")
     shards, home = out / "phantoms", out / f"seed-{seed}"
     runs = {home / "ecamp": [], home / "image-only": ["losses.mlm=false"]}
-    _build(studies, shards)
+    _build(studies, shards, recipe)
     say("pre-training with reports and with images alone, each on one core")
     _train({run: [f"seed={seed}", *overrides, *changes] for run, changes in runs.items()}, shards)
-    say("judging both on held-out phantoms")
+    say("judging on held-out phantoms")
     found = _judge(home, shards)
     checks = claims(found, _core_minutes(home / "ecamp"))
     save_results(home / "ecamp", evidence=found.as_dict(), checks=[check.as_dict() for check in checks])
@@ -68,60 +73,99 @@ def claims(found: "Evidence", core_minutes: float) -> list[Check]:
     return [
         cost,
         found.images.check(),
+        found.images.check_around(),
         found.words.check_words(BELOW_UNIGRAM),
         found.words.check_picture(PICTURE),
         features.check(list(features.difference), AUROC),
     ]
 
 
-def _build(studies: int, shards: Path) -> None:
+def _build(studies: int, shards: Path, recipe: Recipe) -> None:
     from ecamp_fast.shards.builder.build import Options, build_phantoms
+    from ecamp_fast.shards.describe.rules import read_by_other_rules
     from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest
 
-    if (shards / MANIFEST).exists():
-        if (found := read_manifest(shards).counts["studies"]) != studies:
-            raise ConfigError(f"{shards} holds {found} studies, not {studies}", "choose another --out")
-    else:
+    size = recipe.image.high_size * 8 // 7
+    if not (shards / MANIFEST).exists():
         say(f"drawing {studies} phantom studies and building their shards")
-        size = load_recipe("worth").image.high_size * 8 // 7
         build_phantoms(studies, shards, size=size, options=Options(holdout=HELD_OUT))
+        return
+    manifest = read_manifest(shards)
+    for name, value in {"kind": "phantom", "studies": studies, "size": size, "holdout": HELD_OUT}.items():
+        if (found := manifest.source.get(name)) != value:
+            raise ConfigError(f"{shards} is another set: its {name} is {found}, not {value}", "choose another --out")
+    if read_by_other_rules(manifest):
+        raise ConfigError(f"the reports of {shards} were read by the rules of another version", f"delete {shards}")
 
 
 def _train(runs: dict[Path, list[str]], shards: Path) -> None:
-    """Train all runs, as many at once as there are cores, and note the core-minutes each took."""
+    """Train all runs, as many at once as there are cores, and note the core-minutes each took.
+
+    An interrupt asks them to stop; then this process leaves with ``STOPPED``, and a second one kills them.
+    """
     from ecamp_fast.run import launch
+    from ecamp_fast.run.rundir import RunDir
 
-    waiting, cores = list(runs), os.cpu_count() or 1
-    while waiting:
-        together = {run: _start(run, runs[run], shards) for run in waiting[:cores]}
-        waiting = waiting[cores:]
+    waiting, running = list(runs), dict[Path, _Training]()
+    with launch.asked_to_stop() as asked:
         try:
-            for run, process in together.items():
-                _wait(run, process)
-        finally:  # an interrupt does not reach the ranks, and a failure not the other run
-            for process in together.values():
-                if process.returncode is None:
-                    launch.kill(process)
+            while running or (waiting and not asked()):
+                while waiting and len(running) < available_cores() and not asked():
+                    run = waiting.pop(0)
+                    running[run] = _start(run, runs[run], shards)
+                for run, training in list(running.items()):
+                    if _ended(run, training):
+                        del running[run]
+                if asked():  # again and again: a run that is just starting forgets what was asked for before
+                    for run in running:
+                        RunDir(run, writes=False).stop_file.touch()
+                time.sleep(0.2)
+        finally:  # a failure of one ends the other too
+            for training in running.values():
+                launch.kill(training.process)
+        if asked() or any(_status(run) == "stopped" for run in runs):
+            say("stopped; the same command goes on")
+            sys.exit(STOPPED)
 
 
-def _start(run: Path, overrides: list[str], shards: Path) -> "subprocess.Popen[bytes]":
+@dataclass
+class _Training:
+    """A process that trains.  new: whether the run was not complete when it was started"""
+
+    process: "subprocess.Popen[bytes]"
+    new: bool
+
+
+def _start(run: Path, overrides: list[str], shards: Path) -> _Training:
     from ecamp_fast.run import launch
 
     run.mkdir(parents=True, exist_ok=True)
+    new = _status(run) != "complete"
     arguments = [f"--data={shards}", f"--out={run}", "--recipe=worth", "--ds_config=zero0", "--no-report"]
     arguments += [f"--set={item}" for item in overrides]
     with open(run / "train.log", "ab") as log:
-        return launch.start(arguments, 1, log, threads=1)
+        return _Training(launch.start(arguments, 1, log, threads=1), new)
 
 
-def _wait(run: Path, process: "subprocess.Popen[bytes]") -> None:
+def _ended(run: Path, training: _Training) -> bool:
+    """Whether the run is over; its cost is then noted.  Raises EcampError with its exit code where it failed."""
     from ecamp_fast.report.facts import save_results
 
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    save_results(run, core_minutes=_core_minutes(run) + (usage.ru_utime + usage.ru_stime) / 60)
-    if process.returncode:
-        raise EcampError(f"the training in {run} failed", f"its log is {run / 'train.log'}")
+    pid, status, usage = os.wait4(training.process.pid, os.WNOHANG)
+    if not pid:
+        return False
+    training.process.returncode = code = os.waitstatus_to_exitcode(status)
+    if training.new:
+        save_results(run, core_minutes=_core_minutes(run) + (usage.ru_utime + usage.ru_stime) / 60)
+    if code not in (0, STOPPED):
+        raise failed(run, "failed", code)
+    return True
+
+
+def _status(run: Path) -> str | None:
+    from ecamp_fast.run.rundir import RunDir
+
+    return RunDir(run, writes=False).state().get("status")
 
 
 def _core_minutes(run: Path) -> float:

@@ -93,8 +93,8 @@ def without_learning(model: Ecamp, images: Tensor, training: Tensor, pooling: in
     width = random[0].shape[1]
     return {
         "random weights": random,
-        f"pixels {RAW} x {RAW}": [pixels(images, RAW)],
-        "principal components": [principal(images, training, min(width, len(training) - 1))],
+        f"pixels {RAW} x {RAW}": [pixels(images, RAW).cpu()],
+        "principal components": [principal(images, training, min(width, len(training) - 1)).cpu()],
     }
 
 

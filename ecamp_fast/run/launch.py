@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,39 @@ def wait(process: "subprocess.Popen[bytes]", out: Path) -> int:
         else:
             run.stop_file.touch()
 
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _on_interrupt(ask):
         code = process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
     status = run.state().get("status") if out.is_dir() else None
     if status == "running":  # nobody was left to say otherwise
         RunDir(out).set_state(status="failed", fault=f"launcher left with {code}")
     if code == 0:
         return STOPPED if status == "stopped" else 0
     return code if code > 0 else 1
+
+
+@contextlib.contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Within it SIGINT and SIGTERM are noted, as the function it gives says; a second one is a KeyboardInterrupt."""
+    asked = 0
+
+    def note(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise KeyboardInterrupt
+
+    with _on_interrupt(note):
+        yield lambda: asked > 0
+
+
+@contextlib.contextmanager
+def _on_interrupt(handle: Callable[..., None]) -> Iterator[None]:
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:

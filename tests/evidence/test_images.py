@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.evidence.images import (
+    AROUND,
     ImageEvidence,
     blur,
     compare_images,
@@ -41,12 +42,29 @@ def judged(model: Ecamp, recipe: Recipe, val: Samples, train: Samples) -> Callab
 def test_a_blur_of_the_visible_patches_fails(judged: Callable) -> None:
     for width in (0.25, 0.5, 1.0):
         found = judged(lambda one, hidden, width=width: blur(one.low, hidden, width, one.mask))
-        assert not found.check().passed and found.better.value <= 0
+        assert not found.check().passed and found.better_than_one.value <= 0
 
 
 def test_an_interpolation_fails(judged: Callable) -> None:
     found = judged(lambda one, hidden: interpolate(one.low, hidden, one.mask))
-    assert not found.check().passed and found.better.value <= 0
+    assert not found.check().passed and found.better_than_one.value <= 0
+
+
+@pytest.mark.parametrize("smeared", [interpolate, lambda rest, hidden, mask: blur(rest, hidden, 0.5, mask)])
+def test_a_mean_image_with_what_the_visible_patches_add_fails(
+    judged: Callable, train: Samples, recipe: Recipe, smeared: Callable
+) -> None:
+    """It passes beside blurs and interpolations of the pictures themselves: phantoms are much alike."""
+    mean = mean_image(train, recipe)
+    found = judged(lambda one, hidden: mean + smeared(one.low - mean, hidden, one.mask))
+    assert not found.check_around().passed and found.better.value <= 0
+    assert found.better_than_one.positive
+
+
+def test_half_of_two_opponents_fails(judged: Callable, train: Samples, recipe: Recipe) -> None:
+    mean = mean_image(train, recipe)
+    found = judged(lambda one, hidden: 0.5 * mean + 0.5 * interpolate(one.low, hidden, one.mask))
+    assert not found.check_around().passed
 
 
 def test_a_mean_image_fails(judged: Callable, train: Samples, recipe: Recipe) -> None:
@@ -61,7 +79,7 @@ def test_an_untrained_model_fails(judged: Callable) -> None:
 
 def test_what_knows_a_little_more_passes(judged: Callable) -> None:
     found = judged(lambda one, hidden: 0.3 * one.low + 0.7 * interpolate(one.low, hidden, one.mask))
-    assert found.check().passed and found.better.low > 0
+    assert found.check().passed and found.better_than_one.low > 0
     assert found.model.value == pytest.approx(0.49 * found.opponents["interpolation"].value, rel=1e-5)
     told = found.check().found
     assert f"error {found.model.value:.3f}" in told and "interpolation" in told and "mean image" in told
@@ -69,11 +87,14 @@ def test_what_knows_a_little_more_passes(judged: Callable) -> None:
 
 def test_the_best_opponent_is_the_one_to_beat(judged: Callable) -> None:
     found = judged(lambda one, hidden: one.low)
-    assert found.model.value == 0
+    assert found.model.value == 0 and found.check().passed and found.check_around().passed
+    alone = [one.value for name, one in found.opponents.items() if not name.startswith(AROUND)]
+    assert found.better_than_one.value == pytest.approx(min(alone))
     assert found.better.value == pytest.approx(min(one.value for one in found.opponents.values()))
-    assert found.opponents[found.best].value == pytest.approx(found.better.value)
-    assert sum(name.startswith("blur") for name in found.opponents) == 1  # the best of its widths
+    assert found.better.value < min(alone)
+    assert len(found.opponents) == 5  # of each kind of blur the best of its widths
     assert found.as_dict()["better"]["value"] == found.better.value
+    assert AROUND in found.check_around().found and AROUND not in found.check().found
 
 
 def test_the_error_counts_hidden_pixels_alone() -> None:
@@ -138,6 +159,8 @@ def test_neither_looks_at_what_is_hidden() -> None:
 
 
 def test_a_difference_that_may_be_none_does_not_pass() -> None:
-    one = Estimate(0.1, 0.05, 0.2)
-    assert ImageEvidence(one, {"blur": one}, "blur", one).check().passed
-    assert not ImageEvidence(one, {"blur": one}, "blur", Estimate(0.1, -0.01, 0.2)).check().passed
+    one, none = Estimate(0.1, 0.05, 0.2), Estimate(0.1, -0.01, 0.2)
+    found = ImageEvidence(one, {"blur": one}, one, one)
+    assert found.check().passed and found.check_around().passed
+    assert not replace(found, better_than_one=none).check().passed
+    assert not replace(found, better=none).check_around().passed

@@ -67,7 +67,8 @@ def test_the_page_needs_and_loads_nothing_else(run: Path, shards: ShardSet, reci
     assert "<b>1</b>" not in page  # the run's name is text, not markup
     assert len(page) < 3_000_000
     images = read_results(run)["images"]
-    assert images["check"]["passed"] is False and images["best"] in images["opponents"]  # nothing was trained
+    assert images["check"]["passed"] is False  # nothing was trained
+    assert "interpolation" in images["opponents"]
     assert "Hidden patches are reconstructed, not smeared" in page
 
 

@@ -16,7 +16,8 @@ def pictures() -> Any:
     hidden = pixel_mask(mask, 16)[:, None]
     drawn = [blur(low, hidden, 0.5, mask), interpolate(low, hidden, mask)]
     one = Estimate(1.0, -0.5, 2.0)
-    claim = ImageEvidence(one, {"blur": one}, "blur", one).check().passed
+    found = ImageEvidence(one, {"blur": one}, one, one)
+    claim = found.check().passed, found.check_around().passed
     return [picture.double().sum().item() for picture in drawn], masked_error(drawn[0], low, hidden).tolist(), claim
 
 
@@ -53,9 +54,31 @@ def compared() -> Any:
         low = one.image.float() / 255
         return SimpleNamespace(low=low, mask=mask, prediction=low / 3)
 
-    found = compare_images(reconstruct, samples, torch.zeros(1, 1, 16, 16)).as_dict()
+    found = compare_images(reconstruct, samples, torch.full((1, 1, 16, 16), 0.3)).as_dict()
     words = compare_words(score, samples, unigram([batch], 6)).as_dict()
     return found, words, next_other(["a", "a", "b", "a"])
+
+
+def judged() -> Any:
+    """The judgement of an untrained model."""
+    import tempfile
+    from pathlib import Path
+
+    import torch
+
+    from ecamp_fast.config import load_recipe
+    from ecamp_fast.evidence.judge import judge
+    from ecamp_fast.model.ecamp import Ecamp
+    from ecamp_fast.shards.builder.build import Options, build_phantoms
+    from ecamp_fast.shards.load.read import ShardSet
+
+    widths = [f"model.{part}.{name}" for part in ("vision", "decoder") for name in ("width=24", "depth=1")]
+    recipe = load_recipe("worth", [*widths, "model.text.width=32", "model.text.depth=1", "batch.micro=8"])
+    with tempfile.TemporaryDirectory() as folder:
+        build_phantoms(60, Path(folder) / "set", size=146, options=Options(holdout=0.3))
+        shards = ShardSet(Path(folder) / "set")
+        torch.manual_seed(0)
+        return judge(Ecamp(recipe, shards.manifest.vocab_size).eval(), shards, poolings=(1,)).as_dict()
 
 
 def probed() -> Any:
@@ -85,7 +108,7 @@ MUTANTS = [
         f"{HOME}/test_images.py",
         pictures,
         {
-            "any difference counts, sure or not": ("self.better.positive)", "self.better.value > 0)"),
+            "any difference counts, sure or not": ("told(better), better.positive)", "told(better), better.value > 0)"),
             "the blur smears hidden pixels too": (
                 "light, share = smear(low.float() * seen)",
                 "light, share = smear(low.float())",
@@ -107,8 +130,38 @@ MUTANTS = [
         f"{HOME}/test_images.py",
         compared,
         {
-            "the worst opponent is the one to beat": ("best = min(means,", "best = max(means,"),
-            "the mean image does not count": ('"mean image": mean.expand_as(found.low)}', "}"),
+            "the worst opponent is the one to beat": ("best = np.min([*means", "best = np.max([*means"),
+            "the worst blur is the one to beat": ("best_of_one = np.min(", "best_of_one = np.max("),
+            "the mean image does not count": ('drawn = {"mean image": mean.expand_as(low)}', "drawn = {}"),
+            "an interpolation does not add to the mean image": (
+                "base + interpolate(rest, hidden, mask)",
+                "interpolate(low, hidden, mask)",
+            ),
+            "a blur does not add to the mean image": (
+                "base + blur(rest, hidden, width, mask)",
+                "blur(low, hidden, width, mask)",
+            ),
+            "the mean image does not count beside those around it": (
+                "if not name.startswith(AROUND)], axis=0)",
+                "if name.startswith(AROUND)], axis=0)",
+            ),
+        },
+    ),
+    *mutants(
+        f"{EVIDENCE}/judge.py",
+        f"{HOME}/test_judge.py",
+        judged,
+        {
+            "the unigram is that of the samples it is judged on": (
+                "unigram(training.batches,",
+                "unigram(first.batches,",
+            ),
+            "the mean image is that of the samples judged": ("mean_image(training,", "mean_image(first,"),
+            "components are those of the samples judged": (
+                "samples.images, training.images, pooling)",
+                "samples.images, samples.images, pooling)",
+            ),
+            "features are told from labels of others": ('labelled(shards, "val",', 'labelled(shards, "train",'),
         },
     ),
     *mutants(
