@@ -159,3 +159,23 @@ def test_a_fault_of_ours_keeps_its_traceback(failing: list) -> None:
     failing.append(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli.main(["fail"])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_disk_that_refuses_is_a_foreseen_fault(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, as_json: bool
+) -> None:
+    (tmp_path / "file").touch()
+    code, out, err = run(capsys, "demo", "--out", str(tmp_path / "file"), *["--json"] * as_json)
+    assert code == StorageError.exit_code and "Traceback" not in err
+    told = json.loads(out)["error"]["what"] if as_json else err
+    assert str(tmp_path / "file") in told and "Not a directory" in told
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "x")
+
+    monkeypatch.setattr(cli.command, "main", broken)
+    with pytest.raises(FileNotFoundError):
+        cli.main(["demo"])

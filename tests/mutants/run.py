@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from mutant import AREAS, Mutant, load
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("ecamp_fast", "kernels", "shards", "bench", "tests", "docs", "pyproject.toml", "README.md", "Makefile")
+PARTS = ("ecamp_fast", "kernels", "shards", "bench", "tests", "docs", "pyproject.toml", "requirements.lock", "Makefile")
+PARTS += ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")
 TIMEOUT = 180.0  # seconds for one mutant
 KILLED, SURVIVED, EQUIVALENT, BROKEN, LATE = "killed", "SURVIVED", "EQUIVALENT", "BROKEN", "timeout"
 GOOD = (KILLED, LATE)  # a mutant that hangs is noticed
@@ -105,11 +106,13 @@ def judge(chosen: list[Mutant], workers: int, enough: Callable[[], bool]) -> Ite
         folder = Path(temporary)
         honest = {}
         for child, _ in _children(checks, folder, workers, _number, lambda: False):
-            honest[child.job] = _result(child)["number"]
+            if "number" not in (result := _result(child)):
+                sys.exit(f"{child.job.__module__}.{child.job.__name__} fails without a mutant:\n{_log(child)}")
+            honest[child.job] = result["number"]
         todo = iter(chosen)
         for child, late in _children(todo, folder, workers, _mutate, enough):
             result, mutant = _result(child), child.job
-            log = (child.folder / "log").read_text(errors="replace")
+            log = _log(child)
             verdict = LATE if late else _verdict(result, honest[mutant.check])
             yield Outcome(mutant, verdict, time.monotonic() - child.began, log)
             shutil.rmtree(child.folder)
@@ -127,7 +130,7 @@ def tests_pass(tests: set[str]) -> bool:
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         jobs = [tuple(sorted(tests))]
         for child, late in _children(jobs, Path(temporary), 1, _test, lambda: False, timeout=1800):
-            print((child.folder / "log").read_text(errors="replace")[-2000:])
+            print(_log(child)[-2000:])
             return not late and _result(child).get("tests") == 0
     return False
 
@@ -226,6 +229,10 @@ def _enter(folder: Path) -> Path:
     sys.dont_write_bytecode = True
     os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     return tree
+
+
+def _log(child: _Child) -> str:
+    return (child.folder / "log").read_text(errors="replace")
 
 
 def _tell(folder: Path, **facts: Any) -> None:
