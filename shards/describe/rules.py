@@ -1,5 +1,6 @@
 """Whether a set was read by the rules of this version, and the command that builds it again."""
 
+import math
 import shlex
 from typing import Any
 
@@ -26,6 +27,9 @@ def build_command(manifest: Manifest) -> str:
     words += ["NEW_SET", *_options(source)]
     if manifest.short_side != Options().short_side:
         words += ["--short-side", str(manifest.short_side)]
+    bad, rows = len(manifest.quarantined), manifest.counts["samples"] + len(manifest.quarantined)
+    if bad > int(Options().reject_budget * rows):
+        words += ["--reject-budget", f"{math.ceil(1000 * bad / rows) / 1000:g}"]
     return shlex.join(words)
 
 

@@ -43,6 +43,8 @@ class MimicCxrSource:
         self.use_last = use_last
         self.keep_empty = keep_empty
         self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.folder), "use_last": use_last}
+        if self.reports:
+            self.description["reports"] = own_name(self.reports)
         if keep_empty:
             self.description["empty_reports"] = "keep"
 

@@ -61,9 +61,24 @@ def test_the_command_builds_the_same_set(arguments: tuple[str, ...], tmp_path: P
             {"kind": "mimic-cxr", "file": "MIMIC", "use_last": True, "empty_reports": "keep"},
             "--from mimic-cxr MIMIC NEW_SET --empty-reports keep --use-last",
         ),
+        (
+            {"kind": "mimic-cxr", "file": "MIMIC", "use_last": False, "reports": "mimic-cxr-reports.zip"},
+            "--from mimic-cxr MIMIC NEW_SET --reports mimic-cxr-reports.zip",
+        ),
         ({"kind": "folder", "file": "x", "vocab_size": None}, "--from folder x NEW_SET --tokenizer TOKENIZER"),
     ],
 )
 def test_sources_are_named_as_they_are_called(phantom_set: Path, source: dict, command: str) -> None:
     manifest = replace(read_manifest(phantom_set), source=source, short_side=1024)
     assert build_command(manifest) == f"ecamp-fast shard build {command}"
+
+
+@pytest.mark.parametrize(("bad", "budget"), [(0, ""), (1, " --reject-budget 0.143"), (6, " --reject-budget 0.5")])
+def test_rows_beyond_the_usual_budget_need_theirs(phantom_set: Path, bad: int, budget: str) -> None:
+    """Of a set of six samples."""
+    manifest = read_manifest(phantom_set)
+    counts = manifest.counts | {"samples": 6}
+    fault = {"origin": "x", "fault": "y", "kind": "z"}
+    manifest = replace(manifest, source={"kind": "folder", "file": "x"}, short_side=1024, counts=counts)
+    command = build_command(replace(manifest, quarantined=(fault,) * bad))
+    assert command == f"ecamp-fast shard build --from folder x NEW_SET{budget}"

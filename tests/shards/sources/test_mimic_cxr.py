@@ -120,6 +120,7 @@ def test_reports_elsewhere(mimic_tree, tmp_path):
     tree = mimic_tree(6)
     moved = (tree.folder / "mimic-cxr-reports.zip").rename(tmp_path / "r.zip")
     assert len(list_records(tree, reports=moved).records) == len(tree.images)
+    assert MimicCxrSource(tree.folder, moved).description["reports"] == "r.zip"
     assert len(MimicCxrSource(tree.folder, moved).texts().records) == 6
 
 
