@@ -110,8 +110,8 @@ def test_starting_over_sets_the_old_run_aside_but_not_the_data(
     out = tmp_path / "run"
     shutil.copytree(phantoms, out / "phantoms")
     short = ("--set=schedule.epochs=0.5", f"--data={out / 'phantoms'}")
-    assert train(out, *short) == 0
-    assert train(out, *short, "--resume=never") == 0
+    assert train(out, *short, ranks=1) == 0
+    assert train(out, *short, "--resume=never", ranks=1) == 0
     assert (out / "previous-1" / "metrics.jsonl").exists()
     assert losses(out) == losses(out / "previous-1")
 
@@ -139,7 +139,7 @@ def test_a_missing_shard_ends_a_run_before_its_first_step_or_is_stood_in_for(
     assert "10 of" in log and "train-000002.tar is missing" in log and "train-000004.tar is missing" in log
     assert not (tmp_path / "refused" / "metrics.jsonl").exists()
     out = tmp_path / "run"
-    assert train(out, *short, "--set=loader.quarantine=0.3", ranks=2) == 0
+    assert train(out, *short, "--set=loader.quarantine=0.3", ranks=1) == 0
     (event,) = [event for event in read_records(out / "events.jsonl") if event["event"] == "lost"]
     assert event["samples"] == 10 and len(event["faults"]) == 2
     assert {record["sample"] for record in read_records(out / "quarantine.jsonl")} <= {*range(10, 15), *range(20, 25)}

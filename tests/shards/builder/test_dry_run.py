@@ -23,7 +23,8 @@ def test_bytes_are_about_those_of_the_build(tmp_path, studies):
     assert planned["samples"] == studies and planned["shards"] == len(report.manifest.shards)
     stored = sum(shard.bytes for shard in report.manifest.shards)
     assert size < planned["forecast"]["bytes"] < 1.15 * stored
-    assert planned["forecast"]["measured_on"] == min(studies, 64) and planned["forecast"]["minutes"] >= 0
+    assert 0 < planned["forecast"]["measured_on"] <= min(studies, 64)  # fewer where a sample takes long
+    assert planned["forecast"]["minutes"] >= 0
 
 
 def test_samples_come_from_all_parts_of_the_set_even_if_time_is_short(monkeypatch):
