@@ -50,15 +50,20 @@ def test_an_interpolation_fails(judged: Callable) -> None:
     assert not found.check().passed and found.better_than_one.value <= 0
 
 
-@pytest.mark.parametrize("smeared", [interpolate, lambda rest, hidden, mask: blur(rest, hidden, 0.5, mask)])
+@pytest.mark.parametrize(
+    ("name", "smeared"),
+    [("interpolation", interpolate), ("blur", lambda rest, hidden, mask: blur(rest, hidden, 0.25, mask))],
+)
 def test_a_mean_image_with_what_the_visible_patches_add_fails(
-    judged: Callable, train: Samples, recipe: Recipe, smeared: Callable
+    judged: Callable, train: Samples, recipe: Recipe, name: str, smeared: Callable
 ) -> None:
     """It passes beside blurs and interpolations of the pictures themselves: phantoms are much alike."""
     mean = mean_image(train, recipe)
     found = judged(lambda one, hidden: mean + smeared(one.low - mean, hidden, one.mask))
     assert not found.check_around().passed and found.better.value <= 0
     assert found.better_than_one.positive
+    (same,) = [one for other, one in found.opponents.items() if other.startswith(AROUND + name)]
+    assert found.model.value == pytest.approx(same.value)
 
 
 def test_half_of_two_opponents_fails(judged: Callable, train: Samples, recipe: Recipe) -> None:

@@ -54,7 +54,7 @@ def compared() -> Any:
         low = one.image.float() / 255
         return SimpleNamespace(low=low, mask=mask, prediction=low / 3)
 
-    found = compare_images(reconstruct, samples, torch.full((1, 1, 16, 16), 0.3)).as_dict()
+    found = compare_images(reconstruct, samples, torch.rand(1, 1, 16, 16, generator=generator)).as_dict()
     words = compare_words(score, samples, unigram([batch], 6)).as_dict()
     return found, words, next_other(["a", "a", "b", "a"])
 
