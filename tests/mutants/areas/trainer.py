@@ -31,7 +31,7 @@ def a_run() -> Any:
         "batch={total: 6, micro: 3}",
         "schedule={epochs: 1.6, warmup_epochs: 0.4}",
         "log_every=2",
-        "evaluation={samples: 1000, every_steps: 4}",
+        "evaluation={samples: 3, every_steps: 4}",  # of four
     ]
     with tempfile.TemporaryDirectory() as folder:
         shards, out = Path(folder) / "shards", Path(folder) / "run"
@@ -83,9 +83,9 @@ def two_ranks() -> Any:
         meter.add(Losses(*(torch.tensor(float(n)) for n in (3, 1, 2, 0))), batch, weight=2)
         meter.add(Losses(*(torch.tensor(float(n)) for n in (9, 4, 5, 1))), batch)
         found += [meter.drain(), meter.drain()]
-        for zero, most in ((False, 0.5), (True, 0.5), (False, 500.0)):
+        for zero, most, first in ((False, 0.5, 1.0), (True, 0.5, 1.0), (False, 500.0, 1.0), (False, 0.5, torch.inf)):
             weight = torch.nn.Parameter(torch.ones(3))
-            weight.grad = torch.tensor([1.0, 2.0, 2.0])
+            weight.grad = torch.tensor([first, 2.0, 2.0])
             optimizer = SimpleNamespace(averaged_gradients={0: [weight.grad]}) if zero else SimpleNamespace()
             engine: Any = SimpleNamespace(
                 device="cpu",
@@ -237,7 +237,7 @@ MUTANTS = [
             "evaluation drops out": ("    engine.eval()\n", ""),
             "batches weigh alike": ("weight=len(batch)", "weight=1.0"),
             "the model stays as it is evaluated": ("    engine.train()\n", ""),
-            "the limit is one too few": ("loader.evaluation(limit)", "loader.evaluation(limit and limit // 99)"),
+            "the limit is one too few": ("loader.evaluation(limit)", "loader.evaluation(limit and limit - 1)"),
         },
     ),
     *mutants(
