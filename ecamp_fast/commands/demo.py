@@ -139,7 +139,7 @@ def _claims(found: "Evidence") -> list[Check]:
     checks, later = [], []
     if found.images:
         checks.append(found.images.check())
-        later.append(found.images.check_around())
+        later.append(found.images.check_with_mean())
     if found.words:
         later += [found.words.check_words(), found.words.check_picture()]
     told = [replace(one, found=f"not judged, it takes longer: `make worth`. {one.found}", passed=None) for one in later]

@@ -73,7 +73,7 @@ def claims(found: "Evidence", core_minutes: float) -> list[Check]:
     return [
         cost,
         found.images.check(),
-        found.images.check_around(),
+        found.images.check_with_mean(),
         found.words.check_words(BELOW_UNIGRAM),
         found.words.check_picture(PICTURE),
         features.check(list(features.difference), AUROC),

@@ -26,7 +26,7 @@ WIDTHS = (0.25, 0.5, 1.0, 2.0)  # of the blur, standard deviation in patches
 ROUNDS = 100  # of the interpolation: it moves by a pixel a round, and begins at the blur
 
 
-AROUND = "mean image + "  # names of opponents that add to it what the visible patches say
+WITH_MEAN = "mean image + "  # names of opponents that add to it what the visible patches say
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class ImageEvidence:
         """That the model is below a blur, an interpolation and the mean image, each by itself."""
         return self._check("hidden patches are reconstructed, not smeared", False, self.better_than_one)
 
-    def check_around(self) -> Check:
-        """That it is below every opponent, those around the mean image too."""
+    def check_with_mean(self) -> Check:
+        """That it is below every opponent, those with the mean image in them too."""
         name = "hidden patches are more than the mean image and what its neighbours add"
         return self._check(name, True, self.better)
 
-    def _check(self, name: str, around: bool, better: Estimate) -> Check:
-        of = {name: one for name, one in self.opponents.items() if name.startswith(AROUND) == around}
+    def _check(self, name: str, with_mean: bool, better: Estimate) -> Check:
+        of = {name: one for name, one in self.opponents.items() if name.startswith(WITH_MEAN) == with_mean}
         others = ", ".join(f"{name} {one.value:.3f}" for name, one in of.items())
-        found = f"error {self.model.value:.3f}; {others}; below the best {'of all' if around else 'of them'} by "
+        found = f"error {self.model.value:.3f}; {others}; below the best {'of all' if with_mean else 'of them'} by "
         return Check(name, found + told(better), better.positive)
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,10 +84,10 @@ def compare_images(reconstruct: Callable[[Batch], Reconstruction], samples: Samp
     means = {name: weighted_mean(torch.cat(parts).double().numpy(), weights) for name, parts in errors.items()}
     model = means.pop("model")
     # In every draw the opponent that is best in it: near a tie the one that is best on the whole would be let off.
-    best_of_one = np.min([values for name, values in means.items() if not name.startswith(AROUND)], axis=0)
+    best_of_one = np.min([values for name, values in means.items() if not name.startswith(WITH_MEAN)], axis=0)
     best = np.min([*means.values()], axis=0)
     shown = {name: estimate(values) for name, values in means.items()}
-    for start in ("blur", f"{AROUND}blur"):
+    for start in ("blur", f"{WITH_MEAN}blur"):
         blurs = sorted((name for name in shown if name.startswith(start)), key=lambda name: shown[name].value)
         for name in blurs[1:]:
             del shown[name]
@@ -97,7 +97,7 @@ def compare_images(reconstruct: Callable[[Batch], Reconstruction], samples: Samp
 def _drawn(low: Tensor, hidden: Tensor, mask: Tensor, mean: Tensor) -> dict[str, Tensor]:
     """The pictures of all opponents by name, (B, 1, H, W) each."""
     drawn = {"mean image": mean.expand_as(low)}
-    for start, base in (("", torch.zeros_like(mean)), (AROUND, mean)):
+    for start, base in (("", torch.zeros_like(mean)), (WITH_MEAN, mean)):
         rest = low - base
         for width in WIDTHS:
             drawn[f"{start}blur of {width:g} patches"] = base + blur(rest, hidden, width, mask)

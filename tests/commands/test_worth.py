@@ -33,7 +33,7 @@ def about(value: float, width: float = 0.01) -> Estimate:
 def evidence(**changes: Estimate) -> Evidence:
     """Just enough of everything; ``changes`` of single numbers."""
     numbers = {"words": about(1.4), "picture": about(0.12), "findings": about(0.2)}
-    numbers |= {"image": about(0.1), "around": about(0.1)}
+    numbers |= {"image": about(0.1), "with_mean": about(0.1)}
     numbers |= {"trained": about(0.83), "random": about(0.2), "pixels": about(0.05), "image_only": about(0.03)}
     given = numbers | changes
     names = {"random weights": "random", "pixels 16 x 16": "pixels", worth.IMAGE_ONLY: "image_only"}
@@ -45,7 +45,7 @@ def evidence(**changes: Estimate) -> Evidence:
     one = about(2.4)
     words = WordEvidence(one, about(3.8), given["words"], one, given["picture"], given["findings"], one, one)
     return Evidence(
-        ImageEvidence(one, {"blur": one}, given["image"], given["around"]), words, {1: features, 2: features}
+        ImageEvidence(one, {"blur": one}, given["image"], given["with_mean"]), words, {1: features, 2: features}
     )
 
 
@@ -58,7 +58,7 @@ def test_just_enough_passes() -> None:
     ("change", "failed"),
     [
         ({"image": about(0.0)}, "smeared"),
-        ({"around": about(0.0)}, "neighbours"),
+        ({"with_mean": about(0.0)}, "neighbours"),
         ({"words": about(1.39)}, "guessed"),
         ({"words": Estimate(2.0, -0.1, 4.0)}, "guessed"),
         ({"picture": about(0.119)}, "picture"),

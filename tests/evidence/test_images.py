@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.evidence.images import (
-    AROUND,
+    WITH_MEAN,
     ImageEvidence,
     blur,
     compare_images,
@@ -60,16 +60,16 @@ def test_a_mean_image_with_what_the_visible_patches_add_fails(
     """It passes beside blurs and interpolations of the pictures themselves: phantoms are much alike."""
     mean = mean_image(train, recipe)
     found = judged(lambda one, hidden: mean + smeared(one.low - mean, hidden, one.mask))
-    assert not found.check_around().passed and found.better.value <= 0
+    assert not found.check_with_mean().passed and found.better.value <= 0
     assert found.better_than_one.positive
-    (same,) = [one for other, one in found.opponents.items() if other.startswith(AROUND + name)]
+    (same,) = [one for other, one in found.opponents.items() if other.startswith(WITH_MEAN + name)]
     assert found.model.value == pytest.approx(same.value)
 
 
 def test_half_of_two_opponents_fails(judged: Callable, train: Samples, recipe: Recipe) -> None:
     mean = mean_image(train, recipe)
     found = judged(lambda one, hidden: 0.5 * mean + 0.5 * interpolate(one.low, hidden, one.mask))
-    assert not found.check_around().passed
+    assert not found.check_with_mean().passed
 
 
 def test_a_mean_image_fails(judged: Callable, train: Samples, recipe: Recipe) -> None:
@@ -92,14 +92,14 @@ def test_what_knows_a_little_more_passes(judged: Callable) -> None:
 
 def test_the_best_opponent_is_the_one_to_beat(judged: Callable) -> None:
     found = judged(lambda one, hidden: one.low)
-    assert found.model.value == 0 and found.check().passed and found.check_around().passed
-    alone = [one.value for name, one in found.opponents.items() if not name.startswith(AROUND)]
+    assert found.model.value == 0 and found.check().passed and found.check_with_mean().passed
+    alone = [one.value for name, one in found.opponents.items() if not name.startswith(WITH_MEAN)]
     assert found.better_than_one.value == pytest.approx(min(alone))
     assert found.better.value == pytest.approx(min(one.value for one in found.opponents.values()))
     assert found.better.value < min(alone)
     assert len(found.opponents) == 5  # of each kind of blur the best of its widths
     assert found.as_dict()["better"]["value"] == found.better.value
-    assert AROUND in found.check_around().found and AROUND not in found.check().found
+    assert WITH_MEAN in found.check_with_mean().found and WITH_MEAN not in found.check().found
 
 
 def test_the_error_counts_hidden_pixels_alone() -> None:
@@ -166,6 +166,6 @@ def test_neither_looks_at_what_is_hidden() -> None:
 def test_a_difference_that_may_be_none_does_not_pass() -> None:
     one, none = Estimate(0.1, 0.05, 0.2), Estimate(0.1, -0.01, 0.2)
     found = ImageEvidence(one, {"blur": one}, one, one)
-    assert found.check().passed and found.check_around().passed
+    assert found.check().passed and found.check_with_mean().passed
     assert not replace(found, better_than_one=none).check().passed
-    assert not replace(found, better=none).check_around().passed
+    assert not replace(found, better=none).check_with_mean().passed

@@ -17,7 +17,7 @@ def pictures() -> Any:
     drawn = [blur(low, hidden, 0.5, mask), interpolate(low, hidden, mask)]
     one = Estimate(1.0, -0.5, 2.0)
     found = ImageEvidence(one, {"blur": one}, one, one)
-    claim = found.check().passed, found.check_around().passed
+    claim = found.check().passed, found.check_with_mean().passed
     return [picture.double().sum().item() for picture in drawn], masked_error(drawn[0], low, hidden).tolist(), claim
 
 
@@ -142,8 +142,8 @@ MUTANTS = [
                 "blur(low, hidden, width, mask)",
             ),
             "the mean image does not count beside those around it": (
-                "if not name.startswith(AROUND)], axis=0)",
-                "if name.startswith(AROUND)], axis=0)",
+                "if not name.startswith(WITH_MEAN)], axis=0)",
+                "if name.startswith(WITH_MEAN)], axis=0)",
             ),
         },
     ),

@@ -83,11 +83,15 @@ def test_the_dicom_tree_gives_the_same_samples(mimic_tree, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dicom", [False, True], ids=["jpg", "dcm"])
-def test_five_hundred_studies(dicom, mimic_tree, tmp_path):
+@pytest.mark.parametrize(
+    ("dicom", "studies"),
+    [(False, 500), (True, 100), pytest.param(True, 500, marks=pytest.mark.complete)],
+    ids=["jpg", "dcm", "dcm-all"],
+)
+def test_five_hundred_studies(dicom, studies, mimic_tree, tmp_path):
     if dicom:
         pytest.importorskip("pydicom", reason="needs pydicom")
-    tree = mimic_tree(500, dicom=dicom)
+    tree = mimic_tree(studies, dicom=dicom)
     report = build(MimicCxrSource(tree.folder), tmp_path / "set", Options(vocab_size=2000))
     counts = report.manifest.counts
     assert counts["samples"] + counts["dropped_empty"] == len(tree.images)
