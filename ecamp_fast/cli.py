@@ -8,7 +8,7 @@ import click
 
 from ecamp_fast import __version__
 from ecamp_fast.commands.lazy import LazyGroup
-from ecamp_fast.errors import EcampError
+from ecamp_fast.errors import EcampError, StorageError
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 # What the disk says when it refuses, wherever that happens: no fault of the program
@@ -59,7 +59,8 @@ def _run(arguments: list[str], as_json: bool) -> int:
         if error.errno not in _REFUSED:
             raise
         what = f"{error.filename or 'a file'}: {error.strerror}"
-        return _fail("StorageError", what, "free space, check permissions, or choose another path", 5, as_json)
+        hint = "free space, check permissions, or choose another path"
+        return _fail("StorageError", what, hint, StorageError.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted", "interrupted", "", INTERRUPTED, as_json)
     return code if isinstance(code, int) else 0  # click hands back the code of `context.exit(code)`

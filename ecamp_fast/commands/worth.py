@@ -41,7 +41,7 @@ IMAGE_ONLY = "image-only run"
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 def command(out: Path, studies: int, seed: int, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Train the recipe `worth` on phantoms, with reports and without, and judge both on patients they never saw.
+    """Train the recipe `worth` on phantoms, with reports and without, and judge the first on patients it never saw.
 
     Half an hour on two cores, each run on one of them; the same command goes on where it was cut off.
     """

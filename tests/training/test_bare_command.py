@@ -24,10 +24,11 @@ def test_the_bare_command_trains_on_phantoms_and_reports(tmp_path: Path) -> None
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "data:image/" in page and "http://" not in page.replace("http://www.w3.org", "")
     assert (run / "weights.safetensors").exists()
-    written = (run / "report.html").stat().st_mtime_ns
+    written, metrics = (run / "report.html").stat().st_mtime_ns, (run / "metrics.jsonl").read_bytes()
     again = subprocess.run([*command, "--set=schedule.epochs=0.2"], cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0 and "nothing to do" in again.stderr
     assert (run / "report.html").stat().st_mtime_ns == written
+    assert (run / "metrics.jsonl").read_bytes() == metrics  # a finished run is left as it is
 
 
 def test_the_demo_crashes_resumes_and_judges(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ SMALL = Options(workers=1, shard_size=50, vocab_size=300)
 
 
 @pytest.mark.parametrize("studies", [1, 3, 90])
-def test_bytes_are_about_those_of_the_build(tmp_path, studies):
+def test_bytes_are_about_those_of_the_build(tmp_path, studies, monkeypatch):
+    monkeypatch.setattr(dry_run, "_SECONDS", 100.0)  # a busy machine would measure fewer
     source = PhantomSource(studies, 42, 64)
     planned = preview(source, SMALL if studies > 1 else Options(workers=1, holdout=0, vocab_size=300))
     report = build(source, tmp_path / "set", SMALL)
@@ -23,8 +24,7 @@ def test_bytes_are_about_those_of_the_build(tmp_path, studies):
     assert planned["samples"] == studies and planned["shards"] == len(report.manifest.shards)
     stored = sum(shard.bytes for shard in report.manifest.shards)
     assert size < planned["forecast"]["bytes"] < 1.15 * stored
-    assert 0 < planned["forecast"]["measured_on"] <= min(studies, 64)  # fewer where a sample takes long
-    assert planned["forecast"]["minutes"] >= 0
+    assert planned["forecast"]["measured_on"] == min(studies, 64) and planned["forecast"]["minutes"] >= 0
 
 
 def test_samples_come_from_all_parts_of_the_set_even_if_time_is_short(monkeypatch):
