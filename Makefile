@@ -59,7 +59,7 @@ test: setup
 
 # What `make test` leaves out, since it takes longer: run them before a release.
 trainer: setup
-	@$(BIN)/pytest --complete tests/training tests/run tests/bench/test_scaling.py $(ARGS)
+	@$(BIN)/pytest --complete tests/training tests/run tests/bench/test_scaling.py tests/bench/test_train.py $(ARGS)
 
 faults: setup
 	@$(BIN)/pytest --complete tests/faults tests/shards/builder/test_resume.py tests/shards/sources/test_mimic_cxr.py $(ARGS)

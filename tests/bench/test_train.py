@@ -59,7 +59,7 @@ def test_noise_needs_no_shards() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.complete), "bf16"])
 def test_both_feeds(shards: Path, precision: str) -> None:
     result = run(f"--set=precision={precision}", "--data", str(shards))
     assert result["parity"]["passed"] and (result["batch"], result["accumulation"]) == (4, 2)

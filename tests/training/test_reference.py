@@ -76,7 +76,7 @@ PAIRWISE = [
 ]
 ALL = [Case(*values) for values in itertools.product((0, 1, 2), (1, 4), (1, 2), ("fp32", "bf16"), (False, True))]
 # Relative error of losses, norm and the way the weights went. bf16 keeps 8 bits, and sums them in another order here.
-ALLOWED = {"fp32": 1e-5, "bf16": 0.03}
+ALLOWED = {"fp32": 1e-5, "bf16": 0.02}
 CASES = [pytest.param(case, id=case.name, marks=[] if case in PAIRWISE else pytest.mark.complete) for case in ALL]
 
 
@@ -239,6 +239,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def judged(name: str, weight: Tensor, precision: str) -> Tensor:
+    """What of a parameter tells anything: not, in bf16, the biases of the keys.
+
+    A softmax does not change with them, so their gradient is what rounding leaves of zero; Adam brings it to full size.
+    """
+    parts = {"qkv.bias": (0, 2), "key_value.bias": (1,)}.get(".".join(name.split(".")[-2:]))
+    if parts is None or precision == "fp32":
+        return weight
+    return torch.cat([weight.chunk(1 + len(parts))[part] for part in parts])
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="compares the CPU with itself")
 def test_a_run_is_the_loop_written_by_hand(
@@ -263,6 +274,7 @@ def test_a_run_is_the_loop_written_by_hand(
         assert {key: line[key] for key in wanted} == pytest.approx(wanted, rel=allowed), line["step"]
     after = load_file(out / "weights.safetensors")
     for name, weight in reference.after.items():
-        assert torch.dist(after[name], weight) <= allowed * torch.dist(weight, reference.before[name]), name
+        now, wanted, before = (judged(name, t, case.precision) for t in (after[name], weight, reference.before[name]))
+        assert torch.dist(now, wanted) <= allowed * torch.dist(wanted, before), name
         if case.precision == "fp32":
             assert torch.allclose(after[name], weight, rtol=0, atol=1e-5), name

@@ -109,7 +109,7 @@ def test_a_kill_at_every_step_of_a_build(tmp_path, expected, stride):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("workers", "most"), [(2, 12), *(pytest.param(n, 50, marks=pytest.mark.complete) for n in (1, 2, 3))]
+    ("workers", "most"), [(2, 6), *(pytest.param(n, 50, marks=pytest.mark.complete) for n in (1, 2, 3))]
 )
 def test_kills_at_random_moments(tmp_path, expected, workers, most):
     chance = random.Random(workers)
