@@ -204,15 +204,18 @@ def test_studies_without_labels_are_noted(mimic_tree):
     assert any("1 of 6 studies have no row" in note for note in list_records(tree).notes)
 
 
-def test_a_missing_image_is_absent_and_a_missing_report_a_fault(mimic_tree):
+def test_a_missing_image_and_the_images_of_a_missing_report_are_absent(mimic_tree):
     tree = mimic_tree(6, archive=False)
     image = next(tree.folder.rglob("*.jpg"))
     report = next(path for path in tree.folder.rglob("*.txt") if path.stem != image.parent.name)
     image.unlink()
     report.unlink()
     listing = list_records(tree)
-    assert [image.stem in str(fault) for fault in listing.absent] == [True]
-    assert listing.faults and all(report.name in str(fault) for fault in listing.faults)
+    lost = [fault for fault in listing.absent if fault.kind == "no-text"]
+    assert [image.stem in str(fault) for fault in listing.absent if fault.kind == "missing"] == [True]
+    assert len(lost) == sum(study == report.stem for study in tree.images.values())
+    assert all(report.name in str(fault) and "--empty-reports keep" in fault.hint for fault in lost)
+    assert not listing.faults
 
 
 def test_without_the_split_table_patients_are_held_out(mimic_tree):
