@@ -11,7 +11,7 @@ _ENOUGH = 5
 
 # Words of Spanish reports that English ones lack; PadChest cuts its words to stems (hallazg, derram).
 _SPANISH = """
-sin con del los las una unos unas por para que como sus este esta estos estas muy hay sobre entre desde pero se dentro
+sin con del los las una unos unas por para que como sus este esta estos estas muy hay sobre entre desde pero dentro
 izquierdo izquierda izquierd derecho derecha derech ambos ambas leve signos hallazgos hallazg patologicos patolog eed
 derrame derram cambios cambi cronicos cronic pulmonar pulmonares radiografia torax silueta siluet cardiaca cardiomegalia
 cardiomegali aumento aument densidad densid engrosamiento engros pinzamiento pinz seno senos costofrenico costofrenicos

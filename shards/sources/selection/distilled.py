@@ -53,7 +53,8 @@ def attach(listing: Listing, path: Path, kind: str) -> dict[str, str]:
     records = [record for record in listing.records if record.report]
     own = sum(record.distilled is not None for record in records)
     if own:
-        what = f"{own:,} samples have a distilled text already, and {path.name} is to give theirs"
+        have = "1 sample has" if own == 1 else f"{own:,} samples have"
+        what = f"{have} a distilled text already, and {path.name} is to give it"
         raise DataError(what, "leave out --distilled, or take these texts out of the source")
     studies = {record.study_id: study_key(record.study_id, kind) for record in records}
     for record in records:
@@ -153,9 +154,14 @@ def _table_rows(path: Path, whole: str, found: DistilledTexts) -> Iterator[Row]:
 
 
 def _separator(whole: str) -> str:
-    """The one that parts the header's line into most columns, a comma where none does."""
-    header = next((line for line in whole.split("\n") if line.strip()), "")
-    return max(_SEPARATORS, key=header.count)
+    """The one that makes a column of studies, and most columns, of the header's line; a comma where none does."""
+    header = next((line for line in whole.split("\n") if line.strip()), "").lower()
+
+    def rank(separator: str) -> tuple[bool, int]:
+        columns = [name.strip(' "') for name in header.split(separator)]
+        return any(name in columns for name in _STUDIES), len(columns)
+
+    return max(_SEPARATORS, key=rank)
 
 
 def _columns(path: Path, line: int, header: list[str]) -> tuple[str, str]:
