@@ -17,6 +17,8 @@ derrame derram cambios cambi cronicos cronic pulmonar pulmonares radiografia tor
 cardiomegali aumento aument densidad densid engrosamiento engros pinzamiento pinz seno senos costofrenico costofrenicos
 costofren infiltrado infiltrados consolidacion consolid neumonia neumoni elongacion elong aortica callos callo fracturas
 costales hilios parenquima campos cateter marcapasos marcap estudio estudi previo previ normalidad limites
+ni dentr imagen imagenes identific signific sugest probabl condensacion condens hipoventilacion hipoventil neumotorax
+hemitorax cardiomediastin atelectasias redistribucion redistribu
 """
 # Words of English reports that Spanish ones lack.
 _ENGLISH = """

@@ -26,7 +26,8 @@ class MimicCxrSource:
     """``folder`` holds ``files/p10/p10000032/s50414267/DICOM_ID.jpg`` (or .dcm) and the tables of the release; or it is
     a folder above, as ``physionet.org`` is above ``files/mimic-cxr-jpg/2.1.0``.
 
-    reports     archive or folder of the report files; None: mimic-cxr-reports.zip in ``folder``, else the tree itself
+    reports     archive or folder of the report files, or the folder of the archive; None: mimic-cxr-reports.zip in
+                ``folder``, else the tree itself
     use_last    take the last paragraph of reports that have neither findings nor impression; else they are dropped
     keep_empty  images without a report, or whose report says nothing, are taken alone; else those without one are left
                 out as absent, and the others are dropped
@@ -110,11 +111,11 @@ class MimicCxrSource:
         return release
 
     def _reports(self, release: MimicRelease) -> Path:
-        if self.reports:
-            return self.reports
-        archive = self.folder / ARCHIVE
+        archive = (self.reports or self.folder) / ARCHIVE
         if archive.is_file():
             return archive
+        if self.reports:
+            return self.reports
         if len(release.archives) == 1:  # of MIMIC-CXR, beside MIMIC-CXR-JPG
             return release.archives[0]
         return self.folder / "files" if (self.folder / "files").is_dir() else self.folder

@@ -39,10 +39,7 @@ def groups(
     dotted: dict[tuple[str, str], list[str]] = defaultdict(list)  # key, name up to its ending -> endings by the key
     scattered: set[str] = set()
     last = ""
-    for member in _members(file, name, listing):
-        if in_leftover(member.name):
-            leftovers.add()
-            continue
+    for member in _members(file, name, listing, leftovers):
         key, ending = _parts(member.name)
         if ending not in known:
             stem = _stem(member.name, known)
@@ -72,8 +69,8 @@ def groups(
     return found
 
 
-def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.TarInfo]:
-    """The members that are files; damage becomes a fault, and ends the walk."""
+def _members(file: BinaryIO, name: str, listing: Listing, leftovers: Leftovers) -> Iterator[tarfile.TarInfo]:
+    """The members that are files and data; damage becomes a fault, and ends the walk."""
     size = os.fstat(file.fileno()).st_size
     capped, end, count = _Capped(file), 0, 0
     try:
@@ -83,6 +80,9 @@ def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.Ta
                 capped.room = _HEADER_BYTES
                 end, count = max(end, archive.offset), count + 1
                 if member.isdir():
+                    continue
+                if in_leftover(member.name):
+                    leftovers.add()
                     continue
                 fault = _refused(member, size)
                 if fault:

@@ -265,3 +265,13 @@ def test_a_note_is_the_same_for_every_order_of_listing(folder, monkeypatch):
     monkeypatch.setattr(os, "scandir", Turned)
     again = FolderSource(folder).list_records()
     assert json.dumps([again.notes, len(again.records)]) == json.dumps([first.notes, len(first.records)])
+
+
+def test_a_link_among_them_is_no_fault_either(tar):
+    path = tar([])
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo(".git/HEAD")
+        link.type, link.linkname = tarfile.SYMTYPE, "../elsewhere"
+        archive.addfile(link)
+    listing = WebdatasetSource(path).list_records()
+    assert not listing.faults and len(listing.records) == 1

@@ -98,3 +98,11 @@ def test_it_is_not_looked_for_without_end(tmp_path):
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     assert find_release(tmp_path).root == tmp_path
     assert find_release(tmp_path / "a" / "b").root == deep
+
+
+def test_reports_may_be_named_by_the_folder_of_their_archive(mimic_tree, tmp_path):
+    tree = mimic_tree(3)
+    (tmp_path / "2.1.0").mkdir()
+    (tree.folder / "mimic-cxr-reports.zip").rename(tmp_path / "2.1.0" / "mimic-cxr-reports.zip")
+    listing = MimicCxrSource(tree.folder, tmp_path / "2.1.0").list_records()
+    assert listing.records and not listing.faults
