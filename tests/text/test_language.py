@@ -21,6 +21,7 @@ SPANISH_REPORTS = [
     "aument densid derech",
     "Aumento de densidad en campos inferiores, con pinzamiento del seno costofrénico derecho.",
     "No hay derrame.",
+    "Neumonía.",
     "Infiltrado en lóbulo superior derecho compatible con neumonía.",
     "SE OBSERVAN CALLOS DE FRACTURAS COSTALES ANTIGUAS.",
     "Portador de marcapasos. Sin cambios respecto al estudio previo.",
@@ -121,7 +122,7 @@ def test_the_command_line_says_which_corpus_it_is(verb, tmp_path):
     arguments["dry run"] = [*arguments["build"], "--dry-run"]
     done = run(*arguments[verb])
     assert done.exit_code == DataError.exit_code or isinstance(done.exception, DataError)
-    assert "PadChest" in str(done.exception) and "13 of 13 reports" in str(done.exception)
+    assert "PadChest" in str(done.exception) and "14 of 14 reports" in str(done.exception)
     assert "derrame" not in str(done.exception).lower() and not (tmp_path / "set").exists()
 
 

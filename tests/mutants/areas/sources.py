@@ -112,7 +112,7 @@ def spoken() -> Any:
     from ecamp_fast.errors import DataError
     from ecamp_fast.text.language import is_spanish, refuse_spanish
 
-    reports = ("Sin derrame.", "The lungs are clear.", "Sin signos, the end.", "NEUMONÍA", "")
+    reports = ("Sin derrame.", "The lungs are clear.", "Para-aortic density is seen.", "NEUMONÍA", "")
     out: list[Any] = [is_spanish(report) for report in reports]
     for many in (reports, reports[:2], reports[:1], [f"{report} {n}" for report in reports[:2] for n in range(3)]):
         try:
@@ -158,7 +158,7 @@ MUTANTS = (
         f"{HERE}/selection/test_views.py",
         viewed,
         {
-            "names are compared in their case": ("name.casefold().split()", "name.split()"),
+            "views are compared in their case": ("name.casefold().split()", "name.split()"),
             "a name that is none is passed over": (
                 "            if folded not in spelled:",
                 "            if not folded:",
