@@ -82,7 +82,7 @@ def read_distilled(path: Path, kind: str = "") -> DistilledTexts:
     found = DistilledTexts(notes=[note] if note else [])
     found.digest = hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()
     first: dict[str, int] = {}
-    rows = _json_rows(path, whole) if whole.lstrip().startswith("{") else _table_rows(path, whole, found)
+    rows = _json_rows(path, whole) if whole.lstrip().startswith(("{", "[")) else _table_rows(path, whole, found)
     for line, study, text in rows:
         key = study_key(study, kind)
         text = "" if is_empty(text) else text.strip()

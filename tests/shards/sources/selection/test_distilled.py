@@ -91,6 +91,7 @@ def test_the_separator_that_was_guessed_is_said(separator, name, write):
         ('study_id,text\n1,"x\n', "no table"),
         ('{"study_id": 1, "text": "x"}\nnothing\n', "row 2: no JSON object"),
         ('{"study_id": 1, "text": "x"', "row 1: no JSON object"),
+        ('[{"study_id": 1, "text": "x"}]', "row 1: no JSON object"),
         ('{"study_id": 1, "text": 5}', "'text' is no text"),
         ('{"study_id": [1], "text": "x"}', "'study_id' is neither"),
         ('{"study_id": true, "text": "x"}', "'study_id' is neither"),
