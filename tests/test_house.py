@@ -328,7 +328,7 @@ def missing_files(text: str, folder: Path) -> list[str]:
         name, _, function = quoted.partition("::")
         if not FILES.fullmatch(quoted) or "NAME" in quoted:  # stands for a name that is still to be chosen
             continue
-        places = (ROOT / name, folder / name, *folder.glob(f"*/{name}"))
+        places = (ROOT / name, folder / name, *folder.glob(f"*/{name}"), *folder.glob(f"*/*/{name}"))
         path = next((place for place in places if place.exists()), None)
         if path is None or (function and not defines(path, function)):
             found.append(quoted)

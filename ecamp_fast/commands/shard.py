@@ -56,6 +56,8 @@ command.add_command(annotate.command, "annotate")
 
 @command.command(epilog=sources.HELP)
 @sources.choice
+@sources.distilled_option
+@sources.views_option
 @click.argument("out", callback=_folder)
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Tokenizer file. Default: trained on this corpus.")
@@ -89,6 +91,8 @@ def build(
     reports: str | None,
     use_last: bool,
     empty_reports: str,
+    views: str | None,
+    distilled: str | None,
     seed: int,
     size: int,
     part: tuple[int, int],
@@ -103,6 +107,7 @@ def build(
 
     chosen = builder.Options(seed=seed, **options)
     named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
+    named |= {"views": views, "distilled": distilled}
     opened = sources.open_source(kind, source, **named, seed=seed, size=size)
     if dry_run:
         check_free(out)
@@ -131,6 +136,7 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
 
 @command.command()
 @sources.choice
+@sources.distilled_option
 @click.argument("shard_set", metavar="SET", callback=_folder)
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
 @as_json
@@ -140,6 +146,7 @@ def repair(
     reports: str | None,
     use_last: bool,
     empty_reports: str,
+    distilled: str | None,
     shard_set: Path,
     workers: int,
     as_json: bool,
@@ -158,6 +165,8 @@ def repair(
         reports=reports,
         use_last=use_last or bool(recorded.get("use_last")),
         empty_reports=str(recorded.get("empty_reports", empty_reports)),
+        views=",".join(recorded.get("views", ())) or None,
+        distilled=distilled,
         seed=int(recorded.get("seed", 0)),
         size=int(recorded.get("size", 0)),
     )

@@ -9,6 +9,7 @@ from ecamp_fast.errors import ConfigError
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.sources.base import Source
+    from ecamp_fast.shards.sources.selection.choice import Selection
 
 KINDS = ("csv", "folder", "mimic-cxr", "openi", "webdataset", "phantom")
 
@@ -23,11 +24,20 @@ csv         a table with the columns study_id, image_path (relative to the
 folder      a folder of images, each with its report beside it (a.jpg,
             a.txt); with --empty-reports keep, also images without one
 mimic-cxr   the folder of MIMIC-CXR-JPG or MIMIC-CXR as PhysioNet gives it,
-            with `files` and its tables; reports are cut into sections
+            with `files` and its tables, or one above it (physionet.org);
+            reports are cut into sections
 openi       the folder of the Indiana collection: .xml, or its two tables
 webdataset  a tar file or a folder of them, KEY.jpg and KEY.txt side by side
 phantom     the number of studies to draw
 """
+
+# Of `build` and `repair`: the texts are in no manifest. Which views were taken is.
+distilled_option = click.option(
+    "--distilled",
+    metavar="FILE",
+    help="Distilled texts by study: columns study_id and text, as CSV, TSV or JSON lines. The rules write the others.",
+)
+views_option = click.option("--views", metavar="PA,AP", help="Images of these views alone. Default: all.")
 
 
 def choice(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,40 +72,63 @@ def open_source(
     reports: str | None = None,
     use_last: bool = False,
     empty_reports: str = "drop",
+    views: str | None = None,
+    distilled: str | None = None,
     seed: int = 42,
     size: int = 512,
 ) -> "Source":
-    """The source that a command line names.  seed, size: of phantoms.  Raises ConfigError for what cannot be meant."""
+    """The source that a command line names.
+
+    views       names with commas between
+    distilled   file of distilled texts
+    seed, size  of phantoms
+    Raises ConfigError for what cannot be meant.
+    """
     keep_empty = empty_reports == "keep"
     for name, given, kinds in (
         ("--use-last", use_last, ("mimic-cxr",)),
         ("--reports", reports, ("mimic-cxr", "csv")),
         ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
+        ("--views", views, ("csv", "mimic-cxr", "openi", "webdataset", "phantom")),
+        ("--distilled", distilled, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
     ):
         if given and kind not in kinds:
             raise ConfigError(f"{name} is for --from {', '.join(kinds)}, not for --from {kind}", f"leave out {name}")
+    selection = _selection(views, distilled)
     if kind == "mimic-cxr":
         from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
 
-        return MimicCxrSource(source, reports, use_last=use_last, keep_empty=keep_empty)
+        return MimicCxrSource(source, reports, use_last=use_last, keep_empty=keep_empty, selection=selection)
     if kind == "openi":
         from ecamp_fast.shards.sources.openi import OpeniSource
 
-        return OpeniSource(source, keep_empty=keep_empty)
+        return OpeniSource(source, keep_empty=keep_empty, selection=selection)
     if kind == "folder":
         from ecamp_fast.shards.sources.folder import FolderSource
 
-        return FolderSource(source, keep_empty=keep_empty)
+        return FolderSource(source, keep_empty=keep_empty, selection=selection)
     if kind == "webdataset":
         from ecamp_fast.shards.sources.webdataset import WebdatasetSource
 
-        return WebdatasetSource(source, keep_empty=keep_empty)
+        return WebdatasetSource(source, keep_empty=keep_empty, selection=selection)
     if kind == "csv":
         from ecamp_fast.shards.sources.csv_file import CsvSource
 
-        return CsvSource(source, reports, keep_empty=keep_empty)
+        return CsvSource(source, reports, keep_empty=keep_empty, selection=selection)
     from ecamp_fast.shards.sources.phantom import PhantomSource
 
     if not source.isdecimal() or int(source) < 1:
         raise ConfigError(f"--from phantom: '{source}' is no number of studies", "write --from phantom 40 OUT")
-    return PhantomSource(int(source), seed, size)
+    return PhantomSource(int(source), seed, size, selection=selection)
+
+
+def _selection(views: str | None, distilled: str | None) -> "Selection":
+    """Raises ConfigError for names of views that are none."""
+    from pathlib import Path
+
+    from ecamp_fast.shards.sources.selection.choice import Selection
+
+    names = tuple(name.strip() for name in (views or "").split(",")) if views is not None else ()
+    if not all(names):
+        raise ConfigError(f"--views '{views}': an empty name", "write names with commas between, as --views PA,AP")
+    return Selection(names, Path(distilled) if distilled else None)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from ecamp_fast.shards.builder.resume import Notice, find_journal, resume
 from ecamp_fast.shards.builder.workers import pack_all
 from ecamp_fast.shards.format.manifest import TOKENIZER, Manifest, read_manifest, write_manifest
 from ecamp_fast.shards.format.tar_writer import UnitWriter
-from ecamp_fast.shards.sources.base import Record, RecordFault, Source, listed
+from ecamp_fast.shards.sources.base import Record, RecordFault, Source
 
 _MORE = "fix these rows or pass a larger --reject-budget; the same command then goes on with the finished shards"
 
@@ -151,18 +151,21 @@ def _packed(
 
 
 def _look_at_all(source: Source, plan: Plan, options: Options, say: Notice, tick: Tick) -> DataError:
-    """The listing is at fault already: say so, and look at every image too, so that all can be fixed at once."""
+    """The listing is at fault already: say so, and look at every image too, so that all can be fixed at once.
+
+    The faults are listed by the error alone, once; an interrupt ends the looking and gives it at once.
+    """
     bad = plan.faults + plan.absent
     count = "1 row is" if len(bad) == 1 else f"{len(bad):,} rows are"
     records, kinds = plan.records, classes(bad)
     if records:
-        say(f"{plan.name}: {count} at fault:{listed(bad)}")
-        say("looking at all images before giving up; interrupt to fix these first")
-    for number, item in enumerate(_packed(source, records, None, options), 1):
-        if isinstance(item, RecordFault):
-            bad.append(item)
-            kinds[class_of(item)] += 1
-        tick(number, len(records), kinds)
+        say(f"{plan.name}: {count} at fault; looking at all images before giving up: interrupt for the list at once")
+    with closing(_packed(source, records, None, options)) as packed, suppress(KeyboardInterrupt):
+        for number, item in enumerate(packed, 1):
+            if isinstance(item, RecordFault):
+                bad.append(item)
+                kinds[class_of(item)] += 1
+            tick(number, len(records), kinds)
     return listing_error(plan, bad)
 
 

@@ -27,6 +27,7 @@ from ecamp_fast.shards.builder.naming import assign_keys, assign_splits, repeate
 from ecamp_fast.shards.format.manifest import FORMAT, SPLITS
 from ecamp_fast.shards.sources.base import Record, RecordFault, Source, over_budget, refuse
 from ecamp_fast.shards.sources.files import IMAGES
+from ecamp_fast.text.language import refuse_spanish
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
 _CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")
@@ -112,7 +113,7 @@ class Plan:
 
 
 def make_plan(source: Source, options: Options) -> Plan:
-    """List the source and lay it out.  Raises DataError if no row has a report, or as ``Source.list_records``."""
+    """List the source and lay it out.  Raises DataError where no row has a report that can be read."""
     listing = source.list_records()
     records = listing.records
     assign_keys(records)
@@ -120,6 +121,7 @@ def make_plan(source: Source, options: Options) -> Plan:
     rank = {split: number for number, split in enumerate(SPLITS)}
     records = sorted(records, key=lambda record: (rank.get(record.split, len(SPLITS)), record.key))
     name = str(source.description.get("file", source.kind))
+    refuse_spanish(name, (record.report for record in records))
     if not records and not faults and not listing.absent:
         raise DataError(
             f"{name}: no row has a report ({listing.dropped_empty} empty ones)",

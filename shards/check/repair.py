@@ -26,7 +26,7 @@ from ecamp_fast.shards.storage.presence import tokenizer_fault
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
 _UNIT = re.compile(r"([a-z]+-\d{6})(?:-\d+)?\.tar")
-_NAMES = ("file", "reports")  # entries of a source that are names of files
+_NAMES = ("file", "reports", "distilled")  # entries of a source that are names of files
 _COPY = "restore it from a copy, or build the set again"
 
 

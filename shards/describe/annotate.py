@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any, Protocol, runtime_checkable
 
 from ecamp_fast.shards.sources.base import Listing, Source
+from ecamp_fast.text.language import refuse_spanish
 from ecamp_fast.text.reading.annotate import describe
 from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.reading.sentences import sentence_spans
@@ -19,6 +20,7 @@ class TextSource(Protocol):
 
 def annotate(source: Source) -> dict[str, Any]:
     """Read every report of a source once, open no image. Views of a study share a report; two that differ are two.
+    Raises DataError as the listing, and where the reports are Spanish.
 
     returns
     reports          how many were read
@@ -36,6 +38,7 @@ def annotate(source: Source) -> dict[str, Any]:
     """
     listing = source.texts() if isinstance(source, TextSource) else source.list_records()
     reports = {(record.study_id, record.report) for record in listing.records if record.report}  # views share theirs
+    refuse_spanish(str(source.description.get("file", source.kind)), (report for _, report in sorted(reports)))
     totals: Counter[str] = Counter()
     mentions: Counter[str] = Counter()
     denied: Counter[str] = Counter()

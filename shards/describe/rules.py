@@ -48,4 +48,8 @@ def _options(source: dict[str, Any]) -> list[str]:
         words.append("--use-last")
     if source.get("reports"):
         words += ["--reports", source["reports"]]
+    if source.get("views"):
+        words += ["--views", ",".join(source["views"])]
+    if source.get("distilled"):
+        words += ["--distilled", source["distilled"]]
     return words

@@ -11,6 +11,7 @@ from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceI
 from ecamp_fast.shards.sources.files import absent, named, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
 from ecamp_fast.shards.sources.redact import redact_place
+from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.table import Table, origin, read_table
 from ecamp_fast.text.reading.cleaning import is_empty
 
@@ -30,11 +31,19 @@ class CsvSource:
 
     kind = "csv"
 
-    def __init__(self, path: str | Path, reports: str | Path | None = None, *, keep_empty: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        reports: str | Path | None = None,
+        *,
+        keep_empty: bool = False,
+        selection: Selection = ALL,
+    ) -> None:
         self.path = Path(path)
         self.folder = self.path.parent
         self.reports = Path(reports) if reports else None
         self.keep_empty = keep_empty
+        self.selection = selection
         self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
         if self.reports:
             self.description["reports"] = self.reports.name
@@ -55,11 +64,12 @@ class CsvSource:
         listing = Listing([], faults=table.faults, notes=[table.note] if table.note else [])
         report_rows = self._report_rows(listing, table)
         seen: dict[str, str] = {}
+        views = self.selection.filter()
         for line, row in table.rows:
             record = self._record(line, row | report_rows.get(self._image(self.folder, row), {}))
             faults = _row_faults(record) or self._twice(record, seen)
             listing.faults += faults
-            if faults:
+            if faults or not views.takes(record.view):
                 continue
             if is_empty(record.report):
                 if not self.keep_empty:
@@ -73,6 +83,7 @@ class CsvSource:
             listing.absent += missing
             if not missing:
                 listing.records.append(record)
+        self.selection.finish(listing, views, self.description)
         return listing
 
     def load(self, record: Record, short_side: int) -> SourceImage:

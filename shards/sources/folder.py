@@ -8,6 +8,7 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
+from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.reading.cleaning import is_empty, read_text
 
@@ -24,9 +25,10 @@ class FolderSource:
 
     kind = "folder"
 
-    def __init__(self, folder: str | Path, *, keep_empty: bool = False) -> None:
+    def __init__(self, folder: str | Path, *, keep_empty: bool = False, selection: Selection = ALL) -> None:
         self.folder = Path(folder)
         self.keep_empty = keep_empty
+        self.selection = selection
         self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.folder)}
         if keep_empty:
             self.description["empty_reports"] = "keep"
@@ -52,6 +54,7 @@ class FolderSource:
             else:
                 self._add(listing, encodings, name, places[0], reports[name])
         listing.notes += encodings.notes
+        self.selection.finish(listing, self.selection.filter(), self.description)
         return listing
 
     def texts(self) -> Listing:

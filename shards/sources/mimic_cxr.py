@@ -13,19 +13,24 @@ from ecamp_fast.shards.sources.files import absent, own_name, picture, read_byte
 from ecamp_fast.shards.sources.mimic_tables import LABELLERS, MimicImage, Tables, positive, read_tables
 from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.reports import Reports
+from ecamp_fast.shards.sources.selection.choice import ALL, Selection
+from ecamp_fast.shards.sources.selection.release import ARCHIVE, MimicRelease, find_release
 from ecamp_fast.text.reading.sections import Tally, cut
 
-_ARCHIVE = "mimic-cxr-reports.zip"
-_WHERE = f"reports are a file of their own, {_ARCHIVE} of MIMIC-CXR on PhysioNet: name it by --reports"
+_WHERE = f"reports are a file of their own, {ARCHIVE} of MIMIC-CXR on PhysioNet: name it by --reports"
+_ALONE = "name a folder or archive that has it by --reports, or pass --empty-reports keep for images alone"
 _SUFFIXES = (".jpg", ".dcm")
 
 
 class MimicCxrSource:
-    """``folder`` holds ``files/p10/p10000032/s50414267/DICOM_ID.jpg`` (or .dcm) and the tables of the release.
+    """``folder`` holds ``files/p10/p10000032/s50414267/DICOM_ID.jpg`` (or .dcm) and the tables of the release; or it is
+    a folder above, as ``physionet.org`` is above ``files/mimic-cxr-jpg/2.1.0``.
 
-    reports     archive or folder of the report files; None: mimic-cxr-reports.zip in ``folder``, else the tree itself
+    reports     archive or folder of the report files, or the folder of the archive; None: mimic-cxr-reports.zip in
+                ``folder``, else the tree itself
     use_last    take the last paragraph of reports that have neither findings nor impression; else they are dropped
-    keep_empty  images whose report says nothing are taken alone; else they are dropped
+    keep_empty  images without a report, or whose report says nothing, are taken alone; else those without one are left
+                out as absent, and the others are dropped
     """
 
     kind = "mimic-cxr"
@@ -37,11 +42,13 @@ class MimicCxrSource:
         *,
         use_last: bool = False,
         keep_empty: bool = False,
+        selection: Selection = ALL,
     ) -> None:
         self.folder = Path(folder)
         self.reports = Path(reports) if reports else None
         self.use_last = use_last
         self.keep_empty = keep_empty
+        self.selection = selection
         self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.folder), "use_last": use_last}
         if self.reports:
             self.description["reports"] = own_name(self.reports)
@@ -50,35 +57,40 @@ class MimicCxrSource:
 
     def list_records(self) -> Listing:
         """A record for every image of the tables with a report, joined by dicom_id and study_id."""
-        tables = read_tables(self.folder)
-        listing = Listing([], faults=tables.faults, notes=tables.notes)
+        release = self._find_release()
+        tables, views, tally = read_tables(self.folder), self.selection.filter(), Tally(use_last=self.use_last)
+        listing = Listing([], faults=tables.faults, notes=[*release.notes, *tables.notes])
         copied = _copied_groups(tables, self.folder, listing)
         suffix = _suffix(copied, self.folder)
-        tally = Tally(use_last=self.use_last)
-        with Reports(self._reports()) as reports:
-            texts = _read(reports, {image.study: image.origin for image in copied}, tally, listing)
-            self._note(listing, reports, tables, texts, tally)
-        for image in copied:
-            if image.study not in texts:
+        images = [image for image in copied if views.takes(image.view)]
+        with Reports(self._reports(release)) as reports:
+            texts = self._read(reports, {image.study: image.origin for image in images}, tally, listing)
+        for image in images:
+            if image.study not in texts:  # a damaged report, or none at all: a fault already
                 continue
-            if not texts[image.study] and not self.keep_empty:
-                listing.dropped_empty += 1
+            text = texts[image.study]
+            if not text and not self.keep_empty:
+                if text is None:
+                    what = f"no report {image.study}.txt in {reports.path.name}"
+                    listing.absent.append(RecordFault(image.origin, what, _ALONE, "no-text"))
+                else:
+                    listing.dropped_empty += 1
                 continue
-            record = _record(image, suffix, texts[image.study], tables)
+            record = _record(image, suffix, text or "", tables)
             missing = absent(record.origin, self.folder, record.place)
             if missing:
                 listing.absent.append(missing)
             else:
                 listing.records.append(record)
         self.description |= {"images": suffix.strip("."), "sections": tally.counts}
+        self.selection.finish(listing, views, self.description)
         return listing
 
     def texts(self) -> Listing:
         """A record without a picture for every report file, whatever the tables say."""
-        tally, listing = Tally(use_last=self.use_last), Listing([])
-        with Reports(self._reports()) as reports:
-            texts = _read(reports, dict.fromkeys(reports.studies, reports.path.name), tally, listing)
-            listing.notes += [str(tally), *reports.notes]
+        tally, listing, release = Tally(use_last=self.use_last), Listing([]), self._find_release()
+        with Reports(self._reports(release)) as reports:
+            texts = self._read(reports, dict.fromkeys(reports.studies, reports.path.name), tally, listing)
         for row, (study, text) in enumerate(texts.items()):
             if text:
                 listing.records.append(Record(f"{study}.txt", row, study, "", "", text))
@@ -91,21 +103,45 @@ class MimicCxrSource:
         """Read and decode an image.  Raises BadImage, EnvironmentFault where pydicom is needed and missing."""
         return picture(read_bytes(self.folder / record.place), short_side)
 
-    def _reports(self) -> Path:
-        if self.reports:
-            return self.reports
-        archive = self.folder / _ARCHIVE
+    def _find_release(self) -> MimicRelease:
+        """The release, whose folder is the source's own from now on."""
+        release = find_release(self.folder)
+        self.folder = release.root
+        self.description["file"] = own_name(self.folder)
+        return release
+
+    def _reports(self, release: MimicRelease) -> Path:
+        archive = (self.reports or self.folder) / ARCHIVE
         if archive.is_file():
             return archive
+        if self.reports:
+            return self.reports
+        if len(release.archives) == 1:  # of MIMIC-CXR, beside MIMIC-CXR-JPG
+            return release.archives[0]
         return self.folder / "files" if (self.folder / "files").is_dir() else self.folder
 
-    @staticmethod
-    def _note(listing: Listing, reports: Reports, tables: Tables, texts: dict[str, str], tally: Tally) -> None:
+    def _read(self, reports: Reports, origins: dict[str, str], tally: Tally, listing: Listing) -> dict[str, str | None]:
+        """The text of each study: '' where it says nothing, None where there is no report. What is damaged is a fault;
+        so is a place without any report, unless images are to be taken alone and nobody named the place.
+        """
         listing.faults += reports.faults
+        if not len(reports) and (self.reports or not self.keep_empty):
+            listing.faults.append(RecordFault(reports.path.name, "holds no report, no file sNUMBER.txt", _WHERE))
+            origins = {}
+        texts: dict[str, str | None] = {}
+        for study, origin in origins.items():
+            try:
+                texts[study] = tally.choose(cut(reports.read(study))) if study in reports else None
+            except DataError as error:
+                listing.faults.append(RecordFault(origin, error.what, error.hint))
         listing.notes += [str(tally), *reports.notes]
-        unused = len(reports) - sum(study in reports for study in texts)
+        unused = len(reports) - sum(study in reports for study in origins)
         if unused:
             listing.notes.append(f"{unused:,} report files belong to no image here")
+        without = sum(text is None for text in texts.values())
+        if without and self.keep_empty:
+            listing.notes.append(f"{without:,} studies have no report: their images are taken alone")
+        return texts
 
 
 def _copied_groups(tables: Tables, folder: Path, listing: Listing) -> list[MimicImage]:
@@ -134,24 +170,6 @@ def _suffix(images: list[MimicImage], folder: Path) -> str:
                 dicom.require()
             return suffix
     return _SUFFIXES[0]
-
-
-def _read(reports: Reports, origins: dict[str, str], tally: Tally, listing: Listing) -> dict[str, str]:
-    """The text of each study, '' where it is to be dropped; studies whose report is missing or damaged are faults."""
-    if not len(reports):
-        listing.faults.append(RecordFault(reports.path.name, "holds no report, no file sNUMBER.txt", _WHERE))
-        return {}
-    texts = {}
-    for study, origin in origins.items():
-        if study not in reports:
-            hint = f"name the folder or archive with {study}.txt by --reports"
-            listing.faults.append(RecordFault(origin, f"no report {study}.txt in {reports.path.name}", hint))
-            continue
-        try:
-            texts[study] = tally.choose(cut(reports.read(study)))
-        except DataError as error:
-            listing.faults.append(RecordFault(origin, error.what, error.hint))
-    return texts
 
 
 def _record(image: MimicImage, suffix: str, text: str, tables: Tables) -> Record:

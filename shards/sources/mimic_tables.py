@@ -7,10 +7,12 @@ from pathlib import Path
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import RecordFault
 from ecamp_fast.shards.sources.joins import index, unmatched
+from ecamp_fast.shards.sources.leftovers import is_leftover
 from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.table import origin, read_table
 
 LABELLERS = ("chexpert", "negbio")
+METADATA, RECORDS = "*-metadata.csv", "cxr-record-list.csv"  # the leading tables
 _IDS = ("subject_id", "study_id", "dicom_id")
 
 
@@ -54,7 +56,7 @@ def read_tables(root: Path) -> Tables:
     The leading table is ``*-metadata.csv`` or, where there is none, ``cxr-record-list.csv``; each may end in .gz.
     Raises DataError: no leading table, or one that is no table.
     """
-    metadata, records = find(root, "*-metadata.csv"), find(root, "cxr-record-list.csv")
+    metadata, records = find(root, METADATA), find(root, RECORDS)
     leading = metadata or records
     if leading is None:
         raise DataError(
@@ -88,7 +90,7 @@ def read_tables(root: Path) -> Tables:
 def find(root: Path, pattern: str) -> Path | None:
     """The table of a name in ``root``, plain rather than gzipped; None if there is none."""
     found = sorted(root.glob(pattern)) + sorted(root.glob(f"{pattern}.gz"))
-    return found[0] if found else None
+    return next((path for path in found if not is_leftover(path.name)), None)
 
 
 def _images(tables: Tables, path: Path) -> dict[str, MimicImage]:

@@ -14,6 +14,7 @@ from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
 from ecamp_fast.shards.sources.joins import index
 from ecamp_fast.shards.sources.redact import redact_place
+from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.reading.cleaning import read_text
@@ -47,17 +48,18 @@ class OpeniSource:
 
     kind = "openi"
 
-    def __init__(self, path: str | Path, *, keep_empty: bool = False) -> None:
+    def __init__(self, path: str | Path, *, keep_empty: bool = False, selection: Selection = ALL) -> None:
         self.path = Path(path)
         self.folder = self.path.parent if self.path.is_file() else self.path
         self.keep_empty = keep_empty
+        self.selection = selection
         self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.path)}
         if keep_empty:
             self.description["empty_reports"] = "keep"
 
     def list_records(self) -> Listing:
         """A record for every image of a report that says something."""
-        listing, tally = Listing([]), Tally()
+        listing, tally, views = Listing([]), Tally(), self.selection.filter()
         reports = self._reports(listing, with_images=True)
         files = self._images(listing)
         without = sum(not report.images for report in reports)
@@ -66,6 +68,8 @@ class OpeniSource:
         for report in reports:
             text = tally.choose(report.sections)
             for name, view in report.images:
+                if not views.takes(view):
+                    continue
                 if not text and not self.keep_empty:
                     listing.dropped_empty += 1
                     continue
@@ -78,6 +82,7 @@ class OpeniSource:
                     listing.absent.append(missing)
                 else:
                     listing.records.append(record)
+        self.selection.finish(listing, views, self.description)
         return self._finish(listing, tally)
 
     def texts(self) -> Listing:
@@ -107,7 +112,7 @@ class OpeniSource:
             if with_images:
                 _join_projections(reports, self.folder / "indiana_projections.csv", listing)
         else:
-            reports = self._from_xml_files(listing)
+            reports = self._from_xml_files(listing, with_images=with_images)
         if not reports and not listing.faults:
             raise DataError(
                 f"{self.path}: neither indiana_reports.csv nor .xml reports", "name the folder that holds them"
@@ -116,10 +121,12 @@ class OpeniSource:
         listing.faults += twice
         return list(found.values())
 
-    def _from_xml_files(self, listing: Listing) -> list[_Report]:
+    def _from_xml_files(self, listing: Listing, *, with_images: bool) -> list[_Report]:
         tree, encodings = walk(self.folder, lambda name: name.endswith(".xml")), Encodings()
         listing.faults += tree.faults
         reports = [report for place in tree.places for report in _from_xml(self.folder / place, listing, encodings)]
+        if not with_images:  # else ``_images`` lists the same folder, and tells what it passed over
+            listing.notes += tree.notes
         listing.notes += encodings.notes
         return reports
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from ecamp_fast.phantom import FINDINGS, describe, phantom
 from ecamp_fast.shards.sources.base import Listing, Record, SourceImage
+from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 
 
 class PhantomSource:
@@ -14,15 +15,20 @@ class PhantomSource:
 
     kind = "phantom"
 
-    def __init__(self, studies: int, seed: int, size: int = 512) -> None:
+    def __init__(self, studies: int, seed: int, size: int = 512, *, selection: Selection = ALL) -> None:
         self.seed = seed
         self.size = size
         self.studies = studies
+        self.selection = selection
         self.description: dict[str, Any] = {"kind": self.kind, "studies": studies, "seed": seed, "size": size}
 
     def list_records(self) -> Listing:
-        """A record for every phantom."""
-        return Listing([self._record(index) for index in range(self.studies)])
+        """A record for every phantom of a view that is taken."""
+        views = self.selection.filter()
+        records = [self._record(index) for index in range(self.studies)]
+        listing = Listing([record for record in records if views.takes(record.view)])
+        self.selection.finish(listing, views, self.description)
+        return listing
 
     def load(self, record: Record, short_side: int) -> SourceImage:
         """Draw a phantom."""

@@ -9,6 +9,7 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import RecordFault
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import reason
+from ecamp_fast.shards.sources.leftovers import Leftovers
 from ecamp_fast.shards.sources.tree import Tree, walk
 from ecamp_fast.text.reading.cleaning import read_text
 
@@ -19,7 +20,7 @@ _NAME = re.compile(r"(?:^|/)(s\d+)\.txt$")
 class Reports:
     """Report files named sNUMBER.txt, of an archive or below a folder, at any depth.
 
-    faults: files with one name, folders that cannot be listed   notes: what was read otherwise than as UTF-8, links.
+    faults: files with one name, folders that cannot be listed   notes: foreign encodings, what was passed over.
     Use as a context.
     Raises DataError: no archive, no folder.
     """
@@ -34,7 +35,8 @@ class Reports:
         if not self._archive:
             self._tree = _walk(path)
             self.faults += self._tree.faults
-        for place in self._archive.namelist() if self._archive else self._tree.places:
+        leftovers = Leftovers()
+        for place in leftovers.kept(self._archive.namelist()) if self._archive else self._tree.places:
             found = _NAME.search(place)
             if not found:
                 continue
@@ -43,6 +45,7 @@ class Reports:
                 self.faults.append(
                     RecordFault(f"{path.name}: {place}", f"the same study as {first}", "remove one of them")
                 )
+        self._passed_over = self._tree.notes + leftovers.notes
 
     def __enter__(self) -> "Reports":
         return self
@@ -74,8 +77,8 @@ class Reports:
 
     @property
     def notes(self) -> list[str]:
-        """Links passed over, and a line on the files read so far that are not UTF-8, if there are any."""
-        return self._tree.notes + self._encodings.notes
+        """What was passed over, and a line on the files read so far that are not UTF-8, if there are any."""
+        return self._passed_over + self._encodings.notes
 
     def _bytes(self, place: str) -> bytes:
         try:

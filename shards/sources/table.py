@@ -12,6 +12,7 @@ from pathlib import Path
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import RecordFault
 from ecamp_fast.shards.sources.redact import redact
+from ecamp_fast.text.language import refuse_padchest
 from ecamp_fast.text.reading.cleaning import read_text
 
 _FIELD_LIMIT = 16 * 2**20  # characters; csv's own limit of 131,072 refuses long reports
@@ -111,6 +112,7 @@ def _check_header(path: Path, header: list[str], required: Sequence[str], usage:
         raise DataError(f"{origin(path, 1)}: {what}", hint)
     missing = [name for name in required if name not in header]
     if missing:
+        refuse_padchest(origin(path, 1), header)
         close = difflib.get_close_matches(missing[0], header, n=1)
         guess = f"; is it column {_column(header, close[0])}?" if close else ""
         names = ", ".join(f"'{name}'" for name in missing)

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from ecamp_fast.shards.sources.base import Listing, RecordFault
 from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES
+from ecamp_fast.shards.sources.leftovers import Leftovers, in_leftover
 
 HINT = "make the archive again from its source"
 
@@ -22,20 +23,23 @@ _DOTS = "its name has dots; webdataset cuts at the first"
 Places = dict[str, tuple[int, int]]  # of the members of one key: ending -> offset, size
 
 
-def groups(file: BinaryIO, name: str, known: Container[str], listing: Listing) -> dict[str, Places]:
+def groups(
+    file: BinaryIO, name: str, known: Container[str], listing: Listing, leftovers: Leftovers
+) -> dict[str, Places]:
     """The members of an archive by their key, wherever they lie.
 
-    name     of the archive
-    known    endings that matter; others are counted in the notes
-    listing  receives notes and faults: damage, members that are no plain files, two members of one name; samples whose
-             names have dots, which no reader of webdatasets finds, count as absent
+    name       of the archive
+    known      endings that matter; others are counted in the notes
+    leftovers  counts what the operating system or an editor left
+    listing    receives notes and faults: damage, members that are no plain files, two members of one name; samples
+               whose names have dots, which no reader of webdatasets finds, count as absent
     """
     found: dict[str, Places] = {}
     extras: Counter[str] = Counter()
     dotted: dict[tuple[str, str], list[str]] = defaultdict(list)  # key, name up to its ending -> endings by the key
     scattered: set[str] = set()
     last = ""
-    for member in _members(file, name, listing):
+    for member in _members(file, name, listing, leftovers):
         key, ending = _parts(member.name)
         if ending not in known:
             stem = _stem(member.name, known)
@@ -65,8 +69,8 @@ def groups(file: BinaryIO, name: str, known: Container[str], listing: Listing) -
     return found
 
 
-def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.TarInfo]:
-    """The members that are files; damage becomes a fault, and ends the walk."""
+def _members(file: BinaryIO, name: str, listing: Listing, leftovers: Leftovers) -> Iterator[tarfile.TarInfo]:
+    """The members that are files and data; damage becomes a fault, and ends the walk."""
     size = os.fstat(file.fileno()).st_size
     capped, end, count = _Capped(file), 0, 0
     try:
@@ -76,6 +80,9 @@ def _members(file: BinaryIO, name: str, listing: Listing) -> Iterator[tarfile.Ta
                 capped.room = _HEADER_BYTES
                 end, count = max(end, archive.offset), count + 1
                 if member.isdir():
+                    continue
+                if in_leftover(member.name):
+                    leftovers.add()
                     continue
                 fault = _refused(member, size)
                 if fault:
@@ -141,11 +148,10 @@ def _plain(ending: str) -> str:
 
 
 def _stem(name: str, known: Container[str]) -> str:
-    """A name up to its longest ending that is known; '' where none is, or where it is hidden."""
+    """A name up to its longest ending that is known; '' where none is."""
     folder, slash, last = name.rpartition("/")
     parts = last.split(".")
-    cuts = range(1, len(parts)) if parts[0] else ()
-    found = (number for number in cuts if ".".join(parts[number:]).lower() in known)
+    found = (number for number in range(1, len(parts)) if ".".join(parts[number:]).lower() in known)
     return next((folder + slash + ".".join(parts[:number]) for number in found), "")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import RecordFault
+from ecamp_fast.shards.sources.leftovers import Leftovers, is_leftover
 
 
 @dataclass(slots=True)
@@ -17,7 +18,7 @@ class Tree:
 
     places  paths of files, relative to the folder, with /, in order
     faults  folders that cannot be listed, and pipes
-    notes   links to a folder that is read already: it is read once
+    notes   links to a folder that is read already (it is read once), and how much of no meaning was passed over
     """
 
     places: list[str] = field(default_factory=list)
@@ -30,7 +31,7 @@ def walk(root: Path, wanted: Callable[[str], bool]) -> Tree:
 
     Links to folders are followed after all real folders, so that a folder has the name that it really has.
     """
-    tree = Tree()
+    tree, leftovers = Tree(), Leftovers()
     folders, links = deque([""]), deque[str]()
     seen: dict[tuple[int, int], str] = {}
     while folders or links:
@@ -44,7 +45,9 @@ def walk(root: Path, wanted: Callable[[str], bool]) -> Tree:
             with os.scandir(root / place) as entries:
                 for entry in entries:
                     below = f"{place}/{entry.name}" if place else entry.name
-                    if _is_folder(entry):
+                    if is_leftover(entry.name):
+                        leftovers.add(folder=_is_folder(entry))
+                    elif _is_folder(entry):
                         (links if entry.is_symlink() else folders).append(below)
                     elif wanted(entry.name) and _may_be_opened(entry):
                         tree.places.append(below)
@@ -59,6 +62,7 @@ def walk(root: Path, wanted: Callable[[str], bool]) -> Tree:
                 RecordFault(place, f"a folder that cannot be read: {error.strerror}", "check its permissions")
             )
     tree.places.sort()
+    tree.notes += leftovers.notes
     return tree
 
 

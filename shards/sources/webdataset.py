@@ -24,7 +24,10 @@ from ecamp_fast.shards.images.limits import BadImage, check_size
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
+from ecamp_fast.shards.sources.leftovers import Leftovers
 from ecamp_fast.shards.sources.metadata import LeftOut, describe
+from ecamp_fast.shards.sources.selection.choice import ALL, Selection
+from ecamp_fast.shards.sources.selection.views import ViewFilter
 from ecamp_fast.shards.sources.tar import HINT, TEXTS, Places, groups
 from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.reading.cleaning import is_empty, read_text
@@ -49,9 +52,10 @@ class WebdatasetSource:
 
     kind = "webdataset"
 
-    def __init__(self, path: str | Path, *, keep_empty: bool = False) -> None:
+    def __init__(self, path: str | Path, *, keep_empty: bool = False, selection: Selection = ALL) -> None:
         self.path = Path(path)
         self.keep_empty = keep_empty
+        self.selection = selection
         self.folder = self.path.parent if self.path.is_file() else self.path
         self.description: dict[str, Any] = {"kind": self.kind, "file": own_name(self.path)}
         if keep_empty:
@@ -70,11 +74,11 @@ class WebdatasetSource:
         archives = self._archives(listing)
         if not archives and not listing.faults:
             raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
-        found = _Found(listing, self.keep_empty, with_images)
+        found = _Found(listing, self.keep_empty, with_images, self.selection.filter())
         for archive in archives:
             try:
                 with open(self.folder / archive, "rb") as file:
-                    for key, places in groups(file, archive, _KNOWN, listing).items():
+                    for key, places in groups(file, archive, _KNOWN, listing, found.leftovers).items():
                         _add(found, file, archive, key, places, _split(archive))
             except OSError as error:
                 listing.faults.append(
@@ -82,7 +86,8 @@ class WebdatasetSource:
                 )
         found.refuse_bare()
         found.refuse_unsplit(archives)
-        listing.notes += found.encodings.notes + found.left_out.notes
+        listing.notes += found.leftovers.notes + found.encodings.notes + found.left_out.notes
+        self.selection.finish(listing, found.views, self.description)
         return listing
 
     def load(self, record: Record, short_side: int) -> SourceImage:
@@ -133,21 +138,25 @@ class _Found:
     listing      receives records, faults and notes
     keep_empty   as the source has it
     with_images  False: texts are wanted alone
+    views        which images are taken
     seen         key -> its archive
     bare         samples without metadata
     unsplit      archive -> its samples without a split
     encodings    texts that are not UTF-8
     left_out     metadata that no record takes
+    leftovers    members that the operating system or an editor left
     """
 
     listing: Listing
     keep_empty: bool
     with_images: bool
+    views: ViewFilter
     seen: dict[str, str] = field(default_factory=dict)
     bare: list[Record] = field(default_factory=list)
     unsplit: dict[str, list[Record]] = field(default_factory=dict)
     encodings: Encodings = field(default_factory=Encodings)
     left_out: LeftOut = field(default_factory=LeftOut)
+    leftovers: Leftovers = field(default_factory=lambda: Leftovers("member"))
 
     def refuse_bare(self) -> None:
         """Where other samples state patient and split, one that has lost them is not whole."""
@@ -199,6 +208,8 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
         _describe(record, found, file, places, texts[:1])
     except ValueError as error:
         listing.faults.append(RecordFault(where, str(error), HINT))
+        return
+    if not found.views.takes(record.view):
         return
     if is_empty(record.report):
         if not found.keep_empty:

@@ -18,6 +18,8 @@ TAKERS = (
     ({"reports": "r.zip"}, ("mimic-cxr", "csv")),
     ({"use_last": True}, ("mimic-cxr",)),
     ({"empty_reports": "keep"}, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
+    ({"views": "PA,AP"}, ("csv", "mimic-cxr", "openi", "webdataset", "phantom")),
+    ({"distilled": "d.csv"}, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
 )
 
 

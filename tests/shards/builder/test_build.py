@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from ecamp_fast.cli import command
 from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
 from ecamp_fast.shards.builder import workers
 from ecamp_fast.shards.builder.build import Options, build, build_phantoms
@@ -206,16 +208,23 @@ def test_all_faults_are_listed_together_and_nothing_is_written(table, tmp_path):
     ):
         assert part in message
     assert caught.value.exit_code == 3 and os.listdir(tmp_path) == ["data"]
-    assert lines[0].startswith("reports.csv: 3 rows are at fault:\n") and "(s1.jpg): s1.jpg: no such file" in lines[0]
+    assert lines[0].startswith("reports.csv: 3 rows are at fault; looking at all images") and len(lines) == 1
 
 
-def test_faults_of_the_listing_are_said_before_any_image_is_looked_at(table, tmp_path, monkeypatch):
+def test_the_faults_are_listed_once(table, tmp_path):
+    path = table([{}, {"study_id": ""}, {"image_path": "s0.jpg"}])
+    done = CliRunner().invoke(command, ["shard", "build", "--from", "csv", str(path), str(tmp_path / "set")])
+    said = done.output + str(done.exception)
+    assert [said.count(part) for part in ("empty study_id", "the same image as")] == [1, 1]
+
+
+def test_an_interrupt_gives_the_faults_that_are_known(table, tmp_path, monkeypatch):
     path = table([{}, {"study_id": ""}])
     monkeypatch.setattr(CsvSource, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     lines = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(DataError, match=r"reports\.csv row 3 \(s1\.jpg\): empty study_id"):
         build(CsvSource(path), tmp_path / "set", ONE, lines.append)
-    assert lines[0].startswith("reports.csv: 1 row is at fault:\n  - reports.csv row 3 (s1.jpg): empty study_id")
+    assert lines[0].startswith("reports.csv: 1 row is at fault; looking at all images")
 
 
 def test_a_hint_that_many_rows_have_in_common_is_said_once(table):

@@ -65,6 +65,16 @@ def test_the_command_builds_the_same_set(arguments: tuple[str, ...], tmp_path: P
             {"kind": "mimic-cxr", "file": "MIMIC", "use_last": False, "reports": "mimic-cxr-reports.zip"},
             "--from mimic-cxr MIMIC NEW_SET --reports mimic-cxr-reports.zip",
         ),
+        (
+            {
+                "kind": "csv",
+                "file": "a.csv",
+                "views": ["AP", "AP AXIAL"],
+                "distilled": "d.csv",
+                "distilled_digest": "0",
+            },
+            "--from csv a.csv NEW_SET --views 'AP,AP AXIAL' --distilled d.csv",
+        ),
         ({"kind": "folder", "file": "x", "vocab_size": None}, "--from folder x NEW_SET --tokenizer TOKENIZER"),
     ],
 )

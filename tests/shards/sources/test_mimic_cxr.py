@@ -204,15 +204,18 @@ def test_studies_without_labels_are_noted(mimic_tree):
     assert any("1 of 6 studies have no row" in note for note in list_records(tree).notes)
 
 
-def test_a_missing_image_is_absent_and_a_missing_report_a_fault(mimic_tree):
+def test_a_missing_image_and_the_images_of_a_missing_report_are_absent(mimic_tree):
     tree = mimic_tree(6, archive=False)
     image = next(tree.folder.rglob("*.jpg"))
     report = next(path for path in tree.folder.rglob("*.txt") if path.stem != image.parent.name)
     image.unlink()
     report.unlink()
     listing = list_records(tree)
-    assert [image.stem in str(fault) for fault in listing.absent] == [True]
-    assert listing.faults and all(report.name in str(fault) for fault in listing.faults)
+    lost = [fault for fault in listing.absent if fault.kind == "no-text"]
+    assert [image.stem in str(fault) for fault in listing.absent if fault.kind == "missing"] == [True]
+    assert len(lost) == sum(study == report.stem for study in tree.images.values())
+    assert all(report.name in str(fault) and "--empty-reports keep" in fault.hint for fault in lost)
+    assert not listing.faults
 
 
 def test_without_the_split_table_patients_are_held_out(mimic_tree):
@@ -276,3 +279,73 @@ def test_without_any_report_file_it_is_said_once_where_they_are(mimic_tree):
     for listing in (source.list_records(), source.texts()):
         (fault,) = listing.faults
         assert fault.origin == "files" and "mimic-cxr-reports.zip" in fault.hint and "PhysioNet" in fault.hint
+
+
+def without_reports(tree, *studies):
+    """The tree, whose reports lie as files, without those of some studies."""
+    for study in studies:
+        next(tree.folder.rglob(f"{study}.txt")).unlink()
+    return tree
+
+
+def of_studies(tree, studies):
+    return {dicom_id for dicom_id, study in tree.images.items() if study in studies}
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "tree"])
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_images_without_a_report_file_are_kept_alone_on_request(number, archive, mimic_tree):
+    tree = mimic_tree(12, archive=False)
+    lost = sorted(tree.texts)[:number]
+    without_reports(tree, *lost)
+    if archive:
+        with zipfile.ZipFile(tree.folder / "mimic-cxr-reports.zip", "w") as file:
+            for path in sorted(tree.folder.rglob("*.txt")):
+                file.write(path, path.relative_to(tree.folder))
+                path.unlink()
+    listing = list_records(tree, keep_empty=True)
+    assert not listing.faults and not listing.absent and len(listing.records) == len(tree.images)
+    assert {r.stem for r in listing.records if not r.report and r.study_id in lost} == of_studies(tree, lost)
+    assert f"{number:,} studies have no report: their images are taken alone" in listing.notes
+    dropped = list_records(tree)
+    assert len(dropped.absent) == len(of_studies(tree, lost)) and {f.kind for f in dropped.absent} == {"no-text"}
+    assert {r.stem for r in dropped.records} == {
+        dicom_id for dicom_id, study in tree.images.items() if tree.texts[study] and study not in lost
+    }
+
+
+@pytest.mark.parametrize("budget, passes", [(0.0, False), (0.05, False), (0.3, True)])
+def test_the_budget_excuses_missing_reports_and_the_manifest_lists_them(budget, passes, mimic_tree, tmp_path):
+    tree = mimic_tree(12, archive=False)
+    without_reports(tree, "s50000000")
+    lost, options = of_studies(tree, ["s50000000"]), Options(workers=1, vocab_size=200, reject_budget=budget)
+    assert len(lost) == 2
+    if not passes:
+        with pytest.raises(DataError, match=r"2 of 13 rows left out, 0 may be: --reject-budget") as caught:
+            build(MimicCxrSource(tree.folder), tmp_path / "set", options)
+        assert str(caught.value).count("no report s50000000.txt in files") == 2
+        return
+    manifest = build(MimicCxrSource(tree.folder), tmp_path / "set", options).manifest
+    assert [item["kind"] for item in manifest.quarantined] == ["no-text"] * 2
+    assert all(any(dicom_id in item["origin"] for item in manifest.quarantined) or "-" in dicom_id for dicom_id in lost)
+
+
+def test_the_command_line_lists_each_missing_report_once(mimic_tree, tmp_path):
+    tree = without_reports(mimic_tree(12, archive=False), "s50000001", "s50000002", "s50000004")
+    arguments = ["--from", "mimic-cxr", str(tree.folder), str(tmp_path / "set"), "--workers", "1"]
+    done = CliRunner().invoke(shard.command, arguments)
+    said = done.output + str(done.exception)
+    assert done.exit_code and [said.count(f"no report s5000000{n}.txt") for n in (1, 2, 4)] == [1, 1, 1]
+
+
+def test_the_images_alone_need_no_report_at_all(mimic_tree, tmp_path):
+    tree = mimic_tree(6)
+    archive = tree.folder / "mimic-cxr-reports.zip"
+    archive.unlink()
+    listing = list_records(tree, keep_empty=True)
+    assert not listing.faults and len(listing.records) == len(tree.images)
+    assert not any(record.report for record in listing.records)
+    with zipfile.ZipFile(tmp_path / "r.zip", "w") as file:
+        file.writestr("readme.md", "nothing")
+    (fault,) = list_records(tree, reports=tmp_path / "r.zip", keep_empty=True).faults
+    assert "holds no report" in fault.what  # an archive that was named is another thing
