@@ -4,8 +4,8 @@ The rule, in order: DICOM as ``dicom`` says; formats JPEG, PNG, TIFF, BMP, PGM/P
 megapixels by its header; a JPEG decoded at the smallest scale of 1, 1/2, 1/4, 1/8 that is large enough; turned upright
 by its EXIF orientation; palette to colour; transparency over black; CMYK to RGB; colour to luma (ITU-R 601: 0.299 R +
 0.587 G + 0.114 B); deep grey of 16 bits, v to round(v / 257), or of a TIFF's 12 bits, no windowing; a TIFF whose zero
-is white inverted at every depth; short side reduced to the limit by a Lanczos filter, never enlarged; then one look at the
-grey that is left, whatever it came from (``radiograph``). Colour profiles are ignored.
+is white inverted at every depth; short side reduced to the limit by a Lanczos filter, never enlarged; then one look at
+the grey that is left, whatever it came from (``radiograph``). Colour profiles are ignored.
 """
 
 import io
