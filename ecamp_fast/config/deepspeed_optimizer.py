@@ -60,7 +60,11 @@ def scheduler_faults(section: dict[str, Any], recipe: Recipe) -> list[Fault]:
         "warmup_num_steps": f"the recipe warms up for schedule.warmup_epochs {schedule.warmup_epochs:g}",
         "total_num_steps": f"the recipe's cosine ends at schedule.horizon_epochs {schedule.horizon_epochs:g}",
     }
-    wanted = {"warmup_max_lr": (recipe.optim.lr, "optim.lr"), "warmup_min_lr": (0, ""), "warmup_min_ratio": (0, "")}
+    wanted: dict[str, tuple[Any, str]] = {
+        "warmup_max_lr": (recipe.optim.lr, "optim.lr"),
+        "warmup_min_lr": (0, ""),
+        "warmup_min_ratio": (0, ""),
+    }
     wanted |= {"cos_min_ratio": (0, ""), "warmup_type": ("linear", ""), "last_batch_iteration": (-1, "")}
     for key, value in params.items():
         name = f"scheduler.params.{key}"

@@ -93,7 +93,18 @@ _FILLED: dict[str, Any] = {
 _STAGE_3 = "zero_optimization.stage3_"  # of no effect below stage 3: whatever DeepSpeed's default is
 _OFFLOADS = ("offload_optimizer", "offload_param")
 _OFFLOADED = {"cpu_offload": "optimizer", "cpu_offload_param": "param"}  # the old spelling
-_GONE = {"mics_shard_size": (-1, 0), "mics_hierarchical_params_gather": (False,), "zeropp_loco_param": ({},)}
+_GONE: dict[str, tuple[Any, ...]] = {
+    "mics_shard_size": (-1, 0),
+    "mics_hierarchical_params_gather": (False,),
+    "zeropp_loco_param": ({},),
+}
+# Ways to sum gradients that the loop of a run relies on: the value it can have.
+_FIXED = {
+    "gradient_allreduce_op": "mean",
+    "managed_gradient_accumulation": True,
+    "sequence_parallel_size": 1,
+    "use_data_before_expert_parallelism": False,
+}
 _WORDS = {"data_types.keep_in_fp32_modules"}  # where "auto" is a value of DeepSpeed's own
 
 
@@ -129,7 +140,7 @@ def absent_monitors(resolved: dict[str, Any]) -> dict[str, str]:
 
 
 def _unknown(config: dict[str, Any]) -> list[Fault]:
-    legal = KNOWN | set(NOT_HERE)
+    legal = KNOWN | set(NOT_HERE) | set(_FIXED)
     faults = []
     for key in sorted(set(config) - legal):
         close = difflib.get_close_matches(key, sorted(legal), n=1)
@@ -159,6 +170,10 @@ def _not_here(resolved: dict[str, Any], faults: list[Fault]) -> None:
         if name in resolved and _is_on(resolved.pop(name), name, faults):
             is_on = f"{name} is enabled" if name == "fp16" else f"{name} is switched on"
             faults.append(Fault(f"{is_on}, {why}", hint))
+    for name, value in _FIXED.items():
+        given = resolved.pop(name, AUTO)
+        if given != AUTO and not same(given, value):
+            faults.append(Fault(f"{name} is {given!r}, a run here needs {value!r}", f"remove {name}"))
 
 
 def _is_on(value: Any, name: str, faults: list[Fault]) -> bool:
@@ -234,7 +249,7 @@ def _fill(resolved: dict[str, Any], recipe: Recipe) -> None:
         section = resolved
         for part in sections:
             section = section.get(part, {}) if isinstance(section, dict) else {}
-        if name not in _FILLED and not name.startswith(_STAGE_3):
+        if name not in _FILLED and not name.startswith(_STAGE_3) and name.partition(".")[0] not in MONITORS:
             continue
         section[key] = _FILLED.get(name)
         if name == "data_types.grad_accum_dtype" and recipe.precision == "bf16":
@@ -262,9 +277,9 @@ def _scalars(resolved: dict[str, Any], faults: list[Fault]) -> None:
 
 
 def _autos(value: Any, name: str = "") -> Iterator[str]:
-    """Names of all that is "auto", but for words that may mean just that: a monitor's project, DeepSpeed's own."""
+    """Names of all that is "auto", but for what DeepSpeed itself calls so."""
     if value == AUTO:
-        if name not in _WORDS and (name.partition(".")[0] not in MONITORS or name.endswith(".enabled")):
+        if name not in _WORDS:
             yield name
     elif isinstance(value, dict):
         for key, inner in value.items():
