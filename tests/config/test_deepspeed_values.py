@@ -159,6 +159,7 @@ ON: list[tuple[dict[str, Any], str, str]] = [
     ({"zero_optimization": {"stage": "2"}}, "stage is '2'", "stage"),
     ({"zero_optimization": {"stage": True}}, "stage is True", "stage"),
     ({"gradient_clipping": "1.0"}, "gradient_clipping is '1.0'", "largest norm"),
+    ({"gradient_clipping": True}, "gradient_clipping is True", "gradient_clipping"),
     ({"gradient_clipping": -1}, "gradient_clipping is -1", "gradient_clipping"),
     ({"steps_per_print": 0.5}, "steps_per_print is 0.5", "steps_per_print"),
     ({"tensorboard": {"enabled": "yes"}}, "tensorboard.enabled is 'yes'", "tensorboard.enabled"),

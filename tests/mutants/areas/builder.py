@@ -198,12 +198,15 @@ def lacking() -> Any:
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2"
         ds.PhotometricInterpretation, ds.SamplesPerPixel, ds.Rows, ds.Columns = "MONOCHROME2", 1, 8, 8
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, high, 0
-        ds.PixelData = (np.arange(64, dtype="<u2") * 65).tobytes()
+        order = ">" if syntax == "ExplicitVRBigEndian" else "<"
+        ds.PixelData = (np.arange(64) * 65).astype(f"{order}u2").tobytes()
+        ds["PixelData"].VR = "OW"
         ds.save_as(buffer, enforce_file_format=True)
         return buffer.getvalue()
 
     out: list[Any] = []
-    for whole in (data("ExplicitVRLittleEndian"), data("ImplicitVRLittleEndian"), data("ExplicitVRLittleEndian", 15)):
+    kinds = ("ExplicitVRLittleEndian", 11), ("ExplicitVRBigEndian", 11), ("ExplicitVRLittleEndian", 15)
+    for whole in (data(*kind) for kind in kinds):
         bare = whole[132 + 12 + int.from_bytes(whole[140:144], "little") :]
         for one in (whole, whole[132:], bare):
             try:
@@ -394,7 +397,10 @@ MUTANTS = (
         lacking,
         {
             "a file without its preamble is no DICOM": (" or _data_set(data) is not None", ""),
-            "a syntax that is not stated is explicit": ("uid.ImplicitVRLittleEndian if implicit else plain", "plain"),
+            "a file without its meta group is little-endian": (
+                "if little else uid.ExplicitVRBigEndian",
+                "if True else None",
+            ),
             "values may lie anywhere": ("if highest != stored - 1:", "if highest < 0:"),
         },
     )

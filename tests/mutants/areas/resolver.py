@@ -29,6 +29,7 @@ def resolved() -> Any:
         {"optimizer": {"type": "Adam"}},
         {"gradient_cliping": 1.0},
         {"gradient_clipping": "auto"},
+        {"gradient_clipping": True},
         {"aio": {"block_size": "auto"}},
         {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "none"}}},
         {"optimizer": {"type": "AdamW", "params": {"betas": ["auto", 0.999]}}},
