@@ -6,6 +6,7 @@ Without --data it draws phantoms (synthetic radiographs with reports) and trains
 The same command again goes on where the run stands.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,10 +49,11 @@ def main(
     resume: str,
     reporting: bool,
 ) -> None:
-    from ecamp_fast.run.deepspeed_config import find
+    from ecamp_fast.run.deepspeed_config import check, find
 
     try:
         recipe, out = settle(recipe_name, data, out, overrides)
+        check(find(ds_config), recipe, int(os.environ.get("WORLD_SIZE", 1)))  # before anything is loaded
         sys.exit(run_rank(recipe, data, out, find(ds_config), resume, reporting))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,13 +22,16 @@ LAUNCHED = [option for option in program.params if option.name != "local_rank"]
 def command(context: click.Context, ranks: int | None, as_json: bool, **options: object) -> None:
     """Pre-train ECAMP; an interrupt saves and stops, the same command goes on."""
     from ecamp_fast.run import launch
+    from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.shards.storage.address import parse_address
 
     parse_address(str(options["data"] or ""))  # an address that is refused shows before launch
     named = (options[name] for name in ("recipe_name", "data", "out", "overrides"))
-    _, out = settle(*named)  # type: ignore[arg-type]  # a fault shows before launch
-    code = launch.wait(launch.start(_arguments(options), ranks or _devices()), out)
+    recipe, out = settle(*named)  # type: ignore[arg-type]  # a fault shows before launch
+    ranks = ranks or _devices()
+    check(find(str(options["ds_config"])), recipe, ranks)
+    code = launch.wait(launch.start(_arguments(options), ranks), out)
     if as_json:
         state = RunDir(out, writes=False).state() if out.is_dir() else {}
         print(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))

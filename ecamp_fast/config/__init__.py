@@ -9,6 +9,13 @@ recipe     the whole, what must agree between its parts, and what follows from t
 load       from a name or a file to a recipe, and back
 overrides  ``--set KEY=VALUE``
 yaml       the scalars people write
+
+Beside it stands DeepSpeed's own JSON, which is compared with the recipe:
+
+deepspeed_json       the file, by name or path
+deepspeed_values     its values: what is filled, what is off, what contradicts
+deepspeed_optimizer  its optimizer and scheduler
+deepspeed_fault      what is wrong with a value, and what to do about it
 """
 
 from ecamp_fast.config.load import RECIPES, dump_recipe, load_recipe, parse_recipe, recipe_names

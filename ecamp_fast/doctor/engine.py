@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ecamp_fast.doctor.finding import CONFIG, ENVIRONMENT, Finding, fail, ok
+from ecamp_fast.doctor.finding import CONFIG, ENVIRONMENT, Finding, fail, ok, warn
 from ecamp_fast.doctor.packages import first_line
 from ecamp_fast.doctor.run_setup import RunSetup
 
@@ -29,9 +29,10 @@ def batch(setup: RunSetup) -> Iterator[Finding]:
     """Resolve the JSON; the batch triple with the origin of each number, then the rest as DeepSpeed reads it."""
     if setup.recipe is None:
         return
-    from ecamp_fast.run.deepspeed_config import DEFAULT, resolve
+    from ecamp_fast.run.deepspeed_config import DEFAULT, check, resolve
 
     if setup.recipe.batch.micro == "auto":
+        check(setup.ds_config, setup.recipe, setup.ranks)
         yield ok("train_micro_batch_size_per_gpu", "auto: chosen by free memory when the run starts")
         return
     resolved = resolve(setup.ds_config, setup.recipe, setup.ranks)
@@ -43,7 +44,20 @@ def batch(setup: RunSetup) -> Iterator[Finding]:
     yield ok("train_micro_batch_size_per_gpu", f"{micro} (recipe: batch.micro {size.micro})")
     origin = f"{total} / ({micro} x {setup.ranks} rank(s), {_origin(setup)})"
     yield ok("gradient_accumulation_steps", f"{accumulation} = {origin}")
+    yield from _monitors(resolved)
     yield from _as_deepspeed_reads_it(setup, resolved)
+
+
+def _monitors(resolved: dict[str, Any]) -> Iterator[Finding]:
+    """DeepSpeed's own monitors that are on, and the packages they lack."""
+    from ecamp_fast.config.deepspeed_values import MONITORS, absent_monitors
+
+    absent = absent_monitors(resolved)
+    for name, package in absent.items():
+        yield warn(name, f"{package} is not installed: DeepSpeed's monitor stays off", f"pip install {package}")
+    for name in sorted(set(MONITORS) - set(absent)):
+        if resolved.get(name, {}).get("enabled", False):
+            yield ok(name, "DeepSpeed's monitor is on")
 
 
 def _origin(setup: RunSetup) -> str:

@@ -1,12 +1,14 @@
 """The DeepSpeed engine around the model: AdamW groups, precision, ZeRO as the JSON says."""
 
 import logging
+import sys
 from types import MethodType
 from typing import Any
 
 import torch
 
 from ecamp_fast.config import Recipe
+from ecamp_fast.config.deepspeed_values import absent_monitors
 from ecamp_fast.model.groups import parameter_groups
 
 
@@ -28,11 +30,20 @@ def build_engine(model: torch.nn.Module, recipe: Recipe, ds_config: dict[str, An
     )
     # No update before the first gradient; the stubs do not know what AdamW reads.
     optimizer.found_inf = torch.ones((), device=next(model.parameters()).device)  # type: ignore[attr-defined]
-    config = ds_config | {"gradient_clipping": 0.0}
+    config = ds_config | {"gradient_clipping": 0.0} | _without_package(ds_config)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
     if hasattr(engine.optimizer, "fp32_groups"):  # FP16_UnfusedOptimizer: bf16 without ZeRO
         engine.optimizer.step = MethodType(_step_without_reads, engine.optimizer)
     return engine
+
+
+def _without_package(ds_config: dict[str, Any]) -> dict[str, Any]:
+    """DeepSpeed's monitors that lack their package, switched off: a log that is not written must not end a run."""
+    absent = absent_monitors(ds_config)
+    for name, package in absent.items():
+        if torch.distributed.get_rank() == 0:
+            print(f"{name} stays off: {package} is not installed (pip install {package})", file=sys.stderr)
+    return {name: {"enabled": False} for name in absent}
 
 
 @torch.no_grad()

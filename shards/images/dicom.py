@@ -3,10 +3,12 @@
 The rule, in order: modality LUT or rescale; VOI LUT, else the first window (linear, exact, sigmoid); MONOCHROME1
 inverted; from the range that the header declares to 0 ... 255, values beyond it clipped. All four depend on the stored
 value alone, so they are worked out once for every value that 8 or 16 bits can hold and looked up for the pixels.
-Presentation LUTs and overlays are ignored, and so is the preamble of 128 bytes.
+Presentation LUTs and overlays are ignored, and so is the preamble of 128 bytes, which may be missing, as may the
+whole file meta group: a data set that begins the file is read, in the encoding that its first elements have.
 
 Refused, by class (``BadImage.kind``): DICOMDIR, several frames, colour, no pixels, burned-in text, a syntax without
-its codec, deflated files (their size is not known before they are inflated), more than 64 megapixels by the header.
+its codec, compressed pixels without a stated syntax, deflated files (their size is not known before they are inflated),
+values that do not lie in the low bits, more than 64 megapixels by the header.
 """
 
 import io
@@ -21,14 +23,20 @@ from PIL import Image
 
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.shards.images.limits import BadImage, check_size
+from ecamp_fast.shards.images.unreadable import jpeg_frame
 
 INSTALL = 'pip install "ecamp-fast[dicom]"'
+_CODECS = f"{INSTALL}, which brings pylibjpeg"
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META = 1024  # the transfer syntax is among the first elements
-_DARK = 16  # of 255: a picture without a brighter pixel was not meant to be shown by its declared range
 _J2K = b"\xff\x4f\xff\x51"
+_PREFIX = b"DICM"
+_FIRST_GROUPS = (0x0002, 0x0008)  # file meta, identification: what a file without its preamble begins with
+_FIRST_ELEMENT = 0x0100
+_FIRST_VALUE = 1024  # bytes: the values of their first elements are short
+_VRS = frozenset(b"AE AS CS DA DT IS LO LT OB PN SH SQ ST TM UI UL UN US UT".split())
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # frame headers of JPEG, JPEG-LS
 
 
@@ -41,8 +49,26 @@ class Radiograph:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the content of a file is DICOM, whatever its preamble pretends to be."""
-    return data[128:132] == b"DICM"
+    """Whether the content of a file is DICOM, whatever its preamble pretends to be, or without one."""
+    return data[128:132] == _PREFIX or _data_set(data) is not None
+
+
+def _data_set(data: bytes) -> int | None:
+    """Where the elements of a file begin that lacks its preamble, its prefix ``DICM`` or both; None: nowhere."""
+    if data.startswith(_PREFIX):
+        return len(_PREFIX)
+    if _begins_group(data[:8]):
+        return 0
+    return 128 if not any(data[:128]) and _begins_group(data[128:136]) else None
+
+
+def _begins_group(head: bytes) -> bool:
+    """Whether 8 bytes are an element that may be a file's first, in either byte order, with its VR or without."""
+    for order in "<>" if len(head) == 8 else "":
+        group, element, length = struct.unpack(f"{order}HHI", head)
+        if group in _FIRST_GROUPS and element <= _FIRST_ELEMENT:
+            return head[4:6] in _VRS or (length <= _FIRST_VALUE and length % 2 == 0)
+    return False
 
 
 def require() -> None:
@@ -66,8 +92,11 @@ def read(data: bytes) -> Radiograph:
 
 
 def _read(pydicom: Any, data: bytes) -> Radiograph:
-    header = pydicom.dcmread(io.BytesIO(data))
+    if data[128:132] != _PREFIX:
+        data = data[_data_set(data) :]
+    header = pydicom.dcmread(io.BytesIO(data), force=True)  # which takes elements without a preamble
     _check(header)
+    _settle_syntax(pydicom, header)
     table = _table(header)
     _check_codec(pydicom, header)
     pixels = pydicom.pixels.pixel_array(header, view_only=True)
@@ -104,8 +133,31 @@ def _check(header: Any) -> None:
     if str(header.get("BurnedInAnnotation", "")).upper() == "YES":
         raise BadImage("text is burned into the picture, as its header says", "remove the row", "burned-in")
     allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
-    if allocated not in (8, 16) or not 1 <= stored <= allocated or int(header.get("HighBit", stored - 1)) != stored - 1:
+    if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise BadImage(f"{stored} bits of {allocated} are not supported", "save it as 8 or 16 bits", "unsupported")
+    highest = int(header.get("HighBit", stored - 1))
+    if highest != stored - 1:
+        what = f"HighBit {highest}, not {stored - 1}: its {stored} bits do not lie lowest"
+        raise BadImage(what, "save it with its values in the low bits", "unsupported")
+
+
+def _settle_syntax(pydicom: Any, header: Any) -> None:
+    """A file that states no transfer syntax gets that of the encoding it was read in; compressed pixels need theirs."""
+    if getattr(header, "file_meta", None) is None:
+        header.file_meta = pydicom.dataset.FileMetaDataset()
+    stated = header.file_meta.get("TransferSyntaxUID")
+    if stated:
+        if not stated.is_transfer_syntax:
+            what = f"{str(stated)[:64]} is no transfer syntax that is known"
+            raise BadImage(what, "save it with another transfer syntax", "unsupported")
+        return
+    implicit, little = header.original_encoding
+    uid = pydicom.uid
+    if header["PixelData"].is_undefined_length:
+        what = "compressed pixels, and no transfer syntax is stated: which codec they need is not known"
+        raise BadImage(what, "save it with its TransferSyntaxUID", "no-syntax")
+    plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else plain
 
 
 def _check_codec(pydicom: Any, header: Any) -> None:
@@ -114,15 +166,27 @@ def _check_codec(pydicom: Any, header: Any) -> None:
     if not syntax.is_compressed:
         return
     try:
-        available = pydicom.pixels.get_decoder(syntax).is_available
+        decoder = pydicom.pixels.get_decoder(syntax)
     except NotImplementedError:
         raise BadImage(f"pixels in the syntax {syntax.name}", "save it with another syntax", "unsupported") from None
-    if not available:
-        raise BadImage(f"no codec for the syntax {syntax.name}", f"{INSTALL}, which brings pylibjpeg", "no-codec")
+    if not decoder.is_available:
+        raise BadImage(f"no codec for the syntax {syntax.name}", _CODECS, "no-codec")
     if syntax != pydicom.uid.RLELossless:
         frame = next(pydicom.encaps.generate_frames(header.PixelData, number_of_frames=1))
+        bits = _lossy_bits(pydicom, header, frame)
+        if bits > 8 and set(decoder.available_plugins) <= {"pillow"}:  # its JPEG has 8 bits
+            raise BadImage(f"no codec for {bits} bits in the syntax {syntax.name}", _CODECS, "no-codec")
         if _coded_size(frame) != (header.Columns, header.Rows):
             raise BadImage("the compressed picture has another size than the header states")
+
+
+def _lossy_bits(pydicom: Any, header: Any, frame: bytes) -> int:
+    """Bits a pixel of a lossy JPEG by its own header, in the extended syntax by the file's too; 0 of other frames."""
+    found = jpeg_frame(frame)
+    syntax = header.file_meta.TransferSyntaxUID
+    if found is None or syntax not in (pydicom.uid.JPEGBaseline8Bit, pydicom.uid.JPEGExtended12Bit):
+        return 0
+    return max(found[1], int(header.BitsStored)) if syntax == pydicom.uid.JPEGExtended12Bit else found[1]
 
 
 def _coded_size(frame: bytes) -> tuple[int, int] | None:
@@ -143,14 +207,7 @@ def _look_up(table: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """pixels: (H, W) integers   table: (256,) or (65536,) uint8, by the bits of a value   returns (H, W) uint8."""
     width = len(table).bit_length() // 8  # bytes; a codec may return 8-bit pixels of a file that states 16
     values = pixels.astype(f"{pixels.dtype.kind}{width}", copy=False)
-    grey = table[values.view(f"u{width}")]
-    if grey.max() < _DARK:
-        raise BadImage(
-            "no pixel in the upper part of the declared range: it would come out black",
-            "give the file a window, or remove the row",
-            "dark",
-        )
-    return grey
+    return table[values.view(f"u{width}")]
 
 
 def _table(header: Any) -> np.ndarray:

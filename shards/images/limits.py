@@ -11,7 +11,8 @@ class BadImage(ValueError):
     what  why it is refused
     hint  what to do about it
     kind  class of refusals that it is counted in: damaged, unreadable, not-an-image, unsupported, too-large,
-          several-pictures, dark, constant; of DICOM files also no-pixels, no-codec, colour, burned-in, dicomdir
+          several-pictures, dark, bright, pale, constant; of DICOM files also no-pixels, no-syntax, no-codec, colour,
+          burned-in, dicomdir
     """
 
     def __init__(self, what: str, hint: str = _COPY, kind: str = "damaged") -> None:

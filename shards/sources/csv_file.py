@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.images.encode import decode
+from ecamp_fast.shards.images.encode import attention_map
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.files import absent, named, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
@@ -92,7 +92,7 @@ class CsvSource:
         if not record.attention:
             return loaded
         with named(f"attention map {redact_place(record.attention)}"):
-            return replace(loaded, attention=decode(read_bytes(self.folder / record.attention)))
+            return replace(loaded, attention=attention_map(read_bytes(self.folder / record.attention)))
 
     def _report_rows(self, listing: Listing, table: Table) -> dict[str, dict[str, str]]:
         """By image, the columns report and distilled of the other table; {} where there is none."""

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
-from ecamp_fast.shards.images.encode import decode
+from ecamp_fast.shards.images.encode import attention_map
 from ecamp_fast.shards.images.jpeg_passthrough import as_built
 from ecamp_fast.shards.images.limits import BadImage, check_size
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
@@ -95,7 +95,7 @@ class WebdatasetSource:
         data = self._bytes(record.place)
         loaded = picture(data, short_side)
         with named("attention map"):
-            attention = decode(self._bytes(record.attention)) if record.attention else None
+            attention = attention_map(self._bytes(record.attention)) if record.attention else None
         with named("masks"):
             masks = _masks(self._bytes(record.masks), loaded.size) if record.masks else None
         return replace(

@@ -136,7 +136,8 @@ def test_i3_pydicoms_own_test_files_equal_pydicom_or_are_refused(pydicom, grey):
             kinds[bad.kind] += 1
         else:
             kinds["taken"] += 1
-            assert np.abs(ours - by_pydicom(pydicom, data)).max() <= 1
+            if data[128:132] == b"DICM":  # pydicom alone shows no pixels of a file that states no syntax
+                assert np.abs(ours - by_pydicom(pydicom, data)).max() <= 1
     assert kinds["taken"] >= 40 and kinds["damaged"] <= 0.05 * len(files)
     assert kinds >= Counter({"colour": 1, "no-pixels": 1, "several-pictures": 1, "dicomdir": 1})
 
@@ -339,3 +340,132 @@ def test_mutated_dicom_files_are_read_or_refused(dicom_file, caplog):
 def test_the_header_names_the_view(dicom_file):
     assert dicom.read(dicom_file(ViewPosition="LATERAL")).view == "LATERAL"
     assert dicom.read(dicom_file(ViewPosition=None)).view == ""
+
+
+# Files that lack what the standard asks for
+
+
+def _without(data, *, preamble=False, prefix=False, meta=False):
+    """A file without its preamble, its ``DICM``, its file meta group."""
+    head = b"" if preamble else data[:128]
+    elements = data[132:]
+    if meta:  # (0002,0000) says how long the others of its group are
+        elements = elements[12 + int.from_bytes(elements[8:12], "little") :]
+    return head + (b"" if prefix else data[128:132]) + elements
+
+
+LACKING = {
+    "preamble and prefix": {"preamble": True, "prefix": True},
+    "preamble": {"preamble": True},
+    "prefix": {"prefix": True},
+    "all but the data set": {"preamble": True, "prefix": True, "meta": True},
+    "preamble and meta": {"preamble": True, "meta": True},
+    "meta": {"meta": True},
+}
+
+
+@pytest.mark.fault("I7.preamble")
+@pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "ImplicitVRLittleEndian", "ExplicitVRBigEndian"])
+@pytest.mark.parametrize("name", LACKING)
+def test_i7_a_file_that_lacks_its_preamble_or_its_syntax_is_read(name, syntax, dicom_file, grey):
+    whole = dicom_file(
+        syntax=syntax, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", PhotometricInterpretation="MONOCHROME1"
+    )
+    lacking = _without(whole, **LACKING[name])
+    assert dicom.is_dicom(lacking) and np.array_equal(grey(lacking), grey(whole))
+
+
+@pytest.mark.fault("I7.preamble")
+def test_i7_a_meta_group_without_a_transfer_syntax_is_read(pydicom, dicom_file, grey):
+    whole = dicom_file(SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1")
+    ds = pydicom.dcmread(io.BytesIO(whole))
+    del ds.file_meta.TransferSyntaxUID
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=False, implicit_vr=False, little_endian=True)
+    assert np.array_equal(grey(buffer.getvalue()), grey(whole))
+
+
+@pytest.mark.fault("I7.preamble")
+@pytest.mark.parametrize("data", [b"", b"\x08\x00", bytes(200), b"\x08\x00" + b"\xff" * 60, b"\x00\x00\x02\x00" * 9])
+def test_i7_what_is_no_dicom_is_not_taken_for_it(data):
+    assert not dicom.is_dicom(data)
+    assert not dicom.is_dicom(as_jpeg())
+
+
+@pytest.mark.fault("I5.no-codec")
+def test_i5_compressed_pixels_without_a_syntax_are_refused_by_name(pydicom, dicom_file):
+    pixels = np.zeros((SIDE, SIDE), np.uint8)
+    data = compressed(pydicom, dicom_file, "JPEGBaseline8Bit", as_jpeg(), pixels=pixels, bits=8)
+    lacking = data.replace(b"1.2.840.10008.1.2.4.50", b"").replace(
+        b"\x02\x00\x10\x00UI\x16\x00", b"\x02\x00\x10\x00UI\0\0"
+    )
+    with pytest.raises(BadImage, match="no transfer syntax is stated") as caught:
+        decode(lacking)
+    assert caught.value.kind == "no-syntax"
+
+
+@pytest.mark.fault("I5.no-codec")
+@pytest.mark.parametrize("syntax", ["JPEGExtended12Bit", "JPEGBaseline8Bit"])
+def test_i5_jpeg_of_12_bits_lacks_its_codec_and_is_not_truncated(syntax, pydicom, dicom_file, monkeypatch):
+    frame = bytearray(as_jpeg())
+    at = frame.index(b"\xff\xc0")
+    frame[at + 1], frame[at + 4] = 0xC1, 12
+    data = compressed(pydicom, dicom_file, syntax, bytes(frame), pixels=np.zeros((SIDE, SIDE), np.uint16))
+    decoder = type(pydicom.pixels.get_decoder(getattr(pydicom.uid, syntax)))
+    monkeypatch.setattr(decoder, "available_plugins", ("pillow",))
+    with pytest.raises(BadImage, match="no codec for 12 bits in the syntax JPEG") as caught:
+        decode(data)
+    assert caught.value.kind == "no-codec" and "pylibjpeg" in caught.value.hint
+
+
+@pytest.mark.fault("I5.no-codec")
+def test_i5_a_syntax_that_nobody_knows_is_named(pydicom, dicom_file):
+    with pytest.raises(BadImage, match=r"1\.2\.840\.10008\.1\.2\.9 is no transfer syntax") as caught:
+        decode(dicom_file().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"))
+    assert caught.value.kind == "unsupported"
+
+
+@pytest.mark.parametrize("high", [15, 12, 10, 7])
+def test_values_that_do_not_lie_lowest_are_refused_by_their_high_bit(high, dicom_file):
+    with pytest.raises(BadImage, match=f"HighBit {high}, not 11") as caught:
+        decode(dicom_file(HighBit=high))
+    assert caught.value.kind == "unsupported"
+
+
+SPARE = {
+    "12 bits in 16": ({"bits": 16}, "dark"),
+    "10 bits in 16": ({"pixels": RAMP // 4, "bits": 16}, "dark"),
+    "8 bits in 12": ({"pixels": RAMP // 16}, "dark"),
+    "12 bits in 16, inverted": ({"bits": 16, "PhotometricInterpretation": "MONOCHROME1"}, "bright"),
+    "12 bits in 16, one pixel above": ({"pixels": np.where(RAMP == 9, 65535, RAMP).astype(np.uint16), "bits": 16},
+                                       "dark"),
+    "12 bits in 16, signed": ({"pixels": SIGNED, "bits": 16}, "pale"),
+    "12 bits in 16, signed, from 0": ({"pixels": RAMP.astype(np.int16), "bits": 16}, "pale"),
+    "12 bits in 16, rescaled": ({"bits": 16, "RescaleSlope": "2", "RescaleIntercept": "-9"}, "dark"),
+    "12 bits in 16, a negative slope": ({"bits": 16, "RescaleSlope": "-1", "RescaleIntercept": "0"}, "bright"),
+    "a window below all values": ({"WindowCenter": "-5000", "WindowWidth": "100"}, "constant"),
+    "a window far above": ({"bits": 16, "WindowCenter": "30000", "WindowWidth": "60000"}, "dark"),
+}  # fmt: skip
+
+
+@pytest.mark.fault("I3.depth")
+@pytest.mark.parametrize("name", SPARE)
+def test_i3_more_bits_declared_than_used_show_nothing(name, dicom_file, kind_of):
+    elements, kind = SPARE[name]
+    assert kind_of(dicom_file(**elements)) == kind
+
+
+@pytest.mark.fault("I3.signed")
+@pytest.mark.parametrize("polarity", ["MONOCHROME1", "MONOCHROME2"])
+def test_i3_the_sign_of_12_bits_is_read_without_its_upper_bits(polarity, dicom_file, grey):
+    """-1 may be stored as 0x0FFF: what lies above the stored bits does not count."""
+    bare = (SIGNED & 0x0FFF).astype(np.int16)
+    elements = {"PhotometricInterpretation": polarity}
+    assert np.array_equal(grey(dicom_file(bare, **elements)), grey(dicom_file(SIGNED, **elements)))
+
+
+@pytest.mark.fault("I3.depth")
+def test_i3_a_window_shows_what_the_declared_bits_do_not(dicom_file, grey):
+    window = {"WindowCenter": "2048", "WindowWidth": "4096"}
+    shown = grey(dicom_file(bits=16, **window))
+    assert shown.min() == 0 and shown.max() == 255

@@ -110,6 +110,7 @@ def pictures() -> Any:
 
     from ecamp_fast.shards.images.encode import decode, decode_reduced, looks_inverted, pgm, radiograph, read_pgm
     from ecamp_fast.shards.images.jpeg_passthrough import as_built
+    from ecamp_fast.shards.images.limits import BadImage
 
     def file(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
         buffer = io.BytesIO()
@@ -129,6 +130,14 @@ def pictures() -> Any:
     sizes = [radiograph(ramp, limit).size for limit in (50, 160, 1024)]
     wide = Image.fromarray(np.tile(np.asarray(ramp), (2, 3)))
     kinds = [as_built(file(one, "JPEG")) for one in (ramp, ramp.convert("RGB"))]
+    out.append(np.asarray(decode(file(deep, "TIFF", tiffinfo={262: 0}))).tolist())
+    for low, high, odd in ((0, 15, 255), (240, 255, 0), (120, 130, 130), (0, 255, 0)):
+        values = np.tile(np.linspace(low, high, 100).round().astype(np.uint8), (10, 1))
+        values[0, 0] = odd
+        try:
+            out.append(radiograph(Image.fromarray(values), 50).size)
+        except BadImage as bad:
+            out.append(bad.what)
     return out, sizes, read_pgm(pgm(wide)).shape, kinds, looks_inverted(Image.radial_gradient("L"))
 
 
@@ -168,6 +177,65 @@ def dicoms() -> Any:
         for polarity in (1, 2)
         for signed in (False, True)
     ]
+
+
+def lacking() -> Any:
+    """A DICOM file, the same from its meta group on, its data set alone, and with another high bit."""
+    import io
+
+    import numpy as np
+    import pydicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    from ecamp_fast.shards.images.encode import decode
+    from ecamp_fast.shards.images.limits import BadImage
+
+    def data(syntax: str, high: int = 11) -> bytes:
+        ds, buffer = Dataset(), io.BytesIO()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2"
+        ds.PhotometricInterpretation, ds.SamplesPerPixel, ds.Rows, ds.Columns = "MONOCHROME2", 1, 8, 8
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, high, 0
+        order = ">" if syntax == "ExplicitVRBigEndian" else "<"
+        ds.PixelData = (np.arange(64) * 65).astype(f"{order}u2").tobytes()
+        ds["PixelData"].VR = "OW"
+        ds.save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
+
+    out: list[Any] = []
+    kinds = ("ExplicitVRLittleEndian", 11), ("ExplicitVRBigEndian", 11), ("ExplicitVRLittleEndian", 15)
+    for whole in (data(*kind) for kind in kinds):
+        bare = whole[132 + 12 + int.from_bytes(whole[140:144], "little") :]
+        for one in (whole, whole[132:], bare):
+            try:
+                out.append(np.asarray(decode(one)).tolist())
+            except BadImage as bad:
+                out.append(bad.what)
+    return out
+
+
+def unread() -> Any:
+    """What is said of a JPEG of 12 bits, and of a text."""
+    import io
+
+    from PIL import Image
+
+    from ecamp_fast.shards.images.encode import decode
+    from ecamp_fast.shards.images.limits import BadImage
+
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").save(buffer, "JPEG")
+    deep = bytearray(buffer.getvalue())
+    deep[deep.index(b"\xff\xc0") + 4] = 12
+    out = []
+    for data in (bytes(deep), b"hello " * 20):
+        try:
+            decode(data)
+        except BadImage as bad:
+            out.append(bad.what)
+    return out
 
 
 NAMING = "tests/shards/builder/test_naming.py"
@@ -286,7 +354,7 @@ MUTANTS = (
         ),
         pictures,
         {
-            "16 bits are cut to 8, not rounded": ("(values + 128) // 257", "values // 257"),
+            "16 bits are cut to 8, not rounded": ("(values * 255 + abs(white) // 2) //", "(values * 255) //"),
             "what is transparent is white": ("(0, 0, 0, 255)", "(255, 255, 255, 255)"),
             "the long side is reduced to the limit": (
                 "short_side / min(image.size), Image.Resampling.LANCZOS",
@@ -310,6 +378,39 @@ MUTANTS = (
                 "np.median(corners) > np.median",
                 "np.median(corners) < np.median",
             )
+        },
+    )
+    + mutants(
+        "shards/images/encode.py",
+        "tests/shards/images/test_grey_range.py",
+        pictures,
+        {
+            "zero is black in every TIFF": ("return -deepest if", "return deepest if"),
+            "what is almost white passes": ("if low >= 256 - _DARK:", "if low > 256:"),
+            "hardly any contrast passes": ("if high - low < _PALE:", "if high < low:"),
+            "one bright pixel makes a picture": ("_OUTSIDE = 0.01", "_OUTSIDE = 0.0"),
+        },
+    )
+    + mutants(
+        "shards/images/dicom.py",
+        "tests/faults/test_dicom.py",
+        lacking,
+        {
+            "a file without its preamble is no DICOM": (" or _data_set(data) is not None", ""),
+            "a file without its meta group is little-endian": (
+                "if little else uid.ExplicitVRBigEndian",
+                "if True else None",
+            ),
+            "values may lie anywhere": ("if highest != stored - 1:", "if highest < 0:"),
+        },
+    )
+    + mutants(
+        "shards/images/unreadable.py",
+        "tests/shards/images/test_unreadable.py",
+        unread,
+        {
+            "a JPEG of 12 bits is any other": ("if bits != 8:", "if bits == 0:"),
+            "what is no picture is a TIFF": ("if _TIFF.match(data):", "if True:"),
         },
     )
     + mutants(

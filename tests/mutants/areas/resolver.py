@@ -28,6 +28,14 @@ def resolved() -> Any:
         {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
         {"optimizer": {"type": "Adam"}},
         {"gradient_cliping": 1.0},
+        {"gradient_clipping": "auto"},
+        {"gradient_clipping": True},
+        {"aio": {"block_size": "auto"}},
+        {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "none"}}},
+        {"optimizer": {"type": "AdamW", "params": {"betas": ["auto", 0.999]}}},
+        {"scheduler": {"type": "WarmupLR", "params": {"warmup_max_lr": 1.5e-4}}},
+        {"gradient_accumulation_steps": True, "train_micro_batch_size_per_gpu": 2048},
+        {"elasticity": {"enabled": True}},
     ]
     found: list[Any] = [str(find(name)).rsplit("/", 1)[-1] for name in ("", "zero1", "./zero1")]
     with tempfile.TemporaryDirectory() as folder:
@@ -44,33 +52,66 @@ def resolved() -> Any:
     return found
 
 
-MUTANTS = mutants(
-    "ecamp_fast/run/deepspeed_config.py",
-    "tests/run/test_deepspeed_config.py",
-    resolved,
-    {
-        "bf16 stays on in float32": ('bf16["enabled"] = recipe.precision == "bf16"', 'bf16["enabled"] = True'),
-        "bf16 that contradicts float32 is fine": (
-            'not in ("auto", recipe.precision == "bf16")',
-            'not in ("auto", True, recipe.precision == "bf16")',
-        ),
-        "zero is no number": ('if config.get(key, "auto") not in', "if config.get(key) and config[key] not in"),
-        "the batch of the file counts": (
-            "        resolved[key] = value\n",
-            "        resolved.setdefault(key, value)\n",
-        ),
-        "the micro-batch is the batch": (
-            '"train_micro_batch_size_per_gpu": recipe.micro',
-            '"train_micro_batch_size_per_gpu": recipe.batch.total',
-        ),
-        "fp16 passes": ('if config.get("fp16", {}).get("enabled", False):', "if False:"),
-        "stage 3 passes": ('if zero.get("stage", 0) == 3:', "if False:"),
-        "unknown keys pass": ("    return sorted(set(config) - KNOWN - set(OURS))", "    return []"),
-        "stage 1 is taken to pad what it cannot": (
-            "stage == 2 or (stage == 1 and not",
-            "stage == 2 or (stage == 1 or not",
-        ),
-        "the throughput timer stays": ('("throughput", {"enabled": False})', '("throughput", {"enabled": True})'),
-        "DeepSpeed checks for overflow": ('("check_grad_overflow", False)', '("check_grad_overflow", True)'),
-    },
+RESOLVED = "tests/run/test_deepspeed_config.py"
+VALUES = "tests/config/test_deepspeed_values.py"
+
+MUTANTS = (
+    mutants(
+        "ecamp_fast/run/deepspeed_config.py",
+        RESOLVED,
+        resolved,
+        {
+            "stage 1 is taken to pad what it cannot": (
+                "stage == 2 or (stage == 1 and not",
+                "stage == 2 or (stage == 1 or not",
+            ),
+            "the throughput timer stays": ('("throughput", {"enabled": False})', '("throughput", {"enabled": True})'),
+            "DeepSpeed checks for overflow": ('("check_grad_overflow", False)', '("check_grad_overflow", True)'),
+        },
+    )
+    + mutants(
+        "ecamp_fast/config/deepspeed_values.py",
+        f"{RESOLVED} {VALUES}",
+        resolved,
+        {
+            "bf16 stays on in float32": ('section["enabled"] = wanted', 'section["enabled"] = True'),
+            "bf16 that contradicts float32 is fine": (
+                "asked not in (None, wanted)",
+                "asked not in (None, True, wanted)",
+            ),
+            "zero is no number": ("given = resolved.get(key, AUTO)", "given = resolved.get(key) or AUTO"),
+            "the batch of the file counts": (
+                "        resolved[key] = value\n",
+                "        resolved.setdefault(key, value)\n",
+            ),
+            "the micro-batch is the batch": ('(recipe.micro, "batch.micro")', '(recipe.batch.total, "batch.micro")'),
+            "what is switched on passes": ("return bool(asks(value, name, faults))", "return False"),
+            "stage 3 passes": ("if same(stage, 3):", "if False:"),
+            "unknown keys pass": ("in sorted(set(config) - legal):", "in ():"),
+            "an auto that nothing fills passes": ("if name not in batch\n", "if False\n"),
+            "auto clips at one": ('"gradient_clipping": 0.0,', '"gradient_clipping": 1.0,'),
+            "an offload to nowhere is an offload": ('not in ("none", AUTO, False)', "not in (AUTO, False)"),
+        },
+    )
+    + mutants(
+        "ecamp_fast/config/deepspeed_optimizer.py",
+        VALUES,
+        resolved,
+        {
+            "one beta that is the recipe's is enough": ("if all(one == AUTO or", "if any(one == AUTO or"),
+            "a rate that stays constant is the recipe's": (
+                "kind in _TEMPLATES and any(value == AUTO for value in params.values())",
+                "kind in _TEMPLATES",
+            ),
+        },
+    )
+    + mutants(
+        "ecamp_fast/config/deepspeed_fault.py",
+        VALUES,
+        resolved,
+        {
+            "true is the number one": (" and not isinstance(value, bool)", ""),
+            "one hint serves all": ('"; ".join(hints)', "next(iter(hints))"),
+        },
+    )
 )

@@ -1,0 +1,96 @@
+"""A DeepSpeed JSON as a file: found by name or path, read with faults that say what is wrong in which line."""
+
+import difflib
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.config.load import RECIPES
+from ecamp_fast.errors import ConfigError
+
+DEFAULT = RECIPES / "zero2.json"
+_SECTIONS = ("bf16", "fp16", "zero_optimization", "data_types", "timers", "optimizer", "scheduler")
+_MISTAKES = (  # what stands where JSON ends, and what it means
+    (r"//|/\*|#", "JSON has no comments", "remove the comment"),
+    (r"(True|False|None)\b", "true, false and null have small letters", "write true, false or null"),
+    (r"'", "strings stand in double quotes", 'write "..."'),
+)
+
+
+def find(source: str) -> Path:
+    """The JSON of a name (``zero1``) or a path; a name of ours goes before a file. Without one: the default."""
+    named = RECIPES / f"{source}.json"
+    return DEFAULT if not source else named if named.is_file() and "/" not in source else Path(source)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object of a file, without what is null in it.
+
+    Raises ConfigError where the file cannot be read, is no JSON, no object, or has a value where a section belongs.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        config = json.loads(
+            text, object_pairs_hook=partial(_without_twins, path), parse_constant=partial(_no_number, path)
+        )
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8", "save it as UTF-8") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unread(path, error) from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: holds no JSON object", "write {...}")
+    config = _without_nulls(config)
+    values = [key for key in _SECTIONS if not isinstance(config.get(key, {}), dict)]
+    if values:
+        raise ConfigError(f"{path}: {', '.join(values)} must be an object", f'write "{values[0]}": {{...}}')
+    return config
+
+
+def _unread(path: Path, error: Exception) -> ConfigError:
+    """What to say of a file that is not there or no JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        return _no_json(path, error)
+    if not isinstance(error, OSError):
+        return ConfigError(f"{path}: not JSON: {error or 'nested too deeply'}", "fix the syntax")
+    names = sorted(file.stem for file in RECIPES.glob("*.json"))
+    hint = f"--ds_config takes {', '.join(names)}, or a JSON file"
+    if isinstance(error, FileNotFoundError) and path.parent == Path():
+        close = difflib.get_close_matches(path.stem.lower(), names, n=1)
+        near = f"; did you mean '{close[0]}'?" if close else ""
+        return ConfigError(f"no DeepSpeed JSON '{path}', neither a name nor a file{near}", hint)
+    return ConfigError(f"cannot read the DeepSpeed JSON {path}: {error.strerror}", f"check its path: {hint}")
+
+
+def _no_json(path: Path, error: json.JSONDecodeError) -> ConfigError:
+    """The line, and the usual mistakes by name."""
+    rest, before = error.doc[error.pos :].lstrip(), error.doc[: error.pos].rstrip()
+    what, hint = error.msg, "fix the syntax"
+    for pattern, meaning, remedy in _MISTAKES:
+        if re.match(pattern, rest):
+            what, hint = meaning, remedy
+    if not error.doc.strip():
+        what, hint = "the file is empty", "write {...}"
+    elif before.endswith(",") and rest[:1] in ("}", "]"):
+        what, hint = "a comma stands before the closing bracket", "remove the comma"
+    return ConfigError(f"{path}: line {error.lineno}: not JSON: {what}", hint)
+
+
+def _without_nulls(value: Any) -> Any:
+    """null says what a key that is left out says."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _without_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twins = sorted({key for key in keys if keys.count(key) > 1})
+    if twins:
+        raise ConfigError(f"{path}: key '{twins[0]}' appears twice", "keep one of them")
+    return dict(pairs)
+
+
+def _no_number(path: Path, word: str) -> None:
+    raise ConfigError(f"{path}: {word} is no JSON number", "write a number, or remove the key")
