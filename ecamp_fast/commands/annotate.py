@@ -39,7 +39,8 @@ def command(
     if old:
         rows = differences(old, result)
         if old["source"] != result["source"]:
-            result["notes"] = [*result["notes"], f"{against} counts another source: {old['source']}"]
+            other = " ".join(map(str, old["source"].values()))
+            result["notes"] = [*result["notes"], f"{against} counts another source: {other}"]
         result["against"] = {"rules_digest": old["rules_digest"], "counts": rows}
     if as_json:
         click.echo(json.dumps({"schema": 1, **result}))
@@ -62,10 +63,10 @@ def _counted(result: dict[str, Any]) -> list[str]:
             f"  {entity}: {counts['mentions']:,} mentions, {counts['denied']:,} denied, {counts['doubted']:,} doubted"
         )
     lines.append("imbalance, in words (20 : 1 and 0.05 in the paper):")
-    for name, balance in result["imbalance"].items():
-        ratio = f"{balance['ratio']:g} : 1" if balance["ratio"] is not None else "no ratio"
-        wanted = f", lambda_neg {balance['lambda_neg']:g}" if balance["lambda_neg"] is not None else ""
-        lines.append(f"  {name}: {balance['negative']:,} negative, {balance['other']:,} other, {ratio}{wanted}")
+    for name, words in result["imbalance"].items():
+        ratio = f"{words['ratio']:g} : 1" if words["ratio"] is not None else "no ratio"
+        wanted = f", lambda_neg {words['lambda_neg']:g}" if words["lambda_neg"] is not None else ""
+        lines.append(f"  {name}: {words['negative']:,} negative, {words['other']:,} other, {ratio}{wanted}")
     return lines
 
 
@@ -75,8 +76,8 @@ def _compared(result: dict[str, Any]) -> list[str]:
     lines = [f"rules: {result['against']['rules_digest'][:12]} -> {result['rules_digest'][:12]}"]
     if not rows:
         return [*lines, "no count differs"]
-    wide = max(map(len, rows))
-    lines.append(f"{'':{wide}} {'old':>9} {'new':>9} {'difference':>10}")
+    width = max(map(len, rows))
+    lines.append(f"{'':{width}} {'old':>9} {'new':>9} {'difference':>10}")
     for name, row in rows.items():
-        lines.append(f"{name:{wide}} {row['old']:>9,} {row['new']:>9,} {row['difference']:>+10,}")
+        lines.append(f"{name:{width}} {row['old']:>9,} {row['new']:>9,} {row['difference']:>+10,}")
     return lines

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ecamp_fast.shards.describe.imbalance import Imbalance
@@ -50,24 +50,6 @@ def annotate(source: Source) -> dict[str, Any]:
     """
     listing = source.texts() if isinstance(source, TextSource) else source.list_records()
     reports = {(record.study_id, record.report) for record in listing.records if record.report}  # views share theirs
-    totals: Counter[str] = Counter()
-    mentions: Counter[str] = Counter()
-    denied: Counter[str] = Counter()
-    doubted: Counter[str] = Counter()
-    imbalance = Imbalance()
-    for _, report in reports:
-        descriptions, sentences = describe(report), sentence_spans(report)
-        imbalance.add(descriptions)
-        mentions.update(one.mention.entity for one in descriptions)
-        denied.update(one.mention.entity for one in descriptions if one.denied)
-        doubted.update(one.entity for one in _doubted(report, sentences, descriptions))
-        totals["sentences"] += len(sentences)
-        totals["without_entity"] += not descriptions
-        totals["only_denied"] += bool(descriptions) and all(one.denied for one in descriptions)
-        told = distill(report)
-        totals["distilled"] += bool(told)
-        totals["distilled_sentences"] += len(sentence_spans(told)) if told else 0
-    counted = ("sentences", "without_entity", "only_denied", "distilled", "distilled_sentences")
     return {
         "rules_digest": RULES_DIGEST,
         "source": {name: source.description[name] for name in _SOURCE if name in source.description},
@@ -75,6 +57,32 @@ def annotate(source: Source) -> dict[str, Any]:
         "dropped_empty": listing.dropped_empty,
         "sections": source.description.get("sections", {}),
         "left_out": listing.left_out,
+        **_read(report for _, report in reports),
+        "notes": listing.notes,
+        "faults": [str(fault) for fault in listing.faults + listing.absent],
+    }
+
+
+def _read(reports: Iterable[str]) -> dict[str, Any]:
+    """Of what ``annotate`` returns, from ``sentences`` to ``imbalance``."""
+    totals: Counter[str] = Counter()
+    mentions: Counter[str] = Counter()
+    denied: Counter[str] = Counter()
+    doubted: Counter[str] = Counter()
+    imbalance = Imbalance()
+    for report in reports:
+        descriptions, sentences, told = describe(report), sentence_spans(report), distill(report)
+        mentions.update(one.mention.entity for one in descriptions)
+        denied.update(one.mention.entity for one in descriptions if one.denied)
+        doubted.update(one.entity for one in _doubted(report, sentences, descriptions))
+        imbalance.add(descriptions)
+        totals["sentences"] += len(sentences)
+        totals["without_entity"] += not descriptions
+        totals["only_denied"] += bool(descriptions) and all(one.denied for one in descriptions)
+        totals["distilled"] += bool(told)
+        totals["distilled_sentences"] += len(sentence_spans(told)) if told else 0
+    counted = ("sentences", "without_entity", "only_denied", "distilled", "distilled_sentences")
+    return {
         **{name: totals[name] for name in counted},
         "mentions": mentions.total(),
         "denied_mentions": denied.total(),
@@ -84,8 +92,6 @@ def annotate(source: Source) -> dict[str, Any]:
             for name, count in mentions.most_common()
         },
         "imbalance": imbalance.table(),
-        "notes": listing.notes,
-        "faults": [str(fault) for fault in listing.faults + listing.absent],
     }
 
 

@@ -19,11 +19,18 @@ def read_counts(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {reason(error)}", _HINT) from None
     except (ValueError, RecursionError):
         raise DataError(f"{path}: not JSON", _HINT) from None
-    if not (isinstance(found, dict) and isinstance(found.get("entities"), dict) and "denied_mentions" in found):
+    if not (isinstance(found, dict) and "denied_mentions" in found and _are_counts(found.get("entities"))):
         raise DataError(f"{path}: JSON, but no counts of reports", _HINT)
-    if found.get("schema") != 1 or not isinstance(found.get("rules_digest"), str):
+    named = isinstance(found.get("rules_digest"), str) and isinstance(found.get("source"), dict)
+    if found.get("schema") != 1 or not named:
         raise DataError(f"{path}: counts of another version, which do not name their rules", _HINT)
     return found
+
+
+def _are_counts(entities: Any) -> bool:
+    if not isinstance(entities, dict) or not all(isinstance(row, dict) for row in entities.values()):
+        return False
+    return all(isinstance(count, int) for row in entities.values() for count in row.values())
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -42,10 +42,10 @@ class Imbalance:
         ratio        negative words to one other (the paper's corpus: 20); None where there is no other
         lambda_neg   what Eq. 3 wants for it, 1 / ratio (20 : 1 gives the paper's 0.05), at most 1; None without a ratio
         """
-        return {"descriptors": _balance(self._all), "findings": _balance(self._of_findings)}
+        return {"descriptors": _ratio(self._all), "findings": _ratio(self._of_findings)}
 
 
-def _balance(words: Counter[bool]) -> dict[str, Any]:
+def _ratio(words: Counter[bool]) -> dict[str, Any]:
     negative, other = words[True], words[False]
     return {
         "negative": negative,

@@ -21,14 +21,14 @@ _BARS = 40  # in the plot; the rest is drawn as others
 # Descriptors that describe nothing; a term does not reach across them.
 FUNCTION_WORDS = frozenset(
     """
-    a above additional again all along also although among an and any appear appeared appears are as aside at be because
-    been behind being below beneath between beyond both but by can cannot could demonstrate demonstrated demonstrates
-    did do does due during each either except few finding findings following for from given had has have having he her
-    here his however identified if in into is it its like many may might more most much near note noted of on only or
-    other otherwise our out over per remain remained remains reveal revealed reveals seen she should show showed shown
-    shows since so some such than that the their then there these they this those though through to toward towards under
-    unless until upon very visualised visualized was we were when where whereas whether which while who will with within
-    would yet
+    a above additional again all along also although among an and any appear appeared appears approximately are as aside
+    at be because been behind being below beneath between beyond both but by can cannot cause causes causing demonstrate
+    demonstrated demonstrates did do does due during each either except few finding findings following for from given
+    had has have having he her here his however identified if in include includes including into is it its like many may
+    might more most much near note noted of on only or other otherwise our out over per remain remained remains reveal
+    revealed reveals seen she should show showed shown shows since so some such than that the their then there these
+    they this those though through to toward towards under unless until upon very visualised visualized was we were when
+    where whereas whether which while who will with within would yet
     """.split()  # noqa: SIM905, a table of words
 )
 CUES = frozenset(

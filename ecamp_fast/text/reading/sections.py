@@ -75,8 +75,8 @@ def cut(report: str) -> Sections:
 
 def left_out(parts: Iterable[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
     """Headings and texts of what is not learned from, as headings and numbers of words; nothing for empty texts."""
-    counted = ((label(heading), len(word_spans(text))) for heading, text in parts)
-    return tuple((heading, words) for heading, words in counted if words)
+    counted = ((heading, len(word_spans(text))) for heading, text in parts)
+    return tuple((heading if heading == NO_HEADING else label(heading), words) for heading, words in counted if words)
 
 
 def _final(report: str) -> tuple[str, list[tuple[str, str]]]:
@@ -86,13 +86,13 @@ def _final(report: str) -> tuple[str, list[tuple[str, str]]]:
         return report, []
     before = report[: titles[0].start()]
     ends = [title.start() for title in titles[1:]] + [len(report)]
-    parts = [(title, report[title.end() : end]) for title, end in zip(titles, ends, strict=True)]
-    final = [text for title, text in parts if title["final"]]
-    others = [(title["aside"], text) for title, text in parts if not title["final"]]
+    parts = list(zip(titles, ends, strict=True))
+    final = [report[title.end() : end] for title, end in parts if title["final"]]
+    others = [(title["aside"], report[title.end("aside") : end]) for title, end in parts if title["aside"]]
     if final:
         return "\n".join(final), [(NO_HEADING, before), *others]
     if is_empty(before):
-        return others[-1][1], others[:-1]  # an addendum or a wet read alone
+        return report[titles[-1].end() :], others[:-1]  # an addendum or a wet read alone
     return before, others
 
 
