@@ -44,6 +44,12 @@ def test_doubted_mentions_are_counted(reports):
     assert found["rules_digest"] == RULES_DIGEST and found["source"] == {"kind": "folder", "file": "reports"}
 
 
+def test_what_is_denied_is_not_doubted(tmp_path):
+    (tmp_path / "0.txt").write_text("Possible pneumonia, no effusion.")
+    found = counts(tmp_path)["entities"]
+    assert found["effusion"] == {"mentions": 1, "denied": 1, "doubted": 0} and found["pneumonia"]["doubted"] == 1
+
+
 def test_equal_counts_have_no_row(reports, tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(counts(reports)))
     done = run(reports, "--against", tmp_path / "old.json")

@@ -10,7 +10,8 @@ from ecamp_fast.shards.describe.annotate import annotate
 from ecamp_fast.shards.describe.imbalance import ANATOMY, Imbalance
 from ecamp_fast.shards.describe.stats import stats
 from ecamp_fast.shards.sources.csv_file import CsvSource
-from ecamp_fast.text.reading.annotate import describe
+from ecamp_fast.text.reading.annotate import Description, describe
+from ecamp_fast.text.reading.entities import Mention
 
 
 def table(*reports):
@@ -42,6 +43,13 @@ def test_words_are_counted_once(report, negative, other, of_findings):
     found = table(report)
     assert (found["descriptors"]["negative"], found["descriptors"]["other"]) == (negative, other)
     assert (found["findings"]["negative"], found["findings"]["other"]) == of_findings
+
+
+@pytest.mark.parametrize("denials", [(True, False), (False, True)])
+def test_a_word_before_two_entities_is_negative_if_one_is_denied(denials):
+    counted = Imbalance()
+    counted.add(Description(Mention("edema", 9, 14), ((0, 5),), denied, False) for denied in denials)
+    assert counted.table()["descriptors"] == {"negative": 1, "other": 0, "ratio": None, "lambda_neg": None}
 
 
 @pytest.mark.parametrize(
