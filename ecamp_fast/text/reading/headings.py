@@ -49,19 +49,20 @@ VIEWS = frozenset(
 # Headings of what is looked at: they structure the findings, and are the findings where no such heading stands above.
 ANATOMY = frozenset(
     """
-    abdomen abdominal airspace airspaces airway airways aorta apices bone bones bony bowel breast breasts bronchi
-    cardiac cardiomediastinal cardiomediastinum cardiovascular catheter catheters clavicle clavicles consolidation
-    costophrenic device devices diaphragm diaphragms drains edema effusion effusions hardware heart hemidiaphragm
-    hemidiaphragms hila hilar hilum line lines lung lungs mediastinal mediastinum musculoskeletal nodes osseous
-    pacemaker parenchyma pleura pleural pneumothorax pulmonary rib ribs shoulder shoulders skeletal skeleton skin spine
-    sternum stomach thorax thyroid tissue tissues trachea tube tubes vascular vasculature vessels wall
+    abdomen abdominal airspace airspaces airway airways aorta apices arteries bone bones bony bowel breast breasts
+    bronchi bronchus cardiac cardiomediastinal cardiomediastinum cardiovascular catheter catheters clavicle clavicles
+    consolidation costophrenic device devices diaphragm diaphragms drains edema effusion effusions esophagus hardware
+    heart hemidiaphragm hemidiaphragms hemithorax hila hilar hilum line lines lung lungs mediastinal mediastinum
+    musculoskeletal nodes osseous pacemaker parenchyma parenchymal pericardium pleura pleural pneumothorax pulmonary rib
+    ribs shoulder shoulders skeletal skeleton skin spinal spine sternal sternum stomach thorax thyroid tissue tissues
+    trachea tube tubes vascular vascularity vasculature vertebrae vessel vessels wall
     """.split()  # noqa: SIM905
 )
 BESIDE_ANATOMY = frozenset(
     """
-    angle angles apparatus bases bilateral border borders chest contour contours field fields great left lower lymph
-    markings medical position right silhouette size soft space spaces structure structures support surface surfaces
-    thoracic upper volume volumes window windows zone zones
+    angle angles apparatus bases bilateral border borders chest contour contours field fields great imaged left lower
+    lymph markings medical other position remaining right silhouette size soft space spaces structure structures support
+    surface surfaces thoracic upper visualised visualized volume volumes window windows zone zones
     """.split()  # noqa: SIM905
 )
 # Words that are often miswritten, and the letters that may be wrong at most: missing, too many, others, two exchanged.
@@ -98,7 +99,7 @@ def section_kind(name: str, *, bare: bool, within: str) -> str | None:
     if _is_reading(words) and (not bare or name.isupper() or _is_plain_title(name, words)):
         return _reading(name, words, within)
     if bare or not name.isupper():
-        return None if bare or not name[0].isupper() else _kind_in_small_letters(words, within)
+        return None if bare or not name[0].isupper() else _kind_in_small_letters(name, words, within)
     plain = " ".join(words)
     if _nouns(words):
         return OTHER if _NOT_THIS.search(plain) else _subheading(_combined(_nouns(words)), name, within)
@@ -120,8 +121,8 @@ def label(name: str) -> str:
     return " ".join(name.upper().split())
 
 
-def _kind_in_small_letters(words: Sequence[str], within: str) -> str | None:
-    if len(words) <= _SHORT and _ELSEWHERE.match(" ".join(words)):
+def _kind_in_small_letters(name: str, words: Sequence[str], within: str) -> str | None:
+    if len(name.split()) <= _SHORT and _ELSEWHERE.match(" ".join(words)):
         return OTHER
     return FINDINGS if within == OTHER and _is_anatomy(words) else None
 

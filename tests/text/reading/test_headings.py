@@ -145,6 +145,8 @@ def test_words_that_only_look_alike(word: str) -> None:
         ("NOTIFICATION OF FINDINGS", OTHER),
         ("FINDINGS DISCUSSED WITH", OTHER),
         ("Exam", OTHER),
+        ("Recommendations for follow-up", OTHER),
+        ("Comparison with the earlier film", None),
         ("Findings are as follows", None),
         ("Impression of a mass", None),
         ("In summary", IMPRESSION),
