@@ -1,6 +1,7 @@
 """How often each descriptive term is used: the paper's Fig. S1 as a table and as a plot.
 
-A term is what stands before an entity: its descriptors, up to two words within the sentence, as "no acute" or "may be".
+A term is what describes an entity: of its descriptors, up to two words before it within the sentence, those that say
+how or where it is, as "small" or "left basilar". Articles, verbs and cues ("is no", "may be", "the") do not.
 """
 
 import io
@@ -9,17 +10,44 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ecamp_fast.text.reading.annotate import describe
+from ecamp_fast.shards.describe.imbalance import Imbalance
+from ecamp_fast.text.reading.annotate import Description, describe
+from ecamp_fast.text.reading.cleaning import is_empty
 
 SHARE = 10_000 / 227_835  # the paper shows terms used more than 10,000 times in 227,835 reports
 FEWEST = 10  # uses, unless asked for: what hardly anybody else writes is one patient's text
 _BARS = 40  # in the plot; the rest is drawn as others
+
+# Descriptors that describe nothing; a term does not reach across them.
+FUNCTION_WORDS = frozenset(
+    """
+    a above additional again all along also although among an and any appear appeared appears approximately are as aside
+    at be because been behind being below beneath between beyond both but by can cannot cause causes causing demonstrate
+    demonstrated demonstrates did do does due during each either except few finding findings following for from given
+    had has have having he her here his however identified if in include includes including into is it its like many may
+    might more most much near note noted of on only or other otherwise our out over per remain remained remains reveal
+    revealed reveals seen she should show showed shown shows since so some such than that the their then there these
+    they this those though through to toward towards under unless until upon very visualised visualized was we were when
+    where whereas whether which while who will with within would yet
+    """.split()  # noqa: SIM905, a table of words
+)
+CUES = frozenset(
+    """
+    absence absent clear cleared clearing compatible concern concerning consider considered consistent could denied
+    denies deny differential evidence exclude excluded excluding favor favored favoring free indicate indicates
+    indicating indicative lack likely negative neither never no none nor not perhaps possible possibly potential
+    potentially presumably presumed probable probably question questionable questioned r/o reflect reflecting reflects
+    represent representing represents resolution resolved ruled rule sign signs suggest suggested suggesting suggestion
+    suggestive suggests suspect suspected suspicion unlikely versus vs w/o without worrisome
+    """.split()  # noqa: SIM905
+)
 
 
 class Terms:
     """Counts terms over reports, each report of a study once: views share theirs."""
 
     def __init__(self) -> None:
+        self._imbalance = Imbalance()
         self._used: Counter[str] = Counter()
         self._denied: Counter[str] = Counter()
         self._reports: set[int] = set()  # hashes: the texts of a large set would fill the memory
@@ -29,9 +57,10 @@ class Terms:
         if (one := hash((study, report))) in self._reports:
             return
         self._reports.add(one)
-        for description in describe(report):
-            if description.words:
-                term = " ".join(report[start:end].lower() for start, end in reversed(description.words))
+        descriptions = describe(report)
+        self._imbalance.add(descriptions)
+        for description in descriptions:
+            if term := _term(report, description):
                 self._used[term] += 1
                 self._denied[term] += description.denied
 
@@ -45,6 +74,7 @@ class Terms:
         descriptor_threshold  the threshold that was used
         descriptors           {term: {count, denied}}; denied: uses before an entity that is said to be absent
         other_descriptors     uses of all terms below the threshold
+        imbalance             negative descriptors against others, see ``Imbalance.table``
         """
         least = max(FEWEST, math.floor(SHARE * len(self._reports))) if threshold is None else threshold
         ranked = sorted(self._used.items(), key=lambda item: (-item[1], item[0]))
@@ -54,7 +84,19 @@ class Terms:
             "descriptor_threshold": least,
             "descriptors": listed,
             "other_descriptors": self._used.total() - sum(row["count"] for row in listed.values()),
+            "imbalance": self._imbalance.table(),
         }
+
+
+def _term(report: str, description: Description) -> str:
+    """The words that describe an entity, up to it without a word that does not; '' where there is none."""
+    words: list[str] = []
+    for start, end in description.words:  # nearest first
+        word = report[start:end].lower()
+        if word in FUNCTION_WORDS or word in CUES or word.isdecimal() or is_empty(report[start:end]):
+            break
+        words.insert(0, word)
+    return " ".join(words)
 
 
 def plot(table: Mapping[str, Any]) -> bytes:

@@ -108,6 +108,7 @@ class Listing:
     absent         faults of images alone, which a budget may excuse
     dropped_empty  how many rows were left out because their report is empty
     notes          what a person should know
+    left_out       where reports are cut into sections: what is not learned from, by heading (``Tally.left_out``)
     """
 
     records: list[Record]
@@ -115,6 +116,7 @@ class Listing:
     absent: list[RecordFault] = field(default_factory=list)
     dropped_empty: int = 0
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Source(Protocol):

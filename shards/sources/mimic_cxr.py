@@ -82,6 +82,7 @@ class MimicCxrSource:
                 listing.absent.append(missing)
             else:
                 listing.records.append(record)
+        listing.left_out = tally.left_out
         self.description |= {"images": suffix.strip("."), "sections": tally.counts}
         self.selection.finish(listing, views, self.description)
         return listing
@@ -96,6 +97,7 @@ class MimicCxrSource:
                 listing.records.append(Record(f"{study}.txt", row, study, "", "", text))
             else:
                 listing.dropped_empty += 1
+        listing.left_out = tally.left_out
         self.description |= {"sections": tally.counts}
         return listing
 

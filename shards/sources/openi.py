@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,7 @@ from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.reading.cleaning import read_text
-from ecamp_fast.text.reading.sections import Sections, Tally
+from ecamp_fast.text.reading.sections import Sections, Tally, left_out
 
 _REPORTS = ("uid", "findings", "impression")
 _PROJECTIONS = ("uid", "filename", "projection")
@@ -102,6 +102,7 @@ class OpeniSource:
 
     def _finish(self, listing: Listing, tally: Tally) -> Listing:
         listing.notes.append(str(tally))
+        listing.left_out = tally.left_out
         self.description |= {"sections": tally.counts}
         return listing
 
@@ -152,7 +153,7 @@ def _from_table(path: Path, listing: Listing) -> list[_Report]:
             origin=origin(path, line),
             row=line,
             uid=row["uid"].strip(),
-            sections=Sections(_joined([row["findings"]]), _joined([row["impression"]])),
+            sections=_sections({name: [text] for name, text in row.items()}),
             labels=_labels(row.get("Problems", "").split(";")),
             columns={name: row[name].strip() for name in ("MeSH", "indication", "comparison") if name in row},
         )
@@ -210,11 +211,17 @@ def _from_xml(path: Path, listing: Listing, encodings: Encodings) -> Iterator[_R
         origin=path.name,
         row=0,
         uid=str(uid.get("id", "")) if uid is not None else "",
-        sections=Sections(_joined(sections["findings"]), _joined(sections["impression"])),
+        sections=_sections(sections),
         labels=_labels((element.text or "").split("/")[0] for element in tree.iterfind(".//MeSH/major")),
         images=[(str(element.get("id", "")), "") for element in tree.iter("parentImage")],
         columns={name: _joined(sections[name]) for name in ("indication", "comparison")},
     )
+
+
+def _sections(parts: Mapping[str, list[str]]) -> Sections:
+    """parts: the texts of a report by their names; others than these four are index terms and names of images"""
+    beside = [(name, _joined(parts.get(name, ()))) for name in ("indication", "comparison")]
+    return Sections(_joined(parts["findings"]), _joined(parts["impression"]), left_out=left_out(beside))
 
 
 def _find(files: dict[str, list[str]], name: str) -> list[str]:

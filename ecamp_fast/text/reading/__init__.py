@@ -1,6 +1,7 @@
 """What a report says, read once when shards are built.
 
 cleaning   bytes to text, with the encoding that was found
+headings   the headings of reports, as tables, and what section each begins
 sections   a raw report cut into findings, impression and the rest
 words      what counts as one word
 sentences  where sentences begin and end

@@ -1,46 +1,27 @@
 """A raw radiograph report cut into its sections: findings and impression are what a model learns from.
 
-Written for the free text of MIMIC-CXR: a title (FINAL REPORT), then sections that begin with a name in capitals and a
-colon. What precedes the final report (wet read, addendum) and sections on other matters (indication, comparison,
-technique, who was called and when) are left out.
+Written for the free text of MIMIC-CXR: a title (FINAL REPORT), then sections that begin with a heading and a colon
+(``headings`` has the tables). What precedes the final report (wet read, addendum) and sections on other matters
+(indication, comparison, technique, who was called and when) are left out, and counted by heading.
 """
 
-import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ecamp_fast.text.reading.cleaning import is_empty
+from ecamp_fast.text.reading.headings import FINDINGS, IMPRESSION, JOINT, OTHER, label, names_anatomy, section_kind
+from ecamp_fast.text.reading.words import word_spans
 
-_FINDINGS, _IMPRESSION, _JOINT, _OTHER = "findings", "impression", "joint", "other"
+NO_HEADING, OTHER_HEADINGS = "(no heading)", "other headings"
+FEWEST = 5  # reports: a heading that fewer use may name a person
 
-_NAMES = {
-    "finding": _FINDINGS,
-    "findings": _FINDINGS,
-    "report": _FINDINGS,
-    "impression": _IMPRESSION,
-    "impressions": _IMPRESSION,
-    "conclusion": _IMPRESSION,
-    "conclusions": _IMPRESSION,
-    "opinion": _IMPRESSION,
-    "findings and impression": _JOINT,
-    "findings/impression": _JOINT,
-    "impression and findings": _JOINT,
-    "impression/findings": _JOINT,
-}
-# Words of the names of sections on other matters.
-_ELSEWHERE = re.compile(
-    r"addend|clinical|comparison|correlat|date|diagnosis|dictat|dose|exam|histor|indication|information|notif|order|"
-    r"procedure|reason|recommend|reference|request|signed|study|technique|wet|comment|preamble|pfi"
-)
-# A section may bear the name of the views; older reports have their findings there.
-_VIEWS = re.compile(r"\b(?:chest|views?|radiographs?|film|frontal|lateral|portable|upright|supine|ap|pa|cxr)\b")
 _TITLE = re.compile(
     r"^[ \t]*(?:(?P<final>(?:FINAL|INTERIM|PRELIMINARY) REPORT)|(?P<aside>(?:FINAL )?ADDENDUM|WET READ))\b[^\n]*$", re.M
 )
-_HEADING = re.compile(r"^[ \t]*(?P<name>[A-Za-z][A-Za-z0-9 ()/,.&'_-]{1,70}?)[ \t]*(?P<end>:|$)", re.M)
-_NAMED = re.compile(r"\A\s*[A-Z][A-Z0-9 ()/,.&'_-]*:")
+_HEADING = re.compile(r"^[ \t]*(?P<name>[A-Za-z][A-Za-z0-9 ()/\\,.&+'_-]{1,70}?)[ \t]*(?P<end>:|$)", re.M)
+_NAMED = re.compile(r"\A\s*[A-Z][A-Z ()/\\,.&+'_-]*:")
 _LINE = re.compile(r"^[ \t]*[_=*-]{5,}[ \t]*$", re.M)  # drawn between parts
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 
@@ -53,12 +34,14 @@ class Sections:
     impression  what it means
     joint       one section that holds both, under both names
     last        the last paragraph of the report, whatever it is
+    left_out    heading and number of words of all other text, in the report's order
     """
 
     findings: str = ""
     impression: str = ""
     joint: str = ""
     last: str = ""
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def text(self) -> str:
@@ -70,67 +53,58 @@ class Sections:
 @dataclass(frozen=True, slots=True)
 class _Section:
     kind: str
+    heading: str
     body: str
 
 
 def cut(report: str) -> Sections:
     """The sections of a report, cleaned text of any length (see ``cleaning.clean``)."""
-    body = _final(_LINE.sub("", report))
-    found: dict[str, list[str]] = {_FINDINGS: [], _IMPRESSION: [], _JOINT: []}
+    body, aside = _final(_LINE.sub("", report))
+    found: dict[str, list[str]] = {FINDINGS: [], IMPRESSION: [], JOINT: []}
     for section in _sections(body):
         text = " ".join(section.body.split())
-        if section.kind in found and text and text not in found[section.kind]:
+        if section.kind == OTHER:
+            aside.append((section.heading, text))
+        elif text and text not in found[section.kind]:
             found[section.kind].append(text)
     paragraphs = [part for part in _PARAGRAPH.split(body) if not is_empty(part)]
     last = " ".join(_NAMED.sub("", paragraphs[-1]).split()) if paragraphs else ""
-    return Sections(last=last, **{kind: " ".join(texts) for kind, texts in found.items()})
+    texts = {kind: " ".join(texts) for kind, texts in found.items()}
+    return Sections(last=last, left_out=left_out(aside), **texts)
 
 
-def _final(report: str) -> str:
-    """What stands below the title of a report; all of it where there is none."""
+def left_out(parts: Iterable[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
+    """Headings and texts of what is not learned from, as headings and numbers of words; nothing for empty texts."""
+    counted = ((heading, len(word_spans(text))) for heading, text in parts)
+    return tuple((heading if heading == NO_HEADING else label(heading), words) for heading, words in counted if words)
+
+
+def _final(report: str) -> tuple[str, list[tuple[str, str]]]:
+    """What stands below the title of a report, or all of it where there is none; and the rest, by title."""
     titles = list(_TITLE.finditer(report))
     if not titles:
-        return report
+        return report, []
+    before = report[: titles[0].start()]
     ends = [title.start() for title in titles[1:]] + [len(report)]
-    final = [report[title.end() : end] for title, end in zip(titles, ends, strict=True) if title["final"]]
+    parts = list(zip(titles, ends, strict=True))
+    final = [report[title.end() : end] for title, end in parts if title["final"]]
+    others = [(title["aside"], report[title.end("aside") : end]) for title, end in parts if title["aside"]]
     if final:
-        return "\n".join(final)
-    if is_empty(report[: titles[0].start()]):
-        return report[titles[-1].end() :]  # an addendum or a wet read alone
-    return report[: titles[0].start()]
+        return "\n".join(final), [(NO_HEADING, before), *others]
+    if is_empty(before):
+        return report[titles[-1].end() :], others[:-1]  # an addendum or a wet read alone
+    return before, others
 
 
 def _sections(body: str) -> Iterator[_Section]:
-    kind, start = _OTHER, 0
-    for heading in _HEADING.finditer(body):
-        follows = _kind(heading["name"], bare=heading["end"] != ":", within=kind)
+    kind, heading, start = OTHER, NO_HEADING, 0
+    for match in _HEADING.finditer(body):
+        follows = section_kind(match["name"], bare=match["end"] != ":", within=kind)
         if follows:
-            yield _Section(kind, body[start : heading.start()])
-            kind, start = follows, heading.end()
-    yield _Section(kind, body[start:])
-
-
-def _kind(name: str, *, bare: bool, within: str) -> str | None:
-    """What section a heading begins; None: it is no heading, or one inside the section ``within``.
-
-    bare: the name stands alone on its line, without a colon
-    """
-    plain = " ".join(name.lower().split())
-    if plain in _NAMES:
-        return _NAMES[plain] if name.isupper() or not bare else None
-    elsewhere = _ELSEWHERE.search(plain)
-    if bare or not name.isupper():
-        begins = name[0].isupper() and not bare and _ELSEWHERE.match(plain)
-        return _OTHER if begins and len(plain.split()) <= 3 else None
-    slip = difflib.get_close_matches(plain, (_FINDINGS, _IMPRESSION), n=1, cutoff=0.8)
-    if slip:
-        return slip[0]
-    views = _VIEWS.search(plain)
-    if elsewhere and (not views or elsewhere.start() == 0):  # not CHEST EXAMINATION, but REASON FOR CHEST FILM
-        return _OTHER
-    if within != _OTHER:
-        return None  # LUNGS:, HEART: and the like structure the findings
-    return _FINDINGS if views else _OTHER
+            yield _Section(kind, heading, body[start : match.start()])
+            kept = follows == FINDINGS and names_anatomy(match["name"])
+            kind, heading, start = follows, match["name"], match.start() if kept else match.end()
+    yield _Section(kind, heading, body[start:])
 
 
 class Tally:
@@ -142,10 +116,23 @@ class Tally:
     def __init__(self, *, use_last: bool = False) -> None:
         self._use_last = use_last
         self._seen: Counter[str] = Counter()
+        self._reports: Counter[str] = Counter()  # with text left out, by heading
+        self._words: Counter[str] = Counter()
 
     def choose(self, sections: Sections) -> str:
         """The text to learn from; '' where the report is to be dropped."""
         self._seen["reports"] += 1
+        text = self._choose(sections)
+        beside: Counter[str] = Counter()
+        taken = len(word_spans(text)) if text and text == sections.last != sections.text else 0
+        for heading, words in reversed(sections.left_out):  # the last paragraph is their end
+            beside[heading] += max(0, words - taken)
+            taken = max(0, taken - words)
+        self._words.update(beside)
+        self._reports.update(heading for heading, words in beside.items() if words)
+        return text
+
+    def _choose(self, sections: Sections) -> str:
         missing = [
             name
             for name, text in (("findings", sections.findings), ("impression", sections.impression))
@@ -173,6 +160,21 @@ class Tally:
         """
         names = ("reports", "without_findings", "without_impression", "without_both", "empty")
         return {name: self._seen[name] for name in names}
+
+    @property
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """By heading, what is not learned from: in how many reports, how many words. By falling number of words.
+
+        Headings that fewer than ``FEWEST`` reports use are counted together, last, with how many they are; a report
+        that has two of them counts twice.
+        """
+        rare = {heading for heading, reports in self._reports.items() if reports < FEWEST} - {NO_HEADING}
+        ranked = sorted(self._reports.keys() - rare, key=lambda heading: (-self._words[heading], heading))
+        table = {heading: {"reports": self._reports[heading], "words": self._words[heading]} for heading in ranked}
+        if rare:
+            sums = (sum(counter[heading] for heading in rare) for counter in (self._reports, self._words))
+            table[OTHER_HEADINGS] = {"headings": len(rare), **dict(zip(("reports", "words"), sums, strict=True))}
+        return table
 
     def __str__(self) -> str:
         counts = self.counts

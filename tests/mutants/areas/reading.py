@@ -183,10 +183,7 @@ MUTANTS = (
             ),
             "a section that stands twice is read twice": (" and text not in found[section.kind]", ""),
             "the wet read counts as the report": (' if title["final"]]', "]"),
-            "a slip of the pen begins no section": ("cutoff=0.8", "cutoff=0.95"),
             "a report without findings is dropped": ("if len(missing) < 2:", "if len(missing) < 1:"),
-            "any view makes a section one of findings": (" or elsewhere.start() == 0", ""),
-            "a capital name inside the findings ends them": ("if within != _OTHER:", "if within == _IMPRESSION:"),
             "findings and impression in one lack both": (
                 "is_empty(text) and is_empty(sections.joint)",
                 "is_empty(text)",

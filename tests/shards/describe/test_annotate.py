@@ -64,4 +64,4 @@ def test_views_share_their_report_and_two_reports_of_a_study_are_two(table):
     terms = Terms()
     for study, _, text in rows:
         terms.add(study, text)
-    assert {name: row["count"] for name, row in terms.table(0)["descriptors"].items()} == {"small": 1, "no": 1}
+    assert {name: row["count"] for name, row in terms.table(0)["descriptors"].items()} == {"small": 1}

@@ -7,27 +7,31 @@ from PIL import Image
 
 from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.describe.stats import stats
-from ecamp_fast.shards.describe.terms import Terms, plot
+from ecamp_fast.shards.describe.terms import CUES, FUNCTION_WORDS, Terms, plot
 from ecamp_fast.shards.format.manifest import IMAGE, TOKENS
 from ecamp_fast.shards.format.tokens import unpack_tokens
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
 
-REPORTS = ["There is no effusion. There may be pneumonia.", "There is no effusion. Small effusion.", "Effusion."]
+REPORTS = [
+    "There is no large effusion. There may be left pneumonia.",
+    "There is no large effusion. Small effusion, but the aorta is fine.",
+    "Effusion.",
+]
 
 
 def counted():
-    terms = Terms()
+    found = Terms()
     for study, report in enumerate(REPORTS):
-        terms.add(f"s{study}", report)
-    return terms
+        found.add(f"s{study}", report)
+    return found
 
 
-def test_a_term_is_the_two_words_before_an_entity():
+def test_a_term_is_what_describes_an_entity():
     table = counted().table(0)
     assert table["descriptors"] == {
-        "is no": {"count": 2, "denied": 2},
-        "may be": {"count": 1, "denied": 0},
+        "large": {"count": 2, "denied": 2},
+        "left": {"count": 1, "denied": 0},
         "small": {"count": 1, "denied": 0},
     }
     assert table["descriptor_terms"] == 3 and table["other_descriptors"] == 0
@@ -35,21 +39,55 @@ def test_a_term_is_the_two_words_before_an_entity():
 
 def test_rare_terms_are_others():
     table = counted().table(1)
-    assert list(table["descriptors"]) == ["is no"] and table["other_descriptors"] == 2
+    assert list(table["descriptors"]) == ["large"] and table["other_descriptors"] == 2
     assert table["descriptor_threshold"] == 1 and table["descriptor_terms"] == 3
 
 
+def terms(text):
+    found = Terms()
+    found.add("s0", text)
+    return list(found.table(0)["descriptors"])
+
+
+@pytest.mark.parametrize("word", sorted(FUNCTION_WORDS | CUES))
+def test_every_word_that_describes_nothing(word):
+    assert terms(f"Large {word} effusion.") == terms(f"Large {word.upper()} effusion.") == []
+    assert terms(f"{word} large effusion.") == ["large"]
+    assert not FUNCTION_WORDS & CUES
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Moderate left effusion.", ["moderate left"]),
+        ("Mild to moderate edema.", ["moderate"]),
+        ("No focal consolidation.", ["focal"]),
+        ("A 5 mm nodule.", ["5 mm"]),
+        ("A non-displaced rib fracture.", ["non-displaced rib"]),
+        ("1 Opacity. 2 Left opacity.", ["left"]),
+        ("XXXX opacity, XXXX dense mass.", ["dense"]),
+        ("Lungs are hyperinflated.", []),
+        ("Heart size and contour.", []),
+        ("An area of fibrosis.", []),
+        ("Right lower lobe pneumonia.", ["lower lobe"]),
+        ("The effusion is no larger; evidence of edema.", []),
+    ],
+)
+def test_terms_of_sentences(text, expected):
+    assert terms(text) == expected
+
+
 def test_views_of_a_study_share_their_report():
-    terms = counted()
-    terms.add("s0", REPORTS[0])
-    assert terms.table(0) == counted().table(0)
+    twice = counted()
+    twice.add("s0", REPORTS[0])
+    assert twice.table(0) == counted().table(0)
 
 
 def test_the_threshold_is_the_papers_share_of_reports():
-    terms = Terms()
+    many = Terms()
     for study in range(2278):
-        terms.add(str(study), "Fine.")
-    assert terms.table()["descriptor_threshold"] == 99  # 10,000 of 227,835 reports: 4.4 %
+        many.add(str(study), "Fine.")
+    assert many.table()["descriptor_threshold"] == 99  # 10,000 of 227,835 reports: 4.4 %
 
 
 def test_what_few_reports_say_is_not_listed_unless_asked_for():

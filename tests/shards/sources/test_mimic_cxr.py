@@ -120,6 +120,17 @@ def test_the_lists_of_the_dicom_release_are_joined_too(table, mimic_tree):
     assert any("is not in" in fault and table in fault for fault in faults(tree))
 
 
+def test_what_is_left_out_is_counted_by_heading(mimic_tree):
+    tree = mimic_tree(40)
+    for listing in (list_records(tree), MimicCxrSource(tree.folder).texts()):
+        found = listing.left_out
+        assert found["INDICATION"]["reports"] == 40 - len(by_style(tree, "views", "empty"))
+        assert found["NOTIFICATION"]["reports"] == len(by_style(tree, "impression"))
+        assert found["WET READ"] == {"reports": 5, "words": 30} and found["ADDENDUM"]["words"] == 15
+    used = list_records(tree, use_last=True).left_out
+    assert used["INDICATION"]["words"] < found["INDICATION"]["words"]
+
+
 def test_reports_elsewhere(mimic_tree, tmp_path):
     tree = mimic_tree(6)
     moved = (tree.folder / "mimic-cxr-reports.zip").rename(tmp_path / "r.zip")

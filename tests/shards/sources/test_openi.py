@@ -160,13 +160,22 @@ def test_texts_need_no_images(tables):
         "without_both": 0,
         "empty": 2,
     }
-    assert summary["entities"]["effusion"] == {"mentions": 2, "denied": 1} and summary["only_denied"] == 1
+    assert summary["entities"]["effusion"] == {"mentions": 2, "denied": 1, "doubted": 0} and summary["only_denied"] == 1
 
 
 def test_the_command_counts_without_images(tables):
     done = CliRunner().invoke(shard.command, ["annotate", "--from", "openi", str(tables), "--json"])
     assert done.exit_code == 0 and json.loads(done.stdout)["schema"] == 1
     assert json.loads(done.stdout)["reports"] == 3
+
+
+def test_what_is_left_out_is_counted_and_printed(tables, xml):
+    summary = annotate(OpeniSource(tables / "indiana_reports.csv"))
+    each = {"reports": 5, "words": 5}
+    assert summary["left_out"] == OpeniSource(xml).list_records().left_out == {"COMPARISON": each, "INDICATION": each}
+    told = CliRunner().invoke(shard.command, ["annotate", "--from", "openi", str(tables)]).stdout
+    assert "left out, by heading:\n  COMPARISON: 5 words in 5 reports\n" in told
+    assert "imbalance, in words" in told and "doubted" in told
 
 
 def test_what_is_not_the_collection(tmp_path):
@@ -182,3 +191,6 @@ def test_real_reports_are_cut_and_annotated(real_data):
     assert (sections["empty"], sections["without_both"]) == (25, 0) and summary["dropped_empty"] == 25
     assert (sections["without_findings"], sections["without_impression"]) == (353, 4)
     assert not summary["faults"] and summary["mentions"] > summary["denied_mentions"] > 0
+    assert summary["left_out"].keys() == {"INDICATION", "COMPARISON"}
+    assert 2500 < summary["left_out"]["INDICATION"]["reports"] <= 2673
+    assert 1 <= summary["imbalance"]["descriptors"]["ratio"] <= summary["imbalance"]["findings"]["ratio"] <= 3

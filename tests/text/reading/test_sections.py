@@ -105,3 +105,65 @@ def test_what_is_missing_is_counted() -> None:
     }
     assert "1 neither (dropped)" in str(tally)
     assert Tally(use_last=True).choose(none) == "C."
+
+
+@pytest.mark.parametrize(
+    ("report", "left_out"),
+    [
+        (FINAL, [("EXAMINATION", 4), ("INDICATION", 8), ("TECHNIQUE", 4), ("COMPARISON", 1)]),
+        ("FINDINGS: A.\nIMPRESSION: B.", []),
+        ("Two words.\nFINDINGS: A.", [("(no heading)", 2)]),
+        ("WET READ: 8 AM\n No edema.\nFINAL REPORT\nFINDINGS: A.", [("WET READ", 4)]),
+        (
+            "Signed.\nFINAL REPORT\nFINDINGS: A.\nFINAL ADDENDUM\nTold him.",
+            [("(no heading)", 1), ("FINAL ADDENDUM", 2)],
+        ),
+        ("Clear.\nADDENDUM: Told him.", [("ADDENDUM", 2), ("(no heading)", 1)]),
+        ("WET READ\nOne two.\nADDENDUM\nIMPRESSION: B.", [("WET READ", 2)]),
+        ("Clinical  history: Cough.\nFINDINGS: A.", [("CLINICAL HISTORY", 1)]),
+        ("HISTORY: Cough.\nHISTORY: Fever, 3 days.\nFINDINGS: A.", [("HISTORY", 1), ("HISTORY", 3)]),
+        ("HISTORY: ___\nCOMPARISON:\nFINDINGS: A.", []),
+        ("FINDINGS: A.\nFINDINGS: A.", []),
+        ("DR NOBODY: Two words.\nFINDINGS: A.", [("DR NOBODY", 2)]),
+    ],
+)
+def test_what_is_left_out_is_counted(report: str, left_out: list[tuple[str, int]]) -> None:
+    assert list(cut(report).left_out) == left_out
+
+
+def test_headings_that_few_reports_use_are_counted_together() -> None:
+    tally = Tally()
+    for number in range(6):
+        rare = "DR SMITH" if number < 4 else "DR JONES"
+        reports = (f"HISTORY: Bad cough.\n{rare}: Hello.\nHISTORY: Fever.\nFINDINGS: A.", "Alone.\nIMPRESSION: B.")
+        for report in reports[: 1 + (number < 2)]:
+            tally.choose(cut(report))
+    assert list(tally.left_out.items()) == [
+        ("HISTORY", {"reports": 6, "words": 18}),
+        ("(no heading)", {"reports": 2, "words": 2}),
+        ("other headings", {"headings": 2, "reports": 6, "words": 6}),
+    ]
+    assert Tally().left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ("INDICATION: Cough.\n\nLungs are clear.\n\n___\n", 1),
+        ("INDICATION: Cough.\n\nLungs are clear.\nNo effusion.", 1),
+        ("INDICATION: Lungs are clear.", 0),
+        ("INDICATION: Cough.\nORDER: Film.", 0),
+    ],
+)
+def test_the_last_paragraph_is_not_left_out_where_it_is_used(report: str, words: int) -> None:
+    for use_last in (True, False):
+        tally = Tally(use_last=use_last)
+        for _ in range(5):
+            tally.choose(cut(report))
+        counted = sum(row["words"] for row in tally.left_out.values())
+        assert counted == 5 * (words if use_last else sum(words for _, words in cut(report).left_out))
+
+
+def test_what_is_looked_at_stays_beside_what_is_said_of_it() -> None:
+    found = cut("HISTORY: Cough.\n\nLUNGS: Clear.\nHeart: Enlarged.\nIMPRESSION: B.")
+    assert found.text == "LUNGS: Clear. Heart: Enlarged. B."
