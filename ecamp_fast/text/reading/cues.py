@@ -13,13 +13,14 @@ _PARTS = {
     "|demonstrable|identifiable|recognizable)",
     # "completely", "now", "since": whatever stands between a verb and what it says, but the words that turn it round
     "ADVERB": "(?:(?!nearly|partially|partly|largely|mostly|incompletely|previously|formerly)"
-    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either) )*",
+    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|quite|yet) )*",
     "NEARLY": "(?:nearly|almost|partially|partly|partial|largely|mostly|incompletely|substantially|virtually"
     "|near(?:ly)?[- ]completely|mainly|not(?: yet)?|yet to be|to be)",
     "IS": "(?:is|are|was|were|been|be)",
     "IS_NOT": "(?:is|are|was|were)(?: not|n't)",
     "HAS": "(?:has|have|had)",
     "HAS_NOT": "(?:has|have|had)(?: not|n't)",
+    "NOT": "(?:(?:(?:is|are|was|were|has|have|had|do|does|did|been) )?(?:not|never)|[a-z]+n't)",
     "DOES_NOT": "(?:do|does|did)(?: not|n't)",
     "CANNOT": "(?:can ?not|can't|cant|could not|couldn't|could never)",
     "CHANGE": "(?:changes?|differences?|increases?|decreases?|improvements?|worsening|progression|growth|enlargement"
@@ -42,7 +43,7 @@ _PARTS = {
 
 def one_of(rows: Iterable[str]) -> re.Pattern[str]:
     """Matches any of the rows, as whole words."""
-    return re.compile("|".join(rf"(?<![a-z0-9]){expand(row)}(?![a-z0-9])" for row in rows))
+    return re.compile("|".join(rf"(?<![a-z0-9-]){expand(row)}(?![a-z0-9])" for row in rows))
 
 
 def expand(row: str) -> str:
@@ -117,48 +118,50 @@ DENIES_BEHIND = (
     "{IS_NOT}(?= ?(?:[.,;)]|\\Z))",
 )
 # Answers behind a colon or a dash: "Effusion: no", "Pneumothorax - none".
-ANSWERS = re.compile(r" ?(?::| -+) ?(?:no|none|nil|absent|negative|neg|not (?:seen|present))(?= ?(?:[.,;)]|\Z| [a-z]+ ?:))")
+ANSWERS = re.compile(
+    r" ?(?::| -+) ?(?:(?:none|nil|absent)\b|(?:no|negative|neg|not (?:seen|present))(?= ?(?:[.,;)]|\Z| [a-z]+ ?:)))"
+)
 # Cue words that deny nothing about the entity.
 DENIES_NOT = (
     # what has not changed is there
     "(?:no|without|not any|nor|lack of|absence of) {ADJECTIVES}{CHANGE}(?: (?:or|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
-    "(?:not|n't) {ADVERB}(?:changed|altered|enlarged|increased|decreased|improved|worsened|progressed|grown|different"
-    "|changing|increasing|decreasing|smaller|larger|unchanged)",
-    "(?:has|have|had|is|are|was|were)n't {ADVERB}(?:changed|altered|enlarged|increased|decreased|improved|worsened"
-    "|progressed|grown|different)",
-    # what could not be judged
-    "(?:not|n't) (?:be )?(?:only|necessarily|well|fully|adequately|completely|entirely|optimally|simply|just|sure|certain"
-    "|yet|reliably|accurately)",
-    "(?:not|n't) (?:be )?{ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined|included|imaged|measured|compared)",
-    "{CANNOT} be {ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined)",
-    "or not",
+    "{NOT} {ADVERB}(?:un)?(?:changed|altered|enlarged|increased|decreased|improved|worsened|progressed|grown|different"
+    "|changing|increasing|decreasing|smaller|larger)",
     # negation of a negation
     "no (?:doubt|question|uncertainty)",
     "no (?:more|less|fewer|greater|larger|other|better) than",
-    "(?:not|n't|never) {ADVERB}(?:free|clear|devoid|cleared)(?: (?:of|from))?",
-    "(?:not|n't|never) (?:entirely |completely )?(?:without|absent|negative|lacking|unlikely|uncommon|unusual)(?: for)?",
+    "(?:{NOT}|no longer) {ADVERB}(?:free|clear|devoid|cleared)(?: (?:of|from))?",
+    "{NOT} {ADVERB}(?:without|absent|negative|lacking|unlikely|uncommon|unusual)(?: for)?",
     "no (?:longer )?(?:absence|lack) of",
     # "not excluded" and "not ruled out", in every form
     "exclude|excluding|rule out|ruling out",
     "(?:can|could|to|should|must|would|may|might) be (?:[a-z]+ )?{EXCLUDED}",
-    "(?:{CANNOT}|{IS_NOT}|{HAS_NOT}|not|n't|never) (?:be |been )?(?:[a-z]+ )?{EXCLUDED}",
+    "(?:{CANNOT}|{NOT}) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ )?{EXCLUDED}",
     "(?:no|not|insufficient|inadequate|impossible|difficult|unable)(?: [a-z]+){0,4} to (?:[a-z]+ )?{EXCLUDED}",
     # what has not gone, or not wholly, or is hoped to go
     "(?:no|without|not|incomplete|partial|near|nearly|almost|minimal|slow|some|little|slight|lack of|absence of|sub-?total"
-    "|until|till|pending|toward|towards|expected|anticipated|delayed|for|awaiting)(?:[ -][a-z]+){0,2}?[ -]{GOING}(?: of)?",
+    "|until|till|pending|toward|towards|(?<!due )to|expected|anticipated|delayed|for|awaiting)"
+    "(?:[ -][a-z]+){0,2}?[ -]{GOING}(?: of)?",
     "to (?:[a-z]+ )?{HOPED}(?: for| the| its| their)?(?: [a-z]+){0,2}? {GOING}(?: of)?",
     "(?:ensuring|documenting|confirming|awaiting|assuring) (?:[a-z]+ ){0,2}?{GOING}(?: of)?",
-    "(?:{HAS_NOT}|{IS_NOT}|n't|{NEARLY})(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
+    "(?:{NOT}|{NEARLY})(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
+    "(?:{HAS}|{IS}) {NEARLY} (?:[a-z]+ )?{GONE}",
     "(?:neither|none|not all|not every|nor)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:once|until|till|when|if|unless|whether|after|should)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
-    "(?:will|should|may|might|would|could|must) (?:have )?(?:be )?(?:[a-z]+ )?{GONE}",
+    "(?:will|should|may|might|would|could|must) (?:[a-z]+ )?(?:have )?(?:be )?(?:[a-z]+ )?{GONE}",
     # what was not there before is new
-    "(?:not|n't) (?:previously|formerly|earlier|before)(?: been)? {ADVERB}{SEEN}",
-    "(?:not|n't|absent|never)(?: been)?(?: {ADVERB}{SEEN})?"
-    "(?: (?!compared|since|than|unlike|today|now|current|currently|despite)[a-z'-]+){0,6}? {PAST}",
+    "(?:not|[a-z]+n't) (?:previously|formerly|earlier|before)(?: been)? {ADVERB}{SEEN}",
+    "(?:{NOT}|(?:{IS} )?absent)(?: been)?(?: {ADVERB}{SEEN})?"
+    "(?: (?!compared|since|than|unlike|contrast|today|now|current|currently|despite)[a-z'-]+){0,6}? {PAST}",
     "{HAS_NOT} (?:previously|formerly) been {SEEN}",
     "no(?: [a-z-]+){1,4} (?:was|were|had been)(?: {ADVERB}{SEEN})?"
-    "(?: (?!compared|since|than|unlike|now|but|and)[a-z'-]+){0,5}? {PAST}",
+    "(?: (?!compared|since|than|unlike|now|but|and|contrast)[a-z'-]+){0,5}? {PAST}",
+    # what could not be judged
+    "{NOT} (?:be )?(?:only|necessarily|well|fully|adequately|completely|entirely|optimally|simply|just|sure|certain"
+    "|yet|reliably|accurately)",
+    "{NOT} (?:be )?{ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined|included|imaged|measured|compared)",
+    "{CANNOT} be {ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined)",
+    "or not",
 )
 # "An opacity, which is not evident on the lateral": of its head a relative clause denies nothing.
 RELATIVE = re.compile(
@@ -185,7 +188,7 @@ STOPS = (
     "although|though|yet",
     "apart from|aside from|other than|besides|save for|barring",
     "there (?:is|are|may|has|have|was|were)",
-    "with (?:residual|persistent|persisting|stable|unchanged)",
+    "with (?:residual|persistent|persisting|stable|unchanged|the|an?|his|her|its|this)",
     "while|whereas|whilst",
 )
 # Prepositions of circumstance: what follows is given, not denied.
@@ -220,11 +223,11 @@ DOUBTS_AHEAD = (
     "probabl[ey]|likely|probability of",
     "suspect(?:ed)?|suspicion (?:of|for)|suspicious (?:for|of)",
     "(?:concerning|worrisome|concern|concerns|worry|evaluate|assess|query|queries|questions?|question of) (?:for|of)",
-    "question|query|\\?",
+    "question|query",
     "suggest(?:s|ed|ing|ive|ion)?",
     "questionable|questionably|equivocal|uncertain|unclear|indeterminate",
     "presum(?:e|ed|es|ably|ptive)",
-    "consider(?:ed|ing|ation|ations)?|contemplate",
+    "consider(?:ing|ations?)?",
     "perhaps|maybe|conceivably|potential(?:ly)?",
     "differential",
     "{EXCLUDED}",
@@ -238,6 +241,9 @@ DOUBTS_AHEAD = (
     "in doubt|doubtful",
     "low probability for|high probability for",
 )
+# "? pneumonia" and "pneumothorax?"
+QUESTION_AHEAD = re.compile(r"(?:\A\W*|[(,;:] ?|\bor )\?(?= ?[a-z])")
+QUESTION_BEHIND = re.compile(r"(?<=[a-z)])\?|\?(?=\W*\Z)")
 # What doubts the entities before it.
 DOUBTS_BEHIND = (
     "(?:is|are|was|were|be|remains?|seems?|appears?)(?: also| still| less| more| most| very| felt| thought| certainly| therefore)?"
@@ -252,7 +258,7 @@ DOUBTS_BEHIND = (
     "not {ADVERB}(?:evaluated|assessed)",
     "(?:in|on|of|among|part of) (?:the|a) differential",
     "not {ADVERB}excluded",
-    "\\?",
+    "(?:may|might|could) (?:have been|be (?:an )?artifact(?:ual|s)?)",
     "suspected|questioned",
 )
 # Words of doubt that doubt nothing.
@@ -269,7 +275,7 @@ DOUBTS_NOT = (
 # Behind which doubt reaches no further.
 DOUBT_STOPS = (
     "but|however|although|though|yet",
-    "there (?:is|are)",
+    "(?<!whether )(?<!if )(?<!that )there (?:is|are)",
     "without|no",
     "(?<!consistent )(?<!compatible )(?<!associated )(?<!along )(?<!correlation )with",
     "and (?:a|an|the|no|there|with|also|then|some|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny"

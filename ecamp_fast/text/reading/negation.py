@@ -21,7 +21,9 @@ _ANY_CUE = re.compile(
 )
 _STOPS = one_of(f"(?:{row})" for row in (*cues.STOPS, *cues.CIRCUMSTANCES))
 _STOPS_BEHIND = one_of(f"(?:{row})" for row in cues.STOPS)
-_MARKS = re.compile(r";| -+ |\(|, (?:now )?with\b|, (?:this|these|it|they|he|she)\b")
+_MARKS = re.compile(
+    r";| -+ |[(\[]|, (?:now )?with\b|(?:, (?:and )?|\band )(?:the|this|these|those|his|her|its|it|they|he|she|there)\b"
+)
 _STATE = "|".join(cues.STATES)
 _NEW_ITEM = re.compile(rf"(?P<joint>,|\band\b|, and\b|\bwith\b) (?:a |an |the |there is |now |some |also )?(?:{_STATE})\b")
 _OF_THE = re.compile(
@@ -81,7 +83,7 @@ class _Denials:
         decoys = _Spans(match.span() for match in _DECOYS.finditer(sentence))
         clauses = clause_starts(sentence)
         self._behind_stops = sorted(
-            [m.start() for m in _STOPS_BEHIND.finditer(sentence)] + [m.start() for m in re.finditer("[;(]", sentence)] + clauses
+            [m.start() for m in _STOPS_BEHIND.finditer(sentence)] + [m.start() for m in re.finditer(r"[;(\[]", sentence)] + clauses
         )
         self._stops = sorted({*self._behind_stops, *self._ahead_stops()})
         self._verbs = [match for match in VERB.finditer(sentence)]

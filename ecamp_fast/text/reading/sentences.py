@@ -22,7 +22,7 @@ def sentence_spans(text: str) -> list[Span]:
     spans = plain_sentences(form.text)
     if form.origins is None or not spans:
         return spans
-    starts = [0, *(form.origins[start] for start, _ in spans[1:]), len(text)]
+    starts = [0, *(form.origins[start] for start, _ in spans[1:]), form.origin(spans[-1])[1]]
     return list(pairwise(starts))
 
 
@@ -53,8 +53,10 @@ def _items(text: str) -> list[Span]:
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
+    if match[0] == "?" and text[match.start() - 1 : match.start()] in ("", " "):
+        return not text[match.end() : match.end() + 2].strip()[:1].islower()  # "? pneumonia"
     if match[0] != ".":
-        return match[0] != "?" or bool(text[: match.start()].strip()[-1:].isalnum())
+        return True
     before, after = text[max(0, match.start() - 8) : match.start()], text[match.end() : match.end() + 1]
     if before[-1:].isdigit() and after.isdigit():
         return False

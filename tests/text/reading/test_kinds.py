@@ -1,0 +1,55 @@
+"""Sentences by kind, each with how its entities must be read; what the rules say is judged as a reader would."""
+
+from pathlib import Path
+
+import pytest
+
+from ecamp_fast.text.reading.annotate import describe
+from ecamp_fast.text.reading.rules import distill
+
+FILE = Path(__file__).with_name("sentences.tsv")
+
+
+def cases() -> list[tuple[str, str, dict[str, str]]]:
+    rows = [line.split("\t") for line in FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return [(kind, unescaped(text), dict(word.split("=") for word in words)) for kind, text, *words in rows]
+
+
+def unescaped(text: str) -> str:
+    for code in ("\\n", "\\r", "\\t"):
+        text = text.replace(code, code.encode().decode("unicode_escape"))
+    while "\\u" in text:
+        at = text.index("\\u")
+        text = text[:at] + chr(int(text[at + 2 : at + 6], 16)) + text[at + 6 :]
+    return text
+
+
+def readings(text: str) -> dict[str, set[str]]:
+    """Every entity with all that is said of it: denied, stated, doubted."""
+    told: dict[str, set[str]] = {}
+    for sentence in distill(text).split(". "):
+        for one in describe(sentence):
+            how = "denied" if one.denied else "doubted" if sentence.startswith("There may be") else "stated"
+            told.setdefault(one.mention.entity, set()).add(how)
+    for one in describe(text):
+        told.setdefault(one.mention.entity, set()).add("denied" if one.denied else "not told")
+    return told
+
+
+@pytest.mark.parametrize(("kind", "text", "expected"), cases())
+def test_how_a_sentence_is_read(kind: str, text: str, expected: dict[str, str]) -> None:
+    told = readings(text)
+    for entity, how in expected.items():
+        assert entity in told, f"{entity} is not found"
+        said = told[entity] - {"not told"}
+        if how == "absent":
+            assert "stated" not in said
+        elif how == "stated" and not said:
+            continue  # anatomy that is merely named is not written
+        else:
+            assert said == {how}, f"{entity}: {said}"
+
+
+def test_every_kind_has_ten_sentences() -> None:
+    kinds = [kind for kind, _, _ in cases()]
+    assert min(kinds.count(kind) for kind in set(kinds)) >= 10
