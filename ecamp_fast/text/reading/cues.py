@@ -13,7 +13,7 @@ _PARTS = {
     "|demonstrable|identifiable|recognizable)",
     # "completely", "now", "since": whatever stands between a verb and what it says, but the words that turn it round
     "ADVERB": "(?:(?!nearly|partially|partly|largely|mostly|incompletely|previously|formerly)"
-    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|quite|yet) )*",
+    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|quite|yet|xxxx) )*",
     "NEARLY": "(?:nearly|almost|partially|partly|partial|largely|mostly|incompletely|substantially|virtually"
     "|near(?:ly)?[- ]completely|mainly|not(?: yet)?|yet to be|to be)",
     "IS": "(?:is|are|was|were|been|be)",
@@ -36,8 +36,6 @@ _PARTS = {
     "PAST": "(?:prior|previous|previously|before|earlier|yesterday|last|comparison|former|formerly|old|initial"
     "|preceding|then|ago)(?:'s)?",
     "EXCLUDED": "(?:excluded?|excluding|ruled? out|ruling out|ruled-out)",
-    "HOPED": "(?:document|ensure|confirm|assure|evaluate|assess|establish|await|monitor|verify|check|follow|see|assist"
-    "|demonstrate|facilitate|allow|promote|show|prove)",
 }
 
 
@@ -69,7 +67,6 @@ DENIES_AHEAD = (
     "never",
     "neither",
     "nor",
-    "none",
     "nil",
     "nothing",
     "absent(?= [a-z])",
@@ -77,7 +74,6 @@ DENIES_AHEAD = (
     "rather than",
     "instead of",
     "fail(?:s|ed)? to {SHOW}",
-    "excludes",
 )
 # The same, but "with", a comma or "and a new" end it: what has gone leaves other things behind.
 TURNS = (
@@ -102,7 +98,6 @@ DENIES_BEHIND = (
     "{HAS_NOT} {ADVERB}(?:developed|occurred|appeared|recurred|re-?accumulated|formed|returned)",
     "{DOES_NOT} (?:recur|persist|exist|re-?accumulate)",
     "{CANNOT} (?:longer )?(?:[a-z]+ )?be {ADVERB}{SEEN}",
-    "(?:can|could) no longer be {ADVERB}{SEEN}",
     "{HAS} {ADVERB}(?:been )?{ADVERB}{GONE}",
     "{IS} {ADVERB}{GONE}",
     "(?:disappeared|vanished)",
@@ -112,7 +107,6 @@ DENIES_BEHIND = (
     "not likely",
     "ruled out",
     "(?:absent|resolved)(?= ?(?:[.,;)]|\\Z))",
-    "{HAS} {ADVERB}(?:been )?{ADVERB}{REMOVED}",
     "{IS} {ADVERB}{REMOVED}",
     "{REMOVED}(?= ?(?:[.,;)]|\\Z))",
     "{IS_NOT}(?= ?(?:[.,;)]|\\Z))",
@@ -124,7 +118,8 @@ ANSWERS = re.compile(
 # Cue words that deny nothing about the entity.
 DENIES_NOT = (
     # what has not changed is there
-    "(?:no|without|not any|nor|lack of|absence of) {ADJECTIVES}{CHANGE}(?: (?:or|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
+    "(?:no|without|not any|nor|lack of|absence of) {ADJECTIVES}"
+    "(?!changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
     "{NOT} {ADVERB}(?:un)?(?:changed|altered|enlarged|increased|decreased|improved|worsened|progressed|grown|different"
     "|changing|increasing|decreasing|smaller|larger)",
     # negation of a negation
@@ -134,33 +129,28 @@ DENIES_NOT = (
     "{NOT} {ADVERB}(?:without|absent|negative|lacking|unlikely|uncommon|unusual)(?: for)?",
     "no (?:longer )?(?:absence|lack) of",
     # "not excluded" and "not ruled out", in every form
-    "exclude|excluding|rule out|ruling out",
     "(?:can|could|to|should|must|would|may|might) be (?:[a-z]+ )?{EXCLUDED}",
-    "(?:{CANNOT}|{NOT}) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ )?{EXCLUDED}",
-    "(?:no|not|insufficient|inadequate|impossible|difficult|unable)(?: [a-z]+){0,4} to (?:[a-z]+ )?{EXCLUDED}",
+    "(?:{CANNOT}|{NOT}|without|nor) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ )?{EXCLUDED}",
+    "(?:no|not|nothing|insufficient|inadequate|impossible|difficult|unable)(?: [a-z]+){0,4} to (?:[a-z]+ )?{EXCLUDED}",
     # what has not gone, or not wholly, or is hoped to go
     "(?:no|without|not|incomplete|partial|near|nearly|almost|minimal|slow|some|little|slight|lack of|absence of|sub-?total"
     "|until|till|pending|toward|towards|(?<!due )to|expected|anticipated|delayed|for|awaiting)"
     "(?:[ -][a-z]+){0,2}?[ -]{GOING}(?: of)?",
-    "to (?:[a-z]+ )?{HOPED}(?: for| the| its| their)?(?: [a-z]+){0,2}? {GOING}(?: of)?",
     "(?:ensuring|documenting|confirming|awaiting|assuring) (?:[a-z]+ ){0,2}?{GOING}(?: of)?",
     "(?:{NOT}|{NEARLY})(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
-    "(?:{HAS}|{IS}) {NEARLY} (?:[a-z]+ )?{GONE}",
     "(?:neither|none|not all|not every|nor)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:once|until|till|when|if|unless|whether|after|should)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:will|should|may|might|would|could|must) (?:[a-z]+ )?(?:have )?(?:be )?(?:[a-z]+ )?{GONE}",
     # what was not there before is new
-    "(?:not|[a-z]+n't) (?:previously|formerly|earlier|before)(?: been)? {ADVERB}{SEEN}",
     "(?:{NOT}|(?:{IS} )?absent)(?: been)?(?: {ADVERB}{SEEN})?"
     "(?: (?!compared|since|than|unlike|contrast|today|now|current|currently|despite)[a-z'-]+){0,6}? {PAST}",
-    "{HAS_NOT} (?:previously|formerly) been {SEEN}",
     "no(?: [a-z-]+){1,4} (?:was|were|had been)(?: {ADVERB}{SEEN})?"
     "(?: (?!compared|since|than|unlike|now|but|and|contrast)[a-z'-]+){0,5}? {PAST}",
     # what could not be judged
     "{NOT} (?:be )?(?:only|necessarily|well|fully|adequately|completely|entirely|optimally|simply|just|sure|certain"
     "|yet|reliably|accurately)",
     "{NOT} (?:be )?{ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined|included|imaged|measured|compared)",
-    "{CANNOT} be {ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined)",
+    "{CANNOT} be (?:well|fully|adequately|completely|entirely|optimally|further|reliably|clearly) (?!excluded|ruled)[a-z]+",
     "or not",
 )
 # "An opacity, which is not evident on the lateral": of its head a relative clause denies nothing.
@@ -187,13 +177,12 @@ STOPS = (
     "except(?:ing| for)?",
     "although|though|yet",
     "apart from|aside from|other than|besides|save for|barring",
-    "there (?:is|are|may|has|have|was|were)",
     "with (?:residual|persistent|persisting|stable|unchanged|the|an?|his|her|its|this)",
     "while|whereas|whilst",
 )
 # Prepositions of circumstance: what follows is given, not denied.
 CIRCUMSTANCES = (
-    "following|after|post|status[ -]post|s/p|since|subsequent to|prior to",
+    "following|after|post(?![ -](?:primary|[a-z]+(?:ic|ive|ous|al)\\b))|status[ -]post|s/p|since|subsequent to|prior to",
     "despite|in spite of|notwithstanding|regardless of",
     "superimposed (?:up)?on|superimposed over|on top of",
     "within|inside|in the (?:region|area|vicinity|bed|region) of",
@@ -201,7 +190,7 @@ CIRCUMSTANCES = (
     "|at the (?:site|level) of|from the|around the|about the",
     "given|considering|in view of|in light of|in keeping with",
     "in (?:the |this )?(?:setting|context|presence|background|face) of|on (?:a )?background of|against (?:a )?background of",
-    "with the exception of|with exception of|in addition to",
+    "with exception of|in addition to",
     "in (?:a|an|this|the|these|those)? ?(?:patient|woman|man|person|individual|child|infant|subject)s?",
     "due to|secondary to|because of|owing to|related to|attributable to|as a result of|caused by|from known|in known",
     "compared (?:to|with)|as compared|when compared|in comparison|relative to",
@@ -222,12 +211,12 @@ DOUBTS_AHEAD = (
     "possibl[ey]|possibilit(?:y|ies)(?: of)?",
     "probabl[ey]|likely|probability of",
     "suspect(?:ed)?|suspicion (?:of|for)|suspicious (?:for|of)",
-    "(?:concerning|worrisome|concern|concerns|worry|evaluate|assess|query|queries|questions?|question of) (?:for|of)",
+    "(?:concerning|worrisome|concern|concern is|concerns|worry|evaluate|assess|query|queries|questions?|question of) (?:for|of)",
     "question|query",
     "suggest(?:s|ed|ing|ive|ion)?",
-    "questionable|questionably|equivocal|uncertain|unclear|indeterminate",
+    "questionable|questionably|equivocal|uncertain|unclear",
     "presum(?:e|ed|es|ably|ptive)",
-    "consider(?:ing|ations?)?",
+    "consider(?:ations?)?",
     "perhaps|maybe|conceivably|potential(?:ly)?",
     "differential",
     "{EXCLUDED}",
@@ -236,8 +225,6 @@ DOUBTS_AHEAD = (
     "versus|vs",
     "favou?r(?:s|ed|ing)?",
     "(?:thought|felt|believed) to (?:be|represent|reflect)",
-    "raises? (?:the )?(?:question|possibility|suspicion|concern) (?:of|for)",
-    "not {EXCLUDED}(?: is| are)?",
     "in doubt|doubtful",
     "low probability for|high probability for",
 )
@@ -247,27 +234,26 @@ QUESTION_BEHIND = re.compile(r"(?<=[a-z)])\?|\?(?=\W*\Z)")
 # What doubts the entities before it.
 DOUBTS_BEHIND = (
     "(?:is|are|was|were|be|remains?|seems?|appears?)(?: also| still| less| more| most| very| felt| thought| certainly| therefore)?"
-    " (?:a |the |to be )?(?:possible|likely|probable|suspected|questioned|considered|questionable|possibilit(?:y|ies)|uncertain|unclear"
-    "|equivocal|indeterminate|doubtful|favou?red|consideration|concern|question|suspicious)",
-    "(?:{CANNOT}|{IS_NOT}|{HAS_NOT}|not|n't) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ ){0,2}{EXCLUDED}",
+    " (?:a |the |to be )?(?:possible|likely|probable|suspected|questioned|considered|questionable|possibilit(?:y|ies)"
+    "|uncertain|unclear|equivocal|indeterminate|doubtful|favou?red|consideration|concern|question|suspicious)"
+    "(?! (?:to|due|secondary|related|represent|reflect|as|for|of|stable|normal|unchanged)\\b)",
+    "(?:{CANNOT}|{NOT}) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ ){0,2}(?:excluded|ruled[ -]out)",
     "(?:difficult|impossible|hard|not possible) to (?:[a-z]+ )?(?:exclude|rule out)",
     "(?:to|should|must|needs? to|can|could) be (?:[a-z]+ )?(?:excluded|ruled out|considered)",
     "(?:may|might|could) (?:also |still |well )?be (?:present|seen|there|developing|considered)",
     "(?:may|might|could) (?:also )?(?:exist|have (?:developed|recurred)|coexist)",
-    "{CANNOT} be {ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined|confirmed)",
-    "not {ADVERB}(?:evaluated|assessed)",
-    "(?:in|on|of|among|part of) (?:the|a) differential",
-    "not {ADVERB}excluded",
+    "(?:may|might|could|can) (?:also )?(?:have|give|cause|produce) (?:this|a similar|such an?) appearance",
     "(?:may|might|could) (?:have been|be (?:an )?artifact(?:ual|s)?)",
-    "suspected|questioned",
+    "{CANNOT} be (?:further )?{ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined|confirmed)",
+    "not {ADVERB}(?:evaluated|assessed|imaged|included)",
+    "(?:in|on|of|among|part of) (?:the|a) differential",
+    "(?:suspected|questioned)(?= ?(?:[.,;)]|\\Z))",
 )
 # Words of doubt that doubt nothing.
 DOUBTS_NOT = (
-    "no doubt",
     "no (?:question|uncertainty)",
     "(?:as |if )?(?:clinically )?(?:indicated|desired|warranted|needed|necessary)",
-    "(?:is|are|was|were|been) considered (?:stable|normal)",
-    "most likely (?:unchanged|stable)",
+    "(?:no|without|nothing)(?: [a-z]+){0,3} (?:suggest[a-z]*|suspici[a-z]+|concern[a-z]*|indication)",
     "(?:suggest|recommend|consider)(?:ed|ing)? (?:follow|clinical|correlation|repeat|further|ct|chest|dedicated|a )",
     "could be (?:obtained|performed|considered)",
     "may be (?:obtained|performed|helpful|useful)",
@@ -275,11 +261,11 @@ DOUBTS_NOT = (
 # Behind which doubt reaches no further.
 DOUBT_STOPS = (
     "but|however|although|though|yet",
-    "(?<!whether )(?<!if )(?<!that )there (?:is|are)",
     "without|no",
+    "(?<!whether )(?<!if )(?<!that )there (?:is|are)",
     "(?<!consistent )(?<!compatible )(?<!associated )(?<!along )(?<!correlation )with",
     "and (?:a|an|the|no|there|with|also|then|some|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny"
     "|stable|unchanged|chronic|persistent|known|old|new|right|left|bilateral|is|are))",
     "superimposed (?:up)?on|in (?:the |a )?(?:setting|context|presence|background) of|given|despite|in (?:a|this) patient"
-    "|on (?:a )?background of|following|after|status[ -]post|s/p|adjacent to|due to|secondary to|overlying|obscured by",
+    "|on (?:a )?background of|following|after|status[ -]post|s/p|adjacent to|overlying|obscured by|known",
 )

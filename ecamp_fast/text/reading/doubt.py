@@ -19,6 +19,7 @@ _PART = re.compile(r"\b(?:versus|vs)\b|\bwith\b|\band\b(?!/or)|[,;:]")
 # "atelectasis or early pneumonia": the noun right before, and after adjectives the one behind
 _OR = re.compile(r"(?:,? and/or|,? or(?: else)?)(?: an?| the| some)?(?P<adjectives>(?: (?!of\b|in\b|to\b|with\b|from\b)[a-z-]+){0,3}) ?\Z")
 _OR_NEXT = re.compile(r",? (?:and/)?or\b")
+_SAID_TO_BE = re.compile(r"(?: (?!(?:in|on|at|and|or|with|within|near|of|by|as|given|based|but|due|since|when|over|than)\b)[a-z-]+){0,5} ?")
 _BUT = re.compile(r"(?:but|although|though|yet)(?: is| are| was| were)? \Z")
 
 
@@ -34,15 +35,18 @@ class Doubts:
         decoys = {at for match in _NOT.finditer(lower) for at in range(*match.span())}
         ahead = [*_AHEAD.finditer(lower), *cues.QUESTION_AHEAD.finditer(lower)]
         behind = [*_BEHIND.finditer(lower), *cues.QUESTION_BEHIND.finditer(lower)]
+        mentions = find_mentions(lower)
         self._before = sorted(match.end() for match in ahead if match.start() not in decoys)
-        self._behind = sorted(match.start() for match in behind if match.start() not in decoys)
+        self._behind = sorted(
+            match.start() for match in behind if match.start() not in decoys and not self._leads_on(match, mentions)
+        )
         stops = {match.start() for match in (*_STOPS.finditer(lower), *re.finditer(";", lower))}
         self._stops = sorted({*stops, *clause_starts(lower)})
         # "edema with opacity versus atelectasis": the doubt is about the alternatives alone
         parts = list(_PART.finditer(lower))
         self._parts = [match.start() for match in parts]
         self._versus = [match[0][0] == "v" for match in parts]
-        self._alternatives = self._or(find_mentions(lower))
+        self._alternatives = self._or(mentions)
 
     def cover(self, mention: Mention) -> bool:
         """Whether a cue before the mention, or one behind it, reaches it, or it is one of two alternatives."""
@@ -62,6 +66,11 @@ class Doubts:
         while stop < len(self._stops) and _BUT.match(self._text, self._stops[stop], self._behind[cue]):
             stop += 1
         return stop == len(self._stops) or self._behind[cue] < self._stops[stop]
+
+    def _leads_on(self, cue: re.Match[str], mentions: Sequence[Mention]) -> bool:
+        """Whether a cue is about the noun behind it: "the opacity is likely mild atelectasis"."""
+        index = bisect_left(mentions, cue.end(), key=lambda mention: mention.start)
+        return index < len(mentions) and _SAID_TO_BE.fullmatch(self._text, cue.end(), mentions[index].start) is not None
 
     def _or(self, mentions: Sequence[Mention]) -> set[int]:
         """Where the mentions begin that an "or" joins."""

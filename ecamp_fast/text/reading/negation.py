@@ -22,7 +22,7 @@ _ANY_CUE = re.compile(
 _STOPS = one_of(f"(?:{row})" for row in (*cues.STOPS, *cues.CIRCUMSTANCES))
 _STOPS_BEHIND = one_of(f"(?:{row})" for row in cues.STOPS)
 _MARKS = re.compile(
-    r";| -+ |[(\[]|, (?:now )?with\b|(?:, (?:and )?|\band )(?:the|this|these|those|his|her|its|it|they|he|she|there)\b"
+    r";| -+ |[(\[](?![a-z0-9/-]{1,8}[)\]])|, (?:now )?with\b|(?:, (?:and )?|\band )(?:the|this|these|those|his|her|its|it|they|he|she|there)\b"
 )
 _STATE = "|".join(cues.STATES)
 _NEW_ITEM = re.compile(rf"(?P<joint>,|\band\b|, and\b|\bwith\b) (?:a |an |the |there is |now |some |also )?(?:{_STATE})\b")
@@ -41,6 +41,7 @@ _AS_ADJECTIVE = re.compile(
     r"(?:suspicious|concerning|suggestive|consistent|diagnostic|worrisome|compatible|indicative|suggest)|appears?|represents?)\b"
 )
 _SKIPS_VERB = re.compile(r"(?:neither|nothing|none)\b")
+_CLOSED = re.compile(r"[)\]]")
 _PAIR = re.compile(r"\b(?:and|or|nor|/)\b")
 
 
@@ -83,7 +84,7 @@ class _Denials:
         decoys = _Spans(match.span() for match in _DECOYS.finditer(sentence))
         clauses = clause_starts(sentence)
         self._behind_stops = sorted(
-            [m.start() for m in _STOPS_BEHIND.finditer(sentence)] + [m.start() for m in re.finditer(r"[;(\[]", sentence)] + clauses
+            [m.start() for m in _STOPS_BEHIND.finditer(sentence)] + [m.start() for m in re.finditer(";", sentence)] + clauses
         )
         self._stops = sorted({*self._behind_stops, *self._ahead_stops()})
         self._verbs = [match for match in VERB.finditer(sentence)]
@@ -117,7 +118,18 @@ class _Denials:
                     stops.append(match.start())
             elif not self._list_goes_on(match.end()):
                 stops.append(match.start())
-        return stops
+        return stops + self._subjects()
+
+    def _subjects(self) -> list[int]:
+        """The commas behind which an entity is the subject of a verb of its own: "no infiltrate, emphysema persists"."""
+        found = []
+        for verb in VERB.finditer(self._text):
+            comma = self._text.rfind(",", 0, verb.start())
+            inside = bisect_left(self._mentions, comma)
+            named = inside < len(self._mentions) and self._mentions[inside] < verb.start()
+            if comma >= 0 and named and not _PAIR.search(self._text, comma, verb.start()):
+                found.append(comma)
+        return found
 
     def _list_goes_on(self, position: int) -> bool:
         """Whether an "or" or "and" comes before the next verb: then the comma parts items of one list."""
@@ -160,6 +172,9 @@ class _Denials:
         """Where what a cue denies before itself begins: with its clause, or with a comma that begins another item."""
         index = bisect_left(self._behind_stops, cue)
         start = self._behind_stops[index - 1] if index else 0
+        bracket = max(self._text.rfind("(", start, cue), self._text.rfind("[", start, cue))
+        if bracket >= 0 and not _CLOSED.search(self._text, bracket, cue):
+            start = bracket
         comma = self._text.rfind(",", start, cue)
         if comma >= 0 and not _PAIR.search(self._text, comma, cue):
             inside = bisect_left(self._mentions, comma)
