@@ -6,7 +6,7 @@ from itertools import pairwise
 from ecamp_fast.text.reading.cues import VERBS, one_of
 
 _JOINT = re.compile(r",(?! n?or\b)|\band\b|\bwhile\b|\bwhereas\b|\bas\b|\bso\b|:")
-_NO_SUBJECT = re.compile(r"[ ,:]*(?:and|while|whereas|as|so|but)?[ ,]*(?:[a-z]+ly |also |now |then )*")
+_NO_SUBJECT = re.compile(r"[ ,:]*(?:and|while|whereas|as|so|but|which|that)?[ ,]*(?:[a-z]+ly |also |now |then )*")
 # "No effusion seen, and the aorta is ..."
 _PARTICIPLE = re.compile(r"\b(?:seen|identified|noted|found|detected|demonstrated|appreciated|visuali[sz]ed|observed)\b")
 VERB = one_of(f"(?:{row})" for row in VERBS)

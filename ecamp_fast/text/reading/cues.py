@@ -12,9 +12,9 @@ _PARTS = {
     "|apparent|observed|recogni[sz]ed|discernible|discerned|shown|documented|confirmed|established|reported"
     "|demonstrable|identifiable|recognizable)",
     # "completely", "now", "since": whatever stands between a verb and what it says, but the words that turn it round
-    "ADVERB": "(?:(?!nearly|partially|partly|largely|mostly|incompletely|previously|formerly)"
-    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|quite|yet|xxxx) )*",
-    "NEARLY": "(?:nearly|almost|partially|partly|partial|largely|mostly|incompletely|substantially|virtually"
+    "ADVERB": "(?:(?!nearly|partially|partly|largely|mostly|incompletely|virtually|practically|mainly|previously|formerly)"
+    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|quite|yet|at all|xxxx) )*",
+    "NEARLY": "(?:nearly|almost|partially|partly|partial|largely|mostly|incompletely|substantially|virtually|practically"
     "|near(?:ly)?[- ]completely|mainly|not(?: yet)?|yet to be|to be)",
     "IS": "(?:is|are|was|were|been|be)",
     "IS_NOT": "(?:is|are|was|were)(?: not|n't)",
@@ -33,9 +33,13 @@ _PARTS = {
     "GOING": "(?:resolution|clearing|clearance|disappearance)",
     "REMOVED": "(?:removed|withdrawn|taken out|pulled(?: out)?|discontinued|explanted|extracted)",
     "SHOW": "(?:show|demonstrate|reveal|suggest|indicate|identify|see|have|display|exhibit|contain|represent)",
-    "PAST": "(?:prior|previous|previously|before|earlier|yesterday|last|comparison|former|formerly|old|initial"
-    "|preceding|then|ago)(?:'s)?",
-    "EXCLUDED": "(?:excluded?|excluding|ruled? out|ruling out|ruled-out)",
+    "PAST": "(?:prior|previous|previously|before|earlier|yesterday|last|comparison|former|formerly|old|initial|preceding"
+    "|then|ago|january|february|march|april|june|july|august|september|october|november|december|monday|tuesday"
+    "|wednesday|thursday|friday|saturday|sunday|\\d{1,2}/\\d{1,2})(?:'s)?",
+    "EXCLUDED": "(?:excluded?|excluding|ruled? out|ruling out|ruled-out|dismiss(?:ed)?|discount(?:ed)?)",
+    "CHANGED": "(?:(?:un)?changed|altered|enlarged|increased|decreased|improved|worsened|progressed|grown|different"
+    "|changing|increasing|decreasing|smaller|larger)",
+    "CLEAR": "(?:free|clear|devoid|cleared)",
 }
 
 
@@ -57,8 +61,8 @@ DENIES_AHEAD = (
     "without",
     "w/o",
     "(?:absence|lack) of",
-    "lacks",
-    "lacking",
+    "lack(?:s|ing)?(?! of)",
+    "insufficient evidence (?:of|for)",
     "neg(?:ative)?(?: [a-z]+){0,3} for",
     "free (?:of|from)",
     "clear(?:ed)? of",
@@ -79,10 +83,12 @@ DENIES_AHEAD = (
 TURNS = (
     "resolved",
     "{GOING} of",
-    "(?:interval )?removal of",
+    "removal of",
+    "(?:removed|pulled|withdrawn)(?= [a-z])",
 )
 # "No longer seen is the right pneumothorax": the entity comes last.
-INVERTED = re.compile(expand(r"(?:\A\W*|(?<=[,;] ))(?:no longer|not) {SEEN} (?:is|are|was|were)\b"))
+INVERTED = re.compile(expand(r"(?:\A\W*|(?<=[,;] ))(?:no longer|not) {SEEN}(?: (?:is|are|was|were)\b| ?:)"))
+MINUS = re.compile(r"\(-\)")  # "(-) effusion"
 # "None of the nodules is calcified" denies that they are, not the nodules.
 NONE_OF = re.compile(
     r"\b(?:none|neither|no one) of (?:the |these |those |his |her )?(?:[a-z-]+ ){1,4}"
@@ -96,7 +102,8 @@ DENIES_BEHIND = (
     "(?:is|are|was|were)n't {ADVERB}{SEEN}",
     "{HAS_NOT} been {ADVERB}{SEEN}",
     "{HAS_NOT} {ADVERB}(?:developed|occurred|appeared|recurred|re-?accumulated|formed|returned)",
-    "{DOES_NOT} (?:recur|persist|exist|re-?accumulate)",
+    "{DOES_NOT} (?:recur|persist|exist|re-?accumulate|develop|occur|appear(?= ?(?:[.,;)]|\\Z))|form|return)",
+    "(?:{IS} )?(?:now )?out(?= ?(?:[.,;)]|\\Z))",
     "{CANNOT} (?:longer )?(?:[a-z]+ )?be {ADVERB}{SEEN}",
     "{HAS} {ADVERB}(?:been )?{ADVERB}{GONE}",
     "{IS} {ADVERB}{GONE}",
@@ -113,20 +120,23 @@ DENIES_BEHIND = (
 )
 # Answers behind a colon or a dash: "Effusion: no", "Pneumothorax - none".
 ANSWERS = re.compile(
-    r" ?(?::| -+) ?(?:(?:none|nil|absent)\b|(?:no|negative|neg|not (?:seen|present))(?= ?(?:[.,;)]|\Z| [a-z]+ ?:)))"
+    r" ?(?::| -+|\?) ?(?:(?:no (?:[a-z]+ ){0,2}(?:evidence|signs?)|none|nil|absent)\b|(?:no|negative|neg|not (?:seen|present))(?= ?(?:[.,;)]|\Z| [a-z]+ ?:)))"
 )
 # Cue words that deny nothing about the entity.
 DENIES_NOT = (
     # what has not changed is there
-    "(?:no|without|not any|nor|lack of|absence of) {ADJECTIVES}"
-    "(?!changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
-    "{NOT} {ADVERB}(?:un)?(?:changed|altered|enlarged|increased|decreased|improved|worsened|progressed|grown|different"
-    "|changing|increasing|decreasing|smaller|larger)",
+    "(?:no|nil|without|not(?: any| much| a)?|nor|lack of|absence of) {ADJECTIVES}"
+    "(?!enlargement of the heart|changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
+    "{NOT} {ADVERB}{CHANGED}",
+    "(?:neither|none|no one)\\b[^.;]{0,80} (?:{HAS}|{IS}) {ADVERB}{CHANGED}",
     # negation of a negation
-    "no (?:doubt|question|uncertainty)",
+    "no (?:doubt|question|uncertainty|denying|mistaking|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
     "no (?:more|less|fewer|greater|larger|other|better) than",
-    "(?:{NOT}|no longer) {ADVERB}(?:free|clear|devoid|cleared)(?: (?:of|from))?",
-    "{NOT} {ADVERB}(?:without|absent|negative|lacking|unlikely|uncommon|unusual)(?: for)?",
+    "(?:{NOT}|no longer|by no means|far from|anything but) {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
+    "(?:neither|none|no|not one)\\b[^.;,]{0,40} {IS} {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
+    "{NOT} {ADVERB}(?:absent|negative|lacking|unlikely|improbable|impossible|(?:un|in)[a-z]+(?:able|ant|ial|ed|ive|al))(?: for)?",
+    "by no means",
+    "{NOT} (?:very |entirely )?(?:specific|diagnostic)",
     "no (?:longer )?(?:absence|lack) of",
     # "not excluded" and "not ruled out", in every form
     "(?:can|could|to|should|must|would|may|might) be (?:[a-z]+ )?{EXCLUDED}",
@@ -137,13 +147,17 @@ DENIES_NOT = (
     "|until|till|pending|toward|towards|(?<!due )to|expected|anticipated|delayed|for|awaiting)"
     "(?:[ -][a-z]+){0,2}?[ -]{GOING}(?: of)?",
     "(?:ensuring|documenting|confirming|awaiting|assuring) (?:[a-z]+ ){0,2}?{GOING}(?: of)?",
-    "(?:{NOT}|{NEARLY})(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
+    "(?:{NOT}|{NEARLY})(?: (?:appear|seem|believed|thought))?(?: to (?:have|be))?(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
+    "recurren(?:ce|t)\\b[^.;,]{0,40} {GONE}",
+    "(?:{HAS} |{IS} |previously |formerly )*{ADVERB}{GONE}\\b[^.;]{0,60} {HAS} (?:[a-z]+ )?"
+    "(?:recurred|returned|re-?accumulated|re-?appeared|re-?formed)",
+    "neither (?:be )?[a-z]+ nor {EXCLUDED}",
     "(?:neither|none|not all|not every|nor)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:once|until|till|when|if|unless|whether|after|should)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:will|should|may|might|would|could|must) (?:[a-z]+ )?(?:have )?(?:be )?(?:[a-z]+ )?{GONE}",
     # what was not there before is new
     "(?:{NOT}|(?:{IS} )?absent)(?: been)?(?: {ADVERB}{SEEN})?"
-    "(?: (?!compared|since|than|unlike|contrast|today|now|current|currently|despite)[a-z'-]+){0,6}? {PAST}",
+    "(?: (?!compared|since|than|unlike|contrast|today|now|current|currently|despite)[a-z0-9'/-]+){0,6}? {PAST}",
     "no(?: [a-z-]+){1,4} (?:was|were|had been)(?: {ADVERB}{SEEN})?"
     "(?: (?!compared|since|than|unlike|now|but|and|contrast)[a-z'-]+){0,5}? {PAST}",
     # what could not be judged
@@ -182,12 +196,14 @@ STOPS = (
 )
 # Prepositions of circumstance: what follows is given, not denied.
 CIRCUMSTANCES = (
-    "following|after|post(?![ -](?:primary|[a-z]+(?:ic|ive|ous|al)\\b))|status[ -]post|s/p|since|subsequent to|prior to",
+    "following|after|upon"
+    "|post(?![ -](?:primary|obstructive|inflammatory|infectious|traumatic|stenotic|operative|surgical|radiation))|status[ -]post|s/p|since|subsequent to|prior to",
     "despite|in spite of|notwithstanding|regardless of",
     "superimposed (?:up)?on|superimposed over|on top of",
-    "within|inside|in the (?:region|area|vicinity|bed|region) of",
-    "adjacent to|next to|near|beside|outside(?: of)?|beyond|surrounding the|overlying the|underlying the|along the"
-    "|at the (?:site|level) of|from the|around the|about the",
+    "in the (?:region|area|vicinity|bed) of",
+    "(?:accompanying|complicating|obscuring|abutting|involving|affecting|overlying|underlying|surrounding|along|from|around"
+    "|about) (?:the|an?|this)",
+    "adjacent to|next to|near|beside|outside(?: of)?|beyond|at the (?:site|level) of",
     "given|considering|in view of|in light of|in keeping with",
     "in (?:the |this )?(?:setting|context|presence|background|face) of|on (?:a )?background of|against (?:a )?background of",
     "with exception of|in addition to",
@@ -221,6 +237,9 @@ DOUBTS_AHEAD = (
     "differential",
     "{EXCLUDED}",
     "r/o",
+    "exclusion of",
+    "doubt(?:s|ed)?",
+    "not (?:unlikely|improbable|impossible)",
     "if|whether",
     "versus|vs",
     "favou?r(?:s|ed|ing)?",
@@ -229,7 +248,7 @@ DOUBTS_AHEAD = (
     "low probability for|high probability for",
 )
 # "? pneumonia" and "pneumothorax?"
-QUESTION_AHEAD = re.compile(r"(?:\A\W*|[(,;:] ?|\bor )\?(?= ?[a-z])")
+QUESTION_AHEAD = re.compile(r"(?:\A\W*|[(,;:] ?|\bor )\?(?= ?[a-z])|(?<![a-z0-9])\?(?=[a-z])")
 QUESTION_BEHIND = re.compile(r"(?<=[a-z)])\?|\?(?=\W*\Z)")
 # What doubts the entities before it.
 DOUBTS_BEHIND = (
@@ -237,8 +256,12 @@ DOUBTS_BEHIND = (
     " (?:a |the |to be )?(?:possible|likely|probable|suspected|questioned|considered|questionable|possibilit(?:y|ies)"
     "|uncertain|unclear|equivocal|indeterminate|doubtful|favou?red|consideration|concern|question|suspicious)"
     "(?! (?:to|due|secondary|related|represent|reflect|as|for|of|stable|normal|unchanged)\\b)",
-    "(?:{CANNOT}|{NOT}) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ ){0,2}(?:excluded|ruled[ -]out)",
+    "(?:{CANNOT}|{NOT}) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ ){0,2}(?:excluded|ruled[ -]out|dismissed|discounted)",
     "(?:difficult|impossible|hard|not possible) to (?:[a-z]+ )?(?:exclude|rule out)",
+    "{NOT} {ADVERB}(?:unlikely|improbable|impossible)",
+    "(?:less|more|most) (?:likely|probable)(?= ?(?:[.,;)]|\\Z))",
+    "neither (?:be )?[a-z]+ nor {EXCLUDED}",
+    "(?:doubtful|doubted)(?= ?(?:[.,;)]|\\Z))",
     "(?:to|should|must|needs? to|can|could) be (?:[a-z]+ )?(?:excluded|ruled out|considered)",
     "(?:may|might|could) (?:also |still |well )?be (?:present|seen|there|developing|considered)",
     "(?:may|might|could) (?:also )?(?:exist|have (?:developed|recurred)|coexist)",
@@ -251,7 +274,10 @@ DOUBTS_BEHIND = (
 )
 # Words of doubt that doubt nothing.
 DOUBTS_NOT = (
-    "no (?:question|uncertainty)",
+    "no (?:question|uncertainty|doubt|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
+    "if any",
+    "if\\b[^.;,]{0,40} (?:persists?|worsens?|{DOES_NOT}|fails? to)",
+    "(?:is|are) suggested",
     "(?:as |if )?(?:clinically )?(?:indicated|desired|warranted|needed|necessary)",
     "(?:no|without|nothing)(?: [a-z]+){0,3} (?:suggest[a-z]*|suspici[a-z]+|concern[a-z]*|indication)",
     "(?:suggest|recommend|consider)(?:ed|ing)? (?:follow|clinical|correlation|repeat|further|ct|chest|dedicated|a )",
@@ -262,7 +288,7 @@ DOUBTS_NOT = (
 DOUBT_STOPS = (
     "but|however|although|though|yet",
     "without|no",
-    "(?<!whether )(?<!if )(?<!that )there (?:is|are)",
+    "(?<!whether )(?<!if )(?<!that )(?<!doubt )there (?:is|are)",
     "(?<!consistent )(?<!compatible )(?<!associated )(?<!along )(?<!correlation )with",
     "and (?:a|an|the|no|there|with|also|then|some|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny"
     "|stable|unchanged|chronic|persistent|known|old|new|right|left|bilateral|is|are))",

@@ -16,8 +16,8 @@ _AHEAD, _TURNS, _BEHIND = one_of(cues.DENIES_AHEAD), one_of(cues.TURNS), one_of(
 _DECOYS = one_of(cues.DENIES_NOT)
 _ANY_CUE = re.compile(
     r"\b(?:no|not|non?e|nil|nor|never|neither|nothing|without|w/o|absen|lack|neg|free|clear|devoid|den[iy]|unlikely|rather"
-    r"|instead|fail|exclu|can|cant|resol|remov|disappear|vanish|subsid|gone|ruled|withdr|taken|pulled|discont|expl|extr)"
-    r"|n't\b"
+    r"|instead|fail|exclu|can|cant|resol|remov|disappear|vanish|subsid|gone|ruled|withdr|taken|pulled|discont|expl|extr|insufficient|out|\(-)"
+    r"|n't\b|\(-\)"
 )
 _STOPS = one_of(f"(?:{row})" for row in (*cues.STOPS, *cues.CIRCUMSTANCES))
 _STOPS_BEHIND = one_of(f"(?:{row})" for row in cues.STOPS)
@@ -26,14 +26,18 @@ _MARKS = re.compile(
 )
 _STATE = "|".join(cues.STATES)
 _NEW_ITEM = re.compile(rf"(?P<joint>,|\band\b|, and\b|\bwith\b) (?:a |an |the |there is |now |some |also )?(?:{_STATE})\b")
-_OF_THE = re.compile(
+# "No cavitation in the mass or effusion": the mass is where there is none of it.
+_PLACE = re.compile(
     r"(?<!evidence )(?<!sign )(?<!signs )(?<!suggestion )(?<!indication )(?<!recurrence )(?<!trace )(?<!absence )(?<!lack )"
-    r"(?<!free )(?<!clear )(?<!none )(?<!resolution )(?<!removal )(?<!clearing )\bof (?:the|this|that|these|those|either|both)\b"
+    r"(?<!free )(?<!clear )(?<!none )(?<!resolution )(?<!removal )(?<!clearing )(?<!disappearance )(?<!instead )"
+    r"\b(?:(?:of|in|to|throughout|on) (?:the|this|that|these|those|either|both|his|her)|within|inside)\b"
+    r".*?(?=[,;]|\b(?:or|nor|and|of(?! the)|for|that|is|are|was|were)\b|\Z)"
 )
 _SIDES = re.compile(r"and (?:left|right|bilateral|bibas[a-z]+)\b")
 _LIST_GOES_ON = re.compile(r"\b(?:or|and|nor)\b")
 _DENIES_STATE = re.compile(expand(r"{IS_NOT}\Z"))
 _NEXT_PART = re.compile(r",|\band\b|\bwith\b")
+_NEXT_ANSWER = re.compile(r",|\([+-]\)")
 _LEFT_BEHIND = re.compile(rf"\bwith\b|,|\band (?:a |an |the )?(?:new|{_STATE})\b|\bleaving\b")
 _GOES_ON = re.compile(expand(r" ?{ADVERB}(?:{SEEN})?(?:,? or\b| to (?:suggest|indicate)\b)"))
 _AS_ADJECTIVE = re.compile(
@@ -41,6 +45,7 @@ _AS_ADJECTIVE = re.compile(
     r"(?:suspicious|concerning|suggestive|consistent|diagnostic|worrisome|compatible|indicative|suggest)|appears?|represents?)\b"
 )
 _SKIPS_VERB = re.compile(r"(?:neither|nothing|none)\b")
+_AS_BEFORE = re.compile(r"\b(?:as (?:before|previously)|unchanged|stable|again (?:seen|noted))\b")
 _CLOSED = re.compile(r"[)\]]")
 _PAIR = re.compile(r"\b(?:and|or|nor|/)\b")
 
@@ -63,10 +68,8 @@ def negated(text: str, sentence: Span, mentions: Sequence[Mention], phrases_only
         reaches = [(m.end(), _next(stops, m.end(), len(lower))) for m in _PHRASES.finditer(lower)]
     else:
         reaches = _Denials(lower, places).reaches if _ANY_CUE.search(lower) else []
-    reaches.sort()
-    firsts = [first for first, _ in reaches]
-    furthest = list(accumulate((last for _, last in reaches), max))
-    return [(index := bisect_right(firsts, place)) > 0 and furthest[index - 1] > place for place, _ in places]
+    denied = _Spans(reaches)
+    return [place in denied for place, _ in places]
 
 
 def lowered(text: str) -> str:
@@ -89,7 +92,7 @@ class _Denials:
         self._stops = sorted({*self._behind_stops, *self._ahead_stops()})
         self._verbs = [match for match in VERB.finditer(sentence)]
         self._verb_starts = [match.start() for match in self._verbs]
-        first = [*cues.INVERTED.finditer(sentence), *cues.NONE_OF.finditer(sentence)]
+        first = [*cues.INVERTED.finditer(sentence), *cues.NONE_OF.finditer(sentence), *cues.MINUS.finditer(sentence)]
         taken = _Spans(match.span() for match in first)
         relative = _Spans(match.span() for match in cues.RELATIVE.finditer(sentence))
         behind = [
@@ -99,11 +102,14 @@ class _Denials:
         ]
         answers = list(cues.ANSWERS.finditer(sentence))
         self.reaches = [(self._back(match.start()), match.start()) for match in (*behind, *answers)]
-        self.reaches += [(match.end(), self._part(match.end(), _NEXT_PART)) for match in first]
+        self.reaches += [(match.end(), self._first(match)) for match in first]
         used = _Spans(match.span() for match in (*behind, *answers, *first))
-        for match in _AHEAD.finditer(sentence):
-            if match.start() not in decoys and match.start() not in used:
-                self.reaches.append((match.end(), self._ahead(match)))
+        ahead = [
+            (match.end(), self._ahead(match))
+            for match in _AHEAD.finditer(sentence)
+            if match.start() not in decoys and match.start() not in used
+        ]
+        self.reaches += _without(ahead, [match.span() for match in _PLACE.finditer(sentence)])
         for match in _TURNS.finditer(sentence):
             if match.start() not in decoys and match.start() not in used:
                 self.reaches.append((match.end(), self._part(match.end(), _LEFT_BEHIND)))
@@ -111,7 +117,7 @@ class _Denials:
     def _ahead_stops(self) -> list[int]:
         """Where what a cue before them denies ends, whatever the cue."""
         text = self._text
-        stops = [match.start() for match in (*_STOPS.finditer(text), *_MARKS.finditer(text), *_OF_THE.finditer(text))]
+        stops = [match.start() for match in (*_STOPS.finditer(text), *_MARKS.finditer(text))]
         for match in _NEW_ITEM.finditer(text):
             if match["joint"] == "and":
                 if not _SIDES.match(text, match.start()):
@@ -123,7 +129,7 @@ class _Denials:
     def _subjects(self) -> list[int]:
         """The commas behind which an entity is the subject of a verb of its own: "no infiltrate, emphysema persists"."""
         found = []
-        for verb in VERB.finditer(self._text):
+        for verb in (*VERB.finditer(self._text), *_AS_BEFORE.finditer(self._text)):
             comma = self._text.rfind(",", 0, verb.start())
             inside = bisect_left(self._mentions, comma)
             named = inside < len(self._mentions) and self._mentions[inside] < verb.start()
@@ -163,6 +169,12 @@ class _Denials:
             return True
         return _GOES_ON.match(self._text, verb.end()) is not None
 
+    def _first(self, cue: re.Match[str]) -> int:
+        """The end of what an inverted denial, "none of the ... is" or "(-)" reaches."""
+        if cue.re is cues.INVERTED:
+            return _next(self._stops, cue.end(), len(self._text))
+        return self._part(cue.end(), _NEXT_PART if cue.re is cues.NONE_OF else _NEXT_ANSWER)
+
     def _part(self, position: int, ends: re.Pattern[str]) -> int:
         reach = _next(self._stops, position, len(self._text))
         found = ends.search(self._text, position, reach)
@@ -199,3 +211,16 @@ class _Spans:
 def _next(stops: Sequence[int], position: int, end: int) -> int:
     index = bisect_left(stops, position)
     return stops[index] if index < len(stops) else end
+
+
+def _without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
+    """The spans less the holes that begin in them."""
+    starts = [start for start, _ in holes]
+    out: list[Span] = []
+    for begin, end in spans:
+        for hole in holes[bisect_left(starts, begin) : bisect_left(starts, end)]:
+            out.append((begin, hole[0]))
+            begin = hole[1]
+        if begin < end:
+            out.append((begin, end))
+    return out

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ecamp_fast.text.reading.entities import starts_with_mention
 from ecamp_fast.text.reading.words import Span
 
 BREAK = "\n\n"
@@ -22,6 +23,7 @@ _PART = re.compile(
 _ODD = re.compile(r"[^ -~]|  ")  # what a text that is plain already has none of
 _WRITTEN = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2043\u2212\ufe63\uff0d", "-"),
+    **{"\u0153": "oe", "\u0152": "OE", "\u00e6": "ae", "\u00c6": "AE"},
     **dict.fromkeys("\u2018\u2019\u02bc\u2032\uff07", "'"),
 }
 
@@ -39,11 +41,19 @@ _GOES_ON = re.compile(
 )
 _CAPITAL = re.compile(r"(?P<word>[A-Z])[a-z]+")
 _NAMES = re.compile(r"(?:Swan|Ganz|Kerley|Hickman|Dobb?hoff|Port|Groshong|Mediport|Harrington|Bochdalek|Morgagni|Ghon)\b")
-_OPENER = re.compile(
-    r"(?:no|there|nil|negative|stable|unchanged|mild|mildly|moderate|severe|small|large|minimal|trace|heart|lungs?|aorta"
-    r"|bones)\b",
+_OPENER = re.compile(r"(?:no|there|nil|negative|heart|lungs?|aorta|bones)\b", re.IGNORECASE)
+# Behind a short line, an adjective or the name of a finding begins an item too.
+_SHORT = 48
+_NAMED = re.compile(
+    r"(?:stable|unchanged|mild|mildly|moderate|severe|small|large|minimal|trace|left|right|bilateral|bibas[a-z]+|old|new"
+    r"|calcified|healed|chronic|acute|enlarged|tortuous)\b",
     re.IGNORECASE,
 )
+_ADJECTIVE = re.compile(
+    r"(?<!normal)(?<!clear)(?<!stable)\b(?!seen)[a-z]+(?:ive|al|ic|ous|ar|ary|ed|ing)\Z", re.IGNORECASE
+)
+_COMPOUND = re.compile(r"\b(?:rib|chest|bone|heart|lung|lobe|apex|base)\Z", re.IGNORECASE)
+_CUT = re.compile(r"[^\W\d_]-\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,8 @@ def _gap(text: str, match: re.Match[str]) -> str:
         return " "
     line_start = max(text.rfind("\n", 0, match.start()), text.rfind("\r", 0, match.start())) + 1
     before, after = text[line_start : match.start()], text[match.end() : match.end() + 80]
+    if lines == 1 and _CUT.search(before) and after[:1].islower():
+        return ""  # "port-a-" and "cath"
     return BREAK if lines > 1 or _ends(before.strip(), after) else " "
 
 
@@ -113,4 +125,8 @@ def _ends(before: str, after: str) -> bool:
         return True
     if _CAPITAL.match(after) and not before.isupper():
         return not _NAMES.match(after)
+    if _ADJECTIVE.search(before) or _COMPOUND.search(before):
+        return False
+    if len(before) <= _SHORT and (_NAMED.match(after) or starts_with_mention(after)):
+        return True
     return _OPENER.match(after) is not None

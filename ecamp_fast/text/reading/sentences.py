@@ -12,6 +12,7 @@ _STOP = re.compile(rf"[.!?]+|{BREAK}")
 _TITLE = r"(?:dr|mr|mrs|ms|prof|vs|approx|fig|st|e\.g|i\.e|cf|resp|incl)"
 _ABBREVIATION = re.compile(rf"(?:\b{_TITLE}|\b(?:dr|mr|mrs|ms|prof)\.? [a-z]|(?:\A|[.!?:\n])\s*\d\d?)\Z", re.IGNORECASE)
 _LETTER = re.compile(r"(?<![^\W_])[^\W\d_]\Z")
+_ANSWER = re.compile(r" (?:no|none|nil|absent|negative|yes)(?=[.;,]|\Z)", re.IGNORECASE)
 # An item of a list that runs on: "1. No effusion 2. Mild edema", "1) ... 2) ..."
 _NUMBER = re.compile(r"(?:\A|(?<=[\s:]))\(?(?P<number>\d\d?)[.)] (?=\S)")
 
@@ -53,8 +54,11 @@ def _items(text: str) -> list[Span]:
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
-    if match[0] == "?" and text[match.start() - 1 : match.start()] in ("", " "):
-        return not text[match.end() : match.end() + 2].strip()[:1].islower()  # "? pneumonia"
+    if match[0] == "?" and _ANSWER.match(text, match.end()):
+        return False
+    if match[0] == "?" and (match.start() == 0 or text[match.start() - 1] in " ("):
+        following = text[match.end() : match.end() + 2]
+        return not (following[:1].isalpha() or following.strip()[:1].islower())  # "?LLL pneumonia", "? pneumonia"
     if match[0] != ".":
         return True
     before, after = text[max(0, match.start() - 8) : match.start()], text[match.end() : match.end() + 1]
