@@ -130,7 +130,7 @@ DENIES_NOT = (
     "{NOT} {ADVERB}{CHANGED}",
     "(?:neither|none|no one)\\b[^.;]{0,80} (?:{HAS}|{IS}) {ADVERB}{CHANGED}",
     # negation of a negation
-    "no (?:doubt|question|uncertainty|denying|mistaking|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
+    "(?:no|without(?: a)?|beyond) (?:doubt|question|uncertainty|denying|mistaking|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
     "no (?:more|less|fewer|greater|larger|other|better) than",
     "(?:{NOT}|no longer|by no means|far from|anything but) {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
     "(?:neither|none|no|not one)\\b[^.;,]{0,40} {IS} {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
@@ -151,7 +151,6 @@ DENIES_NOT = (
     "recurren(?:ce|t)\\b[^.;,]{0,40} {GONE}",
     "(?:{HAS} |{IS} |previously |formerly )*{ADVERB}{GONE}\\b[^.;]{0,60} {HAS} (?:[a-z]+ )?"
     "(?:recurred|returned|re-?accumulated|re-?appeared|re-?formed)",
-    "neither (?:be )?[a-z]+ nor {EXCLUDED}",
     "(?:neither|none|not all|not every|nor)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:once|until|till|when|if|unless|whether|after|should)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:will|should|may|might|would|could|must) (?:[a-z]+ )?(?:have )?(?:be )?(?:[a-z]+ )?{GONE}",
@@ -181,7 +180,7 @@ VERBS = (
     "shows?|demonstrates?|reveals?|exhibits?",
     "can|cannot|could|may|might|will|would|should|must",
     "develop(?:s|ed)|worsen(?:s|ed)|occur(?:s|red)|obscures?|lies?|lays?|projects?|terminates?|ends?|extends?|overlies"
-    "|contains?|involves?|causes?|makes?|limits?|persisted|remained"
+    "|contains?|involves?|causes?|makes?|persisted|remained"
     "|appeared|represents?",
 )
 # Behind which "no" reaches no further, whatever follows.
@@ -274,7 +273,7 @@ DOUBTS_BEHIND = (
 )
 # Words of doubt that doubt nothing.
 DOUBTS_NOT = (
-    "no (?:question|uncertainty|doubt|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
+    "(?:no|without(?: a)?|beyond) (?:question|uncertainty|doubt|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
     "if any",
     "if\\b[^.;,]{0,40} (?:persists?|worsens?|{DOES_NOT}|fails? to)",
     "(?:is|are) suggested",
