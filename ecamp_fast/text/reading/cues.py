@@ -103,7 +103,7 @@ DENIES_BEHIND = (
     "{HAS_NOT} been {ADVERB}{SEEN}",
     "{HAS_NOT} {ADVERB}(?:developed|occurred|appeared|recurred|re-?accumulated|formed|returned)",
     "{DOES_NOT} (?:recur|persist|exist|re-?accumulate|develop|occur|appear(?= ?(?:[.,;)]|\\Z))|form|return)",
-    "(?:{IS} )?(?:now )?out(?= ?(?:[.,;)]|\\Z))",
+    "(?:{IS} (?:now )?|(?<=picc )|(?<=line )|(?<=lines )|(?<=catheter )|now )out(?= ?(?:[.,;)]|\\Z))",
     "{CANNOT} (?:longer )?(?:[a-z]+ )?be {ADVERB}{SEEN}",
     "{HAS} {ADVERB}(?:been )?{ADVERB}{GONE}",
     "{IS} {ADVERB}{GONE}",
@@ -200,7 +200,7 @@ CIRCUMSTANCES = (
     "despite|in spite of|notwithstanding|regardless of",
     "superimposed (?:up)?on|superimposed over|on top of",
     "in the (?:region|area|vicinity|bed) of",
-    "(?:accompanying|complicating|obscuring|abutting|involving|affecting|overlying|underlying|surrounding|along|from|around"
+    "(?:accompanying|complicating|abutting|involving|affecting|overlying|underlying|surrounding|along|from|around"
     "|about) (?:the|an?|this)",
     "adjacent to|next to|near|beside|outside(?: of)?|beyond|at the (?:site|level) of",
     "given|considering|in view of|in light of|in keeping with",

@@ -45,6 +45,7 @@ _AS_ADJECTIVE = re.compile(
     r"(?:suspicious|concerning|suggestive|consistent|diagnostic|worrisome|compatible|indicative|suggest)|appears?|represents?)\b"
 )
 _SKIPS_VERB = re.compile(r"(?:neither|nothing|none)\b")
+_AS_SEEN = re.compile(expand(r"{IS} {ADVERB}{SEEN}\b"))
 _AS_BEFORE = re.compile(r"\b(?:as (?:before|previously)|unchanged|stable|again (?:seen|noted))\b")
 _CLOSED = re.compile(r"[)\]]")
 _PAIR = re.compile(r"\b(?:and|or|nor|/)\b")
@@ -133,7 +134,7 @@ class _Denials:
             comma = self._text.rfind(",", 0, verb.start())
             inside = bisect_left(self._mentions, comma)
             named = inside < len(self._mentions) and self._mentions[inside] < verb.start()
-            if comma >= 0 and named and not _PAIR.search(self._text, comma, verb.start()):
+            if comma >= 0 and named and not _AS_SEEN.match(self._text, verb.start()) and not _PAIR.search(self._text, comma, verb.start()):
                 found.append(comma)
         return found
 
