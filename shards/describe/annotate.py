@@ -11,6 +11,7 @@ from ecamp_fast.text.language import refuse_spanish
 from ecamp_fast.text.reading.annotate import Description, describe
 from ecamp_fast.text.reading.doubt import Doubts
 from ecamp_fast.text.reading.entities import Mention
+from ecamp_fast.text.reading.plain import plain
 from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.reading.sentences import sentence_spans
 from ecamp_fast.text.reading.version import RULES_DIGEST
@@ -73,7 +74,8 @@ def _read(reports: Iterable[str]) -> dict[str, Any]:
     denied: Counter[str] = Counter()
     doubted: Counter[str] = Counter()
     imbalance = Imbalance()
-    for report in reports:
+    for raw in reports:
+        report = plain(raw).text
         descriptions, sentences, told = describe(report), sentence_spans(report), distill(report)
         mentions.update(one.mention.entity for one in descriptions)
         denied.update(one.mention.entity for one in descriptions if one.denied)

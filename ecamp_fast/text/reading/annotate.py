@@ -10,7 +10,8 @@ import numpy as np
 from ecamp_fast.text.codes import ID_BITS, INSIDE, Mark
 from ecamp_fast.text.reading.entities import PIECES, Mention, find_mentions
 from ecamp_fast.text.reading.negation import negated
-from ecamp_fast.text.reading.sentences import sentence_spans
+from ecamp_fast.text.reading.plain import plain
+from ecamp_fast.text.reading.sentences import plain_sentences, sentence_spans
 from ecamp_fast.text.reading.words import Span, word_spans
 from ecamp_fast.text.wordpiece import PREFIX, Wordpiece
 
@@ -37,10 +38,27 @@ class Description:
 
 def describe(text: str) -> list[Description]:
     """Every mention of a text with its descriptors and its negation, sentence by sentence."""
+    form = plain(text)
+    found = describe_plain(form.text)
+    if form.origins is None:
+        return found
+    return [
+        Description(
+            Mention(one.mention.entity, *form.origin(one.mention[1:])),
+            tuple(form.origin(span) for span in one.words),
+            one.denied,
+            one.denied_by_phrase,
+        )
+        for one in found
+    ]
+
+
+def describe_plain(text: str) -> list[Description]:
+    """The same for a text in its normal form (``plain``)."""
     mentions = find_mentions(text)
     starts = [mention.start for mention in mentions]
     out: list[Description] = []
-    for sentence in sentence_spans(text):
+    for sentence in plain_sentences(text):
         inside = mentions[bisect_left(starts, sentence[0]) : bisect_left(starts, sentence[1])]
         if inside:
             denied = negated(text, sentence, inside)

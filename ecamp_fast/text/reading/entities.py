@@ -77,3 +77,8 @@ def find_mentions(text: str) -> list[Mention]:
 
 def _name(surface: str) -> str:
     return next(name for name, form in _EACH.items() if form.fullmatch(surface))
+
+
+def starts_with_mention(text: str) -> bool:
+    """Whether the first word of a text is an entity."""
+    return _ANY.match(text) is not None

@@ -1,107 +1,227 @@
-"""Which entities a sentence denies: negation cues, how far they reach, and what only looks like one."""
+"""Which entities a sentence denies: cues of denial, how far they reach, and what only looks like one."""
 
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
+from ecamp_fast.text.reading import cues
+from ecamp_fast.text.reading.clauses import VERB, clause_starts
+from ecamp_fast.text.reading.cues import expand, one_of
 from ecamp_fast.text.reading.entities import Mention
 from ecamp_fast.text.reading.words import Span
 
-_SEEN = (
-    r"(?:(?!be\b)\w+ )?"  # clearly, definitely, ...
-    r"(?:seen|identified|present|visuali[sz]ed|evident|demonstrated|appreciated|detected|noted|found|apparent)"
+_PHRASES = re.compile(r"\bthere is no(?: evidence of)?\b")
+_AHEAD, _TURNS, _BEHIND = one_of(cues.DENIES_AHEAD), one_of(cues.TURNS), one_of(cues.DENIES_BEHIND)
+_DECOYS = one_of(cues.DENIES_NOT)
+_ANY_CUE = re.compile(
+    r"\b(?:no|not|non?e|nil|nor|never|neither|nothing|without|w/o|absen|lack|neg|free|clear|devoid|den[iy]|unlikely|rather"
+    r"|instead|fail|exclu|can|cant|resol|remov|disappear|vanish|subsid|gone|ruled|withdr|taken|pulled|discont|expl|extr|insufficient|out|\(-)"
+    r"|n't\b|\(-\)"
 )
-_CHANGE = (
-    r"(?:(?:significant|interval|appreciable|substantial|definite|other|further) )*(?:change|increase|decrease|"
-    r"improvement|worsening|progression)s?"
+_STOPS = one_of(f"(?:{row})" for row in (*cues.STOPS, *cues.CIRCUMSTANCES))
+_STOPS_BEHIND = one_of(f"(?:{row})" for row in cues.STOPS)
+_MARKS = re.compile(
+    r";| -+ |[(\[](?![a-z0-9/-]{1,8}[)\]])|, (?:now )?with\b|(?:, (?:and )?|\band )(?:the|this|these|those|his|her|its|it|they|he|she|there)\b"
 )
-
-_PHRASES = re.compile(r"\bthere is no(?: evidence of)?\b", re.IGNORECASE)
-_BEFORE = re.compile(
-    r"\b(?:no|not|without|absence of|lack of|negative for|free of|clear of|den(?:y|ies|ied)|never|neither|nor"
-    r"|unlikely to|resolved|resolution of|interval clearing of)\b",
-    re.IGNORECASE,
+_STATE = "|".join(cues.STATES)
+_NEW_ITEM = re.compile(rf"(?P<joint>,|\band\b|, and\b|\bwith\b) (?:a |an |the |there is |now |some |also )?(?:{_STATE})\b")
+# "No cavitation in the mass or effusion": the mass is where there is none of it.
+_PLACE = re.compile(
+    r"(?<!evidence )(?<!sign )(?<!signs )(?<!suggestion )(?<!indication )(?<!recurrence )(?<!trace )(?<!absence )(?<!lack )"
+    r"(?<!free )(?<!clear )(?<!none )(?<!resolution )(?<!removal )(?<!clearing )(?<!disappearance )(?<!instead )"
+    r"\b(?:(?:of|in|to|throughout|on) (?:the|this|that|these|those|either|both|his|her)|within|inside)\b"
+    r".*?(?=[,;]|\b(?:or|nor|and|of(?! the)|for|that|is|are|was|were)\b|\Z)"
 )
-_BEHIND = re.compile(
-    rf"\b(?:(?:no longer|not) {_SEEN}|(?:has|have|is|are|was|were|been) (?:completely |now )?(?:resolved|cleared)"
-    r"|(?:is|are|was|were|been) (?:absent|unlikely|negative(?! for)|excluded)|ruled out)\b"
-    r"|\b(?:absent|resolved)(?=[.,;)]|\s*\Z)|:\s*(?:none|absent)\b",
-    re.IGNORECASE,
+_SIDES = re.compile(r"and (?:left|right|bilateral|bibas[a-z]+)\b")
+_LIST_GOES_ON = re.compile(r"\b(?:or|and|nor)\b")
+_DENIES_STATE = re.compile(expand(r"{IS_NOT}\Z"))
+_NEXT_PART = re.compile(r",|\band\b|\bwith\b")
+_NEXT_ANSWER = re.compile(r",|\([+-]\)")
+_LEFT_BEHIND = re.compile(rf"\bwith\b|,|\band (?:a |an |the )?(?:new|{_STATE})\b|\bleaving\b")
+_GOES_ON = re.compile(expand(r" ?{ADVERB}(?:{SEEN})?(?:,? or\b| to (?:suggest|indicate)\b)"))
+_AS_ADJECTIVE = re.compile(
+    r"(?:that|which) (?:(?:is|are|was|were|would|may|might|could)(?: be)? (?:[a-z]+ly )?"
+    r"(?:suspicious|concerning|suggestive|consistent|diagnostic|worrisome|compatible|indicative|suggest)|appears?|represents?)\b"
 )
-# "The vasculature is not engorged, ..." denies the engorgement, neither the vasculature nor what comes next.
-_NOT_SO = re.compile(r"\b(?:is|are|was|were) not\b", re.IGNORECASE)
-_NEXT_PART = re.compile(r",|\band\b|\bwith\b", re.IGNORECASE)
-# Cue words that deny nothing about the entity itself.
-_NOT_A_CUE = re.compile(
-    rf"\bno {_CHANGE}\b|\bwithout {_CHANGE}\b|\bnot (?:only|significantly changed|changed|necessarily|well)\b"
-    r"|\b(?:can ?not|could not|(?:is|are|was|were) not|not) (?:be )?(?:entirely |completely |definitely )?"
-    r"(?:exclude[d]?|ruled? out)\b|\b(?:can|to) (?:be )?ruled? out\b",
-    re.IGNORECASE,
-)
-_STOPS = re.compile(
-    r"\bbut\b|\bhowever\b|\bexcept\b|\balthough\b|\bthough\b|\bapart from\b|\baside from\b|\bother than\b|\bbesides\b"
-    r"|\bthere (?:is|are|may|has|have)\b|, (?:now )?with\b|, (?:this|these|it)\b|\bwith residual\b|;",
-    re.IGNORECASE,
-)
-_JOINT = re.compile(r",|\band\b|\bwhile\b|\bwhereas\b", re.IGNORECASE)
-_VERB = re.compile(r"\b(?:is|are|was|were|has|have|remains?|appears?|shows?|demonstrates?)\b", re.IGNORECASE)
+_SKIPS_VERB = re.compile(r"(?:neither|nothing|none)\b")
+_AS_SEEN = re.compile(expand(r"{IS} {ADVERB}{SEEN}\b"))
+_AS_BEFORE = re.compile(r"\b(?:as (?:before|previously)|unchanged|stable|again (?:seen|noted))\b")
+_CLOSED = re.compile(r"[)\]]")
+_PAIR = re.compile(r"\b(?:and|or|nor|/)\b")
 
 
 def negated(text: str, sentence: Span, mentions: Sequence[Mention], phrases_only: bool = False) -> list[bool]:
     """For each mention of a sentence, whether it is denied.
 
-    sentence: the characters [start, end) in ``text``
+    text: in its normal form (``plain``)   sentence: the characters [start, end) in it
     phrases_only: by "there is no" and "there is no evidence of" alone
-    A cue before the entity reaches to the next but, however, except, ..., semicolon, to the next clause with a verb of
-    its own, or to the end of the sentence; one behind it reaches back as far.
+    A cue before the entity reaches to the next finite verb, "but", circumstance ("following", "despite"), bracket or
+    new item with a state of its own, or to the end of the sentence; one behind it reaches back to where its clause
+    begins. The tables are in ``cues``.
     """
-    if phrases_only:
-        stops = [match.start() for match in _STOPS.finditer(text, *sentence)]
-        reaches = [(m.end(), _next(stops, m.end(), sentence[1])) for m in _PHRASES.finditer(text, *sentence)]
-    else:
-        reaches = _reaches(text, sentence)
-    return [any(first <= mention.start < last for first, last in reaches) for mention in mentions]
-
-
-def _reaches(text: str, sentence: Span) -> list[Span]:
-    """The characters that each cue of a sentence denies."""
     start, end = sentence
-    decoys = [match.span() for match in _NOT_A_CUE.finditer(text, start, end)]
-    behind = [m.span() for m in _BEHIND.finditer(text, start, end) if not _inside(m.start(), decoys)]
-    before = [m.span() for m in _BEFORE.finditer(text, start, end) if not _inside(m.start(), decoys + behind)]
-    if not before and not behind:
-        return []
-    stops = sorted([m.start() for m in _STOPS.finditer(text, start, end)] + _clauses(text, sentence))
-    denials_of_state = {match.end() for match in _NOT_SO.finditer(text, start, end)}
-    reaches = [(_last(stops, first, start), first) for first, _ in behind]
-    for _, cue_end in before:
-        reach = _next(stops, cue_end, end)
-        if cue_end in denials_of_state and (part := _NEXT_PART.search(text, cue_end, reach)):
-            reach = part.start()
-        reaches.append((cue_end, reach))
-    return reaches
+    lower = lowered(text[start:end])
+    places = [(mention.start - start, mention.end - start) for mention in mentions]
+    if phrases_only:
+        stops = [match.start() for match in (*_STOPS.finditer(lower), *_MARKS.finditer(lower))]
+        stops.sort()
+        reaches = [(m.end(), _next(stops, m.end(), len(lower))) for m in _PHRASES.finditer(lower)]
+    else:
+        reaches = _Denials(lower, places).reaches if _ANY_CUE.search(lower) else []
+    denied = _Spans(reaches)
+    return [place in denied for place, _ in places]
 
 
-def _clauses(text: str, sentence: Span) -> list[int]:
-    """Where a comma or an "and" parts two clauses that have each a verb."""
-    joints = [match.start() for match in _JOINT.finditer(text, *sentence)]
-    found: list[int] = []
-    verb_before = False
-    for start, end in pairwise([sentence[0], *joints, sentence[1]]):
-        has_verb = _VERB.search(text, start, end) is not None
-        if has_verb and verb_before:
-            found.append(start)
-        verb_before = verb_before or has_verb
-    return found
+def lowered(text: str) -> str:
+    """The text in lower case, as long as it is."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
+
+
+class _Denials:
+    """The cues of one sentence in lower case, and what each reaches: ``reaches``, characters [first, last)."""
+
+    def __init__(self, sentence: str, mentions: Sequence[Span]) -> None:
+        self._text = sentence
+        self._mentions = [start for start, _ in mentions]
+        decoys = _Spans(match.span() for match in _DECOYS.finditer(sentence))
+        clauses = clause_starts(sentence)
+        self._behind_stops = sorted(
+            [m.start() for m in _STOPS_BEHIND.finditer(sentence)] + [m.start() for m in re.finditer(";", sentence)] + clauses
+        )
+        self._stops = sorted({*self._behind_stops, *self._ahead_stops()})
+        self._verbs = [match for match in VERB.finditer(sentence)]
+        self._verb_starts = [match.start() for match in self._verbs]
+        first = [*cues.INVERTED.finditer(sentence), *cues.NONE_OF.finditer(sentence), *cues.MINUS.finditer(sentence)]
+        taken = _Spans(match.span() for match in first)
+        relative = _Spans(match.span() for match in cues.RELATIVE.finditer(sentence))
+        behind = [
+            match
+            for match in _BEHIND.finditer(sentence)
+            if match.start() not in decoys and match.start() not in taken and match.start() not in relative
+        ]
+        answers = list(cues.ANSWERS.finditer(sentence))
+        self.reaches = [(self._back(match.start()), match.start()) for match in (*behind, *answers)]
+        self.reaches += [(match.end(), self._first(match)) for match in first]
+        used = _Spans(match.span() for match in (*behind, *answers, *first))
+        ahead = [
+            (match.end(), self._ahead(match))
+            for match in _AHEAD.finditer(sentence)
+            if match.start() not in decoys and match.start() not in used
+        ]
+        self.reaches += _without(ahead, [match.span() for match in _PLACE.finditer(sentence)])
+        for match in _TURNS.finditer(sentence):
+            if match.start() not in decoys and match.start() not in used:
+                self.reaches.append((match.end(), self._part(match.end(), _LEFT_BEHIND)))
+
+    def _ahead_stops(self) -> list[int]:
+        """Where what a cue before them denies ends, whatever the cue."""
+        text = self._text
+        stops = [match.start() for match in (*_STOPS.finditer(text), *_MARKS.finditer(text))]
+        for match in _NEW_ITEM.finditer(text):
+            if match["joint"] == "and":
+                if not _SIDES.match(text, match.start()):
+                    stops.append(match.start())
+            elif not self._list_goes_on(match.end()):
+                stops.append(match.start())
+        return stops + self._subjects()
+
+    def _subjects(self) -> list[int]:
+        """The commas behind which an entity is the subject of a verb of its own: "no infiltrate, emphysema persists"."""
+        found = []
+        for verb in (*VERB.finditer(self._text), *_AS_BEFORE.finditer(self._text)):
+            comma = self._text.rfind(",", 0, verb.start())
+            inside = bisect_left(self._mentions, comma)
+            named = inside < len(self._mentions) and self._mentions[inside] < verb.start()
+            if comma >= 0 and named and not _AS_SEEN.match(self._text, verb.start()) and not _PAIR.search(self._text, comma, verb.start()):
+                found.append(comma)
+        return found
+
+    def _list_goes_on(self, position: int) -> bool:
+        """Whether an "or" or "and" comes before the next verb: then the comma parts items of one list."""
+        verb = VERB.search(self._text, position)
+        return _LIST_GOES_ON.search(self._text, position, verb.start() if verb else len(self._text)) is not None
+
+    def _ahead(self, cue: re.Match[str]) -> int:
+        """The end of what a cue denies behind itself."""
+        if _DENIES_STATE.search(self._text, max(0, cue.start() - 6), cue.end()):
+            # "The vasculature is not engorged, ...": neither the vasculature nor what comes next
+            return self._part(cue.end(), _NEXT_PART)
+        end = _next(self._stops, cue.end(), len(self._text))
+        skip = _SKIPS_VERB.match(cue[0]) is not None
+        for verb in self._verbs[bisect_left(self._verb_starts, cue.end()) :]:
+            if verb.start() >= end:
+                break
+            if verb.start() <= cue.end() + 1 or self._goes_on(verb):
+                continue
+            if skip:
+                skip = False
+                continue
+            return verb.start()
+        return end
+
+    def _goes_on(self, verb: re.Match[str]) -> bool:
+        """Whether a denial reaches over this verb: "no effusion is seen or ...", "nothing that is suspicious for ..."."""
+        before = self._text[max(0, verb.start() - 6) : verb.start()]
+        if before.endswith(("to ", "that ", "which ")) and (
+            before.endswith("to ") or _AS_ADJECTIVE.match(self._text, verb.start() - (5 if before.endswith("that ") else 6))
+        ):
+            return True
+        return _GOES_ON.match(self._text, verb.end()) is not None
+
+    def _first(self, cue: re.Match[str]) -> int:
+        """The end of what an inverted denial, "none of the ... is" or "(-)" reaches."""
+        if cue.re is cues.INVERTED:
+            return _next(self._stops, cue.end(), len(self._text))
+        return self._part(cue.end(), _NEXT_PART if cue.re is cues.NONE_OF else _NEXT_ANSWER)
+
+    def _part(self, position: int, ends: re.Pattern[str]) -> int:
+        reach = _next(self._stops, position, len(self._text))
+        found = ends.search(self._text, position, reach)
+        return found.start() if found else reach
+
+    def _back(self, cue: int) -> int:
+        """Where what a cue denies before itself begins: with its clause, or with a comma that begins another item."""
+        index = bisect_left(self._behind_stops, cue)
+        start = self._behind_stops[index - 1] if index else 0
+        bracket = max(self._text.rfind("(", start, cue), self._text.rfind("[", start, cue))
+        if bracket >= 0 and not _CLOSED.search(self._text, bracket, cue):
+            start = bracket
+        comma = self._text.rfind(",", start, cue)
+        if comma >= 0 and not _PAIR.search(self._text, comma, cue):
+            inside = bisect_left(self._mentions, comma)
+            if inside < len(self._mentions) and self._mentions[inside] < cue:
+                return comma
+        return start
+
+
+class _Spans:
+    """Whether a character is in one of many spans [start, end)."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._spans = sorted(spans)
+        self._starts = [start for start, _ in self._spans]
+        self._furthest = list(accumulate((end for _, end in self._spans), max))
+
+    def __contains__(self, position: int) -> bool:
+        index = bisect_right(self._starts, position)
+        return index > 0 and self._furthest[index - 1] > position
 
 
 def _next(stops: Sequence[int], position: int, end: int) -> int:
-    return min((stop for stop in stops if stop >= position), default=end)
+    index = bisect_left(stops, position)
+    return stops[index] if index < len(stops) else end
 
 
-def _last(stops: Sequence[int], position: int, start: int) -> int:
-    return max((stop for stop in stops if stop < position), default=start)
-
-
-def _inside(position: int, spans: Sequence[Span]) -> bool:
-    return any(first <= position < last for first, last in spans)
+def _without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
+    """The spans less the holes that begin in them."""
+    starts = [start for start, _ in holes]
+    out: list[Span] = []
+    for begin, end in spans:
+        for hole in holes[bisect_left(starts, begin) : bisect_left(starts, end)]:
+            out.append((begin, hole[0]))
+            begin = hole[1]
+        if begin < end:
+            out.append((begin, end))
+    return out

@@ -4,9 +4,10 @@ import re
 from bisect import bisect_right
 from itertools import zip_longest
 
-from ecamp_fast.text.reading.annotate import Description, describe
+from ecamp_fast.text.reading.annotate import Description, describe_plain
 from ecamp_fast.text.reading.doubt import Doubts
-from ecamp_fast.text.reading.sentences import sentence_spans
+from ecamp_fast.text.reading.plain import plain
+from ecamp_fast.text.reading.sentences import plain_sentences
 
 # Words before an entity that describe neither how it is nor where.
 _NOT_ADJECTIVES = frozenset(
@@ -50,12 +51,13 @@ def distill(text: str) -> str:
 
     Each entity is stated once per way it is said to be; the words are the report's own.
     """
-    sentences = sentence_spans(text)
+    text = plain(text).text
+    sentences = plain_sentences(text)
     starts = [start for start, _ in sentences]
     doubts = [Doubts(text, sentence) for sentence in sentences]
     stated: dict[tuple[str, str], str] = {}
     compound = None  # the mention that the next one continues: "cardiomediastinal silhouette"
-    mentions = describe(text)
+    mentions = describe_plain(text)
     for description, following in zip_longest(mentions, mentions[1:]):
         first = compound or description
         compound = None

@@ -12,20 +12,37 @@ from typing import Any
 
 from ecamp_fast.text.reading import (
     annotate,
+    clauses,
     cleaning,
+    cues,
     doubt,
     entities,
     headings,
     negation,
+    plain,
     rules,
     sections,
     sentences,
     words,
 )
 
-RULES_VERSION = 2  # raised with any change of code in this folder that reads some text differently
+RULES_VERSION = 3  # raised with any change of code in this folder that reads some text differently
 
-_MODULES = (annotate, cleaning, doubt, entities, headings, negation, rules, sections, sentences, words)
+_MODULES = (
+    annotate,
+    clauses,
+    cleaning,
+    cues,
+    doubt,
+    entities,
+    headings,
+    negation,
+    plain,
+    rules,
+    sections,
+    sentences,
+    words,
+)
 
 
 def rules_tables(module: ModuleType) -> dict[str, Any]:

@@ -21,8 +21,10 @@ CUES = [
         "is possible|are possible|was possible|were possible|be possible|is likely|is suspected|is questioned"
         "|is considered|is questionable|is a possibility|cannot be excluded|can not be excluded|could not be excluded"
         "|not excluded|not ruled out|cannot be entirely excluded|may be present|might be present|could be present"
-        "|may be seen|may also be seen|?",
+        "|may be seen|may also be seen",
     ),
+    ("Edema{}", {"edema": True}, "?| ?|?)"),
+    ("Edema of organisms{} such as these", {"edema": False}, " ?| now ?"),
     ("Congestion with edema {} effusion", {"congestion": False, "edema": True, "effusion": True}, "versus|vs"),
     ("Congestion{} edema versus effusion", {"congestion": False, "edema": True, "effusion": True}, " with|,|;|:"),
     (

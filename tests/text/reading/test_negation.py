@@ -98,7 +98,7 @@ CUES = [
         {"effusion": True, "edema": False},
         "is|are|was|were|has|have|remain|remains|appear|appears|show|shows|demonstrate|demonstrates",
     ),
-    ("No effusion is seen and edema {} larger.", {"effusion": True, "edema": True}, "much"),
+    ("No effusion is seen and edema {} larger.", {"effusion": True, "edema": False}, "much"),
 ]
 
 
