@@ -12,9 +12,11 @@ _PARTS = {
     "|apparent|observed|recogni[sz]ed|discernible|discerned|shown|documented|confirmed|established|reported"
     "|demonstrable|identifiable|recognizable)",
     # "completely", "now", "since": whatever stands between a verb and what it says, but the words that turn it round
-    "ADVERB": "(?:(?!nearly|partially|partly|largely|mostly|incompletely|virtually|practically|mainly|previously|formerly)"
-    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|quite|yet|at all|xxxx) )*",
-    "NEARLY": "(?:nearly|almost|partially|partly|partial|largely|mostly|incompletely|substantially|virtually|practically"
+    "ADVERB": "(?:(?!nearly|partially|partly|largely|mostly|incompletely|virtually|practically|mainly|previously"
+    "|formerly)"
+    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|very|quite|yet|at all|xxxx) )*",
+    "NEARLY": "(?:nearly|almost|partially|partly|partial|largely|mostly|incompletely|substantially|virtually"
+    "|practically"
     "|near(?:ly)?[- ]completely|mainly|not(?: yet)?|yet to be|to be)",
     "IS": "(?:is|are|was|were|been|be)",
     "IS_NOT": "(?:is|are|was|were)(?: not|n't)",
@@ -27,13 +29,15 @@ _PARTS = {
     "|developments?|alterations?|variations?|reductions?|evolution|deterioration|regression|expansion|extension"
     "|re-?distribution|advancement|shrinkage|interval changes?)",
     # adjectives before a noun; "evidence of" may lead to it
-    "ADJECTIVES": "(?:(?:(?:radiographic |definite |convincing |clear )?(?:evidence|signs?|suggestion|indication) (?:of|for)"
+    "ADJECTIVES": "(?:(?:(?:radiographic |definite |convincing |clear )?(?:evidence|signs?|suggestion"
+    "|indication) (?:of|for)"
     "|(?!(?:of|or|and|with|in|to|for|is|are|was|were|but|the|by|on|at|from)\\b)[a-z-]+) ){0,4}",
     "GONE": "(?:resolved|cleared|disappeared|vanished|gone(?: away)?|subsided)",
     "GOING": "(?:resolution|clearing|clearance|disappearance)",
     "REMOVED": "(?:removed|withdrawn|taken out|pulled(?: out)?|discontinued|explanted|extracted)",
     "SHOW": "(?:show|demonstrate|reveal|suggest|indicate|identify|see|have|display|exhibit|contain|represent)",
-    "PAST": "(?:prior|previous|previously|before|earlier|yesterday|last|comparison|former|formerly|old|initial|preceding"
+    "PAST": "(?:prior|previous|previously|before|earlier|yesterday|last|comparison|former|formerly|old|initial"
+    "|preceding"
     "|then|ago|january|february|march|april|june|july|august|september|october|november|december|monday|tuesday"
     "|wednesday|thursday|friday|saturday|sunday|\\d{1,2}/\\d{1,2})(?:'s)?",
     "EXCLUDED": "(?:excluded?|excluding|ruled? out|ruling out|ruled-out|dismiss(?:ed)?|discount(?:ed)?)",
@@ -110,8 +114,8 @@ DENIES_BEHIND = (
     "(?:disappeared|vanished)",
     "{IS} {ADVERB}(?:absent|unlikely|negative(?! for)|excluded|ruled out|not likely|nowhere)",
     "(?:seems?|appears?|felt|considered|thought) (?:to be )?{ADVERB}(?:absent|unlikely)",
-    "isn't likely",
-    "not likely",
+    "isn't {ADVERB}likely",
+    "not {ADVERB}likely",
     "ruled out",
     "(?:absent|resolved)(?= ?(?:[.,;)]|\\Z))",
     "{IS} {ADVERB}{REMOVED}",
@@ -120,21 +124,25 @@ DENIES_BEHIND = (
 )
 # Answers behind a colon or a dash: "Effusion: no", "Pneumothorax - none".
 ANSWERS = re.compile(
-    r" ?(?::| -+|\?) ?(?:(?:no (?:[a-z]+ ){0,2}(?:evidence|signs?)|none|nil|absent)\b|(?:no|negative|neg|not (?:seen|present))(?= ?(?:[.,;)]|\Z| [a-z]+ ?:)))"
+    r" ?(?::| -+|\?) ?(?:(?:no (?:[a-z]+ ){0,2}(?:evidence|signs?)|none|nil|absent)\b|(?:no|negative|neg|not (?:seen"
+    r"|present))(?= ?(?:[.,;)]|\Z| [a-z]+ ?:)))"
 )
 # Cue words that deny nothing about the entity.
 DENIES_NOT = (
     # what has not changed is there
     "(?:no|nil|without|not(?: any| much| a)?|nor|lack of|absence of) {ADJECTIVES}"
-    "(?!enlargement of the heart|changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
+    "(?!enlargement of the heart|changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or"
+    "|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
     "{NOT} {ADVERB}{CHANGED}",
     "(?:neither|none|no one)\\b[^.;]{0,80} (?:{HAS}|{IS}) {ADVERB}{CHANGED}",
     # negation of a negation
-    "(?:no|without(?: a)?|beyond) (?:doubt|question|uncertainty|denying|mistaking|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
+    "(?:no|without(?: a)?|beyond) (?:doubt|question|uncertainty|denying|mistaking|(?:reason|basis|cause"
+    "|grounds?) to (?:doubt|question))",
     "no (?:more|less|fewer|greater|larger|other|better) than",
     "(?:{NOT}|no longer|by no means|far from|anything but) {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
     "(?:neither|none|no|not one)\\b[^.;,]{0,40} {IS} {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
-    "{NOT} {ADVERB}(?:absent|negative|lacking|unlikely|improbable|impossible|(?:un|in)[a-z]+(?:able|ant|ial|ed|ive|al))(?: for)?",
+    "{NOT} {ADVERB}(?:absent|negative|lacking|unlikely|improbable|impossible|(?:un|in)[a-z]+(?:able|ant|ial|ed|ive"
+    "|al))(?: for)?",
     "by no means",
     "{NOT} (?:very |entirely )?(?:specific|diagnostic)",
     "no (?:longer )?(?:absence|lack) of",
@@ -143,11 +151,13 @@ DENIES_NOT = (
     "(?:{CANNOT}|{NOT}|without|nor) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ )?{EXCLUDED}",
     "(?:no|not|nothing|insufficient|inadequate|impossible|difficult|unable)(?: [a-z]+){0,4} to (?:[a-z]+ )?{EXCLUDED}",
     # what has not gone, or not wholly, or is hoped to go
-    "(?:no|without|not|incomplete|partial|near|nearly|almost|minimal|slow|some|little|slight|lack of|absence of|sub-?total"
+    "(?:no|without|not|incomplete|partial|near|nearly|almost|minimal|slow|some|little|slight|lack of|absence of"
+    "|sub-?total"
     "|until|till|pending|toward|towards|(?<!due )to|expected|anticipated|delayed|for|awaiting)"
     "(?:[ -][a-z]+){0,2}?[ -]{GOING}(?: of)?",
     "(?:ensuring|documenting|confirming|awaiting|assuring) (?:[a-z]+ ){0,2}?{GOING}(?: of)?",
-    "(?:{NOT}|{NEARLY})(?: (?:appear|seem|believed|thought))?(?: to (?:have|be))?(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
+    "(?:{NOT}|{NEARLY})(?: (?:appear|seem|believed|thought))?(?: to (?:have"
+    "|be))?(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
     "recurren(?:ce|t)\\b[^.;,]{0,40} {GONE}",
     "(?:{HAS} |{IS} |previously |formerly )*{ADVERB}{GONE}\\b[^.;]{0,60} {HAS} (?:[a-z]+ )?"
     "(?:recurred|returned|re-?accumulated|re-?appeared|re-?formed)",
@@ -163,13 +173,15 @@ DENIES_NOT = (
     "{NOT} (?:be )?(?:only|necessarily|well|fully|adequately|completely|entirely|optimally|simply|just|sure|certain"
     "|yet|reliably|accurately)",
     "{NOT} (?:be )?{ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined|included|imaged|measured|compared)",
-    "{CANNOT} be (?:well|fully|adequately|completely|entirely|optimally|further|reliably|clearly) (?!excluded|ruled)[a-z]+",
+    "{CANNOT} be (?:well|fully|adequately|completely|entirely|optimally|further|reliably|clearly) (?!excluded"
+    "|ruled)[a-z]+",
     "or not",
 )
 # "An opacity, which is not evident on the lateral": of its head a relative clause denies nothing.
 RELATIVE = re.compile(
-    rf"(?<![a-z])(?:which|that|who|where)(?: [a-z]+)? {expand('(?:{IS_NOT}|{HAS_NOT}(?: been)?|{CANNOT} be|no longer)')}"
-    r"[^.,;]*"
+    expand(
+        "(?<![a-z])(?:which|that|who|where)(?: [a-z]+)? (?:{IS_NOT}|{HAS_NOT}(?: been)?|{CANNOT} be|no longer)[^.,;]*"
+    )
 )
 
 # Verbs of which one makes a clause. "Show" and its like are none behind "does not".
@@ -196,7 +208,8 @@ STOPS = (
 # Prepositions of circumstance: what follows is given, not denied.
 CIRCUMSTANCES = (
     "following|after|upon"
-    "|post(?![ -](?:primary|obstructive|inflammatory|infectious|traumatic|stenotic|operative|surgical|radiation))|status[ -]post|s/p|since|subsequent to|prior to",
+    "|post(?![ -](?:primary|obstructive|inflammatory|infectious|traumatic|stenotic|operative|surgical|radiation))"
+    "|status[ -]post|s/p|since|subsequent to|prior to",
     "despite|in spite of|notwithstanding|regardless of",
     "superimposed (?:up)?on|superimposed over|on top of",
     "in the (?:region|area|vicinity|bed) of",
@@ -204,7 +217,8 @@ CIRCUMSTANCES = (
     "|about) (?:the|an?|this)",
     "adjacent to|next to|near|beside|outside(?: of)?|beyond|at the (?:site|level) of",
     "given|considering|in view of|in light of|in keeping with",
-    "in (?:the |this )?(?:setting|context|presence|background|face) of|on (?:a )?background of|against (?:a )?background of",
+    "in (?:the |this )?(?:setting|context|presence|background|face) of|on (?:a )?background of"
+    "|against (?:a )?background of",
     "with exception of|in addition to",
     "in (?:a|an|this|the|these|those)? ?(?:patient|woman|man|person|individual|child|infant|subject)s?",
     "due to|secondary to|because of|owing to|related to|attributable to|as a result of|caused by|from known|in known",
@@ -213,9 +227,11 @@ CIRCUMSTANCES = (
 )
 # A comma or "and" before one of these begins something new.
 STATES = (
-    "(?:un)?changed|stable|chronic|persist(?:ent|ing)|continued|continuing|ongoing|known|old|residual|remaining|recurrent"
+    "(?:un)?changed|stable|chronic|persist(?:ent|ing)|continued|continuing|ongoing|known|old|residual|remaining"
+    "|recurrent"
     "|prior|previous(?:ly)?|existing|pre-?existing|redemonstrated|again|healed|remote|post-?(?:operative|surgical)",
-    "mild(?:ly)?|moderate(?:ly)?|severe(?:ly)?|marked(?:ly)?|slight(?:ly)?|small|large|tiny|trace|minimal(?:ly)?|massive|extensive"
+    "mild(?:ly)?|moderate(?:ly)?|severe(?:ly)?|marked(?:ly)?|slight(?:ly)?|small|large|tiny|trace|minimal(?:ly)?"
+    "|massive|extensive"
     "|prominent|borderline|worsening|worsened|improv(?:ed|ing)|increas(?:ed|ing)|decreas(?:ed|ing)|enlarged|calcified"
     "|bibasilar|bibasal|left|right|bilateral",
 )
@@ -226,7 +242,8 @@ DOUBTS_AHEAD = (
     "possibl[ey]|possibilit(?:y|ies)(?: of)?",
     "probabl[ey]|likely|probability of",
     "suspect(?:ed)?|suspicion (?:of|for)|suspicious (?:for|of)",
-    "(?:concerning|worrisome|concern|concern is|concerns|worry|evaluate|assess|query|queries|questions?|question of) (?:for|of)",
+    "(?:concerning|worrisome|concern|concern is|concerns|worry|evaluate|assess|query|queries|questions?"
+    "|question of) (?:for|of)",
     "question|query",
     "suggest(?:s|ed|ing|ive|ion)?",
     "questionable|questionably|equivocal|uncertain|unclear",
@@ -237,6 +254,8 @@ DOUBTS_AHEAD = (
     "{EXCLUDED}",
     "r/o",
     "exclusion of",
+    # nothing new came up, which says little of what is there
+    "(?:no|nil|without) {ADJECTIVES}developments? of(?! (?:the|a|this|known)\\b)",
     "doubt(?:s|ed)?",
     "not (?:unlikely|improbable|impossible)",
     "if|whether",
@@ -251,7 +270,8 @@ QUESTION_AHEAD = re.compile(r"(?:\A\W*|[(,;:] ?|\bor )\?(?= ?[a-z])|(?<![a-z0-9]
 QUESTION_BEHIND = re.compile(r"(?<=[a-z)])\?|\?(?=\W*\Z)")
 # What doubts the entities before it.
 DOUBTS_BEHIND = (
-    "(?:is|are|was|were|be|remains?|seems?|appears?)(?: also| still| less| more| most| very| felt| thought| certainly| therefore)?"
+    "(?:is|are|was|were|be|remains?|seems?|appears?)(?: also| still| less| more| most| very| felt| thought| certainly"
+    "| therefore)?"
     " (?:a |the |to be )?(?:possible|likely|probable|suspected|questioned|considered|questionable|possibilit(?:y|ies)"
     "|uncertain|unclear|equivocal|indeterminate|doubtful|favou?red|consideration|concern|question|suspicious)"
     "(?! (?:to|due|secondary|related|represent|reflect|as|for|of|stable|normal|unchanged)\\b)",
@@ -291,6 +311,7 @@ DOUBT_STOPS = (
     "(?<!consistent )(?<!compatible )(?<!associated )(?<!along )(?<!correlation )with",
     "and (?:a|an|the|no|there|with|also|then|some|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny"
     "|stable|unchanged|chronic|persistent|known|old|new|right|left|bilateral|is|are))",
-    "superimposed (?:up)?on|in (?:the |a )?(?:setting|context|presence|background) of|given|despite|in (?:a|this) patient"
+    "superimposed (?:up)?on|in (?:the |a )?(?:setting|context|presence|background) of|given|despite|in (?:a"
+    "|this) patient"
     "|on (?:a )?background of|following|after|status[ -]post|s/p|adjacent to|overlying|obscured by|known",
 )

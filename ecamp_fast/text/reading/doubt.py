@@ -17,9 +17,11 @@ _NOT = one_of(f"(?:{row})" for row in cues.DOUBTS_NOT)
 _STOPS = one_of(f"(?:{row})" for row in cues.DOUBT_STOPS)
 _PART = re.compile(r"\b(?:versus|vs)\b|\bwith\b|\band\b(?!/or)|[,;:]")
 # "atelectasis or early pneumonia": the noun right before, and after adjectives the one behind
-_OR = re.compile(r"(?:,? and/or|,? or(?: else)?)(?: an?| the| some)?(?P<adjectives>(?: (?!of\b|in\b|to\b|with\b|from\b)[a-z-]+){0,3}) ?\Z")
+_OR = re.compile(r"(?:,? and/or|,? or(?: else)?)(?: an?| the| some)?(?: (?!(?:of|in|to|with|from)\b)[a-z-]+){0,3} ?\Z")
 _OR_NEXT = re.compile(r",? (?:and/)?or\b")
-_SAID_TO_BE = re.compile(r"(?: (?!(?:in|on|at|and|or|with|within|near|of|by|as|given|based|but|due|since|when|over|than)\b)[a-z-]+){0,5} ?")
+_SAID_TO_BE = re.compile(
+    r"(?: (?!(?:in|on|at|and|or|with|within|near|of|by|as|given|based|but|due|since|when|over|than)\b)[a-z-]+){0,5} ?"
+)
 _BUT = re.compile(r"(?:but|although|though|yet)(?: is| are| was| were)? \Z")
 
 

@@ -15,26 +15,31 @@ _PHRASES = re.compile(r"\bthere is no(?: evidence of)?\b")
 _AHEAD, _TURNS, _BEHIND = one_of(cues.DENIES_AHEAD), one_of(cues.TURNS), one_of(cues.DENIES_BEHIND)
 _DECOYS = one_of(cues.DENIES_NOT)
 _ANY_CUE = re.compile(
-    r"\b(?:no|not|non?e|nil|nor|never|neither|nothing|without|w/o|absen|lack|neg|free|clear|devoid|den[iy]|unlikely|rather"
-    r"|instead|fail|exclu|can|cant|resol|remov|disappear|vanish|subsid|gone|ruled|withdr|taken|pulled|discont|expl|extr|insufficient|out|\(-)"
+    r"\b(?:no|not|non?e|nil|nor|never|neither|nothing|without|w/o|absen|lack|neg|free|clear|devoid|den[iy]|unlikely"
+    r"|rather"
+    r"|instead|fail|exclu|can|cant|resol|remov|disappear|vanish|subsid|gone|ruled|withdr|taken|pulled|discont|expl"
+    r"|extr|insufficient|out|\(-)"
     r"|n't\b|\(-\)"
 )
 _STOPS = one_of(f"(?:{row})" for row in (*cues.STOPS, *cues.CIRCUMSTANCES))
 _STOPS_BEHIND = one_of(f"(?:{row})" for row in cues.STOPS)
 _MARKS = re.compile(
-    r";| -+ |[(\[](?![a-z0-9/-]{1,8}[)\]])|, (?:now )?with\b|(?:, (?:and )?|\band )(?:the|this|these|those|his|her|its|it|they|he|she|there)\b"
+    r";| -+ |[(\[](?![a-z0-9/-]{1,8}[)\]])|, (?:now )?with\b|(?:, (?:and )?|\band )(?:the|this|these|those|his|her|its"
+    r"|it|they|he|she|there)\b"
 )
 _STATE = "|".join(cues.STATES)
-_NEW_ITEM = re.compile(rf"(?P<joint>,|\band\b|, and\b|\bwith\b) (?:a |an |the |there is |now |some |also )?(?:{_STATE})\b")
+_NEW_ITEM = re.compile(
+    rf"(?P<joint>,|\band\b|, and\b|\bwith\b) (?:a |an |the |there is |now |some |also )?(?:{_STATE})\b"
+)
 # "No cavitation in the mass or effusion": the mass is where there is none of it.
 _PLACE = re.compile(
-    r"(?<!evidence )(?<!sign )(?<!signs )(?<!suggestion )(?<!indication )(?<!recurrence )(?<!trace )(?<!absence )(?<!lack )"
+    r"(?<!evidence )(?<!sign )(?<!signs )(?<!suggestion )(?<!indication )(?<!recurrence )(?<!trace )"
+    r"(?<!absence )(?<!lack )"
     r"(?<!free )(?<!clear )(?<!none )(?<!resolution )(?<!removal )(?<!clearing )(?<!disappearance )(?<!instead )"
     r"\b(?:(?:of|in|to|throughout|on) (?:the|this|that|these|those|either|both|his|her)|within|inside)\b"
     r".*?(?=[,;]|\b(?:or|nor|and|of(?! the)|for|that|is|are|was|were)\b|\Z)"
 )
 _SIDES = re.compile(r"and (?:left|right|bilateral|bibas[a-z]+)\b")
-_LIST_GOES_ON = re.compile(r"\b(?:or|and|nor)\b")
 _DENIES_STATE = re.compile(expand(r"{IS_NOT}\Z"))
 _NEXT_PART = re.compile(r",|\band\b|\bwith\b")
 _NEXT_ANSWER = re.compile(r",|\([+-]\)")
@@ -42,7 +47,8 @@ _LEFT_BEHIND = re.compile(rf"\bwith\b|,|\band (?:a |an |the )?(?:new|{_STATE})\b
 _GOES_ON = re.compile(expand(r" ?{ADVERB}(?:{SEEN})?(?:,? or\b| to (?:suggest|indicate)\b)"))
 _AS_ADJECTIVE = re.compile(
     r"(?:that|which) (?:(?:is|are|was|were|would|may|might|could)(?: be)? (?:[a-z]+ly )?"
-    r"(?:suspicious|concerning|suggestive|consistent|diagnostic|worrisome|compatible|indicative|suggest)|appears?|represents?)\b"
+    r"(?:suspicious|concerning|suggestive|consistent|diagnostic|worrisome|compatible|indicative|suggest)|appears?"
+    r"|represents?)\b"
 )
 _SKIPS_VERB = re.compile(r"(?:neither|nothing|none)\b")
 _AS_SEEN = re.compile(expand(r"{IS} {ADVERB}{SEEN}\b"))
@@ -88,11 +94,14 @@ class _Denials:
         decoys = _Spans(match.span() for match in _DECOYS.finditer(sentence))
         clauses = clause_starts(sentence)
         self._behind_stops = sorted(
-            [m.start() for m in _STOPS_BEHIND.finditer(sentence)] + [m.start() for m in re.finditer(";", sentence)] + clauses
+            [m.start() for m in _STOPS_BEHIND.finditer(sentence)]
+            + [m.start() for m in re.finditer(";", sentence)]
+            + clauses
         )
-        self._stops = sorted({*self._behind_stops, *self._ahead_stops()})
-        self._verbs = [match for match in VERB.finditer(sentence)]
+        self._verbs = list(VERB.finditer(sentence))
         self._verb_starts = [match.start() for match in self._verbs]
+        self._pairs = [match.start() for match in _PAIR.finditer(sentence)]
+        self._stops = sorted({*self._behind_stops, *self._ahead_stops()})
         first = [*cues.INVERTED.finditer(sentence), *cues.NONE_OF.finditer(sentence), *cues.MINUS.finditer(sentence)]
         taken = _Spans(match.span() for match in first)
         relative = _Spans(match.span() for match in cues.RELATIVE.finditer(sentence))
@@ -128,20 +137,23 @@ class _Denials:
         return stops + self._subjects()
 
     def _subjects(self) -> list[int]:
-        """The commas behind which an entity is the subject of a verb of its own: "no infiltrate, emphysema persists"."""
+        """The commas before an entity that is the subject of a verb of its own: "no infiltrate, emphysema persists"."""
         found = []
-        for verb in (*VERB.finditer(self._text), *_AS_BEFORE.finditer(self._text)):
+        for verb in (*self._verbs, *_AS_BEFORE.finditer(self._text)):
             comma = self._text.rfind(",", 0, verb.start())
-            inside = bisect_left(self._mentions, comma)
-            named = inside < len(self._mentions) and self._mentions[inside] < verb.start()
-            if comma >= 0 and named and not _AS_SEEN.match(self._text, verb.start()) and not _PAIR.search(self._text, comma, verb.start()):
+            named = _next(self._mentions, comma, len(self._text)) < verb.start()
+            if comma < 0 or not named or self._paired(comma, verb.start()):
+                continue
+            if not _AS_SEEN.match(self._text, verb.start()):
                 found.append(comma)
         return found
 
     def _list_goes_on(self, position: int) -> bool:
         """Whether an "or" or "and" comes before the next verb: then the comma parts items of one list."""
-        verb = VERB.search(self._text, position)
-        return _LIST_GOES_ON.search(self._text, position, verb.start() if verb else len(self._text)) is not None
+        return self._paired(position, _next(self._verb_starts, position, len(self._text)))
+
+    def _paired(self, start: int, end: int) -> bool:
+        return _next(self._pairs, start, end) < end
 
     def _ahead(self, cue: re.Match[str]) -> int:
         """The end of what a cue denies behind itself."""
@@ -162,10 +174,11 @@ class _Denials:
         return end
 
     def _goes_on(self, verb: re.Match[str]) -> bool:
-        """Whether a denial reaches over this verb: "no effusion is seen or ...", "nothing that is suspicious for ..."."""
+        """Whether a denial reaches over a verb: "no effusion is seen or ...", "nothing that is suspicious for ..."."""
         before = self._text[max(0, verb.start() - 6) : verb.start()]
         if before.endswith(("to ", "that ", "which ")) and (
-            before.endswith("to ") or _AS_ADJECTIVE.match(self._text, verb.start() - (5 if before.endswith("that ") else 6))
+            before.endswith("to ")
+            or _AS_ADJECTIVE.match(self._text, verb.start() - (5 if before.endswith("that ") else 6))
         ):
             return True
         return _GOES_ON.match(self._text, verb.end()) is not None
@@ -189,10 +202,8 @@ class _Denials:
         if bracket >= 0 and not _CLOSED.search(self._text, bracket, cue):
             start = bracket
         comma = self._text.rfind(",", start, cue)
-        if comma >= 0 and not _PAIR.search(self._text, comma, cue):
-            inside = bisect_left(self._mentions, comma)
-            if inside < len(self._mentions) and self._mentions[inside] < cue:
-                return comma
+        if comma >= 0 and not self._paired(comma, cue) and _next(self._mentions, comma, cue) < cue:
+            return comma
         return start
 
 

@@ -18,7 +18,8 @@ from ecamp_fast.text.reading.words import Span
 BREAK = "\n\n"
 
 _PART = re.compile(
-    r"(?P<dash>[^\S\n\r]*[\u2014\u2015][^\S\n\r]*|[^\S\n\r]+\u2013[^\S\n\r]+)|(?P<blank>\s+)|(?P<plain>[!-~]+)|(?P<other>[^\s!-~])"
+    r"(?P<dash>[^\S\n\r]*[\u2014\u2015][^\S\n\r]*|[^\S\n\r]+\u2013[^\S\n\r]+)|(?P<blank>\s+)|(?P<plain>[!-~]+)"
+    r"|(?P<other>[^\s!-~])"
 )
 _ODD = re.compile(r"[^ -~]|  ")  # what a text that is plain already has none of
 _WRITTEN = {
@@ -31,7 +32,8 @@ _BULLET = r"(?:[-*+>\u2022\u00b7\u2023\u25aa\u25cf\u25e6\u2013\u2014]|\(?\d\d?[.
 _ITEM = re.compile(rf"{_BULLET}|[A-Z][A-Za-z]*(?:[ /&-]{{1,3}}[A-Za-z]+){{0,4}}\s?:")
 # A line that ends with one of these goes on: the noun is still to come.
 _GOES_ON = re.compile(
-    r"(?:[,(/&-]|\b(?:a|an|the|this|that|these|those|no|not|nor|or|and|of|in|on|at|to|for|from|by|with|without|as|than|is"
+    r"(?:[,(/&-]|\b(?:a|an|the|this|that|these|those|no|not|nor|or|and|of|in|on|at|to|for|from|by|with|without|as|than"
+    r"|is"
     r"|are|was|were|be|been|has|have|had|may|might|could|can|will|would|should|which|but|if|its|his|her|right|left"
     r"|bilateral|both|upper|lower|mid|middle|mild|mildly|moderate|moderately|severe|small|large|tiny|trace|minimal|new"
     r"|old|acute|chronic|focal|stable|unchanged|normal|pleural|pulmonary|cardiac|venous|heart|lung|lobe|lobar|basilar"
@@ -40,12 +42,15 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _CAPITAL = re.compile(r"(?P<word>[A-Z])[a-z]+")
-_NAMES = re.compile(r"(?:Swan|Ganz|Kerley|Hickman|Dobb?hoff|Port|Groshong|Mediport|Harrington|Bochdalek|Morgagni|Ghon)\b")
+_NAMES = re.compile(
+    r"(?:Swan|Ganz|Kerley|Hickman|Dobb?hoff|Port|Groshong|Mediport|Harrington|Bochdalek|Morgagni|Ghon)\b"
+)
 _OPENER = re.compile(r"(?:no|there|nil|negative|heart|lungs?|aorta|bones)\b", re.IGNORECASE)
 # Behind a short line, an adjective or the name of a finding begins an item too.
 _SHORT = 48
 _NAMED = re.compile(
-    r"(?:stable|unchanged|mild|mildly|moderate|severe|small|large|minimal|trace|left|right|bilateral|bibas[a-z]+|old|new"
+    r"(?:stable|unchanged|mild|mildly|moderate|severe|small|large|minimal|trace|left|right|bilateral|bibas[a-z]+|old"
+    r"|new"
     r"|calcified|healed|chronic|acute|enlarged|tortuous)\b",
     re.IGNORECASE,
 )

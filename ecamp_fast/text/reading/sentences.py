@@ -1,4 +1,4 @@
-"""Where sentences begin and end in a report: at full stops that are no decimal point and no abbreviation, and at items."""
+"""Where sentences begin and end in a report: at items of lists and at full stops, but for numbers and abbreviations."""
 
 import re
 from itertools import pairwise

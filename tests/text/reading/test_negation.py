@@ -110,7 +110,17 @@ def test_every_cue(sentence: str, expected: dict[str, bool]) -> None:
     assert denied(sentence) == denied(sentence.upper()) == expected
 
 
-@pytest.mark.parametrize("text", ["There is no mild effusion. " * 4000, "no mild effusion and " * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is no mild effusion. " * 4000,
+        "no mild effusion and " * 5000,
+        "no mild effusion, " * 5500,
+        "no mild effusion in the " * 4200,
+        "no mild effusion is seen (" * 4000,
+        "no mild effusion\n" * 5900,
+    ],
+)
 def test_a_report_of_100_kb_is_read_in_linear_time(text: str) -> None:
     began = time.process_time()
     assert len(describe(text)) >= 4000
