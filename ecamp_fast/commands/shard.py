@@ -89,6 +89,7 @@ def build(
     reports: str | None,
     use_last: bool,
     empty_reports: str,
+    columns: tuple[str, ...],
     seed: int,
     size: int,
     part: tuple[int, int],
@@ -103,7 +104,7 @@ def build(
 
     chosen = builder.Options(seed=seed, **options)
     named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
-    opened = sources.open_source(kind, source, **named, seed=seed, size=size)
+    opened = sources.open_source(kind, source, **named, columns=columns, seed=seed, size=size)
     if dry_run:
         check_free(out)
         result = preview(opened, chosen, part)
@@ -140,6 +141,7 @@ def repair(
     reports: str | None,
     use_last: bool,
     empty_reports: str,
+    columns: tuple[str, ...],
     shard_set: Path,
     workers: int,
     as_json: bool,
@@ -158,6 +160,7 @@ def repair(
         reports=reports,
         use_last=use_last or bool(recorded.get("use_last")),
         empty_reports=str(recorded.get("empty_reports", empty_reports)),
+        columns=columns or [f"{name}={column}" for name, column in recorded.get("columns", {}).items()],
         seed=int(recorded.get("seed", 0)),
         size=int(recorded.get("size", 0)),
     )

@@ -1,6 +1,6 @@
 """The sources that `ecamp-fast shard` reads, by the name that --from takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,10 +16,11 @@ HELP = """SOURCE is, by KIND:
 
 \b
 csv         a table with the columns study_id, image_path (relative to the
-            table), view, report; optionally patient_id, split, labels
+            table), report; optionally view, patient_id, split, labels
             (separated by ;), attention_map, distilled; or without report,
             which --reports TABLE then has, by image_path. With
-            --empty-reports keep image_path alone is enough
+            --empty-reports keep image_path alone is enough. --columns
+            image_path=Path,report=caption reads other names
 folder      a folder of images, each with its report beside it (a.jpg,
             a.txt); with --empty-reports keep, also images without one
 mimic-cxr   the folder of MIMIC-CXR-JPG or MIMIC-CXR as PhysioNet gives it,
@@ -31,7 +32,7 @@ phantom     the number of studies to draw
 
 
 def choice(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options and the argument that name a source: kind, source, reports, use_last, empty_reports."""
+    """The options and the argument that name a source: kind, source, reports, use_last, empty_reports, columns."""
     for decorate in (
         click.argument("source"),
         click.option(
@@ -49,6 +50,12 @@ def choice(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PATH",
             help="mimic-cxr: archive or folder of the report files (default: in SOURCE). csv: table of the reports.",
         ),
+        click.option(
+            "--columns",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            help="csv: what the table calls a column, as report=caption. Several by commas, or repeated.",
+        ),
         click.option("--from", "kind", type=click.Choice(KINDS), required=True, help="What SOURCE is."),
     ):
         command = decorate(command)
@@ -62,14 +69,19 @@ def open_source(
     reports: str | None = None,
     use_last: bool = False,
     empty_reports: str = "drop",
+    columns: Sequence[str] = (),
     seed: int = 42,
     size: int = 512,
 ) -> "Source":
-    """The source that a command line names.  seed, size: of phantoms.  Raises ConfigError for what cannot be meant."""
+    """The source that a command line names.  Raises ConfigError for what cannot be meant.
+
+    columns: NAME=COLUMN, as --columns takes them   seed, size: of phantoms
+    """
     keep_empty = empty_reports == "keep"
     for name, given, kinds in (
         ("--use-last", use_last, ("mimic-cxr",)),
         ("--reports", reports, ("mimic-cxr", "csv")),
+        ("--columns", columns, ("csv",)),
         ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
     ):
         if given and kind not in kinds:
@@ -91,9 +103,10 @@ def open_source(
 
         return WebdatasetSource(source, keep_empty=keep_empty)
     if kind == "csv":
+        from ecamp_fast.shards.sources.columns import parse
         from ecamp_fast.shards.sources.csv_file import CsvSource
 
-        return CsvSource(source, reports, keep_empty=keep_empty)
+        return CsvSource(source, reports, keep_empty=keep_empty, names=parse(columns))
     from ecamp_fast.shards.sources.phantom import PhantomSource
 
     if not source.isdecimal() or int(source) < 1:

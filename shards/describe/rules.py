@@ -48,4 +48,6 @@ def _options(source: dict[str, Any]) -> list[str]:
         words.append("--use-last")
     if source.get("reports"):
         words += ["--reports", source["reports"]]
+    for name, column in source.get("columns", {}).items():
+        words += ["--columns", f"{name}={column}"]
     return words

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.cells import identifier
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
 from ecamp_fast.shards.sources.joins import index
@@ -137,14 +138,14 @@ class OpeniSource:
 
 
 def _from_table(path: Path, listing: Listing) -> list[_Report]:
-    table = read_table(path, _REPORTS)
+    table = read_table(path, _REPORTS, read=(*_REPORTS, "Problems"))
     listing.faults += table.faults
     listing.notes += [table.note] if table.note else []
     return [
         _Report(
             origin=origin(path, line),
             row=line,
-            uid=row["uid"].strip(),
+            uid=identifier(row["uid"]),
             sections=Sections(_joined([row["findings"]]), _joined([row["impression"]])),
             labels=_labels(row.get("Problems", "").split(";")),
             columns={name: row[name].strip() for name in ("MeSH", "indication", "comparison") if name in row},
@@ -165,7 +166,7 @@ def _join_projections(reports: list[_Report], path: Path, listing: Listing) -> N
     listing.faults += twice
     by_uid: dict[str, _Report] = {report.uid: report for report in reports}
     for name, (line, row) in rows.items():
-        report = by_uid.get(row["uid"].strip())
+        report = by_uid.get(identifier(row["uid"]))
         if report:
             report.images.append((name, row["projection"].strip()))
         else:
