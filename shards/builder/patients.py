@@ -23,6 +23,7 @@ _NOBODY = re.compile(
     r"0+|9+|1?x+|unknown|unk|anonymous|anonymi[sz]ed|anon|patient|test|missing|deidentified|removed|redacted|noid|"
     r"noname|notavailable|notprovided|undefined|unspecified|notknown|dummy|default|blank|empty|other|phi|hidden|id"
 )
+_ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+")  # 1.23E+08
 HALF = 0.5  # share of the samples that one patient may have without a word
 
 
@@ -32,15 +33,8 @@ def name_patients(records: Sequence[Record]) -> list[str]:
     Nothing is done unless all records have names of one kind, no study would have two patients, and the patients are
     several. Where the source states splits and such a patient is in two of them, that is noted and no more.
     """
-    if any(record.patient_id for record in records):
-        return []
-    for family, pattern in _FAMILIES.items():
-        patients = [_patient(pattern, record) for record in records]
-        by_study = dict(zip((record.study_id for record in records), patients, strict=True))
-        agree = all(by_study[record.study_id] == patient for record, patient in zip(records, patients, strict=True))
-        if all(patients) and agree and len(set(patients)) > 1:
-            break
-    else:
+    family, patients = ("", []) if any(record.patient_id for record in records) else _read_off(records)
+    if not family:
         return []
     names = f"the names of studies and images ({family}, as in {redact(patients[0])})"
     if any(record.split for record in records):
@@ -58,9 +52,21 @@ def doubts(records: Sequence[Record], *, stated: bool, holdout: float) -> list[s
 
     stated: the source names the splits; else a share ``holdout`` was drawn
     """
-    if not records:
+    if len(records) < 2:
         return []
-    return [*_unknown(records, stated=stated), *_crowd(records), *_empty_splits(records, stated=stated, holdout=holdout)]
+    notes = _unknown(records, stated=stated) + _crowd(records) + _rounded(records)
+    return notes + _empty_splits(records, stated=stated, holdout=holdout)
+
+
+def _read_off(records: Sequence[Record]) -> tuple[str, list[str]]:
+    """The family whose names all studies or images have, and the patient of each record; ('', []) if there is none."""
+    for family, pattern in _FAMILIES.items():
+        patients = [_patient(pattern, record) for record in records]
+        by_study = dict(zip((record.study_id for record in records), patients, strict=True))
+        agree = all(by_study[record.study_id] == patient for record, patient in zip(records, patients, strict=True))
+        if all(patients) and agree and len(set(patients)) > 1:
+            return family, patients
+    return "", []
 
 
 def _patient(pattern: re.Pattern[str], record: Record) -> str:
@@ -87,7 +93,7 @@ def _unknown(records: Sequence[Record], *, stated: bool) -> list[str]:
 def _crowd(records: Sequence[Record]) -> list[str]:
     """One patient who has most of the samples, or whose name is nobody's and who has more than any other."""
     samples = Counter(record.patient_id for record in records if record.patient_id)
-    if not samples or len(records) < 2:
+    if not samples:
         return []
     (name, count), *others = samples.most_common(2)
     nobody = _NOBODY.fullmatch(re.sub(r"[\W_]", "", name.lower())) is not None
@@ -98,6 +104,15 @@ def _crowd(records: Sequence[Record]) -> list[str]:
     if studies == 1 and not nobody:
         return [what]
     return [f"{what}: if that stands for patients who are not known, leave these cells empty, and studies are held out"]
+
+
+def _rounded(records: Iterable[Record]) -> list[str]:
+    """Names that a spreadsheet has written as rounded numbers: several may have become one."""
+    names = [name for record in records for name in (record.patient_id, record.study_id) if _ROUNDED.fullmatch(name)]
+    if not names:
+        return []
+    what = f"{_several(len(names), 'name', 'names')} of patients and studies are rounded numbers, as {names[0]}"
+    return [f"{what}: a spreadsheet wrote them, and several may have become one; export that column as text"]
 
 
 def _empty_splits(records: Iterable[Record], *, stated: bool, holdout: float) -> list[str]:

@@ -15,7 +15,7 @@ NAMES = REQUIRED + OPTIONAL
 # What public sets call these columns, in small letters without anything between; the likeliest first.
 _LIKELY = {
     "study_id": "study studyid studyuid studyinstanceuid accession accessionnumber examid exam reportid",
-    "image_path": "path imagepath pathtoimage imgpath filepath filename image imageindex imageid file img jpgpath pngpath",
+    "image_path": "path imagepath pathtoimage imgpath filepath filename image imageindex imageid file img pngpath",
     "view": "viewposition viewpos projection appa frontallateral orientation viewcode",
     "report": "reporttext radiologyreport fullreport fulltext text caption narrative findings",
     "patient_id": "patient subjectid subject pid patid ptid mrn patientnumber patientno patientkey empianon personid",
@@ -24,7 +24,7 @@ _LIKELY = {
     "attention_map": "attention map heatmap",
     "distilled": "distilledreport distilledtext",
 }
-_PATIENT = re.compile(r"(?:patient|subject)(?:id|uid|number|no|num|key|hash|code|name)")  # within such a name
+_PATIENT = re.compile(r"(?:patient|subject)(?:id|uid|number|no|num|key|hash|code|name)(?:$|anon|deid|hash|dicom)")
 _NEXT_PAIR = re.compile(r",(?=[^,=]*=)")  # other commas belong to a name
 _CLOSE = 0.6  # of difflib
 
@@ -109,7 +109,7 @@ def unnamed(column: str) -> bool:
 
 
 def nameless(header: Sequence[str]) -> list[int]:
-    """Columns without a name that are no index: an index comes first, pandas calls it 'Unnamed: 0' or 'Unnamed: 0.1'."""
+    """Columns without a name but for an index: that comes first, and pandas calls it 'Unnamed: 0' or 'Unnamed: 0.1'."""
     return [number for number, name in enumerate(header) if number and unnamed(name) and name[:10] != "Unnamed: 0"]
 
 

@@ -18,6 +18,7 @@ from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.table import Table, missing_columns, origin, read_table
 
 _OF_REPORTS = ("image_path", "report", "distilled")  # what the other table gives
+_SUGGESTED = ("patient_id", "view")  # where the table may have them by another name
 _ALONE = "--empty-reports keep takes images without one"
 
 
@@ -112,7 +113,7 @@ class CsvSource:
 
     def _suggestions(self, table: Table) -> list[str]:
         """Columns that are not there, though another looks like them."""
-        found = {name: columns.likely(name, table.columns) for name in ("patient_id", "view") if name not in table.columns}
+        found = {name: columns.likely(name, table.columns) for name in _SUGGESTED if name not in table.columns}
         return [
             f"{self.path.name} has no column '{name}'; '{column}' looks like one: pass {columns.option(name, column)}"
             for name, column in found.items()

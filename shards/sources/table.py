@@ -147,7 +147,8 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
     line = 1
     try:
         for values in reader:
-            if any(map(str.strip, values)) and not (line == 1 and _STATED.match(text)):  # not a blank line, or one of separators alone
+            blank = not any(map(str.strip, values))
+            if not blank and not (line == 1 and _STATED.match(text)):
                 yield line, values
             line = reader.line_num + 1
     except csv.Error as error:
@@ -179,9 +180,13 @@ def _check_header(
 def missing_columns(
     path: Path, header: Sequence[str], missing: Mapping[str, str], names: Mapping[str, str] | None, usage: str = ""
 ) -> DataError:
-    """The error of columns that are not there.  missing: our name -> what it is to be called   names: as ``read_table``"""
+    """The error of columns that are not there. names: as ``read_table`` takes them.
+
+    missing: our name -> what it is to be called
+    """
     name, wanted = next(iter(missing.items()))
-    close = columns.nearest(wanted, header) or columns.likely(name, header)
+    close = columns.likely(name, header) if wanted == name else ""
+    close = close or columns.nearest(wanted, header) or columns.likely(name, header)
     guess = f"; is it column {_column(header, close)}?" if close else ""
     listed = ", ".join(f"'{column}'" for column in missing.values())
     hints = [f"the columns are {columns.listing(header)}"]
