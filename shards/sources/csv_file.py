@@ -98,10 +98,8 @@ class CsvSource:
             return replace(loaded, attention=decode(read_bytes(self.folder / record.attention)))
 
     def _table(self) -> Table:
-        needed = REQUIRED[:-1] if self.reports else REQUIRED
-        if self.keep_empty:
-            needed = ("image_path",)
         elsewhere = _OF_REPORTS[1:] if self.reports else ()
+        needed = [name for name in REQUIRED if name not in elsewhere and (name == "image_path" or not self.keep_empty)]
         names = {name: column for name, column in self.names.items() if name not in elsewhere}
         table = read_table(self.path, needed, hint=_ALONE, names=names, read=NAMES)
         unused = {name: column for name, column in names.items() if column not in table.header}

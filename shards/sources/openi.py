@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
-from ecamp_fast.shards.sources.cells import identifier
+from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
 from ecamp_fast.shards.sources.joins import index
@@ -204,7 +204,7 @@ def _from_xml(path: Path, listing: Listing, encodings: Encodings) -> Iterator[_R
         origin=path.name,
         row=0,
         uid=str(uid.get("id", "")) if uid is not None else "",
-        sections=Sections(_joined(sections["findings"]), _joined(sections["impression"])),
+        sections=Sections(cell(_joined(sections["findings"])), cell(_joined(sections["impression"]))),
         labels=_labels((element.text or "").split("/")[0] for element in tree.iterfind(".//MeSH/major")),
         images=[(str(element.get("id", "")), "") for element in tree.iter("parentImage")],
         columns={name: _joined(sections[name]) for name in ("indication", "comparison")},
