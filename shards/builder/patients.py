@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from ecamp_fast.shards.sources.base import Record
 from ecamp_fast.shards.sources.redact import redact
@@ -61,10 +62,11 @@ def doubts(records: Sequence[Record], *, stated: bool, holdout: float) -> list[s
 def _read_off(records: Sequence[Record]) -> tuple[str, list[str]]:
     """The family whose names all studies or images have, and the patient of each record; ('', []) if there is none."""
     for family, pattern in _FAMILIES.items():
-        patients = [_patient(pattern, record) for record in records]
+        patients = list(takewhile(bool, (_patient(pattern, record) for record in records)))
+        if len(patients) < len(records) or len(set(patients)) < 2:
+            continue
         by_study = dict(zip((record.study_id for record in records), patients, strict=True))
-        agree = all(by_study[record.study_id] == patient for record, patient in zip(records, patients, strict=True))
-        if all(patients) and agree and len(set(patients)) > 1:
+        if all(by_study[record.study_id] == patient for record, patient in zip(records, patients, strict=True)):
             return family, patients
     return "", []
 
@@ -87,7 +89,7 @@ def _unknown(records: Sequence[Record], *, stated: bool) -> list[str]:
         what = "whether one is on both sides of the split cannot be told"
     else:
         what = "they are held out by study, so that a patient may be on both sides of the split"
-    return [f"{who} a patient: {what}; name them in a column patient_id"]
+    return [f"{who} a patient: {what}; name them as patient_id, where they are known"]
 
 
 def _crowd(records: Sequence[Record]) -> list[str]:

@@ -113,5 +113,10 @@ def nameless(header: Sequence[str]) -> list[int]:
     return [number for number, name in enumerate(header) if number and unnamed(name) and name[:10] != "Unnamed: 0"]
 
 
+def tail(header: Sequence[str]) -> int:
+    """Where the columns begin that have no name and none with a name behind them; spreadsheets leave such."""
+    return max((number for number, name in enumerate(header, 1) if name), default=0)
+
+
 def _flat(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())

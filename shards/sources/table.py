@@ -69,27 +69,39 @@ def read_table(
     faults: list[RecordFault] = []
     header: list[str] = []
     at: dict[str, int] = {}
-    nameless: list[int] = []
-    filled: set[int] = set()
+    tail, nameless = 0, list[int]()
+    filled: set[int] = set()  # of those without a name: they hold something
     for line, values in _records(path, text, separator):
         if not header:
             header = [name.strip() for name in values]
             at = columns.positions(header, names or {})
-            nameless = columns.nameless(header)
             _check_header(path, header, at, required, hint, names)
-        elif len(values) == len(header):
-            filled.update(number for number in nameless if values[number].strip())
-            picked = ((name, values[number]) for name, number in at.items() if keep is None or name in keep)
-            rows.append((line, {name: _value(value, read is None or name in read) for name, value in picked}))
-        else:
-            what = f"{len(values)} fields, the header has {len(header)}"
+            tail, nameless = columns.tail(header), columns.nameless(header)
+            continue
+        what = _misfit(header, values, tail)
+        if what:
             faults.append(RecordFault(origin(path, line), what, _quoting(separator)))
+            continue
+        filled.update(number for number in nameless if number < len(values) and values[number].strip())
+        picked = ((name, values[number]) for name, number in at.items() if keep is None or name in keep)
+        rows.append((line, {name: _value(value, read is None or name in read) for name, value in picked}))
     if not header:
         raise DataError(f"{path}: empty", f"write a header row: {', '.join(required)}")
     if filled:
         listed = ", ".join(str(number + 1) for number in sorted(filled))
         notes.append(f"{path.name}: columns without a name are left out, though they hold values: {listed}")
     return Table(rows, faults, "; ".join(notes), tuple(at), tuple(header))
+
+
+def _misfit(header: Sequence[str], values: Sequence[str], tail: int) -> str:
+    """What is wrong with the length of a row, or ''. Fields from ``tail`` on have no name and may be missing, or empty.
+
+    A value there is what an unquoted separator has pushed out of a text.
+    """
+    if not tail <= len(values) <= len(header):
+        return f"{len(values)} fields, the header has {len(header)}"
+    number = next((number for number, value in enumerate(values[tail:], tail + 1) if value.strip()), 0)
+    return f"a value in column {number}, which has no name" if number else ""
 
 
 def _value(value: str, is_read: bool) -> str:
@@ -101,10 +113,7 @@ def _quoting(separator: str) -> str:
 
 
 def _separator(text: str, wanted: Collection[str]) -> str:
-    """What parts the columns: stated in the first line, else what gives most of the wanted names, then most columns."""
-    stated = _STATED.match(text)
-    if stated:
-        return stated[1]
+    """What parts the columns: what gives most of the wanted names, then most columns; a line 'sep=;' has two by it."""
 
     def found(separator: str) -> tuple[int, int]:
         try:
@@ -190,7 +199,9 @@ def missing_columns(
     guess = f"; is it column {_column(header, close)}?" if close else ""
     listed = ", ".join(f"'{column}'" for column in missing.values())
     hints = [f"the columns are {columns.listing(header)}"]
-    if names is not None and close:
+    if names is not None and close == name:
+        hints.insert(0, f"leave out {columns.option(name, wanted)}, or correct it")
+    elif names is not None and close:
         hints.insert(0, f"pass {columns.option(name, columns.told(close) or 'COLUMN')}")
     if usage:
         hints.append(usage)

@@ -135,7 +135,8 @@ def test_other_names_are_another_source(table, tmp_path, interrupted):
     [
         ({"report": "captoin"}, "no column 'captoin'; is it column 'caption'?"),
         ({"report": "Caption"}, "pass --columns report=caption"),
-        ({"view": "Vew"}, "no column 'Vew'"),
+        ({"view": "Vew"}, "no column 'Vew'; is it column 'view'?"),
+        ({"view": "Vew"}, "leave out --columns view=Vew, or correct it"),
         ({"patient_id": "nowhere"}, "the columns are study_id, image_path, view, report, caption, PatientID"),
         ({"patient_id": "patient id"}, "pass --columns patient_id=PatientID"),
     ],
@@ -282,11 +283,39 @@ def test_columns_without_a_name_pass(kind, table):
     assert not any("without a name" in note for note in listing.notes)
 
 
-def test_columns_without_a_name_that_hold_something_are_said(table):
+@pytest.mark.parametrize(
+    ("header", "row", "column"),
+    [
+        ("study_id,image_path,,report", "s0,s0.jpg,held,Edema.", "3"),
+        ("study_id,image_path,report,Unnamed: 3,Unnamed: 4", "s0,s0.jpg,Edema.,,held", "5"),
+        (",study_id,,image_path,report", "0,s0,held,s0.jpg,Edema.", "3"),
+    ],
+)
+def test_columns_without_a_name_that_hold_something_are_said(header, row, column, table):
+    path = table([{}])
+    path.write_text(f"{header}\n{row}\n")
+    listing = CsvSource(path).list_records()
+    assert len(listing.records) == 1 and not listing.records[0].columns
+    assert listing.notes[0].endswith(f"columns without a name are left out, though they hold values: {column}")
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["s1,s1.jpg,PA,No edema, no effusion,", "s1,s1.jpg,PA,No edema, no effusion", "s1,s1.jpg,PA,No edema,,.", "s1,s1"],
+)
+def test_a_text_that_spills_into_columns_without_a_name_is_a_fault(row, table):
     path = table([{}, {}])
-    path.write_text("study_id,image_path,report,,\ns0,s0.jpg,Edema.,,\ns1,s1.jpg,Edema.,lost,\n")
-    (note,) = CsvSource(path).list_records().notes
-    assert note.endswith("columns without a name are left out, though they hold values: 4")
+    path.write_text(f"study_id,image_path,view,report,,\ns0,s0.jpg,PA,Edema.,,\n{row}\n")
+    listing = CsvSource(path).list_records()
+    (fault,) = listing.faults
+    assert len(listing.records) == 1 and "row 3" in str(fault) and "quote fields that hold commas" in str(fault)
+
+
+def test_fields_without_a_name_may_be_missing(table):
+    path = table([{}, {}])
+    path.write_text("study_id,image_path,report,,\ns0,s0.jpg,Edema.\ns1,s1.jpg,Edema.,\n")
+    listing = CsvSource(path).list_records()
+    assert len(listing.records) == 2 and not listing.faults
 
 
 def test_rows_without_any_value_are_no_rows(table):
