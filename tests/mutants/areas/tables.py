@@ -12,7 +12,7 @@ _VALUES = (
     "nan nan",
     "-",
     "\\N",
-    "Anna",
+    "Nanna",
     "No",
     "na2",
     "007.0",
@@ -40,7 +40,7 @@ def names() -> Any:
             out.append(columns.parse([value]))
         except ConfigError as error:
             out.append(str(error))
-    header = ("Unnamed: 0", "uid", "PatientAge", "deid_patient_id", "report", "caption", "", "")
+    header = ("Unnamed: 0", "uid", "patient_note", "deid_patient_id", "report", "caption", "", "")
     out += [columns.likely("patient_id", header[:number]) for number in range(len(header))]
     out += [columns.positions(header, {"report": "caption"}), columns.nameless(header), columns.tail(header)]
     return out
@@ -121,10 +121,7 @@ MUTANTS = (
         {
             "every comma parts two names": ('r",(?=[^,=]*=)"', '","'),
             "a name given twice is the first": ("if found.setdefault(name, column) != column:", "if not column:"),
-            "the table's own column wins": (
-                "if column not in taken} | renamed",
-                "if column not in taken and column not in names} | renamed",
-            ),
+            "a column that is renamed keeps its name as well": ("if column not in taken}", "if column not in names}"),
             "anything of a patient looks like one": ("(?:$|anon|deid|hash|dicom)", ""),
             "an index is a column that holds something": ('name[:10] != "Unnamed: 0"', "name"),
         },

@@ -23,7 +23,8 @@ EMPTY = (
     "XXXX", " nan ",
 )  # fmt: skip
 TEXTS = (
-    "Nanning", "nano", "Anna", "N", "No", "no", "nil", "Na+", "NAD", "None seen.", "No edema.",
+    "Nanning", "nano", "nana", "Nanna",
+    "nullnull", "Anna", "N", "No", "no", "nil", "Na+", "NAD", "None seen.", "No edema.",
     "Null findings are noted.",
     "na2", "NA1", "nan1", "p-nan-1", "n/a1", "A", "0", "-1", "+", "-1.0", "unknown", "N/A in the left lung",
     "NaN values",

@@ -189,7 +189,8 @@ def test_a_view_is_not_needed_and_another_name_is_suggested(table):
     assert [record.view for record in CsvSource(path).list_records().records] == [""]
     path = table([{"ViewPosition": "AP", "patient_id": "a"}], ["study_id", "image_path", "report", "ViewPosition"])
     assert any("--columns view=ViewPosition" in note for note in CsvSource(path).list_records().notes)
-    assert CsvSource(path, names={"view": "ViewPosition"}).list_records().records[0].view == "AP"
+    (record,) = CsvSource(path, names={"view": "ViewPosition"}).list_records().records
+    assert record.view == "AP" and not record.columns
 
 
 def test_two_tables_may_each_have_the_names(table):
