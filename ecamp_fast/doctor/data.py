@@ -104,7 +104,7 @@ def _naming_patients(setup: RunSetup) -> str:
         columns = json.loads(shards.read("train", 0, (METADATA,))[METADATA]).get("columns", {})
         column = likely("patient_id", columns)
         if column:
-            return f"build it again with {option('patient_id', column)}"
+            return f"build it again with {option({'patient_id': column})}"
     return "build it again with a column patient_id, or with patient_id in the metadata"
 
 

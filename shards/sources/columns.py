@@ -49,9 +49,15 @@ def nearest(name: str, header: Iterable[str]) -> str:
     return flat[close[0]] if close else ""
 
 
-def option(name: str, column: str) -> str:
-    """The option that says that ``column`` is ``name``, as a shell takes it."""
-    return f"--columns {shlex.quote(f'{name}={column}')}"
+def meant(name: str, wanted: str, header: Sequence[str]) -> str:
+    """The column that may be ``name``, which a person or we call ``wanted``; '' where none looks like it."""
+    close = likely(name, header) if wanted == name else ""
+    return close or nearest(wanted, header) or likely(name, header)
+
+
+def option(names: Mapping[str, str]) -> str:
+    """The option that says what a table calls our columns, as a shell takes it.  names: ours -> the table's"""
+    return f"--columns {shlex.quote(','.join(f'{name}={column}' for name, column in names.items()))}"
 
 
 def listing(header: Sequence[str]) -> str:
@@ -82,7 +88,7 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
 
 def _hint(name: str, column: str) -> str:
     if column in NAMES:
-        return f"our name comes first: {option(column, name)}"
+        return f"our name comes first: {option({column: name})}"
     close = _likely_name(name)
     return (f"is it {close}? " if close else "") + f"NAME is one of {', '.join(NAMES)}"
 

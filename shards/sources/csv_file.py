@@ -113,7 +113,7 @@ class CsvSource:
         """Columns that are not there, though another looks like them."""
         found = {name: columns.likely(name, table.columns) for name in _SUGGESTED if name not in table.columns}
         return [
-            f"{self.path.name} has no column '{name}'; '{column}' looks like one: pass {columns.option(name, column)}"
+            f"{self.path.name} has no column '{name}'; '{column}' looks like one: pass {columns.option({name: column})}"
             for name, column in found.items()
             if column
         ]

@@ -194,15 +194,15 @@ def missing_columns(
     missing: our name -> what it is to be called
     """
     name, wanted = next(iter(missing.items()))
-    close = columns.likely(name, header) if wanted == name else ""
-    close = close or columns.nearest(wanted, header) or columns.likely(name, header)
-    guess = f"; is it column {_column(header, close)}?" if close else ""
+    close = {name: columns.meant(name, wanted, header) for name, wanted in missing.items()}
+    guess = f"; is it column {_column(header, close[name])}?" if close[name] else ""
     listed = ", ".join(f"'{column}'" for column in missing.values())
     hints = [f"the columns are {columns.listing(header)}"]
-    if names is not None and close == name:
-        hints.insert(0, f"leave out {columns.option(name, wanted)}, or correct it")
-    elif names is not None and close:
-        hints.insert(0, f"pass {columns.option(name, columns.told(close) or 'COLUMN')}")
+    likely = {name: columns.told(column) or "COLUMN" for name, column in close.items() if column}
+    if names is not None and close[name] == name:
+        hints.insert(0, f"leave out {columns.option({name: wanted})}, or correct it")
+    elif names is not None and likely:
+        hints.insert(0, f"pass {columns.option(likely)}")
     if usage:
         hints.append(usage)
     return DataError(f"{origin(path, 1)}: no column {listed}{guess}", "; ".join(hints))

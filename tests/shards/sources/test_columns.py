@@ -160,6 +160,8 @@ def test_a_name_that_the_table_does_not_have(names, message, table):
         ("study_id,image_path,Report_Text", "--columns report=Report_Text"),
         ("study_id,image_path,text", "--columns report=text"),
         ("study_id,image_path,reprot", "--columns report=reprot"),
+        ("uid,Path,caption", "--columns study_id=uid,image_path=Path,report=caption"),
+        ("Path,Sex,caption", "--columns image_path=Path,report=caption"),
         ("study_id,image_path,foo", "the columns are study_id, image_path, foo"),
     ],
 )
@@ -180,8 +182,8 @@ def test_a_report_for_a_header_is_not_repeated(tmp_path):
 @pytest.mark.parametrize("column", ["PatientID", "Patient ID", "subject_id"])
 def test_a_column_of_patients_is_suggested(column, table):
     (note,) = CsvSource(table([{column: "1"}, {column: "2"}])).list_records().notes
-    assert f"no column 'patient_id'; '{column}' looks like one: pass {option('patient_id', column)}" in note
-    assert shlex.split(option("patient_id", column)) == ["--columns", f"patient_id={column}"]
+    assert f"no column 'patient_id'; '{column}' looks like one: pass {option({'patient_id': column})}" in note
+    assert shlex.split(option({"patient_id": column})) == ["--columns", f"patient_id={column}"]
 
 
 def test_a_view_is_not_needed_and_another_name_is_suggested(table):
@@ -328,6 +330,6 @@ def test_rows_without_any_value_are_no_rows(table):
 
 def test_an_option_is_for_a_shell():
     column = "it's a column"
-    words = subprocess.run(["sh", "-c", f"printf '%s\\n' {option('report', column)}"], capture_output=True, text=True)
+    words = subprocess.run(["sh", "-c", f"printf '%s\\n' {option({'report': column})}"], capture_output=True, text=True)
     assert words.stdout.splitlines() == ["--columns", f"report={column}"]
     assert json.dumps(parse([words.stdout.splitlines()[1]])) == '{"report": "it\'s a column"}'
