@@ -26,6 +26,7 @@ def command(
     reports: str | None,
     use_last: bool,
     empty_reports: str,
+    columns: tuple[str, ...],
     against: Path | None,
     as_json: bool,
 ) -> None:
@@ -35,7 +36,7 @@ def command(
 
     named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
     old = read_counts(against) if against else None
-    result = annotate(sources.open_source(kind, source, **named))
+    result = annotate(sources.open_source(kind, source, **named, columns=columns))
     if old:
         rows = differences(old, result)
         if old["source"] != result["source"]:

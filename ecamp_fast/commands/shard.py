@@ -91,6 +91,7 @@ def build(
     reports: str | None,
     use_last: bool,
     empty_reports: str,
+    columns: tuple[str, ...],
     views: str | None,
     distilled: str | None,
     seed: int,
@@ -107,7 +108,7 @@ def build(
 
     chosen = builder.Options(seed=seed, **options)
     named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
-    named |= {"views": views, "distilled": distilled}
+    named |= {"columns": columns, "views": views, "distilled": distilled}
     opened = sources.open_source(kind, source, **named, seed=seed, size=size)
     if dry_run:
         check_free(out)
@@ -146,6 +147,7 @@ def repair(
     reports: str | None,
     use_last: bool,
     empty_reports: str,
+    columns: tuple[str, ...],
     distilled: str | None,
     shard_set: Path,
     workers: int,
@@ -165,6 +167,7 @@ def repair(
         reports=reports,
         use_last=use_last or bool(recorded.get("use_last")),
         empty_reports=str(recorded.get("empty_reports", empty_reports)),
+        columns=columns or [f"{name}={column}" for name, column in recorded.get("columns", {}).items()],
         views=",".join(recorded.get("views", ())) or None,
         distilled=distilled,
         seed=int(recorded.get("seed", 0)),

@@ -1,6 +1,6 @@
 """The sources that `ecamp-fast shard` reads, by the name that --from takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,10 +17,11 @@ HELP = """SOURCE is, by KIND:
 
 \b
 csv         a table with the columns study_id, image_path (relative to the
-            table), view, report; optionally patient_id, split, labels
+            table), report; optionally view, patient_id, split, labels
             (separated by ;), attention_map, distilled; or without report,
             which --reports TABLE then has, by image_path. With
-            --empty-reports keep image_path alone is enough
+            --empty-reports keep image_path alone is enough. --columns
+            image_path=Path,report=caption reads other names
 folder      a folder of images, each with its report beside it (a.jpg,
             a.txt); with --empty-reports keep, also images without one
 mimic-cxr   the folder of MIMIC-CXR-JPG or MIMIC-CXR as PhysioNet gives it,
@@ -41,7 +42,7 @@ views_option = click.option("--views", metavar="PA,AP", help="Images of these vi
 
 
 def choice(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options and the argument that name a source: kind, source, reports, use_last, empty_reports."""
+    """The options and the argument that name a source: kind, source, reports, use_last, empty_reports, columns."""
     for decorate in (
         click.argument("source"),
         click.option(
@@ -59,6 +60,12 @@ def choice(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PATH",
             help="mimic-cxr: archive or folder of the report files (default: in SOURCE). csv: table of the reports.",
         ),
+        click.option(
+            "--columns",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            help="csv: what the table calls a column, as report=caption. Several by commas, or repeated.",
+        ),
         click.option("--from", "kind", type=click.Choice(KINDS), required=True, help="What SOURCE is."),
     ):
         command = decorate(command)
@@ -72,6 +79,7 @@ def open_source(
     reports: str | None = None,
     use_last: bool = False,
     empty_reports: str = "drop",
+    columns: Sequence[str] = (),
     views: str | None = None,
     distilled: str | None = None,
     seed: int = 42,
@@ -79,6 +87,7 @@ def open_source(
 ) -> "Source":
     """The source that a command line names.
 
+    columns     NAME=COLUMN, as --columns takes them
     views       names with commas between
     distilled   file of distilled texts
     seed, size  of phantoms
@@ -88,6 +97,7 @@ def open_source(
     for name, given, kinds in (
         ("--use-last", use_last, ("mimic-cxr",)),
         ("--reports", reports, ("mimic-cxr", "csv")),
+        ("--columns", columns, ("csv",)),
         ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
         ("--views", views, ("csv", "mimic-cxr", "openi", "webdataset", "phantom")),
         ("--distilled", distilled, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
@@ -112,9 +122,10 @@ def open_source(
 
         return WebdatasetSource(source, keep_empty=keep_empty, selection=selection)
     if kind == "csv":
+        from ecamp_fast.shards.sources.columns import parse
         from ecamp_fast.shards.sources.csv_file import CsvSource
 
-        return CsvSource(source, reports, keep_empty=keep_empty, selection=selection)
+        return CsvSource(source, reports, keep_empty=keep_empty, names=parse(columns), selection=selection)
     from ecamp_fast.shards.sources.phantom import PhantomSource
 
     if not source.isdecimal() or int(source) < 1:

@@ -58,6 +58,7 @@ GROUPS = (
         (
             data.manifest,
             data.splits,
+            data.patients,
             data.annotation,
             data.text,
             data.attention_maps,

@@ -79,6 +79,35 @@ def splits(setup: RunSetup) -> Iterator[Finding]:
         yield warn("quarantined", f"{len(held.quarantined)} rows left out, their images were bad", hint)
 
 
+def patients(setup: RunSetup) -> Iterator[Finding]:
+    """Whether the set names patients; without, its splits were drawn by study."""
+    if setup.shards is None:
+        return
+    held = setup.shards.manifest
+    known = held.counts.get("patients", 0)
+    if known:
+        yield ok("patients", f"{known:,}, in one split each")
+    elif len(held.splits) < 2:
+        yield ok("patients", "not named, and one split only")
+    else:
+        found = "not named: one may be on both sides of the split, and held-out losses may be too good"
+        yield warn("patients", found, _naming_patients(setup))
+
+
+def _naming_patients(setup: RunSetup) -> str:
+    """How the set is built with patients: by a column that the samples carry, if it looks like one."""
+    from ecamp_fast.shards.format.manifest import METADATA
+    from ecamp_fast.shards.sources.columns import likely, option
+
+    shards = setup.shards
+    if shards is not None and shards.manifest.source.get("kind") == "csv" and shards.manifest.count("train"):
+        columns = json.loads(shards.read("train", 0, (METADATA,))[METADATA]).get("columns", {})
+        column = likely("patient_id", columns)
+        if column:
+            return f"build it again with {option({'patient_id': column})}"
+    return "build it again with a column patient_id, or with patient_id in the metadata"
+
+
 def annotation(setup: RunSetup) -> Iterator[Finding]:
     """The rules the reports were read by against this version's."""
     if setup.shards is None or not setup.shards.manifest.vocab_size:

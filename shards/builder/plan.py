@@ -24,6 +24,7 @@ from PIL import features
 from ecamp_fast import __version__
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.builder.naming import assign_keys, assign_splits, repeated_keys
+from ecamp_fast.shards.builder.patients import doubts, name_patients
 from ecamp_fast.shards.format.manifest import FORMAT, SPLITS
 from ecamp_fast.shards.sources.base import Record, RecordFault, Source, over_budget, refuse
 from ecamp_fast.shards.sources.files import IMAGES
@@ -117,7 +118,10 @@ def make_plan(source: Source, options: Options) -> Plan:
     listing = source.list_records()
     records = listing.records
     assign_keys(records)
+    notes = listing.notes + name_patients(records)
+    stated = any(record.split for record in records)
     faults = listing.faults + repeated_keys(records) + assign_splits(records, options.holdout, options.seed)
+    notes += doubts(records, stated=stated, holdout=options.holdout)
     rank = {split: number for number, split in enumerate(SPLITS)}
     records = sorted(records, key=lambda record: (rank.get(record.split, len(SPLITS)), record.key))
     name = str(source.description.get("file", source.kind))
@@ -136,7 +140,7 @@ def make_plan(source: Source, options: Options) -> Plan:
         absent=listing.absent,
         allowed=int(options.reject_budget * (len(records) + len(listing.absent))),
         dropped_empty=listing.dropped_empty,
-        notes=listing.notes,
+        notes=notes,
     )
 
 

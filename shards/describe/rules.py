@@ -48,6 +48,8 @@ def _options(source: dict[str, Any]) -> list[str]:
         words.append("--use-last")
     if source.get("reports"):
         words += ["--reports", source["reports"]]
+    for name, column in source.get("columns", {}).items():
+        words += ["--columns", f"{name}={column}"]
     if source.get("views"):
         words += ["--views", ",".join(source["views"])]
     if source.get("distilled"):

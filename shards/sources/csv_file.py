@@ -1,22 +1,25 @@
 """Samples from a CSV table: one row per image, with the report beside it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.images.encode import attention_map
+from ecamp_fast.shards.sources import columns
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.cells import cell, identifier
+from ecamp_fast.shards.sources.columns import NAMES, REQUIRED
 from ecamp_fast.shards.sources.files import absent, named, picture, read_bytes
 from ecamp_fast.shards.sources.joins import index
 from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
-from ecamp_fast.shards.sources.table import Table, origin, read_table
-from ecamp_fast.text.reading.cleaning import is_empty
+from ecamp_fast.shards.sources.table import Table, missing_columns, origin, read_table
 
-REQUIRED = ("study_id", "image_path", "view", "report")
-OPTIONAL = ("patient_id", "split", "labels", "attention_map", "distilled")
+_OF_REPORTS = ("image_path", "report", "distilled")  # what the other table gives
+_SUGGESTED = ("patient_id", "view")  # where the table may have them by another name
 _ALONE = "--empty-reports keep takes images without one"
 
 
@@ -27,6 +30,7 @@ class CsvSource:
                 the reports then come from there, joined by image; an image it does not name has none
     keep_empty  rows without a report become images alone, else they are dropped; then only image_path is required,
                 and without study_id the image's own name is its study
+    names       our name of a column -> the tables', where they call it otherwise
     """
 
     kind = "csv"
@@ -37,18 +41,22 @@ class CsvSource:
         reports: str | Path | None = None,
         *,
         keep_empty: bool = False,
+        names: Mapping[str, str] | None = None,
         selection: Selection = ALL,
     ) -> None:
         self.path = Path(path)
         self.folder = self.path.parent
         self.reports = Path(reports) if reports else None
         self.keep_empty = keep_empty
+        self.names = dict(names or {})
         self.selection = selection
         self.description: dict[str, Any] = {"kind": self.kind, "file": self.path.name}
         if self.reports:
             self.description["reports"] = self.reports.name
         if keep_empty:
             self.description["empty_reports"] = "keep"
+        if self.names:
+            self.description["columns"] = self.names
 
     def list_records(self) -> Listing:
         """All rows, or all with a report.  Row faults are collected; raises DataError where a table cannot be read."""
@@ -59,9 +67,9 @@ class CsvSource:
         return self._list(with_images=False)
 
     def _list(self, *, with_images: bool) -> Listing:
-        needed = REQUIRED[:-1] if self.reports else REQUIRED
-        table = read_table(self.path, ("image_path",) if self.keep_empty else needed, hint=_ALONE)
+        table = self._table()
         listing = Listing([], faults=table.faults, notes=[table.note] if table.note else [])
+        listing.notes += self._suggestions(table)
         report_rows = self._report_rows(listing, table)
         seen: dict[str, str] = {}
         views = self.selection.filter()
@@ -71,7 +79,7 @@ class CsvSource:
             listing.faults += faults
             if faults or not views.takes(record.view):
                 continue
-            if is_empty(record.report):
+            if not record.report:
                 if not self.keep_empty:
                     listing.dropped_empty += 1
                     continue
@@ -94,6 +102,27 @@ class CsvSource:
         with named(f"attention map {redact_place(record.attention)}"):
             return replace(loaded, attention=attention_map(read_bytes(self.folder / record.attention)))
 
+    def _table(self) -> Table:
+        elsewhere = _OF_REPORTS[1:] if self.reports else ()
+        needed = [name for name in REQUIRED if name not in elsewhere and (name == "image_path" or not self.keep_empty)]
+        names = {name: column for name, column in self.names.items() if name not in elsewhere}
+        table = read_table(self.path, needed, hint=_ALONE, names=names, read=NAMES)
+        unused = {name: column for name, column in names.items() if column not in table.header}
+        if self.reports:  # either table may call it so
+            unused.pop("image_path", None)
+        if unused:
+            raise missing_columns(self.path, table.header, unused, names)
+        return table
+
+    def _suggestions(self, table: Table) -> list[str]:
+        """Columns that are not there, though another looks like them."""
+        found = {name: columns.likely(name, table.columns) for name in _SUGGESTED if name not in table.columns}
+        return [
+            f"{self.path.name} has no column '{name}'; '{column}' looks like one: pass {columns.option({name: column})}"
+            for name, column in found.items()
+            if column
+        ]
+
     def _report_rows(self, listing: Listing, table: Table) -> dict[str, dict[str, str]]:
         """By image, the columns report and distilled of the other table; {} where there is none."""
         has_report = "report" in table.columns
@@ -104,7 +133,11 @@ class CsvSource:
         if has_report:
             what = f"{self.path} has a column 'report', and {self.reports} is to give the reports"
             raise DataError(what, "leave out --reports, or the column")
-        other = read_table(self.reports, ("image_path", "report"), ("image_path", "report", "distilled"))
+        names = {name: self.names[name] for name in _OF_REPORTS if name in self.names}
+        other = read_table(self.reports, _OF_REPORTS[:2], _OF_REPORTS, names=names)
+        unused = {name: column for name, column in names.items() if column not in (*table.header, *other.header)}
+        if unused:
+            raise missing_columns(self.reports, other.header, unused, names)
         listing.faults += other.faults
         listing.notes += [other.note] if other.note else []
 
@@ -125,27 +158,26 @@ class CsvSource:
 
     @staticmethod
     def _image(folder: Path, row: dict[str, str]) -> str:
-        place = row["image_path"].strip()
+        place = cell(row["image_path"])
         return os.path.abspath(folder / place) if place else ""
 
     def _record(self, line: int, row: dict[str, str]) -> Record:
-        place = row["image_path"].strip()
-        own_study = row["study_id"] if "study_id" in row else Path(place).stem
-        distilled = row.get("distilled", "").strip()
+        cells = {name: cell(row.get(name, "")) for name in NAMES}
+        place = cells["image_path"]
         return Record(
             origin=origin(self.path, line) + (f" ({redact_place(place)})" if place else ""),
             row=line,
-            study_id=own_study.strip(),
+            study_id=identifier(row["study_id"]) if "study_id" in row else Path(place).stem,
             stem=Path(place).stem,
             place=place,
-            report=row.get("report", "").strip(),
-            attention=row.get("attention_map", "").strip(),
-            patient_id=row.get("patient_id", "").strip(),
-            split=row.get("split", "").strip(),
-            view=row.get("view", "").strip(),
-            labels=tuple(label.strip() for label in row.get("labels", "").split(";") if label.strip()),
-            distilled=distilled or None,
-            columns={name: value for name, value in row.items() if name and name not in REQUIRED + OPTIONAL},
+            report=cells["report"],
+            attention=cells["attention_map"],
+            patient_id=identifier(row.get("patient_id", "")),
+            split=cells["split"],
+            view=cells["view"],
+            labels=tuple(filter(None, map(cell, cells["labels"].split(";")))),
+            distilled=cells["distilled"] or None,
+            columns={name: value for name, value in row.items() if name not in NAMES},
         )
 
     def _twice(self, record: Record, seen: dict[str, str]) -> list[RecordFault]:

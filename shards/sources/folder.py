@@ -6,11 +6,12 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.cells import cell
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.tree import walk
-from ecamp_fast.text.reading.cleaning import is_empty, read_text
+from ecamp_fast.text.reading.cleaning import read_text
 
 _REPORT = ".txt"
 _REPORT_BYTES = 2**20
@@ -91,8 +92,9 @@ class FolderSource:
             return
         text, encoding = read_text(data)
         encodings.add(report, encoding)
-        if not is_empty(text) or self.keep_empty:
-            self._append(listing, name, image, "" if is_empty(text) else text.strip())
+        report = cell(text)
+        if report or self.keep_empty:
+            self._append(listing, name, image, report)
         else:
             listing.dropped_empty += 1
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.shards.sources.base import BOX, Box, Record
+from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.redact import redact
 
-_NAMES = ("study_id", "patient_id", "split", "view")
+_NAMES = {"study_id": identifier, "patient_id": identifier, "split": cell, "view": cell}
 _REMADE = ("row", "width", "height", "source_width", "source_height")  # stated by our own sets, and made anew
 _EXACT = 2**53  # whole floats are exact up to here
 _LISTED = 5  # fields in the note
@@ -44,8 +45,8 @@ def describe(record: Record, text: str, left_out: LeftOut) -> None:
         tree = None
     if not isinstance(tree, dict):
         raise ValueError("its .json is no object")
-    for name in _NAMES:
-        stated = _name(name, tree.pop(name, None))
+    for name, read in _NAMES.items():
+        stated = read(_name(name, tree.pop(name, None)))
         if stated:
             setattr(record, name, stated)
     record.boxes = _boxes(tree.pop("boxes", []))
@@ -53,7 +54,7 @@ def describe(record: Record, text: str, left_out: LeftOut) -> None:
         if field == "image" and isinstance(value, str):
             record.stem = Path(value).stem
         elif field == "labels" and isinstance(value, list):
-            record.labels = tuple(str(label) for label in value)
+            record.labels = tuple(filter(None, (cell(str(label)) for label in value)))
         elif field == "columns" and isinstance(value, dict):
             record.columns = {str(name): str(value) for name, value in value.items()}
         elif field in ("image", "labels", "columns") and value is not None:
@@ -70,7 +71,7 @@ def _name(field: str, value: Any) -> str:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ValueError(f'its "{field}" is neither a text nor a whole number')
-    return str(value).strip()
+    return str(value)
 
 
 def _boxes(listed: Any) -> tuple[Box, ...]:

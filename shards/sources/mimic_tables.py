@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import RecordFault
+from ecamp_fast.shards.sources.cells import identifier
 from ecamp_fast.shards.sources.joins import index, unmatched
 from ecamp_fast.shards.sources.leftovers import is_leftover
 from ecamp_fast.shards.sources.redact import redact
@@ -177,7 +178,7 @@ def _value(text: str) -> str:
 
 def _number(letter: str, text: str) -> str:
     """A number with its letter, s50414267; '' where it is none."""
-    text = text.strip().lower().removeprefix(letter)
+    text = identifier(text).lower().removeprefix(letter)
     return f"{letter}{text}" if text.isascii() and text.isdigit() else ""
 
 

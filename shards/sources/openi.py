@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
 from ecamp_fast.shards.sources.joins import index
@@ -145,14 +146,14 @@ class OpeniSource:
 
 
 def _from_table(path: Path, listing: Listing) -> list[_Report]:
-    table = read_table(path, _REPORTS)
+    table = read_table(path, _REPORTS, read=(*_REPORTS, "Problems"))
     listing.faults += table.faults
     listing.notes += [table.note] if table.note else []
     return [
         _Report(
             origin=origin(path, line),
             row=line,
-            uid=row["uid"].strip(),
+            uid=identifier(row["uid"]),
             sections=_sections({name: [text] for name, text in row.items()}),
             labels=_labels(row.get("Problems", "").split(";")),
             columns={name: row[name].strip() for name in ("MeSH", "indication", "comparison") if name in row},
@@ -173,7 +174,7 @@ def _join_projections(reports: list[_Report], path: Path, listing: Listing) -> N
     listing.faults += twice
     by_uid: dict[str, _Report] = {report.uid: report for report in reports}
     for name, (line, row) in rows.items():
-        report = by_uid.get(row["uid"].strip())
+        report = by_uid.get(identifier(row["uid"]))
         if report:
             report.images.append((name, row["projection"].strip()))
         else:
@@ -221,7 +222,8 @@ def _from_xml(path: Path, listing: Listing, encodings: Encodings) -> Iterator[_R
 def _sections(parts: Mapping[str, list[str]]) -> Sections:
     """parts: the texts of a report by their names; others than these four are index terms and names of images"""
     beside = [(name, _joined(parts.get(name, ()))) for name in ("indication", "comparison")]
-    return Sections(_joined(parts["findings"]), _joined(parts["impression"]), left_out=left_out(beside))
+    findings, impression = cell(_joined(parts["findings"])), cell(_joined(parts["impression"]))
+    return Sections(findings, impression, left_out=left_out(beside))
 
 
 def _find(files: dict[str, list[str]], name: str) -> list[str]:

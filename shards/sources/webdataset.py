@@ -22,6 +22,7 @@ from ecamp_fast.shards.images.encode import attention_map
 from ecamp_fast.shards.images.jpeg_passthrough import as_built
 from ecamp_fast.shards.images.limits import BadImage, check_size
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.cells import cell, is_blank
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
 from ecamp_fast.shards.sources.leftovers import Leftovers
@@ -30,7 +31,7 @@ from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.selection.views import ViewFilter
 from ecamp_fast.shards.sources.tar import HINT, TEXTS, Places, groups
 from ecamp_fast.shards.sources.tree import walk
-from ecamp_fast.text.reading.cleaning import is_empty, read_text
+from ecamp_fast.text.reading.cleaning import read_text
 
 _TEXT_BYTES = 2**20  # of a report, of metadata
 _SPLIT = re.compile(r"train|val|test|dev(?![a-z])", re.IGNORECASE)  # as the name of an archive begins
@@ -211,7 +212,7 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
         return
     if not found.views.takes(record.view):
         return
-    if is_empty(record.report):
+    if is_blank(record.report):
         if not found.keep_empty:
             listing.dropped_empty += 1
             return
@@ -249,7 +250,8 @@ def _describe(record: Record, found: _Found, file: BinaryIO, places: Places, rep
         record.report, encoding = _text(file, places[report])
         found.encodings.add(f"{record.origin}.{report}", encoding)
     if DISTILLED in places:
-        record.distilled, encoding = _text(file, places[DISTILLED])
+        distilled, encoding = _text(file, places[DISTILLED])
+        record.distilled = distilled if not distilled or cell(distilled) else None
         found.encodings.add(f"{record.origin}.{DISTILLED}", encoding)
     if METADATA in places:
         describe(record, _text(file, places[METADATA])[0], found.left_out)

@@ -17,6 +17,7 @@ def test_every_kind_opens_and_says_which_it_is(kind):
 TAKERS = (
     ({"reports": "r.zip"}, ("mimic-cxr", "csv")),
     ({"use_last": True}, ("mimic-cxr",)),
+    ({"columns": ("report=caption",)}, ("csv",)),
     ({"empty_reports": "keep"}, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
     ({"views": "PA,AP"}, ("csv", "mimic-cxr", "openi", "webdataset", "phantom")),
     ({"distilled": "d.csv"}, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),

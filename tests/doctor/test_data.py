@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.doctor import data
 from ecamp_fast.doctor.finding import Finding, Status
 from ecamp_fast.doctor.run_setup import RunSetup
+from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.format.manifest import ATTENTION, REPORT, read_manifest, write_manifest
+from ecamp_fast.shards.sources.csv_file import CsvSource
 
 SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
 
@@ -34,7 +37,8 @@ def change(folder: Path, **fields: object) -> None:
 
 def test_a_whole_set_is_well(shards: Path) -> None:
     setup = case_of(shards)
-    checks = (data.splits, data.annotation, data.text, data.attention_maps, data.pictures, data.sample, data.length)
+    checks = (data.splits, data.patients, data.annotation, data.text, data.attention_maps, data.pictures)
+    checks += (data.sample, data.length)
     findings = {finding.name: finding for check in checks for finding in check(setup)}
     assert {finding.status for finding in findings.values()} == {Status.OK}, findings
     assert "224 x 224 pixels" in findings["sample"].found
@@ -55,6 +59,40 @@ def test_lost_shards_are_a_warning_where_others_may_stand_in(shards: Path) -> No
 def test_no_held_out_split_is_a_warning(shards: Path) -> None:
     change(shards, shards=read_manifest(shards).of("train"))
     assert only(data.splits, case_of(shards)).status is Status.WARN
+
+
+def without_patients(folder: Path, **fields: Any) -> RunSetup:
+    change(folder, counts=read_manifest(folder).counts | {"patients": 0}, **fields)
+    return case_of(folder)
+
+
+def test_a_set_without_patients_is_a_warning(shards: Path) -> None:
+    finding = only(data.patients, without_patients(shards))
+    assert finding.status is Status.WARN and "both sides of the split" in finding.found
+    assert "column patient_id" in finding.hint
+
+
+def test_one_split_without_patients_is_well(shards: Path) -> None:
+    assert only(data.patients, without_patients(shards, shards=read_manifest(shards).of("train"))).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("column", "hint"),
+    [
+        ("PatientID", "--columns patient_id=PatientID"),
+        ("Patient ID", "--columns 'patient_id=Patient ID'"),
+        ("subject_id", "--columns patient_id=subject_id"),
+        ("PatientAge", "with a column patient_id"),
+    ],
+)
+def test_the_column_that_looks_like_patients_is_named(column: str, hint: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.linear_gradient("L").resize((64, 64)).save(tmp_path / f"{name}.png")
+    rows = "s1,a.png,Edema.,7\ns2,b.png,Effusion.,7\n"
+    (tmp_path / "x.csv").write_text(f"study_id,image_path,report,{column}\n{rows}")
+    build(CsvSource(tmp_path / "x.csv"), tmp_path / "set", Options(workers=1, vocab_size=200))
+    finding = only(data.patients, case_of(tmp_path / "set"))
+    assert finding.status is Status.WARN and hint in finding.hint
 
 
 def test_rows_left_out_are_counted(shards: Path) -> None:

@@ -1,26 +1,20 @@
 """Distilled texts that somebody else wrote, in a table by study, given to the samples of a source."""
 
-import csv
 import hashlib
-import io
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.base import Listing, RecordFault
+from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.redact import redact
-from ecamp_fast.shards.sources.table import origin, read_whole
-from ecamp_fast.text.reading.cleaning import is_empty
+from ecamp_fast.shards.sources.table import origin, read_table, read_whole
 
 _STUDIES = ("study_id", "study", "uid")
 _TEXTS = ("text", "distilled", "distilled_text", "distilled_report", "report")
 _LETTERS = {"mimic-cxr": "s", "openi": "cxr"}  # before the number of a study, as some tables write it and others do not
-_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-_WHOLE = re.compile(r"(\d+)\.0+")  # as pandas writes a number of a column that has gaps
 _HINT = f"name the columns {_STUDIES[0]} and {_TEXTS[0]}"
 
 Row = tuple[int, str, str]  # line of the file, study as written, text
@@ -82,10 +76,10 @@ def read_distilled(path: Path, kind: str = "") -> DistilledTexts:
     found = DistilledTexts(notes=[note] if note else [])
     found.digest = hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()
     first: dict[str, int] = {}
-    rows = _json_rows(path, whole) if whole.lstrip().startswith(("{", "[")) else _table_rows(path, whole, found)
+    rows = _json_rows(path, whole) if whole.lstrip().startswith(("{", "[")) else _table_rows(path, found)
     for line, study, text in rows:
         key = study_key(study, kind)
-        text = "" if is_empty(text) else text.strip()
+        text = cell(text)
         if not key:
             fault = RecordFault(origin(path, line), "its study_id is empty", "write it, or remove the row")
             found.faults.append(fault)
@@ -100,10 +94,7 @@ def read_distilled(path: Path, kind: str = "") -> DistilledTexts:
 
 def study_key(study: str, kind: str) -> str:
     """A study in the form that two tables are compared in: no blanks around, 7 for 7.0, no letters before a number."""
-    key = study.strip()
-    whole = _WHOLE.fullmatch(key)
-    if whole:
-        return whole[1]
+    key = identifier(study)
     number = key.lower().removeprefix(_LETTERS.get(kind, ""))
     return number if number.isdecimal() else key
 
@@ -130,38 +121,13 @@ def _json_rows(path: Path, whole: str) -> Iterator[Row]:
         yield line, str(study), text or ""
 
 
-def _table_rows(path: Path, whole: str, found: DistilledTexts) -> Iterator[Row]:
-    """Rows below a header; rows of another length than the header are faults."""
-    separator = _separator(whole)
-    if separator != ",":
-        found.notes.append(f"{path.name}: its columns are separated by {_SEPARATORS[separator]}")
-    reader: Any = csv.reader(io.StringIO(whole, newline=""), delimiter=separator, strict=True)
-    header: list[str] = []
-    names, line = ("", ""), 1
-    try:
-        for values in reader:
-            if values and not header:
-                header = [name.strip() for name in values]
-                names = _columns(path, line, header)
-            elif values and len(values) != len(header):
-                what = f"{len(values)} fields, the header has {len(header)}"
-                found.faults.append(RecordFault(origin(path, line), what, "quote fields that hold the separator"))
-            elif values:
-                yield line, values[header.index(names[0])], values[header.index(names[1])]
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{origin(path, line)}: no table: {error}", "check the quotes from this row on") from None
-
-
-def _separator(whole: str) -> str:
-    """The one that makes a column of studies, and most columns, of the header's line; a comma where none does."""
-    header = next((line for line in whole.split("\n") if line.strip()), "").lower()
-
-    def rank(separator: str) -> tuple[bool, int]:
-        columns = [name.strip(' "') for name in header.split(separator)]
-        return any(name in columns for name in _STUDIES), len(columns)
-
-    return max(_SEPARATORS, key=rank)
+def _table_rows(path: Path, found: DistilledTexts) -> Iterator[Row]:
+    table = read_table(path, (), likely=_STUDIES)
+    found.faults += table.faults
+    found.notes = [table.note] if table.note else []
+    study, text = _columns(path, 1, list(table.header))
+    for line, row in table.rows:
+        yield line, row[study], row[text]
 
 
 def _columns(path: Path, line: int, header: list[str]) -> tuple[str, str]:

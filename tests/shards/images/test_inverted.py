@@ -28,7 +28,8 @@ def films(table, tmp_path):
     for number in range(6):
         image = phantom(7, number, 96).image
         Image.fromarray(255 - image if number in INVERTED else image).save(folder / f"s{number}.png")
-    path = table([{"image_path": f"s{n}.png", "split": "val" if n == 1 else "train"} for n in range(6)])
+    rows = [{"image_path": f"s{n}.png", "patient_id": f"p{n}", "split": "train"} for n in range(6)]
+    path = table([row | {"split": "val"} if n == 1 else row for n, row in enumerate(rows)])
     return path, "reports.csv row 6 (s4.png), reports.csv row 3 (s1.png)"
 
 

@@ -274,7 +274,7 @@ def test_what_another_writer_does_otherwise_is_put_in_order_and_counted(tar, tmp
     first, second = samples(tmp_path / "usual"), samples(tmp_path / "odd")
     assert [one["txt"] for one in first] == [two["txt"] for two in second] and len(second) == 2
     assert [one["jpg"] for one in first] == [two["jpg"] for two in second]
-    assert report.manifest.notes == (
+    assert report.manifest.notes[:2] == (
         "odd.tar: the members of 2 samples did not follow each other",
         "odd.tar: 4 members of other kinds left out (2 .cls, 1 .md, 1 .seg.png)",
     )

@@ -77,18 +77,18 @@ def test_a_table_is_read_however_it_is_written(content, name, write):
 @pytest.mark.parametrize("separator, name", [(",", ""), ("\t", "tabs"), (";", "semicolons"), ("|", "bars")])
 def test_the_separator_that_was_guessed_is_said(separator, name, write):
     notes = read_distilled(write(table(separator))).notes
-    assert notes == ([f"d.csv: its columns are separated by {name}"] if name else [])
+    assert notes == ([f"d.csv: columns are parted by {name}"] if name else [])
 
 
 @pytest.mark.parametrize(
     "content, what",
     [
-        ("", "no distilled text"),
+        ("", "empty"),
         ("study_id,text\n", "no distilled text"),
         ("study_id,a,b\n1,x,y\n", "no column 'text'"),
         ("image,text\n1,x\n", "no column 'study_id'"),
         ("study_id\n1\n", "no column 'text'"),
-        ('study_id,text\n1,"x\n', "no table"),
+        ('study_id,text\n1,"x\n', "not CSV"),
         ('{"study_id": 1, "text": "x"}\nnothing\n', "row 2: no JSON object"),
         ('{"study_id": 1, "text": "x"', "row 1: no JSON object"),
         ('[{"study_id": 1, "text": "x"}]', "row 1: no JSON object"),
