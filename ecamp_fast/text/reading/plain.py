@@ -38,7 +38,7 @@ _GOES_ON = re.compile(
     r"|bilateral|both|upper|lower|mid|middle|mild|mildly|moderate|moderately|severe|small|large|tiny|trace|minimal|new"
     r"|old|acute|chronic|focal|stable|unchanged|normal|pleural|pulmonary|cardiac|venous|heart|lung|lobe|lobar|basilar"
     r"|basal|apical|interval|significant|possible|probable|likely|patchy|hazy|more|less|very|over|under|into|through"
-    r"|throughout|between|within|near|along|there|dr|mr|mrs|ms|any|evidence|signs?|versus|vs|also|again|now))\Z",
+    r"|throughout|between|within|near|along|there|longer|dr|mr|mrs|ms|any|evidence|signs?|versus|vs|also|again|now))\Z",
     re.IGNORECASE,
 )
 _CAPITAL = re.compile(r"(?P<word>[A-Z])[a-z]+")
