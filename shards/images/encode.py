@@ -107,10 +107,9 @@ def attention_map(data: bytes) -> Image.Image:
     Raises BadImage, also of one whose values are there and come out as nothing.
     """
     image = decode(data)
-    high = image.getextrema()[1]
-    stored = high
+    high = stored = int(np.asarray(image).max())
     if not high and not dicom.is_dicom(data) and (opened := _open(data)).mode.startswith("I"):
-        stored = opened.getextrema()[1]
+        stored = int(np.asarray(opened).max())
     if stored and high <= _FAINT:
         raise BadImage(f"no value above {high} of 255: it would come out black", _RESCALE_MAP, "dark")
     return image
