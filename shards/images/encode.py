@@ -118,9 +118,8 @@ def attention_map(data: bytes) -> Image.Image:
 def _extent(image: Image.Image) -> tuple[int, int]:
     """The grey values at the 1st and the 99th percentile of the pixels; of fewer than 100 pixels, the extremes."""
     counts = np.cumsum(image.histogram())
-    return int(np.searchsorted(counts, _OUTSIDE * counts[-1])), int(
-        np.searchsorted(counts, (1 - _OUTSIDE) * counts[-1])
-    )
+    low, high = np.searchsorted(counts, (_OUTSIDE * counts[-1], (1 - _OUTSIDE) * counts[-1]))
+    return int(low), int(high)
 
 
 def _scale(image: Image.Image, short_side: int) -> None:
