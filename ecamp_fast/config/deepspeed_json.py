@@ -11,7 +11,7 @@ from ecamp_fast.config.load import RECIPES
 from ecamp_fast.errors import ConfigError
 
 DEFAULT = RECIPES / "zero2.json"
-_SECTIONS = ("bf16", "fp16", "zero_optimization", "data_types", "timers", "optimizer", "scheduler")
+_SECTIONS = ("bf16", "bfloat16", "fp16", "zero_optimization", "data_types", "timers", "optimizer", "scheduler")
 _MISTAKES = (  # what stands where JSON ends, and what it means
     (r"//|/\*|#", "JSON has no comments", "remove the comment"),
     (r"(True|False|None)\b", "true, false and null have small letters", "write true, false or null"),

@@ -91,6 +91,7 @@ _FILLED: dict[str, Any] = {
     **{f"{monitor}.enabled": False for monitor in MONITORS},
 }
 _STAGE_3 = "zero_optimization.stage3_"  # of no effect below stage 3: whatever DeepSpeed's default is
+_OLD_BF16 = "bfloat16"  # which DeepSpeed still reads where there is no bf16
 _OFFLOADS = ("offload_optimizer", "offload_param")
 _OFFLOADED = {"cpu_offload": "optimizer", "cpu_offload_param": "param"}  # the old spelling
 _GONE: dict[str, tuple[Any, ...]] = {
@@ -113,7 +114,10 @@ def judge(config: dict[str, Any], recipe: Recipe, world: int | None) -> tuple[di
 
     world: ranks; None: the batch is not known yet, and its keys are left
     """
-    resolved, faults = copy.deepcopy(config), _unknown(config)
+    resolved = copy.deepcopy(config)
+    if "bf16" not in resolved and _OLD_BF16 in resolved:
+        resolved["bf16"] = resolved.pop(_OLD_BF16)
+    faults = _unknown(resolved)
     if world is not None:
         _batch(resolved, recipe, world, faults)
     _not_here(resolved, faults)
@@ -128,7 +132,7 @@ def judge(config: dict[str, Any], recipe: Recipe, world: int | None) -> tuple[di
     faults += [
         Fault(f'{name} is "auto", which nothing in the recipe fills', f"write a value for {name}, or remove it")
         for name in _autos(resolved)
-        if name not in batch
+        if name not in batch and name.partition(".")[0] in KNOWN
     ]
     return resolved, faults
 
@@ -185,8 +189,7 @@ def _is_on(value: Any, name: str, faults: list[Fault]) -> bool:
     flags = list(_flags(value))
     if flags or name in _OFF_BY_DEFAULT:
         return any(flag not in (False, AUTO) for flag in flags)
-    sizes = [size for key, size in value.items() if key.endswith("size") and is_number(size)]
-    return any(size > 1 for size in sizes) if sizes else bool(value)
+    return any(one is True or one not in (False, AUTO, 0, 1) for one in value.values())
 
 
 def _flags(value: Any) -> Iterator[Any]:
@@ -265,7 +268,7 @@ def _scalars(resolved: dict[str, Any], faults: list[Fault]) -> None:
         what = f"gradient_clipping is {clipping!r}, not a number from 0"
         faults.append(Fault(what, "set gradient_clipping to the largest norm of a gradient, 0 for none"))
     steps = resolved.get("steps_per_print", 1)
-    if type(steps) is not int or steps < 1:
+    if not is_number(steps) or steps < 1 or steps != int(steps):
         what = f"steps_per_print is {steps!r}, not a whole number from 1"
         faults.append(Fault(what, "correct or remove steps_per_print"))
     for name in MONITORS:

@@ -107,10 +107,9 @@ def attention_map(data: bytes) -> Image.Image:
     Raises BadImage, also of one whose values are there and come out as nothing.
     """
     image = decode(data)
-    high = image.getextrema()[1]
-    stored = high
+    high = stored = int(np.asarray(image).max())
     if not high and not dicom.is_dicom(data) and (opened := _open(data)).mode.startswith("I"):
-        stored = opened.getextrema()[1]
+        stored = int(np.asarray(opened).max())
     if stored and high <= _FAINT:
         raise BadImage(f"no value above {high} of 255: it would come out black", _RESCALE_MAP, "dark")
     return image
@@ -119,9 +118,8 @@ def attention_map(data: bytes) -> Image.Image:
 def _extent(image: Image.Image) -> tuple[int, int]:
     """The grey values at the 1st and the 99th percentile of the pixels; of fewer than 100 pixels, the extremes."""
     counts = np.cumsum(image.histogram())
-    return int(np.searchsorted(counts, _OUTSIDE * counts[-1])), int(
-        np.searchsorted(counts, (1 - _OUTSIDE) * counts[-1])
-    )
+    low, high = np.searchsorted(counts, (_OUTSIDE * counts[-1], (1 - _OUTSIDE) * counts[-1]))
+    return int(low), int(high)
 
 
 def _scale(image: Image.Image, short_side: int) -> None:

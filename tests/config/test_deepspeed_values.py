@@ -116,6 +116,8 @@ OFF: dict[str, dict[str, Any]] = {
     "flags": {"sparse_gradients": False, "graph_harvesting": False},
     "monitors": {name: {"enabled": False} for name in MONITORS},
     "tensors": {"tensor_parallel": {"autotp_size": 1}},
+    "pipeline": {"pipeline": {"stages": "auto", "partition": "auto"}},
+    "a whole float": {"steps_per_print": 1e9},
     "what is so anyhow": {"gradient_allreduce_op": "mean", "managed_gradient_accumulation": True},
 }
 
@@ -171,6 +173,9 @@ ON: list[tuple[dict[str, Any], str, str]] = [
         "gradient_allreduce_op",
     ),
     ({"train_batch_size": 512}, "train_batch_size is 512, the recipe on 4 rank(s) gives 8192", "batch.total"),
+    ({"bfloat16": {"enabled": False}}, "bf16.enabled is False", "precision"),
+    ({"bf16": {}, "bfloat16": {"enabled": "auto"}}, "unknown key 'bfloat16'", "'bfloat16'"),
+    ({"pipeline": {"stages": 2}}, "pipeline is switched on", "pipeline"),
     ({"tensorbord": {}}, "did you mean 'tensorboard'", "tensorbord"),
 ]
 
@@ -244,6 +249,12 @@ def test_a_value_that_contradicts_names_both(config: dict[str, Any], what: str, 
 
 def test_float32_turns_bf16_off_with_all_it_says() -> None:
     assert resolved({"bf16": {"enabled": "auto", "immediate_grad_update": "auto"}}, FP32)["bf16"] == {"enabled": False}
+
+
+def test_bf16_by_its_old_name() -> None:
+    for value in ("auto", True):
+        found = resolved({"bfloat16": {"enabled": value}})
+        assert found["bf16"] == {"enabled": True} and "bfloat16" not in found
 
 
 def test_without_ranks_the_batch_is_left_and_the_rest_is_judged() -> None:

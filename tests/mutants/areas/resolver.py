@@ -88,7 +88,7 @@ MUTANTS = (
             "what is switched on passes": ("return bool(asks(value, name, faults))", "return False"),
             "stage 3 passes": ("if same(stage, 3):", "if False:"),
             "unknown keys pass": ("in sorted(set(config) - legal):", "in ():"),
-            "an auto that nothing fills passes": ("if name not in batch\n", "if False\n"),
+            "an auto that nothing fills passes": ("if name not in batch and", "if False and"),
             "auto clips at one": ('"gradient_clipping": 0.0,', '"gradient_clipping": 1.0,'),
             "an offload to nowhere is an offload": ('not in ("none", AUTO, False)', "not in (AUTO, False)"),
         },
