@@ -1,4 +1,4 @@
-"""The normal form that texts are read in: what is written as what, where characters came from, which lines are items."""
+"""The normal form of texts: what is written as what, where characters came from, which lines are items."""
 
 import textwrap
 
@@ -11,12 +11,12 @@ from ecamp_fast.text.reading.plain import plain
 from ecamp_fast.text.reading.sentences import sentence_spans
 
 REPORTS = (
-    "The lungs are well expanded and there is no evidence at this time of congestive heart failure. The aorta is tortuous.",
-    "There is no evidence of enlargement of the heart or pleural effusion. No focal consolidation or pneumothorax is seen.",
-    "Compared to the prior study the patient has a stable enlarged heart and no effusion; a right central venous line ends "
-    "in the superior vena cava without pneumothorax.",
-    "Absence of consolidation. A small left pleural effusion has not resolved, and pneumonia cannot entirely be excluded.",
-    "NO RELEVANT CHANGE IN THE MODERATE RIGHT PLEURAL EFFUSION. THE LUNGS ARE FREE OF CONSOLIDATION AND NO LONGER EDEMATOUS.",
+    "The lungs are well expanded and there is no evidence at this time of congestive heart failure. The aorta is wide.",
+    "There is no evidence of enlargement of the heart or pleural effusion. No consolidation or pneumothorax is seen.",
+    "Compared to the prior study the patient has a stable enlarged heart and no effusion; a right central venous line "
+    "ends in the superior vena cava without pneumothorax.",
+    "Absence of consolidation. A small left effusion has not resolved, and pneumonia cannot entirely be excluded.",
+    "NO RELEVANT CHANGE IN THE MODERATE RIGHT EFFUSION. THE LUNGS ARE FREE OF CONSOLIDATION AND NO LONGER EDEMATOUS.",
     "no pneumothorax following placement of a right picc line. chronic obstructive pulmonary disease is again seen.",
 )
 
