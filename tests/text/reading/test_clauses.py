@@ -15,7 +15,7 @@ from ecamp_fast.text.reading.clauses import clause_starts
         "the effusion and edema are large",
         "effusion, edema and congestion are seen |and the aorta is calcified",
         "no effusion seen, |and the aorta is calcified",
-        "the heart is large |and no effusion, edema or mass is seen",
+        "the heart is large and no effusion, edema or mass is seen",
         "the heart is large, effusion or edema|, mass is seen",
         "effusion or edema, or mass is seen",
         "no verb, none",
