@@ -32,6 +32,10 @@ STATES = frozenset(
 # Numbers of things: a denied noun stays in the plural beside them, "There are no multiple nodules."
 MANY = frozenset("multiple several numerous many few two three four five six innumerable".split())  # noqa: SIM905
 
+# The second half of an adjective, nothing alone: "wedge shaped", "benign appearing".
+TAILS = frozenset("appearing shaped like based sided sized defined acquired marginated".split())  # noqa: SIM905
+COMPARATIVES = frozenset("greater larger more worse bigger less smaller".split())  # noqa: SIM905  # "right [greater] than left"
+
 # Said of a whole picture or organ: no adjectives of a finding beside them behind a comma or a verb.
 _WHOLE = frozenset("normal clear unremarkable intact negative".split())  # noqa: SIM905
 
@@ -88,6 +92,8 @@ _ADJECTIVES = (
     chronic-appearing acute-appearing anomalous congenital acquired aneurysmal saccular fusiform descending ascending
     proximal dilated-appearing inflated hyperlucent oligemic emphysematous-appearing honeycomb crazy-paving tubular
     serpiginous branching tree-in-bud finger-in-glove lenticular elliptical crescentic meniscal curvilinear
+    appearing shaped like based ill non cardio excavatum ij compensatory scant carinii community acquired varicella
+    nonenlarged pleuroparenchymal lymph adrenal marginated circumferential
     whole entire respective rotated oriented well-circumscribed well-marginated ill-marginated calcified-appearing
     sail-shaped concave convex blunt obtuse fat-containing gas-filled fluid-filled air-filled fat pectus deep shallow
     """.split()  # noqa: SIM905
@@ -120,7 +126,7 @@ FINDINGS = frozenset(
     graft aneurysm dissection plaque plaques bulla bullae bleb blebs streak streaks streaking blunting eventration
     retraction distortion prosthesis material cavity cavities lymphadenopathy adenopathy haziness interstitium
     inflammation injury injuries infarct infarction stenosis insufficiency regurgitation trauma tumor tumors neoplasm
-    malignancy metastasis metastases cancer carcinoma carcinomas complex complexes sequela sequelae residuals residua
+    malignancy metastasis metastases cancer carcinoma carcinomas complex complexes
     focus foci irregularity irregularities uncoiling unfolding widening flattening crowding asymmetry hypertrophy
     indistinctness cephalization redistribution pseudoaneurysm coarctation displacement shift convexity bulge
     component components defect defects fragment fragments pneumonitis granulomatosis pleurisy empyema airbronchograms
@@ -128,7 +134,7 @@ FINDINGS = frozenset(
 )
 
 _OTHER_NOUNS = frozenset(
-    "lymph node nodes structure structures size shadow shadows vessels pleura hardware pacemaker".split()  # noqa: SIM905
+    "node nodes structure structures size shadow shadows vessels pleura hardware pacemaker".split()  # noqa: SIM905
 )
 NOUNS = _PLACE_NOUNS | FINDINGS | _OTHER_NOUNS
 
@@ -197,6 +203,11 @@ def describes_a_finding(word: str) -> bool:
     return kind(word) is Kind.ADJECTIVE and word not in _WHOLE
 
 
+def is_level(word: str) -> bool:
+    """Whether a word numbers a rib or a vertebra: "5th", "T12"."""
+    return _LEVEL.fullmatch(word) is not None
+
+
 def is_place(word: str) -> bool:
-    """Whether a word can end a phrase of place: "in the right upper lobe", "on the left"."""
-    return word in _PLACE_NOUNS or word in SIDES or re.fullmatch(r"[ctls]\d{1,2}(?:-[ctls]?\d{1,2})?", word) is not None
+    """Whether a word can end a phrase of place: "in the right upper lobe", "on the left", "of T12"."""
+    return word in _PLACE_NOUNS or word in SIDES or (word[0] in "ctls" and is_level(word))

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from ecamp_fast.text.reading.entities import Mention
 from ecamp_fast.text.reading.modifiers import (
     ADVERBS_ALONE,
+    COMPARATIVES,
+    FINDINGS,
+    MANY,
     SIDES,
+    TAILS,
     Kind,
     describes_a_finding,
+    is_level,
     is_place,
     kind,
 )
@@ -22,19 +27,29 @@ COPULAS = frozenset("is are was were appear appears appeared remain remains rema
 _ARTICLES = frozenset("the a an both either each this that its their".split())  # noqa: SIM905
 _IN = frozenset(
     "in on at within throughout along over overlying involving near of about around behind above below beneath "
-    "under underlying across projecting".split()  # noqa: SIM905
+    "under underlying across".split()  # noqa: SIM905
 )
 _SEEN = frozenset(
     "seen noted present identified located visualized visualised demonstrated evident appreciated again also now "
-    "situated found centered best most only mainly predominantly still".split()  # noqa: SIM905
+    "situated found centered best most only mainly predominantly still projecting projected projects to be".split()  # noqa: SIM905
 )
 _BEHIND_A_SIDE = frozenset("and or than with without which measuring as but since from seen noted now".split())  # noqa: SIM905
+# "small [areas of] opacity" is small opacity.
+_PARTS = frozenset(
+    "area areas amount amounts focus foci band bands patch patches pocket pockets degree component components "
+    "streak streaks region regions zone zones cluster clusters collection collections".split()  # noqa: SIM905
+)
+# Of what an organ is: "normal [size and configuration] of the silhouette".
+PROPERTIES = frozenset(
+    "size sized configuration caliber appearance contour contours shape width position".split()  # noqa: SIM905
+)
+_CHANGES = frozenset("increased decreased reduced diminished more less".split())  # noqa: SIM905
 # What the elevation is of: "elevation of the right hemidiaphragm".
-_OF_NOUNS = frozenset(
+_OF_NOUNS = FINDINGS | frozenset(
     """
     elevation eventration flattening blunting tortuosity ectasia prominence enlargement widening fullness unfolding
-    uncoiling indistinctness haziness atherosclerosis crowding asymmetry displacement retraction aneurysm dissection
-    convexity bulge irregularity elongation loss straightening narrowing scalloping tenting depression redistribution
+    uncoiling indistinctness haziness crowding asymmetry elongation loss straightening narrowing scalloping tenting
+    depression change changes
     """.split()  # noqa: SIM905
 )
 
@@ -120,10 +135,26 @@ def adjectives_before(sentence: Sentence, word: int, adverbs: bool = False) -> t
             takes_adverb = meaning is Kind.ADJECTIVE
         elif meaning is Kind.ADVERB and takes_adverb:
             kept.append(before)
+        elif before == "than" and kept and kept[-1] in SIDES and _compares(sentence, first - 1):
+            kept += ["than", *sentence.words[first - 2 : first - 4 : -1]]
+            first -= 2
         elif meaning is not Kind.PASSED and meaning is not Kind.ADVERB:
+            if before == "not":
+                kept = kept[:-1]
             break
         first -= 1
+    while kept and kept[-1] in TAILS:
+        kept.pop()
+    if first > 1 and sentence.words[first - 1] == "of" and sentence.words[first - 2] in _PARTS:
+        if not sentence.gap(first) and not sentence.gap(first - 1) and sentence.owner[first - 2] < 0:
+            of_part, first = adjectives_before(sentence, first - 2)
+            kept += [word for word in reversed(of_part) if word not in kept and word not in MANY]
     return kept[::-1], first
+
+
+def _compares(sentence: Sentence, than: int) -> bool:
+    """Whether two sides are compared: "right greater [than] left"."""
+    return than > 1 and sentence.words[than - 1] in COMPARATIVES and sentence.words[than - 2] in SIDES
 
 
 def _coordinated(sentence: Sentence, last: int) -> bool:
@@ -184,7 +215,7 @@ def _as_adjectives(words: list[str]) -> list[str]:
 
 def noun_behind(sentence: Sentence, word: int) -> int:
     """Where the noun ends that the adjective before ``word`` belongs to, or ``word``: calcified [lymph nodes]."""
-    end = word
+    start = end = word
     while sentence.follows(word) and sentence.owner[word] < 0:
         meaning = kind(sentence.words[word])
         if meaning is Kind.NOUN:
@@ -192,7 +223,9 @@ def noun_behind(sentence: Sentence, word: int) -> int:
         elif meaning is not Kind.ADJECTIVE:
             break
         word += 1
-    return word if word == end else end
+    if sentence.follows(word) and sentence.owner[word] >= 0:
+        return start
+    return end
 
 
 def _subject(sentence: Sentence, first: int) -> list[str]:
@@ -221,7 +254,9 @@ def _object(sentence: Sentence, word: int) -> list[str]:
 def place_behind(sentence: Sentence, word: int) -> tuple[list[str], int]:
     """The phrase of place from ``word`` on, and where it ends: "is seen [in the right upper lobe]"; [] for none."""
     start = word
-    while sentence.follows(word) and (sentence.words[word] in COPULAS or sentence.words[word] in _SEEN):
+    if sentence.follows(word) and sentence.words[word] in ("which", "that"):
+        word += 1
+    while sentence.follows(word) and _leads_to_a_place(sentence.words[word]):
         word += 1
     if sentence.follows(word) and sentence.words[word] == "bilaterally":
         return ["bilaterally"], word + 1
@@ -239,6 +274,10 @@ def place_behind(sentence: Sentence, word: int) -> tuple[list[str], int]:
         place += [*prefix, *words]
         end = word
     return place, end
+
+
+def _leads_to_a_place(word: str) -> bool:
+    return word in COPULAS or word in _SEEN or kind(word) is Kind.PASSED
 
 
 def _place_words(sentence: Sentence, word: int) -> tuple[list[str], int]:
@@ -259,44 +298,56 @@ def _place_words(sentence: Sentence, word: int) -> tuple[list[str], int]:
 def _one_place(sentence: Sentence, word: int) -> tuple[int, int]:
     """Where a place from ``word`` on ends (``word`` for none), and where the adjectives and nouns end."""
     first, end = word, word
-    while word < len(sentence.words) and (word == first or not sentence.gap(word)):
+    while word < len(sentence.words) and (word == first or not sentence.gap(word) or _of_levels(sentence, word)):
         name = sentence.words[word]
         if sentence.owner[word] >= 0:
             return first, first
-        if kind(name) not in (Kind.ADJECTIVE, Kind.NOUN):
+        if kind(name) not in (Kind.ADJECTIVE, Kind.NOUN) and not _of_levels(sentence, word):
             break
         word += 1
         if is_place(name):
             end = word
-    if end > first and sentence.words[end - 1] in SIDES and end == word and sentence.follows(word):
-        follower = sentence.words[word]  # "on the left view": the side of something else
-        if follower not in _IN and follower not in COPULAS and follower not in _BEHIND_A_SIDE:
-            return first, first
+    if end > first and sentence.words[end - 1] in SIDES and end == word:
+        follower = sentence.words[word] if sentence.follows(word) else "and"
+        known = follower in _IN or follower in COPULAS or follower in _BEHIND_A_SIDE
+        if not known or end > first + 1:
+            return first, first  # "on the left view", "on the posterior left": the side of something else
     return end, word
 
 
-def said_of(sentence: Sentence, word: int) -> list[str]:
-    """The adjectives that a verb gives to a finding, from ``word`` on: "is [small]", "are [small and bilateral]"."""
+def _of_levels(sentence: Sentence, word: int) -> bool:
+    """Whether a word continues a list of levels: "the 4th, 5th [and] 6th ribs"."""
+    if sentence.words[word] == "and":
+        return (
+            word + 1 < len(sentence.words) and is_level(sentence.words[word - 1]) and is_level(sentence.words[word + 1])
+        )
+    before = sentence.words[word - 1 - (sentence.words[word - 1] == "and")]
+    return is_level(sentence.words[word]) and is_level(before)
+
+
+def said_of(sentence: Sentence, word: int) -> tuple[list[str], int]:
+    """The adjectives that a verb gives to a finding, from ``word`` on, and where they end: "is [small and bilateral]"."""
+    start = word
     if not (sentence.follows(word) and sentence.words[word] in COPULAS):
-        return []
+        return [], start
     word += 1
     kept: list[str] = []
     while sentence.follows(word) and sentence.owner[word] < 0:
         name = sentence.words[word]
         if name in _LIST_JOINTS and kept and kept[-1] not in _LIST_JOINTS:
             kept.append(name)
-        elif describes_a_finding(name):
+        elif name in _CHANGES:
+            break
+        elif describes_a_finding(name) or kind(name) is Kind.ADVERB:
             kept.append(name)
-        elif kind(name) is Kind.ADVERB:
-            kept.append(name)
-        elif kind(name) is not Kind.PASSED and name not in ("also", "only"):
+        elif kind(name) is not Kind.PASSED and name not in _SEEN:
             break
         word += 1
     if sentence.follows(word) and (sentence.owner[word] >= 0 or kind(sentence.words[word]) is Kind.NOUN):
-        return []  # "is small left lung ...": it belongs to another noun
+        return [], start  # "is small left lung ...": it belongs to another noun
     while kept and (kept[-1] in _LIST_JOINTS or kept[-1] in ADVERBS_ALONE):
         kept.pop()
-    return [name for name in kept if name not in _LIST_JOINTS]
+    return [name for name in kept if name not in _LIST_JOINTS], word
 
 
 def noun_of(sentence: Sentence, first: int) -> int | None:
@@ -307,4 +358,3 @@ def noun_of(sentence: Sentence, first: int) -> int | None:
     if word < 1 or sentence.words[word] != "of" or sentence.gap(word) or sentence.gap(word + 1):
         return None
     return word - 1 if sentence.words[word - 1] in _OF_NOUNS and sentence.owner[word - 1] < 0 else None
-

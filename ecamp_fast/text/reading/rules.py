@@ -9,10 +9,18 @@ from ecamp_fast.text.reading.annotate import Description, describe
 from ecamp_fast.text.reading.doubt import Doubts
 from ecamp_fast.text.reading.entities import find_mentions
 from ecamp_fast.text.reading.modifiers import FINDINGS, MANY
-from ecamp_fast.text.reading.noun_phrase import NounPhrase, Sentence, adjectives_before, noun_of, phrase_of, said_of
+from ecamp_fast.text.reading.noun_phrase import (
+    NounPhrase,
+    Sentence,
+    adjectives_before,
+    noun_of,
+    phrase_of,
+    place_behind,
+    said_of,
+)
 from ecamp_fast.text.reading.nouns import ANATOMY, NOMINAL, is_adjective, is_plural, is_verb, singular
 from ecamp_fast.text.reading.sentences import sentence_spans
-from ecamp_fast.text.reading.states import state_behind, states_in
+from ecamp_fast.text.reading.states import state_behind, state_of_property, states_in
 
 _IS, _MAY, _NO = "There is", "There may be", "There is no"
 _ADJACENT = re.compile(r"[\s-]?")
@@ -110,8 +118,10 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
             return None
         opening, phrase = found
     elif opening != _NO:
-        said = said_of(sentence, phrase.next)
+        said, behind = said_of(sentence, phrase.next)
         phrase.before = [word for word in said if word not in phrase.before] + phrase.before
+        if said and not phrase.place:
+            phrase.place, _ = place_behind(sentence, behind)
     return _stated(entity, opening, phrase, {one.mention.entity for one in compound})
 
 
@@ -132,7 +142,7 @@ def _organ(sentence: Sentence, phrase: NounPhrase, opening: str, found: bool) ->
     phrase.place = []
     if states_in(phrase.before):
         return opening, phrase
-    state = state_behind(sentence, phrase)
+    state = state_of_property(sentence, phrase.first) or state_behind(sentence, phrase)
     phrase.before = state + phrase.before
     return (_IS, phrase) if state else None
 

@@ -1,13 +1,13 @@
 """How an organ is said to be: "normal", "tortuous", "within normal limits", before it, behind a verb or right behind it."""
 
 from ecamp_fast.text.reading.modifiers import STATES, Kind, kind
-from ecamp_fast.text.reading.noun_phrase import COPULAS, NounPhrase, Sentence
+from ecamp_fast.text.reading.noun_phrase import COPULAS, PROPERTIES, NounPhrase, Sentence
 
 _JOINTS = frozenset(("and", "or"))
 # Between an organ and its verb: the rest of a list and what is left of the subject.
 _OF_SUBJECTS = frozenset("the and or & of both size xxxx overall also".split())  # noqa: SIM905
 _PASSED = frozenset(
-    "again also otherwise grossly overall still now all both essentially stable unchanged xxxx and".split()  # noqa: SIM905
+    "again also otherwise grossly overall still now all both essentially stable unchanged xxxx and of".split()  # noqa: SIM905
 )
 _WITHIN_LIMITS = (
     ("within", "normal", "limits"),
@@ -35,6 +35,19 @@ def state_behind(sentence: Sentence, phrase: NounPhrase) -> list[str]:
     if verb is None:
         return _state(sentence, word, bare=True)
     return _state(sentence, verb + 1, bare=False)
+
+
+def state_of_property(sentence: Sentence, first: int) -> list[str]:
+    """How a property of the organ whose phrase begins at ``first`` is: "[normal] size and configuration of the ..."."""
+    word = first - 1
+    if word > 0 and sentence.words[word] == "the":
+        word -= 1
+    if word < 1 or sentence.words[word] != "of":
+        return []
+    word -= 1
+    while word > 0 and not sentence.gap(word + 1) and sentence.words[word] in PROPERTIES | _JOINTS:
+        word -= 1
+    return [sentence.words[word]] if word < first - 2 and sentence.words[word] in STATES else []
 
 
 def _of_list(sentence: Sentence, first: int, word: int) -> bool | None:
@@ -102,7 +115,11 @@ def _state(sentence: Sentence, word: int, bare: bool) -> list[str]:
         word += 1
     if kept and kept[-1] not in STATES:
         return []
-    if sentence.follows(word) and (sentence.owner[word] >= 0 or kind(sentence.words[word]) in (Kind.NOUN, Kind.ADJECTIVE)):
+    if sentence.follows(word) and sentence.words[word] in PROPERTIES:
+        return kept
+    if sentence.follows(word) and (
+        sentence.owner[word] >= 0 or kind(sentence.words[word]) in (Kind.NOUN, Kind.ADJECTIVE)
+    ):
         return []  # "is normal lung": it belongs to another noun
     if bare and sentence.follows(word) and sentence.words[word] not in ("in", "and", "for", "with", "without"):
         return []
