@@ -24,11 +24,15 @@ STATES = frozenset(
     increased decreased blunted distorted full clear sharp atherosclerotic aneurysmal globular abnormal irregular
     lobulated accentuated attenuated crowded displaced shifted straightened hazy ill-defined well-defined asymmetric
     asymmetrical symmetric symmetrical intact bulging diminished reduced narrowed elongated hyperlucent large small
-    borderline poor silhouetted eventrated raised depressed low high redistributed cephalized dense convex deviated
-    duplicated obliterated effaced top-normal engorged-appearing smooth lucent mild moderate severe marked
+    borderline poor well under eventrated raised depressed low high redistributed cephalized dense convex deviated
+    duplicated obliterated effaced top-normal smooth lucent mild moderate severe marked
     """.split()  # noqa: SIM905
 )
 
+# Degrees that "to" joins: "small to moderate".
+DEGREES = frozenset(
+    "mild moderate severe small large minimal tiny trace slight marked mid upper middle lower low".split()  # noqa: SIM905
+)
 # Numbers of things: a denied noun stays in the plural beside them, "There are no multiple nodules."
 MANY = frozenset("multiple several numerous many few two three four five six innumerable".split())  # noqa: SIM905
 
@@ -51,13 +55,13 @@ _ADJECTIVES = (
     age-indeterminate indeterminate indeterminant nonspecific non-specific atypical typical benign malignant aggressive
     suspicious visible obvious evident apparent discernible discrete distinct indistinct solitary single isolated
     multiple several numerous many few two three four five six innumerable countless multi dominant main major
-    focal multifocal diffuse patchy hazy fluffy streaky wispy strandy linear reticular nodular reticulonodular confluent
+    focal multifocal diffuse patchy hazy fluffy streaky wispy strandy linear reticular reticulonodular confluent
     coalescent scattered widespread extended layering rounded round oval ovoid oblong spherical ring-shaped wedge-shaped
     triangular irregular smooth spiculated lobulated circumscribed ill-defined well-defined poorly-defined defined
     loculated unilocular bullous cystic cavitary cavitating solid soft hard calcific noncalcified non-calcified
-    uncalcified partially-calcified ground-glass groundglass alveolar interstitial airspace air-space homogeneous
+    uncalcified ground-glass groundglass alveolar interstitial airspace air-space homogeneous
     inhomogeneous heterogeneous hyperdense hypodense high-density low-density lucent hyperlucent metallic opaque
-    platelike plate-like bandlike band-like discoid masslike mass-like nodule-like consolidative-appearing round-like
+    platelike plate-like bandlike band-like discoid masslike mass-like round-like
     segmental subsegmental non-segmental lobar multilobar panlobar panlobular centrilobular paraseptal septal
     interlobular peribronchial bronchial bronchovascular perivascular vascular venous arterial pulmonary pleural
     subpleural extrapleural pleural-parenchymal parenchymal pericardial epicardial cardiac cardiothoracic
@@ -66,7 +70,7 @@ _ADJECTIVES = (
     diaphragmatic subdiaphragmatic infradiaphragmatic supradiaphragmatic costophrenic cardiophrenic basilar bibasilar
     basal bibasal biapical apical central peripheral medial lateral anterior posterior posterolateral anterolateral
     superior inferior upper lower middle mid proximal distal internal external transverse vertical horizontal oblique
-    midline dependent nondependent lingular fissural hilar-predominant unilateral contralateral ipsilateral right-sided
+    midline dependent nondependent lingular fissural unilateral contralateral ipsilateral right-sided
     left-sided right-side left-side two-sided sided one-sided subcutaneous subpulmonic intrapulmonary bony osseous
     osseus costal costochondral vertebral spinal lumbar cervical sacral clavicular scapular humeral sternal iliac
     femoral radial ulnar hip subcapital axillary jugular subclavian brachiocephalic internal azygos caval coronary
@@ -90,11 +94,11 @@ _ADJECTIVES = (
     moderate-to-severe mild-to-moderate small-to-moderate soft-tissue healed traction varicose cylindrical cystic
     senescent senile idiopathic familial radiation radiation-induced drug-induced true pseudo severe-appearing
     chronic-appearing acute-appearing anomalous congenital acquired aneurysmal saccular fusiform descending ascending
-    proximal dilated-appearing inflated hyperlucent oligemic emphysematous-appearing honeycomb crazy-paving tubular
+    proximal inflated hyperlucent oligemic honeycomb crazy-paving tubular
     serpiginous branching tree-in-bud finger-in-glove lenticular elliptical crescentic meniscal curvilinear
     appearing shaped like based ill non cardio excavatum ij compensatory scant carinii community acquired varicella
-    nonenlarged pleuroparenchymal lymph adrenal marginated circumferential
-    whole entire respective rotated oriented well-circumscribed well-marginated ill-marginated calcified-appearing
+    nonenlarged pleuroparenchymal adrenal marginated circumferential
+    whole entire respective rotated oriented well-circumscribed well-marginated ill-marginated
     sail-shaped concave convex blunt obtuse fat-containing gas-filled fluid-filled air-filled fat pectus deep shallow
     """.split()  # noqa: SIM905
     )
@@ -118,23 +122,28 @@ _PLACE_NOUNS = frozenset(
     """.split()  # noqa: SIM905
 )
 
+_VAGUE = frozenset("region regions area areas aspect portion portions part side sides zone zones level levels".split())  # noqa: SIM905
+
 # What an adjective of a finding or of an organ stands before: "granulomatous disease", "hilar fullness".
 FINDINGS = frozenset(
     """
     disease diseases infection infections change changes process processes lesion lesions density densities scar scars
-    scarring fullness prominence enlargement elevation pattern markings ectasia tortuosity atherosclerosis stent stents
+    scarring fullness prominence enlargement elevation ectasia tortuosity atherosclerosis stent stents
     graft aneurysm dissection plaque plaques bulla bullae bleb blebs streak streaks streaking blunting eventration
-    retraction distortion prosthesis material cavity cavities lymphadenopathy adenopathy haziness interstitium
+    retraction distortion prosthesis cavity cavities lymphadenopathy adenopathy haziness
     inflammation injury injuries infarct infarction stenosis insufficiency regurgitation trauma tumor tumors neoplasm
-    malignancy metastasis metastases cancer carcinoma carcinomas complex complexes
+    malignancy metastasis metastases cancer carcinoma carcinomas
     focus foci irregularity irregularities uncoiling unfolding widening flattening crowding asymmetry hypertrophy
-    indistinctness cephalization redistribution pseudoaneurysm coarctation displacement shift convexity bulge
-    component components defect defects fragment fragments pneumonitis granulomatosis pleurisy empyema airbronchograms
+    indistinctness cephalization redistribution pseudoaneurysm coarctation displacement shift bulge
+    defect defects fragment fragments pneumonitis granulomatosis pleurisy empyema airbronchograms
     """.split()  # noqa: SIM905
 )
 
 _OTHER_NOUNS = frozenset(
-    "node nodes structure structures size shadow shadows vessels pleura hardware pacemaker".split()  # noqa: SIM905
+    """
+    lymph node nodes pattern markings material interstitium complexes structure structures shadow shadows vessels pleura
+    hardware pacemaker
+    """.split()  # noqa: SIM905
 )
 NOUNS = _PLACE_NOUNS | FINDINGS | _OTHER_NOUNS
 
@@ -143,8 +152,8 @@ _ADVERBS = frozenset(
     mildly moderately severely markedly slightly minimally minorly very somewhat partially partly completely totally
     densely poorly well finely vaguely diffusely predominantly peripherally centrally extensively heavily largely
     mostly relatively fairly quite focally coarsely irregularly subtly faintly significantly abnormally symmetrically
-    asymmetrically massively borderline sharply smoothly chronically acutely mainly entirely more less most least
-    incompletely minimal mild nonspecifically
+    asymmetrically massively borderline sharply smoothly chronically acutely mainly entirely more less
+    incompletely almost minimal mild nonspecifically
     """.split()  # noqa: SIM905
 )
 ADVERBS_ALONE = _ADVERBS - _ADJECTIVES
@@ -155,8 +164,8 @@ _PASSED = frozenset(
     stable unchanged persistent persisting prior previous increasing decreasing worsening worsened improving improved
     enlarging progressive interval known again now still visualized visualised seen noted reported described
     redemonstrated possible probable questionable suspected presumed likely possibly probably presumably perhaps
-    equivocal developing resolving similar similarly xxxx previously newly otherwise grossly essentially some certain
-    convincing demonstrable radiographic radiographically such aforementioned above-described mentioned
+    equivocal potential developing resolving similar similarly xxxx previously newly otherwise grossly essentially
+    some certain convincing demonstrable radiographic radiographically such aforementioned above-described mentioned
     approximately about
     """.split()  # noqa: SIM905
 )
@@ -167,6 +176,9 @@ _NO_ADJECTIVES = frozenset(
     interval removal arrival hospital clinical final initial usual critical medical technical denial withdrawal trial
     topic clinic diagnostic basic various serious particular year clear appear ear near nuclear dose radiological
     renewal referral proposal approval differential general equal annual principal optional additional-view
+    frontal reveal primordial unclear antibiotic antiviral retroviral septic symptomatic voluntary serial empirical
+    epidemiological histological nondiagnostic electronic fluoroscopic bronchoscopic radiologic arteriographic
+    supplemental regular tachypneic nasal opportunistic diabetic
     exploratory summary necessary february january temporary ordinary contrary library diary actual original
     """.split()  # noqa: SIM905
 )
@@ -206,6 +218,11 @@ def describes_a_finding(word: str) -> bool:
 def is_level(word: str) -> bool:
     """Whether a word numbers a rib or a vertebra: "5th", "T12"."""
     return _LEVEL.fullmatch(word) is not None
+
+
+def is_vague(word: str) -> bool:
+    """Whether a place says nothing alone: "in region"."""
+    return word in _VAGUE
 
 
 def is_place(word: str) -> bool:

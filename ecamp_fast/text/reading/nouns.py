@@ -1,20 +1,20 @@
-"""The noun for an entity: what stands for its adjectives and verbs, its plural, and the number that "is" or "are" needs.
+"""The noun for an entity: what stands for its adjectives and verbs, and its number.
 
 Every noun here mentions the same entity as the word that it stands for.
 """
 
 import re
 
-# Organs and their outlines, which everybody has: a report says how they are, and to deny them means something else.
+# Organs, their outlines and their air, which everybody has: a report says how they are, and to deny them means
+# something else.
 ANATOMY = frozenset(
-    ("aorta", "cardiomediastinal", "contour", "hemidiaphragm", "hilar", "perihilar", "silhouette", "vasculature")
+    "aorta aerate cardiomediastinal contour hemidiaphragm hilar perihilar silhouette vasculature".split()  # noqa: SIM905
 )
 
 # Surface forms that are adjectives: they need a noun behind them, or the noun that says the same on its own.
 _ADJECTIVE = re.compile(r"(?!(?:thicken|silhouett)ings?).*(?:ed|ing|ic|ous|ive|ar|inal)", re.IGNORECASE)
 _VERB = re.compile(r"(?:aerate|dilate|hyperinflate|overinflate|herniate|obscure)s?|obscuring", re.IGNORECASE)
 NOMINAL = {
-    "aerate": "aeration",
     "atelectasis": "atelectasis",
     "bronchiectasis": "bronchiectasis",
     "calcification": "calcification",
@@ -77,6 +77,8 @@ def is_verb(surface: str) -> bool:
 
 def degree(adverb: str) -> str:
     """What an adverb becomes before a noun, '' if nothing: "mildly hyperinflated" is mild hyperinflation."""
+    if adverb.endswith("ily"):
+        return adverb[:-3] + "y"
     return _OF_NOUNS.get(adverb, adverb.removesuffix("ly"))
 
 

@@ -11,14 +11,15 @@ from ecamp_fast.text.reading.entities import find_mentions
 from ecamp_fast.text.reading.modifiers import FINDINGS, MANY
 from ecamp_fast.text.reading.noun_phrase import (
     NounPhrase,
-    Sentence,
     adjectives_before,
     noun_of,
     phrase_of,
-    place_behind,
     said_of,
+    subject,
 )
 from ecamp_fast.text.reading.nouns import ANATOMY, NOMINAL, is_adjective, is_plural, is_verb, singular
+from ecamp_fast.text.reading.places import place_behind
+from ecamp_fast.text.reading.sentence_words import Sentence
 from ecamp_fast.text.reading.sentences import sentence_spans
 from ecamp_fast.text.reading.states import state_behind, state_of_property, states_in
 
@@ -49,7 +50,7 @@ class Statement(NamedTuple):
 
 
 def distill(text: str) -> str:
-    """ "There is/are [adjectives] X.", "There may be ..." for doubted, "There is no X." for denied entities; '' for none.
+    """ "There is/are [adjectives] X.", "There may be ..." where doubted, "There is no X." where denied; '' for none.
 
     Each entity is stated once per way it is said to be, with the most that is said of it; the words are the report's
     own or stand in the tables of nouns. Organs are stated only with what is said of them.
@@ -86,6 +87,7 @@ def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[
             not _ADJACENT.fullmatch(text, compound[-1].mention.end, mention.start)
             or compound[-1].denied != description.denied
             or is_verb(text[mention.start : mention.end])
+            or is_plural(text[compound[-1].mention.start : compound[-1].mention.end].lower())
             or (mention.entity in ANATOMY and not _describes(text, compound[-1]))
         ):
             yield compound
@@ -130,6 +132,8 @@ def _organ(sentence: Sentence, phrase: NounPhrase, opening: str, found: bool) ->
 
     found: whether a finding is a part of the phrase, as in "calcified aorta"
     """
+    if is_adjective(phrase.head[-1]) and phrase.head[-1] != "aerated":
+        return None
     noun = noun_of(sentence, phrase.first)
     if noun is not None:
         before, first = adjectives_before(sentence, noun)
@@ -137,19 +141,23 @@ def _organ(sentence: Sentence, phrase: NounPhrase, opening: str, found: bool) ->
         return opening, NounPhrase([sentence.words[noun]], first, phrase.last, before, place)
     if found or phrase.head[-1] in FINDINGS:
         return opening, phrase
-    if opening == _NO or is_adjective(phrase.head[-1]):
+    if opening == _NO:
         return None
     phrase.place = []
-    if states_in(phrase.before):
+    if phrase.head[-1] == "aerated" and (lungs := subject(sentence, phrase.first)):
+        phrase.head += lungs
+    if states_in([*phrase.before, *phrase.head]):
         return opening, phrase
+    if phrase.head[-1] == "aerated":
+        return None
     state = state_of_property(sentence, phrase.first) or state_behind(sentence, phrase)
     phrase.before = state + phrase.before
     return (_IS, phrase) if state else None
 
 
 def _stated(entity: str, opening: str, phrase: NounPhrase, entities: set[str]) -> Statement | None:
-    """The statement, without adjectives and place where these would mention another entity ("enlarged heart contour")."""
-    for before, place in ((phrase.before, phrase.place), ([], [])):
+    """The statement, without adjectives and place where these mention another entity ("enlarged heart contour")."""
+    for before, place in ((phrase.before, phrase.place), ([], []))[: 1 if entity in ANATOMY else 2]:
         words = (*before, *phrase.head, *place)
         if {mention.entity for mention in find_mentions(" ".join(words))} == entities:
             return Statement(entity, opening, words, len(before) + len(phrase.head))

@@ -1,9 +1,13 @@
-"""How an organ is said to be: "normal", "tortuous", "within normal limits", before it, behind a verb or right behind it."""
+"""How an organ is said to be, before it, behind a verb or right behind it: "normal", "within normal limits"."""
 
 from ecamp_fast.text.reading.modifiers import STATES, Kind, kind
-from ecamp_fast.text.reading.noun_phrase import COPULAS, PROPERTIES, NounPhrase, Sentence
+from ecamp_fast.text.reading.noun_phrase import NounPhrase
+from ecamp_fast.text.reading.sentence_words import AND_OR, COPULAS, Sentence
 
-_JOINTS = frozenset(("and", "or"))
+# Of what an organ is: "normal [size and configuration] of the silhouette", "normal [size]".
+_PROPERTIES = frozenset(
+    "size sized configuration caliber appearance contour contours shape width position".split()  # noqa: SIM905
+)
 # Between an organ and its verb: the rest of a list and what is left of the subject.
 _OF_SUBJECTS = frozenset("the and or & of both size xxxx overall also".split())  # noqa: SIM905
 _PASSED = frozenset(
@@ -28,8 +32,7 @@ def states_in(words: list[str]) -> bool:
 def state_behind(sentence: Sentence, phrase: NounPhrase) -> list[str]:
     """What is said of an organ behind it, [] for nothing: "is [mildly enlarged]", "[normal]"."""
     word = phrase.last
-    listed = _of_list(sentence, phrase.first, word)
-    if listed is None:
+    if not _own_subject(sentence, phrase.first, word):
         return []
     verb = _verb(sentence, word)
     if verb is None:
@@ -45,13 +48,13 @@ def state_of_property(sentence: Sentence, first: int) -> list[str]:
     if word < 1 or sentence.words[word] != "of":
         return []
     word -= 1
-    while word > 0 and not sentence.gap(word + 1) and sentence.words[word] in PROPERTIES | _JOINTS:
+    while word > 0 and not sentence.gap(word + 1) and sentence.words[word] in _PROPERTIES | AND_OR:
         word -= 1
     return [sentence.words[word]] if word < first - 2 and sentence.words[word] in STATES else []
 
 
-def _of_list(sentence: Sentence, first: int, word: int) -> bool | None:
-    """Whether commas stand between an organ and its verb; None where they part it from another subject."""
+def _own_subject(sentence: Sentence, first: int, word: int) -> bool:
+    """Whether commas between an organ and its verb, if any, are those of a list, and part no other subject from it."""
     commas = last_and = 0
     for at in range(word, min(len(sentence.words), word + _LONGEST_SUBJECT)):
         gap, name = sentence.gap(at), sentence.words[at]
@@ -62,15 +65,13 @@ def _of_list(sentence: Sentence, first: int, word: int) -> bool | None:
             break
         if name in COPULAS or name == "within":
             break
-        last_and += name in _JOINTS
-    if commas and not (last_and and _opens(sentence, first)):
-        return None
-    return commas > 0
+        last_and += name in AND_OR
+    return not commas or (last_and > 0 and _opens(sentence, first))
 
 
 def _opens(sentence: Sentence, first: int) -> bool:
     """Whether nothing but nouns of the same list stands before a word in its clause."""
-    for at in range(first - 1, -1, -1):
+    for at in range(first - 1, max(-1, first - 1 - _LONGEST_SUBJECT), -1):
         gap = sentence.gap(at + 1)
         if gap and gap != ",":
             return True
@@ -110,12 +111,12 @@ def _state(sentence: Sentence, word: int, bare: bool) -> list[str]:
         name = sentence.words[word]
         if name in STATES or (kind(name) is Kind.ADVERB and not (kept and kept[-1] in STATES)):
             kept.append(name)
-        elif not (name in _JOINTS and kept and sentence.follows(word + 1) and _says_how(sentence.words[word + 1])):
+        elif not (name in AND_OR and kept and sentence.follows(word + 1) and _says_how(sentence.words[word + 1])):
             break
         word += 1
     if kept and kept[-1] not in STATES:
         return []
-    if sentence.follows(word) and sentence.words[word] in PROPERTIES:
+    if sentence.follows(word) and sentence.words[word] in _PROPERTIES:
         return kept
     if sentence.follows(word) and (
         sentence.owner[word] >= 0 or kind(sentence.words[word]) in (Kind.NOUN, Kind.ADJECTIVE)
