@@ -233,13 +233,14 @@ def _object(sentence: Sentence, word: int) -> list[str]:
 
 
 def said_of(sentence: Sentence, word: int) -> tuple[list[str], int]:
-    """What a verb from ``word`` on says of a finding, and where that ends: "is [small and bilateral]"."""
+    """What a verb or a colon from ``word`` on says of a finding, and where that ends: "is [small and bilateral]"."""
     start = word
-    if not (sentence.follows(word) and sentence.words[word] in COPULAS):
-        return [], start
-    word += 1
     kept: list[str] = []
-    while sentence.follows(word) and sentence.owner[word] < 0:
+    if sentence.follows(word) and sentence.words[word] in COPULAS:
+        word += 1
+    elif word == len(sentence.words) or sentence.gap(word) != ":":
+        return [], start
+    while word < len(sentence.words) and sentence.owner[word] < 0 and (word == start or not sentence.gap(word)):
         name = sentence.words[word]
         if name in AND_OR and kept and kept[-1] not in AND_OR:
             kept.append(name)

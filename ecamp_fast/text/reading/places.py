@@ -4,7 +4,9 @@ from ecamp_fast.text.reading.modifiers import SIDES, Kind, is_level, is_place, i
 from ecamp_fast.text.reading.sentence_words import AND_OR, ARTICLES, COPULAS, IN, SEEN, Sentence
 
 _JOINTS = frozenset(("and", "or", "to"))
-_BEHIND_A_SIDE = frozenset("and or than with without which measuring as but since from seen noted now".split())  # noqa: SIM905
+_BEHIND_A_SIDE = frozenset(
+    "and or than with without which measuring as but since from seen noted now there".split()  # noqa: SIM905
+)
 _LONGEST = 12  # words of one place
 
 
@@ -33,6 +35,18 @@ def place_behind(sentence: Sentence, word: int) -> tuple[list[str], int]:
     return place, end
 
 
+def place_in_front(sentence: Sentence, first: int) -> list[str]:
+    """The place that a sentence begins with: "[At the left base] there is ..." before a phrase at ``first``."""
+    if not sentence.words or sentence.words[0] not in IN:
+        return []
+    start = 1 + (len(sentence.words) > 1 and sentence.words[1] in ARTICLES)
+    words, end = place_words(sentence, start) if start < len(sentence.words) else ([], 0)
+    if not words or sentence.words[end : end + 1] != ["there"] or sentence.words[end + 1 : end + 2] == []:
+        return []
+    begins = end + 2 + (sentence.words[end + 2] in ARTICLES if end + 2 < first else 0)
+    return [*sentence.words[:start], *words] if sentence.words[end + 1] in COPULAS and begins == first else []
+
+
 def _leads_to_a_place(word: str) -> bool:
     return word in COPULAS or word in SEEN or kind(word) is Kind.PASSED
 
@@ -44,7 +58,7 @@ def place_words(sentence: Sentence, word: int) -> tuple[list[str], int]:
     """
     first = word
     end, word = _one_place(sentence, word)
-    while sentence.follows(word) and sentence.words[word] in AND_OR and sentence.follows(word + 1):
+    while end > first and sentence.follows(word) and sentence.words[word] in AND_OR and sentence.follows(word + 1):
         further, after = _one_place(sentence, word + 1)
         if further == word + 1 or _is_subject(sentence, further):
             break

@@ -18,7 +18,7 @@ from ecamp_fast.text.reading.noun_phrase import (
     subject,
 )
 from ecamp_fast.text.reading.nouns import ANATOMY, NOMINAL, is_adjective, is_plural, is_verb, singular
-from ecamp_fast.text.reading.places import place_behind
+from ecamp_fast.text.reading.places import place_behind, place_in_front
 from ecamp_fast.text.reading.sentence_words import Sentence
 from ecamp_fast.text.reading.sentences import sentence_spans
 from ecamp_fast.text.reading.states import state_behind, state_of_property, states_in
@@ -86,9 +86,8 @@ def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[
         if compound and (
             not _ADJACENT.fullmatch(text, compound[-1].mention.end, mention.start)
             or compound[-1].denied != description.denied
-            or is_verb(text[mention.start : mention.end])
-            or is_plural(text[compound[-1].mention.start : compound[-1].mention.end].lower())
-            or (mention.entity in ANATOMY and not _describes(text, compound[-1]))
+            or is_verb(_surface(text, description))
+            or not _describes(text, compound[-1], mention.entity in ANATOMY)
         ):
             yield compound
             compound = []
@@ -97,10 +96,16 @@ def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[
         yield compound
 
 
-def _describes(text: str, description: Description) -> bool:
-    """Whether a mention can stand before the organ that has it: "calcified aorta", "cardiomediastinal silhouette"."""
-    mention = description.mention
-    return mention.entity in ANATOMY or is_adjective(text[mention.start : mention.end])
+def _describes(text: str, description: Description, organ: bool) -> bool:
+    """Whether a mention can describe the one behind it, or be said of an organ: "calcified aorta"."""
+    surface = _surface(text, description)
+    if organ:
+        return description.mention.entity in ANATOMY or is_adjective(surface)
+    return not is_verb(surface) and not is_plural(surface)
+
+
+def _surface(text: str, description: Description) -> str:
+    return text[description.mention.start : description.mention.end].lower()
 
 
 def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doubts) -> Statement | None:
@@ -124,6 +129,7 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
         phrase.before = [word for word in said if word not in phrase.before] + phrase.before
         if said and not phrase.place:
             phrase.place, _ = place_behind(sentence, behind)
+        phrase.place = phrase.place or place_in_front(sentence, phrase.first)
     return _stated(entity, opening, phrase, {one.mention.entity for one in compound})
 
 

@@ -10,11 +10,30 @@ import re
 from types import ModuleType
 from typing import Any
 
-from ecamp_fast.text.reading import annotate, cleaning, doubt, entities, negation, rules, sections, sentences, words
+from ecamp_fast.text.reading import (
+    annotate,
+    cleaning,
+    doubt,
+    entities,
+    modifiers,
+    negation,
+    noun_phrase,
+    nouns,
+    places,
+    rules,
+    sections,
+    sentence_words,
+    sentences,
+    states,
+    words,
+)
 
-RULES_VERSION = 2  # raised with any change of code in this folder that reads some text differently
+RULES_VERSION = 3  # raised with any change of code in this folder that reads some text differently
 
-_MODULES = (annotate, cleaning, doubt, entities, negation, rules, sections, sentences, words)
+_MODULES = (
+    *(annotate, cleaning, doubt, entities, modifiers, negation, noun_phrase, nouns, places, rules, sections),
+    *(sentence_words, sentences, states, words),
+)
 
 
 def rules_tables(module: ModuleType) -> dict[str, Any]:

@@ -147,16 +147,23 @@ def sentences() -> Any:
     texts = (
         "Edema. No edema. Possible edema. Mild edema.",
         "Lungs are mildly hyperinflated. The aorta is not enlarged. The silhouette is mildly enlarged.",
-        "No free air beneath the hemidiaphragm. A 5mm mass. Large, left nodule. Very large right pleural effusion.",
-        "Mild perihilar vascularity congestion. The contours are otherwise normal.",
+        "No free air beneath the hemidiaphragm. A large 5mm mass. Small, left nodule.",
+        "Very large right pleural effusion.",
+        "Mild perihilar vascularity congestion. The contours are otherwise normal. No effusion on the left. No masses.",
         "Right hilar fullness. Hyperinflated left lung. Prior granulomatous disease. Pulmonary, edema.",
+        "Heart large, small effusion. Hernia repair. Opacity obscures mild edema. No multiple nodules. Left hilum.",
+        "The effusion is small. The left clavicle is fractured. Opacity on the left view. Non- displaced fractures.",
+        "Nodule in the right lung and the heart is large. Opacity in the right and left lower lobes. Shaped opacity.",
+        "Tortuous aorta, heart is enlarged. Elevation of the left hemidiaphragm. Stable hila, heart is enlarged.",
+        "Secondary to small effusion. Small areas of opacity. The effusion is decreased. Aorta calcified.",
+        "Contour, heart is enlarged. The heart contour is enlarged. The lungs show consolidation.",
+        "No edema. No large edema. Opacity in the left hilum. Heavily calcified. Fractures of the 4th, 5th ribs.",
     )
-    return [distill(text) for text in texts]
+    return [distill(text) for sentence in texts for text in (sentence, *sentence.split(". "))]
 
 
 READING = "ecamp_fast/text/reading"
 HOME = "tests/text/reading"
-RULES = f"{HOME}/test_rules.py::test_sentences_of_the_distiller"
 DESCRIBED = f"{HOME}/test_annotate.py::test_descriptors_and_negation"
 
 MUTANTS = (
@@ -330,7 +337,7 @@ MUTANTS = (
         {
             "flags of a pattern do not count": ("[value.pattern, int(value.flags)]", "[value.pattern]"),
             "the version of the code does not count": ("[RULES_VERSION, tables]", "[tables]"),
-            "one module's rules do not count": ("_MODULES = (annotate, cleaning,", "_MODULES = (annotate,"),
+            "one module's rules do not count": ("*(annotate, cleaning,", "*(annotate,"),
         },
     )
     + mutants(
@@ -352,21 +359,111 @@ MUTANTS = (
     )
     + mutants(
         f"{READING}/rules.py",
-        RULES,
+        f"{HOME}/test_rules.py",
         sentences,
         {
-            "an entity is stated once": ("(description.mention.entity, opening),", '(description.mention.entity, ""),'),
-            "the last of what is said counts": (
-                "stated.setdefault((description.mention.entity, opening), f",
-                "stated.__setitem__((description.mention.entity, opening), f",
+            "an entity is stated once": (
+                "key = statement.entity, statement.opening",
+                'key = statement.entity, ""',
             ),
-            "anatomy can be absent": ('("", "") if anatomy else ("There is no", "")', '("There is no", "")'),
-            "'not enlarged' is enlarged": ('"" if found["no"] else "normal"', '"normal"'),
-            "an adverb stays before a noun": ('word.removesuffix("ly")', "word"),
-            "a number is an adjective": (" or word[0].isdigit()", ""),
-            "a compound begins at its last but one": ("compound = first\n", "compound = description\n"),
-            "adjectives from the next part of the sentence": (" or not _ADJACENT.fullmatch(text, last, start)", ""),
-            "a place is what an adjective belongs to": ("_NOT_ADJECTIVES | _PLACES", "_NOT_ADJECTIVES"),
+            "the last of what is said counts": ("stated.setdefault(key, statement)", "stated[key] = statement"),
+            "the narrower denial counts": ("statement.opening != _NO and set(", "set("),
+            "who says more is not heard": ("set(earlier.words) < set(statement.words)", "False"),
+            "anatomy can be absent": ("    if opening == _NO:\n        return None\n", ""),
+            "anatomy is named and no more": ("return (_IS, phrase) if state else None", "return _IS, phrase"),
+            "a repaired hernia is there": ("sentence.words[end] in _PROCEDURES", "False"),
+            "what is denied stays in the plural": ("noun = singular(noun)", "noun"),
+            "are is always is": ('opening.replace("is", "are")', "opening"),
+            "a compound is several findings": ('_ADJACENT = re.compile(r"[\\s-]?")', '_ADJACENT = re.compile(r"-")'),
+            "another entity may be mentioned": (
+                '{mention.entity for mention in find_mentions(" ".join(words))} == entities',
+                "entities",
+            ),
+            "a verb says nothing of how severe it is": (
+                "[word for word in said if word not in phrase.before] + phrase.before",
+                "phrase.before",
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/noun_phrase.py",
+        f"{HOME}/test_rules.py",
+        sentences,
+        {
+            "adjectives from the next part of the sentence": (
+                "if not (kept and _coordinated(sentence, first - 1)):",
+                "if False:",
+            ),
+            "a comma ends what is said": ("if not (kept and _coordinated(sentence, first - 1)):", "if True:"),
+            "half of a torn adjective stays": ("            if before in _UNDONE:\n", "            if False:\n"),
+            "a measure ends what is said": (
+                "elif meaning is not Kind.PASSED and meaning is not Kind.ADVERB:",
+                "elif meaning is not Kind.ADVERB:",
+            ),
+            "an adverb stays before a noun": ("degree(word) if kind(word) is Kind.ADVERB else word", "word"),
+            "what is said of an area is lost": ("if not part and _of_a_part(sentence, first):", "if False:"),
+            "the side of a broken bone is lost": (
+                'else ["of", "the", *words]\n\n\ndef _object',
+                "else []\n\n\ndef _object",
+            ),
+            "a change is how it is": ("        elif name in _CHANGES:\n            break\n", ""),
+        },
+    )
+    + mutants(
+        f"{READING}/places.py",
+        f"{HOME}/test_rules.py",
+        sentences,
+        {
+            "the side of a view is a place": ("(joined or not _side_alone(sentence, first, end))", "joined"),
+            "the subject of the next verb is a place": (
+                "if further == word + 1 or _is_subject(sentence, further):",
+                "if further == word + 1:",
+            ),
+            "the second of two sides is lost": ("is Kind.ADJECTIVE and not joined:", "is Kind.ADJECTIVE and False:"),
+            "a place may name another entity": (
+                "        if sentence.owner[word] >= 0:\n            return first, first\n",
+                "",
+            ),
+            "a list of ribs ends at its comma": (
+                "if word > first and sentence.gap(word) and not _of_levels(sentence, word):",
+                "if word > first and sentence.gap(word):",
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/states.py",
+        f"{HOME}/test_rules.py",
+        sentences,
+        {
+            "'not enlarged' is enlarged": ('stable unchanged xxxx and of"', 'stable unchanged xxxx and of not"'),
+            "the state of the next subject is taken": (
+                "return not commas or (last_and > 0 and _opens(sentence, first))",
+                "return True",
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/modifiers.py",
+        f"{HOME}/test_rules.py {HOME}/test_distiller_properties.py",
+        sentences,
+        {
+            "an unknown word is an adjective": (
+                "        return Kind.ADJECTIVE\n    return Kind.END",
+                "        return Kind.ADJECTIVE\n    return Kind.ADJECTIVE",
+            ),
+            "the half of an adjective is one": (
+                '"appearing shaped like based sided sized defined acquired marginated"',
+                '"appearing like based sided sized defined acquired marginated"',
+            ),
+        },
+    )
+    + mutants(
+        f"{READING}/nouns.py",
+        f"{HOME}/test_distiller_properties.py::test_number {HOME}/test_rules.py",
+        sentences,
+        {
+            "masses are many mass": ('noun.endswith(("ss", "us", "is"))', 'noun.endswith(("us", "is"))'),
+            "heavily is heavi": ('        return adverb[:-3] + "y"\n', "        return adverb[:-2]\n"),
         },
     )
 )
