@@ -142,7 +142,7 @@ FINDINGS = frozenset(
 _OTHER_NOUNS = frozenset(
     """
     lymph node nodes pattern markings material interstitium complexes structure structures shadow shadows vessels pleura
-    hardware pacemaker
+    hardware pacemaker volume
     """.split()  # noqa: SIM905
 )
 NOUNS = _PLACE_NOUNS | FINDINGS | _OTHER_NOUNS

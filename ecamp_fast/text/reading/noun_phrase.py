@@ -28,6 +28,7 @@ _OPENERS = frozenset(
     represent represents representing suggest suggests suggesting reflect reflects reflecting
     """.split()  # noqa: SIM905
 )
+_LONGEST_LIST = 8  # words, of adjectives with commas
 # "small [areas of] opacity" is small opacity.
 _PARTS = frozenset(
     """
@@ -70,20 +71,24 @@ def adjectives_before(
     kept: list[str] = []
     first = word
     takes_adverb = adverbs
-    while first > 0 and sentence.owner[first - 1] < 0:
+    while first > 0:
         gap, before = sentence.gap(first), sentence.words[first - 1]
-        if gap == ",":
-            if not (kept and _coordinated(sentence, first - 1)):
+        if sentence.owner[first - 1] >= 0:
+            if gap or not kept or not is_adjective(before):
                 break
-        elif gap:
-            if before in _UNDONE:
+            takes_adverb = False  # "left [densely calcified] lung nodule" keeps its side
+            first -= 1
+            continue
+        if gap and not (gap == "," and kept and _coordinated(sentence, first - 1)):
+            if before in _UNDONE and gap != ",":
                 kept = kept[:-1]
             break
         meaning = kind(before)
-        if before in _JOINTS and kept and _joins(sentence, first - 1, kept[-1]):
-            kept.append(before)
-        elif before in FINDINGS:
-            break
+        if before in _JOINTS and _joins(sentence, first - 1, kept[-1:], head=adverbs and first == word):
+            if kind(sentence.words[first]) is not Kind.PASSED:  # "normal and [stable] contour"
+                kept.append(before)
+        elif before in FINDINGS or (meaning is Kind.NOUN and sentence.words[first] == "xxxx"):
+            break  # "left base [blacked out] edema" may be anything
         elif meaning in (Kind.ADJECTIVE, Kind.NOUN):
             kept.append(before)
             takes_adverb = meaning is Kind.ADJECTIVE
@@ -97,7 +102,7 @@ def adjectives_before(
                 kept = kept[:-1]
             break
         first -= 1
-    while kept and kept[-1] in TAILS:
+    while kept and (kept[-1] in TAILS or kept[-1] in _JOINTS):
         kept.pop()
     if not part and _of_a_part(sentence, first):
         of_part, first = adjectives_before(sentence, first - 2, part=True)
@@ -117,25 +122,39 @@ def _compares(sentence: Sentence, than: int) -> bool:
     return than > 1 and sentence.words[than - 1] in COMPARATIVES and sentence.words[than - 2] in SIDES
 
 
-def _joins(sentence: Sentence, joint: int, after: str) -> bool:
-    """Whether an "and", "or" or "to" stands between two adjectives of the same thing."""
+def _joins(sentence: Sentence, joint: int, after: list[str], head: bool) -> bool:
+    """Whether an "and", "or" or "to" stands between two adjectives of the same thing.
+
+    after: the adjective behind it, if there is one   head: whether the head stands right behind it and is an adjective
+    """
     if joint == 0 or sentence.gap(joint):
         return False
     if sentence.words[joint] == "to":
-        return after in DEGREES and sentence.words[joint - 1] in DEGREES
+        return DEGREES.issuperset([*after, sentence.words[joint - 1]])
+    if not after and not head:
+        whole = kind(sentence.words[joint - 1]) is Kind.ADJECTIVE
+        return whole and kind(sentence.words[joint + 1]) is Kind.PASSED and _opens(sentence, joint - 1)
     return _coordinated(sentence, joint - 1)
 
 
 def _coordinated(sentence: Sentence, last: int) -> bool:
     """Whether a word before a comma or an "and" describes what comes: "small, left", but not "heart large,"."""
-    word = last
-    while word >= 0 and sentence.owner[word] < 0 and describes_a_finding(sentence.words[word]):
+    return sentence.owner[last] < 0 and describes_a_finding(sentence.words[last]) and _opens(sentence, last)
+
+
+def _opens(sentence: Sentence, last: int) -> bool:
+    """Whether a noun phrase begins with the adjectives that end at ``last``: not where they are said of a subject."""
+    word = last - 1
+    while word >= max(0, last - _LONGEST_LIST) and sentence.owner[word] < 0 and sentence.gap(word + 1) in ("", ","):
+        name = sentence.words[word]
+        if not describes_a_finding(name) and name not in AND_OR and kind(name) not in (Kind.ADVERB, Kind.PASSED):
+            break
         word -= 1
-        if sentence.gap(word + 1):
-            return word < last and sentence.gap(word + 1) != ","
-    if word == last or word < 0:
-        return word < last
+    if word < 0 or sentence.gap(word + 1) not in ("", ","):
+        return True
     before = sentence.words[word]
+    if sentence.owner[word] >= 0 or sentence.gap(word + 1):
+        return False
     if before in ARTICLES and word > 0 and sentence.words[word - 1] in IN - {"of"}:
         return False  # "on the left and moderate ...": a place
     if before in COPULAS:

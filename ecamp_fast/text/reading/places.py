@@ -7,6 +7,13 @@ _JOINTS = frozenset(("and", "or", "to"))
 _BEHIND_A_SIDE = frozenset(
     "and or than with without which measuring as but since from seen noted now there".split()  # noqa: SIM905
 )
+_THE = frozenset("the a an both either each".split())  # noqa: SIM905
+# Nouns that need no other behind them: of "the left heart [blacked out]" nothing can be said.
+_COMPLETE = frozenset(
+    """
+    lung lungs lobe lobes base bases apex apices zone zones hemithorax midlung lingula segment spine ribs clavicle
+    """.split()  # noqa: SIM905
+)
 _LONGEST = 12  # words of one place
 
 
@@ -25,7 +32,7 @@ def place_behind(sentence: Sentence, word: int) -> tuple[list[str], int]:
         prefix = [sentence.words[word]]
         word += 1
         if sentence.follows(word) and sentence.words[word] in ARTICLES:
-            prefix.append(sentence.words[word])
+            prefix.append(sentence.words[word] if sentence.words[word] in _THE else "the")
             word += 1
         words, word = place_words(sentence, word)
         if not words:
@@ -88,8 +95,8 @@ def _one_place(sentence: Sentence, word: int, joined: bool = False) -> tuple[int
         word += 1
         if is_place(name) and (word > first + 1 or not is_vague(name)):
             end = word
-    if sentence.follows(end) and sentence.words[end] == "xxxx":
-        return first, first  # the noun is blacked out
+    if sentence.words[end : end + 1] == ["xxxx"] and sentence.follows(end) and sentence.words[end - 1] not in _COMPLETE:
+        return first, first
     if end > first and sentence.words[end - 1] in SIDES and (joined or not _side_alone(sentence, first, end)):
         return first, first
     return end, word

@@ -125,9 +125,9 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
             return None
         opening, phrase = found
     elif opening != _NO:
-        said, behind = said_of(sentence, phrase.next)
-        phrase.before = [word for word in said if word not in phrase.before] + phrase.before
-        if said and not phrase.place:
+        told, behind = said_of(sentence, phrase.next)
+        phrase.before = [word for word in told if word not in phrase.before] + phrase.before
+        if told and not phrase.place:
             phrase.place, _ = place_behind(sentence, behind)
         phrase.place = phrase.place or place_in_front(sentence, phrase.first)
     return _stated(entity, opening, phrase, {one.mention.entity for one in compound})

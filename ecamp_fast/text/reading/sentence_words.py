@@ -48,7 +48,8 @@ class Sentence:
         for number, mention in enumerate(mentions):
             for word in range(bisect_right(ends, mention.start), bisect_left(starts, mention.end)):
                 owner[word] = number
-        return cls(text, spans, [text[start:end].lower() for start, end in spans], owner)
+        words = [text[start:end].lower().removeprefix("xxxx-") for start, end in spans]
+        return cls(text, spans, words, owner)
 
     def words_of(self, mention: Mention) -> Span:
         """The words [first, last) that hold a mention."""

@@ -156,7 +156,9 @@ def sentences() -> Any:
         "Nodule in the right lung and the heart is large. Opacity in the right and left lower lobes. Shaped opacity.",
         "Tortuous aorta, heart is enlarged. Elevation of the left hemidiaphragm. Stable hila, heart is enlarged.",
         "Secondary to small effusion. Small areas of opacity. The effusion is decreased. Aorta calcified.",
-        "Contour, heart is enlarged. The heart contour is enlarged. The lungs show consolidation.",
+        "Contour, heart is enlarged. The heart contour is enlarged. No enlarged contour.",
+        "Opacities in the mid to upper zones.",
+        "Nodule in the left lung and right heart is large. Nodule in the left lung opacity.",
         "No edema. No large edema. Opacity in the left hilum. Heavily calcified. Fractures of the 4th, 5th ribs.",
     )
     return [distill(text) for sentence in texts for text in (sentence, *sentence.split(". "))]
@@ -380,7 +382,7 @@ MUTANTS = (
                 "entities",
             ),
             "a verb says nothing of how severe it is": (
-                "[word for word in said if word not in phrase.before] + phrase.before",
+                "[word for word in told if word not in phrase.before] + phrase.before",
                 "phrase.before",
             ),
         },
@@ -391,11 +393,11 @@ MUTANTS = (
         sentences,
         {
             "adjectives from the next part of the sentence": (
-                "if not (kept and _coordinated(sentence, first - 1)):",
-                "if False:",
+                "and kept and _coordinated(sentence, first - 1)",
+                "and kept",
             ),
-            "a comma ends what is said": ("if not (kept and _coordinated(sentence, first - 1)):", "if True:"),
-            "half of a torn adjective stays": ("            if before in _UNDONE:\n", "            if False:\n"),
+            "a comma ends what is said": ("and kept and _coordinated(sentence, first - 1)", "and False"),
+            "half of a torn adjective stays": ("if before in _UNDONE and", "if False and"),
             "a measure ends what is said": (
                 "elif meaning is not Kind.PASSED and meaning is not Kind.ADVERB:",
                 "elif meaning is not Kind.ADVERB:",

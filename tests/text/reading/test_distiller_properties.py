@@ -18,12 +18,12 @@ from ecamp_fast.text.reading.sentences import sentence_spans
 from ecamp_fast.text.reading.words import word_spans
 
 CUES = """
-no not nor without w/o nil neg negative none absent absence lack free resolved resolution cleared clearing denies never
-neither ruled rule excluded exclude r/o s/p h/o c/w d/t can't cannot unable query question questionable possible
+no not nor without w/o nil neg negative none absent absence lack free resolved resolution cleared clearing denies
+never neither ruled rule excluded exclude r/o s/p h/o c/w d/t can't cannot unable query question questionable possible
 possibly probable probably likely unlikely may might could suspected suspicion presumed versus vs if suggest suggests
-suggesting suggestive represent represents representing reflect consistent compatible concerning worrisome leaving showing
-showed obscuring causing demonstrated developing resolving removed status post history prior previous previously unchanged
-stable however but although except which who that there is are was were has have and/or
+suggesting suggestive represent represents representing reflect consistent compatible concerning worrisome leaving
+showing showed obscuring causing demonstrated developing resolving removed status post history prior previous
+previously unchanged stable however but although except which who that there is are was were has have and/or
 """
 ENTITIES = """
 effusion effusions edema mass masses aorta aortic silhouette hilar hila opacity opacities nodule nodular hyperinflated

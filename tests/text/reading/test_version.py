@@ -25,7 +25,7 @@ CORPUS = (
     "No change in the patient's PICC line. Effusion is no longer seen, right para-hilar mass persists.",
     "Lack of edema although hyperinflated; denies fever. Fracture: none. Mildly hyperexpanded lungs with effusions.",
 )
-READ = {2: "3beb5cdaaa6b925c11547c5111308e439ca201e1de0f76cbe0dc2d4bd4e18788"}
+READ = {3: "c820170d69356cac6110f961a5ae04bc3f7fc2894b3a4ca1b17d64a91cfffc43"}
 
 
 def test_a_change_of_what_is_read_raises_the_version() -> None:
