@@ -99,9 +99,9 @@ def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[
 def _describes(text: str, description: Description, organ: bool) -> bool:
     """Whether a mention can describe the one behind it, or be said of an organ: "calcified aorta"."""
     surface = _surface(text, description)
-    if organ:
-        return description.mention.entity in ANATOMY or is_adjective(surface)
-    return not is_verb(surface) and not is_plural(surface)
+    if is_verb(surface) or is_plural(surface):
+        return False
+    return not organ or description.mention.entity in ANATOMY or is_adjective(surface)
 
 
 def _surface(text: str, description: Description) -> str:

@@ -21,6 +21,7 @@ from ecamp_fast.text.reading.rules import distill
             "Opacity obscuring the right heart border.",
             "There is opacity. There is obscuration of the right heart border.",
         ),
+        ("Opacity obscuring hilum.", "There is opacity. There is obscuration."),
         ("Obscured left costophrenic angle.", "There is obscured left costophrenic angle."),
         ("Calcified right upper lobe nodule.", "There is calcification. There is right upper lobe nodule."),
         ("The lungs are well aerated.", "There are well aerated lungs."),
