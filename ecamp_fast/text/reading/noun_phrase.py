@@ -232,6 +232,8 @@ def subject(sentence: Sentence, first: int) -> list[str]:
     words, start = adjectives_before(sentence, word)
     if not words or kind(words[-1]) is not Kind.NOUN:
         return []
+    if max(sentence.owner[start:word]) >= 0:
+        return []  # "the [aortic] arch is": another entity
     if start and not sentence.gap(start) and (sentence.owner[start - 1] >= 0 or sentence.words[start - 1] in IN):
         return []
     return words
@@ -255,13 +257,15 @@ def said_of(sentence: Sentence, word: int) -> tuple[list[str], int]:
     """What a verb or a colon from ``word`` on says of a finding, and where that ends: "is [small and bilateral]"."""
     start = word
     kept: list[str] = []
+    if word < len(sentence.words) and sentence.words[word] in ("which", "that") and sentence.gap(word) in ("", ","):
+        word += 1
     if sentence.follows(word) and sentence.words[word] in COPULAS:
         word += 1
     elif word == len(sentence.words) or sentence.gap(word) != ":":
         return [], start
     while word < len(sentence.words) and sentence.owner[word] < 0 and (word == start or not sentence.gap(word)):
         name = sentence.words[word]
-        if name in AND_OR and kept and kept[-1] not in AND_OR:
+        if name in _JOINTS and kept and kept[-1] not in _JOINTS:
             kept.append(name)
         elif name in _CHANGES:
             break
@@ -272,9 +276,9 @@ def said_of(sentence: Sentence, word: int) -> tuple[list[str], int]:
         word += 1
     if sentence.follows(word) and (sentence.owner[word] >= 0 or kind(sentence.words[word]) is Kind.NOUN):
         return [], start  # "is small left lung ...": it belongs to another noun
-    while kept and (kept[-1] in AND_OR or kept[-1] in ADVERBS_ALONE):
+    while kept and (kept[-1] in _JOINTS or kept[-1] in ADVERBS_ALONE):
         kept.pop()
-    return [name for name in kept if name not in AND_OR], word
+    return [name for name in kept if name == "to" or name not in _JOINTS], word
 
 
 def noun_of(sentence: Sentence, first: int) -> int | None:

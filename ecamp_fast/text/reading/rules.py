@@ -126,7 +126,8 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
         opening, phrase = found
     elif opening != _NO:
         told, behind = said_of(sentence, phrase.next)
-        phrase.before = [word for word in told if word not in phrase.before] + phrase.before
+        if "to" not in told or not set(told).intersection(phrase.before):
+            phrase.before = [word for word in told if word not in phrase.before] + phrase.before
         if told and not phrase.place:
             phrase.place, _ = place_behind(sentence, behind)
         phrase.place = phrase.place or place_in_front(sentence, phrase.first)
