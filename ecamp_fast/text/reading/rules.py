@@ -29,6 +29,7 @@ _ADJACENT = re.compile(r"[\s-]?")
 _PROCEDURES = frozenset(
     "repair repairs surgery resection screening prophylaxis precautions protocol treatment therapy".split()  # noqa: SIM905
 )
+_DENIALS = frozenset(("no", "without"))
 
 
 class Statement(NamedTuple):
@@ -131,6 +132,18 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
         if told and not phrase.place:
             phrase.place, _ = place_behind(sentence, behind)
         phrase.place = phrase.place or place_in_front(sentence, phrase.first)
+    if opening != _NO and sentence.words[max(0, phrase.first - 1)] in _DENIALS and not sentence.gap(phrase.first):
+        # what is denied is a change in it ("no effusion growth"), or the finding all the same ("no hilar enlargement")
+        if phrase.head[-1] not in FINDINGS:
+            return None
+        opening = _NO
+    if opening == _NO and phrase.head[-1] in (
+        "change",
+        "changes",
+    ):  # of nothing that came before: "no fibrotic changes"
+        if organ:
+            return None
+        phrase.head = [NOMINAL.get(entity, entity)]
     return _stated(entity, opening, phrase, {one.mention.entity for one in compound})
 
 
