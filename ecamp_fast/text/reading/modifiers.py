@@ -97,7 +97,7 @@ _ADJECTIVES = (
     proximal inflated hyperlucent oligemic honeycomb crazy-paving tubular
     serpiginous branching tree-in-bud finger-in-glove lenticular elliptical crescentic meniscal curvilinear
     appearing shaped like based ill non cardio excavatum ij compensatory scant carinii community acquired varicella
-    nonenlarged pleuroparenchymal adrenal marginated circumferential
+    nonenlarged pleuroparenchymal lymph adrenal marginated circumferential
     whole entire respective rotated oriented well-circumscribed well-marginated ill-marginated
     sail-shaped concave convex blunt obtuse fat-containing gas-filled fluid-filled air-filled fat pectus deep shallow
     """.split()  # noqa: SIM905
@@ -141,7 +141,7 @@ FINDINGS = frozenset(
 
 _OTHER_NOUNS = frozenset(
     """
-    lymph node nodes pattern markings material interstitium complexes structure structures shadow shadows vessels pleura
+    node nodes pattern markings material interstitium complexes structure structures shadow shadows vessels pleura
     hardware pacemaker volume
     """.split()  # noqa: SIM905
 )

@@ -87,7 +87,7 @@ def adjectives_before(
         if before in _JOINTS and _joins(sentence, first - 1, kept[-1:], head=adverbs and first == word):
             if kind(sentence.words[first]) is not Kind.PASSED:  # "normal and [stable] contour"
                 kept.append(before)
-        elif before in FINDINGS or (meaning is Kind.NOUN and sentence.words[first] == "xxxx"):
+        elif before in FINDINGS or (sentence.words[first] == "xxxx" and (meaning is Kind.NOUN or before == "lymph")):
             break  # "left base [blacked out] edema" may be anything
         elif meaning in (Kind.ADJECTIVE, Kind.NOUN):
             kept.append(before)
@@ -253,10 +253,16 @@ def _object(sentence: Sentence, word: int) -> list[str]:
     return ["of", "the", *words] if words else []
 
 
-def said_of(sentence: Sentence, word: int) -> tuple[list[str], int]:
-    """What a verb or a colon from ``word`` on says of a finding, and where that ends: "is [small and bilateral]"."""
+def said_of(sentence: Sentence, first: int, word: int) -> tuple[list[str], int]:
+    """What a verb or a colon says of a finding, and where that ends: "is [small and bilateral]".
+
+    The phrase of the finding is the words [first, word).
+    """
     start = word
     kept: list[str] = []
+    before = first - 1 - (first > 0 and sentence.words[first - 1] in ARTICLES)
+    if before >= 0 and sentence.words[before] in IN and not sentence.gap(before + 1):
+        return [], start  # "features of [pneumonia] are non-specific": of the features
     if word < len(sentence.words) and sentence.words[word] in ("which", "that") and sentence.gap(word) in ("", ","):
         word += 1
     if sentence.follows(word) and sentence.words[word] in COPULAS:
@@ -277,7 +283,8 @@ def said_of(sentence: Sentence, word: int) -> tuple[list[str], int]:
     if sentence.follows(word) and (sentence.owner[word] >= 0 or kind(sentence.words[word]) is Kind.NOUN):
         return [], start  # "is small left lung ...": it belongs to another noun
     while kept and (kept[-1] in _JOINTS or kept[-1] in ADVERBS_ALONE):
-        kept.pop()
+        if kept.pop() == "to" and kept[-1] not in DEGREES:
+            kept.pop()  # "is adjacent to the heart"
     return [name for name in kept if name == "to" or name not in _JOINTS], word
 
 

@@ -123,10 +123,11 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
     if organ:
         found = _organ(sentence, phrase, opening, any(one.mention.entity not in ANATOMY for one in compound))
         if not found:
-            return None
+            rest = compound[:-1]  # "calcified hilar [blacked out]"
+            return _statement(sentence, rest, doubts) if rest and rest[-1].mention.entity not in ANATOMY else None
         opening, phrase = found
     elif opening != _NO:
-        told, behind = said_of(sentence, phrase.next)
+        told, behind = said_of(sentence, phrase.first, phrase.next)
         if "to" not in told or not set(told).intersection(phrase.before):
             phrase.before = [word for word in told if word not in phrase.before] + phrase.before
         if told and not phrase.place:

@@ -21,7 +21,8 @@ IN = frozenset(
 SEEN = frozenset(
     """
     seen noted present identified located visualized visualised demonstrated evident appreciated again also now situated
-    found centered best most only mainly predominantly still projecting projected projects to be
+    found centered best most only mainly predominantly still projecting projected projects to be has
+    have been developed persists persist particularly especially
     """.split()  # noqa: SIM905
 )
 

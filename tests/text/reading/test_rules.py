@@ -32,6 +32,8 @@ from ecamp_fast.text.reading.rules import distill
         ("Mild perihilar opacities.", "There are mild perihilar opacities."),
         ("Small left hilar mass.", "There is small left hilar mass."),
         ("Left hilar mass calcification.", "There is left hilar mass calcification."),
+        ("Calcified hilar lymph nodes.", "There are calcified hilar lymph nodes."),
+        ("Calcified hilar lymph XXXX.", "There is calcification."),
         ("Aorta calcified.", "There is calcified aorta."),
         ("Dilated aorta.", "There is dilated aorta."),
         ("Vascular calcifications aorta.", "There are vascular calcifications."),
@@ -98,6 +100,7 @@ def test_verb_and_noun_agree(report: str, text: str) -> None:
         ("Opacity in the right upper lobe.", "There is opacity in the right upper lobe."),
         ("Opacity is again seen in the right upper lobe.", "There is opacity in the right upper lobe."),
         ("Opacity which appears to be in the left base.", "There is opacity in the left base."),
+        ("A mass has developed in the left lung.", "There is mass in the left lung."),
         ("Opacities persist; effusion on the left.", "There are opacities. There is effusion on the left."),
         ("Opacities bilaterally.", "There are bilateral opacities."),
         (
@@ -153,6 +156,8 @@ def test_side_and_place_are_kept(report: str, text: str) -> None:
         ("Moderate, bilateral effusions.", "There are moderate bilateral effusions."),
         ("Small to moderate effusion.", "There is small to moderate effusion."),
         ("Moderate amount of patchy opacification.", "There is moderate patchy opacification."),
+        ("The opacity is adjacent to the heart.", "There is opacity."),
+        ("Features of pneumonia are non-specific.", "There is pneumonia."),
         # of a comparison, of another subject, of another noun
         ("The effusion is decreased.", "There is effusion."),
         ("The effusion is unchanged.", "There is effusion."),
