@@ -36,6 +36,10 @@ _PARTS = frozenset(
     streaks region regions zone zones cluster clusters collection collections
     """.split()  # noqa: SIM905
 )
+# "normal and [stable] contours" are normal.
+_OVER_TIME = frozenset(
+    "stable unchanged persistent progressive worsening improving increasing decreasing".split()  # noqa: SIM905
+)
 _CHANGES = frozenset("increased decreased reduced diminished more less".split())  # noqa: SIM905
 _PLAIN_SUBJECTS = frozenset("lung lungs heart chest".split())  # noqa: SIM905
 # What an organ can be the "of" of: "elevation of the right hemidiaphragm".
@@ -87,7 +91,9 @@ def adjectives_before(
         if before in _JOINTS and _joins(sentence, first - 1, kept[-1:], head=adverbs and first == word):
             if kind(sentence.words[first]) is not Kind.PASSED:  # "normal and [stable] contour"
                 kept.append(before)
-        elif before in FINDINGS or (sentence.words[first] == "xxxx" and (meaning is Kind.NOUN or before == "lymph")):
+        elif (before in FINDINGS and before != "density") or (
+            sentence.words[first] == "xxxx" and (meaning is Kind.NOUN or before == "lymph")
+        ):
             break  # "left base [blacked out] edema" may be anything
         elif meaning in (Kind.ADJECTIVE, Kind.NOUN):
             kept.append(before)
@@ -133,7 +139,7 @@ def _joins(sentence: Sentence, joint: int, after: list[str], head: bool) -> bool
         return DEGREES.issuperset([*after, sentence.words[joint - 1]])
     if not after and not head:
         whole = kind(sentence.words[joint - 1]) is Kind.ADJECTIVE
-        return whole and kind(sentence.words[joint + 1]) is Kind.PASSED and _opens(sentence, joint - 1)
+        return whole and sentence.words[joint + 1] in _OVER_TIME and _opens(sentence, joint - 1)
     return _coordinated(sentence, joint - 1)
 
 
@@ -217,7 +223,7 @@ def noun_behind(sentence: Sentence, word: int) -> int:
         elif meaning is not Kind.ADJECTIVE:
             break
         word += 1
-    if sentence.follows(word) and sentence.owner[word] >= 0:
+    if sentence.follows(word) and sentence.owner[word] >= 0 and not is_verb(sentence.words[word]):
         return start
     return end
 
