@@ -42,6 +42,8 @@ _OVER_TIME = frozenset(
 )
 _CHANGES = frozenset("increased decreased reduced diminished more less".split())  # noqa: SIM905
 _PLAIN_SUBJECTS = frozenset("lung lungs heart chest".split())  # noqa: SIM905
+# Before a finding these are others: "blunting, effusion"; but "high density nodules".
+_OTHER_FINDINGS = FINDINGS - {"density"}
 # What an organ can be the "of" of: "elevation of the right hemidiaphragm".
 _OF_NOUNS = (FINDINGS - {"change"}) | frozenset(
     "elongation loss straightening narrowing scalloping tenting depression".split()  # noqa: SIM905
@@ -91,10 +93,8 @@ def adjectives_before(
         if before in _JOINTS and _joins(sentence, first - 1, kept[-1:], head=adverbs and first == word):
             if kind(sentence.words[first]) is not Kind.PASSED:  # "normal and [stable] contour"
                 kept.append(before)
-        elif (before in FINDINGS and before != "density") or (
-            sentence.words[first] == "xxxx" and (meaning is Kind.NOUN or before == "lymph")
-        ):
-            break  # "left base [blacked out] edema" may be anything
+        elif before in _OTHER_FINDINGS or _blacked_out(sentence, first):
+            break
         elif meaning in (Kind.ADJECTIVE, Kind.NOUN):
             kept.append(before)
             takes_adverb = meaning is Kind.ADJECTIVE
@@ -116,6 +116,12 @@ def adjectives_before(
     return kept[::-1], first
 
 
+def _blacked_out(sentence: Sentence, word: int) -> bool:
+    """Whether "left base [XXXX] edema" may be anything."""
+    before = sentence.words[word - 1]
+    return sentence.words[word] == "xxxx" and (kind(before) is Kind.NOUN or before == "lymph")
+
+
 def _of_a_part(sentence: Sentence, first: int) -> bool:
     """Whether a phrase that begins at ``first`` is a part's: "areas of"."""
     if first < 2 or sentence.words[first - 1] != "of" or sentence.words[first - 2] not in _PARTS:
@@ -135,11 +141,14 @@ def _joins(sentence: Sentence, joint: int, after: list[str], head: bool) -> bool
     """
     if joint == 0 or sentence.gap(joint):
         return False
+    behind = sentence.words[joint + 1]
+    if kind(behind) is Kind.PASSED and behind not in _OVER_TIME:
+        return False  # "mucous or [possibly] focal pneumonia"
     if sentence.words[joint] == "to":
         return DEGREES.issuperset([*after, sentence.words[joint - 1]])
     if not after and not head:
         whole = kind(sentence.words[joint - 1]) is Kind.ADJECTIVE
-        return whole and sentence.words[joint + 1] in _OVER_TIME and _opens(sentence, joint - 1)
+        return whole and behind in _OVER_TIME and _opens(sentence, joint - 1)
     return _coordinated(sentence, joint - 1)
 
 
@@ -218,6 +227,8 @@ def noun_behind(sentence: Sentence, word: int) -> int:
     start = end = word
     while sentence.follows(word) and sentence.owner[word] < 0:
         meaning = kind(sentence.words[word])
+        if end > start and sentence.words[word] in SIDES:
+            return end  # "nodular density [right upper lobe]"
         if meaning is Kind.NOUN:
             end = word + 1
         elif meaning is not Kind.ADJECTIVE:

@@ -20,6 +20,8 @@ _LONGEST = 12  # words of one place
 def place_behind(sentence: Sentence, word: int) -> tuple[list[str], int]:
     """The phrase of place from ``word`` on, and where it ends: "is seen [in the right upper lobe]"; [] for none."""
     start = word
+    if sentence.follows(word) and sentence.words[word] in SIDES:
+        return _in_short(sentence, word)
     if sentence.follows(word) and sentence.words[word] in ("which", "that"):
         word += 1
     while sentence.follows(word) and _leads_to_a_place(sentence.words[word]):
@@ -40,6 +42,14 @@ def place_behind(sentence: Sentence, word: int) -> tuple[list[str], int]:
         place += [*prefix, *words]
         end = word
     return place, end
+
+
+def _in_short(sentence: Sentence, word: int) -> tuple[list[str], int]:
+    """The place of "opacity [left lung base]", which notes leave without a preposition."""
+    end, after = _one_place(sentence, word)
+    if end == word or end != after or sentence.words[end - 1] not in _COMPLETE or _is_subject(sentence, end):
+        return [], word
+    return ["in", "the", *sentence.words[word:end]], end
 
 
 def place_in_front(sentence: Sentence, first: int) -> list[str]:

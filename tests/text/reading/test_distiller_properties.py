@@ -40,7 +40,7 @@ REPORTS = st.lists(st.sampled_from(CUES.split() + 3 * ENTITIES.split() + 2 * OTH
     lambda words: re.sub(r" (?=[,.;:])", "", " ".join(words))
 )
 TEMPLATE = re.compile(r"There (?:(is|are)( no)?|may be) ([^.;:,()]+)\.")
-TEMPLATE_WORDS = {"of", "the", "normal", "bilateral"}
+TEMPLATE_WORDS = {"of", "in", "the", "normal", "bilateral"}
 
 
 def sentences(text: str) -> list[str]:
