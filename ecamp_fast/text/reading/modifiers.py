@@ -97,7 +97,7 @@ _ADJECTIVES = (
     proximal inflated hyperlucent oligemic honeycomb crazy-paving tubular
     serpiginous branching tree-in-bud finger-in-glove lenticular elliptical crescentic meniscal curvilinear
     appearing shaped like based ill non cardio excavatum ij compensatory scant carinii community acquired varicella
-    nonenlarged pleuroparenchymal lymph adrenal marginated circumferential
+    nonenlarged multilevel pleuroparenchymal lymph adrenal marginated circumferential
     whole entire respective rotated oriented well-circumscribed well-marginated ill-marginated
     sail-shaped concave convex blunt obtuse fat-containing gas-filled fluid-filled air-filled fat pectus deep shallow
     """.split()  # noqa: SIM905
@@ -190,7 +190,9 @@ _HYPHENATED = re.compile(
     r"|[a-z]+-(?:shaped|sided|sized|like|appearing|density|lobe|acquired|predominant|based|containing|filled|type|glass"
     r"|related|induced)|[a-z]+-to-[a-z]+"
 )
-_LEVEL = re.compile(r"[ctls]\d{1,2}(?:-[ctls]?\d{1,2})?|\d{1,2}(?:st|nd|rd|th)|(?:first|third|fourth|fifth|sixth)")
+_LEVEL = re.compile(
+    r"[ctls]\d{1,2}(?:-[ctls]?\d{1,2})?|\d{1,2}(?:st|nd|rd|th)|(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth)"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -205,6 +207,9 @@ def kind(word: str) -> Kind:
         return Kind.NOUN
     if word in _ADVERBS:
         return Kind.ADVERB
+    first, hyphen, _ = word.partition("-")
+    if hyphen and first in _ADJECTIVES and first != "non":  # "small-bore"
+        return Kind.ADJECTIVE
     if word not in _NO_ADJECTIVES and (_ENDING.fullmatch(word) or _HYPHENATED.fullmatch(word)):
         return Kind.ADJECTIVE
     return Kind.END

@@ -77,6 +77,7 @@ def adjectives_before(
     kept: list[str] = []
     first = word
     takes_adverb = adverbs
+    bracket = -1  # where a measure in brackets stands
     while first > 0:
         gap, before = sentence.gap(first), sentence.words[first - 1]
         if sentence.owner[first - 1] >= 0:
@@ -85,7 +86,10 @@ def adjectives_before(
             takes_adverb = False  # "left [densely calcified] lung nodule" keeps its side
             first -= 1
             continue
-        if gap and not (gap == "," and kept and _coordinated(sentence, first - 1)):
+        if gap == ")" and before[0].isdigit() and sentence.gap(first - 1) == "(":
+            first = bracket = first - 1  # "small [(1 cm)] nodule"
+            continue
+        if gap and first != bracket and not (gap == "," and first < word and _coordinated(sentence, first - 1)):
             if before in _UNDONE and gap != ",":
                 kept = kept[:-1]
             break

@@ -393,10 +393,10 @@ MUTANTS = (
         sentences,
         {
             "adjectives from the next part of the sentence": (
-                "and kept and _coordinated(sentence, first - 1)",
-                "and kept",
+                "and first < word and _coordinated(sentence, first - 1)",
+                "and first < word",
             ),
-            "a comma ends what is said": ("and kept and _coordinated(sentence, first - 1)", "and False"),
+            "a comma ends what is said": ("and first < word and _coordinated(sentence, first - 1)", "and False"),
             "half of a torn adjective stays": ("if before in _UNDONE and", "if False and"),
             "a measure ends what is said": (
                 "elif meaning is not Kind.PASSED and meaning is not Kind.ADVERB:",
