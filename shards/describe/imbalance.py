@@ -5,11 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ecamp_fast.text.reading.annotate import Description
-from ecamp_fast.text.reading.entities import FORMS
-from ecamp_fast.text.reading.rules import distill
-
-# Everybody has an aorta: no rule writes that there is none, and to describe it is to state no finding.
-ANATOMY = frozenset(entity for entity in FORMS if not distill(f"There is no {entity}."))
+from ecamp_fast.text.reading.entities import ANATOMY
 
 
 class Imbalance:

@@ -127,12 +127,16 @@ ANSWERS = re.compile(
     r" ?(?::| -+|\?) ?(?:(?:no (?:[a-z]+ ){0,2}(?:evidence|signs?)|none|nil|absent)\b|(?:no|negative|neg|not (?:seen"
     r"|present))(?= ?(?:[.,;)]|\Z| [a-z]+ ?:)))"
 )
+# No change in what is there. It is none where the noun belongs to the entity ("no cardiac enlargement") or to an
+# adjective that names one ("no fibrotic changes").
+NO_CHANGE = (
+    "(?:no|nil|without|not(?: any| much| a)?|nor|lack of|absence of) {ADJECTIVES}"
+    "(?!changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or"
+    "|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
+)
 # Cue words that deny nothing about the entity.
 DENIES_NOT = (
     # what has not changed is there
-    "(?:no|nil|without|not(?: any| much| a)?|nor|lack of|absence of) {ADJECTIVES}"
-    "(?!enlargement of the heart|changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or"
-    "|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
     "{NOT} {ADVERB}{CHANGED}",
     "(?:neither|none|no one)\\b[^.;]{0,80} (?:{HAS}|{IS}) {ADVERB}{CHANGED}",
     # negation of a negation

@@ -1,6 +1,7 @@
 """The 44 entities of ECAMP (paper Table S1) and the surface forms by which a report mentions them."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 # Entity -> regular expression of its mentions: plurals, inflections, aliases, British spelling. Order does not matter:
@@ -52,6 +53,22 @@ FORMS = {
     "vasculature": r"vasculatures?|vascularity",
 }
 
+# Organs, their outlines and their air, which everybody has: a report says how they are, and to deny them means
+# something else.
+ANATOMY = frozenset(
+    (
+        "aorta",
+        "aerate",
+        "cardiomediastinal",
+        "contour",
+        "hemidiaphragm",
+        "hilar",
+        "perihilar",
+        "silhouette",
+        "vasculature",
+    )
+)
+
 # The strings by which the released code matches single wordpieces; "COPD" is upper case there and never matches.
 PIECES = frozenset(FORMS) - {"copd"} | {"COPD"}
 
@@ -75,6 +92,7 @@ def find_mentions(text: str) -> list[Mention]:
     return [Mention(_name(match[0]), match.start(), match.end()) for match in _ANY.finditer(text)]
 
 
+@lru_cache(maxsize=4096)
 def _name(surface: str) -> str:
     return next(name for name, form in _EACH.items() if form.fullmatch(surface))
 

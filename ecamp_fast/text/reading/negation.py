@@ -8,12 +8,14 @@ from itertools import accumulate
 from ecamp_fast.text.reading import cues
 from ecamp_fast.text.reading.clauses import VERB, clause_starts
 from ecamp_fast.text.reading.cues import expand, one_of
-from ecamp_fast.text.reading.entities import Mention
+from ecamp_fast.text.reading.entities import ANATOMY, Mention
 from ecamp_fast.text.reading.words import Span
 
 _PHRASES = re.compile(r"\bthere is no(?: evidence of)?\b")
 _AHEAD, _TURNS, _BEHIND = one_of(cues.DENIES_AHEAD), one_of(cues.TURNS), one_of(cues.DENIES_BEHIND)
-_DECOYS = one_of(cues.DENIES_NOT)
+_DECOYS, _NO_CHANGE = one_of(cues.DENIES_NOT), one_of(cues.NO_CHANGE)
+# Mentions that an adjective makes
+_ADJECTIVAL = re.compile(r"(?:ed|ing|ic|ous|ive|ar|al|edematous)\Z")
 _ANY_CUE = re.compile(
     r"\b(?:no|not|non?e|nil|nor|never|neither|nothing|without|w/o|absen|lack|neg|free|clear|devoid|den[iy]|unlikely"
     r"|rather"
@@ -69,12 +71,13 @@ def negated(text: str, sentence: Span, mentions: Sequence[Mention], phrases_only
     start, end = sentence
     lower = lowered(text[start:end])
     places = [(mention.start - start, mention.end - start) for mention in mentions]
+    organs = {mention.start - start for mention in mentions if mention.entity in ANATOMY}
     if phrases_only:
         stops = [match.start() for match in (*_STOPS.finditer(lower), *_MARKS.finditer(lower))]
         stops.sort()
         reaches = [(m.end(), _next(stops, m.end(), len(lower))) for m in _PHRASES.finditer(lower)]
     else:
-        reaches = _Denials(lower, places).reaches if _ANY_CUE.search(lower) else []
+        reaches = _Denials(lower, places, organs).reaches if _ANY_CUE.search(lower) else []
     denied = _Spans(reaches)
     return [place in denied for place, _ in places]
 
@@ -88,10 +91,11 @@ def lowered(text: str) -> str:
 class _Denials:
     """The cues of one sentence in lower case, and what each reaches: ``reaches``, characters [first, last)."""
 
-    def __init__(self, sentence: str, mentions: Sequence[Span]) -> None:
+    def __init__(self, sentence: str, mentions: Sequence[Span], organs: set[int]) -> None:
         self._text = sentence
         self._mentions = [start for start, _ in mentions]
-        decoys = _Spans(match.span() for match in _DECOYS.finditer(sentence))
+        no_change = [m.span() for m in _NO_CHANGE.finditer(sentence) if not self._of_entity(m.span(), mentions)]
+        decoys = _Spans([*no_change, *(match.span() for match in _DECOYS.finditer(sentence))])
         clauses = clause_starts(sentence)
         self._behind_stops = sorted(
             [m.start() for m in _STOPS_BEHIND.finditer(sentence)]
@@ -119,10 +123,27 @@ class _Denials:
             for match in _AHEAD.finditer(sentence)
             if match.start() not in decoys and match.start() not in used
         ]
-        self.reaches += _without(ahead, [match.span() for match in _PLACE.finditer(sentence)])
+        self.reaches += _without(ahead, self._findings_in_places(organs))
         for match in _TURNS.finditer(sentence):
             if match.start() not in decoys and match.start() not in used:
                 self.reaches.append((match.end(), self._part(match.end(), _LEFT_BEHIND)))
+
+    def _of_entity(self, change: Span, mentions: Sequence[Span]) -> bool:
+        """Whether a noun of change is a part of an entity, or describes one that is told by an adjective."""
+        index = bisect_left(self._mentions, change[0])
+        if index == len(mentions) or mentions[index][0] >= change[1]:
+            return False
+        start, end = mentions[index]
+        return end >= change[1] or _ADJECTIVAL.search(self._text, start, end) is not None
+
+    def _findings_in_places(self, organs: set[int]) -> list[Span]:
+        """What stands in "in the mass": a finding in which something is not. Where an organ stands there, nothing."""
+        found = []
+        for match in _PLACE.finditer(self._text):
+            first, last = (bisect_left(self._mentions, position) for position in match.span())
+            if not organs.issuperset(self._mentions[first:last]):
+                found.append(match.span())
+        return found
 
     def _ahead_stops(self) -> list[int]:
         """Where what a cue before them denies ends, whatever the cue."""

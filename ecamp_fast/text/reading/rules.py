@@ -1,104 +1,187 @@
 """A distiller without a language model: one short sentence per finding, in the paper's template (Appendix C)."""
 
 import re
-from bisect import bisect_right
-from itertools import zip_longest
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ecamp_fast.text.reading.annotate import Description, describe_plain
 from ecamp_fast.text.reading.doubt import Doubts
+from ecamp_fast.text.reading.entities import ANATOMY, find_mentions
+from ecamp_fast.text.reading.modifiers import FINDINGS, MANY
+from ecamp_fast.text.reading.noun_phrase import (
+    NounPhrase,
+    adjectives_before,
+    noun_of,
+    phrase_of,
+    said_of,
+    subject,
+)
+from ecamp_fast.text.reading.nouns import NOMINAL, is_adjective, is_plural, is_verb, singular
+from ecamp_fast.text.reading.places import place_behind, place_in_front
 from ecamp_fast.text.reading.plain import plain
+from ecamp_fast.text.reading.sentence_words import Sentence
 from ecamp_fast.text.reading.sentences import plain_sentences
+from ecamp_fast.text.reading.states import state_behind, state_of_property, states_in
 
-# Words before an entity that describe neither how it is nor where.
-_NOT_ADJECTIVES = frozenset(
-    """
-    a an the this that these those there here is are was were be been being has have had do does no not nor or and of in
-    on at to for from by with without as it its any other some such than then also only both either neither may might
-    could can would should shows show showing shown seen noted demonstrates demonstrate demonstrating reveals represent
-    represents representing evidence sign signs unchanged stable again remains remain persistent findings finding which
-    who free negative clear absence absent denies denied suggest suggests suggesting suggestive consistent compatible
-    concerning possible possibly probable probably likely suspicious suspected questionable versus vs due but however
-    resolved resolving resolution xxxx disease mm cm appreciated identified visualized present appears appear beneath
-    under above below over within along near behind through between into redemonstrated sided if most
-    reflect reflecting presumably presumed
-    """.split()  # noqa: SIM905, a table of words
+_IS, _MAY, _NO = "There is", "There may be", "There is no"
+_ADJACENT = re.compile(r"[\s-]?")
+# Behind an entity these speak of what was or will be done about it, not of a finding: "hernia repair".
+_PROCEDURES = frozenset(
+    "repair repairs surgery resection screening prophylaxis precautions protocol treatment therapy".split()  # noqa: SIM905
 )
-_PLACES = frozenset("right left upper lower middle mid bilateral both lateral medial xxxx".split())  # noqa: SIM905
-# Entities that everybody has: a report says how they are, and to deny them means something else.
-_ANATOMY = frozenset(
-    ("aorta", "cardiomediastinal", "contour", "hemidiaphragm", "hilar", "perihilar", "silhouette", "vasculature")
-)
-_STATE = re.compile(
-    r"(?:(?!\b(?:is|are|was|were|appears?|remains?|the|with|which)\b)[^.;:]){0,60}"
-    r"\b(?:is|are|was|were|appears?|remains?)\s+(?:(?:again|also|otherwise|grossly|stable and) )?(?P<no>not )?"
-    r"(?:(?P<normal>normal|unremarkable|within (?:normal )?limits)|(?P<state>(?:(?:mildly|moderately|markedly|slightly|"
-    r"somewhat|severely) )?(?:enlarged|tortuous|prominent|widened|ectatic|elevated|flattened|indistinct|uncoiled|"
-    r"unfolded|increased|decreased|blunted|distorted|full|clear|sharp)))\b",
-    re.IGNORECASE,
-)
-_ADJACENT = re.compile(r"[ -]?")
-_NEXT_WORD = re.compile(r" ([a-z]+)(?![\w'])", re.IGNORECASE)
-# Surface forms that are adjectives or verbs, and the noun that says the same on its own.
-_NO_NOUN = re.compile(
-    r"(?!thickening).*(?:ed|ing|ic|ous|ive|ar|inal)|(?:aerate|dilate|inflate|obscure)s?", re.IGNORECASE
-)
-_NOUNS = {"aerate": "aeration", "copd": "COPD", "hilar": "hilum", "hyperinflate": "hyperinflation"}
-_NOUNS |= {"obscure": "obscuration", "perihilar": "perihilar region", "cardiomediastinal": "cardiomediastinum"}
+_DENIALS = frozenset(("no", "without"))
+
+
+class Statement(NamedTuple):
+    """One distilled sentence without its beginning.  head: how many of its words end with the noun"""
+
+    entity: str
+    opening: str
+    words: tuple[str, ...]
+    head: int
+
+    def __str__(self) -> str:
+        words, opening = list(self.words), self.opening
+        noun = words[self.head - 1]
+        if opening == _NO and is_plural(noun) and MANY.isdisjoint(words):
+            words[self.head - 1] = noun = singular(noun)
+        if opening != _MAY and is_plural(noun):
+            opening = opening.replace("is", "are")
+        return f"{opening} {' '.join(words)}."
 
 
 def distill(text: str) -> str:
-    """ "There is [adjectives] X.", "There may be ..." for doubted, "There is no X." for denied entities; '' for none.
+    """ "There is/are [adjectives] X.", "There may be ..." where doubted, "There is no X." where denied; '' for none.
 
-    Each entity is stated once per way it is said to be; the words are the report's own.
+    Each entity is stated once per way it is said to be, with the most that is said of it; the words are the report's
+    own or stand in the tables of nouns. Organs are stated only with what is said of them.
     """
-    text = plain(text).text
-    sentences = plain_sentences(text)
-    starts = [start for start, _ in sentences]
-    doubts = [Doubts(text, sentence) for sentence in sentences]
-    stated: dict[tuple[str, str], str] = {}
-    compound = None  # the mention that the next one continues: "cardiomediastinal silhouette"
-    mentions = describe_plain(text)
-    for description, following in zip_longest(mentions, mentions[1:]):
-        first = compound or description
-        compound = None
-        if following and _ADJACENT.fullmatch(text, description.mention.end, following.mention.start):
-            compound = first
+    stated: dict[tuple[str, str], Statement] = {}
+    for statement in _statements(plain(text).text):
+        key = statement.entity, statement.opening
+        earlier = stated.setdefault(key, statement)
+        if statement.opening != _NO and set(earlier.words) < set(statement.words):
+            stated[key] = statement
+    return " ".join(map(str, stated.values()))
+
+
+def _statements(text: str) -> Iterator[Statement]:
+    """The statements of a text in its normal form."""
+    descriptions = describe_plain(text)
+    starts = [description.mention.start for description in descriptions]
+    for span in plain_sentences(text):
+        inside = descriptions[bisect_left(starts, span[0]) : bisect_left(starts, span[1])]
+        if not inside:
             continue
-        index = bisect_right(starts, description.mention.start) - 1
-        opening, state = _standing(text, description, doubts[index], sentences[index][1])
-        if opening:
-            what = _phrase(text, first, description, state)
-            stated.setdefault((description.mention.entity, opening), f"{opening} {what}.")
-    return " ".join(stated.values())
+        sentence = Sentence.read(text, span, [description.mention for description in inside])
+        doubts = Doubts(text, span)
+        for compound in _compounds(text, inside):
+            if statement := _statement(sentence, compound, doubts):
+                yield statement
 
 
-def _standing(text: str, description: Description, doubts: Doubts, end: int) -> tuple[str, str]:
-    """How the sentence begins, '' for none, and the state that the report gives behind the entity ("is enlarged")."""
-    anatomy = description.mention.entity in _ANATOMY
-    if description.denied:
-        return ("", "") if anatomy else ("There is no", "")
-    if anatomy and (found := _STATE.match(text, description.mention.end, end)):
-        state = "" if found["no"] else "normal" if found["normal"] else found["state"].lower()
-        return "There is", state
-    return ("There may be" if doubts.cover(description.mention) else "There is"), ""
+def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[Description]]:
+    """The mentions of a sentence, those together that are one finding: "cardiomediastinal silhouette"."""
+    compound: list[Description] = []
+    for description in descriptions:
+        mention = description.mention
+        if compound and (
+            not _ADJACENT.fullmatch(text, compound[-1].mention.end, mention.start)
+            or compound[-1].denied != description.denied
+            or is_verb(_surface(text, description))
+            or not _describes(text, compound[-1], mention.entity in ANATOMY)
+        ):
+            yield compound
+            compound = []
+        compound.append(description)
+    if compound:
+        yield compound
 
 
-def _phrase(text: str, first: Description, description: Description, state: str) -> str:
-    """The entity, from the first mention of a compound to the last, with the adjectives that stand right before it."""
-    start, end = first.mention.start, description.mention.end
-    for first_letter, last in first.words:  # nearest first
-        word = text[first_letter:last].lower()
-        if word in _NOT_ADJECTIVES or word[0].isdigit() or not _ADJACENT.fullmatch(text, last, start):
-            break
-        start = first_letter
-    before = text[start : description.mention.start].lower().split()
-    head = text[description.mention.start : end]
-    if _NO_NOUN.fullmatch(head):
-        following = _NEXT_WORD.match(text, end)
-        if following and following[1].lower() not in _NOT_ADJECTIVES | _PLACES:
-            head += following[0]
-        else:
-            head = _NOUNS.get(description.mention.entity, description.mention.entity)
-            before = [word.removesuffix("ly") for word in before]  # mildly hyperinflated: mild hyperinflation
-    adjectives = [state] if state and state not in before else []
-    return " ".join([*adjectives, *before, *head.lower().split()])
+def _describes(text: str, description: Description, organ: bool) -> bool:
+    """Whether a mention can describe the one behind it, or be said of an organ: "calcified aorta"."""
+    surface = _surface(text, description)
+    if is_verb(surface) or is_plural(surface):
+        return False
+    return not organ or description.mention.entity in ANATOMY or is_adjective(surface)
+
+
+def _surface(text: str, description: Description) -> str:
+    return text[description.mention.start : description.mention.end].lower()
+
+
+def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doubts) -> Statement | None:
+    """What is said of a finding, None if nothing is."""
+    last = compound[-1]
+    entity = last.mention.entity
+    first_word, _ = sentence.words_of(compound[0].mention)
+    last_word, end = sentence.words_of(last.mention)
+    if sentence.follows(end) and sentence.words[end] in _PROCEDURES:
+        return None
+    organ = entity in ANATOMY and sentence.words[last_word] != "silhouetting"
+    phrase = phrase_of(sentence, first_word, last_word, end, "" if organ else NOMINAL.get(entity, entity))
+    opening = _NO if last.denied else _MAY if doubts.cover(last.mention) else _IS
+    if organ:
+        found = _organ(sentence, phrase, opening, any(one.mention.entity not in ANATOMY for one in compound))
+        if not found:
+            rest = compound[:-1]  # "calcified hilar [blacked out]"
+            return _statement(sentence, rest, doubts) if rest and rest[-1].mention.entity not in ANATOMY else None
+        opening, phrase = found
+    elif opening != _NO:
+        told, behind = said_of(sentence, phrase.first, phrase.next)
+        if "to" not in told or not set(told).intersection(phrase.before):
+            phrase.before = [word for word in told if word not in phrase.before] + phrase.before
+        if told and not phrase.place:
+            phrase.place, _ = place_behind(sentence, behind)
+        phrase.place = phrase.place or place_in_front(sentence, phrase.first)
+    if opening != _NO and sentence.words[max(0, phrase.first - 1)] in _DENIALS and not sentence.gap(phrase.first):
+        # what is denied is a change in it ("no effusion growth"), or the finding all the same ("no hilar enlargement")
+        if phrase.head[-1] not in FINDINGS:
+            return None
+        opening = _NO
+    if opening == _NO and phrase.head[-1] in (
+        "change",
+        "changes",
+    ):  # of nothing that came before: "no fibrotic changes"
+        if organ:
+            return None
+        phrase.head = [NOMINAL.get(entity, entity)]
+    return _stated(entity, opening, phrase, {one.mention.entity for one in compound})
+
+
+def _organ(sentence: Sentence, phrase: NounPhrase, opening: str, found: bool) -> tuple[str, NounPhrase] | None:
+    """Organs are there always: what is stated is how they are, or the finding that they have.
+
+    found: whether a finding is a part of the phrase, as in "calcified aorta"
+    """
+    if is_adjective(phrase.head[-1]) and phrase.head[-1] != "aerated":
+        return None
+    noun = noun_of(sentence, phrase.first)
+    if noun is not None:
+        before, first = adjectives_before(sentence, noun)
+        place = [*sentence.words[noun + 1 : phrase.first], *phrase.before, *phrase.head]
+        return opening, NounPhrase([sentence.words[noun]], first, phrase.last, before, place)
+    if found or phrase.head[-1] in FINDINGS:
+        return opening, phrase
+    if opening == _NO:
+        return None
+    phrase.place = []
+    if phrase.head[-1] == "aerated" and (lungs := subject(sentence, phrase.first)):
+        phrase.head += lungs
+    if states_in([*phrase.before, *phrase.head]):
+        return opening, phrase
+    if phrase.head[-1] == "aerated":
+        return None
+    state = state_of_property(sentence, phrase.first) or state_behind(sentence, phrase)
+    phrase.before = state + phrase.before
+    return (_IS, phrase) if state else None
+
+
+def _stated(entity: str, opening: str, phrase: NounPhrase, entities: set[str]) -> Statement | None:
+    """The statement, without adjectives and place where these mention another entity ("enlarged heart contour")."""
+    for before, place in ((phrase.before, phrase.place), ([], []))[: 1 if entity in ANATOMY else 2]:
+        words = (*before, *phrase.head, *place)
+        if {mention.entity for mention in find_mentions(" ".join(words))} == entities:
+            return Statement(entity, opening, words, len(before) + len(phrase.head))
+    return None

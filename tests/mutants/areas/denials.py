@@ -131,9 +131,11 @@ MUTANTS = (
                 "return False",
             ),
             "a place is denied with what is not in it": (
-                "self.reaches += _without(ahead, [match.span() for match in _PLACE.finditer(sentence)])",
+                "self.reaches += _without(ahead, self._findings_in_places(organs))",
                 "self.reaches += ahead",
             ),
+            "an organ is not denied where it is a place": ("if not organs.issuperset(", "if not {-1}.issuperset("),
+            "an adjective of an entity has not changed": (" if not self._of_entity(m.span(), mentions)", ""),
             "a list ends with its first comma": ("elif not self._list_goes_on(match.end()):", "else:"),
             "what only looks like a denial is one": ("_DECOYS.finditer(sentence))", '_DECOYS.finditer(""))'),
             "the phrases alone are all cues": ("if phrases_only:", "if False:"),

@@ -187,7 +187,7 @@ MUTANTS = (
                 "records = list(listing.records)",
             ),
             "a file of another corpus is taken": ("not known & found.texts.keys()", "not found.texts.keys()"),
-            "a whole float is another study": ("    if whole:\n        return whole[1]\n", ""),
+            "a whole float is another study": ("key = identifier(study)", "key = study.strip()"),
         },
     )
     + mutants(
