@@ -248,6 +248,7 @@ DOUBTS_AHEAD = (
     "suspect(?:ed)?|suspicion (?:of|for)|suspicious (?:for|of)",
     "(?:concerning|worrisome|concern|concern is|concerns|worry|evaluate|assess|query|queries|questions?"
     "|question of) (?:for|of)",
+    "(?:concerning|suspicious|worrisome) [a-z]+ for",
     "question|query",
     "suggest(?:s|ed|ing|ive|ion)?",
     "questionable|questionably|equivocal|uncertain|unclear",
@@ -288,6 +289,7 @@ DOUBTS_BEHIND = (
     "(?:to|should|must|needs? to|can|could) be (?:[a-z]+ )?(?:excluded|ruled out|considered)",
     "(?:may|might|could) (?:also |still |well )?be (?:present|seen|there|developing|considered)",
     "(?:may|might|could) (?:also )?(?:exist|have (?:developed|recurred)|coexist)",
+    "(?:may|might|could) not (?:have been|be) {ADVERB}{SEEN}",
     "(?:may|might|could|can) (?:also )?(?:have|give|cause|produce) (?:this|a similar|such an?) appearance",
     "(?:may|might|could) (?:have been|be (?:an )?artifact(?:ual|s)?)",
     "{CANNOT} be (?:further )?{ADVERB}(?:evaluated|assessed|characteri[sz]ed|determined|confirmed)",
@@ -313,9 +315,13 @@ DOUBT_STOPS = (
     "without|no",
     "(?<!whether )(?<!if )(?<!that )(?<!doubt )there (?:is|are)",
     "(?<!consistent )(?<!compatible )(?<!associated )(?<!along )(?<!correlation )with",
-    "and (?:a|an|the|no|there|with|also|then|some|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny"
-    "|stable|unchanged|chronic|persistent|known|old|new|right|left|bilateral|is|are))",
-    "superimposed (?:up)?on|in (?:the |a )?(?:setting|context|presence|background) of|given|despite|in (?:a"
-    "|this) patient"
-    "|on (?:a )?background of|following|after|status[ -]post|s/p|adjacent to|overlying|obscured by|known",
+    "and (?:a|an|the|no|there|with|also|then|some|associated|adjacent|additional|healed"
+    "|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny|stable|unchanged|chronic|persistent|known|old|new"
+    "|right|left|bilateral|is|are))",
+    "known",
+)
+# The same, but doubt behind them is about what stands before: "pneumonia superimposed on emphysema is possible".
+DOUBT_ASIDES = (
+    "superimposed (?:up)?on|in (?:the |a )?(?:setting|context|presence|background) of|in (?:a|this) patient",
+    "on (?:a )?background of|given|despite|following|after|status[ -]post|s/p|adjacent to|overlying|obscured by",
 )

@@ -76,6 +76,7 @@ TABLES = {
     "DOUBTS_BEHIND": [(doubt, "_BEHIND", cues.DOUBTS_BEHIND)],
     "DOUBTS_NOT": [(doubt, "_NOT", cues.DOUBTS_NOT)],
     "DOUBT_STOPS": [(doubt, "_STOPS", cues.DOUBT_STOPS)],
+    "DOUBT_ASIDES": [(doubt, "_ASIDES", cues.DOUBT_ASIDES)],
 }
 TEXTS = [text for _, text, _ in cases()]
 
