@@ -68,6 +68,7 @@ DENIES_AHEAD = (
     "lack(?:s|ing)?(?! of)",
     "insufficient evidence (?:of|for)",
     "neg(?:ative)?(?: [a-z]+){0,3} for",
+    "negative(?= (?:acute|focal|new|significant|active)\\b)",
     "free (?:of|from)",
     "clear(?:ed)? of",
     "devoid of",

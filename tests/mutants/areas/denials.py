@@ -164,8 +164,11 @@ MUTANTS = (
         f"{DOUBTS} {KINDS}",
         readings,
         {
-            "'versus' is about the first alternative alone": ('match[0][0] == "v"', "False"),
-            "doubt reaches over a semicolon": ('*re.finditer(";", lower)', '*re.finditer("#", lower)'),
+            "'versus' is about the first alternative alone": (
+                "found.update(self._compound(mentions, last))\n                continue",
+                "continue",
+            ),
+            "doubt reaches over a semicolon": ('_MARKS = re.compile(r";|', '_MARKS = re.compile(r"'),
             "a stop before the cue ends its reach": ("self._stops[stop] < self._before[cue]", "False"),
             "doubt behind the entity reaches back over everything": (
                 "return stop == len(self._stops) or self._behind[cue] < self._stops[stop]",
@@ -174,9 +177,11 @@ MUTANTS = (
             "'or' doubts nothing": ("if start in self._alternatives:", "if False:"),
             "'likely atelectasis' doubts the opacity": (" and not self._leads_on(match, mentions)", ""),
             "'but not excluded' is about nothing": (
-                "while stop < len(self._stops) and _BUT.match",
-                "while False and _BUT.match",
+                "_BUT.match(self._text, self._stops[stop], self._behind[cue]) or",
+                "",
             ),
+            "a circumstance is doubted with what it is one of": ("not self._is_aside(start) and", ""),
+            "a list of what is not there is a choice": ("> _last(clauses, position)", "> len(self._text)"),
         },
     )
     + mutants(

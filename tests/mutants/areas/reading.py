@@ -45,6 +45,7 @@ def parts() -> Any:
         "1. Clear. 2. Edema.\n \nNo stop",
         "What?! Hepatitis B. Edema... Yes.  ",
         "1. No effusion 2. Edema 5. Mass",
+        "No effusion\n- edema",
         "Film. ? edema (?mass). Effusion? None.",
     )
     return [sentence_spans(text) for text in texts]
