@@ -1,8 +1,17 @@
-"""Sentences of real reports against labels made by hand (labels.tsv): entities, denied and doubted mentions.
+"""Sentences of real reports against labels made by hand: entities, denied and doubted mentions.
 
-The tests score the open half alone. The half that is held out is scored once, after the rules are final, and by hand:
-``python tests/text/reading/test_labelled.py --held-out``. Without it the script scores the open half, with
-``--errors`` its faults too. Both need the reports in the folder ``ECAMP_REAL_DATA``; they are not in the repository.
+labels.tsv has an open half and one held out, labels_second.tsv a second set held out. The tests score the open half
+alone. What is held out is scored once, after the rules are final, and by hand:
+``python tests/text/reading/test_labelled.py --held-out`` or ``--second``. Without them the script scores the open half,
+with ``--errors`` its faults too. All need the reports in the folder ``ECAMP_REAL_DATA``, not in the repository.
+
+What came out, as F1 (hits, false alarms, misses) [95 % interval of F1]:
+
+- held out, scored once when the rules were done: entities 0.994 (176, 0, 2) [0.985, 1.000], denied 0.989 (44, 0, 1)
+  [0.959, 1.000], doubted 0.941 (24, 1, 2) [0.857, 1.000]; after it the rules of doubt were changed for other sentences
+  than those
+- second set, scored once, after that change: entities 1.000 (277, 0, 0) [1.000, 1.000], denied 0.994 (88, 0, 1)
+  [0.980, 1.000], doubted 0.993 (68, 0, 1) [0.974, 1.000]
 """
 
 import argparse
@@ -25,17 +34,18 @@ from ecamp_fast.text.reading.doubt import Doubts
 from ecamp_fast.text.reading.entities import FORMS
 from ecamp_fast.text.reading.sentences import sentence_spans
 
-LABELS = Path(__file__).with_name("labels.tsv")
+LABELS = tuple(Path(__file__).with_name(name) for name in ("labels.tsv", "labels_second.tsv"))
+TITLES = {"open": "open", "held_out": "held out", "second": "second set"}
 KINDS = ("entities", "denied", "doubted")
-BAR = {"entities": 0.98, "denied": 0.98, "doubted": 0.95}  # what the rules have to reach on the half held out
-FLOOR = {"entities": 0.99, "denied": 0.98, "doubted": 0.86}  # reached on the open half; to be raised with the rules
+BAR = {"entities": 0.98, "denied": 0.98, "doubted": 0.95}  # what the rules have to reach on what is held out
+FLOOR = {"entities": 0.99, "denied": 0.98, "doubted": 0.97}  # reached on the open half; to be raised with the rules
 RESAMPLES = 2000
 
 Mentions = Counter[tuple[str, str]]  # (entity, stated|denied|doubted) -> how often
 
 
 class Labelled(NamedTuple):
-    """A row of labels.tsv: where the sentence stands, in which half, what it hashes to, what it mentions."""
+    """A labelled row: where the sentence stands, in which part, what it hashes to, what it mentions."""
 
     file: str
     id: str
@@ -62,12 +72,13 @@ class Score:
 
 
 def labelled(split: str | None = None) -> list[Labelled]:
-    """The rows of one half, or of both."""
-    lines = [line for line in LABELS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    """The rows of one part (open, held_out, second), or of all."""
     rows = []
-    for file, id_, section, number, half, sha256, mentions in list(csv.reader(lines, delimiter="\t"))[1:]:
-        pairs = [item.partition("=")[::2] for item in mentions.split() if item != "-"]
-        rows.append(Labelled(file, id_, section, int(number), half, sha256, tuple(pairs)))
+    for path in LABELS:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        for file, id_, section, number, part, sha256, mentions in list(csv.reader(lines, delimiter="\t"))[1:]:
+            pairs = [item.partition("=")[::2] for item in mentions.split() if item != "-"]
+            rows.append(Labelled(file, id_, section, int(number), part, sha256, tuple(pairs)))
     return [row for row in rows if split in (None, row.split)]
 
 
@@ -134,18 +145,20 @@ def score(pairs: Sequence[tuple[Mentions, Mentions]], kind: str) -> Score:
     return Score(tp, fp, fn, low, high)
 
 
-def test_the_halves_hold_what_they_are_to_hold() -> None:
+def test_the_parts_hold_what_they_are_to_hold() -> None:
     rows = labelled()
-    assert Counter(row.split for row in rows) == {"open": 105, "held_out": 105}
-    assert Counter(row.file for row in rows) == {"reports-mini/indiana_reports.csv": 150, "cxr-mini/reports.csv": 60}
-    assert len({row[:4] for row in rows}) == len(rows)
+    assert Counter(row.split for row in rows) == {"open": 105, "held_out": 105, "second": 170}
+    halves, second = [row for row in rows if row.split != "second"], labelled("second")
+    assert Counter(row.file for row in halves) == {"reports-mini/indiana_reports.csv": 150, "cxr-mini/reports.csv": 60}
+    assert {row.file for row in second} == {"reports-mini/indiana_reports.csv"}
+    assert len({row[:4] for row in rows}) == len({row.sha256 for row in rows}) == len(rows)
     assert {entity for row in rows for entity, _ in row.mentions} <= FORMS.keys()
     assert {state for row in rows for _, state in row.mentions} == {"stated", "denied", "doubted"}
-    indiana = Counter(state for row in rows for _, state in row.mentions if "indiana" in row.file)
+    indiana = Counter(state for row in halves for _, state in row.mentions if "indiana" in row.file)
     assert indiana["denied"] + indiana["doubted"] >= 60
-    for split in ("open", "held_out"):
+    for split, doubted in (("open", 20), ("held_out", 20), ("second", 60)):
         states = Counter(state for row in labelled(split) for _, state in row.mentions)
-        assert states["denied"] >= 35 and states["doubted"] >= 20
+        assert states["denied"] >= 35 and states["doubted"] >= doubted
 
 
 def test_hits_false_alarms_and_misses_are_counted() -> None:
@@ -185,18 +198,28 @@ def test_the_open_half_is_read_no_worse_than_before(kind: str, real_data: Path) 
     assert result.f1 >= FLOOR[kind], result
 
 
-def main() -> None:
+@pytest.mark.parametrize("part", ["--held-out", "--second"])
+def test_faults_are_shown_of_the_open_half_only(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([part, "--errors"])
+    assert "of the open half only" in capsys.readouterr().err
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="How well labelled sentences of real reports are read.")
-    parser.add_argument("--held-out", action="store_true", help="score the half held out: once, with final rules")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--held-out", action="store_true", help="score the half held out: once, with final rules")
+    part.add_argument("--second", action="store_true", help="score the second set held out: once, with final rules")
     parser.add_argument("--errors", action="store_true", help="print the faults of the open half")
-    arguments = parser.parse_args()
-    if arguments.held_out and arguments.errors:
-        parser.error("faults are shown of the open half only: leave out --held-out or --errors")
+    arguments = parser.parse_args(argv)
+    split = "held_out" if arguments.held_out else "second" if arguments.second else "open"
+    if arguments.errors and split != "open":
+        parser.error("faults are shown of the open half only: leave out --errors, or --held-out and --second")
     folder = Path(os.environ["ECAMP_REAL_DATA"])
-    rows = labelled("held_out" if arguments.held_out else "open")
+    rows = labelled(split)
     texts = [text_of(row, folder) for row in rows]
     pairs = [(Counter(row.mentions), read(text)) for row, text in zip(rows, texts, strict=True)]
-    print(f"{'held out' if arguments.held_out else 'open'}: {len(rows)} sentences")
+    print(f"{TITLES[split]}: {len(rows)} sentences")
     for kind in KINDS:
         got = score(pairs, kind)
         print(f"{kind:9} tp {got.tp:3} fp {got.fp:3} fn {got.fn:3}  F1 {got.f1:.3f} [{got.low:.3f}, {got.high:.3f}]")
