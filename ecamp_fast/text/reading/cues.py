@@ -13,11 +13,10 @@ _PARTS = {
     "|demonstrable|identifiable|recognizable)",
     # "completely", "now", "since": whatever stands between a verb and what it says, but the words that turn it round
     "ADVERB": "(?:(?!nearly|partially|partly|largely|mostly|incompletely|virtually|practically|mainly|previously"
-    "|formerly)"
-    "(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|very|quite|yet|at all|xxxx) )*",
+    "|formerly)(?:[a-z]+ly|now|since|all|again|well|interval|also|so far|anymore|either|much|very|quite|yet|at all"
+    "|xxxx) )*",
     "NEARLY": "(?:nearly|almost|partially|partly|partial|largely|mostly|incompletely|substantially|virtually"
-    "|practically"
-    "|near(?:ly)?[- ]completely|mainly|not(?: yet)?|yet to be|to be)",
+    "|practically|near(?:ly)?[- ]completely|mainly|not(?: yet)?|yet to be|to be)",
     "IS": "(?:is|are|was|were|been|be)",
     "IS_NOT": "(?:is|are|was|were)(?: not|n't)",
     "HAS": "(?:has|have|had)",
@@ -30,16 +29,14 @@ _PARTS = {
     "|re-?distribution|advancement|shrinkage|interval changes?)",
     # adjectives before a noun; "evidence of" may lead to it
     "ADJECTIVES": "(?:(?:(?:radiographic |definite |convincing |clear )?(?:evidence|signs?|suggestion"
-    "|indication) (?:of|for)"
-    "|(?!(?:of|or|and|with|in|to|for|is|are|was|were|but|the|by|on|at|from)\\b)[a-z-]+) ){0,4}",
+    "|indication) (?:of|for)|(?!(?:of|or|and|with|in|to|for|is|are|was|were|but|the|by|on|at|from)\\b)[a-z-]+) ){0,4}",
     "GONE": "(?:resolved|cleared|disappeared|vanished|gone(?: away)?|subsided)",
     "GOING": "(?:resolution|clearing|clearance|disappearance)",
     "REMOVED": "(?:removed|withdrawn|taken out|pulled(?: out)?|discontinued|explanted|extracted)",
     "SHOW": "(?:show|demonstrate|reveal|suggest|indicate|identify|see|have|display|exhibit|contain|represent)",
     "PAST": "(?:prior|previous|previously|before|earlier|yesterday|last|comparison|former|formerly|old|initial"
-    "|preceding"
-    "|then|ago|january|february|march|april|june|july|august|september|october|november|december|monday|tuesday"
-    "|wednesday|thursday|friday|saturday|sunday|\\d{1,2}/\\d{1,2})(?:'s)?",
+    "|preceding|then|ago|january|february|march|april|june|july|august|september|october|november|december|monday"
+    "|tuesday|wednesday|thursday|friday|saturday|sunday|\\d{1,2}/\\d{1,2})(?:'s)?",
     "EXCLUDED": "(?:excluded?|excluding|ruled? out|ruling out|ruled-out|dismiss(?:ed)?|discount(?:ed)?)",
     "CHANGED": "(?:(?:un)?changed|altered|enlarged|increased|decreased|improved|worsened|progressed|grown|different"
     "|changing|increasing|decreasing|smaller|larger)",
@@ -49,7 +46,7 @@ _PARTS = {
 
 def one_of(rows: Iterable[str]) -> re.Pattern[str]:
     """Matches any of the rows, as whole words."""
-    return re.compile("|".join(rf"(?<![a-z0-9-]){expand(row)}(?![a-z0-9])" for row in rows))
+    return re.compile("|".join(rf"(?<![a-z0-9-])(?:{expand(row)})(?![a-z0-9])" for row in rows))
 
 
 def expand(row: str) -> str:
@@ -131,9 +128,8 @@ ANSWERS = re.compile(
 # No change in what is there. It is none where the noun belongs to the entity ("no cardiac enlargement") or to an
 # adjective that names one ("no fibrotic changes").
 NO_CHANGE = (
-    "(?:no|nil|without|not(?: any| much| a)?|nor|lack of|absence of) {ADJECTIVES}"
-    "(?!changes (?:of|to|suggest|consistent|compatible|typical|due)){CHANGE}(?: (?:or"
-    "|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
+    "(?:no|nil|without|not(?: any| much| a)?|nor|lack of|absence of) {ADJECTIVES}(?!changes (?:of|to|suggest"
+    "|consistent|compatible|typical|due)){CHANGE}(?: (?:or|and) {ADJECTIVES}{CHANGE})*(?! or\\b)",
 )
 # Cue words that deny nothing about the entity.
 DENIES_NOT = (
@@ -141,13 +137,13 @@ DENIES_NOT = (
     "{NOT} {ADVERB}{CHANGED}",
     "(?:neither|none|no one)\\b[^.;]{0,80} (?:{HAS}|{IS}) {ADVERB}{CHANGED}",
     # negation of a negation
-    "(?:no|without(?: a)?|beyond) (?:doubt|question|uncertainty|denying|mistaking|(?:reason|basis|cause"
-    "|grounds?) to (?:doubt|question))",
+    "(?:no|without(?: a)?|beyond) (?:doubt|question|uncertainty|denying|mistaking"
+    "|(?:reason|basis|cause|grounds?) to (?:doubt|question))",
     "no (?:more|less|fewer|greater|larger|other|better) than",
     "(?:{NOT}|no longer|by no means|far from|anything but) {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
     "(?:neither|none|no|not one)\\b[^.;,]{0,40} {IS} {ADVERB}(?:{CLEAR}(?: (?:of|from))?|without)",
-    "{NOT} {ADVERB}(?:absent|negative|lacking|unlikely|improbable|impossible|(?:un|in)[a-z]+(?:able|ant|ial|ed|ive"
-    "|al))(?: for)?",
+    "{NOT} {ADVERB}(?:absent|negative|lacking|unlikely|improbable|impossible"
+    "|(?:un|in)[a-z]+(?:able|ant|ial|ed|ive|al))(?: for)?",
     "by no means",
     "{NOT} (?:very |entirely )?(?:specific|diagnostic)",
     "no (?:longer )?(?:absence|lack) of",
@@ -157,23 +153,22 @@ DENIES_NOT = (
     "(?:no|not|nothing|insufficient|inadequate|impossible|difficult|unable)(?: [a-z]+){0,4} to (?:[a-z]+ )?{EXCLUDED}",
     # what has not gone, or not wholly, or is hoped to go
     "(?:no|without|not|incomplete|partial|near|nearly|almost|minimal|slow|some|little|slight|lack of|absence of"
-    "|sub-?total"
-    "|until|till|pending|toward|towards|(?<!due )to|expected|anticipated|delayed|for|awaiting)"
-    "(?:[ -][a-z]+){0,2}?[ -]{GOING}(?: of)?",
+    "|sub-?total|until|till|pending|toward|towards|(?<!due )to|expected|anticipated|delayed|for"
+    "|awaiting)(?:[ -][a-z]+){0,2}?[ -]{GOING}(?: of)?",
     "(?:ensuring|documenting|confirming|awaiting|assuring) (?:[a-z]+ ){0,2}?{GOING}(?: of)?",
     "(?:{NOT}|{NEARLY})(?: (?:appear|seem|believed|thought))?(?: to (?:have"
     "|be))?(?: {NEARLY})?(?: been)? (?:[a-z]+ )?{GONE}",
     "recurren(?:ce|t)\\b[^.;,]{0,40} {GONE}",
-    "(?:{HAS} |{IS} |previously |formerly )*{ADVERB}{GONE}\\b[^.;]{0,60} {HAS} (?:[a-z]+ )?"
-    "(?:recurred|returned|re-?accumulated|re-?appeared|re-?formed)",
+    "(?:{HAS} |{IS} |previously |formerly )*{ADVERB}{GONE}\\b[^.;]{0,60} {HAS} (?:[a-z]+ )?(?:recurred|returned"
+    "|re-?accumulated|re-?appeared|re-?formed)",
     "(?:neither|none|not all|not every|nor)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:once|until|till|when|if|unless|whether|after|should)\\b[^.;,]{0,60} (?:{HAS}|{IS}) {ADVERB}(?:been )?{GONE}",
     "(?:will|should|may|might|would|could|must) (?:[a-z]+ )?(?:have )?(?:be )?(?:[a-z]+ )?{GONE}",
     # what was not there before is new
-    "(?:{NOT}|(?:{IS} )?absent)(?: been)?(?: {ADVERB}{SEEN})?"
-    "(?: (?!compared|since|than|unlike|contrast|today|now|current|currently|despite)[a-z0-9'/-]+){0,6}? {PAST}",
-    "no(?: [a-z-]+){1,4} (?:was|were|had been)(?: {ADVERB}{SEEN})?"
-    "(?: (?!compared|since|than|unlike|now|but|and|contrast)[a-z'-]+){0,5}? {PAST}",
+    "(?:{NOT}|(?:{IS} )?absent)(?: been)?(?: {ADVERB}{SEEN})?(?: (?!compared|since|than|unlike|contrast|today|now"
+    "|current|currently|despite)[a-z0-9'/-]+){0,6}? {PAST}",
+    "no(?: [a-z-]+){1,4} (?:was|were|had been)(?: {ADVERB}{SEEN})?(?: (?!compared|since|than|unlike|now|but|and"
+    "|contrast)[a-z'-]+){0,5}? {PAST}",
     # what could not be judged
     "{NOT} (?:be )?(?:only|necessarily|well|fully|adequately|completely|entirely|optimally|simply|just|sure|certain"
     "|yet|reliably|accurately)",
@@ -196,9 +191,8 @@ VERBS = (
     "remains?|appears?|persists?|continues?|seems?|becomes?",
     "shows?|demonstrates?|reveals?|exhibits?",
     "can|cannot|could|may|might|will|would|should|must",
-    "develop(?:s|ed)|worsen(?:s|ed)|occur(?:s|red)|obscures?|lies?|lays?|projects?|terminates?|ends?|extends?|overlies"
-    "|contains?|involves?|causes?|makes?|persisted|remained"
-    "|appeared|represents?",
+    "develop(?:s|ed)|worsen(?:s|ed)|occur(?:s|red)|obscures?|lies?|lays?|projects?|terminates?|ends?|extends?"
+    "|overlies|contains?|involves?|causes?|makes?|persisted|remained|appeared|represents?",
 )
 # Behind which "no" reaches no further, whatever follows.
 STOPS = (
@@ -212,9 +206,8 @@ STOPS = (
 )
 # Prepositions of circumstance: what follows is given, not denied.
 CIRCUMSTANCES = (
-    "following|after|upon"
-    "|post(?![ -](?:primary|obstructive|inflammatory|infectious|traumatic|stenotic|operative|surgical|radiation))"
-    "|status[ -]post|s/p|since|subsequent to|prior to",
+    "following|after|upon|post(?![ -](?:primary|obstructive|inflammatory|infectious|traumatic|stenotic|operative"
+    "|surgical|radiation))|status[ -]post|s/p|since|subsequent to|prior to",
     "despite|in spite of|notwithstanding|regardless of",
     "superimposed (?:up)?on|superimposed over|on top of",
     "in the (?:region|area|vicinity|bed) of",
@@ -233,12 +226,11 @@ CIRCUMSTANCES = (
 # A comma or "and" before one of these begins something new.
 STATES = (
     "(?:un)?changed|stable|chronic|persist(?:ent|ing)|continued|continuing|ongoing|known|old|residual|remaining"
-    "|recurrent"
-    "|prior|previous(?:ly)?|existing|pre-?existing|redemonstrated|again|healed|remote|post-?(?:operative|surgical)",
+    "|recurrent|prior|previous(?:ly)?|existing|pre-?existing|redemonstrated|again|healed|remote"
+    "|post-?(?:operative|surgical)",
     "mild(?:ly)?|moderate(?:ly)?|severe(?:ly)?|marked(?:ly)?|slight(?:ly)?|small|large|tiny|trace|minimal(?:ly)?"
-    "|massive|extensive"
-    "|prominent|borderline|worsening|worsened|improv(?:ed|ing)|increas(?:ed|ing)|decreas(?:ed|ing)|enlarged|calcified"
-    "|bibasilar|bibasal|left|right|bilateral",
+    "|massive|extensive|prominent|borderline|worsening|worsened|improv(?:ed|ing)|increas(?:ed|ing)|decreas(?:ed|ing)"
+    "|enlarged|calcified|bibasilar|bibasal|left|right|bilateral",
 )
 
 # What doubts the entities behind it.
@@ -277,10 +269,9 @@ QUESTION_BEHIND = re.compile(r"(?<=[a-z)])\?|\?(?=\W*\Z)")
 # What doubts the entities before it.
 DOUBTS_BEHIND = (
     "(?:is|are|was|were|be|remains?|seems?|appears?)(?: also| still| less| more| most| very| felt| thought| certainly"
-    "| therefore)?"
-    " (?:a |the |to be )?(?:possible|likely|probable|suspected|questioned|considered|questionable|possibilit(?:y|ies)"
-    "|uncertain|unclear|equivocal|indeterminate|doubtful|favou?red|consideration|concern|question|suspicious)"
-    "(?! (?:to|due|secondary|related|represent|reflect|as|for|of|stable|normal|unchanged)\\b)",
+    "| therefore)? (?:a |the |to be )?(?:possible|likely|probable|suspected|questioned|considered|questionable"
+    "|possibilit(?:y|ies)|uncertain|unclear|equivocal|indeterminate|doubtful|favou?red|consideration|concern|question"
+    "|suspicious)(?! (?:to|due|secondary|related|represent|reflect|as|for|of|stable|normal|unchanged)\\b)",
     "(?:{CANNOT}|{NOT}) (?:[a-z]+ )?(?:be |been )?(?:[a-z]+ ){0,2}(?:excluded|ruled[ -]out|dismissed|discounted)",
     "(?:difficult|impossible|hard|not possible) to (?:[a-z]+ )?(?:exclude|rule out)",
     "{NOT} {ADVERB}(?:unlikely|improbable|impossible)",
@@ -317,8 +308,8 @@ DOUBT_STOPS = (
     "(?<!whether )(?<!if )(?<!that )(?<!doubt )there (?:is|are)",
     "(?<!consistent )(?<!compatible )(?<!associated )(?<!along )(?<!correlation )with",
     "and (?:a|an|the|no|there|with|also|then|some|associated|adjacent|additional|healed"
-    "|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny|stable|unchanged|chronic|persistent|known|old|new"
-    "|right|left|bilateral|is|are))",
+    "|{ADVERB}(?:mild|moderate|severe|small|large|minimal|trace|tiny|stable|unchanged|chronic|persistent|known|old"
+    "|new|right|left|bilateral|is|are))",
     "known",
 )
 # The same, but doubt behind them is about what stands before: "pneumonia superimposed on emphysema is possible".

@@ -11,11 +11,11 @@ from ecamp_fast.text.reading.entities import Mention, find_mentions
 from ecamp_fast.text.reading.negation import lowered
 from ecamp_fast.text.reading.words import Span
 
-_AHEAD = one_of(f"(?:{row})" for row in cues.DOUBTS_AHEAD)
-_BEHIND = one_of(f"(?:{row})" for row in cues.DOUBTS_BEHIND)
-_NOT = one_of(f"(?:{row})" for row in cues.DOUBTS_NOT)
-_STOPS = one_of(f"(?:{row})" for row in cues.DOUBT_STOPS)
-_ASIDES = one_of(f"(?:{row})" for row in cues.DOUBT_ASIDES)
+_AHEAD = one_of(cues.DOUBTS_AHEAD)
+_BEHIND = one_of(cues.DOUBTS_BEHIND)
+_NOT = one_of(cues.DOUBTS_NOT)
+_STOPS = one_of(cues.DOUBT_STOPS)
+_ASIDES = one_of(cues.DOUBT_ASIDES)
 _MARKS = re.compile(r";|, (?:healed|old|known|stable|unchanged)\b")
 # "Atelectasis or early pneumonia", "edema versus atelectasis": both are doubted, what stands further off is not.
 _EITHER = re.compile(r",? (?:and/)?or\b|,? (?:versus|vs)\b")
