@@ -191,7 +191,7 @@ VERBS = (
     "remains?|appears?|persists?|continues?|seems?|becomes?",
     "shows?|demonstrates?|reveals?|exhibits?",
     "can|cannot|could|may|might|will|would|should|must",
-    "develop(?:s|ed)|worsen(?:s|ed)|occur(?:s|red)|obscures?|lies?|lays?|projects?|terminates?|ends?|extends?"
+    "develop(?:s|ed)|worsens|occur(?:s|red)|obscures?|lies?|lays?|projects?|terminates?|ends?|extends?"
     "|overlies|contains?|involves?|causes?|makes?|persisted|remained|appeared|represents?",
 )
 # Behind which "no" reaches no further, whatever follows.
