@@ -14,6 +14,8 @@ Beside it stands DeepSpeed's own JSON, which is compared with the recipe:
 
 deepspeed_json       the file, by name or path
 deepspeed_values     its values: what is filled, what is off, what contradicts
+deepspeed_kinds      flags, numbers and words, and the keys within sections
+deepspeed_limits     values that do not go together here
 deepspeed_optimizer  its optimizer and scheduler
 deepspeed_fault      what is wrong with a value, and what to do about it
 """

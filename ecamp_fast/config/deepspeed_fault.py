@@ -1,6 +1,7 @@
 """What is wrong with a value of a DeepSpeed JSON, and the small judgements that all of its sections share."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,13 @@ def refusal(origin: str, faults: Sequence[Fault]) -> ConfigError:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """A finite one: float64 holds it, and true is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_whole(value: Any) -> bool:
+    """Also 2.0, which other programs write for 2."""
+    return is_number(value) and value == int(value)
 
 
 def same(given: Any, wanted: Any) -> bool:

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from ecamp_fast.config.load import RECIPES
 from ecamp_fast.errors import ConfigError
 
 DEFAULT = RECIPES / "zero2.json"
-_SECTIONS = ("bf16", "bfloat16", "fp16", "zero_optimization", "data_types", "timers", "optimizer", "scheduler")
+_SECTIONS = (
+    *("bf16", "bfloat16", "fp16", "zero_optimization", "data_types", "timers", "optimizer", "scheduler"),
+    *("flops_profiler", "comms_logger", "activation_checkpointing", "checkpoint", "aio", "compile"),
+)
 _MISTAKES = (  # what stands where JSON ends, and what it means
     (r"//|/\*|#", "JSON has no comments", "remove the comment"),
     (r"(True|False|None)\b", "true, false and null have small letters", "write true, false or null"),
@@ -33,7 +37,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         config = json.loads(
-            text, object_pairs_hook=partial(_without_twins, path), parse_constant=partial(_no_number, path)
+            text,
+            object_pairs_hook=partial(_without_twins, path),
+            parse_constant=partial(_no_number, path),
+            parse_float=partial(_number, path, float),
+            parse_int=partial(_number, path, int),
         )
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8", "save it as UTF-8") from None
@@ -90,6 +98,14 @@ def _without_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if twins:
         raise ConfigError(f"{path}: key '{twins[0]}' appears twice", "keep one of them")
     return dict(pairs)
+
+
+def _number(path: Path, kind: type[float], word: str) -> float:
+    """Not 9e999, which Python reads as infinity, nor a whole number beyond what 64 bits hold."""
+    if abs(float(word)) > (sys.maxsize if kind is int else sys.float_info.max):
+        shown = word if len(word) <= 20 else f"{word[:17]}..."
+        raise ConfigError(f"{path}: {shown} is too large a number", "write a smaller one, or remove the key")
+    return kind(word)
 
 
 def _no_number(path: Path, word: str) -> None:

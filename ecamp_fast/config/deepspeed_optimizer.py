@@ -23,10 +23,7 @@ def optimizer_faults(section: dict[str, Any], recipe: Recipe) -> list[Fault]:
     if faults:
         return faults
     kind = section["type"]
-    is_adamw = str(kind).lower() in (AUTO, "adamw") or (
-        str(kind).lower() == "adam" and params.get("adam_w_mode") is True
-    )
-    if not is_adamw:
+    if str(kind).lower() not in (AUTO, "adamw", "adam"):  # its Adam is AdamW unless adam_w_mode is false
         faults.append(
             Fault(f"optimizer.type is {kind!r}, the recipe's optimizer is 'AdamW'", _remove("optimizer", "AdamW"))
         )

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from ecamp_fast.config.deepspeed_fault import AUTO, Fault, asks, is_number, same
+from ecamp_fast.config.deepspeed_fault import AUTO, Fault, asks, is_number, is_whole, same
+from ecamp_fast.config.deepspeed_kinds import kind_faults
+from ecamp_fast.config.deepspeed_limits import limit_faults
 from ecamp_fast.config.deepspeed_optimizer import optimizer_faults, scheduler_faults
 from ecamp_fast.config.recipe import Recipe
 
@@ -128,6 +130,7 @@ def judge(config: dict[str, Any], recipe: Recipe, world: int | None) -> tuple[di
         if name in resolved:
             faults += judged(resolved.pop(name), recipe)
     _scalars(resolved, faults)
+    faults += [*kind_faults(resolved), *limit_faults(resolved, recipe.precision)]
     batch = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     faults += [
         Fault(f'{name} is "auto", which nothing in the recipe fills', f"write a value for {name}, or remove it")
@@ -220,9 +223,11 @@ def _zero(zero: dict[str, Any], faults: list[Fault]) -> None:
     if same(stage, 3):
         what = "zero_optimization.stage 3 is not supported: the model fits every GPU"
         faults.append(Fault(what, "set zero_optimization.stage to 2"))
-    elif stage != AUTO and (type(stage) is not int or stage not in (0, 1, 2)):
+    elif stage != AUTO and (not is_whole(stage) or stage not in (0, 1, 2)):
         what = f"zero_optimization.stage is {stage!r}, there are 0, 1 and 2"
         faults.append(Fault(what, "set zero_optimization.stage to one of them"))
+    elif stage != AUTO and "stage" in zero:
+        zero["stage"] = int(stage)
     fits = "is not supported: the optimizer states fit every GPU"
     for key in _OFFLOADS:
         section = zero.pop(key, {})
@@ -262,15 +267,11 @@ def _fill(resolved: dict[str, Any], recipe: Recipe) -> None:
 
 
 def _scalars(resolved: dict[str, Any], faults: list[Fault]) -> None:
-    """Numbers that would end a run at its first step, and flags that are words."""
+    """Clipping, which would end a run at its first step, and monitors whose flag is a word."""
     clipping = resolved.get("gradient_clipping", 0)
     if not is_number(clipping) or clipping < 0:
         what = f"gradient_clipping is {clipping!r}, not a number from 0"
         faults.append(Fault(what, "set gradient_clipping to the largest norm of a gradient, 0 for none"))
-    steps = resolved.get("steps_per_print", 1)
-    if not is_number(steps) or steps < 1 or steps != int(steps):
-        what = f"steps_per_print is {steps!r}, not a whole number from 1"
-        faults.append(Fault(what, "correct or remove steps_per_print"))
     for name in MONITORS:
         section = resolved.get(name, {})
         if not isinstance(section, dict):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ecamp_fast.config.deepspeed_fault import refusal
 from ecamp_fast.doctor.finding import CONFIG, ENVIRONMENT, Finding, fail, ok, warn
 from ecamp_fast.doctor.packages import first_line
 from ecamp_fast.doctor.run_setup import RunSetup
@@ -67,19 +68,13 @@ def _origin(setup: RunSetup) -> str:
 
 
 def _as_deepspeed_reads_it(setup: RunSetup, resolved: dict[str, Any]) -> Iterator[Finding]:
-    """Nested keys and types, which the resolver passes through untouched. DeepSpeed believes to be one rank here."""
-    from deepspeed.runtime.config import DeepSpeedConfig
-    from pydantic import ValidationError
+    """Nested keys and types, which the resolver passes through untouched."""
+    from ecamp_fast.run.deepspeed_config import as_deepspeed_reads_it
 
-    alone = resolved["train_batch_size"] // setup.ranks
-    try:
-        DeepSpeedConfig(resolved | {"train_batch_size": alone})
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
-        section = error.title.removeprefix("DeepSpeed").removesuffix("Config")
-        yield fail("DeepSpeed keys", f"{setup.ds_config}: in section {section}: {faults}", "correct the JSON", CONFIG)
-    except (ValueError, TypeError, AssertionError, KeyError) as error:
-        yield fail("DeepSpeed keys", f"{setup.ds_config}: {first_line(error)}", "correct the JSON", CONFIG)
+    faults = as_deepspeed_reads_it(resolved)
+    if faults:
+        error = refusal(str(setup.ds_config), faults)
+        yield fail("DeepSpeed keys", error.what, error.hint, CONFIG)
     else:
         stage = resolved.get("zero_optimization", {}).get("stage", 0)
         precision = "bf16" if resolved["bf16"]["enabled"] else "fp32"

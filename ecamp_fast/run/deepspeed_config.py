@@ -1,14 +1,25 @@
 """The DeepSpeed JSON against the recipe: fill what is "auto", refuse what contradicts, pass on the rest untouched."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.config.deepspeed_fault import refusal
+from ecamp_fast.config.deepspeed_fault import Fault, refusal
 from ecamp_fast.config.deepspeed_json import DEFAULT, find, read_json
 from ecamp_fast.config.deepspeed_values import judge
+from ecamp_fast.config.load import RECIPES
 
-__all__ = ["DEFAULT", "aligned", "check", "find", "resolve", "zero_stage"]
+__all__ = ["DEFAULT", "aligned", "as_deepspeed_reads_it", "check", "find", "resolve", "zero_stage"]
+
+_SECTIONS = {  # of DeepSpeed's classes that read them
+    "DeepSpeedZeroConfig": "zero_optimization.",
+    "DeepSpeedBF16Config": "bf16.",
+    "CommsLoggerConfig": "comms_logger.",
+    "CompileConfig": "compile.",
+    "DeepSpeedThroughputTimerConfig": "timers.throughput.",
+}
+_ALONE = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}  # fits any number of ranks
 
 
 def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
@@ -24,8 +35,43 @@ def resolve(path: Path | None, recipe: Recipe, world: int) -> dict[str, Any]:
 
 
 def check(path: Path | None, recipe: Recipe, world: int) -> None:
-    """Raise what ``resolve`` would, before anything is started; of the batch only what is known by then."""
-    _judged(path, recipe, None if recipe.batch.micro == "auto" else world)
+    """Raise what ``resolve`` would, before anything is started; of the batch only what is known by then.
+
+    A file of the user's DeepSpeed itself reads as well, which takes seconds to import.
+    """
+    resolved = _judged(path, recipe, None if recipe.batch.micro == "auto" else world)
+    if path and path.parent != RECIPES:
+        faults = as_deepspeed_reads_it(resolved)
+        if faults:
+            raise refusal(str(path), faults)
+
+
+def as_deepspeed_reads_it(resolved: dict[str, Any]) -> list[Fault]:
+    """What DeepSpeed says of nested keys and types, which the resolver passes on untouched; of the batch nothing."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would print that it found no other
+    from deepspeed.runtime.config import DeepSpeedConfig, DeepSpeedConfigError
+    from pydantic import ValidationError
+
+    try:
+        DeepSpeedConfig({key: value for key, value in resolved.items() if key != "train_batch_size"} | _ALONE)
+    except ValidationError as error:
+        return [_fault(_SECTIONS.get(error.title, ""), dict(one)) for one in error.errors()]
+    except (DeepSpeedConfigError, ValueError, TypeError, AttributeError, AssertionError, KeyError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        return [Fault(f"DeepSpeed does not take it: {message}", "correct the JSON")]
+    return []
+
+
+def _fault(section: str, told: dict[str, Any]) -> Fault:
+    """One of pydantic's errors, by the name of its key."""
+    name = (section + ".".join(map(str, told["loc"]))).rstrip(".")
+    if told["type"] == "extra_forbidden":
+        return Fault(f"unknown key '{name}'", f"correct or remove '{name}'")
+    given = f" is {told['input']!r}" if told["loc"] else ""  # else the section as a whole is at fault
+    return Fault(f"{name}{given}: {told['msg']}", f"correct or remove {name}")
 
 
 def _judged(path: Path | None, recipe: Recipe, world: int | None) -> dict[str, Any]:

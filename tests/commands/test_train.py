@@ -20,6 +20,9 @@ CASES: dict[str, tuple[Any, str]] = {
     "clipping": ({"gradient_clipping": "some"}, "gradient_clipping is 'some'"),
     "batch": ({"train_batch_size": 3}, "train_batch_size is 3"),
     "an auto that is left": ({"aio": {"block_size": "auto"}}, 'aio.block_size is "auto"'),
+    "a nested key": ({"zero_optimization": {"stage": 2, "bogus": 1}}, "unknown key 'zero_optimization.bogus'"),
+    "a nested type": ({"comms_logger": {"prof_ops": 3}}, "comms_logger.prof_ops is 3"),
+    "timers": ({"wall_clock_breakdown": True}, "wall_clock_breakdown is True"),
     "learning rate": ({"optimizer": {"type": "AdamW", "params": {"lr": 9}}}, "lr is 9, the recipe's optim.lr is"),
 }
 

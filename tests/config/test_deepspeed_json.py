@@ -51,6 +51,10 @@ WRONG = {
     "single quotes": ("{'bf16': {}}", "double quotes"),
     "NaN": ('{"gradient_clipping": NaN}', "NaN is no JSON number"),
     "Infinity": ('{"steps_per_print": Infinity}', "Infinity is no JSON number"),
+    "beyond a float": ('{"gradient_clipping": 9e999}', "9e999 is too large a number"),
+    "below a float": ('{"gradient_clipping": -1E+400}', "-1E+400 is too large a number"),
+    "beyond 64 bits": ('{"aio": {"block_size": 18446744073709551616}}', "18446744073709551616 is too large a number"),
+    "beyond any bits": (f'{{"steps_per_print": {"9" * 5000}}}', "99999999999999999... is too large a number"),
     "nothing": ("", "the file is empty"),
     "blanks": ("  \n\n", "the file is empty"),
     "cut": ('{"bf16": {"enabled": true}', "not JSON"),
@@ -64,6 +68,12 @@ WRONG = {
     "a flag for a section": ('{"fp16": false}', "fp16 must be an object"),
     "a number for a section": ('{"zero_optimization": 2}', "zero_optimization must be an object"),
     "a name for a section": ('{"optimizer": "AdamW"}', "optimizer must be an object"),
+    "a flag for the profiler": ('{"flops_profiler": true}', "flops_profiler must be an object"),
+    "a number for the logger": ('{"comms_logger": 5}', "comms_logger must be an object"),
+    "a flag for checkpointing": ('{"activation_checkpointing": true}', "activation_checkpointing must be an object"),
+    "a word for checkpoints": ('{"checkpoint": "warn"}', "checkpoint must be an object"),
+    "a list for aio": ('{"aio": []}', "aio must be an object"),
+    "a flag for the compiler": ('{"compile": false}', "compile must be an object"),
     "too deep": ("[" * 100_000, "not JSON"),
 }
 

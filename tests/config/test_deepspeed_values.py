@@ -118,6 +118,11 @@ OFF: dict[str, dict[str, Any]] = {
     "tensors": {"tensor_parallel": {"autotp_size": 1}},
     "pipeline": {"pipeline": {"stages": "auto", "partition": "auto"}},
     "a whole float": {"steps_per_print": 1e9},
+    "the timers": {"wall_clock_breakdown": False, "flops_profiler": {"enabled": False, "profile_step": 5}},
+    "aio of a template": {"aio": {"block_size": 1048576, "queue_depth": 8, "thread_count": 1, "single_submit": False}},
+    "a profile of checkpoints": {"activation_checkpointing": {"partition_activations": False, "profile": False}},
+    "low precision": {"bf16": {"bf16_master_weights_and_grads": False, "bf16_optimizer_states": False}},
+    "scaling": {"zero_optimization": {"stage": 2}, "prescale_gradients": False, "gradient_predivide_factor": 1},
     "what is so anyhow": {"gradient_allreduce_op": "mean", "managed_gradient_accumulation": True},
 }
 
@@ -176,6 +181,9 @@ ON: list[tuple[dict[str, Any], str, str]] = [
     ({"bfloat16": {"enabled": False}}, "bf16.enabled is False", "precision"),
     ({"bf16": {}, "bfloat16": {"enabled": "auto"}}, "unknown key 'bfloat16'", "'bfloat16'"),
     ({"pipeline": {"stages": 2}}, "pipeline is switched on", "pipeline"),
+    ({"zero_optimization": {"stage": 1.5}}, "stage is 1.5", "stage"),
+    ({"gradient_clipping": float("inf")}, "gradient_clipping is inf", "largest norm"),
+    ({"gradient_clipping": 10**400}, "not a number from 0", "largest norm"),
     ({"tensorbord": {}}, "did you mean 'tensorboard'", "tensorbord"),
 ]
 
@@ -184,6 +192,24 @@ ON: list[tuple[dict[str, Any], str, str]] = [
 def test_what_is_on_or_wrong_is_refused_with_a_hint_of_its_own(config: dict[str, Any], what: str, hint: str) -> None:
     (fault,) = faults_of(config)
     assert what in fault.what and hint in fault.hint
+
+
+WHOLE: list[tuple[dict[str, Any], tuple[str, ...], int]] = [
+    ({"zero_optimization": {"stage": 2.0}}, ("zero_optimization", "stage"), 2),
+    ({"zero_optimization": {"stage": 0.0}}, ("zero_optimization", "stage"), 0),
+    ({"steps_per_print": 1e3}, ("steps_per_print",), 1000),
+    ({"train_batch_size": 8192.0}, ("train_batch_size",), 8192),
+    ({"aio": {"block_size": 1e6}}, ("aio", "block_size"), 1_000_000),
+    ({"flops_profiler": {"module_depth": -1.0}}, ("flops_profiler", "module_depth"), -1),
+]
+
+
+@pytest.mark.parametrize(("config", "keys", "wanted"), WHOLE, ids=str)
+def test_a_whole_float_is_an_integer(config: dict[str, Any], keys: tuple[str, ...], wanted: int) -> None:
+    found: Any = resolved(config)
+    for key in keys:
+        found = found[key]
+    assert (found, type(found)) == (wanted, int)
 
 
 def test_hints_differ_and_all_are_told() -> None:
@@ -200,6 +226,8 @@ TAKEN: list[dict[str, Any]] = [
     {"optimizer": {"type": "AdamW", "params": {"lr": 1.5e-4, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.05}}},
     {"optimizer": {"type": "adamw", "params": {"betas": ["auto", 0.95], "torch_adam": True, "adam_w_mode": True}}},
     {"optimizer": {"type": "Adam", "params": ADAMW | {"adam_w_mode": True}}},
+    {"optimizer": {"type": "Adam", "params": ADAMW}},
+    {"optimizer": {"type": "adam", "params": {"adam_w_mode": "auto", "torch_adam": True}}},
     {"scheduler": {"type": "WarmupLR", "params": WARMUP}},
     {"scheduler": {"type": "WarmupDecayLR", "params": WARMUP | {"total_num_steps": "auto"}}},
     {"scheduler": {"type": "WarmupCosineLR", "params": {"warmup_num_steps": "auto", "cos_min_ratio": 0}}},
@@ -216,7 +244,8 @@ def test_an_optimizer_and_a_schedule_that_are_the_recipes_are_left_to_it(config:
 
 CONTRADICTING: list[tuple[dict[str, Any], str, str]] = [
     ({"optimizer": {"type": "Lamb"}}, "optimizer.type is 'Lamb', the recipe's optimizer is 'AdamW'", "optim"),
-    ({"optimizer": {"type": "Adam"}}, "optimizer.type is 'Adam'", "AdamW"),
+    ({"optimizer": {"type": "Adam", "params": {"adam_w_mode": False}}}, "adam_w_mode is False", '"auto"'),
+    ({"optimizer": {"type": "AdaGrad"}}, "optimizer.type is 'AdaGrad'", "AdamW"),
     ({"optimizer": {}}, "optimizer has no type", "optim"),
     ({"optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}, "lr is 0.001, the recipe's optim.lr is 0.00015", "lr"),
     ({"optimizer": {"type": "AdamW", "params": {"lr": "1.5e-4"}}}, "lr is '1.5e-4'", '"auto"'),

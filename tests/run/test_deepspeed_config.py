@@ -5,7 +5,7 @@ import pytest
 
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.run.deepspeed_config import aligned, find, resolve
+from ecamp_fast.run.deepspeed_config import aligned, as_deepspeed_reads_it, check, find, resolve
 
 PAPER = load_recipe("paper")
 
@@ -83,7 +83,7 @@ def test_the_shipped_files_resolve_and_never_wait_for_the_device(name: str) -> N
         ({"fp16": {"enabled": True}}, "fp16"),
         ({"zero_optimization": {"stage": 3}}, "stage 3"),
         ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}, "offload_optimizer"),
-        ({"optimizer": {"type": "Adam"}}, "optimizer"),
+        ({"optimizer": {"type": "Lamb"}}, "optimizer"),
         ({"scheduler": {}}, "scheduler"),
         ({"zero_optimisation": {}}, "unknown key 'zero_optimisation'"),
     ],
@@ -111,6 +111,50 @@ def test_all_contradictions_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fp16.*") as caught:
         resolve(write(tmp_path, train_batch_size=1, fp16={"enabled": True}), PAPER, world=4)
     assert "train_batch_size" in str(caught.value)
+
+
+STRICT: list[tuple[dict[str, object], str]] = [
+    ({"zero_optimization": {"stage": 2, "bogus": 1}}, "unknown key 'zero_optimization.bogus'"),
+    ({"zero_optimization": {"stage": 2, "reduce_bucket_size": -1}}, "zero_optimization.reduce_bucket_size is -1: "),
+    ({"zero_optimization": {"stage": 2, "reduce_bucket_size": 5.5}}, "zero_optimization.reduce_bucket_size is 5.5: "),
+    ({"zero_optimization": {"stage": 1, "overlap_comm": "maybe"}}, "zero_optimization.overlap_comm is 'maybe': "),
+    ({"bf16": {"enabled": True, "imediate_grad_update": True}}, "unknown key 'bf16.imediate_grad_update'"),
+    ({"compile": {"bogus": 1}}, "unknown key 'compile.bogus'"),
+    ({"comms_logger": {"enabled": "perhaps"}}, "comms_logger.enabled is 'perhaps': "),
+    ({"comms_logger": {"prof_op": []}}, "unknown key 'comms_logger.prof_op'"),
+    ({"tensorboard": {"enabled": False, "folder": "x"}}, "unknown key 'tensorboard.folder'"),
+    ({"csv_monitor": {"enabled": True, "output_path": 3}}, "csv_monitor.output_path is 3: "),
+    ({"timers": {"throughput": {"enabled": "sometimes"}}}, "timers.throughput.enabled is 'sometimes': "),
+    ({"checkpoint": {"parallel_write": {"pipeline_stage": 4}}}, "DeepSpeed does not take it: checkpoint"),
+]
+
+
+@pytest.mark.parametrize("micro", ["256", "auto"])
+@pytest.mark.parametrize(("keys", "says"), STRICT, ids=[says for _, says in STRICT])
+def test_nested_keys_and_types_are_refused_before_a_run(
+    tmp_path: Path, keys: dict[str, object], says: str, micro: str
+) -> None:
+    path = write(tmp_path, **keys)
+    with pytest.raises(ConfigError) as caught:
+        check(path, load_recipe("paper", [f"batch.micro={micro}"]), 4)
+    assert caught.value.what.startswith(f"{path}: {says}") and caught.value.hint and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["zero0", "zero1", "zero2"])
+def test_deepspeed_takes_the_shipped_files(name: str) -> None:
+    for precision in ("bf16", "fp32"):
+        recipe = load_recipe("paper", [f"precision={precision}"])
+        assert as_deepspeed_reads_it(resolve(find(name), recipe, world=4)) == []
+
+
+def test_of_the_shipped_files_deepspeed_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("ecamp_fast.run.deepspeed_config.as_deepspeed_reads_it", lambda _: asked.append(1) or [])
+    for path in (None, find(""), find("zero1")):
+        check(path, PAPER, 4)
+    assert not asked
+    check(write(tmp_path), PAPER, 4)
+    assert asked
 
 
 def test_not_json(tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ def resolved() -> Any:
         {"scheduler": {"type": "WarmupLR", "params": {"warmup_max_lr": 1.5e-4}}},
         {"gradient_accumulation_steps": True, "train_micro_batch_size_per_gpu": 2048},
         {"elasticity": {"enabled": True}},
+        {"zero_optimization": {"stage": 2.0}, "wall_clock_breakdown": True},
+        {"zero_optimization": {"stage": 2}, "prescale_gradients": True},
+        {"zero_optimization": {"stage": 2, "reduce_scatter": False}, "prescale_gradients": True},
+        {"zero_optimization": {"stage": 0}, "data_types": {"grad_accum_dtype": "fp32"}},
+        {"optimizer": {"type": "Adam", "params": {"adam_w_mode": False}}},
+        {"aio": {"block_size": 0, "bogus": 1}, "log_level": "WARNING"},
     ]
     found: list[Any] = [str(find(name)).rsplit("/", 1)[-1] for name in ("", "zero1", "./zero1")]
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +60,7 @@ def resolved() -> Any:
 
 RESOLVED = "tests/run/test_deepspeed_config.py"
 VALUES = "tests/config/test_deepspeed_values.py"
+KINDS = "tests/config/test_deepspeed_kinds.py"
 
 MUTANTS = (
     mutants(
@@ -86,6 +93,7 @@ MUTANTS = (
             ),
             "the micro-batch is the batch": ('(recipe.micro, "batch.micro")', '(recipe.batch.total, "batch.micro")'),
             "what is switched on passes": ("return bool(asks(value, name, faults))", "return False"),
+            "a stage stays a float": ('zero["stage"] = int(stage)', 'zero["stage"] = stage'),
             "stage 3 passes": ("if same(stage, 3):", "if False:"),
             "unknown keys pass": ("in sorted(set(config) - legal):", "in ():"),
             "an auto that nothing fills passes": ("if name not in batch and", "if False and"),
@@ -99,10 +107,35 @@ MUTANTS = (
         resolved,
         {
             "one beta that is the recipe's is enough": ("if all(one == AUTO or", "if any(one == AUTO or"),
+            "its Adam is another optimizer": ('(AUTO, "adamw", "adam")', '(AUTO, "adamw")'),
             "a rate that stays constant is the recipe's": (
                 "kind in _TEMPLATES and any(value == AUTO for value in params.values())",
                 "kind in _TEMPLATES",
             ),
+        },
+    )
+    + mutants(
+        "ecamp_fast/config/deepspeed_kinds.py",
+        KINDS,
+        resolved,
+        {
+            "unknown keys within a section pass": ("sorted(set(section) - set(kinds))", "()"),
+            "capitals are another word": ("(value.lower() if small else value)", "value"),
+            "none is a count": ("is_whole(value) and value >= 1", "is_whole(value) and value >= 0"),
+        },
+    )
+    + mutants(
+        "ecamp_fast/config/deepspeed_limits.py",
+        KINDS,
+        resolved,
+        {
+            "scaling is taken by ZeRO-2": ('zero.get("stage", 0) != 2', "True"),
+            "scaling is refused without reduce_scatter": (
+                ' or zero.get("reduce_scatter", True) is False',
+                "",
+            ),
+            "float32 sums without ZeRO pass": ("stage == 0 and summed", "stage == 9 and summed"),
+            "timers that never start pass": ("False) is True:", "False) is None:"),
         },
     )
     + mutants(
