@@ -50,9 +50,8 @@ _TOP: dict[str, ValueKind] = {
     "steps_per_print": _COUNT,
     "log_level": _one_of("debug", "info", "warning", "error", "critical", small=True),
 }
-_SECTIONS: dict[
-    str, dict[str, ValueKind]
-] = {  # all keys that DeepSpeed 0.19 reads in them, and aio.thread_count of its templates
+# All keys that DeepSpeed 0.19 reads in these sections, and aio.thread_count, which its templates still have.
+_SECTIONS: dict[str, dict[str, ValueKind]] = {
     "data_types": {
         **dict.fromkeys(("grad_accum_dtype", "param_dtype", "buffer_dtype"), _DTYPE),
         "keep_in_fp32_modules": ValueKind(

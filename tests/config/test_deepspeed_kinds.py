@@ -38,6 +38,7 @@ KINDS: list[tuple[dict[str, Any], str]] = [
     ({"timers": {"throughput": True}}, "timers.throughput is True, not an object"),
     ({"timers": {"troughput": {}}}, "did you mean 'throughput'?"),
     ({"aio": {"block_size": "big"}}, "aio.block_size is 'big', not a whole number from 1"),
+    ({"aio": {"intra_op_parallelism": 0}}, "aio.intra_op_parallelism is 0, not a whole number from 1"),
     ({"aio": {"queue_depth": 0.5}}, "aio.queue_depth is 0.5, not a whole number from 1"),
     ({"activation_checkpointing": {"bogus": 1}}, "unknown key 'activation_checkpointing.bogus'"),
     ({"activation_checkpointing": {"profile": "x"}}, "activation_checkpointing.profile is 'x', not true or false"),

@@ -93,7 +93,7 @@ MUTANTS = (
             ),
             "the micro-batch is the batch": ('(recipe.micro, "batch.micro")', '(recipe.batch.total, "batch.micro")'),
             "what is switched on passes": ("return bool(asks(value, name, faults))", "return False"),
-            "a stage stays a float": ('zero["stage"] = int(stage)', 'zero["stage"] = stage'),
+            "a whole float is no stage": ("not is_whole(stage)", "type(stage) is not int"),
             "stage 3 passes": ("if same(stage, 3):", "if False:"),
             "unknown keys pass": ("in sorted(set(config) - legal):", "in ():"),
             "an auto that nothing fills passes": ("if name not in batch and", "if False and"),
