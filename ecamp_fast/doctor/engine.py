@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ecamp_fast.config.deepspeed_fault import refusal
 from ecamp_fast.doctor.finding import CONFIG, ENVIRONMENT, Finding, fail, ok, warn
 from ecamp_fast.doctor.packages import first_line
 from ecamp_fast.doctor.run_setup import RunSetup
@@ -69,6 +68,7 @@ def _origin(setup: RunSetup) -> str:
 
 def _as_deepspeed_reads_it(setup: RunSetup, resolved: dict[str, Any]) -> Iterator[Finding]:
     """Nested keys and types, which the resolver passes through untouched."""
+    from ecamp_fast.config.deepspeed_fault import refusal
     from ecamp_fast.run.deepspeed_config import as_deepspeed_reads_it
 
     faults = as_deepspeed_reads_it(resolved)
