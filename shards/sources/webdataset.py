@@ -25,7 +25,7 @@ from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceI
 from ecamp_fast.shards.sources.cells import cell, is_blank
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
-from ecamp_fast.shards.sources.leftovers import Leftovers
+from ecamp_fast.shards.sources.leftovers import Leftovers, passed_over
 from ecamp_fast.shards.sources.metadata import LeftOut, describe
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.selection.views import ViewFilter
@@ -74,7 +74,8 @@ class WebdatasetSource:
         listing = Listing([])
         archives = self._archives(listing)
         if not archives and not listing.faults:
-            raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
+            what = f"{self.path}: no .tar file{passed_over(listing.notes)}"
+            raise DataError(what, "name a tar file or the folder that holds them")
         found = _Found(listing, self.keep_empty, with_images, self.selection.filter())
         for archive in archives:
             try:
@@ -87,6 +88,9 @@ class WebdatasetSource:
                 )
         found.refuse_bare()
         found.refuse_unsplit(archives)
+        if not found.seen and not listing.faults and found.leftovers.notes:
+            what = f"{self.path}: no sample{passed_over(found.leftovers.notes)}"
+            raise DataError(what, "names that begin with a dot are hidden, those of folders too: rename them")
         listing.notes += found.leftovers.notes + found.encodings.notes + found.left_out.notes
         self.selection.finish(listing, found.views, self.description)
         return listing

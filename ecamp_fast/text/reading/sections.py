@@ -35,7 +35,7 @@ _OPEN, _CLOSE = r"[\[({<*=~\"']{1,3}", r"[\])}>*=~\"']{0,3}"
 _HEADING = re.compile(
     rf"^[ \t]*(?P<item>(?:\d{{1,2}}[.)]|[-\u2022\u2013]|[#*]+[ \t])[ \t]*)?(?:(?P<open>{_OPEN})[ \t]*)?"
     r"(?P<name>[A-Za-z](?:\d\d?:\d\d(?!\d)|[A-Za-z0-9 ()\[\]#/\\,.&+'_-]){1,70}?)"  # 10:30 ends none
-    rf"[ \t]*(?P<close>{_CLOSE})[ \t]*(?P<end>(?<!\d):|:(?!\d\d)|$)(?P<after>(?(open){_CLOSE}))",
+    rf"[ \t]*(?P<close>{_CLOSE})[ \t]*(?P<end>:|$)(?P<after>(?(open){_CLOSE}))",
     re.M,
 )
 _SET_OFF = re.compile(r"\S\s*\n[ \t]*\n\Z")  # by an empty line, from text of its section

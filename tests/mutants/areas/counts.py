@@ -145,7 +145,7 @@ MUTANTS = (
             "an item ends the section it stands in": ("not is_item and follows == OTHER", "is_item and not follows"),
             "asthma in the history is a finding": (" and tells_history(heading)", " and not heading"),
             "organs above the findings are findings": ("number < first and", "number < 0 and"),
-            "a time ends a heading": ("(?<!\\d):|:(?!\\d\\d)|$", ":|$"),
+            "a time ends a heading": (r"\d\d?:\d\d(?!\d)|", ""),
         },
     )
     + mutants(
