@@ -89,7 +89,8 @@ def _unknown(records: Sequence[Record], *, stated: bool) -> list[str]:
     unknown = sum(not record.patient_id for record in records)
     if not unknown or len({record.split for record in records}) < 2:
         return []
-    who = "no sample names" if unknown == len(records) else f"{unknown:,} of {len(records):,} samples do not name"
+    do = "does" if unknown == 1 else "do"
+    who = "no sample names" if unknown == len(records) else f"{unknown:,} of {len(records):,} samples {do} not name"
     if stated:
         what = "whether one is on both sides of the split cannot be told"
     else:

@@ -21,7 +21,7 @@ from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, MASKS, METAD
 from ecamp_fast.shards.images.encode import attention_map
 from ecamp_fast.shards.images.jpeg_passthrough import as_built
 from ecamp_fast.shards.images.limits import BadImage, check_size
-from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage, several
 from ecamp_fast.shards.sources.cells import cell, is_blank
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
@@ -178,7 +178,8 @@ class _Found:
             return
         hint = "name every archive after its split, as train-*, val-* or test-*, or state it in every .json"
         for archive, records in self.unsplit.items():
-            what = f"its name states no split, that of {first} does; {len(records):,} samples would have none"
+            samples = several(len(records), "sample", "samples")
+            what = f"its name states no split, that of {first} does; {samples} would have none"
             self.listing.faults.append(RecordFault(archive, what, hint))
             self._drop(records)
 

@@ -131,7 +131,7 @@ def pictures() -> Any:
     wide = Image.fromarray(np.tile(np.asarray(ramp), (2, 3)))
     kinds = [as_built(file(one, "JPEG")) for one in (ramp, ramp.convert("RGB"))]
     out.append(np.asarray(decode(file(deep, "TIFF", tiffinfo={262: 0}))).tolist())
-    for low, high, odd in ((0, 15, 255), (0, 64, 0), (240, 255, 0), (120, 130, 130), (0, 255, 0)):
+    for low, high, odd in ((0, 15, 255), (0, 65, 0), (240, 255, 0), (120, 130, 130), (0, 255, 0)):
         values = np.tile(np.linspace(low, high, 100).round().astype(np.uint8), (10, 1))
         values[0, 0] = odd
         signed = file(Image.fromarray(values), "TIFF", tiffinfo={339: 2})

@@ -119,7 +119,7 @@ def test_a_folder_of_mimic_reads_its_patients(tmp_path, film):
     ("patients", "said"),
     [
         (["", "", ""], "no sample names a patient"),
-        (["", "a", "b"], "1 of 3 samples do not name a patient"),
+        (["", "a", "b"], "1 of 3 samples does not name a patient"),
         (["", "", "b"], "2 of 3 samples do not name a patient"),
         (["a", "b", "c"], ""),
     ],
