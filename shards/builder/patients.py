@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from ecamp_fast.shards.sources.base import Record
+from ecamp_fast.shards.format.manifest import SPLITS
+from ecamp_fast.shards.sources.base import Record, several
 from ecamp_fast.shards.sources.redact import redact
 
 # Where names of studies or paths of images carry the patient: each finds a patient that a study follows.
@@ -24,7 +25,11 @@ _NOBODY = re.compile(
     r"0+|9+|1?x+|unknown|unk|anonymous|anonymi[sz]ed|anon|patient|test|missing|deidentified|removed|redacted|noid|"
     r"noname|notavailable|notprovided|undefined|unspecified|notknown|dummy|default|blank|empty|other|phi|hidden|id"
 )
-_ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+")  # 1.23E+08
+_NEGATIVE = re.compile(r"-\d+(?:\.0+)?")  # -1, -99: no patient is numbered so
+# How the public sets name patients, who are known then however many samples they have.
+_REAL = re.compile(r"p?1\d{7}|patient\d{5}|000[0-3]\d{4}", re.IGNORECASE)
+_ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)  # 1.23E+08; R and numpy write 1e+07
+FEW = 10  # samples: of fewer, one patient may well have most
 HALF = 0.5  # share of the samples that one patient may have without a word
 
 
@@ -42,7 +47,7 @@ def name_patients(records: Sequence[Record]) -> list[str]:
         pairs = {(patient, record.split) for patient, record in zip(patients, records, strict=True)}
         twice = len(pairs) - len(set(patients))
         if twice:
-            return [f"by {names} {_several(twice, 'patient is', 'patients are')} in more than one split"]
+            return [f"by {names} {several(twice, 'patient is', 'patients are')} in more than one split"]
     for record, patient in zip(records, patients, strict=True):
         record.patient_id = patient
     return [f"patients are read off {names}: {len(set(patients)):,} of them"]
@@ -84,7 +89,8 @@ def _unknown(records: Sequence[Record], *, stated: bool) -> list[str]:
     unknown = sum(not record.patient_id for record in records)
     if not unknown or len({record.split for record in records}) < 2:
         return []
-    who = "no sample names" if unknown == len(records) else f"{unknown:,} of {len(records):,} samples do not name"
+    do = "does" if unknown == 1 else "do"
+    who = "no sample names" if unknown == len(records) else f"{unknown:,} of {len(records):,} samples {do} not name"
     if stated:
         what = "whether one is on both sides of the split cannot be told"
     else:
@@ -98,12 +104,12 @@ def _crowd(records: Sequence[Record]) -> list[str]:
     if not samples:
         return []
     (name, count), *others = samples.most_common(2)
-    nobody = _NOBODY.fullmatch(re.sub(r"[\W_]", "", name.lower())) is not None
+    nobody = bool(_NEGATIVE.fullmatch(name) or _NOBODY.fullmatch(re.sub(r"[\W_]", "", name.lower())))
     studies = len({record.study_id for record in records if record.patient_id == name})
     if count <= HALF * len(records) and not (nobody and studies > 1 and all(count > other for _, other in others)):
         return []
-    what = f"patient {redact(name)} has {count:,} of {len(records):,} samples ({_several(studies, 'study', 'studies')})"
-    if studies == 1 and not nobody:
+    what = f"patient {redact(name)} has {count:,} of {len(records):,} samples ({several(studies, 'study', 'studies')})"
+    if not nobody and (studies == 1 or len(records) < FEW or _REAL.fullmatch(name)):
         return [what]
     return [f"{what}: if that stands for patients who are not known, leave these cells empty, and studies are held out"]
 
@@ -113,20 +119,19 @@ def _rounded(records: Iterable[Record]) -> list[str]:
     names = [name for record in records for name in (record.patient_id, record.study_id) if _ROUNDED.fullmatch(name)]
     if not names:
         return []
-    what = f"{_several(len(names), 'name', 'names')} of patients and studies are rounded numbers, as {names[0]}"
+    one, many = "name of a patient or study is a rounded number", "names of patients and studies are rounded numbers"
+    what = f"{several(len(names), one, many)}, as {names[0]}"
     return [f"{what}: a spreadsheet wrote them, and several may have become one; export that column as text"]
 
 
 def _empty_splits(records: Iterable[Record], *, stated: bool, holdout: float) -> list[str]:
     found = {record.split for record in records}
     notes = []
+    if not found.issubset(SPLITS):  # a fault that is told
+        return []
     if "train" not in found:
         notes.append("no sample is in the split train: there is nothing to train on")
     if "val" not in found and (stated or holdout > 0):
         why = "the source names none" if stated else "all samples are of one patient, or of one study"
         notes.append(f"the split val is empty, nothing is held out: {why}")
     return notes
-
-
-def _several(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"

@@ -121,8 +121,12 @@ def _head(plan: Plan, part: Part, tokenizer_digest: str, vocab_size: int) -> Jou
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Names of the entries in which two plans differ; '' if the shards of one can serve the other."""
-    return ", ".join(name for name in sorted({*one, *other}) if one.get(name) != other.get(name))
+    """Names of the entries in which two plans differ; '' if the shards of one can serve the other.
+
+    A file of distilled texts may have another name: its digest tells whether they are the same.
+    """
+    names = sorted({*one, *other} - {"distilled"})
+    return ", ".join(name for name in names if one.get(name) != other.get(name))
 
 
 def _same_tokenizer(path: Path, digest: str) -> bool:

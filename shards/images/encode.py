@@ -28,12 +28,13 @@ _BAND = 256  # rows converted at a time
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "PPM")
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _LYING = (5, 6, 7, 8)  # EXIF orientations of a picture stored on its side
+_SIGNED = 2  # a TIFF's SampleFormat
 _PNG_END = b"IEND\xaeB`\x82"
 
 # What a radiograph shows lies between its 1st and its 99th percentile: a marker or a dead pixel does not count. Of 904
 # real ones the darkest has its 99th at 105, the brightest its 1st at 123, the palest has 66 values between the two.
 _OUTSIDE = 0.01
-_DARK = 32  # of 256; values of 12 or 13 bits in 16 stay below
+_DARK = 64  # of 255; what 14 bits in 16 come to
 _PALE = 24  # signed values of 12 bits in 16 span 16
 _FAINT = 16  # of 255, what 12 bits in 16 come to; of an attention map
 _RESCALE_MAP = "scale its values to the whole range of its bits, or make it zero"
@@ -66,6 +67,7 @@ def decode_reduced(data: bytes, short_side: int | None) -> tuple[Image.Image, tu
     if pictures != 1:
         raise BadImage(f"holds {pictures} pictures", "save the one that is meant", "several-pictures")
     _check_complete(image.format, data)
+    _check_signs(image)
     try:
         size = None
         if image.format == "JPEG" and short_side:
@@ -92,9 +94,9 @@ def radiograph(image: Image.Image, short_side: int) -> Image.Image:
     image = shrink(image, short_side / min(image.size), Image.Resampling.LANCZOS)
     low, high = _extent(image)
     seen = f"grey values from {low} to {high} of 255"
-    if high < _DARK:
+    if high <= _DARK:
         raise BadImage(f"almost black, {seen}: its values use few of the file's bits", _RESCALE, "dark")
-    if low >= 256 - _DARK:
+    if low >= 255 - _DARK:
         raise BadImage(f"almost white, {seen}: its values use few of the file's bits", _RESCALE, "bright")
     if high - low < _PALE:
         raise BadImage(f"hardly any contrast, {seen}: its values use few of the file's bits", _RESCALE, "pale")
@@ -188,6 +190,13 @@ def _open(data: bytes) -> Image.Image:
         raise
     except Exception as error:  # a damaged header
         raise BadImage(f"truncated or damaged: {_words(error)}") from None
+
+
+def _check_signs(image: Image.Image) -> None:
+    """Pillow takes signed values of 8 bits for unsigned ones; we do not."""
+    formats = getattr(image, "tag_v2", {}).get(TiffImagePlugin.SAMPLEFORMAT, ())
+    if _SIGNED in formats and not image.mode.startswith("I"):
+        raise BadImage("signed 8-bit values, which are not read", "save it as 8-bit or 16-bit grey", "unsupported")
 
 
 def _check_complete(kind: str | None, data: bytes) -> None:

@@ -136,10 +136,14 @@ class Source(Protocol):
         """Read and decode one picture.  short_side: pixels it is reduced to afterwards.  Raises BadImage."""
 
 
+def several(count: int, one: str, many: str) -> str:
+    """A count in words: 1 sample, 2,000 samples."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def refuse(name: str, faults: Sequence[RecordFault]) -> DataError:
     """One error for many faults: the first twenty, and how many there are."""
-    count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
-    return DataError(f"{name}: {count}, nothing was written:{listed(faults)}")
+    return DataError(f"{name}: {several(len(faults), 'fault', 'faults')}, nothing was written:{listed(faults)}")
 
 
 def over_budget(name: str, faults: Sequence[RecordFault], rows: int, allowed: int, hint: str) -> DataError:

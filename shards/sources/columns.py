@@ -25,7 +25,10 @@ _LIKELY = {
     "distilled": "distilledreport distilledtext",
 }
 _PATIENT = re.compile(r"(?:patient|subject)(?:id|uid|number|no|num|key|hash|code|name)(?:$|anon|deid|hash|dicom)")
-_NEXT_PAIR = re.compile(r",(?=[^,=]*=)")  # other commas belong to a name
+_NEXT_PAIR = re.compile(r",(?=([^,=]*)=([^,]*))")  # other commas belong to a name
+_HALF = re.compile(r"(finding|impression)s?(?:text|section)?")  # of a report
+# Of a column that a person gives another of our names: what it may be as well, by its own.
+_SHARED = (*REQUIRED, "view", "patient_id", "split")
 _CLOSE = 0.6  # of difflib
 
 
@@ -55,6 +58,15 @@ def meant(name: str, wanted: str, header: Sequence[str]) -> str:
     return close or nearest(wanted, header) or likely(name, header)
 
 
+def other_half(column: str, header: Iterable[str]) -> str:
+    """The column of impressions beside that of findings, or the other way; '' where ``column`` is neither or alone."""
+    half = _HALF.fullmatch(_flat(column))
+    if not half:
+        return ""
+    halves = ((name, _HALF.fullmatch(_flat(name))) for name in header)
+    return next((name for name, found in halves if found and found[1] != half[1]), "")
+
+
 def option(names: Mapping[str, str]) -> str:
     """The option that says what a table calls our columns, as a shell takes it.  names: ours -> the table's"""
     return f"--columns {shlex.quote(','.join(f'{name}={column}' for name, column in names.items()))}"
@@ -75,7 +87,7 @@ def told(name: str) -> str:
 def parse(pairs: Iterable[str]) -> dict[str, str]:
     """Our name -> the table's, from values of --columns: NAME=COLUMN, several parted by commas.  Raises ConfigError."""
     found: dict[str, str] = {}
-    for pair in (pair for value in pairs for pair in _NEXT_PAIR.split(value)):
+    for pair in (pair for value in pairs for pair in _pairs(value)):
         name, equals, column = (part.strip() for part in pair.partition("="))
         if not (name and equals and column):
             raise ConfigError(f"--columns '{pair.strip()}' is not NAME=COLUMN", "write --columns report=caption")
@@ -84,6 +96,16 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
         if found.setdefault(name, column) != column:
             raise ConfigError(f"--columns {name}: given twice, as '{found[name]}' and '{column}'", "leave one out")
     return found
+
+
+def _pairs(value: str) -> list[str]:
+    """The parts of a value of --columns. A comma before what is no name of ours, nor meant for one, parts none."""
+    ends = [
+        comma.start()
+        for comma in _NEXT_PAIR.finditer(value)
+        if comma[1].strip() in ("", *NAMES) or comma[2].strip() in NAMES or _likely_name(comma[1].strip())
+    ]
+    return [value[start:end].lstrip(",") for start, end in zip([0, *ends], [*ends, None], strict=True)]
 
 
 def _hint(name: str, column: str) -> str:
@@ -101,11 +123,12 @@ def _likely_name(column: str) -> str:
 def positions(header: Sequence[str], names: Mapping[str, str]) -> dict[str, int]:
     """Where the columns of a table are, by our names where ``names`` has them and the table does too, else by its own.
 
+    A column that ``names`` gives another name may keep its own, where that is one of ours: it serves for two then.
     A column without a name has no place here: spreadsheets leave such behind, and pandas its index.
     """
     at = {column: number for number, column in enumerate(header) if not unnamed(column)}
     renamed = {name: at[column] for name, column in names.items() if column in at}
-    taken = {names[name] for name in renamed}
+    taken = {names[name] for name in renamed}.difference(_SHARED)
     return {column: number for column, number in at.items() if column not in taken} | renamed
 
 

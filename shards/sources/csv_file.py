@@ -1,9 +1,10 @@
 """Samples from a CSV table: one row per image, with the report beside it."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ecamp_fast.errors import DataError
@@ -19,7 +20,7 @@ from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.table import Table, missing_columns, origin, read_table
 
 _OF_REPORTS = ("image_path", "report", "distilled")  # what the other table gives
-_SUGGESTED = ("patient_id", "view")  # where the table may have them by another name
+_SUGGESTED = ("patient_id", "view", "split")  # where the table may have them by another name
 _ALONE = "--empty-reports keep takes images without one"
 
 
@@ -29,7 +30,7 @@ class CsvSource:
     reports     another table with the columns image_path (relative to that table) and report, optionally distilled:
                 the reports then come from there, joined by image; an image it does not name has none
     keep_empty  rows without a report become images alone, else they are dropped; then only image_path is required,
-                and without study_id the image's own name is its study
+                and without study_id the image's path, without its ending, is its study
     names       our name of a column -> the tables', where they call it otherwise
     """
 
@@ -127,6 +128,7 @@ class CsvSource:
         """By image, the columns report and distilled of the other table; {} where there is none."""
         has_report = "report" in table.columns
         if self.reports is None:
+            listing.notes += self._half(table)
             if not has_report:
                 listing.notes.append(f"{self.path.name} has no column 'report': every image is taken without text")
             return {}
@@ -138,6 +140,7 @@ class CsvSource:
         unused = {name: column for name, column in names.items() if column not in (*table.header, *other.header)}
         if unused:
             raise missing_columns(self.reports, other.header, unused, names)
+        listing.notes += self._half(other)
         listing.faults += other.faults
         listing.notes += [other.note] if other.note else []
 
@@ -156,6 +159,22 @@ class CsvSource:
             key: {name: text for name, text in row.items() if name != "image_path"} for key, (_, row) in texts.items()
         }
 
+    def _half(self, table: Table) -> list[str]:
+        """What is said where the report is a column of findings, and one of impressions stands beside it."""
+        report = self.names.get("report", "")
+        half = columns.other_half(report, table.header) if report in table.header else ""
+        hint = "for both, write one column of both"
+        return [f"column '{report}' is taken for the report, without column '{half}': {hint}"] if half else []
+
+    def _study(self, place: str) -> str:
+        """The study of an image that names none: its path without the ending, and without folders that are private."""
+        path, folder = PurePath(place), os.path.abspath(self.folder)
+        if path.is_relative_to(folder):
+            path = path.relative_to(folder)
+        if path.is_absolute():
+            return f"{path.stem}-{hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:8]}"
+        return str(path.parent / path.stem)
+
     @staticmethod
     def _image(folder: Path, row: dict[str, str]) -> str:
         place = cell(row["image_path"])
@@ -167,7 +186,7 @@ class CsvSource:
         return Record(
             origin=origin(self.path, line) + (f" ({redact_place(place)})" if place else ""),
             row=line,
-            study_id=identifier(row["study_id"]) if "study_id" in row else Path(place).stem,
+            study_id=identifier(row["study_id"]) if "study_id" in row else self._study(place),
             stem=Path(place).stem,
             place=place,
             report=cells["report"],

@@ -9,6 +9,7 @@ from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceI
 from ecamp_fast.shards.sources.cells import cell
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
+from ecamp_fast.shards.sources.leftovers import passed_over
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.tree import walk
 from ecamp_fast.text.reading.cleaning import read_text
@@ -38,7 +39,8 @@ class FolderSource:
         """A record for every image with a report, by name.  An image or a report alone counts as absent."""
         (images, reports), listing = self._walk()
         if not images and not reports and not listing.faults:
-            raise DataError(f"{self.folder}: no image and no .txt file", "name the folder that holds them")
+            what = f"{self.folder}: no image and no .txt file{passed_over(listing.notes)}"
+            raise DataError(what, "name the folder that holds them")
         encodings = Encodings()
         for name in sorted(images.keys() | reports.keys()):
             places = images.get(name, [])
@@ -62,7 +64,8 @@ class FolderSource:
         """A record without a picture for every report, by name."""
         (_, reports), listing = self._walk()
         if not reports and not listing.faults:
-            raise DataError(f"{self.folder}: no .txt file", "name the folder that holds the reports")
+            what = f"{self.folder}: no .txt file{passed_over(listing.notes)}"
+            raise DataError(what, "name the folder that holds the reports")
         encodings = Encodings()
         for name, report in sorted(reports.items()):
             self._add(listing, encodings, name, "", report)

@@ -79,3 +79,8 @@ class Leftovers:
             return []
         were = "was" if self._files + self._folders == 1 else "were"
         return [f"{' and '.join(parts)} that the operating system or an editor left {were} passed over"]
+
+
+def passed_over(notes: Iterable[str]) -> str:
+    """What an error of nothing found goes on with: what there was, and was passed over; '' where nothing was."""
+    return "".join(f"; {note}" for note in notes)

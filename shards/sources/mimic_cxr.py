@@ -8,7 +8,7 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.images import dicom
-from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage, several
 from ecamp_fast.shards.sources.files import absent, own_name, picture, read_bytes
 from ecamp_fast.shards.sources.mimic_tables import LABELLERS, MimicImage, Tables, positive, read_tables
 from ecamp_fast.shards.sources.redact import redact
@@ -65,6 +65,10 @@ class MimicCxrSource:
         images = [image for image in copied if views.takes(image.view)]
         with Reports(self._reports(release)) as reports:
             texts = self._read(reports, {image.study: image.origin for image in images}, tally, listing)
+            unused = len(reports) - sum(study in reports for study in {image.study for image in tables.images})
+        if unused:
+            belong = several(unused, "report file belongs", "report files belong")
+            listing.notes.append(f"{belong} to no image of the tables")
         for image in images:
             if image.study not in texts:  # a damaged report, or none at all: a fault already
                 continue
@@ -137,12 +141,10 @@ class MimicCxrSource:
             except DataError as error:
                 listing.faults.append(RecordFault(origin, error.what, error.hint))
         listing.notes += [str(tally), *reports.notes]
-        unused = len(reports) - sum(study in reports for study in origins)
-        if unused:
-            listing.notes.append(f"{unused:,} report files belong to no image here")
         without = sum(text is None for text in texts.values())
         if without and self.keep_empty:
-            listing.notes.append(f"{without:,} studies have no report: their images are taken alone")
+            have = several(without, "study has", "studies have")
+            listing.notes.append(f"{have} no report: the images are taken alone")
         return texts
 
 
@@ -158,7 +160,8 @@ def _copied_groups(tables: Tables, folder: Path, listing: Listing) -> list[Mimic
     elsewhere = Counter(image.patient[:3] for image in tables.images if image.patient[:3] not in folders)
     if elsewhere:
         names = ", ".join(sorted(elsewhere))
-        listing.notes.append(f"{elsewhere.total():,} images of {names} left out: no such folder in {files.name}")
+        images = several(elsewhere.total(), "image", "images")
+        listing.notes.append(f"{images} of {names} left out: no such folder in {files.name}")
     if tables.images and not copied:
         raise DataError(f"{files}: holds none of the groups {names}", "copy at least one of them")
     return copied

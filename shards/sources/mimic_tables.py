@@ -154,7 +154,8 @@ def _labels(tables: Tables, path: Path, studies: set[str]) -> dict[str, dict[str
     tables.faults += [RecordFault(path.name, f"{study} has no image", hint) for study in rows if study not in studies]
     without = sum(study not in rows for study in studies)
     if without:
-        tables.notes.append(f"{path.name}: {without:,} of {len(studies):,} studies have no row: no labels")
+        has = "has" if without == 1 else "have"
+        tables.notes.append(f"{path.name}: {without:,} of {len(studies):,} studies {has} no row: no labels")
     found = {}
     for study in studies:
         stated = rows[study][1].items() if study in rows else ()

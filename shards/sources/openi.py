@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage, several
 from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, absent, own_name, picture, read_bytes, reason
@@ -65,7 +65,7 @@ class OpeniSource:
         files = self._images(listing)
         without = sum(not report.images for report in reports)
         if without:
-            listing.notes.append(f"{without:,} reports have no image in the collection")
+            listing.notes.append(f"{several(without, 'report has', 'reports have')} no image in the collection")
         for report in reports:
             text = tally.choose(report.sections)
             for name, view in report.images:

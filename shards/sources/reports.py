@@ -14,7 +14,7 @@ from ecamp_fast.shards.sources.tree import Tree, walk
 from ecamp_fast.text.reading.cleaning import read_text
 
 MAX_BYTES = 2**20  # of one report
-_NAME = re.compile(r"(?:^|/)(s\d+)\.txt$")
+_NAME = re.compile(r"(?:^|[/\\])(s\d+)\.txt$", re.IGNORECASE)  # zip files of Windows may hold \
 
 
 class Reports:
@@ -40,7 +40,7 @@ class Reports:
             found = _NAME.search(place)
             if not found:
                 continue
-            first = self._places.setdefault(found[1], place)
+            first = self._places.setdefault(found[1].lower(), place)
             if first != place:
                 self.faults.append(
                     RecordFault(f"{path.name}: {place}", f"the same study as {first}", "remove one of them")

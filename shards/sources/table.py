@@ -206,7 +206,9 @@ def missing_columns(
     if names is not None and close[name] == name:
         hints.insert(0, f"leave out {columns.option({name: wanted})}, or correct it")
     elif names is not None and likely:
-        hints.insert(0, f"pass {columns.option(likely)}")
+        half = columns.other_half(likely.get("report", ""), header)
+        more = f" (without column '{half}': for both, write one column of both)" if half else ""
+        hints.insert(0, f"pass {columns.option(likely)}{more}")
     if usage:
         hints.append(usage)
     return DataError(f"{origin(path, 1)}: no column {listed}{guess}", "; ".join(hints))

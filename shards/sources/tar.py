@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterator
 from typing import BinaryIO
 
-from ecamp_fast.shards.sources.base import Listing, RecordFault
+from ecamp_fast.shards.sources.base import Listing, RecordFault, several
 from ecamp_fast.shards.sources.files import IMAGES, MAX_BYTES
 from ecamp_fast.shards.sources.leftovers import Leftovers, in_leftover
 
@@ -62,10 +62,12 @@ def groups(
         else:
             extras.update(map(_plain, endings))
     if scattered:
-        listing.notes.append(f"{name}: the members of {len(scattered)} samples did not follow each other")
+        samples = several(len(scattered), "sample", "samples")
+        listing.notes.append(f"{name}: the members of {samples} did not follow each other")
     if extras:
         counted = ", ".join(f"{count} .{ending}" for ending, count in extras.most_common(5))
-        listing.notes.append(f"{name}: {extras.total()} members of other kinds left out ({counted})")
+        members = several(extras.total(), "member of another kind", "members of other kinds")
+        listing.notes.append(f"{name}: {members} left out ({counted})")
     return found
 
 

@@ -21,11 +21,11 @@ from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, MASKS, METAD
 from ecamp_fast.shards.images.encode import attention_map
 from ecamp_fast.shards.images.jpeg_passthrough import as_built
 from ecamp_fast.shards.images.limits import BadImage, check_size
-from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage, several
 from ecamp_fast.shards.sources.cells import cell, is_blank
 from ecamp_fast.shards.sources.encodings import Encodings
 from ecamp_fast.shards.sources.files import IMAGES, named, own_name, picture
-from ecamp_fast.shards.sources.leftovers import Leftovers
+from ecamp_fast.shards.sources.leftovers import Leftovers, passed_over
 from ecamp_fast.shards.sources.metadata import LeftOut, describe
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.selection.views import ViewFilter
@@ -74,7 +74,8 @@ class WebdatasetSource:
         listing = Listing([])
         archives = self._archives(listing)
         if not archives and not listing.faults:
-            raise DataError(f"{self.path}: no .tar file", "name a tar file or the folder that holds them")
+            what = f"{self.path}: no .tar file{passed_over(listing.notes)}"
+            raise DataError(what, "name a tar file or the folder that holds them")
         found = _Found(listing, self.keep_empty, with_images, self.selection.filter())
         for archive in archives:
             try:
@@ -87,6 +88,9 @@ class WebdatasetSource:
                 )
         found.refuse_bare()
         found.refuse_unsplit(archives)
+        if not found.seen and not listing.faults and found.leftovers.notes:
+            what = f"{self.path}: no sample{passed_over(found.leftovers.notes)}"
+            raise DataError(what, "names that begin with a dot are hidden, those of folders too: rename them")
         listing.notes += found.leftovers.notes + found.encodings.notes + found.left_out.notes
         self.selection.finish(listing, found.views, self.description)
         return listing
@@ -174,7 +178,8 @@ class _Found:
             return
         hint = "name every archive after its split, as train-*, val-* or test-*, or state it in every .json"
         for archive, records in self.unsplit.items():
-            what = f"its name states no split, that of {first} does; {len(records):,} samples would have none"
+            samples = several(len(records), "sample", "samples")
+            what = f"its name states no split, that of {first} does; {samples} would have none"
             self.listing.faults.append(RecordFault(archive, what, hint))
             self._drop(records)
 

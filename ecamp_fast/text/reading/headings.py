@@ -1,7 +1,8 @@
 """The headings of a report, as tables, and what kind of section a heading begins.
 
 A heading is a sequence of words in front of a colon, or in capitals alone on its line. It has no digit
-("T12: fracture", "10:30"), but for a number of views ("CHEST, 2 VIEWS").
+("T12: fracture", "10:30"), but for a number of views ("CHEST, 2 VIEWS"), the number of an impression ("IMPRESSION #1")
+and the time of a view ("AP CHEST 10:30 AM").
 """
 
 import re
@@ -42,6 +43,8 @@ ELSEWHERE = (
     *("reason", "recommend", "reference", "request", "sedation", "signature", "signed", "study", "technique"),
     *("transcri", "wet"),
 )
+# Beginnings of words in the names of sections on the patient: asthma under "Pulmonary:" there is no finding.
+HISTORY = ("clinical", "complaint", "diagnosis", "histor", "hx", "indication", "patient", "pmh", "reason", "symptom")
 # A section may bear the name of the views; older reports have their findings there.
 VIEWS = frozenset(
     "chest view views radiograph radiographs film frontal lateral portable upright supine ap pa cxr".split()  # noqa: SIM905
@@ -82,6 +85,9 @@ NO_SLIPS = frozenset(
 
 _ELSEWHERE = re.compile(rf"\b(?:{'|'.join(ELSEWHERE)})")
 _NOT_THIS = re.compile(rf"\b(?:{'|'.join(NOT_OF_THIS_PICTURE)})")
+_HISTORY = re.compile(rf"\b(?:{'|'.join(HISTORY)})")
+_NUMBER = re.compile(rf"\A({'|'.join((*NOUNS, *SYNONYMS))}) *\(?(?:#|no\b\.?)? ?\d\d?\)?\Z", re.IGNORECASE)
+_TIME = re.compile(r"\b(?:at )?(?:\d\d?:\d\d|\d{4}(?= h))(?: ?[ap]\.?m\b\.?| ?h(?:ou)?rs?\b\.?)?", re.IGNORECASE)
 _VIEW_COUNT = re.compile(r"\b[1-9][ -]?views?\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -93,6 +99,11 @@ def section_kind(name: str, *, bare: bool, within: str) -> str | None:
 
     bare: the name stands alone on its line, without a colon
     """
+    name = _NUMBER.sub(r"\1", name)
+    timeless = _TIME.sub("", name)
+    if timeless != name:
+        kind = section_kind(timeless, bare=False, within=within) if name.isupper() and not bare else None
+        return kind if within == OTHER and kind == FINDINGS else None
     if _DIGIT.search(_VIEW_COUNT.sub("views", name)):
         return None
     words = _words(name)
@@ -114,6 +125,11 @@ def section_kind(name: str, *, bare: bool, within: str) -> str | None:
 def names_anatomy(name: str) -> bool:
     """Whether a heading says what is looked at, so that the text behind it needs it: "HEART: enlarged."."""
     return _is_anatomy(_words(name))
+
+
+def tells_history(name: str) -> bool:
+    """Whether a section is about the patient, what organs have and had."""
+    return _HISTORY.search(" ".join(_words(name))) is not None
 
 
 def label(name: str) -> str:

@@ -8,19 +8,37 @@ Written for the free text of MIMIC-CXR: a title (FINAL REPORT), then sections th
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ecamp_fast.text.reading.cleaning import is_empty
-from ecamp_fast.text.reading.headings import FINDINGS, IMPRESSION, JOINT, OTHER, label, names_anatomy, section_kind
+from ecamp_fast.text.reading.headings import (
+    FINDINGS,
+    IMPRESSION,
+    JOINT,
+    OTHER,
+    label,
+    names_anatomy,
+    section_kind,
+    tells_history,
+)
 from ecamp_fast.text.reading.words import word_spans
 
 NO_HEADING, OTHER_HEADINGS = "(no heading)", "other headings"
 FEWEST = 5  # reports: a heading that fewer use may name a person
 
 _TITLE = re.compile(
-    r"^[ \t]*(?:(?P<final>(?:FINAL|INTERIM|PRELIMINARY) REPORT)|(?P<aside>(?:FINAL )?ADDENDUM|WET READ))\b[^\n]*$", re.M
+    r"^[ \t]*(?P<name>(?P<report>(?:FINAL|INTERIM|PRELIMINARY) REPORT)|(?:FINAL )?ADDENDUM|WET READ)\b[^\n]*$", re.M
 )
-_HEADING = re.compile(r"^[ \t]*(?P<name>[A-Za-z][A-Za-z0-9 ()/\\,.&+'_-]{1,70}?)[ \t]*(?P<end>:|$)", re.M)
+_ENDED = "FINAL REPORT"
+# A heading may be an item of a list, in brackets or marked: 1. FINDINGS:, [FINDINGS]:, **IMPRESSION:**
+_OPEN, _CLOSE = r"[\[({<*=~\"']{1,3}", r"[\])}>*=~\"']{0,3}"
+_HEADING = re.compile(
+    rf"^[ \t]*(?P<item>(?:\d{{1,2}}[.)]|[-\u2022\u2013]|[#*]+[ \t])[ \t]*)?(?:(?P<open>{_OPEN})[ \t]*)?"
+    r"(?P<name>[A-Za-z](?:\d\d?:\d\d(?!\d)|[A-Za-z0-9 ()\[\]#/\\,.&+'_-]){1,70}?)"  # 10:30 ends none
+    rf"[ \t]*(?P<close>{_CLOSE})[ \t]*(?P<end>:|$)(?P<after>(?(open){_CLOSE}))",
+    re.M,
+)
+_SET_OFF = re.compile(r"\S\s*\n[ \t]*\n\Z")  # by an empty line, from text of its section
 _NAMED = re.compile(r"\A\s*[A-Z][A-Z ()/\\,.&+'_-]*:")
 _LINE = re.compile(r"^[ \t]*[_=*-]{5,}[ \t]*$", re.M)  # drawn between parts
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
@@ -61,7 +79,7 @@ def cut(report: str) -> Sections:
     """The sections of a report, cleaned text of any length (see ``cleaning.clean``)."""
     body, aside = _final(_LINE.sub("", report))
     found: dict[str, list[str]] = {FINDINGS: [], IMPRESSION: [], JOINT: []}
-    for section in _sections(body):
+    for section in _without_history(list(_sections(body))):
         text = " ".join(section.body.split())
         if section.kind == OTHER:
             aside.append((section.heading, text))
@@ -87,8 +105,10 @@ def _final(report: str) -> tuple[str, list[tuple[str, str]]]:
     before = report[: titles[0].start()]
     ends = [title.start() for title in titles[1:]] + [len(report)]
     parts = list(zip(titles, ends, strict=True))
-    final = [report[title.end() : end] for title, end in parts if title["final"]]
-    others = [(title["aside"], report[title.end("aside") : end]) for title, end in parts if title["aside"]]
+    kinds = {title["report"] for title in titles} - {None}
+    wanted = {_ENDED} if _ENDED in kinds else kinds  # what was preliminary counts no more
+    final = [report[title.end() : end] for title, end in parts if title["report"] in wanted]
+    others = [(title["name"], report[title.end("name") : end]) for title, end in parts if title["report"] not in wanted]
     if final:
         return "\n".join(final), [(NO_HEADING, before), *others]
     if is_empty(before):
@@ -97,14 +117,39 @@ def _final(report: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _sections(body: str) -> Iterator[_Section]:
-    kind, heading, start = OTHER, NO_HEADING, 0
+    kind, heading, start, shown = OTHER, NO_HEADING, 0, ""
+    is_item = False  # the heading is one: then items are no list inside its section
     for match in _HEADING.finditer(body):
-        follows = section_kind(match["name"], bare=match["end"] != ":", within=kind)
-        if follows:
-            yield _Section(kind, heading, body[start : match.start()])
-            kept = follows == FINDINGS and names_anatomy(match["name"])
-            kind, heading, start = follows, match["name"], match.start() if kept else match.end()
-    yield _Section(kind, heading, body[start:])
+        name, close = match["name"], match["close"]
+        follows = section_kind(name, bare=match["end"] != ":", within=kind)
+        if not follows or (match["open"] and not (close or match["after"])):  # (Comparison: none.)
+            continue
+        text = body[start : match.start()]
+        if match["item"] and not is_item and follows == OTHER:
+            continue
+        is_organ = follows == FINDINGS and names_anatomy(name)
+        is_quiet = not name.isupper() or (match["item"] is not None and not is_item)
+        if is_organ and is_quiet and tells_history(heading) and not _SET_OFF.search(text):
+            continue
+        yield _Section(kind, heading, shown + text)
+        kind, heading, start = follows, name if match["open"] else name + close, match.end()
+        shown, is_item = f"{heading}: " if is_organ else "", match["item"] is not None
+    yield _Section(kind, heading, shown + body[start:])
+
+
+def _without_history(sections: list[_Section]) -> list[_Section]:
+    """Sections on organs that stand above the findings by name belong to the history."""
+    filled = ((number, one) for number, one in enumerate(sections) if not is_empty(one.body))
+    named = (number for number, one in filled if one.kind in (FINDINGS, JOINT) and not _is_organ(one))
+    first = next(named, 0)
+    return [
+        replace(one, kind=OTHER) if number < first and one.kind == FINDINGS and _is_organ(one) else one
+        for number, one in enumerate(sections)
+    ]
+
+
+def _is_organ(section: _Section) -> bool:
+    return names_anatomy(section.heading) or label(section.heading) == "CHEST"
 
 
 class Tally:
@@ -178,9 +223,10 @@ class Tally:
 
     def __str__(self) -> str:
         counts = self.counts
+        noun = "report" if counts["reports"] == 1 else "reports"
         fate = "last paragraph used" if self._use_last else "dropped"
         return (
-            f"{counts['reports']:,} reports: {counts['without_findings']:,} have no findings, "
+            f"{counts['reports']:,} {noun}: {counts['without_findings']:,} have no findings, "
             f"{counts['without_impression']:,} no impression, {counts['without_both']:,} neither ({fate}), "
             f"{counts['empty']:,} are empty (dropped)"
         )

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Listing, RecordFault
+from ecamp_fast.shards.sources.base import Listing, RecordFault, several
 from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.table import origin, read_table, read_whole
 
 _STUDIES = ("study_id", "study", "uid")
-_TEXTS = ("text", "distilled", "distilled_text", "distilled_report", "report")
+_TEXTS = ("text", "distilled", "distilled_text", "distilled_report")  # a report may be the raw one
 _LETTERS = {"mimic-cxr": "s", "openi": "cxr"}  # before the number of a study, as some tables write it and others do not
 _HINT = f"name the columns {_STUDIES[0]} and {_TEXTS[0]}"
 
@@ -47,7 +47,7 @@ def attach(listing: Listing, path: Path, kind: str) -> dict[str, str]:
     records = [record for record in listing.records if record.report]
     own = sum(record.distilled is not None for record in records)
     if own:
-        have = "1 sample has" if own == 1 else f"{own:,} samples have"
+        have = several(own, "sample has", "samples have")
         what = f"{have} a distilled text already, and {path.name} is to give it"
         raise DataError(what, "leave out --distilled, or take these texts out of the source")
     studies = {record.study_id: study_key(record.study_id, kind) for record in records}
@@ -57,16 +57,17 @@ def attach(listing: Listing, path: Path, kind: str) -> dict[str, str]:
     given = sum(1 for key in known if found.texts.get(key))
     if records and found.texts and not known & found.texts.keys():
         names = redact(records[0].study_id)
-        raise DataError(
-            f"{path}: none of its {len(found.texts):,} studies is here", f"name studies as {names} is named"
-        )
+        theirs = several(len(found.texts), "study", "studies")
+        raise DataError(f"{path}: of its {theirs} none is here", f"name studies as {names} is named")
     listing.notes += found.notes
     listing.notes.append(f"{path.name} has the distilled texts of {given:,} of {len(known):,} studies with a report")
     if given < len(known):
-        listing.notes.append(f"of the other {len(known) - given:,} they are written by the rules")
+        others = several(len(known) - given, "study", "studies")
+        listing.notes.append(f"those of the other {others} are written by the rules")
     unknown = len(found.texts.keys() - known)
     if unknown:
-        listing.notes.append(f"{path.name}: {unknown:,} studies are no sample with a report here: passed over")
+        named = several(unknown, "study is", "studies are")
+        listing.notes.append(f"{path.name}: {named} not among the samples with a report: passed over")
     return {"distilled": path.name, "distilled_digest": found.digest}
 
 

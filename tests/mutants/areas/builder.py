@@ -131,11 +131,13 @@ def pictures() -> Any:
     wide = Image.fromarray(np.tile(np.asarray(ramp), (2, 3)))
     kinds = [as_built(file(one, "JPEG")) for one in (ramp, ramp.convert("RGB"))]
     out.append(np.asarray(decode(file(deep, "TIFF", tiffinfo={262: 0}))).tolist())
-    for low, high, odd in ((0, 15, 255), (240, 255, 0), (120, 130, 130), (0, 255, 0)):
+    for low, high, odd in ((0, 15, 255), (0, 65, 0), (240, 255, 0), (120, 130, 130), (0, 255, 0)):
         values = np.tile(np.linspace(low, high, 100).round().astype(np.uint8), (10, 1))
         values[0, 0] = odd
+        signed = file(Image.fromarray(values), "TIFF", tiffinfo={339: 2})
         try:
             out.append(radiograph(Image.fromarray(values), 50).size)
+            out.append(decode(signed).size)
         except BadImage as bad:
             out.append(bad.what)
     return out, sizes, read_pgm(pgm(wide)).shape, kinds, looks_inverted(Image.radial_gradient("L"))
@@ -386,7 +388,9 @@ MUTANTS = (
         pictures,
         {
             "zero is black in every TIFF": ("return -deepest if", "return deepest if"),
-            "what is almost white passes": ("if low >= 256 - _DARK:", "if low > 256:"),
+            "what is almost white passes": ("if low >= 255 - _DARK:", "if low > 256:"),
+            "values of 14 bits in 16 pass": ("if high <= _DARK:", "if high < _DARK:"),
+            "signed values are unsigned": ("_SIGNED = 2", "_SIGNED = 0"),
             "hardly any contrast passes": ("if high - low < _PALE:", "if high < low:"),
             "one bright pixel makes a picture": ("_OUTSIDE = 0.01", "_OUTSIDE = 0.0"),
         },

@@ -29,6 +29,9 @@ def begun() -> Any:
             "REPORT SUMMARY",
             "Impression of a mass",
             "BORDERS",
+            "IMPRESSION #1",
+            "AP CHEST 10:30 AM",
+            "EXAM AT 9:15",
         ),
         *("CARDIAC BORDERS", "MAIN REPORT", "UPPER", "Summary", "FINDINGS / IMPRESSION", "Technique", "The result"),
     )
@@ -47,6 +50,18 @@ def left() -> Any:
     for number in range(8):
         tally.choose(cut(reports[number % 2]))
     return tally.left_out, [cut(report) for report in reports]
+
+
+def marked() -> Any:
+    from ecamp_fast.text.reading.sections import cut
+
+    reports = (
+        "[FINDINGS]: A.\n(Comparison: none.)\n2. Comparison: none.\nIMPRESSION: B.",
+        "CLINICAL HISTORY:\nPulmonary: asthma.\n\nLungs: A.",
+        "HISTORY: Cough.\nBONES: Old.\nFINDINGS: A.",
+        "AP CHEST 10:30 AM: A.",
+    )
+    return [cut(report) for report in reports]
 
 
 def told() -> Any:
@@ -106,6 +121,8 @@ MUTANTS = (
             "other findings end the impression": (" or (within == IMPRESSION and not name.isupper())", ""),
             "findings and impression are findings": ("if len(set(kinds)) == 1 else JOINT", ""),
             "the summary of a report is both": (' and word != "report"', ""),
+            "a second impression is none": ('_NUMBER.sub(r"\\1", name)', "name"),
+            "the time of a view ends a section": ("if within == OTHER and kind == FINDINGS", "if True"),
         },
     )
     + mutants(
@@ -116,7 +133,19 @@ MUTANTS = (
             "a heading of one report is printed": ("reports < FEWEST", "reports < 1"),
             "the last paragraph is left out though it is used": ("max(0, words - taken)", "words"),
             "what precedes the title is not counted": ("[(NO_HEADING, before), *others]", "others"),
-            "the name of what is looked at is lost": ("match.start() if kept else match.end()", "match.end()"),
+        },
+    )
+    + mutants(
+        "ecamp_fast/text/reading/sections.py",
+        HEADINGS,
+        marked,
+        {
+            "the name of what is looked at is lost": ('f"{heading}: " if is_organ else ""', '""'),
+            "a bracket begins a heading": ("(close or match", "(True or match"),
+            "an item ends the section it stands in": ("not is_item and follows == OTHER", "is_item and not follows"),
+            "asthma in the history is a finding": (" and tells_history(heading)", " and not heading"),
+            "organs above the findings are findings": ("number < first and", "number < 0 and"),
+            "a time ends a heading": (r"\d\d?:\d\d(?!\d)|", ""),
         },
     )
     + mutants(

@@ -29,6 +29,7 @@ def cuts() -> Any:
         "IMPRESSION: B.\nFINDINGS: A.\nFINDINGS: A.\nFINDINGS: C.",
         "REASON FOR CHEST FILM: Cough.\nCHEST EXAMINATION: A.",
         "FINDINGS AND IMPRESSION: A.",
+        "PRELIMINARY REPORT\nFINDINGS: A.\nFINAL REPORT\nFINDINGS: B.",
         "IMPRESSION: B.",
         "INDICATION: Cough.\n\nCONCLUSIONS REACHED: The lungs\n are clear.\n\n___",
         "",
@@ -152,7 +153,8 @@ MUTANTS = (
                 '["" if self.impression == self.findings else self.impression, self.joint, self.findings]',
             ),
             "a section that stands twice is read twice": (" and text not in found[section.kind]", ""),
-            "the wet read counts as the report": (' if title["final"]]', "]"),
+            "the wet read counts as the report": ('end in parts if title["report"] in wanted]', "end in parts]"),
+            "what was preliminary counts beside the final report": ("{_ENDED} if _ENDED in kinds else kinds", "kinds"),
             "a report without findings is dropped": ("if len(missing) < 2:", "if len(missing) < 1:"),
             "findings and impression in one lack both": (
                 "is_empty(text) and is_empty(sections.joint)",

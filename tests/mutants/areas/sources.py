@@ -61,7 +61,12 @@ def attached() -> Any:
     from ecamp_fast.shards.sources.selection.distilled import attach
 
     tables = ("study_id,text\n7.0,One.\n007,Two.\ns8,\n", "study_id\ttext\n7\tOne.\n7\tOne.\n9\tX\n")
-    tables += ("study_id,text\n7,One.\n7,Two.\n", "study_id,text\n12,One.\n", '{"study_id": 7, "text": "One."}\n')
+    tables += (
+        "study_id,text\n7,One.\n7,Two.\n",
+        "study_id,text\n12,One.\n",
+        "study_id,report,view\n7,x,PA\n",
+        '{"study_id": 7, "text": "One."}\n',
+    )
     out: list[Any] = []
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "d.csv")
@@ -187,6 +192,7 @@ MUTANTS = (
                 "records = list(listing.records)",
             ),
             "a file of another corpus is taken": ("not known & found.texts.keys()", "not found.texts.keys()"),
+            "a report is a distilled text": ('"distilled_report")', '"distilled_report", "report")'),
             "a whole float is another study": ("key = identifier(study)", "key = study.strip()"),
         },
     )

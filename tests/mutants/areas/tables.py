@@ -35,13 +35,14 @@ def names() -> Any:
     from ecamp_fast.shards.sources import columns
 
     out: list[Any] = []
-    for value in ("report=a", "labels=a, b,view=c", "report=a,report=b", "report=", "reprt=a"):
+    for value in ("report=a", "labels=a, b,view=c", "report=a,report=b", "report=", "reprt=a", "report=a, b=c"):
         try:
             out.append(columns.parse([value]))
         except ConfigError as error:
             out.append(str(error))
     header = ("Unnamed: 0", "uid", "patient_note", "deid_patient_id", "report", "caption", "", "")
     out += [columns.likely("patient_id", header[:number]) for number in range(len(header))]
+    out += [columns.other_half("Findings", ("findings", "Impression")), columns.positions(header, {"view": "report"})]
     out += [columns.positions(header, {"report": "caption"}), columns.nameless(header), columns.tail(header)]
     return out
 
@@ -85,6 +86,10 @@ def patients() -> Any:
         ("0", "0", "b", "c", "d"),
         ("0", "0", "b", "b", "d"),
         ("", "b", ""),
+        ("-1", "-1", "b", "c", "d"),
+        ("1e+07", "b"),
+        ("10000032",) * 12,
+        ("a",) * 12,
     ):
         for train in (1, len(crowd)):
             records = [
@@ -92,6 +97,8 @@ def patients() -> Any:
                 for n, name in enumerate(crowd)
             ]
             out += [doubts(records, stated=False, holdout=holdout) for holdout in (0.0, 0.1)]
+            records[0].split = "fold"
+            out.append(doubts(records, stated=True, holdout=0.0))
     return out
 
 
@@ -119,7 +126,9 @@ MUTANTS = (
         COLUMNS,
         names,
         {
-            "every comma parts two names": ('r",(?=[^,=]*=)"', '","'),
+            "every comma with a sign behind parts two names": ("or _likely_name(comma[1].strip())", "or True"),
+            "a column serves for one name": (".difference(_SHARED)", ""),
+            "findings are a whole report": ("if found and found[1] != half[1]", "if found and found[1] == half[1]"),
             "a name given twice is the first": ("if found.setdefault(name, column) != column:", "if not column:"),
             "a column that is renamed keeps its name as well": ("if column not in taken}", "if column not in names}"),
             "anything of a patient looks like one": ("(?:$|anon|deid|hash|dicom)", ""),
@@ -156,6 +165,11 @@ MUTANTS = (
             "who is read off may be in two splits": ("        if twice:", "        if twice < 0:"),
             "half of the samples are most": ("if count <= HALF * len(records)", "if count < HALF * len(records)"),
             "a stand-in is said whoever has more": ("and all(count > other for _, other in others)", ""),
+            "no number stands for nobody": ("_NEGATIVE.fullmatch(name) or ", ""),
+            "rounded numbers have capitals": ('E\\+\\d+", re.IGNORECASE)', 'E\\+\\d+")'),
+            "who is known is a stand-in": (" or _REAL.fullmatch(name)", ""),
+            "two of three samples are a crowd": (" or len(records) < FEW", ""),
+            "splits that are faults are empty as well": ("if not found.issubset(SPLITS):", "if not found:"),
             "an empty split that was asked for is said": ("(stated or holdout > 0)", "(stated or holdout >= 0)"),
         },
     )

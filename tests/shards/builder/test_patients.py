@@ -119,7 +119,7 @@ def test_a_folder_of_mimic_reads_its_patients(tmp_path, film):
     ("patients", "said"),
     [
         (["", "", ""], "no sample names a patient"),
-        (["", "a", "b"], "1 of 3 samples do not name a patient"),
+        (["", "a", "b"], "1 of 3 samples does not name a patient"),
         (["", "", "b"], "2 of 3 samples do not name a patient"),
         (["a", "b", "c"], ""),
     ],
@@ -141,7 +141,7 @@ def test_nothing_is_on_both_sides_of_one_split():
         "Anonymous", "anonymized", "Anonymised", "ANON", "unknown", "UNKNOWN", "0", "000", "0000000", "999",
         "XXX", "patient",
         "de-identified", "Deidentified", "removed", "No Name", "not available", "[redacted]", "missing",
-        "test", "dummy",
+        "test", "dummy", "-1", "-9", "-99", "-1.0", "-0",
     ],
 )  # fmt: skip
 def test_a_patient_whose_name_is_nobodys_is_said_where_no_other_has_more(name):
@@ -205,6 +205,7 @@ def test_a_split_that_stays_empty_is_said(splits, stated, holdout, said):
 
 
 @pytest.mark.parametrize(("name", "rounded"), [("1.23E+08", True), ("5,0E+7", True), ("1E+5", True), ("1E5", False),
+                                               ("1e+07", True), ("1.23e+08", True), ("1e5", False),
                                                ("E+5", False), ("123", False)])  # fmt: skip
 def test_names_that_a_spreadsheet_has_rounded_are_said(name, rounded):
     found = records((name, "train"), ("p2", "val"))
@@ -219,3 +220,36 @@ def test_the_notes_are_printed_and_in_the_manifest(table, tmp_path):
     assert any("patient Anonymous has 4 of 4" in note for note in notes)
     assert any("the split val is empty" in note for note in notes)
     assert all(f"note: {note}" in lines for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "others", "strong"),
+    [
+        ("Smith7", 12, 0, True),
+        ("Smith7", 7, 5, True),
+        ("Smith7", 6, 3, False),
+        ("Smith7", 2, 1, False),
+        ("p10000000", 12, 0, False),
+        ("10000032", 9, 4, False),
+        ("patient00001", 9, 4, False),
+        ("00000013", 9, 4, False),
+        ("20000032", 9, 4, True),
+        ("Anonymous", 2, 1, True),
+        ("-1", 2, 1, True),
+    ],
+)
+def test_a_patient_who_may_well_be_real_is_only_counted(name, own, others, strong):
+    found = records(*[(name, "train")] * own, *[(f"p{n}", "val") for n in range(others)])
+    (note,) = (note for note in doubts(found, stated=False, holdout=0) if name in note)
+    assert ("leave these cells empty" in note) is strong
+
+
+@pytest.mark.parametrize("splits", [["fold1", "fold2"], ["0", "1"], ["a", "val"], ["b", "test"], ["", "val"]])
+def test_splits_that_are_faults_are_not_called_empty_as_well(splits):
+    found = records(*[(f"p{n}", split) for n, split in enumerate(splits)])
+    assert not [note for note in doubts(found, stated=True, holdout=0.1) if "split train" in note or "empty" in note]
+
+
+def test_one_rounded_name_is_one():
+    (note,) = doubts(records(("1E+5", "train"), ("p2", "val")), stated=False, holdout=0.1)
+    assert note.startswith("1 name of a patient or study is a rounded number, as 1E+5")

@@ -61,6 +61,14 @@ REFUSED = {
     "one pixel above": (png(with_pixels(LOW, 4097, 1)), "dark"),
     "one white pixel": (png(with_pixels(LOW, 65535, 1)), "dark"),
     "a white marker": (png(with_pixels(LOW, 65535, 20)), "dark"),
+    "13 bits": (png(of(0, 8191, np.uint16)), "dark"),
+    "14 bits": (png(of(0, 16383, np.uint16)), "dark"),
+    "14 bits, colour": (png(*[of(0, 16383, np.uint16)] * 3), "dark"),
+    "14 bits, TIFF": (saved(of(0, 16383, np.uint16), "TIFF"), "dark"),
+    "14 bits, PGM": (b"P5\n64 48\n65535\n" + of(0, 16383, np.uint16).astype(">u2").tobytes(), "dark"),
+    "zero is white, 14 of 16 bits": (saved(of(0, 16383, np.uint16), "TIFF", tiffinfo={262: 0}), "bright"),
+    "from 191 on": (png(of(191, 255)), "bright"),
+    "up to 64": (png(of(0, 64)), "dark"),
     "10 bits": (png(of(0, 1023, np.uint16)), "dark"),
     "16-bit grey with alpha": (png(LOW, OPAQUE), "dark"),
     "16-bit colour": (png(LOW, LOW, LOW), "dark"),
@@ -105,7 +113,10 @@ TAKEN = {
     "8-bit grey with alpha": png(of(0, 255), of(255, 255)),
     "palette": palette(0, 255),
     "12 bits that a PGM states": b"P5\n64 48\n4095\n" + LOW.astype(">u2").tobytes(),
+    "15 bits": png(of(0, 32767, np.uint16)),
     "dim": png(of(0, 90)),
+    "from 190 on": png(of(190, 255)),
+    "up to 66": png(of(0, 66)),
     "light": png(of(130, 255)),
     "black, with a film in a tenth of it": png(with_pixels(of(0, 1), 200, 48 * 64 // 10)),
     "1 bit": saved(of(0, 255), "PNG", "1"),
@@ -154,3 +165,30 @@ def test_an_attention_map_may_be_zero_and_not_lost():
         with pytest.raises(BadImage, match="come out black") as caught:
             attention_map(png(values))
         assert caught.value.kind == "dark"
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits"])
+def test_signed_values_of_8_bits_are_refused_by_name(compression):
+    data = saved(of(0, 255), "TIFF", compression=compression, tiffinfo={339: 2})
+    with pytest.raises(BadImage, match="signed 8-bit") as caught:
+        decode(data)
+    assert caught.value.kind == "unsupported"
+    decode(saved(of(0, 255), "TIFF", compression=compression, tiffinfo={339: 1}))
+
+
+@pytest.mark.parametrize(("bits", "taken"), [(12, False), (13, False), (14, False), (15, True), (16, True)])
+def test_a_dicom_file_of_fewer_bits_than_it_states(bits, taken):
+    pydicom = pytest.importorskip("pydicom", reason="needs pydicom")
+    ds, buffer = pydicom.dataset.Dataset(), io.BytesIO()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.1", "1.2"
+    ds.PhotometricInterpretation, ds.SamplesPerPixel, ds.Rows, ds.Columns = "MONOCHROME2", 1, 48, 64
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
+    ds.PixelData = of(0, 2**bits - 1, np.uint16).tobytes()
+    ds.save_as(buffer, enforce_file_format=True)
+    if taken:
+        radiograph(decode(buffer.getvalue()), 1024)
+    else:
+        with pytest.raises(BadImage, match="almost black"):
+            radiograph(decode(buffer.getvalue()), 1024)

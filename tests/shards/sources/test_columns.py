@@ -12,7 +12,7 @@ from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.describe.rules import build_command
 from ecamp_fast.shards.format.manifest import read_manifest
-from ecamp_fast.shards.sources.columns import likely, option, parse
+from ecamp_fast.shards.sources.columns import likely, option, parse, positions
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.sources.table import read_table
 
@@ -32,6 +32,11 @@ QUICK = Options(workers=1, vocab_size=200)
         (("study_id=Path,image_path=Path",), {"study_id": "Path", "image_path": "Path"}),
         (("report=a", "report=a"), {"report": "a"}),
         (("report=a=b",), {"report": "a=b"}),
+        (("image_path=Path, of = img",), {"image_path": "Path, of = img"}),
+        (("image_path=Path, of = img,report=a",), {"image_path": "Path, of = img", "report": "a"}),
+        (("report=a, b=c, d=e",), {"report": "a, b=c, d=e"}),
+        (("labels=No (0=no, 1=yes)",), {"labels": "No (0=no, 1=yes)"}),
+        (("labels=No (0=no, 1=yes), view = v",), {"labels": "No (0=no, 1=yes)", "view": "v"}),
     ],
 )
 def test_names_are_read(values, names):
@@ -52,6 +57,9 @@ def test_names_are_read(values, names):
         (("Report Text=report",), "our name comes first: --columns 'report=Report Text'"),
         (("report=a,report=b",), "report: given twice, as 'a' and 'b'"),
         (("report=a", "path=b"), "NAME is one of study_id, image_path"),
+        (("image_path=Path,reprt=x",), "is it report?"),
+        (("image_path=Path,caption=report",), "our name comes first: --columns report=caption"),
+        (("image_path=Path,zz=report",), "our name comes first: --columns report=zz"),
     ],
 )
 def test_what_is_no_name_is_refused(values, message):
@@ -333,3 +341,55 @@ def test_an_option_is_for_a_shell():
     words = subprocess.run(["sh", "-c", f"printf '%s\\n' {option({'report': column})}"], capture_output=True, text=True)
     assert words.stdout.splitlines() == ["--columns", f"report={column}"]
     assert json.dumps(parse([words.stdout.splitlines()[1]])) == '{"report": "it\'s a column"}'
+
+
+@pytest.mark.parametrize("column", ["study_id", "image_path", "patient_id", "view", "split", "report"])
+def test_a_column_of_our_name_may_serve_for_another_too(column):
+    other = "distilled" if column == "report" else "study_id" if column != "study_id" else "patient_id"
+    header = ["image_path", "report", column] if column not in ("image_path", "report") else ["image_path", "report"]
+    found = positions(header, {other: column})
+    assert found[column] == found[other] == header.index(column)
+
+
+@pytest.mark.parametrize("column", ["labels", "attention_map", "distilled", "caption"])
+def test_other_columns_serve_for_one(column):
+    assert positions(["image_path", column], {"report": column}) == {"image_path": 0, "report": 1}
+
+
+@pytest.mark.parametrize("column", ["Split", "SPLIT", "set", "Set", "subset", "partition", "fold"])
+def test_a_column_that_looks_like_the_split_is_suggested(column, table):
+    path = table([{column: "train"}, {column: "val"}])
+    (note,) = (note for note in CsvSource(path).list_records().notes if "'split'" in note)
+    assert f"'{column}' looks like one" in note and f"--columns split={column}" in note
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("findings", "impression"),
+        ("impression", "findings"),
+        ("Findings", "Impression"),
+        ("FINDINGS", "IMPRESSIONS"),
+        ("findings_text", "impression_text"),
+    ],
+)
+def test_half_of_a_report_is_told_of(one, other, table):
+    path = table([{one: "Edema.", other: "Failure."}], ["study_id", "image_path", one, other])
+    with pytest.raises(DataError) as caught:
+        CsvSource(path).list_records()
+    assert "for both, write one column of both" in caught.value.hint or "report=" not in caught.value.hint
+    (note,) = (note for note in CsvSource(path, names={"report": one}).list_records().notes if "taken for" in note)
+    assert f"column '{one}' is taken for the report, without column '{other}'" in note
+
+
+def test_the_hint_for_findings_tells_of_the_impression(table):
+    path = table([{"findings": "Edema.", "impression": "x"}], ["study_id", "image_path", "findings", "impression"])
+    with pytest.raises(DataError) as caught:
+        CsvSource(path).list_records()
+    assert "--columns report=findings (without column 'impression': for both" in caught.value.hint
+
+
+@pytest.mark.parametrize("header", [["findings"], ["findings", "labels"], ["caption", "impression"]])
+def test_a_whole_report_is_told_nothing_of(header, table):
+    path = table([dict.fromkeys(header, "Edema.")], ["study_id", "image_path", *header])
+    assert not [n for n in CsvSource(path, names={"report": header[0]}).list_records().notes if "for both" in n]

@@ -170,3 +170,32 @@ def test_no_text_in_messages(table):
         table([{"report": "SECRET finding", "study_id": ""}, {"report": "SECRET", "image_path": ""}])
     )
     assert listing.faults and "SECRET" not in " ".join(map(str, listing.faults))
+
+
+@pytest.mark.parametrize(
+    ("place", "study"),
+    [
+        ("a.jpg", "a"),
+        ("./a.jpg", "a"),
+        ("a.b.jpg", "a.b"),
+        ("one/a.jpg", "one/a"),
+        ("patient1/study2/view1_frontal.jpg", "patient1/study2/view1_frontal"),
+        ("{folder}/one/a.jpg", "one/a"),
+    ],
+)
+def test_the_study_of_an_image_that_names_none_is_its_path(place, study, table):
+    path = table([{}])
+    place = place.format(folder=path.parent)
+    path = table([{"image_path": place}], ["image_path"])
+    (record,) = CsvSource(path, keep_empty=True).list_records().records
+    assert record.study_id == study
+
+
+def test_images_of_one_name_in_two_folders_are_two_studies(table, tmp_path):
+    places = [
+        f"{name}/view1.jpg" for name in ("p1", "p2", tmp_path / "elsewhere" / "p1", tmp_path / "elsewhere" / "p2")
+    ]
+    path = table([{"image_path": place} for place in places], ["image_path"])
+    records = CsvSource(path, keep_empty=True).list_records().records
+    studies = [record.study_id for record in records]
+    assert len(set(studies)) == 4 and str(tmp_path) not in " ".join(studies) and "elsewhere" not in " ".join(studies)

@@ -91,3 +91,12 @@ def test_a_pipe_is_a_fault_and_is_not_opened(folder, name):
     os.mkfifo(folder / name)
     (fault,) = FolderSource(folder).list_records().faults
     assert fault.origin == name and "not a regular file" in fault.what
+
+
+def test_where_all_is_passed_over_it_is_said(folder):
+    for name in ("a.jpg", "a.txt", "b.PNG", "b.txt"):
+        (folder / name).unlink()
+    (folder / "deep").rename(folder / ".deep")
+    for read in (FolderSource(folder).list_records, FolderSource(folder).texts):
+        with pytest.raises(DataError, match=r"\.txt file; 1 folder that .* was passed over"):
+            read()

@@ -12,6 +12,7 @@ from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.check.verify import verify
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
+from ecamp_fast.shards.sources.selection.choice import Selection
 
 METADATA = "mimic-cxr-2.0.0-metadata.csv.gz"
 SPLIT = "mimic-cxr-2.0.0-split.csv.gz"
@@ -212,7 +213,7 @@ def test_labels_of_an_unknown_study_are_named(mimic_tree):
 def test_studies_without_labels_are_noted(mimic_tree):
     tree = mimic_tree(6)
     tree.rewrite(CHEXPERT, tree.rows(CHEXPERT)[:-1])
-    assert any("1 of 6 studies have no row" in note for note in list_records(tree).notes)
+    assert any("1 of 6 studies has no row" in note for note in list_records(tree).notes)
 
 
 def test_a_missing_image_and_the_images_of_a_missing_report_are_absent(mimic_tree):
@@ -317,7 +318,8 @@ def test_images_without_a_report_file_are_kept_alone_on_request(number, archive,
     listing = list_records(tree, keep_empty=True)
     assert not listing.faults and not listing.absent and len(listing.records) == len(tree.images)
     assert {r.stem for r in listing.records if not r.report and r.study_id in lost} == of_studies(tree, lost)
-    assert f"{number:,} studies have no report: their images are taken alone" in listing.notes
+    have = "1 study has" if number == 1 else f"{number} studies have"
+    assert f"{have} no report: the images are taken alone" in listing.notes
     dropped = list_records(tree)
     assert len(dropped.absent) == len(of_studies(tree, lost)) and {f.kind for f in dropped.absent} == {"no-text"}
     assert {r.stem for r in dropped.records} == {
@@ -360,3 +362,39 @@ def test_the_images_alone_need_no_report_at_all(mimic_tree, tmp_path):
         file.writestr("readme.md", "nothing")
     (fault,) = list_records(tree, reports=tmp_path / "r.zip", keep_empty=True).faults
     assert "holds no report" in fault.what  # an archive that was named is another thing
+
+
+@pytest.mark.parametrize(
+    "named", [str, str.upper, lambda name: name.replace("/", "\\"), lambda name: name.replace("/", "\\").upper()]
+)
+def test_an_archive_of_reports_made_elsewhere(named, mimic_tree):
+    tree = mimic_tree(6, archive=False)
+    with zipfile.ZipFile(tree.folder / "mimic-cxr-reports.zip", "w") as file:
+        for path in sorted(tree.folder.rglob("*.txt")):
+            entry = zipfile.ZipInfo(named(str(path.relative_to(tree.folder))))
+            file.writestr(entry, path.read_bytes())
+            path.unlink()
+    listing = list_records(tree)
+    assert not listing.absent and not listing.faults
+    assert {record.stem for record in listing.records} == {
+        name for name, study in tree.images.items() if tree.texts[study]
+    }
+
+
+@pytest.mark.parametrize("left", ["views", "groups"])
+def test_reports_of_images_that_are_left_out_belong_to_images(left, mimic_tree):
+    tree = mimic_tree(12)
+    if left == "groups":
+        (tree.folder / "files" / "p11").rename(tree.folder / "elsewhere")
+    selection = Selection(("LATERAL",) if left == "views" else ())
+    notes = MimicCxrSource(tree.folder, selection=selection).list_records().notes
+    assert any(" left out" in note for note in notes) and not any("report files belong" in note for note in notes)
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 report file belongs"), (3, "3 report files belong")])
+def test_reports_of_no_image_are_counted(number, said, mimic_tree):
+    tree = mimic_tree(6)
+    with zipfile.ZipFile(tree.folder / "mimic-cxr-reports.zip", "a") as file:
+        for study in range(number):
+            file.writestr(f"files/p10/p10000000/s9000000{study}.txt", "FINDINGS: Clear.")
+    assert f"{said} to no image of the tables" in list_records(tree).notes

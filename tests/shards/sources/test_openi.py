@@ -93,7 +93,7 @@ def test_images_of_the_dicom_release_lack_the_prefix_and_some_reports_have_no_im
     path.write_text(path.read_text().replace("parentImage", "noImage"))
     listing = OpeniSource(xml).list_records()
     assert "NLMCXR_png/IM-1.png" in [record.place for record in listing.records] and not listing.absent
-    assert "1 reports have no image in the collection" in listing.notes
+    assert "1 report has no image in the collection" in listing.notes
 
 
 def test_a_projection_without_a_report_and_a_report_twice_are_named(tables):

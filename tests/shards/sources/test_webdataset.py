@@ -441,3 +441,18 @@ def test_an_archive_that_becomes_shorter_is_a_bad_image(tar, tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match="shorter"):
         source.load(records[-1], 64)
+
+
+@pytest.mark.parametrize("folder", [".cache", "a/.hidden", "__MACOSX", ".ipynb_checkpoints", "@eaDir"])
+def test_where_all_is_passed_over_it_is_said_how_much(folder, tar, film, film_bytes):
+    path = tar([(f"{folder}/a.jpg", film_bytes(film(1))), (f"{folder}/a.txt", b"Case.")])
+    for read in (WebdatasetSource(path).list_records, WebdatasetSource(path).texts):
+        with pytest.raises(DataError, match=r"no sample; 2 members that .* were passed over") as caught:
+            read()
+        assert "hidden" in caught.value.hint
+
+
+def test_where_all_archives_are_passed_over_it_is_said(tar):
+    path = tar(name=".x.tar")
+    with pytest.raises(DataError, match=r"no .tar file; 1 file that .* was passed over"):
+        WebdatasetSource(path.parent).list_records()

@@ -205,3 +205,81 @@ def test_a_line_of_a_sentence_is_no_heading(line: str) -> None:
 )
 def test_headings_inside_a_section(heading: str, within: str, kind: str | None) -> None:
     assert kinds(heading, within=within) == [kind]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "[FINDINGS]: {}\n[IMPRESSION]: Stable.",
+        "[Findings]: {}\n[Impression]: Stable.",
+        "(FINDINGS): {}\n(IMPRESSION): Stable.",
+        "<FINDINGS>\n{}\n<IMPRESSION>\nStable.",
+        "**FINDINGS**: {}\n**IMPRESSION**: Stable.",
+        "**FINDINGS:** {}\n**IMPRESSION:** Stable.",
+        "***Findings***\n{}\n***Impression***\nStable.",
+        "=== FINDINGS ===\n{}\n=== IMPRESSION ===\nStable.",
+        "# FINDINGS\n{}\n## IMPRESSION\nStable.",
+        "- FINDINGS: {}\n- IMPRESSION: Stable.",
+        "1. FINDINGS: {}\n2. IMPRESSION: Stable.",
+        "1) Findings: {}\n2) Impression: Stable.",
+        "FINDINGS [CHEST]: {}\nIMPRESSION [FINAL]: Stable.",
+        "FINDINGS*: {}\nIMPRESSION*: Stable.",
+        "FINDINGS #1: {}\nIMPRESSION #1: Stable.",
+        "FINDINGS 1: {}\nIMPRESSION 1: Stable.",
+        "Findings (1): {}\nImpression (1): Stable.",
+        "AP CHEST 10:30 AM: {}\nIMPRESSION NO. 1: Stable.",
+        "PORTABLE CHEST AT 7:05: {}\nIMPRESSION: Stable.",
+        "CHEST, AP VIEW, 5:40 P.M.: {}\nIMPRESSION: Stable.",
+        "CHEST RADIOGRAPH AT 1430 HOURS: {}\nIMPRESSION: Stable.",
+    ],
+)
+def test_headings_that_are_marked_or_numbered(report: str) -> None:
+    found = cut("HISTORY: Cough.\n" + report.format(BODY))
+    assert (found.findings, found.impression) == (BODY, "Stable.") and found.left_out == (("HISTORY", 1),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "(Comparison: none.)",
+        "[Indication: cough.",
+        "1. Comparison: none.",
+        "- History: known nodule.",
+        "2. Recommendation: another film.",
+        "* Technique: rotated.",
+        "AP CHEST 10:30 AM: edema.",
+        "Impression at 10:30: edema.",
+        "EXAM AT 9:15: edema.",
+        "FINDINGS OF 2012: nodule.",
+        "IMPRESSION 123: nodule.",
+    ],
+)
+def test_items_and_times_inside_a_section_are_no_headings(line: str) -> None:
+    assert cut(f"FINDINGS: Effusion.\n{line}\nIMPRESSION: Stable.").findings == f"Effusion. {line}"
+
+
+def test_a_numbered_section_ends_at_the_next_number() -> None:
+    found = cut("1. HISTORY: Cough.\n2. FINDINGS: Effusion.\n3. COMPARISON: None.\n4. IMPRESSION: Stable.")
+    assert found.text == "Effusion. Stable."
+
+
+@pytest.mark.parametrize("word", headings.HISTORY)
+@pytest.mark.parametrize("gap", ["", "\n"])
+def test_organs_in_small_letters_are_of_the_history_they_stand_in(word: str, gap: str) -> None:
+    heading = f"CLINICAL {word}".upper() if word != "clinical" else "CLINICAL DATA"
+    told = f"{heading}:{gap}\nChest: pain.\nPulmonary: asthma.\n1. Heart: failure.\n"
+    assert cut(f"{told}IMPRESSION: Stable.").text == "Stable."
+    assert cut(f"{told}\nLungs: {BODY}\nIMPRESSION: Stable.").text == f"Lungs: {BODY} Stable."
+    assert cut(f"{told}LUNGS: {BODY}\nHEART: Large.").text == f"LUNGS: {BODY} HEART: Large."
+
+
+@pytest.mark.parametrize("heading", ["EXAM", "TECHNIQUE", "COMPARISON", "CONTRAST"])
+def test_organs_below_other_matters_are_findings(heading: str) -> None:
+    assert cut(f"{heading}: None.\nLungs: Clear.\nHeart: Large.").text == "Lungs: Clear. Heart: Large."
+
+
+@pytest.mark.parametrize("name", ["FINDINGS", "FINDINGS AND IMPRESSION", "**Findings**"])
+@pytest.mark.parametrize("organ", ["CHEST", "PULMONARY", "HEART AND LUNGS", "BONES"])
+def test_organs_above_the_findings_are_of_the_history(organ: str, name: str) -> None:
+    found = cut(f"CLINICAL HISTORY:\n{organ}: old asthma.\n{name}: {BODY}")
+    assert found.text == BODY and organ in dict(found.left_out)

@@ -167,3 +167,20 @@ def test_the_last_paragraph_is_not_left_out_where_it_is_used(report: str, words:
 def test_what_is_looked_at_stays_beside_what_is_said_of_it() -> None:
     found = cut("HISTORY: Cough.\n\nLUNGS: Clear.\nHeart: Enlarged.\nIMPRESSION: B.")
     assert found.text == "LUNGS: Clear. Heart: Enlarged. B."
+
+
+@pytest.mark.parametrize("first", ["PRELIMINARY REPORT", "INTERIM REPORT", "PRELIMINARY REPORT BY DR ___"])
+def test_a_final_report_replaces_what_was_preliminary(first: str) -> None:
+    parts = (f"{first}\nFINDINGS: Edema.\nIMPRESSION: Edema.\n", "FINAL REPORT\nFINDINGS: Clear.\n")
+    for report in ("".join(parts), "".join(reversed(parts))):
+        found = cut(report)
+        assert found.text == "Clear." and [heading for heading, _ in found.left_out] == [" ".join(first.split()[:2])]
+    assert cut(parts[0]).text == "Edema."
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 reports:"), (1, "1 report:"), (2, "2 reports:")])
+def test_the_count_of_reports_is_in_words(count: int, said: str) -> None:
+    tally = Tally()
+    for _ in range(count):
+        tally.choose(Sections("A."))
+    assert str(tally).startswith(said)

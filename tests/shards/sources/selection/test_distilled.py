@@ -96,6 +96,9 @@ def test_the_separator_that_was_guessed_is_said(separator, name, write):
         ('{"study_id": [1], "text": "x"}', "'study_id' is neither"),
         ('{"study_id": true, "text": "x"}', "'study_id' is neither"),
         ('{"study": 1}', "no column 'text'"),
+        ("study_id,report,view\n1,x,PA\n", "no column 'text'"),
+        ("study_id;Report;patient_id\n1;x;2\n", "no column 'text'"),
+        ('{"study_id": 1, "report": "x", "split": "val"}', "no column 'text'"),
         (None, "no such file"),
     ],
 )
@@ -164,8 +167,8 @@ def test_texts_are_attached_by_study_and_the_rest_is_counted(table, write):
     }
     assert found.notes == [
         "d.csv has the distilled texts of 2 of 6 studies with a report",
-        "of the other 4 they are written by the rules",
-        "d.csv: 2 studies are no sample with a report here: passed over",
+        "those of the other 4 studies are written by the rules",
+        "d.csv: 2 studies are not among the samples with a report: passed over",
     ]
 
 
@@ -176,7 +179,7 @@ def test_differing_duplicates_end_the_build(table, write, tmp_path):
 
 
 def test_a_file_of_another_corpus_is_refused(table, write):
-    with pytest.raises(DataError, match="none of its 2 studies is here") as caught:
+    with pytest.raises(DataError, match="of its 2 studies none is here") as caught:
         listing(table(rows()), write("study_id,text\n7,One.\n8,Two.\n"))
     assert "s0" in caught.value.hint
 
@@ -287,3 +290,27 @@ def test_a_build_with_other_texts_is_not_gone_on_with(table, write, tmp_path, in
     write("study_id,text\ns0,Two.\n")
     build(CsvSource(path, selection=Selection(distilled=distilled)), tmp_path / "set", options, lines.append)
     assert any("but it had other" in line and "distilled_digest" in line for line in lines)
+
+
+def test_the_same_texts_by_another_name_are_gone_on_with(table, write, tmp_path, interrupted):
+    path, lines = table(rows()), []
+    options = Options(workers=1, vocab_size=200, shard_size=1)
+    distilled = write("study_id,text\ns0,One.\n")
+    source = CsvSource(path, selection=Selection(distilled=distilled))
+    interrupted(2, lambda: build(source, tmp_path / "set", options))
+    renamed = distilled.rename(distilled.with_name("e.csv"))
+    source = CsvSource(path, selection=Selection(distilled=renamed))
+    manifest = build(source, tmp_path / "set", options, lines.append).manifest
+    assert manifest.source["distilled"] == "e.csv" and not any("starting over" in line for line in lines)
+    assert any("going on" in line for line in lines)
+
+
+def test_one_study_is_one(table, write):
+    path = table([{}, {}])
+    notes = listing(path, write("study_id,text\ns0,One.\ns8,x\n")).notes
+    assert notes[1:] == [
+        "those of the other 1 study are written by the rules",
+        "d.csv: 1 study is not among the samples with a report: passed over",
+    ]
+    with pytest.raises(DataError, match="of its 1 study none is here"):
+        listing(path, write("study_id,text\nz,One.\n"))
