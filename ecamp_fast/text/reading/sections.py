@@ -26,8 +26,12 @@ from ecamp_fast.text.reading.words import word_spans
 NO_HEADING, OTHER_HEADINGS = "(no heading)", "other headings"
 FEWEST = 5  # reports: a heading that fewer use may name a person
 
+# "FINAL REPORT: Clear." goes on behind the title; "FINAL REPORT IMPRESSION:" and "ADDENDUM TO FINDINGS:" are headings.
 _TITLE = re.compile(
-    r"^[ \t]*(?P<name>(?P<report>(?:FINAL|INTERIM|PRELIMINARY) REPORT)|(?:FINAL )?ADDENDUM|WET READ)\b[^\n]*$", re.M
+    r"^[ \t]*(?P<name>(?P<report>(?:FINAL|INTERIM|PRELIMINARY) REPORT)|(?:FINAL )?ADDENDUM|WET READ)\b"
+    r"(?!(?<!READ)[ \t]+(?:(?:TO|ON) )?(?:THE )?(?:FINDINGS?|IMPRESSIONS?)[A-Z /&]{0,30}:)"
+    r"(?:(?=[ \t]*:[ \t]*\S)|[^\n]*$)",
+    re.M,
 )
 _ENDED = "FINAL REPORT"
 # A heading may be an item of a list, in brackets or marked: 1. FINDINGS:, [FINDINGS]:, **IMPRESSION:**
@@ -107,13 +111,18 @@ def _final(report: str) -> tuple[str, list[tuple[str, str]]]:
     parts = list(zip(titles, ends, strict=True))
     kinds = {title["report"] for title in titles} - {None}
     wanted = {_ENDED} if _ENDED in kinds else kinds  # what was preliminary counts no more
-    final = [report[title.end() : end] for title, end in parts if title["report"] in wanted]
+    final = [_below(title, report[title.end() : end]) for title, end in parts if title["report"] in wanted]
     others = [(title["name"], report[title.end("name") : end]) for title, end in parts if title["report"] not in wanted]
     if final:
         return "\n".join(final), [(NO_HEADING, before), *others]
     if is_empty(before):
         return report[titles[-1].end() :], others[:-1]  # an addendum or a wet read alone
     return before, others
+
+
+def _below(title: re.Match[str], text: str) -> str:
+    """The text of a report below its title; where it begins behind a colon on the same line, as a section."""
+    return f"REPORT{text.lstrip()}" if text.lstrip(" \t")[:1] == ":" and title["report"] else text
 
 
 def _sections(body: str) -> Iterator[_Section]:

@@ -74,7 +74,7 @@ def told() -> Any:
     from ecamp_fast.text.reading.entities import Mention
 
     texts = (
-        "No large effusion edema. Possible left pneumonia, no mass; the aorta is fine.",
+        "Negative for possible effusion. No large effusion edema. Possible left pneumonia, no mass; the aorta is fine.",
         "Effusion may be present. A 5 mm nodule. Heart size and contour. XXXX mass, 3 masses.",
     )
     terms = Terms()

@@ -31,6 +31,8 @@ def cuts() -> Any:
         "FINDINGS AND IMPRESSION: A.",
         "PRELIMINARY REPORT\nFINDINGS: A.\nFINAL REPORT\nFINDINGS: B.",
         "IMPRESSION: B.",
+        "FINAL REPORT: A.",
+        "FINDINGS: A.\n\nFINAL REPORT IMPRESSION: B.",
         "INDICATION: Cough.\n\nCONCLUSIONS REACHED: The lungs\n are clear.\n\n___",
         "",
     )
@@ -155,6 +157,14 @@ MUTANTS = (
             "a section that stands twice is read twice": (" and text not in found[section.kind]", ""),
             "the wet read counts as the report": ('end in parts if title["report"] in wanted]', "end in parts]"),
             "what was preliminary counts beside the final report": ("{_ENDED} if _ENDED in kinds else kinds", "kinds"),
+            "what stands beside a title is lost": (
+                "_below(title, report[title.end() : end])",
+                "report[title.end() : end]",
+            ),
+            "a heading that begins with a title is one": (
+                "(?!(?<!READ)[ \\t]+(?:(?:TO|ON) )?",
+                "(?!(?<!READ)#(?:(?:TO|ON) )?",
+            ),
             "a report without findings is dropped": ("if len(missing) < 2:", "if len(missing) < 1:"),
             "findings and impression in one lack both": (
                 "is_empty(text) and is_empty(sections.joint)",

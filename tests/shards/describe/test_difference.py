@@ -45,7 +45,7 @@ def test_doubted_mentions_are_counted(reports):
 
 
 def test_what_is_denied_is_not_doubted(tmp_path):
-    (tmp_path / "0.txt").write_text("Possible pneumonia, no effusion.")
+    (tmp_path / "0.txt").write_text("Possible pneumonia. Negative for possible effusion.")
     found = counts(tmp_path)["entities"]
     assert found["effusion"] == {"mentions": 1, "denied": 1, "doubted": 0} and found["pneumonia"]["doubted"] == 1
 
