@@ -102,7 +102,7 @@ MUTANTS = (
             "'with the exception' takes nothing out": ("|unchanged|the|an?|his", "|unchanged|his"),
             "'despite' stops nothing": ('"despite|in spite of|', '"in spite of|'),
             "a relative clause denies its head": ("which|that|who|where", "who|where"),
-            "'r/o' is no doubt": ('    "r/o",\n', ""),
+            "'r/o' is no doubt": ('    "[rs]/o",\n', ""),
             "an answer is no denial": (r"|none|nil|absent)\b|", r"|nil)\b|"),
         },
     )

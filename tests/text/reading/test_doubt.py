@@ -13,7 +13,7 @@ CUES = [
         "may be|might be|could be|possible|possibly|probable|probably|likely|suspected|suspect|suspicion of"
         "|suspicious for|concerning for|worrisome for|concern for|evaluate for|question of|suggest|suggests"
         "|suggestive of|questionable|presumed|presumably|consider|equivocal|perhaps|differential|consideration of"
-        "|considerations are|cannot exclude|can not exclude|exclude|to exclude|rule out|r/o|if|versus|vs",
+        "|considerations are|cannot exclude|can not exclude|exclude|to exclude|rule out|r/o|s/o|if|versus|vs",
     ),
     (
         "Edema {} now",
