@@ -120,6 +120,8 @@ def sentences() -> Any:
         "Secondary to small effusion. Small areas of opacity. The effusion is decreased. Aorta calcified.",
         "Contour, heart is enlarged. The heart contour is enlarged. No enlarged contour.",
         "Opacities in the mid to upper zones.",
+        "Left base and right lower lobe opacities. Obscured. Effusion, small. Mass, small, and nodule.",
+        "Lungs and right lower lobe opacity. Edema in left base and right base opacity.",
         "Nodule in the left lung and right heart is large. Nodule in the left lung opacity.",
         "No edema. No large edema. Opacity in the left hilum. Heavily calcified. Fractures of the 4th, 5th ribs.",
     )

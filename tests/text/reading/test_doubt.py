@@ -33,6 +33,9 @@ CUES = [
         ";| but| however| although|, with| there is| there are| without",
     ),
     ("Effusion{} edema is possible", {"effusion": False, "edema": True}, ";| but| however| although|, with| without"),
+    ("Possible {} edema", {"edema": True}, "left and right|left base and right base|right upper and left lower lobe"),
+    ("Possible edema at the {} effusion", {"edema": True, "effusion": False}, "left and right|left base and small"),
+    ("Possible {} effusion", {"effusion": False}, "scar and right|scar at the left; small"),
     ("However {} edema", {"edema": True}, "possible"),
     ("{} edema", {"edema": False}, "suspicious|suspicion|mild|with"),
 ]

@@ -301,6 +301,10 @@ def test_doubt_reaches_what_it_is_about(report: str, doubted: set[str], certain:
             "There are left base and right lower lobe opacities, no effusion.",
             "There are left base and right lower lobe opacities. There is no effusion.",
         ),
+        (
+            "Possible left base and right base pneumonia.",
+            "There may be left base and right base pneumonia.",
+        ),
         # another finding, an organ, or where the finding before is
         ("Cardiomegaly and right effusion.", "There is cardiomegaly. There is right effusion."),
         ("Heart and right lower lobe opacity.", "There is right lower lobe opacity."),
