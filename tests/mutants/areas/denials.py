@@ -168,6 +168,11 @@ MUTANTS = (
                 "found.update(self._compound(mentions, last))\n                continue",
                 "continue",
             ),
+            "an and between two places ends doubt": ("if not self._joins_places(stop, mentions)", "if True"),
+            "doubt reaches what follows a doubted place": (
+                "return not any(self._before[cue] <= mention.start < stop for mention in mentions)",
+                "return True",
+            ),
             "doubt reaches over a semicolon": ('_MARKS = re.compile(r";|', '_MARKS = re.compile(r"'),
             "a stop before the cue ends its reach": ("self._stops[stop] < self._before[cue]", "False"),
             "doubt behind the entity reaches back over everything": (
