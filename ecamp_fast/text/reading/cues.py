@@ -250,7 +250,7 @@ DOUBTS_AHEAD = (
     "perhaps|maybe|conceivably|potential(?:ly)?",
     "differential",
     "{EXCLUDED}",
-    "r/o",
+    "[rs]/o",
     "exclusion of",
     # nothing new came up, which says little of what is there
     "(?:no|nil|without) {ADJECTIVES}developments? of(?! (?:the|a|this|known)\\b)",

@@ -29,6 +29,10 @@ _FINDING = re.compile(
     r"|lesions?|hemorrhage|blood|contusion|crowding|artifact|dens(?:ity|ities)|nodes?|adenopathy|lymphadenopathy)\Z"
 )
 _NO = re.compile(r"\b(?:no|not|nor|neither|without|free|clear|negative|deny|denies|absence|lack)\b")
+# "Possible left base [and] right base pneumonia": one finding at two places
+_PLACE = re.compile(
+    r"\b(?:left|right|upper|lower|middle|mid|lobes?|bases?|lungs?|apex|apices|zones?|lingula|r[uml]l|l[ul]l) \Z"
+)
 _SAID_TO_BE = re.compile(
     r"(?: (?!(?:in|on|at|and|or|with|within|near|of|by|as|given|based|but|due|since|when|over|than)\b)[a-z-]+){0,5} ?"
 )
@@ -54,6 +58,7 @@ class Doubts:
         )
         self._asides = [match.start() for match in _ASIDES.finditer(lower)]
         stops = {match.start() for match in (*_STOPS.finditer(lower), *_MARKS.finditer(lower))}
+        stops = {stop for stop in stops if not self._joins_places(stop, mentions)}
         clauses = clause_starts(lower)
         self._stops = sorted({*stops, *self._asides, *clauses})
         self._alternatives = self._either(mentions, clauses)
@@ -82,6 +87,13 @@ class Doubts:
     def _is_aside(self, start: int) -> bool:
         aside = bisect_right(self._asides, start) - 1
         return aside >= 0 and self._text.find(",", self._asides[aside], start) < 0
+
+    def _joins_places(self, stop: int, mentions: Sequence[Mention]) -> bool:
+        """Whether an "and" stands between two places of the finding that a cue is about, which is still to come."""
+        cue = bisect_right(self._before, stop) - 1
+        if cue < 0 or not self._text.startswith("and ", stop) or not _PLACE.search(self._text, max(0, stop - 9), stop):
+            return False
+        return not any(self._before[cue] <= mention.start < stop for mention in mentions)
 
     def _leads_on(self, cue: re.Match[str], mentions: Sequence[Mention]) -> bool:
         """Whether a cue is about the noun behind it: "the opacity is likely mild atelectasis"."""

@@ -99,6 +99,7 @@ _ADJECTIVES = (
     appearing shaped like based ill non cardio excavatum ij compensatory scant carinii community acquired varicella
     nonenlarged multilevel pleuroparenchymal lymph adrenal marginated circumferential
     whole entire respective rotated oriented well-circumscribed well-marginated ill-marginated
+    subsolid nonsolid reexpansion re-expansion b/l
     sail-shaped concave convex blunt obtuse fat-containing gas-filled fluid-filled air-filled fat pectus deep shallow
     """.split()  # noqa: SIM905
     )
@@ -117,6 +118,7 @@ _PLACE_NOUNS = frozenset(
     skeleton joint joints cartilage cartilages neck head shaft arm arms elbow knee cage column
     tissue tissues skin breast breasts axilla axillae muscle diaphragm diaphragms abdomen stomach esophagus bowel colon
     liver spleen kidney kidneys fundus loop loops stomach-bubble duodenum aortopulmonary window stripe
+    rul rml rll lul lll
     line lead leads port tube tubes device tip wire wires clips implant implants nipple jugular
     level levels midthoracic thoracolumbar extremity ankle wrist foot hand finger toe skull mandible
     """.split()  # noqa: SIM905
@@ -190,6 +192,13 @@ _HYPHENATED = re.compile(
     r"|[a-z]+-(?:shaped|sided|sized|like|appearing|density|lobe|acquired|predominant|based|containing|filled|type|glass"
     r"|related|induced)|[a-z]+-to-[a-z]+"
 )
+# Before a hyphen these deny or doubt what follows, or join it to something else: "not-enlarged", "likely-acute".
+_NO_PREFIXES = frozenset(
+    """
+    no not nor never without negative free absent lack likely unlikely query question may might could rule ruled versus
+    vs if or and to for from of with suspected suggestive status history
+    """.split()  # noqa: SIM905
+)
 _LEVEL = re.compile(
     r"[ctls]\d{1,2}(?:-[ctls]?\d{1,2})?|\d{1,2}(?:st|nd|rd|th)|(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth)"
 )
@@ -210,9 +219,21 @@ def kind(word: str) -> Kind:
     first, hyphen, _ = word.partition("-")
     if hyphen and first in _ADJECTIVES and first != "non":  # "small-bore"
         return Kind.ADJECTIVE
+    if hyphen and _is_compound(word):
+        return Kind.ADJECTIVE
     if word not in _NO_ADJECTIVES and (_ENDING.fullmatch(word) or _HYPHENATED.fullmatch(word)):
         return Kind.ADJECTIVE
     return Kind.END
+
+
+def _is_compound(word: str) -> bool:
+    """Whether a hyphenated word is an adjective that is written solid too, or ends with one: "retro-cardiac",
+    "recently-healed". It is kept whole, never its last part alone.
+    """
+    first, _, _ = word.partition("-")
+    if first in _NO_PREFIXES or first in _PASSED:
+        return False
+    return word.replace("-", "") in _ADJECTIVES or word.rpartition("-")[2] in _ADJECTIVES - TAILS
 
 
 def describes_a_finding(word: str) -> bool:

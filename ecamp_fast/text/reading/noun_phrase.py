@@ -41,6 +41,16 @@ _OVER_TIME = frozenset(
     "stable unchanged persistent progressive worsening improving increasing decreasing".split()  # noqa: SIM905
 )
 _CHANGES = frozenset("increased decreased reduced diminished more less".split())  # noqa: SIM905
+# Parts of the lungs: with a side or a level two are joined before a finding, "left lung and right base opacities".
+_PARTS_OF_LUNGS = frozenset(
+    "lobe lobes base bases apex apices zone zones lung lungs midlung hemithorax segment segments".split()  # noqa: SIM905
+)
+_WHOLE_PARTS = frozenset("lingula rul rml rll lul lll".split())  # noqa: SIM905, these need no side
+_LEVELS_OF_LUNGS = SIDES | {"upper", "middle", "mid", "lower"}
+# How much of a finding there is, which notes leave behind a comma: "Effusion, small."
+_AMOUNTS = frozenset(
+    "mild moderate severe small large minimal tiny trace slight marked massive".split()  # noqa: SIM905
+)
 _PLAIN_SUBJECTS = frozenset("lung lungs heart chest".split())  # noqa: SIM905
 # Before a finding these are others: "blunting, effusion"; but "high density nodules".
 _OTHER_FINDINGS = FINDINGS - {"density"}
@@ -94,7 +104,7 @@ def adjectives_before(
                 kept = kept[:-1]
             break
         meaning = kind(before)
-        if before in _JOINTS and _joins(sentence, first - 1, kept[-1:], head=adverbs and first == word):
+        if before in _JOINTS and _joins(sentence, first - 1, kept, head=adverbs and first == word):
             if kind(sentence.words[first]) is not Kind.PASSED:  # "normal and [stable] contour"
                 kept.append(before)
         elif before in _OTHER_FINDINGS or _blacked_out(sentence, first):
@@ -141,7 +151,8 @@ def _compares(sentence: Sentence, than: int) -> bool:
 def _joins(sentence: Sentence, joint: int, after: list[str], head: bool) -> bool:
     """Whether an "and", "or" or "to" stands between two adjectives of the same thing.
 
-    after: the adjective behind it, if there is one   head: whether the head stands right behind it and is an adjective
+    after: the words behind it up to the head, the last one first
+    head: whether the head stands right behind it and is an adjective
     """
     if joint == 0 or sentence.gap(joint):
         return False
@@ -149,11 +160,22 @@ def _joins(sentence: Sentence, joint: int, after: list[str], head: bool) -> bool
     if kind(behind) is Kind.PASSED and behind not in _OVER_TIME:
         return False  # "mucous or [possibly] focal pneumonia"
     if sentence.words[joint] == "to":
-        return DEGREES.issuperset([*after, sentence.words[joint - 1]])
+        return DEGREES.issuperset([*after[-1:], sentence.words[joint - 1]])
     if not after and not head:
         whole = kind(sentence.words[joint - 1]) is Kind.ADJECTIVE
         return whole and behind in _OVER_TIME and _opens(sentence, joint - 1)
-    return _coordinated(sentence, joint - 1)
+    return _coordinated(sentence, joint - 1) or (
+        not _WHOLE_PARTS.union(_PARTS_OF_LUNGS).isdisjoint(after) and _ends_a_place(sentence, joint - 1)
+    )
+
+
+def _ends_a_place(sentence: Sentence, last: int) -> bool:
+    """Whether a part of the lungs that a phrase begins with ends at ``last``: "left upper lobe", but not "lungs"."""
+    if sentence.owner[last] >= 0:
+        return False
+    name = sentence.words[last]
+    sided = last > 0 and not sentence.gap(last) and sentence.words[last - 1] in _LEVELS_OF_LUNGS
+    return (name in _WHOLE_PARTS or (sided and name in _PARTS_OF_LUNGS)) and _opens(sentence, last)
 
 
 def _coordinated(sentence: Sentence, last: int) -> bool:
@@ -279,6 +301,8 @@ def said_of(sentence: Sentence, first: int, word: int) -> tuple[list[str], int]:
 
     The phrase of the finding is the words [first, word).
     """
+    if amount := _amount_behind(sentence, word):
+        return amount, word + len(amount)
     start = word
     kept: list[str] = []
     before = first - 1 - (first > 0 and sentence.words[first - 1] in ARTICLES)
@@ -307,6 +331,19 @@ def said_of(sentence: Sentence, first: int, word: int) -> tuple[list[str], int]:
         if kept.pop() == "to" and kept[-1] not in DEGREES:
             kept.pop()  # "is adjacent to the heart"
     return [name for name in kept if name == "to" or name not in _JOINTS], word
+
+
+def _amount_behind(sentence: Sentence, word: int) -> list[str]:
+    """How much there is, where nothing else follows a comma: "effusion, [small to moderate]." """
+    if word >= len(sentence.words) or sentence.gap(word) != ",":
+        return []
+    end = word
+    while end < len(sentence.words) and (end == word or not sentence.gap(end)):
+        if sentence.words[end] not in _AMOUNTS and (end == word or sentence.words[end] != "to"):
+            return []
+        end += 1
+    ended = end == len(sentence.words) or sentence.gap(end) != ","
+    return sentence.words[word:end] if ended and sentence.words[end - 1] != "to" else []
 
 
 def noun_of(sentence: Sentence, first: int) -> int | None:

@@ -8,8 +8,9 @@ _BEHIND_A_SIDE = frozenset(
     "and or than with without which measuring as but since from seen noted now there".split()  # noqa: SIM905
 )
 _THE = frozenset("the a an both either each".split())  # noqa: SIM905
+_LOBES = frozenset("rul rml rll lul lll".split())  # noqa: SIM905, as notes abbreviate them
 # Nouns that need no other behind them: of "the left heart [blacked out]" nothing can be said.
-_COMPLETE = frozenset(
+_COMPLETE = _LOBES | frozenset(
     """
     lung lungs lobe lobes base bases apex apices zone zones hemithorax midlung lingula segment spine ribs clavicle
     """.split()  # noqa: SIM905
@@ -20,7 +21,7 @@ _LONGEST = 12  # words of one place
 def place_behind(sentence: Sentence, word: int) -> tuple[list[str], int]:
     """The phrase of place from ``word`` on, and where it ends: "is seen [in the right upper lobe]"; [] for none."""
     start = word
-    if sentence.follows(word) and sentence.words[word] in SIDES:
+    if sentence.follows(word) and sentence.words[word] in SIDES | _LOBES:
         return _in_short(sentence, word)
     if sentence.follows(word) and sentence.words[word] in ("which", "that"):
         word += 1

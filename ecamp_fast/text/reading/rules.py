@@ -147,7 +147,14 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
         if organ:
             return None
         phrase.head = [NOMINAL.get(entity, entity)]
+    if entity == "obscure" and opening == _IS and max(sentence.owner) == 0 and _is_bare(phrase):
+        return None  # of what, nobody says
     return _stated(entity, opening, phrase, {one.mention.entity for one in compound})
+
+
+def _is_bare(phrase: NounPhrase) -> bool:
+    """Whether nothing is said of a finding but that it is there."""
+    return len(phrase.head) == 1 and not phrase.before and not phrase.place
 
 
 def _organ(sentence: Sentence, phrase: NounPhrase, opening: str, found: bool) -> tuple[str, NounPhrase] | None:

@@ -102,7 +102,7 @@ MUTANTS = (
             "'with the exception' takes nothing out": ("|unchanged|the|an?|his", "|unchanged|his"),
             "'despite' stops nothing": ('"despite|in spite of|', '"in spite of|'),
             "a relative clause denies its head": ("which|that|who|where", "who|where"),
-            "'r/o' is no doubt": ('    "r/o",\n', ""),
+            "'r/o' is no doubt": ('    "[rs]/o",\n', ""),
             "an answer is no denial": (r"|none|nil|absent)\b|", r"|nil)\b|"),
         },
     )
@@ -167,6 +167,11 @@ MUTANTS = (
             "'versus' is about the first alternative alone": (
                 "found.update(self._compound(mentions, last))\n                continue",
                 "continue",
+            ),
+            "an and between two places ends doubt": ("if not self._joins_places(stop, mentions)", "if True"),
+            "doubt reaches what follows a doubted place": (
+                "return not any(self._before[cue] <= mention.start < stop for mention in mentions)",
+                "return True",
             ),
             "doubt reaches over a semicolon": ('_MARKS = re.compile(r";|', '_MARKS = re.compile(r"'),
             "a stop before the cue ends its reach": ("self._stops[stop] < self._before[cue]", "False"),

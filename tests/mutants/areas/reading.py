@@ -122,6 +122,8 @@ def sentences() -> Any:
         "Secondary to small effusion. Small areas of opacity. The effusion is decreased. Aorta calcified.",
         "Contour, heart is enlarged. The heart contour is enlarged. No enlarged contour.",
         "Opacities in the mid to upper zones.",
+        "Left base and right lower lobe opacities. Obscured. Effusion, small. Mass, small, and nodule.",
+        "Lungs and right lower lobe opacity. Edema in left base and right base opacity.",
         "Nodule in the left lung and right heart is large. Nodule in the left lung opacity.",
         "No edema. No large edema. Opacity in the left hilum. Heavily calcified. Fractures of the 4th, 5th ribs.",
     )
@@ -293,6 +295,7 @@ MUTANTS = (
             "who says more is not heard": ("set(earlier.words) < set(statement.words)", "False"),
             "anatomy can be absent": ("    if opening == _NO:\n        return None\n", ""),
             "anatomy is named and no more": ("return (_IS, phrase) if state else None", "return _IS, phrase"),
+            "what is obscured need not be said": ('if entity == "obscure" and opening', "if False and opening"),
             "a repaired hernia is there": ("sentence.words[end] in _PROCEDURES", "False"),
             "what is denied stays in the plural": ("noun = singular(noun)", "noun"),
             "are is always is": ('opening.replace("is", "are")', "opening"),
@@ -327,6 +330,20 @@ MUTANTS = (
             "the side of a broken bone is lost": (
                 'else ["of", "the", *words]\n\n\ndef _object',
                 "else []\n\n\ndef _object",
+            ),
+            "a place before an and is lost": (
+                "isdisjoint(after) and _ends_a_place(sentence, joint - 1)",
+                "isdisjoint(after) and False",
+            ),
+            "a place needs no side": ("(sided and name in _PARTS_OF_LUNGS)", "name in _PARTS_OF_LUNGS"),
+            "a place of the finding before is the next one's": (
+                "name in _PARTS_OF_LUNGS)) and _opens(sentence, last)",
+                "name in _PARTS_OF_LUNGS))",
+            ),
+            "a degree behind a comma is lost": ("if amount := _amount_behind(sentence, word):", "if amount := []:"),
+            "a degree before a further comma is of what came before": (
+                "return sentence.words[word:end] if ended and",
+                "return sentence.words[word:end] if",
             ),
             "a change is how it is": ("        elif name in _CHANGES:\n            break\n", ""),
         },

@@ -19,10 +19,10 @@ from ecamp_fast.text.reading.words import word_spans
 
 CUES = """
 no not nor without w/o nil neg negative none absent absence lack free resolved resolution cleared clearing denies
-never neither ruled rule excluded exclude r/o s/p h/o c/w d/t can't cannot unable query question questionable possible
-possibly probable probably likely unlikely may might could suspected suspicion presumed versus vs if suggest suggests
-suggesting suggestive represent represents representing reflect consistent compatible concerning worrisome leaving
-showing showed obscuring causing demonstrated developing resolving removed status post history prior previous
+never neither ruled rule excluded exclude r/o s/o s/p h/o c/w d/t can't cannot unable query question questionable
+possible possibly probable probably likely unlikely may might could suspected suspicion presumed versus vs if suggest
+suggests suggesting suggestive represent represents representing reflect consistent compatible concerning worrisome
+leaving showing showed obscuring causing demonstrated developing resolving removed status post history prior previous
 previously unchanged stable however but although except which who that there is are was were has have and/or
 """
 ENTITIES = """
@@ -34,6 +34,7 @@ OTHERS = """
 the a of in on at and or to with left right bilateral bilaterally mild mildly small large very normal tortuous enlarged
 prominent elevated non-displaced ill-defined left-sided non-segmental ill defined non shaped appearing 5th 6th T12 1.5
 5mm xxxx lobe base rib ribs lung lungs heart upper lower elevation changes disease areas amount area of within limits
+rll lul b/l lingula retro-cardiac recently-healed left-base likely-acute trace moderate
 seen noted remains appear greater than multiple two new acute hernia repair size tip stripe , . ; : - ( ) there this
 """
 REPORTS = st.lists(st.sampled_from(CUES.split() + 3 * ENTITIES.split() + 2 * OTHERS.split()), max_size=25).map(

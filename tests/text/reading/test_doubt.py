@@ -13,7 +13,7 @@ CUES = [
         "may be|might be|could be|possible|possibly|probable|probably|likely|suspected|suspect|suspicion of"
         "|suspicious for|concerning for|worrisome for|concern for|evaluate for|question of|suggest|suggests"
         "|suggestive of|questionable|presumed|presumably|consider|equivocal|perhaps|differential|consideration of"
-        "|considerations are|cannot exclude|can not exclude|exclude|to exclude|rule out|r/o|if|versus|vs",
+        "|considerations are|cannot exclude|can not exclude|exclude|to exclude|rule out|r/o|s/o|if|versus|vs",
     ),
     (
         "Edema {} now",
@@ -33,6 +33,9 @@ CUES = [
         ";| but| however| although|, with| there is| there are| without",
     ),
     ("Effusion{} edema is possible", {"effusion": False, "edema": True}, ";| but| however| although|, with| without"),
+    ("Possible {} edema", {"edema": True}, "left and right|left base and right base|right upper and left lower lobe"),
+    ("Possible edema at the {} effusion", {"edema": True, "effusion": False}, "left and right|left base and small"),
+    ("Possible {} effusion", {"effusion": False}, "scar and right|scar at the left; small"),
     ("However {} edema", {"edema": True}, "possible"),
     ("{} edema", {"edema": False}, "suspicious|suspicion|mild|with"),
 ]

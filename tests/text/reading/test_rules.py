@@ -275,3 +275,144 @@ def test_doubt_reaches_what_it_is_about(report: str, doubted: set[str], certain:
     for openings, entities in ((("There may be",), doubted), (("There is", "There are"), certain)):
         found = {d.mention.entity for s in sentences if s.startswith(openings) for d in describe(s)}
         assert found == entities
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        (
+            "Left upper lobe and right lower lobe opacities.",
+            "There are left upper lobe and right lower lobe opacities.",
+        ),
+        (
+            "Right upper lobe and left lower lobe consolidation.",
+            "There is right upper lobe and left lower lobe consolidation.",
+        ),
+        ("Left base and right base opacities.", "There are left base and right base opacities."),
+        ("Upper lobe and lower lobe opacities.", "There are upper lobe and lower lobe opacities."),
+        ("Lingula and left lower lobe opacities.", "There are lingula and left lower lobe opacities."),
+        ("Right apex and left base nodules.", "There are right apex and left base nodules."),
+        ("No left base or right base opacity.", "There is no left base or right base opacity."),
+        (
+            "Small left lung and large right lung opacities.",
+            "There are small left lung and large right lung opacities.",
+        ),
+        (
+            "There are left base and right lower lobe opacities, no effusion.",
+            "There are left base and right lower lobe opacities. There is no effusion.",
+        ),
+        (
+            "Possible left base and right base pneumonia.",
+            "There may be left base and right base pneumonia.",
+        ),
+        # another finding, an organ, or where the finding before is
+        ("Cardiomegaly and right effusion.", "There is cardiomegaly. There is right effusion."),
+        ("Heart and right lower lobe opacity.", "There is right lower lobe opacity."),
+        ("Lungs and right lower lobe opacity.", "There is right lower lobe opacity."),
+        ("Clear left lung and right lower lobe opacity.", "There is right lower lobe opacity."),
+        ("Left base and right effusion.", "There is right effusion."),
+        (
+            "Effusion at the left base and right lower lobe opacity.",
+            "There is effusion at the left base. There is right lower lobe opacity.",
+        ),
+        (
+            "Effusion in left base and right base opacity.",
+            "There is effusion in left base. There is right base opacity.",
+        ),
+    ],
+)
+def test_two_places_before_a_finding(report: str, text: str) -> None:
+    assert distill(report) == text
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        ("RLL pneumonia.", "There is rll pneumonia."),
+        ("RLL and LLL pneumonia.", "There is rll and lll pneumonia."),
+        ("Small LUL nodule.", "There is small lul nodule."),
+        ("RML atelectasis.", "There is rml atelectasis."),
+        ("RUL mass.", "There is rul mass."),
+        ("No RUL opacity.", "There is no rul opacity."),
+        ("Pneumonia in the RLL.", "There is pneumonia in the rll."),
+        ("Opacities of RUL and LLL.", "There are opacities of rul and lll."),
+        ("Nodule LUL.", "There is nodule in the lul."),
+        ("Edema, RLL pneumonia.", "There is edema. There is rll pneumonia."),
+        ("B/l effusions.", "There are b/l effusions."),
+        ("b/l lower lobe opacities.", "There are b/l lower lobe opacities."),
+    ],
+)
+def test_abbreviated_places(report: str, text: str) -> None:
+    assert distill(report) == text
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "partially-loculated",
+        "re-expansion",
+        "retro-cardiac",
+        "un-displaced",
+        "recently-healed",
+        "part-solid",
+        "semi-solid",
+        "subsolid",
+        "sub-solid",
+        "non-solid",
+        "un-healed",
+        "para-septal",
+        "densely-lobulated",
+        "thinly-layering",
+    ],
+)
+def test_a_hyphenated_adjective_is_known_by_its_parts(word: str) -> None:
+    assert distill(f"A small {word} mass.") == f"There is small {word} mass."
+
+
+@pytest.mark.parametrize(
+    "word", ["likely-acute", "possibly-healed", "versus-old", "previously-displaced", "query-small"]
+)
+def test_a_cue_before_a_hyphen_is_no_adjective(word: str) -> None:
+    assert word not in distill(f"A {word} mass.")
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        ("Obscured.", ""),
+        ("There is obscuration.", ""),
+        ("Is obscured.", ""),
+        ("Obscuring it.", ""),
+        ("Mild obscuration.", "There is mild obscuration."),
+        ("Obscured on the left.", "There is obscuration on the left."),
+        ("No obscuration.", "There is no obscuration."),
+        ("May be obscured.", "There may be obscuration."),
+        ("Obscured. Edema.", "There is edema."),
+        ("Edema, obscured.", "There is edema. There is obscuration."),
+    ],
+)
+def test_what_is_obscured_is_said(report: str, text: str) -> None:
+    assert distill(report) == text
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        ("Effusion, small.", "There is small effusion."),
+        ("Bibasilar atelectasis, mild.", "There is mild bibasilar atelectasis."),
+        ("Pulmonary edema, severe", "There is severe pulmonary edema."),
+        ("Effusion, trace; no edema.", "There is trace effusion. There is no edema."),
+        ("Effusion, small to moderate.", "There is small to moderate effusion."),
+        ("Effusion at the left base, small.", "There is small effusion at the left base."),
+        ("Cardiomegaly, edema, mild.", "There is cardiomegaly. There is mild edema."),
+        ("Possible pneumothorax, tiny.", "There may be tiny pneumothorax."),
+        ("No effusion, small.", "There is no effusion."),
+        # of what comes behind it
+        ("Opacity, mild edema.", "There is opacity. There is mild edema."),
+        ("Effusion, small, and edema.", "There is effusion. There is edema."),
+        ("Effusion, small heart.", "There is effusion."),
+        ("Effusion, mild to.", "There is effusion."),
+    ],
+)
+def test_a_degree_behind_a_comma(report: str, text: str) -> None:
+    assert distill(report) == text
