@@ -57,7 +57,7 @@ def expand(row: str) -> str:
 # What denies the entities behind it. "Resolution of" and its like: see TURNS.
 DENIES_AHEAD = (
     "no",
-    "not",
+    "not(?!-)",
     "(?:is|are|was|were|do|does|did|has|have|had)n't",
     "without",
     "w/o",
