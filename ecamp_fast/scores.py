@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 1000
+ROUNDING = 1e-5  # of what is scored: below it two numbers in float32 are one
 Array = np.ndarray
 
 
@@ -22,8 +23,8 @@ class Estimate:
 
     @property
     def positive(self) -> bool:
-        """Whether the whole interval lies above zero."""
-        return self.low > 0
+        """Whether the whole interval lies above zero, by more than float32 rounds."""
+        return self.low > ROUNDING
 
     def as_dict(self) -> dict[str, float]:
         """Plain numbers, for JSON."""

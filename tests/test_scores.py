@@ -65,6 +65,7 @@ def test_an_estimate_is_the_middle_of_the_draws() -> None:
     found = estimate(np.concatenate([[50.0], np.arange(1001.0), [np.nan]]))
     assert found == Estimate(50.0, 25.0, 975.0)
     assert found.positive and not Estimate(1.0, 0.0, 2.0).positive and not Estimate(1.0, -0.1, 2.0).positive
+    assert not Estimate(1.0, 1e-7, 2.0).positive and Estimate(1.0, 1e-4, 2.0).positive
     assert found.as_dict() == {"value": 50.0, "low": 25.0, "high": 975.0}
 
 

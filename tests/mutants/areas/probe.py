@@ -47,6 +47,7 @@ def ranked() -> Any:
         weights.tolist(),
         estimate(np.arange(100.0)),
         Estimate(1.0, 0.0, 2.0).positive,
+        Estimate(1.0, 1e-7, 2.0).positive,
     )
 
 
@@ -119,7 +120,8 @@ MUTANTS = [
                 "None, np.arange(len(patients))",
             ),
             "the interval is of 90 %": ("[2.5, 97.5]", "[5, 95]"),
-            "an interval that touches zero is above it": ("self.low > 0", "self.low >= 0"),
+            "an interval that touches zero is above it": ("self.low > ROUNDING", "self.low >= 0"),
+            "what is rounded is above zero": ("self.low > ROUNDING", "self.low > 0"),
         },
     ),
 ]
