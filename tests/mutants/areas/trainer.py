@@ -28,7 +28,7 @@ def a_run() -> Any:
         "model.text={width: 32, depth: 1, heads: 2, ffn: 32, dropout: 0.3}",
         "text.max_tokens=32",
         "optim={lr: 1e-2, weight_decay: 0.1}",
-        "batch={total: 6, micro: 3}",
+        "batch={total: 6, micro: 2}",
         "schedule={epochs: 1.6, warmup_epochs: 0.4}",
         "log_every=2",
         "evaluation={samples: 3, every_steps: 4}",  # of four
