@@ -8,7 +8,7 @@ from ecamp_fast.text.reading import cues
 from ecamp_fast.text.reading.clauses import VERB, clause_starts
 from ecamp_fast.text.reading.cues import one_of
 from ecamp_fast.text.reading.entities import Mention, find_mentions
-from ecamp_fast.text.reading.negation import lowered
+from ecamp_fast.text.reading.plain import lowered
 from ecamp_fast.text.reading.words import Span
 
 _AHEAD = one_of(cues.DOUBTS_AHEAD)

@@ -9,6 +9,7 @@ from ecamp_fast.text.reading import cues
 from ecamp_fast.text.reading.clauses import VERB, clause_starts
 from ecamp_fast.text.reading.cues import expand, one_of
 from ecamp_fast.text.reading.entities import ANATOMY, Mention
+from ecamp_fast.text.reading.plain import lowered
 from ecamp_fast.text.reading.words import Span
 
 _PHRASES = re.compile(r"\bthere is no(?: evidence of)?\b")
@@ -35,8 +36,8 @@ _NEW_ITEM = re.compile(
 # "No cavitation in the mass or effusion": the mass is where there is none of it.
 _PLACE = re.compile(
     r"(?<!evidence )(?<!sign )(?<!signs )(?<!suggestion )(?<!indication )(?<!recurrence )(?<!trace )"
-    r"(?<!absence )(?<!lack )"
-    r"(?<!free )(?<!clear )(?<!none )(?<!resolution )(?<!removal )(?<!clearing )(?<!disappearance )(?<!instead )"
+    r"(?<!absence )(?<!lack )(?<!free )(?<!clear )(?<!none )(?<!resolution )(?<!removal )(?<!clearing )"
+    r"(?<!disappearance )(?<!instead )"
     r"\b(?:(?:of|in|to|throughout|on) (?:the|this|that|these|those|either|both|his|her)|within|inside)\b"
     r".*?(?=[,;]|\b(?:or|nor|and|of(?! the)|for|that|is|are|was|were)\b|\Z)"
 )
@@ -79,12 +80,6 @@ def negated(text: str, sentence: Span, mentions: Sequence[Mention], phrases_only
         reaches = _Denials(lower, places, organs).reaches if _ANY_CUE.search(lower) else []
     denied = _Spans(reaches)
     return [place in denied for place, _ in places]
-
-
-def lowered(text: str) -> str:
-    """The text in lower case, as long as it is."""
-    lower = text.lower()
-    return lower if len(lower) == len(text) else "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
 
 
 class _Denials:

@@ -33,15 +33,14 @@ _ITEM = re.compile(rf"{_BULLET}|[A-Z][A-Za-z]*(?:[ /&-]{{1,3}}[A-Za-z]+){{0,4}}\
 # A line that ends with one of these goes on: the noun is still to come.
 _GOES_ON = re.compile(
     r"(?:[,(/&-]|\b(?:a|an|the|this|that|these|those|no|not|nor|or|and|of|in|on|at|to|for|from|by|with|without|as|than"
-    r"|is"
-    r"|are|was|were|be|been|has|have|had|may|might|could|can|will|would|should|which|but|if|its|his|her|right|left"
+    r"|is|are|was|were|be|been|has|have|had|may|might|could|can|will|would|should|which|but|if|its|his|her|right|left"
     r"|bilateral|both|upper|lower|mid|middle|mild|mildly|moderate|moderately|severe|small|large|tiny|trace|minimal|new"
     r"|old|acute|chronic|focal|stable|unchanged|normal|pleural|pulmonary|cardiac|venous|heart|lung|lobe|lobar|basilar"
     r"|basal|apical|interval|significant|possible|probable|likely|patchy|hazy|more|less|very|over|under|into|through"
     r"|throughout|between|within|near|along|there|longer|dr|mr|mrs|ms|any|evidence|signs?|versus|vs|also|again|now))\Z",
     re.IGNORECASE,
 )
-_CAPITAL = re.compile(r"(?P<word>[A-Z])[a-z]+")
+_CAPITAL = re.compile(r"[A-Z][a-z]+")
 _NAMES = re.compile(
     r"(?:Swan|Ganz|Kerley|Hickman|Dobb?hoff|Port|Groshong|Mediport|Harrington|Bochdalek|Morgagni|Ghon)\b"
 )
@@ -50,8 +49,7 @@ _OPENER = re.compile(r"(?:no|there|nil|negative|heart|lungs?|aorta|bones)\b", re
 _SHORT = 48
 _NAMED = re.compile(
     r"(?:stable|unchanged|mild|mildly|moderate|severe|small|large|minimal|trace|left|right|bilateral|bibas[a-z]+|old"
-    r"|new"
-    r"|calcified|healed|chronic|acute|enlarged|tortuous)\b",
+    r"|new|calcified|healed|chronic|acute|enlarged|tortuous)\b",
     re.IGNORECASE,
 )
 _ADJECTIVE = re.compile(
@@ -97,6 +95,12 @@ def plain(text: str) -> Plain:
         origins.extend([match.start()] * len(written))
     origins.append(len(text))
     return Plain("".join(parts), origins)
+
+
+def lowered(text: str) -> str:
+    """The text in lower case, as long as it is."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
 
 
 def _letter(letter: str) -> str:

@@ -278,7 +278,7 @@ MUTANTS = (
         {
             "flags of a pattern do not count": ("[value.pattern, int(value.flags)]", "[value.pattern]"),
             "the version of the code does not count": ("[RULES_VERSION, tables]", "[tables]"),
-            "one module's rules do not count": ("_MODULES = (\n    annotate,", "_MODULES = ("),
+            "one module's rules do not count": ('{"version"}', '{"version", "cleaning"}'),
         },
     )
     + mutants(
