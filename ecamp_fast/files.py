@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from ecamp_fast.errors import StorageError
+from ecamp_fast.fault_points import reach
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -17,9 +18,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex}")  # threads, and containers, share process ids
     try:
         with open(temporary, "wb") as file:
+            reach("write", file=path.name)
             file.write(data)
             file.flush()
+            reach("fsync", file=path.name)
             os.fsync(file.fileno())
+        reach("rename", file=path.name)
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
