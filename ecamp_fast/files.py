@@ -1,7 +1,9 @@
 """Writing files so that a crash leaves the old one or the new one, never half of either."""
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,8 +38,35 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def write_new(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
+    """Write a file that nobody else may read and sync it; what was there under its name is replaced. Returns its sha256.
+
+    Raises OSError where the disk refuses.
+    """
+    digest = hashlib.sha256()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb", buffering=0) as file:
+        for chunk in chunks:
+            reach("write", file=path.name)
+            rest = memoryview(chunk)
+            while len(rest):
+                rest = rest[file.write(rest) or 0 :]
+            digest.update(chunk)
+        reach("fsync", file=path.name)
+        os.fsync(descriptor)
+    return digest.hexdigest()
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a file or folder; its parent is synced.  Raises OSError."""
+    reach("rename", file=target.name)
+    os.replace(source, target)
+    sync(target.parent)
+
+
 def sync(path: Path) -> None:
     """fsync a file or a folder that is already written."""
+    reach("fsync", file=path.name)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

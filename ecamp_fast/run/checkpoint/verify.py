@@ -1,0 +1,54 @@
+"""Whether a folder is a complete checkpoint: everything in it is judged, and nothing of it is believed before."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from ecamp_fast.run.checkpoint.manifest import MANIFEST, Manifest, Unreadable, read_manifest, step_of
+
+
+def damage(path: Path) -> str:
+    """Why ``path`` is not a complete checkpoint; an empty string when it is one."""
+    try:
+        _refuse_strangers(path)
+        manifest = read_manifest(path)
+        _match(path, manifest)
+    except Unreadable as fault:
+        return str(fault)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""
+
+
+def _match(path: Path, manifest: Manifest) -> None:
+    """The folder holds the files of the manifest, byte for byte, and nothing else."""
+    if step_of(path.name) not in (None, manifest.position.step):
+        raise Unreadable(f"{MANIFEST} is that of step {manifest.position.step}")
+    listed = {entry.name: entry for entry in manifest.files}
+    found = {item.name for item in os.scandir(path)} - {MANIFEST}
+    for name in sorted(listed.keys() - found):
+        raise Unreadable(f"{name} is missing")
+    for name in sorted(found - listed.keys()):
+        raise Unreadable(f"{name!a} does not belong to it")
+    for name, entry in listed.items():
+        if (size := (path / name).stat().st_size) != entry.bytes:
+            raise Unreadable(f"{name} has {size} bytes, not {entry.bytes}")
+    for name, entry in listed.items():
+        with open(path / name, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+                raise Unreadable(f"{name} is damaged (digest differs)")
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Only plain files of this user, which nobody else may write to."""
+    if not stat.S_ISDIR(path.lstat().st_mode) and not path.is_dir():
+        raise Unreadable("it is no folder")
+    for item in (path, *path.iterdir()):
+        found = item.stat() if item == path else item.lstat()
+        if found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+            raise Unreadable(
+                f"{item.name!a} is not yours alone: it belongs to another user or anybody may write to it"
+            )
+        if item != path and not stat.S_ISREG(found.st_mode):
+            raise Unreadable(f"{item.name!a} is no plain file")
