@@ -4,10 +4,10 @@ ECAMP_FAULT holds faults separated by ``;``, each ``POINT[:KEY=VALUE]...:ACTION`
 ``checkpoint.written:rank=1:step=4:kill`` or ``write:file=metrics.jsonl:nth=3:ENOSPC``.
 
 POINT   a name that the code reaches
-KEY     a fact given there (``file``, ``step``, ...), or ``rank`` of this process; VALUE may have the wildcards of shells;
+KEY     a fact given there (``file``, ``step``, ...), or ``rank`` of this process; VALUE may have wildcards;
         ``nth=N`` is the N-th time in this process that all else fits, ``from=N`` that and all later ones
-ACTION  kill, stop, term, int, hup (signals to this process), exit (``os._exit(1)``), hang, ``sleep=SECONDS``, the name of
-        an errno (raised as OSError), or a word that the place itself knows, which ``reach`` returns
+ACTION  kill, stop, term, int, hup (signals to this process), exit (``os._exit(1)``), hang, ``sleep=SECONDS``, the name
+        of an errno (raised as OSError), or a word that the place itself knows, which ``reach`` returns
 """
 
 import errno

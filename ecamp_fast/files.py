@@ -39,9 +39,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_new(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
-    """Write a file that nobody else may read and sync it; what was there under its name is replaced. Returns its sha256.
+    """Write a file that nobody else may read, in place of one of its name, and sync it.
 
-    Raises OSError where the disk refuses.
+    returns its sha256. Raises OSError where the disk refuses.
     """
     digest = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

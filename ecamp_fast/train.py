@@ -38,6 +38,13 @@ PHANTOM_STUDIES = 640
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
+@click.option(
+    "--allow-change",
+    "allow",
+    multiple=True,
+    metavar="KEY",
+    help="Go on although this key of recipe or DeepSpeed JSON differs from before.",
+)
 @click.option("--report/--no-report", "reporting", default=True, help="Write RUN/report.html at the end.")
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(
@@ -47,6 +54,7 @@ def main(
     out: Path | None,
     overrides: tuple[str, ...],
     resume: str,
+    allow: tuple[str, ...],
     reporting: bool,
 ) -> None:
     from ecamp_fast.run.deepspeed_config import check, find
@@ -54,7 +62,7 @@ def main(
     try:
         recipe, out = settle(recipe_name, data, out, overrides)
         check(find(ds_config), recipe, int(os.environ.get("WORLD_SIZE", 1)))  # before anything is loaded
-        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, reporting))
+        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -68,7 +76,15 @@ def settle(
     return recipe, out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
 
 
-def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:
+def run_rank(
+    recipe: Recipe,
+    data: str | None,
+    out: Path,
+    ds_config: Path | None,
+    resume: str,
+    allow: tuple[str, ...],
+    reporting: bool,
+) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
     from ecamp_fast.run.distributed import init, shutdown
     from ecamp_fast.run.rundir import RunDir
@@ -80,7 +96,7 @@ def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None
         if context.is_main:
             run.create()  # a request to stop can be left in it while the run is set up
         shards = data or _phantoms(out, recipe, context.is_main)
-        trainer = Trainer(Job(recipe, shards, out, ds_config, resume), context)
+        trainer = Trainer(Job(recipe, shards, out, ds_config, resume, allow), context)
         status = trainer.train()
         if reporting and context.is_main and status == "complete" and (trainer.trained or not run.report.exists()):
             from ecamp_fast.report.build import report_run

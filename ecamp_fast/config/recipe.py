@@ -116,7 +116,7 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = _flatten(self.model_dump(mode="json"))
-        watching = ("name", "init_", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
+        watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "schedule.epochs")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
         free = (*watching, *loader, "compile", "activations", "share_projections")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
@@ -126,11 +126,6 @@ class Recipe(Section):
         """sha256 of those keys of ``identity`` that have not their default: a key that is new changes no digest."""
         default = type(self)().identity()
         return _sha256({key: value for key, value in self.identity().items() if value != default[key]})
-
-    @property
-    def former_digest(self) -> str:
-        """What ``digest`` was up to version 0.1: sha256 of all keys there were then."""
-        return _sha256(self.identity())
 
     @property
     def reads_maps(self) -> bool:

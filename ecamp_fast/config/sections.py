@@ -171,6 +171,9 @@ class BatchConfig(Section):
 
 class CheckpointConfig(Section):
     every_steps: int = Field(46, ge=1)  # optimizer steps; the paper's epoch is 46
+    every_minutes: float | None = Field(None, gt=0)  # beside steps: at the first step after so long without one
+    background: bool = True  # a copy in memory, written while training goes on; false: training waits for the disk
+    deepspeed: bool = False  # DeepSpeed's own files beside, in RUN/deepspeed, for its tools; no resume reads them
     keep: int = Field(2, ge=2)  # complete checkpoints kept
     milestones: tuple[float, ...] = ()  # epochs after which a checkpoint is written that stays
     keep_best: bool = False  # the one with the lowest held-out loss stays too; checkpoints/BEST names it

@@ -34,7 +34,7 @@ def room(setup: RunSetup) -> Iterator[Finding]:
     if setup.recipe is None or setup.parameters is None:
         yield ok("free space", found)
         return
-    size = checkpoint_bytes(setup.parameters, setup.recipe.precision)
+    size = STATE_BYTES * setup.parameters
     kept = setup.recipe.checkpoint.keep
     found += f", a checkpoint takes about {size / 1e9:.2f} GB, {kept} are kept"
     if free < 1.2 * size:
@@ -43,11 +43,6 @@ def room(setup: RunSetup) -> Iterator[Finding]:
         yield warn("free space", found, f"free {(1.2 * (kept + 1) * size - free) / 1e9:.1f} GB")
     else:
         yield ok("free space", found)
-
-
-def checkpoint_bytes(parameters: int, precision: str) -> int:
-    """Size of one checkpoint, all ranks together: the optimizer's fp32 state and the weights as computed with."""
-    return parameters * (STATE_BYTES + (2 if precision == "bf16" else 4))
 
 
 def shared_memory(setup: RunSetup) -> Iterator[Finding]:

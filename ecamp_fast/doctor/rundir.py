@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ecamp_fast.doctor.finding import CONFIG, DATA, Finding, fail, ok, warn
+from ecamp_fast.doctor.finding import DATA, Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
 
 
@@ -19,19 +19,20 @@ def existing(setup: RunSetup) -> Iterator[Finding]:
     yield from _same_recipe(setup, found)
     ranks = state.get("ranks", setup.ranks)
     if ranks != setup.ranks:
-        yield fail(
-            "run", f"{found}, on {ranks} rank(s), not {setup.ranks}", f"--ranks {ranks}, or another --out", CONFIG
-        )
+        moved = "samples, order, crops and masks stay, dropout and the order of sums do not"
+        yield ok("run", f"{found}, on {ranks} rank(s); on {setup.ranks} {moved}")
     digest = state.get("manifest")
     if setup.shards and digest and digest != setup.shards.manifest.digest:
         yield fail("run", f"{found}, on other data", "pass the same --data, or choose another --out", DATA)
 
 
 def _same_recipe(setup: RunSetup, found: str) -> Iterator[Finding]:
-    from ecamp_fast.run.setup import refuse_other_recipe
+    from ecamp_fast.run.deepspeed_config import resolve
+    from ecamp_fast.run.setup import judge_run
 
     assert setup.out is not None and setup.recipe is not None
-    refuse_other_recipe(setup.out, setup.recipe)
+    if setup.recipe.batch.micro != "auto":
+        judge_run(setup.out, setup.recipe, resolve(setup.ds_config, setup.recipe, setup.ranks), ())
     if "running" in found:
         yield warn("run", found, "if it still runs, do not start another; if it was killed, start it to resume")
     else:

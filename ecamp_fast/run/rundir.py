@@ -1,12 +1,18 @@
 """The run directory: what a run is, where it stands, and what happened in it."""
 
 import json
+import os
+import sys
 import time
+from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.fault_points import reach
 from ecamp_fast.files import write_json
+
+MOST_WAITING = 100_000  # lines of a file that the disk refuses, kept in memory
 
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
@@ -25,6 +31,9 @@ class RunDir:
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
         self.writes = writes
+        self._waiting: dict[str, deque[str]] = {}  # lines that the disk refused, by file
+        self._facts: dict[str, Any] = {}  # of run_state.json, likewise
+        self._told: set[str] = set()
 
     def create(self) -> None:
         """Make the folder, if it is not there; what is written makes it too."""
@@ -66,10 +75,17 @@ class RunDir:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
     def set_state(self, **facts: Any) -> None:
-        """Merge ``facts`` into run_state.json, atomically."""
-        if self.writes:
+        """Merge ``facts`` into run_state.json, atomically; where the disk refuses, the next call brings them too."""
+        if not self.writes:
+            return
+        self._facts |= facts
+        try:
             self.create()
-            write_json(self.path / "run_state.json", self.state() | facts)
+            write_json(self.path / "run_state.json", self.state() | self._facts)
+        except (OSError, StorageError) as error:
+            self._refused("run_state.json", error)
+        else:
+            self._facts = {}
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append a line to events.jsonl: saves, rejected checkpoints, signals, skipped steps."""
@@ -97,9 +113,32 @@ class RunDir:
             self._write(name, record)
 
     def _write(self, name: str, record: dict[str, Any]) -> None:
-        self.create()
-        with open(self.path / name, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Append a line; those that the disk refused wait in memory, and go before it."""
+        waiting = self._waiting.setdefault(name, deque(maxlen=MOST_WAITING))
+        waiting.append(json.dumps(record) + "\n")
+        try:
+            self.create()
+            reach("write", file=name)
+            with open(self.path / name, "ab+") as file:
+                file.write(_line_end(file) + "".join(waiting).encode())
+        except OSError as error:
+            self._refused(name, error)
+        else:
+            waiting.clear()
+
+    def _refused(self, name: str, error: Exception) -> None:
+        """A log that cannot be written ends no run; it is told once."""
+        if name not in self._told:
+            self._told.add(name)
+            print(f"warning: {self.path / name} cannot be written, training goes on: {error}", file=sys.stderr)
+
+
+def _line_end(file: BinaryIO) -> bytes:
+    """What a line needs before it: a full disk, or a crash, can have cut the one that came before."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """From a job to what its loop needs: shard set, recipe with a micro-batch, model, engine. Nothing is written here."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import torch
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe, load_recipe
-from ecamp_fast.errors import ConfigError
+from ecamp_fast.config.changes import judge_changes, settings_of
+from ecamp_fast.config.deepspeed_json import read_json
 from ecamp_fast.model.compile import recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.ready import make_ready
@@ -30,6 +32,7 @@ class Job:
     out: Path
     ds_config: Path | None = None
     resume: str = "auto"
+    allow: tuple[str, ...] = ()  # keys that may differ from what the run was trained with so far
 
 
 def open_shards(job: Job) -> ShardSet:
@@ -43,33 +46,28 @@ def open_shards(job: Job) -> ShardSet:
 def settle_recipe(job: Job, shards: ShardSet, context: DistContext) -> tuple[Recipe, Memory | None]:
     """The recipe with a number for ``batch.micro``, and what that was chosen from, if it was chosen now.
 
-    ``auto`` becomes the number of the run to go on with, or what the memory allows. Every rank calls it.
-    Raises ConfigError where RUN was made with a recipe that trains something else.
+    ``auto`` becomes the number of the run to go on with, where these ranks can share it, or what the memory allows.
+    Every rank calls it.
     """
     recipe, memory = job.recipe, None
     if recipe.batch.micro == "auto":
         micro = None if job.resume == "never" else earlier_micro(job.out)
-        if micro is None:
+        if micro is None or recipe.batch.total % (micro * context.world):
             micro, memory = choose_micro(recipe, context, lambda: _measure(job, shards, context))
-        elif recipe.batch.total % (micro * context.world):
-            found = f"{job.out} was started with a batch.micro of {micro}, which {context.world} ranks cannot share"
-            raise ConfigError(found, "go on with the number of ranks it was started with, or choose another --out")
         recipe = recipe.with_micro(micro)
-    if job.resume != "never":
-        refuse_other_recipe(job.out, recipe)
     return recipe, memory
 
 
-def refuse_other_recipe(out: Path, recipe: Recipe) -> None:
-    """Raises ConfigError that names the keys where the run in ``out`` was made with a recipe that trains otherwise."""
-    file = out / "recipe.yaml"
-    if not file.exists():
-        return
-    before = load_recipe(file).identity()
-    now = recipe.identity()
-    differing = [f"{key} was {before[key]}, is {now[key]}" for key in now if now[key] != before.get(key)]
-    if differing:
-        raise ConfigError(f"{out} was started with another recipe: {'; '.join(differing)}", "choose another --out")
+def judge_run(out: Path, recipe: Recipe, ds_config: dict[str, Any], allow: Collection[str]) -> list[str]:
+    """What differs from the run in ``out`` as it was trained so far, in words; ``allow`` names all of it.
+
+    Raises ConfigError where it does not, or it would be another run.
+    """
+    recipe_file, json_file = out / "recipe.yaml", out / "ds_config.json"
+    if not recipe_file.exists():
+        return []
+    before = settings_of(load_recipe(recipe_file), read_json(json_file) if json_file.exists() else ds_config)
+    return judge_changes(before, settings_of(recipe, ds_config), allow, str(out))
 
 
 def build(recipe: Recipe, vocab_size: int, context: DistContext, ds_config: dict[str, Any]) -> Any:

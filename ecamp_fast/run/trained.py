@@ -9,12 +9,12 @@ import torch
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.run import checkpoint
+from ecamp_fast.run.checkpoint.engine_state import model_state
+from ecamp_fast.run.checkpoint.find import find
+from ecamp_fast.run.checkpoint.read import Checkpoint
 from ecamp_fast.run.export import WEIGHTS
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.weights.file import WORD, load_weights
-
-ENGINE_WEIGHTS = "mp_rank_00_model_states.pt"  # DeepSpeed's name; up to ZeRO stage 2 it holds every weight
+from ecamp_fast.weights.file import VOCABULARY, WORD, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,12 @@ def _exported(recipe: Recipe, path: Path) -> Ecamp:
 
 
 def _newest(recipe: Recipe, run: Path) -> Ecamp:
-    path = checkpoint.find(run / "checkpoints", "must", lambda name, reason: log.warning("%s: %s", name, reason))
+    path = find(run / "checkpoints", "must", lambda name, reason: log.warning("%s: %s", name, reason))
     assert path is not None  # "must"
-    state = torch.load(path / ENGINE_WEIGHTS, map_location="cpu", weights_only=True, mmap=True)["module"]
+    state = model_state(Checkpoint(path))
     model = Ecamp(recipe, len(state[WORD]) if WORD in state else 1)
+    if model.text and recipe.model.tie_embeddings:
+        state[VOCABULARY] = state[WORD]  # one parameter under two names
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

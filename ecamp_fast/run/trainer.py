@@ -11,15 +11,16 @@ from ecamp_fast.batch import Batch
 from ecamp_fast.config import dump_recipe
 from ecamp_fast.errors import NumericsError
 from ecamp_fast.files import write_atomically, write_json
-from ecamp_fast.run import checkpoint, deepspeed_config
+from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.distributed import DistContext, agree
 from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.saving import RunCheckpoints
 from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
-from ecamp_fast.run.setup import Job, build, open_shards, settle_recipe
+from ecamp_fast.run.setup import Job, build, judge_run, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.summary import opening_lines, run_facts
 from ecamp_fast.run.update import UpdateResult
@@ -42,6 +43,8 @@ class Trainer:
         self.shards = open_shards(job)
         self.recipe, self._memory = settle_recipe(job, self.shards, context)
         self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, context.world)
+        if job.resume != "never":
+            judge_run(job.out, self.recipe, self.ds_config, job.allow)
         self.samples = self.shards.count("train")
         self.step, self.total = 0, total_steps(self.recipe, self.samples)
         self.trained = 0  # steps of this leg
@@ -49,7 +52,8 @@ class Trainer:
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
         self._milestones = {steps_of(epochs, self.recipe, self.samples) for epochs in self.recipe.checkpoint.milestones}
-        self._started, self._skips, self._best = False, 0, math.inf
+        self._checkpoints = self._make_checkpoints()
+        self._started, self._skips = False, 0
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
@@ -61,6 +65,7 @@ class Trainer:
                 (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
             with StopRequest(self.run.stop_file) as stop:
                 status = self._steps(log, stop)
+                self._checkpoints.finish()
                 weights = self.run.path / WEIGHTS
                 if status == "complete" and agree(self.context.is_main and not weights.exists(), self.context.device):
                     export_weights(self.engine, weights, writes=self.context.is_main)
@@ -86,8 +91,8 @@ class Trainer:
         torch.distributed.barrier()
         if self._memory:
             self.run.event("micro", chosen=self.recipe.micro, **asdict(self._memory))
-        self._resume()
-        self._best = checkpoint.best_of(self.run.checkpoints)[1]
+        self.step = self._checkpoints.resume()
+        self._checkpoints.require_room()
         if self.context.is_main:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)
@@ -103,14 +108,15 @@ class Trainer:
         while self.step < self.total:
             result = self._step(batches, stop, loader.quarantine)
             log.clock.images += self.recipe.batch.total
-            saving = result.stop or self.step in self._milestones or self._is_due(self.recipe.checkpoint.every_steps)
+            saving = result.stop or result.save or self.step in self._milestones
+            saving = saving or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
                 log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
             paused = time.perf_counter()
             loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
-            best = self.recipe.checkpoint.keep_best and loss < self._best
-            if saving or best:
-                self._save(loss if best else None)
+            if saving or self._checkpoints.is_best(loss):
+                self._checkpoints.save(self.step, loss)
+            self._checkpoints.look()
             log.clock.pause(paused)
             if result.stop and self.step < self.total:
                 return "stopped"
@@ -122,7 +128,8 @@ class Trainer:
     def _step(self, batches: Iterator[Batch], stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
-        result = self.optimizer_step.update(stop.requested, quarantine.found if quarantine else (0, 0))
+        damaged = quarantine.found if quarantine else (0, 0)
+        result = self.optimizer_step.update(stop.requested, damaged, self._checkpoints.is_due)
         if quarantine:
             quarantine.judge(result.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1
@@ -161,33 +168,15 @@ class Trainer:
             note=self.run.quarantined,
         )
 
-    def _position(self) -> checkpoint.Position:
-        data, aligned = self.shards.manifest.digest, deepspeed_config.aligned(self.ds_config)
-        return checkpoint.Position(self.step, self.context.world, data, self.recipe.digest, aligned)
-
-    def _save(self, best: float | None) -> None:
-        """best: the held-out loss, where none before was lower"""
-        began, folder, keep = time.perf_counter(), self.run.checkpoints, self.recipe.checkpoint.keep
-        path = checkpoint.save(self.engine, folder, self._position(), keep, self._milestones)
-        if best is not None:
-            self._best = best
-            if self.context.is_main:
-                checkpoint.note_best(path, best)
-        self.run.event("saved", step=self.step, checkpoint=path.name, seconds=round(time.perf_counter() - began, 3))
-        self.run.set_state(step=self.step)
-
-    def _resume(self) -> None:
-        def note(name: str, reason: str) -> None:
-            self.run.event("rejected", checkpoint=name, reason=reason)
-
-        path = checkpoint.find_together(self.run.checkpoints, self.job.resume, note)
-        if path is not None:
-            self.step = checkpoint.restore(self.engine, path, self._position(), self.recipe.former_digest)
-            self.run.event("resumed", step=self.step, checkpoint=path.name)
+    def _make_checkpoints(self) -> RunCheckpoints:
+        data = self.shards.manifest.digest
+        return RunCheckpoints(self.job, self.run, self.engine, self.recipe, self.ds_config, data, self._milestones)
 
     def _open(self, log: RunLog) -> None:
         if self.shards.faults:  # missing or cut, where others may stand in for their samples
             self.run.event("lost", faults=list(self.shards.faults), samples=len(self.shards.lost))
         chosen = self.job.recipe.batch.micro == "auto"
         for line in opening_lines(self.engine, self.recipe, self.shards, self.context, self.total, self.step, chosen):
+            log.say(line)
+        for line in self._checkpoints.opening:
             log.say(line)

@@ -9,4 +9,7 @@ verify       whether a folder is a complete checkpoint
 find         the checkpoint to go on from
 read         its tensors, whole or by range
 retention    which checkpoints stay
+
+engine_state     what an engine of DeepSpeed keeps, by parameter
+deepspeed_files  DeepSpeed's own files, for its tools
 """

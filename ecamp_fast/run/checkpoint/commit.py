@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from torch import Tensor
 
-from ecamp_fast.errors import StorageError
+from ecamp_fast.errors import NumericsError, StorageError
 from ecamp_fast.fault_points import reach
 from ecamp_fast.files import rename
 from ecamp_fast.run.checkpoint.agreement import Alone, RankFault, Ranks, together
@@ -21,6 +21,7 @@ from ecamp_fast.run.checkpoint.manifest import Position, name_of, read_manifest,
 from ecamp_fast.run.checkpoint.retention import clean
 from ecamp_fast.run.checkpoint.tensor_file import Piece, pieces_of, write_pieces
 from ecamp_fast.run.checkpoint.verify import damage
+from ecamp_fast.weights.finite import first_not_finite
 
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds before the second attempt, doubled before the third
@@ -40,14 +41,15 @@ def save(
     ranks    all of them; None: this process alone
     wait     sleeps between attempts
 
-    returns its folder. Raises StorageError on every rank where the disk refused three times, AgreementError where a rank
-    is gone; older checkpoints are untouched then.
+    returns its folder. Raises on every rank StorageError where the disk refused three times, NumericsError where a
+    number is not finite; AgreementError where a rank is gone. Older checkpoints are untouched then.
     """
-    ranks = ranks or Alone()
+    ranks, pieces = ranks or Alone(), pieces_of(tensors)
     final = folder / name_of(position.step)
+    _refuse_not_finite(pieces, position.step, ranks)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _attempt(final, pieces_of(tensors), position, ranks, f"{position.step}/{attempt}")
+            return _attempt(final, pieces, position, ranks, f"{position.step}/{attempt}")
         except RankFault as fault:
             if not fault.storage:
                 raise
@@ -56,6 +58,17 @@ def save(
                 raise StorageError(found, "free space, or check permissions") from fault
             wait(PAUSE * 2 ** (attempt - 1))
     raise AssertionError  # the loop has left
+
+
+def _refuse_not_finite(pieces: Mapping[str, Piece], step: int, ranks: Ranks) -> None:
+    """What was ruined on one rank is saved by none."""
+    values = {name: piece.values for name, piece in pieces.items()}
+    ruined = [name for name in together(ranks, f"{step}/finite", lambda: first_not_finite(values)) if name]
+    if ruined:
+        raise NumericsError(
+            f"step {step} is not saved: {ruined[0]} is not finite",
+            "go on from an older checkpoint: --resume PATH",
+        )
 
 
 def _attempt(final: Path, pieces: Mapping[str, Piece], position: Position, ranks: Ranks, key: str) -> Path:

@@ -1,7 +1,7 @@
 """Tensors of a verified checkpoint, whole or by range: whoever reads need not be laid out as those that wrote."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ class Checkpoint:
         return self._manifest.position
 
     @property
-    def names(self) -> list[str]:
-        return list(self._manifest.tensors)
+    def names(self) -> KeysView[str]:
+        return self._manifest.tensors.keys()
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._entry(name).shape)

@@ -1,5 +1,6 @@
 """Which checkpoints stay: the newest that are whole, milestones, the best, and the last from before a trouble."""
 
+import contextlib
 import json
 import math
 import shutil
@@ -40,7 +41,10 @@ class Retention:
         gone = [path for path in whole if path not in stay]
         for path in gone:
             reach("checkpoint.purge", file=path.name)
-            shutil.rmtree(path, ignore_errors=True)  # a copy too many is no reason to stop
+            with contextlib.suppress(OSError):  # a copy too many is no reason to stop
+                unnamed = path.with_name(f"{path.name}.tmp-gone")  # half of a checkpoint bears no step's name
+                rename(path, unnamed)
+                shutil.rmtree(unnamed)
         return [path.name for path in gone]
 
     def _is_whole(self, path: Path) -> bool:

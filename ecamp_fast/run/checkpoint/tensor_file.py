@@ -80,4 +80,4 @@ def _chunks(head: bytes, pieces: Iterable[Piece]) -> Iterator[memoryview]:
     yield memoryview(head)
     for piece in pieces:
         if len(piece.values):
-            yield memoryview(piece.values.cpu().contiguous().view(torch.uint8).numpy())
+            yield piece.values.cpu().contiguous().view(torch.uint8).numpy().data

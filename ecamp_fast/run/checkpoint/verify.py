@@ -47,8 +47,6 @@ def _refuse_strangers(path: Path) -> None:
     for item in (path, *path.iterdir()):
         found = item.stat() if item == path else item.lstat()
         if found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
-            raise Unreadable(
-                f"{item.name!a} is not yours alone: it belongs to another user or anybody may write to it"
-            )
+            raise Unreadable(f"{item.name!a} is not yours alone: it belongs to another user or anybody may write to it")
         if item != path and not stat.S_ISREG(found.st_mode):
             raise Unreadable(f"{item.name!a} is no plain file")

@@ -1,0 +1,76 @@
+"""What a run may change when it goes on: recipe and DeepSpeed JSON as they were against what they are.
+
+Three kinds of keys. Some say what is trained on what, or in which order, and stay as they were. Some tune it: they
+change the numbers, so each that differs must be named. The others leave the method as it is: how many samples a
+micro-step has, how the optimizer is partitioned, what is logged.
+"""
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from ecamp_fast.config.recipe import Recipe
+from ecamp_fast.errors import ConfigError
+
+TUNED = (  # of a recipe, by how keys begin; other keys of its identity stay
+    *("optim.", "schedule.", "masking.", "rebalance", "lambda_neg", "negation", "precision", "float8"),
+    *("losses.mim_scale", "losses.norm_pix", "losses.mlm_normaliser", "model.text.dropout", "image.flip"),
+    *("image.crop_area", "image.crop_aspect", "sr.guidance", "sr.maps", "text.distilled_probability"),
+)
+FREE = (  # of DeepSpeed's JSON; other keys tune
+    *("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "zero_optimization."),
+    *("data_types.", "communication_data_type", "prescale_gradients", "gradient_predivide_factor"),
+    *("timers.", "comms_logger.", "tensorboard.", "csv_monitor.", "wandb.", "comet.", "steps_per_print"),
+    *("dump_state", "memory_breakdown", "wall_clock_breakdown", "flops_profiler.", "bf16.", "fp16."),
+    *("zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "checkpoint.", "compile.", "aio."),
+)
+Settings = dict[str, dict[str, Any]]
+
+
+def settings_of(recipe: Recipe, deepspeed: dict[str, Any]) -> Settings:
+    """What decides the numbers of a run: dotted keys of the recipe, and of DeepSpeed's resolved JSON."""
+    return {"recipe": recipe.identity(), "deepspeed": flatten(deepspeed)}
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys, dotted."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+def judge_changes(before: Settings, now: Settings, allowed: Collection[str], where: str) -> list[str]:
+    """The differences, in words, all of which ``allowed`` names.
+
+    before   of the run in ``where``; a key of the recipe that it does not know had its default
+    allowed  keys that may differ; a name that ends in a dot stands for a section
+
+    Raises ConfigError that lists what may not differ, else what was not allowed.
+    """
+    recipe = _differing(Recipe().identity() | before["recipe"], now["recipe"])
+    deepspeed = _differing(before["deepspeed"], now["deepspeed"])
+    told = recipe | {key: words for key, words in deepspeed.items() if not key.startswith(FREE)}
+    fixed = [told[key] for key in recipe if not key.startswith(TUNED)]
+    if fixed:
+        raise ConfigError(f"{where} was started with another recipe: {'; '.join(fixed)}", "choose another --out")
+    refused = [key for key in told if not any(key == name or key.startswith(_section(name)) for name in allowed)]
+    if refused:
+        found = "; ".join(told[key] for key in refused)
+        hint = " ".join(f"--allow-change {key}" for key in refused)
+        raise ConfigError(f"{where} was trained otherwise: {found}", f"set it as it was, or go on with {hint}")
+    return list(told.values())
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """Keys whose values differ, each with what it was and is, as JSON has them."""
+    then, after = ({key: json.dumps(value) for key, value in keys.items()} for keys in (before, now))
+    return {
+        key: f"{key} was {then.get(key, 'not set')}, is {after.get(key, 'not set')}"
+        for key in sorted(then.keys() | after.keys())
+        if then.get(key) != after.get(key)
+    }
+
+
+def _section(name: str) -> str:
+    return name if name.endswith(".") else f"{name}."

@@ -1,0 +1,193 @@
+"""The checkpoints of a run: when one is begun, how it went, and from which the run goes on."""
+
+import math
+import shutil
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.config.changes import judge_changes, settings_of
+from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.run.checkpoint.agreement import RankFault, ranks_of_this_run, together
+from ecamp_fast.run.checkpoint.commit import ROOM
+from ecamp_fast.run.checkpoint.deepspeed_files import save_for_deepspeed
+from ecamp_fast.run.checkpoint.engine_state import engine_state, load_engine_state
+from ecamp_fast.run.checkpoint.find import find_together
+from ecamp_fast.run.checkpoint.manifest import Position
+from ecamp_fast.run.checkpoint.read import Checkpoint
+from ecamp_fast.run.checkpoint.retention import best_of
+from ecamp_fast.run.checkpoint.saver import Outcome, Request, Saver
+from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+from ecamp_fast.run.setup import Job
+
+STATE_BYTES = 12  # of a checkpoint, per parameter: float32 weight and two moments
+
+
+class RunCheckpoints:
+    """Saves the checkpoints of one run, and resumes from them; every rank has one and calls it at the same steps.
+
+    run         its directory
+    engine      whose state it is
+    ds_config   resolved
+    data        digest of the shard set's manifest
+    milestones  steps whose checkpoints stay
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        run: RunDir,
+        engine: Any,
+        recipe: Recipe,
+        ds_config: dict[str, Any],
+        data: str,
+        milestones: Collection[int],
+    ) -> None:
+        self._job, self._run, self._engine = job, run, engine
+        self._settings = settings_of(recipe, ds_config) | {"layout": layout(engine, recipe)}
+        self._data, self._milestones, self._config = data, milestones, recipe.checkpoint
+        self._ranks = ranks_of_this_run()
+        self._saver = Saver(run.checkpoints, self._ranks, self._config.keep, self._config.background)
+        self._main = self._ranks.rank == 0
+        self._saved_at = time.monotonic()
+        self._best = math.inf
+        self._last: Outcome | None = None
+        self.opening: list[str] = []  # what resuming has to say
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the clock says so, which ranks must agree on."""
+        minutes = self._config.every_minutes
+        return minutes is not None and time.monotonic() - self._saved_at >= minutes * 60
+
+    def is_best(self, loss: float) -> bool:
+        """Whether a checkpoint with this held-out loss is to stay."""
+        return self._config.keep_best and loss < self._best
+
+    def save(
+        self, step: int, loss: float = math.inf, before: Collection[int] = (), left_out: Collection[int] = ()
+    ) -> None:
+        """Begin a checkpoint; waits for the one before.
+
+        step      steps done
+        loss      held out; where none before was lower, the checkpoint stays
+        before    steps: of each, the newest checkpoint at or before it stays
+        left_out  steps whose updates are to be left out when they come
+        """
+        self._saved_at = time.monotonic()
+        best = loss if self.is_best(loss) else None
+        self._best = min(loss, self._best)
+        position = Position(step=step, data=self._data, settings=self._settings, left_out=sorted(left_out))
+        self._saver.save(engine_state(self._engine), Request(position, best, self._milestones, before))
+        self.look()
+        if self._config.deepspeed:
+            self._save_for_deepspeed(step)
+
+    def _save_for_deepspeed(self, step: int) -> None:
+        """The other checkpoint is read by nobody here, so that its failure is told and no more."""
+        self._saver.wait()
+        self.look()
+        try:
+            save_for_deepspeed(self._engine, self._run.path / "deepspeed", step, self._ranks)
+        except StorageError as error:
+            self._run.event("not_saved", step=step, fault=str(error))
+
+    def require_room(self) -> None:
+        """Raises StorageError on every rank where the disk has no room for one checkpoint."""
+        parameters = sum(parameter.numel() for parameter in self._engine.module.parameters())
+        try:
+            together(self._ranks, "room", lambda: self._judge_room(STATE_BYTES * parameters) if self._main else None)
+        except RankFault as fault:
+            raise StorageError(str(fault), "free space, or choose another --out") from fault
+
+    def _judge_room(self, needed: float) -> None:
+        free = shutil.disk_usage(self._run.path).free
+        if free < ROOM * needed:
+            raise OSError(f"{self._run.path}: {free / 1e9:.2f} GB free, a checkpoint takes {needed / 1e9:.2f} GB")
+
+    def look(self) -> None:
+        """Tell how the saves went that have ended since. One that failed is no end: the one before it stands."""
+        if ended := self._saver.finished():
+            self._last = ended[-1]
+            self._tell(ended)
+
+    def finish(self) -> None:
+        """Wait for the last save.  Raises what kept it from the disk: StorageError, NumericsError, AgreementError."""
+        self._saver.wait()
+        self.look()
+        if self._last and self._last.fault:
+            raise self._last.fault
+
+    def resume(self) -> int:
+        """Load the checkpoint that the job means. Returns the steps done, 0 where a run begins.
+
+        Raises DataError where none verifies or it is of other data, ConfigError where it is of another run.
+        """
+        path = find_together(self._run.checkpoints, self._job.resume, self._note_rejected, self._known())
+        self._best = best_of(self._run.checkpoints)[1]
+        if path is not None:
+            return self._load(path)
+        if lost := steps_lost(self._run):
+            self._run.event("restarted", steps=lost)
+            self.opening.append(f"no checkpoint was committed before: {lost} steps are trained again")
+        return 0
+
+    def _load(self, path: Path) -> int:
+        checkpoint = Checkpoint(path)
+        position = checkpoint.position
+        if position.data != self._data:
+            raise DataError(f"{path} was trained on another shard set", "pass the same --data, or start a new --out")
+        changes = judge_changes(position.settings, self._settings, self._job.allow, str(path))
+        load_engine_state(self._engine, checkpoint)
+        self._engine.global_steps = position.step
+        self._run.event("resumed", step=position.step, checkpoint=path.name, changes=changes)
+        self.opening += [f"changed: {change}" for change in changes]
+        if moved := other_layout(position.settings.get("layout", {}), self._settings["layout"]):
+            self.opening.append(
+                f"laid out anew: {moved}; samples, order, crops and masks stay, dropout and the order of sums do not"
+            )
+        return position.step
+
+    def _known(self) -> int | None:
+        """Step of the last checkpoint that the run itself knows of; only rank 0 looks."""
+        if not self._main:
+            return None
+        events = read_records(self._run.path / "events.jsonl")
+        saved = [event["step"] for event in events if event.get("event") == "saved"]
+        noted = self._run.state().get("saved")
+        return max([*saved, *([] if noted is None else [noted])], default=None)
+
+    def _note_rejected(self, name: str, reason: str) -> None:
+        self._run.event("rejected", checkpoint=name, reason=reason)
+
+    def _tell(self, ended: list[Outcome]) -> None:
+        for one in ended:
+            step = one.request.position.step
+            if one.fault:
+                self._run.event("not_saved", step=step, fault=str(one.fault))
+                self._run.set_state(alarm=f"step {step} was not saved: {one.fault}")
+            else:
+                times = {"seconds": round(one.seconds, 3), "stall": round(one.stall, 3)}
+                self._run.event("saved", step=step, checkpoint=one.path.name, **times)
+                self._run.set_state(step=step, saved=step, alarm=None)
+
+
+def layout(engine: Any, recipe: Recipe) -> dict[str, Any]:
+    """What may differ between the legs of a run, and moves dropout and the order of sums alone."""
+    return {"ranks": dist.get_world_size(), "batch.micro": recipe.micro, "ZeRO": engine.zero_optimization_stage()}
+
+
+def other_layout(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs between two layouts, in words."""
+    return ", ".join(
+        f"{name} {before[name]} -> {value}" for name, value in now.items() if before.get(name, value) != value
+    )
+
+
+def steps_lost(run: RunDir) -> int:
+    """Steps that a run without a checkpoint had done, and does again."""
+    return max((record["step"] for record in read_metrics(run.path)), default=0)
