@@ -7,6 +7,7 @@ contradictions are errors that name the key and the nearest legal one, all of th
 sections   every key with its meaning
 recipe     the whole, what must agree between its parts, and what follows from them
 load       from a name or a file to a recipe, and back
+changes    what a run may change when it goes on
 overrides  ``--set KEY=VALUE``
 yaml       the scalars people write
 

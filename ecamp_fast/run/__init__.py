@@ -10,7 +10,7 @@ deepspeed_config  the DeepSpeed JSON against the recipe
 schedule          the learning rate of a step
 auto_batch        the largest micro-batch that fits the memory
 distributed       the process group and this process in it
-checkpoint        checkpoints, complete or absent
+saving            the checkpoints of a run: begun, told, resumed from
 preemption        how a run is asked to stop
 rundir            the files of a run
 log               what a run tells while it trains

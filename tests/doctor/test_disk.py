@@ -30,7 +30,7 @@ def test_free_space_is_weighed_against_checkpoints(
     setup = RunSetup(out=tmp_path, recipe=load_recipe("paper"), parameters=10**8)
     finding = only(disk.room, setup)
     assert finding.status is status
-    assert "a checkpoint takes about 1.40 GB, 2 are kept" in finding.found
+    assert "a checkpoint takes about 1.20 GB, 2 are kept" in finding.found
 
 
 @pytest.mark.parametrize(

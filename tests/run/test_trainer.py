@@ -9,7 +9,7 @@ import pytest
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError
-from ecamp_fast.run.checkpoint import best_of
+from ecamp_fast.run.checkpoint.retention import best_of
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job

@@ -72,8 +72,8 @@ def _refuse_not_finite(pieces: Mapping[str, Piece], step: int, ranks: Ranks) -> 
 
 
 def _attempt(final: Path, pieces: Mapping[str, Piece], position: Position, ranks: Ranks, key: str) -> Path:
-    here = sum(piece.values.nbytes for piece in pieces.values())
-    needed = sum(together(ranks, f"{key}/sizes", lambda: here))
+    size = sum(piece.values.nbytes for piece in pieces.values())
+    needed = sum(together(ranks, f"{key}/sizes", lambda: size))
     begun = together(ranks, f"{key}/begin", lambda: _begin(final, position, needed) if ranks.rank == 0 else None)
     if begun[0] is None:  # it stands already
         return final

@@ -118,10 +118,10 @@ def model_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 def refuse_other_shapes(checkpoint: Checkpoint, parameters: dict[str, Tensor]) -> None:
     """Raises ConfigError that names a parameter which the checkpoint has in another shape, or only one of them has."""
-    there = {name.removeprefix(WEIGHT) for name in checkpoint.names if name.startswith(WEIGHT)}
+    saved = {name.removeprefix(WEIGHT) for name in checkpoint.names if name.startswith(WEIGHT)}
     hint = "resume with the recipe it was written by"
-    if odd := sorted(there ^ parameters.keys()):
-        raise ConfigError(f"{checkpoint.path}: {odd[0]} is not in {'the model' if odd[0] in there else 'it'}", hint)
+    if odd := sorted(saved ^ parameters.keys()):
+        raise ConfigError(f"{checkpoint.path}: {odd[0]} is not in {'the model' if odd[0] in saved else 'it'}", hint)
     for name, parameter in parameters.items():
         if (shape := checkpoint.shape(f"{WEIGHT}{name}")) != tuple(parameter.shape):
             raise ConfigError(f"{checkpoint.path}: {name} is {shape}, the model's {tuple(parameter.shape)}", hint)

@@ -47,7 +47,7 @@ class FileEntry(_Model):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class Part(_Model):
+class StoredRange(_Model):
     """The range [start, stop) of a flattened tensor, under ``key`` in file number ``file``."""
 
     file: int = Field(ge=0)
@@ -58,10 +58,10 @@ class Part(_Model):
 
 class TensorEntry(_Model):
     shape: list[int]
-    parts: list[Part]
+    parts: list[StoredRange]
 
 
-class Manifest(_Model):
+class CheckpointManifest(_Model):
     format: int
     position: Position
     files: list[FileEntry]
@@ -107,7 +107,7 @@ def write_manifest(
     write_new(folder / MANIFEST, [text, f',\n"digest": "{seal}"}}\n'.encode()])
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> CheckpointManifest:
     """The manifest of a checkpoint, proven by its digest.  Raises Unreadable that says why there is none."""
     try:
         with open(folder / MANIFEST, "rb") as file:
@@ -123,7 +123,7 @@ def read_manifest(folder: Path) -> Manifest:
         tree = json.loads(text + b"}")
         if tree.get("format") != FORMAT:
             raise Unreadable(f"format {str(tree.get('format'))[:SHOWN]}, this version reads {FORMAT}")
-        return Manifest.model_validate(tree)
+        return CheckpointManifest.model_validate(tree)
     except Unreadable:
         raise
     except (ValueError, RecursionError, AttributeError, ValidationError) as error:

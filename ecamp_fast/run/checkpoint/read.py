@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.run.checkpoint.manifest import Part, Position, TensorEntry, read_manifest
+from ecamp_fast.run.checkpoint.manifest import Position, StoredRange, TensorEntry, read_manifest
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Position]:
@@ -52,7 +52,7 @@ class Checkpoint:
             return torch.empty(0)
         return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _parts(self, name: str) -> Iterator[Part]:
+    def _parts(self, name: str) -> Iterator[StoredRange]:
         """In order, without gaps; DataError otherwise."""
         end = 0
         for part in sorted(self._entry(name).parts, key=lambda part: (part.start, part.stop)):
@@ -67,7 +67,7 @@ class Checkpoint:
         except KeyError:
             raise DataError(f"{self.path} holds no {name}", "resume with the recipe it was written by") from None
 
-    def _overlap(self, part: Part, start: int, stop: int) -> Tensor:
+    def _overlap(self, part: StoredRange, start: int, stop: int) -> Tensor:
         start, stop = max(start, part.start), min(stop, part.stop)
         if start >= stop:
             return torch.empty(0)

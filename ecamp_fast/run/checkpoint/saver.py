@@ -67,7 +67,7 @@ class Saver:
     def save(self, tensors: Mapping[str, Tensor | Piece], request: Request) -> None:
         """Begin a save; waits for the one before it. How it went, ``finished`` says."""
         began = time.perf_counter()
-        self._join()
+        self._await()
         pieces = pieces_of(tensors)
         if not self._background:
             self._run(pieces, request, began, None)
@@ -85,10 +85,10 @@ class Saver:
     def wait(self) -> None:
         """Until none is under way. No attempt is put off meanwhile: somebody waits."""
         self._stopping.set()
-        self._join()
+        self._await()
         self._stopping.clear()
 
-    def _join(self) -> None:
+    def _await(self) -> None:
         if self._thread:
             self._thread.join()
             self._thread = None

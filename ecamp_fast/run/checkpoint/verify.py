@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from ecamp_fast.run.checkpoint.manifest import MANIFEST, Manifest, Unreadable, read_manifest, step_of
+from ecamp_fast.run.checkpoint.manifest import MANIFEST, CheckpointManifest, Unreadable, read_manifest, step_of
 
 
 def damage(path: Path) -> str:
@@ -21,7 +21,7 @@ def damage(path: Path) -> str:
     return ""
 
 
-def _match(path: Path, manifest: Manifest) -> None:
+def _match(path: Path, manifest: CheckpointManifest) -> None:
     """The folder holds the files of the manifest, byte for byte, and nothing else."""
     if step_of(path.name) not in (None, manifest.position.step):
         raise Unreadable(f"{MANIFEST} is that of step {manifest.position.step}")
