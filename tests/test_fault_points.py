@@ -28,7 +28,7 @@ def test_nothing_happens_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_disk_refuses_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECAMP_FAULT", "write:file=*.jsonl:nth=2:ENOSPC")
     assert reach("write", file="a.json") == reach("write", file="a.jsonl") == ""
-    with pytest.raises(OSError, match="No space left on device: 'b.jsonl'") as caught:
+    with pytest.raises(OSError, match=r"No space left on device: .b\.jsonl.") as caught:
         reach("write", file="b.jsonl")
     assert caught.value.errno == errno.ENOSPC
     assert reach("write", file="a.jsonl") == ""

@@ -1,5 +1,6 @@
 """A Trainer until its first step: constructed, it leaves the disk as it was; started, it takes the run over."""
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.run.checkpoint.retention import best_of
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
@@ -70,6 +71,24 @@ def test_starting_over_sets_the_earlier_run_aside_once(make: Make, tmp_path: Pat
     trainer.start()
     trainer.start()
     assert [path.name for path in out.glob("previous-*")] == ["previous-1"] and trainer.step == 0
+
+
+def test_another_clipping_is_told_and_must_be_allowed(
+    tiny: Callable[..., Recipe], phantoms: Path, context: DistContext, tmp_path: Path
+) -> None:
+    def job(clipping: float, epochs: float, allow: tuple[str, ...] = ()) -> Job:
+        file = tmp_path / f"{clipping}.json"
+        file.write_text(json.dumps({"zero_optimization": {"stage": 2}, "gradient_clipping": clipping}))
+        return Job(tiny(*SHORT, f"schedule.epochs={epochs}"), phantoms, tmp_path / "run", file, "auto", allow)
+
+    assert Trainer(job(1.0, 0.3), context).train() == "complete"
+    with pytest.raises(ConfigError, match=r"gradient_clipping was 1\.0, is 0\.5") as caught:
+        Trainer(job(0.5, 0.5), context)
+    assert "--allow-change gradient_clipping" in caught.value.hint
+    trainer = Trainer(job(0.5, 0.5, ("gradient_clipping",)), context)
+    assert trainer.train() == "complete" and trainer.trained
+    (resumed,) = [event for event in read_records(tmp_path / "run/events.jsonl") if event["event"] == "resumed"]
+    assert resumed["changes"] == ["gradient_clipping was 1.0, is 0.5"]
 
 
 def test_a_checkpoint_that_is_rejected_is_told_by_the_run(make: Make, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from torch import Tensor
 
 from ecamp_fast.errors import STOPPED
 from ecamp_fast.run import launch
@@ -69,38 +68,6 @@ def test_stop_saves_and_the_same_command_goes_on(
     assert (run.checkpoints / f"step-{stopped['step']:08d}").is_dir()
     assert train(out, ranks=1) == 0
     assert run.state()["status"] == "complete"
-
-
-@pytest.mark.complete
-@pytest.mark.parametrize("stage", [1, 2])
-def test_a_checkpoint_without_alignment_goes_on_to_the_bit(
-    train: Callable[..., int], tmp_path: Path, stage: int
-) -> None:
-    """From a checkpoint whose weights lie end to end, as all did once, into padded buffers."""
-
-    def config(aligned: bool) -> str:
-        file = tmp_path / f"aligned-{aligned}.json"
-        zero = {"stage": stage, "parameter_alignment": aligned}
-        sums = {"data_types": {"grad_accum_dtype": "fp32"}} if stage == 2 else {}
-        file.write_text(json.dumps({"zero_optimization": zero, "zero_allow_untested_optimizer": True} | sums))
-        return f"--ds_config={file}"
-
-    def run(out: Path) -> tuple[list[tuple[float, ...]], dict[str, Tensor]]:
-        return [row[:6] for row in losses(out)], load_file(out / "weights.safetensors")  # the norm: its sums have parts
-
-    out = tmp_path / "run"
-    assert train(out, config(False), "--set=checkpoint.keep=9", ranks=1) == 0
-    whole = run(out)
-    first, *later = sorted((out / "checkpoints").glob("step-*"))
-    for newer in later:
-        shutil.rmtree(newer)
-    (out / "weights.safetensors").unlink()
-    assert train(out, config(True), "--set=checkpoint.keep=9", "--resume=must", ranks=1) == 0
-    (resumed,) = [event for event in read_records(out / "events.jsonl") if event["event"] == "resumed"]
-    assert resumed["checkpoint"] == first.name and resumed["step"] == 2
-    steps, weights = run(out)
-    assert steps == whole[0]
-    assert all(weights[name].equal(whole[1][name]) for name in whole[1])
 
 
 @pytest.mark.complete
