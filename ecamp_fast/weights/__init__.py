@@ -2,5 +2,6 @@
 
 file            released checkpoints to our format, and our format into a model
 released_names  which tensor of a released checkpoint is which parameter
+finite          whether tensors hold numbers
 torch_archive   PyTorch's pickled archives, read by a short list of names
 """
