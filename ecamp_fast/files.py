@@ -1,6 +1,7 @@
 """Writing files so that a crash leaves the old one or the new one, never half of either."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from uuid import uuid4
 
 from ecamp_fast.errors import StorageError
 from ecamp_fast.fault_points import reach
+
+NOT_FINITE = "not_finite"  # key of the places where null stands for a NaN or an infinity
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -33,7 +36,46 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+    write_atomically(path, (strict_json(value, indent=1) + "\n").encode())
+
+
+def strict_json(value: Any, indent: int | None = None) -> str:
+    """JSON as its standard has it, which knows no NaN and no infinity: null stands for them.
+
+    Where ``value`` is an object, its key ``not_finite`` then lists the places, keys joined by dots.
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        places: list[str] = []
+        value = _finite(value, "", places)
+        if isinstance(value, dict):
+            value |= {NOT_FINITE: places}
+        return json.dumps(value, indent=indent, allow_nan=False)
+
+
+def parse_json(text: str) -> Any:
+    """What ``strict_json`` was given, NaN for all that was not finite.  Raises ValueError where it is no JSON."""
+    value = json.loads(text)
+    for place in value.pop(NOT_FINITE, ()) if isinstance(value, dict) else ():
+        *above, last = place.split(".")
+        part = value
+        for key in above:
+            part = part[int(key) if isinstance(part, list) else key]
+        part[int(last) if isinstance(part, list) else last] = math.nan
+    return value
+
+
+def _finite(value: Any, place: str, places: list[str]) -> Any:
+    """``value`` with None for what is not finite; ``places`` receives where that was."""
+    if isinstance(value, dict):
+        return {key: _finite(part, f"{place}.{key}".lstrip("."), places) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part, f"{place}.{i}".lstrip("."), places) for i, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        places.append(place)
+        return None
+    return value
 
 
 def sync(path: Path) -> None:

@@ -1,12 +1,11 @@
 """The run directory: what a run is, where it stands, and what happened in it."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.files import write_json
+from ecamp_fast.files import parse_json, strict_json, write_json
 
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
@@ -61,7 +60,7 @@ class RunDir:
         if not file.exists():
             return {}
         try:
-            return dict(json.loads(file.read_text()))
+            return dict(parse_json(file.read_text()))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
@@ -99,17 +98,17 @@ class RunDir:
     def _write(self, name: str, record: dict[str, Any]) -> None:
         self.create()
         with open(self.path / name, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(strict_json(record) + "\n")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file; a last line torn by a crash is left out."""
+    """The lines of a .jsonl file; a last line torn by a crash is left out. What was not finite is a NaN."""
     if not path.exists():
         return []
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            records.append(json.loads(line))
+            records.append(parse_json(line))
         except ValueError:
             continue
     return records

@@ -9,7 +9,6 @@ import torch
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import dump_recipe
-from ecamp_fast.errors import NumericsError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.run import checkpoint, deepspeed_config
 from ecamp_fast.run.distributed import DistContext, agree
@@ -18,6 +17,7 @@ from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.watch import NumbersWatch
 from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
 from ecamp_fast.run.setup import Job, build, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
@@ -25,8 +25,6 @@ from ecamp_fast.run.summary import opening_lines, run_facts
 from ecamp_fast.run.update import UpdateResult
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.quarantine import Quarantine
-
-SKIPPED_IN_A_ROW = 16  # optimizer steps with gradients that are not finite, before the run gives up
 
 
 class Trainer:
@@ -49,7 +47,8 @@ class Trainer:
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
         self._milestones = {steps_of(epochs, self.recipe, self.samples) for epochs in self.recipe.checkpoint.milestones}
-        self._started, self._skips, self._best = False, 0, math.inf
+        self.numbers = NumbersWatch(self.run, self.recipe, self.shards, self.engine)
+        self._started, self._best = False, math.inf
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
@@ -87,6 +86,7 @@ class Trainer:
         if self._memory:
             self.run.event("micro", chosen=self.recipe.micro, **asdict(self._memory))
         self._resume()
+        self.numbers.resume(self.step)
         self._best = checkpoint.best_of(self.run.checkpoints)[1]
         if self.context.is_main:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
@@ -102,6 +102,11 @@ class Trainer:
         log.clock.start()
         while self.step < self.total:
             result = self._step(batches, stop, loader.quarantine)
+            if self.numbers.goes_back:
+                batches.close()
+                self._roll_back()
+                batches = loader.batches(self.step, self.total)
+                continue
             log.clock.images += self.recipe.batch.total
             saving = result.stop or self.step in self._milestones or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
@@ -122,23 +127,24 @@ class Trainer:
     def _step(self, batches: Iterator[Batch], stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
-        result = self.optimizer_step.update(stop.requested, quarantine.found if quarantine else (0, 0))
+        limits, found = self.numbers.limits(self.step + 1), quarantine.found if quarantine else (0, 0)
+        result = self.optimizer_step.update(stop.requested, found, limits)
         if quarantine:
             quarantine.judge(result.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1
-        self._skips = 0 if result.applied else self._skips + 1
-        if self._skips:
-            self._skipped()
+        self.numbers.judge(self.step, result.norm, result.losses, result.applied)
         return result
 
-    def _skipped(self) -> None:
-        """An update whose gradients were not finite was left out, on all ranks together."""
-        self.run.event("skipped", step=self.step, in_a_row=self._skips)
-        if self._skips >= SKIPPED_IN_A_ROW:
-            raise NumericsError(
-                f"gradients were not finite {self._skips} steps in a row, up to step {self.step}",
-                "start a new --out with a lower optim.lr; its weights may start there: --set init_from=",
-            )
+    def _roll_back(self) -> None:
+        """Go back to the newest checkpoint whose weights proved healthy; every rank calls it.
+
+        Raises NumericsError where none is left.
+        """
+        path = self.numbers.go_back(self.step, checkpoint.damage)
+        self.step = checkpoint.restore(self.engine, path, self._position(), self.recipe.former_digest)
+        self.optimizer_step.meter.drain()
+        self.numbers.resume(self.step)
+        self.run.event("resumed", step=self.step, checkpoint=path.name)
 
     def _evaluate(self, log: RunLog) -> float:
         """The held-out loss; infinite where nothing is held out."""
@@ -146,6 +152,8 @@ class Trainer:
             return math.inf
         means = evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples)
         log.held_out(self.step, means)
+        if self.step == self.total:
+            self.numbers.judge_end(self.step, means["loss"])
         return means["loss"]
 
     def _loader(self, split: str) -> Loader:

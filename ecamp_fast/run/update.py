@@ -4,7 +4,8 @@ DeepSpeed 0.19 asks the host before each update whether the gradients are finite
 parameter in bf16 without ZeRO, never in fp32 without ZeRO. ``deepspeed_config`` and ``engine`` turn that off. Here the
 norm of all gradients is taken on the device, an update whose norm is not finite is masked by the fused AdamW kernel
 (``found_inf``, the protocol of ``torch.amp.GradScaler``), and one vector, reduced over the ranks once and read once,
-tells the host the norm, whether a rank was asked to stop, and how many damaged samples all ranks have met.
+tells the host the norm, the losses, whether a rank was asked to stop, and how many damaged samples all ranks have met.
+An update is masked likewise where norm or loss is beyond a limit, which the host gives before the step.
 """
 
 import math
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+NO_LIMITS = (math.inf, math.inf)
 CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
 
@@ -22,19 +24,18 @@ CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 class UpdateResult:
     """What the host learns of a step, the same on every rank.
 
-    norm: of the whole gradient, before clipping; inf where it is not finite, and the update was left out
+    norm: of the whole gradient, before clipping; inf where it is not finite
     stop: whether any rank was asked to stop
+    applied: whether the weights moved; not where norm or loss is not finite, or beyond its limit
+    losses: of the step: total, mim, sr, mlm; as the ranks gave them
     damaged: sums of what the ranks gave ``Update.apply``
     """
 
     norm: float
     stop: bool
+    applied: bool
+    losses: tuple[float, ...]
     damaged: tuple[int, int] = (0, 0)
-
-    @property
-    def applied(self) -> bool:
-        """Whether the weights moved."""
-        return math.isfinite(self.norm)
 
 
 class Update:
@@ -46,32 +47,55 @@ class Update:
     def __init__(self, engine: Any, clipping: float) -> None:
         self._engine = engine
         self._clipping = clipping
-        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs
-        self._vector = torch.zeros(4, dtype=torch.float64, device=engine.device)
+        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs, four losses
+        self._vector = torch.zeros(8, dtype=torch.float64, device=engine.device)
 
-    def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0)) -> UpdateResult:
+    def apply(
+        self,
+        stop: bool,
+        damaged: tuple[int, int] = (0, 0),
+        losses: Tensor | None = None,
+        limits: tuple[float, float] = NO_LIMITS,
+    ) -> UpdateResult:
         """Update the weights after the backward of the last micro-step; waits for the device once, at its end.
 
-        stop: whether this rank was asked to stop   damaged: ``Quarantine.found`` of this rank. Every rank calls it.
+        Every rank calls it, with the same limits.
+        stop     whether this rank was asked to stop
+        damaged  ``Quarantine.found`` of this rank
+        losses   (4,) float64: of this rank's micro-batches; None: not told
+        limits   largest norm and largest total loss with which the weights move
         """
         parts = gradients(self._engine)
         self._vector[0] = _squared_norm(parts) / _copies(self._engine)
         for slot, value in enumerate((stop, *damaged), 1):
             self._vector[slot].fill_(float(value))  # a copy from the host would wait
+        if losses is not None:
+            self._vector[4:] = losses / dist.get_world_size()
         dist.all_reduce(self._vector)
         if self._clipping:
             norm = self._vector[0].sqrt()
             torch._foreach_mul_(parts, (self._clipping / (norm + CLIP_EPSILON)).clamp(max=1.0).float())
-        self._engine.basic_optimizer.found_inf = (~self._vector[0].isfinite()).float()
+        squared, loss = self._vector[0], self._vector[4]
+        largest, highest = _squared(limits[0]), limits[1]
+        sound = (squared + loss).isfinite() & (squared <= largest) & (loss <= highest)
+        self._engine.basic_optimizer.found_inf = (~sound).float()
         self._engine.step()
-        return self._read()
+        return self._read(largest, highest)
 
-    def _read(self) -> UpdateResult:
-        """The one host read of an optimizer step; the update is queued by then."""
-        squared, stops, even, odd = self._vector.tolist()
-        return UpdateResult(
-            math.sqrt(squared) if math.isfinite(squared) else math.inf, stops > 0, (round(even), round(odd))
-        )
+    def _read(self, largest: float, highest: float) -> UpdateResult:
+        """The one host read of an optimizer step; the update is queued by then.
+
+        largest, highest: limits of the squared norm and of the loss, compared in float64 as on the device
+        """
+        squared, stops, even, odd, *losses = self._vector.tolist()
+        applied = math.isfinite(squared + losses[0]) and squared <= largest and losses[0] <= highest
+        norm = math.sqrt(squared) if math.isfinite(squared) else math.inf
+        return UpdateResult(norm, stops > 0, applied, tuple(losses), (round(even), round(odd)))
+
+
+def _squared(limit: float) -> float:
+    """With its sign: no norm is within a limit below zero."""
+    return limit * abs(limit)
 
 
 def gradients(engine: Any) -> list[Tensor]:
