@@ -73,11 +73,14 @@ class OptimizerStep:
     def _pass(self, batch: Batch, rank: int, micro: int) -> Losses:
         """Forward and backward of a micro-batch: number ``micro`` of ``rank`` in this step."""
         start_micro_step(self._seed, rank, self._step * self._per_rank + micro)
-        losses: Losses = self._engine(spoiled_batch(batch, self._step + 1, rank, micro))
-        losses = spoiled_losses(losses, self._step + 1, rank, micro)
+        losses = self._forward(spoiled_batch(batch, self._step + 1, rank, micro), rank, micro)
         self._engine.backward(losses.total)  # DeepSpeed divides by the accumulation
         self._losses += self.meter.add(losses, batch)
         return losses
+
+    def _forward(self, batch: Batch, rank: int, micro: int) -> Losses:
+        losses: Losses = self._engine(batch)
+        return spoiled_losses(losses, self._step + 1, rank, micro)
 
 
 def start_micro_step(seed: int, rank: int, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Where tests make numbers of a step go bad: ``fault_points`` with the word ``nan``, or ``wild`` for the learning rate.
+"""Where tests make numbers of a step go bad: ``fault_points`` with the words ``nan``, ``spike`` and ``wild``.
 
 Facts given at each point: ``step`` (from 1), ``rank``, and ``micro`` of the micro-step. Without ECAMP_FAULT nothing
 here does anything.
@@ -17,6 +17,7 @@ from ecamp_fast.kernels.pixels import normalise
 from ecamp_fast.objectives import Losses
 
 BAD, WILD = "nan", "wild"
+FACTORS = {BAD: math.nan, "spike": 1000.0}  # of a loss, by word
 
 
 def spoiled_rate(rate: float, step: int) -> float:
@@ -34,10 +35,9 @@ def spoiled_batch(batch: Batch, step: int, rank: int, micro: int) -> Batch:
 
 
 def spoiled_losses(losses: Losses, step: int, rank: int, micro: int) -> Losses:
-    """The losses; at the point ``loss.term`` that of the words is a NaN, and so is the total."""
-    if reach("loss.term", step=step, rank=rank, micro=micro) != BAD:
-        return losses
-    return replace(losses, mlm=losses.mlm * math.nan, total=losses.total * math.nan)
+    """The losses; at the point ``loss.term`` that of the words is a NaN, or 1,000 times as high, and so is the total."""
+    factor = FACTORS.get(reach("loss.term", step=step, rank=rank, micro=micro))
+    return replace(losses, mlm=losses.mlm * factor, total=losses.total * factor) if factor else losses
 
 
 def spoil_states(engine: Any, gradients: Callable[[Any], list[Tensor]], step: int, rank: int) -> None:

@@ -11,16 +11,19 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def states(engine: Any) -> dict[str, Tensor]:
     """``weight NAME``, ``master NAME`` where the optimizer has copies of its own, and its ``exp_avg NAME`` and so on.
 
-    Views, flat where ZeRO keeps a part alone; nothing is copied or reduced. There are no moments before the first update.
+    Views, flat where ZeRO keeps a part alone; nothing is copied. There are no moments before the first update.
     """
     found: dict[str, Tensor] = {}
     masters = _masters(engine.optimizer)
     for name, parameter in engine.module.named_parameters():
         found[f"weight {name}"] = parameter.detach()
         fragment = getattr(parameter, "_hp_mapping", None)
-        if fragment is not None:  # of ZeRO
-            found[f"master {name}"] = fragment.hp_fragment
-            kept = dict(fragment.optim_fragment or {})
+        if fragment is not None:  # of ZeRO; its own views of the moments are those from before a checkpoint was loaded
+            flat = engine.basic_optimizer.param_groups[fragment.param_group_index]["params"][0]
+            place = fragment.hp_fragment_address
+            found[f"master {name}"] = flat.detach().narrow(0, place.start, place.numel)
+            known = engine.basic_optimizer.state.get(flat, {})
+            kept = {key: known[key].narrow(0, place.start, place.numel) for key in MOMENTS if key in known}
         else:
             master = masters.get(id(parameter))
             if master is not None:
