@@ -31,6 +31,14 @@ def test_what_is_not_finite_becomes_null_and_is_named() -> None:
     assert strict_json(back) == text
 
 
+@pytest.mark.parametrize(
+    "line", ['{"not_finite": ["a.b"]}', '{"a": [1], "not_finite": ["a.x"]}', '{"not_finite": [3]}']
+)
+def test_a_line_that_names_what_it_has_not_is_damaged(line: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(line)
+
+
 def test_what_is_finite_is_written_as_ever() -> None:
     value = {"a": [1, 2.5, None, True, "NaN"]}
     assert strict_json(value) == json.dumps(value) and parse_json(strict_json(value)) == value

@@ -136,9 +136,9 @@ class Rebuild:
         search = Search(engine.module)
         clipping = self._ds_config.get("gradient_clipping", 0.0)
         steps = SearchedStep(search, engine, self.recipe, self._context, clipping, ranks=self.ranks)
-        return self._through(engine, steps, search, path, begun, step)
+        return self._go(engine, steps, search, path, begun, step)
 
-    def _through(
+    def _go(
         self, engine: Any, steps: SearchedStep, search: Search, path: Path | None, begun: int, step: int
     ) -> Replayed:
         """All steps after ``begun`` up to ``step``."""

@@ -21,7 +21,7 @@ EVENTS = ("skipped", "spike", "left_out", "rolled_back", "calm")  # of events.js
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """Of one step.
 
     event      kind and facts of the line for events.jsonl; '' where nothing happened
@@ -65,13 +65,13 @@ class Numbers:
             return LEAVE_OUT
         return NO_LIMITS if self._safety.spikes == "log" else (self._norms.limit, self._losses.limit)
 
-    def judge(self, step: int, norm: float, loss: float, applied: bool) -> Verdict:
+    def judge(self, step: int, norm: float, loss: float, applied: bool) -> Judgement:
         """What step ``step`` (from 1) gave.
 
         norm: of the gradient, inf where it is not finite   loss: total   applied: whether the weights moved
         """
         if step in self.left_out:
-            return Verdict("left_out")
+            return Judgement("left_out")
         verdict = self._verdict(step, norm, loss, applied)
         self._norms.add(norm)
         self._losses.add(loss)
@@ -80,7 +80,7 @@ class Numbers:
         self._proved, self.in_a_row = step - 1, 0
         if self.healthy_until is not None and step - self._bad >= self._safety.window:
             self.healthy_until, self._backs = None, []
-            return Verdict("calm")
+            return Judgement("calm")
         return verdict
 
     def go_back(self, step: int) -> str:
@@ -95,23 +95,23 @@ class Numbers:
             return f"numbers went bad again after {ROLL_BACKS} roll backs, at step {step}"
         return ""
 
-    def _verdict(self, step: int, norm: float, loss: float, applied: bool) -> Verdict:
+    def _verdict(self, step: int, norm: float, loss: float, applied: bool) -> Judgement:
         if math.isfinite(norm) and math.isfinite(loss):
             return self._spike(step, norm, loss, applied)
         self._trouble(step, applied)
         fault = self._over_budget(step)
         facts = {"in_a_row": self.in_a_row, "in_total": self.skips, "healthy_until": self.healthy_until}
-        return Verdict("skipped", facts, fault, bool(fault) and self._rolls_back)
+        return Judgement("skipped", facts, fault, bool(fault) and self._rolls_back)
 
-    def _spike(self, step: int, norm: float, loss: float, applied: bool) -> Verdict:
+    def _spike(self, step: int, norm: float, loss: float, applied: bool) -> Judgement:
         for name, value, past in (("loss", loss, self._losses), ("grad_norm", norm, self._norms)):
             if value > past.limit:
                 self._trouble(step, applied)
                 facts = {"quantity": name, "value": value, "z": round(past.z(value), 1), "applied": applied}
                 facts |= {"healthy_until": self.healthy_until}
                 fault = "" if applied else self._over_budget(step)
-                return Verdict("spike", facts, fault, self._rolls_back)
-        return Verdict()
+                return Judgement("spike", facts, fault, self._rolls_back)
+        return Judgement()
 
     @property
     def _rolls_back(self) -> bool:

@@ -20,10 +20,10 @@ def states(engine: Any) -> dict[str, Tensor]:
         fragment = getattr(parameter, "_hp_mapping", None)
         if fragment is not None:  # of ZeRO; its own views of the moments are those from before a checkpoint was loaded
             flat = engine.basic_optimizer.param_groups[fragment.param_group_index]["params"][0]
-            place = fragment.hp_fragment_address
-            found[f"master {name}"] = flat.detach().narrow(0, place.start, place.numel)
+            address = fragment.hp_fragment_address
+            found[f"master {name}"] = flat.detach().narrow(0, address.start, address.numel)
             known = engine.basic_optimizer.state.get(flat, {})
-            kept = {key: known[key].narrow(0, place.start, place.numel) for key in MOMENTS if key in known}
+            kept = {key: known[key].narrow(0, address.start, address.numel) for key in MOMENTS if key in known}
         else:
             master = masters.get(id(parameter))
             if master is not None:

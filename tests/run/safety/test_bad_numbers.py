@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from ecamp_fast.bench.data.synthetic import synthetic_batch
+from ecamp_fast.commands.replay import command
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import NumericsError
+from ecamp_fast.errors import ConfigError, DataError, NumericsError
 from ecamp_fast.fault_points import VARIABLE
 from ecamp_fast.replay.rebuild import Rebuild, Replayed
 from ecamp_fast.run.distributed import DistContext
@@ -24,6 +26,8 @@ from ecamp_fast.run.safety.numbers import Numbers
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.trainer import Trainer
 from ecamp_fast.run.update import Update
+from ecamp_fast.shards.format.manifest import REPORT
+from ecamp_fast.shards.load.read import ShardSet
 
 SHORT = (
     *("schedule={epochs: 1, warmup_epochs: 0, horizon_epochs: 2}", "log_every=1"),
@@ -246,3 +250,37 @@ def test_checks_cost_little(tiny: Any, phantoms: Path) -> None:
         numbers.limits(step)
         numbers.judge(step, value, value, True)
     assert (time.perf_counter() - began) / len(values) < 1e-3
+
+
+@pytest.mark.fault("N1.replay", "N1.nothing-leaves")
+def test_the_command_tells_keys_and_neither_text_nor_pixels(
+    make: Make, phantoms: Path, out: Path, monkeypatch: pytest.MonkeyPatch, context: DistContext
+) -> None:
+    monkeypatch.setenv(VARIABLE, "batch.pixel:step=1:micro=1:nan")
+    monkeypatch.setattr("ecamp_fast.run.distributed.init", lambda: context)
+    monkeypatch.setattr("ecamp_fast.run.distributed.shutdown", lambda: None)
+    make("schedule.epochs=0.1").train()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    told = [CliRunner().invoke(command, [str(out), "1", *options]) for options in ([], ["--json"])]
+    assert [done.exit_code for done in told] == [0, 0], told[0].output
+    found = json.loads(told[1].stdout)
+    assert found["schema"] == 1 and found["first"]["kind"] == "input" and found["losses"]["loss"] is None
+    assert "first not finite: input image, micro-batch 1 of rank 0" in told[0].stdout
+    shards = ShardSet(phantoms)
+    (sample,) = found["first"]["samples"]
+    assert found["keys"] == [shards.key("train", sample)] and found["keys"][0] in told[0].stdout
+    for text in (shards.read("train", index, (REPORT,))[REPORT].decode() for index in range(shards.count("train"))):
+        for sentence in text.replace("\n", ".").split("."):
+            assert len(sentence) < 8 or not any(sentence.strip() in done.output for done in told)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_what_cannot_be_replayed_is_said(make: Make, phantoms: Path, out: Path, context: DistContext) -> None:
+    with pytest.raises(ConfigError, match=r"no recipe\.yaml"):
+        Rebuild(out, context)
+    make("schedule.epochs=0.1").train()
+    with pytest.raises(ConfigError, match="has no step 7"):
+        Rebuild(out, context).replay(7)
+    RunDir(out).set_state(manifest="another")
+    with pytest.raises(DataError, match="is not the shard set of"):
+        Rebuild(out, context)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from ecamp_fast.config import SafetyConfig
-from ecamp_fast.run.safety.numbers import ALWAYS, IN_A_ROW, LEAVE_OUT, NO_LIMITS, Numbers, Verdict, rebuild
+from ecamp_fast.run.safety.numbers import ALWAYS, IN_A_ROW, LEAVE_OUT, NO_LIMITS, Judgement, Numbers, rebuild
 
 Step = tuple[float, float]  # norm, loss
 GOOD, BAD = (1.0, 5.0), (math.inf, 5.0)
 
 
-def go(numbers: Numbers, steps: list[Step], start: int = 0) -> list[Verdict]:
+def go(numbers: Numbers, steps: list[Step], start: int = 0) -> list[Judgement]:
     """Steps as a run would take them: an update is applied within the limits."""
     verdicts = []
     for step, (norm, loss) in enumerate(steps, start + 1):
@@ -22,7 +22,7 @@ def go(numbers: Numbers, steps: list[Step], start: int = 0) -> list[Verdict]:
     return verdicts
 
 
-def lines(verdicts: list[Verdict], start: int = 0) -> list[dict[str, Any]]:
+def lines(verdicts: list[Judgement], start: int = 0) -> list[dict[str, Any]]:
     """As events.jsonl has them."""
     return [
         {"event": verdict.event, "step": step, **verdict.facts}
