@@ -92,6 +92,7 @@ class Trainer:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
+            facts |= {"healthy_until": self.numbers.healthy_until}
             self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
 
     def _steps(self, log: RunLog, stop: StopRequest) -> str:

@@ -69,6 +69,29 @@ def test_gradients_that_are_not_finite_leave_no_trace(make_engine: Make, batch: 
     assert not same(weights(engine), first)
 
 
+@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.fault("N2.skipped", "N1.term")
+def test_beyond_a_limit_nothing_moves(make_engine: Make, batch: Batch, stage: int) -> None:
+    """The update of a norm or a loss above its limit, and of a loss that is not finite, is masked on the device."""
+    engine = make_engine(stage, "fp32")
+    update = Update(engine, 0.0)
+    accumulate(engine, batch)
+    norm = update.apply(stop=False).norm
+    for loss, limits, moves in (
+        (5.0, (math.inf, math.inf), True),
+        (5.0, (100 * norm, 5.0), True),
+        (5.0, (math.inf, 4.9), False),
+        (5.0, (norm / 100, math.inf), False),
+        (5.0, (-1.0, math.inf), False),
+        (math.nan, (math.inf, math.inf), False),
+    ):
+        before = weights(engine)
+        accumulate(engine, batch)
+        result = update.apply(False, losses=torch.tensor([loss, 1.0, 2.0, 3.0], dtype=torch.float64), limits=limits)
+        assert result.applied is moves and same(before, weights(engine)) is not moves, (loss, limits)
+        assert math.isfinite(result.norm) and result.losses[1:] == (1.0, 2.0, 3.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_norm_is_that_of_all_gradients(make_engine: Make, batch: Batch, name: str) -> None:
