@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,8 @@ from uuid import uuid4
 
 from ecamp_fast.errors import StorageError
 from ecamp_fast.fault_points import reach
+
+NOT_FINITE = "not_finite"  # key of the list of where null stands for a NaN or an infinity
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -35,7 +38,49 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+    write_atomically(path, (strict_json(value, indent=1) + "\n").encode())
+
+
+def strict_json(value: Any, indent: int | None = None) -> str:
+    """JSON as its standard has it, which knows no NaN and no infinity: null stands for them.
+
+    Where ``value`` is an object, its key ``not_finite`` then lists where, keys joined by dots.
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        found: list[str] = []
+        value = _finite(value, "", found)
+        if isinstance(value, dict):
+            value |= {NOT_FINITE: found}
+        return json.dumps(value, indent=indent, allow_nan=False)
+
+
+def parse_json(text: str) -> Any:
+    """What ``strict_json`` was given, NaN for all that was not finite.  Raises ValueError where it is no JSON."""
+    value = json.loads(text)
+    try:
+        for path in value.pop(NOT_FINITE, ()) if isinstance(value, dict) else ():
+            *above, last = path.split(".")
+            part = value
+            for key in above:
+                part = part[int(key) if isinstance(part, list) else key]
+            part[int(last) if isinstance(part, list) else last] = math.nan
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"{NOT_FINITE} does not list what is there ({type(error).__name__})") from None
+    return value
+
+
+def _finite(value: Any, path: str, found: list[str]) -> Any:
+    """``value`` with None for what is not finite; ``found`` receives where that was."""
+    if isinstance(value, dict):
+        return {key: _finite(part, f"{path}.{key}".lstrip("."), found) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part, f"{path}.{i}".lstrip("."), found) for i, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        found.append(path)
+        return None
+    return value
 
 
 def write_new(path: Path, chunks: Iterable[bytes | memoryview]) -> str:

@@ -5,6 +5,7 @@ bench      ``bench NAME``: measure one part, or all of them
 demo       the whole way on phantoms, with a crash in the middle
 doctor     look before the run does
 imports    ``import``: released checkpoints into weights for ``init_from``
+replay     one step of a run again, and what in it went bad first
 report     write the report of a run anew
 shard      build, merge, verify, repair, describe and draw shard sets
 stop       ask a run to save and end

@@ -17,6 +17,7 @@ from ecamp_fast.config.sections import (
     MaskingConfig,
     ModelConfig,
     OptimConfig,
+    SafetyConfig,
     ScheduleConfig,
     Section,
     SuperResolutionConfig,
@@ -55,6 +56,7 @@ class Recipe(Section):
     batch: BatchConfig = BatchConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    safety: SafetyConfig = SafetyConfig()
     loader: LoaderConfig = LoaderConfig()
     log_every: int = Field(10, ge=1)  # optimizer steps between lines of metrics.jsonl
 
@@ -116,9 +118,9 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = _flatten(self.model_dump(mode="json"))
-        watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "schedule.epochs")
+        watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "safety.")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
-        free = (*watching, *loader, "compile", "activations", "share_projections")
+        free = (*watching, *loader, "schedule.epochs", "compile", "activations", "share_projections")
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property

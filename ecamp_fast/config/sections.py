@@ -186,6 +186,19 @@ class EvaluationConfig(Section):
     samples: int = Field(1024, ge=1)  # at most
 
 
+class SafetyConfig(Section):
+    """What a run makes of numbers that go bad: ``run.safety.numbers``."""
+
+    # Updates left out since their gradients or losses were not finite (or a spike, below), as a share of the steps so
+    # far: beyond it, and beyond 8, the run ends, as it does after 16 in a row. Sound numbers need none.
+    skips: float = Field(0.01, ge=0, le=1)
+    # A loss or a gradient far above the last ones. log: a line in events.jsonl; skip: its update is left out as well;
+    # roll_back: training goes back to a checkpoint from before, and leaves the suspected updates out.
+    spikes: Literal["log", "skip", "roll_back"] = "log"
+    z: float = Field(10.0, gt=0)  # robust standard deviations above the median that make a spike
+    window: int = Field(64, ge=16)  # steps that it is taken from
+
+
 class LoaderConfig(Section):
     threads: int = Field(4, ge=1)  # decoding threads per rank
     prefetch: int = Field(2, ge=1)  # micro-batches ready ahead

@@ -1,13 +1,12 @@
 """What a run directory says about its run, gathered for the report: facts, metrics, events, results."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ecamp_fast.config import Recipe, dump_recipe
 from ecamp_fast.errors import DataError
-from ecamp_fast.files import write_json
+from ecamp_fast.files import parse_json, write_json
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.trained import read_recipe
 
@@ -86,7 +85,7 @@ def read_results(run: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(parse_json(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{file} cannot be read ({type(error).__name__})", "delete it: it can be measured again"
@@ -112,7 +111,7 @@ def _redone(records: list[dict[str, Any]]) -> tuple[int, bool]:
             before = first.setdefault(record["step"], record)
             if before is not record:
                 again.add(record["step"])
-                alike &= all(before.get(name) == record.get(name) for name in ("loss", "mim", "sr", "mlm"))
+                alike &= all(str(before.get(name)) == str(record.get(name)) for name in ("loss", "mim", "sr", "mlm"))
     lines = sorted(first)
     since = dict(zip(lines, [0, *lines], strict=False))  # a line stands for the steps since the one before
     return sum(step - since[step] for step in again), alike

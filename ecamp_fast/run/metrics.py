@@ -1,5 +1,6 @@
 """What a run tells of its losses: sums that stay on the device, the clock beside them, and TensorBoard."""
 
+import math
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe
@@ -24,8 +26,11 @@ class LossMeter:
         self._recipe = recipe
         self._sums = torch.zeros(len(NAMES) + 5, dtype=torch.float64, device=device)
 
-    def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> None:
-        """losses: ``objectives.Losses``   batch: whose they are   weight: of this micro-batch. Does not wait."""
+    def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> Tensor:
+        """losses: ``objectives.Losses``   batch: whose they are   weight: of this micro-batch. Does not wait.
+
+        returns (4,) float64: the losses, by ``NAMES``
+        """
         terms = [losses.total, losses.mim, losses.sr, losses.mlm]
         means = torch.stack([term.detach().double() for term in terms])
         self._sums[: len(NAMES)] += means * weight
@@ -36,6 +41,7 @@ class LossMeter:
             self._sums[-3] += batch.text.overflow
         self._sums[-2] += batch.lengths.sum()
         self._sums[-1] += weight
+        return means
 
     def drain(self) -> dict[str, float]:
         """Means over micro-steps and ranks since the last call; the only wait.
@@ -90,10 +96,10 @@ class TensorBoardLog:
             self._writer = SummaryWriter(str(folder), purge_step=start + 1)
 
     def add(self, record: dict[str, Any]) -> None:
-        """record: a line of metrics.jsonl."""
+        """record: a line of metrics.jsonl; what is not finite leaves a gap."""
         if self._writer is None:
             return
         for name in SCALARS:
-            if name in record:
+            if math.isfinite(record.get(name, math.nan)):
                 self._writer.add_scalar(f"{record.get('split', 'train')}/{name}", record[name], record["step"])
         self._writer.flush()

@@ -1,6 +1,5 @@
 """The run directory: what a run is, where it stands, and what happened in it."""
 
-import json
 import os
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import Any, BinaryIO
 
 from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.fault_points import reach
-from ecamp_fast.files import write_json
+from ecamp_fast.files import parse_json, strict_json, write_json
 
 MOST_WAITING = 100_000  # lines of a file that the disk refuses, kept in memory
 
@@ -70,7 +69,7 @@ class RunDir:
         if not file.exists():
             return {}
         try:
-            return dict(json.loads(file.read_text()))
+            return dict(parse_json(file.read_text()))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
@@ -115,7 +114,7 @@ class RunDir:
     def _write(self, name: str, record: dict[str, Any]) -> None:
         """Append a line; those that the disk refused wait in memory, and go before it."""
         waiting = self._waiting.setdefault(name, deque(maxlen=MOST_WAITING))
-        waiting.append(json.dumps(record) + "\n")
+        waiting.append(strict_json(record) + "\n")
         try:
             self.create()
             reach("write", file=name)
@@ -142,13 +141,13 @@ def _line_end(file: BinaryIO) -> bytes:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file; a last line torn by a crash is left out."""
+    """The lines of a .jsonl file; a last line torn by a crash is left out. What was not finite is a NaN."""
     if not path.exists():
         return []
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            records.append(json.loads(line))
+            records.append(parse_json(line))
         except ValueError:
             continue
     return records

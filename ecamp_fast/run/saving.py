@@ -89,8 +89,7 @@ class RunCheckpoints:
 
     def _save_for_deepspeed(self, step: int) -> None:
         """The other checkpoint is read by nobody here, so that its failure is told and no more."""
-        self._saver.wait()
-        self.look()
+        self.wait()
         try:
             save_for_deepspeed(self._engine, self._run.path / "deepspeed", step, self._ranks)
         except StorageError as error:
@@ -117,10 +116,18 @@ class RunCheckpoints:
 
     def finish(self) -> None:
         """Wait for the last save.  Raises what kept it from the disk: StorageError, NumericsError, AgreementError."""
-        self._saver.wait()
-        self.look()
+        self.wait()
         if self._last and self._last.fault:
             raise self._last.fault
+
+    def wait(self) -> None:
+        """Until no save is under way."""
+        self._saver.wait()
+        self.look()
+
+    def go_back(self, path: Path) -> int:
+        """Load a checkpoint of this run, verified, in the middle of it. Returns its steps done."""
+        return self._load(path)
 
     def resume(self) -> int:
         """Load the checkpoint that the job means. Returns the steps done, 0 where a run begins.

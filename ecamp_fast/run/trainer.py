@@ -9,25 +9,24 @@ import torch
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import dump_recipe
-from ecamp_fast.errors import NumericsError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.run import deepspeed_config
+from ecamp_fast.run.checkpoint.verify import damage
 from ecamp_fast.run.distributed import DistContext, agree
 from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.watch import NumbersWatch
 from ecamp_fast.run.saving import RunCheckpoints
 from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
 from ecamp_fast.run.setup import Job, build, judge_run, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.summary import opening_lines, run_facts
-from ecamp_fast.run.update import UpdateResult
+from ecamp_fast.run.update import UpdateResult, Votes
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.quarantine import Quarantine
-
-SKIPPED_IN_A_ROW = 16  # optimizer steps with gradients that are not finite, before the run gives up
 
 
 class Trainer:
@@ -53,7 +52,8 @@ class Trainer:
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
         self._milestones = {steps_of(epochs, self.recipe, self.samples) for epochs in self.recipe.checkpoint.milestones}
         self._checkpoints = self._make_checkpoints()
-        self._started, self._skips = False, 0
+        self.numbers = NumbersWatch(self.run, self.recipe, self.shards, self.engine)
+        self._started = False
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
@@ -93,10 +93,12 @@ class Trainer:
             self.run.event("micro", chosen=self.recipe.micro, **asdict(self._memory))
         self.step = self._checkpoints.resume()
         self._checkpoints.require_room()
+        self.numbers.resume(self.step)
         if self.context.is_main:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
+            facts |= {"healthy_until": self.numbers.healthy_until}
             self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
 
     def _steps(self, log: RunLog, stop: StopRequest) -> str:
@@ -107,18 +109,23 @@ class Trainer:
         log.clock.start()
         while self.step < self.total:
             result = self._step(batches, stop, loader.quarantine)
+            if self.numbers.goes_back:
+                batches.close()
+                self._roll_back()
+                batches = loader.batches(self.step, self.total)
+                continue
             log.clock.images += self.recipe.batch.total
-            saving = result.stop or result.save or self.step in self._milestones
+            saving = result.votes.stop or result.votes.save or self.step in self._milestones
             saving = saving or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
                 log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
             paused = time.perf_counter()
             loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
             if saving or self._checkpoints.is_best(loss):
-                self._checkpoints.save(self.step, loss)
+                self._checkpoints.save(self.step, loss, self.numbers.troubles, self.numbers.left_out)
             self._checkpoints.look()
             log.clock.pause(paused)
-            if result.stop and self.step < self.total:
+            if result.votes.stop and self.step < self.total:
                 return "stopped"
         return "complete"
 
@@ -129,23 +136,23 @@ class Trainer:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
         damaged = quarantine.found if quarantine else (0, 0)
-        result = self.optimizer_step.update(stop.requested, damaged, self._checkpoints.is_due)
+        votes = Votes(stop=stop.requested, save=self._checkpoints.is_due, damaged=damaged)
+        result = self.optimizer_step.update(votes, self.numbers.limits(self.step + 1))
         if quarantine:
-            quarantine.judge(result.damaged)
+            quarantine.judge(result.votes.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1
-        self._skips = 0 if result.applied else self._skips + 1
-        if self._skips:
-            self._skipped()
+        self.numbers.judge(self.step, result.norm, result.losses, result.applied)
         return result
 
-    def _skipped(self) -> None:
-        """An update whose gradients were not finite was left out, on all ranks together."""
-        self.run.event("skipped", step=self.step, in_a_row=self._skips)
-        if self._skips >= SKIPPED_IN_A_ROW:
-            raise NumericsError(
-                f"gradients were not finite {self._skips} steps in a row, up to step {self.step}",
-                "start a new --out with a lower optim.lr; its weights may start there: --set init_from=",
-            )
+    def _roll_back(self) -> None:
+        """Go back to the newest checkpoint whose weights proved healthy; every rank calls it.
+
+        Raises NumericsError where none is left.
+        """
+        self._checkpoints.wait()
+        self.step = self._checkpoints.go_back(self.numbers.go_back(self.step, damage))
+        self.optimizer_step.meter.drain()
+        self.numbers.resume(self.step)
 
     def _evaluate(self, log: RunLog) -> float:
         """The held-out loss; infinite where nothing is held out."""
@@ -153,6 +160,8 @@ class Trainer:
             return math.inf
         means = evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples)
         log.held_out(self.step, means)
+        if self.step == self.total:
+            self.numbers.judge_end(self.step, means["loss"])
         return means["loss"]
 
     def _loader(self, split: str) -> Loader:

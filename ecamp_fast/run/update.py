@@ -4,7 +4,8 @@ DeepSpeed 0.19 asks the host before each update whether the gradients are finite
 parameter in bf16 without ZeRO, never in fp32 without ZeRO. ``deepspeed_config`` and ``engine`` turn that off. Here the
 norm of all gradients is taken on the device, an update whose norm is not finite is masked by the fused AdamW kernel
 (``found_inf``, the protocol of ``torch.amp.GradScaler``), and one vector, reduced over the ranks once and read once,
-tells the host the norm, whether a rank was asked to stop, and how many damaged samples all ranks have met.
+tells the host the norm, the losses, whether a rank was asked to stop, and how many damaged samples all ranks have met.
+An update is masked likewise where norm or loss is beyond a limit, which the host gives before the step.
 """
 
 import math
@@ -15,28 +16,47 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+NO_LIMITS = (math.inf, math.inf)
 CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """What a rank has to say of a step beside its gradients; every rank hears the sums.
+
+    stop     whether it was asked to stop
+    save     whether its clock says that a checkpoint is due
+    damaged  ``Quarantine.found``
+    """
+
+    stop: bool = False
+    save: bool = False
+    damaged: tuple[int, int] = (0, 0)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return (float(self.stop), float(self.save), *map(float, self.damaged))
+
+
+NO_VOTES = Votes()
+LOSSES = 1 + len(NO_VOTES.numbers)  # where they begin in the vector
+LOSSES_END = LOSSES + 4
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
     """What the host learns of a step, the same on every rank.
 
-    norm: of the whole gradient, before clipping; inf where it is not finite, and the update was left out
-    stop: whether any rank was asked to stop
-    damaged: sums of what the ranks gave ``Update.apply``
-    save: whether any rank found it time for a checkpoint
+    norm     of the whole gradient, before clipping; inf where it is not finite
+    applied  whether the weights moved; not where norm or loss is not finite, or beyond its limit
+    losses   of the step: total, mim, sr, mlm; as the ranks gave them
+    votes    of any rank, sums of the counts
     """
 
     norm: float
-    stop: bool
-    damaged: tuple[int, int] = (0, 0)
-    save: bool = False
-
-    @property
-    def applied(self) -> bool:
-        """Whether the weights moved."""
-        return math.isfinite(self.norm)
+    applied: bool
+    losses: tuple[float, ...]
+    votes: Votes = NO_VOTES
 
 
 class Update:
@@ -48,32 +68,55 @@ class Update:
     def __init__(self, engine: Any, clipping: float) -> None:
         self._engine = engine
         self._clipping = clipping
-        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs, ranks whose clock says save
-        self._vector = torch.zeros(5, dtype=torch.float64, device=engine.device)
+        # squared norm, votes, four losses
+        self._vector = torch.zeros(LOSSES_END, dtype=torch.float64, device=engine.device)
 
-    def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0), save: bool = False) -> UpdateResult:
+    def apply(
+        self,
+        votes: Votes = NO_VOTES,
+        losses: Tensor | None = None,
+        limits: tuple[float, float] = NO_LIMITS,
+    ) -> UpdateResult:
         """Update the weights after the backward of the last micro-step; waits for the device once, at its end.
 
-        stop: whether this rank was asked to stop   damaged: ``Quarantine.found`` of this rank
-        save: whether its clock says that a checkpoint is due. Every rank calls it.
+        Every rank calls it, with the same limits.
+        votes    of this rank
+        losses   (4,) float64: of this rank's micro-batches; None: not told
+        limits   largest norm and largest total loss with which the weights move
         """
         parts = gradients(self._engine)
         self._vector[0] = _squared_norm(parts) / _copies(self._engine)
-        for slot, value in enumerate((stop, *damaged, save), 1):
-            self._vector[slot].fill_(float(value))  # a copy from the host would wait
+        for slot, value in enumerate(votes.numbers, 1):
+            self._vector[slot].fill_(value)  # a copy from the host would wait
+        if losses is not None:
+            self._vector[LOSSES:LOSSES_END] = losses / dist.get_world_size()
         dist.all_reduce(self._vector)
         if self._clipping:
             norm = self._vector[0].sqrt()
             torch._foreach_mul_(parts, (self._clipping / (norm + CLIP_EPSILON)).clamp(max=1.0).float())
-        self._engine.basic_optimizer.found_inf = (~self._vector[0].isfinite()).float()
+        squared, loss = self._vector[0], self._vector[LOSSES]
+        largest, highest = _squared(limits[0]), limits[1]
+        sound = (squared + loss).isfinite() & (squared <= largest) & (loss <= highest)
+        self._engine.basic_optimizer.found_inf = (~sound).float()
         self._engine.step()
-        return self._read()
+        return self._read(largest, highest)
 
-    def _read(self) -> UpdateResult:
-        """The one host read of an optimizer step; the update is queued by then."""
-        squared, stops, even, odd, saves = self._vector.tolist()
+    def _read(self, largest: float, highest: float) -> UpdateResult:
+        """The one host read of an optimizer step; the update is queued by then.
+
+        largest, highest: limits of the squared norm and of the loss, compared in float64 as on the device
+        """
+        values = self._vector.tolist()
+        squared, stop, save, even, odd = values[:LOSSES]
+        losses = tuple(values[LOSSES:LOSSES_END])
+        applied = math.isfinite(squared + losses[0]) and squared <= largest and losses[0] <= highest
         norm = math.sqrt(squared) if math.isfinite(squared) else math.inf
-        return UpdateResult(norm, stops > 0, (round(even), round(odd)), saves > 0)
+        return UpdateResult(norm, applied, losses, Votes(stop > 0, save > 0, (round(even), round(odd))))
+
+
+def _squared(limit: float) -> float:
+    """With its sign: no norm is within a limit below zero."""
+    return limit * abs(limit)
 
 
 def gradients(engine: Any) -> list[Tensor]:

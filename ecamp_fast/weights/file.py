@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import ConfigError, DataError, NumericsError
 from ecamp_fast.files import write_atomically
 from ecamp_fast.model.ecamp import Ecamp, current_name
+from ecamp_fast.weights.finite import first_not_finite
 from ecamp_fast.weights.released_names import WORDS, ImportReport, from_released, refuse_shape
 from ecamp_fast.weights.torch_archive import read_torch_archive
 
@@ -34,8 +35,8 @@ def import_weights(source: Path, out: Path, recipe: Recipe) -> ImportReport:
     """Convert a released ECAMP or MAE checkpoint (.pth, .safetensors) into a file for ``load_weights``.
 
     Runs nothing that is in the file. recipe: gives the sizes that the checkpoint must have.
-    Raises DataError for damaged or hostile files, ConfigError where sizes differ, StorageError where ``out`` cannot be
-    written; ``out`` is complete or absent.
+    Raises DataError for damaged or hostile files and for weights that are not finite, ConfigError where sizes differ,
+    StorageError where ``out`` cannot be written; ``out`` is complete or absent.
     """
     tensors = read_checkpoint(source)
     words = tensors.get(WORDS, tensors.get("module." + WORDS))
@@ -45,6 +46,7 @@ def import_weights(source: Path, out: Path, recipe: Recipe) -> ImportReport:
     state, report = from_released(tensors, recipe, model.state_dict())
     if not report.loaded:
         raise DataError(f"{source} holds no tensor of ECAMP or MAE", "give a released checkpoint")
+    _refuse_not_finite(state, source)
     about = {
         "format": FORMAT,
         "sizes": _sizes(recipe, None if words is None else vocab_size),
@@ -59,11 +61,14 @@ def save_weights(model: Ecamp, out: Path, masters: Mapping[str, Tensor] | None =
     """Every weight of a model as a file for ``load_weights``, in the dtype it has.
 
     masters: tensors to write instead of the model's own, by name (the float32 copies that an optimizer keeps)
+    Raises NumericsError, and writes nothing, where one is not finite.
     """
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     state |= {name: tensor.contiguous() for name, tensor in (masters or {}).items()}
     if model.recipe.model.tie_embeddings and model.text:
         del state[VOCABULARY]  # one tensor under two names
+    if name := first_not_finite(state):
+        raise NumericsError(f"{name} is not finite: {out} is not written", "go on from an earlier checkpoint: --resume")
     about = {"format": FORMAT, "sizes": _sizes(model.recipe, model.vocab_size), "missing": []}
     write_atomically(out, safetensors.torch.save(state, {METADATA: json.dumps(about)}))
 
@@ -74,7 +79,8 @@ def load_weights(model: Ecamp, path: Path, parts: Literal["all", "image"] = "all
 
     parts: ``image`` leaves out all that reads text, so the file may have another vocabulary, or none.
     What the file lacks keeps its value, what the model has no place for is ignored; both are reported and logged.
-    Raises ConfigError where shapes, the vocabulary among them, differ; DataError for files that are something else.
+    Raises ConfigError where shapes, the vocabulary among them, differ; DataError for files that are something else, and
+    for weights that are not finite, before the model is touched.
     """
     tensors = _our_tensors(path)
     if parts == "image":
@@ -83,6 +89,7 @@ def load_weights(model: Ecamp, path: Path, parts: Literal["all", "image"] = "all
     taken = [name for name in tensors if name in own]
     for name in taken:
         refuse_shape(name, tensors[name].shape, own[name].shape)
+    _refuse_not_finite({name: tensors[name] for name in taken}, path)
     if model.recipe.model.tie_embeddings and VOCABULARY in tensors:
         _refuse_untied(tensors, path)
     for name in taken:
@@ -128,6 +135,11 @@ def _our_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise DataError(f"{path} is not a weights file of ecamp-fast, format {FORMAT}", "make one: ecamp-fast import")
     return tensors
+
+
+def _refuse_not_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    if name := first_not_finite(tensors):
+        raise DataError(f"{path}: {name} is not finite", "take a file from before the training went wrong")
 
 
 def _refuse_untied(tensors: dict[str, Tensor], path: Path) -> None:

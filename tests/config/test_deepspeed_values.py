@@ -188,6 +188,7 @@ ON: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.fault("N3.refused")
 @pytest.mark.parametrize(("config", "what", "hint"), ON, ids=[what for _, what, _ in ON])
 def test_what_is_on_or_wrong_is_refused_with_a_hint_of_its_own(config: dict[str, Any], what: str, hint: str) -> None:
     (fault,) = faults_of(config)

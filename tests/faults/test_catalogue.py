@@ -1,4 +1,4 @@
-"""The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
+"""The catalogue of faults: what may be wrong with shards (D), images and DICOM files (I), text (T) and numbers (N).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -61,6 +61,20 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # A number that is not finite: the update is left out on all ranks together, within a budget, and the samples are
+    # noted; ruined weights end the run with 6 at the next step and are never exported; a replay names what it was.
+    "N1": (
+        "pixel term gradient one-rank all-ranks-together weight moment learning-rate init-from samples budget in-a-row "
+        "resume next-step exit hint never-exported strict-json replay nothing-leaves"
+    ),
+    # Ten times the loss or the norm: noted with the samples; on demand left out, or gone back from, or the end with 6.
+    "N2": "ten-times samples logged skipped rolled-back ledger exit",
+    # The loss scale of fp16 sinks without end: there is no fp16, and who asks for it is told.
+    "N3": "refused",
+    # Nothing to predict, or a single sample: the loss is a number.
+    "N4": "no-valid-token no-masked-patch batch-of-one",
+    # DeepSpeed calls a norm that is not finite -1.
+    "N5": "told-as-infinite not-applied",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}

@@ -1,5 +1,6 @@
 """What a report reads from a run directory: times, resumes, steps done twice."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.report import sections
 from ecamp_fast.report.facts import Facts, gather, read_results, save_results
+from ecamp_fast.report.html import write_report
 from ecamp_fast.run.rundir import RunDir
 
 
@@ -48,6 +50,27 @@ def test_another_loss_the_second_time_is_told(run: RunDir) -> None:
     facts = resumed_at_20(run, again=2.0 + 2**-40)
     assert not facts.redone_alike
     assert 'class="bad"' in sections.verdicts(facts)
+
+
+@pytest.mark.fault("N1.strict-json")
+def test_losses_that_were_not_finite_leave_gaps(run: RunDir) -> None:
+    for step, loss in ((10, 2.0), (20, math.nan), (30, math.inf), (40, 1.5)):
+        log(run, step, loss)
+    run.metric({"split": "val", "step": 40, "loss": math.nan, "mim": math.nan, "samples": 3})
+    run.event("skipped", step=20, value=math.nan)
+    save_results(run.path, images={"median": math.nan})
+    facts = gather(run.path)
+    assert [record["loss"] for record in facts.train if math.isfinite(record["loss"])] == [2.0, 1.5]
+    assert math.isnan(read_results(run.path)["images"]["median"])
+    page = write_report(run.path, [], "").read_text()
+    assert "from 2 to 1.5" in page
+
+
+def test_a_step_that_was_not_finite_twice_is_alike(run: RunDir) -> None:
+    log(run, 20, math.nan)
+    run.event("resumed", step=10, checkpoint="step-00000010")
+    log(run, 20, math.nan)
+    assert gather(run.path).redone_alike
 
 
 def test_training_time_is_samples_over_rate(run: RunDir) -> None:

@@ -45,7 +45,7 @@ def stepped(engine: Any, recipe: Any, context: DistContext) -> tuple[list[Tensor
         if micro:
             engine.step()
         engine.backward(engine(batch).total)
-    Update(engine, 0.0).apply(stop=False)
+    Update(engine, 0.0).apply()
     return seen
 
 

@@ -41,7 +41,7 @@ def test_masters_are_exported(
             if micro:
                 engine.step()
             engine.backward(engine(batch).total)
-        assert update.apply(stop=False).applied
+        assert update.apply().applied
     export_weights(engine, tmp_path / "weights.safetensors", writes=True)
     found = load_file(tmp_path / "weights.safetensors")
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16

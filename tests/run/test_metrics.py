@@ -36,6 +36,22 @@ def test_scalars_are_written_by_one_rank(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("val/loss")] == [(3, 2.5)]
 
 
+@pytest.mark.fault("N1.strict-json")
+def test_scalars_that_are_not_finite_leave_gaps(tmp_path: Path) -> None:
+    written = []
+
+    class Writer:
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def flush(self) -> None: ...
+
+    log = TensorBoardLog(tmp_path, writes=False, start=0)
+    log._writer = Writer()
+    log.add(LINE | {"loss": float("nan"), "grad_norm": float("inf")})
+    assert written == [("train/mim", 0.5, 3)]
+
+
 def a_batch(lengths: list[int], weights: list[float] | None = None) -> Batch:
     """Of samples with so many tokens; predicted words, if any, have these weights."""
     nothing = torch.zeros(len(lengths))

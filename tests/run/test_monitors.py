@@ -53,7 +53,7 @@ def test_a_template_of_autos_trains_and_its_csv_monitor_writes(
         if micro:
             made.step()
         made.backward(made(batch).total)
-    assert update.apply(stop=False).applied
+    assert update.apply().applied
     assert list((tmp_path / "films").glob("*lr.csv"))
 
 

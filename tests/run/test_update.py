@@ -12,7 +12,7 @@ from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.config import Recipe
 from ecamp_fast.run import update as update_module
 from ecamp_fast.run.distributed import DistContext
-from ecamp_fast.run.update import Update, gradients
+from ecamp_fast.run.update import Update, Votes, gradients
 
 ENGINES = {
     "plain-fp32": (0, "fp32", {}),
@@ -59,14 +59,37 @@ def test_gradients_that_are_not_finite_leave_no_trace(make_engine: Make, batch: 
     for poisoned in (True, False, True, True, False):
         before = weights(engine)
         accumulate(engine, batch, poisoned)
-        result = update.apply(stop=False)
+        result = update.apply()
         assert result.applied is not poisoned and math.isinf(result.norm) is poisoned
         assert same(before, weights(engine)) is poisoned
     for _ in range(2):
         accumulate(untouched, batch)
-        assert other.apply(stop=False).applied
+        assert other.apply().applied
     assert same(weights(engine), weights(untouched))
     assert not same(weights(engine), first)
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.fault("N2.skipped", "N1.term")
+def test_beyond_a_limit_nothing_moves(make_engine: Make, batch: Batch, stage: int) -> None:
+    """The update of a norm or a loss above its limit, and of a loss that is not finite, is masked on the device."""
+    engine = make_engine(stage, "fp32")
+    update = Update(engine, 0.0)
+    accumulate(engine, batch)
+    norm = update.apply().norm
+    for loss, limits, moves in (
+        (5.0, (math.inf, math.inf), True),
+        (5.0, (100 * norm, 5.0), True),
+        (5.0, (math.inf, 4.9), False),
+        (5.0, (norm / 100, math.inf), False),
+        (5.0, (-1.0, math.inf), False),
+        (math.nan, (math.inf, math.inf), False),
+    ):
+        before = weights(engine)
+        accumulate(engine, batch)
+        result = update.apply(losses=torch.tensor([loss, 1.0, 2.0, 3.0], dtype=torch.float64), limits=limits)
+        assert result.applied is moves and same(before, weights(engine)) is not moves, (loss, limits)
+        assert math.isfinite(result.norm) and result.losses[1:] == (1.0, 2.0, 3.0)
 
 
 @pytest.mark.slow
@@ -76,7 +99,7 @@ def test_the_norm_is_that_of_all_gradients(make_engine: Make, batch: Batch, name
     engine = make_engine(stage, precision, **keys)
     accumulate(engine, batch)
     whole = torch.cat([part.detach().double().flatten() for part in gradients(engine)]).norm()
-    assert Update(engine, 0.0).apply(stop=False).norm == pytest.approx(float(whole), rel=1e-5)
+    assert Update(engine, 0.0).apply().norm == pytest.approx(float(whole), rel=1e-5)
 
 
 def test_stages_agree_on_the_norm(make_engine: Make, batch: Batch) -> None:
@@ -84,7 +107,7 @@ def test_stages_agree_on_the_norm(make_engine: Make, batch: Batch) -> None:
     for stage in (0, 1, 2):
         engine = make_engine(stage, "fp32")
         accumulate(engine, batch)
-        norms.append(Update(engine, 0.0).apply(stop=False).norm)
+        norms.append(Update(engine, 0.0).apply().norm)
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-5)
 
 
@@ -103,7 +126,7 @@ def test_clipping_shortens_the_gradient_but_not_the_norm_that_is_told(
 
     engine.basic_optimizer.register_step_pre_hook(look)
     accumulate(engine, batch)
-    result = Update(engine, 0.01).apply(stop=False)
+    result = Update(engine, 0.01).apply()
     assert result.norm > 0.1
     assert math.sqrt(sum(seen.values())) == pytest.approx(0.01, rel=0.01)
 
@@ -119,7 +142,7 @@ def test_the_norm_is_that_of_one_copy(
     monkeypatch.setattr(update_module.dist, "get_world_size", lambda *_, **__: 2)
     monkeypatch.setattr(update_module.dist, "all_reduce", lambda vector: vector.mul_(2))  # the other rank says the same
     wanted = alone if stage == 0 else alone * math.sqrt(2)
-    assert Update(engine, 0.0).apply(stop=False).norm == pytest.approx(wanted, rel=1e-5)
+    assert Update(engine, 0.0).apply().norm == pytest.approx(wanted, rel=1e-5)
 
 
 def test_clipping_leaves_small_gradients_alone(make_engine: Make, batch: Batch) -> None:
@@ -127,7 +150,7 @@ def test_clipping_leaves_small_gradients_alone(make_engine: Make, batch: Batch) 
     accumulate(engine, batch)
     before, seen = [part.clone() for part in gradients(engine)], []
     engine.basic_optimizer.register_step_pre_hook(lambda *_: seen.extend(part.clone() for part in gradients(engine)))
-    assert 0.1 < Update(engine, 1e6).apply(stop=False).norm < 1e6
+    assert 0.1 < Update(engine, 1e6).apply().norm < 1e6
     assert all(torch.equal(*pair) for pair in zip(before, seen, strict=True))
 
 
@@ -136,8 +159,8 @@ def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None
     update = Update(engine, 0.0)
     for asked in (False, True, False):
         accumulate(engine, batch)
-        result = update.apply(asked, (3, 5))
-        assert result.stop is asked and result.damaged == (3, 5)
+        votes = Votes(stop=asked, save=not asked, damaged=(3, 5))
+        assert update.apply(votes).votes == votes
 
 
 @pytest.mark.slow
@@ -159,5 +182,5 @@ def test_adamw_runs_fused(make_engine: Make, batch: Batch, name: str) -> None:
     engine = make_engine(stage, precision, **keys)
     accumulate(engine, batch)
     with Seen():
-        Update(engine, 0.0).apply(stop=False)
+        Update(engine, 0.0).apply()
     assert calls == [{torch.float32}] * 2  # with weight decay and without

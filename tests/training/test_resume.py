@@ -120,5 +120,5 @@ def test_gradients_that_stay_not_finite_end_the_run(train: Callable[..., int], t
     exploding = ("--set=optim.lr=1e30", "--set=schedule.warmup_epochs=0", "--set=schedule.epochs=10")
     assert train(out, *exploding, f"--ds_config={ds_config}") == 6
     skipped = [event for event in read_records(out / "events.jsonl") if event["event"] == "skipped"]
-    assert [event["in_a_row"] for event in skipped] == list(range(1, 17))
+    assert [event["in_total"] for event in skipped] == list(range(1, 10))  # of 8 that may be, in so short a run
     assert "optim.lr" in (tmp_path / "log").read_text()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from ecamp_fast.commands.imports import command
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import ConfigError, DataError, NumericsError
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.weights.file import import_weights, load_weights, save_weights
 from ecamp_fast.weights.released_names import to_released
@@ -171,3 +171,33 @@ def test_command_with_the_wrong_recipe_names_the_tensor(tmp_path: Path) -> None:
     arguments = [str(FIXTURE / "checkpoint.safetensors"), str(tmp_path / "w.safetensors")]
     with pytest.raises(ConfigError, match=r"cls_token is \(1, 1, 32\) in the file, \(1, 1, 768\) in the model"):
         CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.fault("N1.never-exported", "N1.init-from")
+def test_what_is_not_finite_is_neither_saved_nor_loaded_nor_converted(
+    source, tmp_path: Path, recipe: Recipe, value: float
+) -> None:
+    model, out = source[1], tmp_path / "w.safetensors"
+    save_weights(model, out)
+    good = out.read_bytes()
+    masters = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    bad_name = next(name for name in masters if name.startswith("encoder.blocks.1."))
+    masters[bad_name].view(-1)[-1] = value
+    with pytest.raises(NumericsError, match=bad_name) as error:
+        save_weights(model, out, masters)
+    assert error.value.exit_code == 6 and out.read_bytes() == good
+
+    with safe_open(out, "pt") as file:
+        about = file.metadata()
+    save_file(masters, tmp_path / "bad.safetensors", about)
+    other = Ecamp(recipe, VOCABULARY)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(DataError, match=f"bad.safetensors: {bad_name} is not finite"):
+        load_weights(other, tmp_path / "bad.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
+
+    torch.save({"model": to_released(masters, recipe)}, tmp_path / "bad.pth")
+    with pytest.raises(DataError, match=r"bad.pth: .* is not finite"):
+        import_weights(tmp_path / "bad.pth", tmp_path / "never.safetensors", recipe)
+    assert not (tmp_path / "never.safetensors").exists()

@@ -1,1 +1,8 @@
-"""What watches over a run: one writer, ranks that hang or die, numbers that go bad, a record of every step."""
+"""What watches over a run: one writer, ranks that hang or die, numbers that go bad, a record of every step.
+
+numbers  what a run makes of bad numbers: updates left out, their budget, spikes, roll backs
+spikes   which values lie far above the last ones
+watch    gives the steps of a run to ``numbers``, writes down what it says
+tensors  the states of an engine by name
+spoil    where tests make numbers go bad
+"""

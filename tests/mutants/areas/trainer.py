@@ -69,7 +69,7 @@ def two_ranks() -> Any:
     from ecamp_fast.config import load_recipe
     from ecamp_fast.objectives import Losses
     from ecamp_fast.run.metrics import LossMeter
-    from ecamp_fast.run.update import Update
+    from ecamp_fast.run.update import Update, Votes
 
     nothing = torch.zeros(2)
     batch = Batch(nothing, nothing, nothing, None, torch.tensor([5, 6]), nothing, nothing)
@@ -95,7 +95,7 @@ def two_ranks() -> Any:
                 step=lambda: None,
                 zero_optimization=lambda zero=zero: zero,
             )
-            result = Update(engine, most).apply(True, (1, 2))
+            result = Update(engine, most).apply(Votes(stop=True, damaged=(1, 2)))
             found.append((result, weight.grad.tolist(), float(engine.basic_optimizer.found_inf)))
     return found
 
@@ -110,13 +110,19 @@ MUTANTS = [
                 "self._engine.backward(losses.total)",
                 "self._engine.backward(losses.total * self.accumulation)",
             ),
-            "the learning rate is never set": ("        set_learning_rate(self._engine, rate)\n", ""),
-            "only the last micro-batch counts in the losses told": (
-                "            self.meter.add(losses, batch)\n        return losses",
-                "        self.meter.add(losses, batch)\n        return losses",
+            "the learning rate is never set": (
+                "        set_learning_rate(self._engine, spoiled_rate(rate, step + 1))\n",
+                "",
             ),
-            "one micro-batch a step": ("for micro in range(self.accumulation):", "for micro in range(1):"),
-            "dropout is that of the optimizer step": ("step * self.accumulation + micro)", "step * self.accumulation)"),
+            "the first micro-batch does not count in the losses told": (
+                "self.meter.add(losses, batch)",
+                "self.meter.add(losses, batch, float(micro > 0))",
+            ),
+            "one micro-batch a step": ("enumerate(self._passes):", "enumerate(self._passes[:1]):"),
+            "dropout is that of the optimizer step": (
+                "self._step * self._per_rank + micro)",
+                "self._step * self._per_rank)",
+            ),
             "the image loss alone is trained": (
                 "self._engine.backward(losses.total)",
                 "self._engine.backward(losses.mim)",
@@ -173,8 +179,8 @@ MUTANTS = [
             ),
             "evaluation comes a step late": ("self.step % every == 0", "self.step % every == 1"),
             "the batches begin at the next step": (
-                "loader.batches(self.step, self.total)",
-                "loader.batches(self.step + 1, self.total + 1)",
+                "batches = loader.batches(self.step, self.total)\n        log",
+                "batches = loader.batches(self.step + 1, self.total + 1)\n        log",
             ),
             "dropout is that of the first step": (
                 "self.optimizer_step.backward(self.step, rate",
@@ -223,7 +229,7 @@ MUTANTS = [
             "clipping forgets to clip": ("torch._foreach_mul_(parts,", "torch._foreach_mul(parts,"),
             "the norm told is squared": ("math.sqrt(squared) if", "squared if"),
             "bad gradients are applied": (
-                "(~self._vector[0].isfinite()).float()",
+                "(~sound).float()",
                 "self._vector[0].isnan().logical_not().float() * 0",
             ),
             "stop is asked by all ranks or none": ("stops > 0", "stops > 1e9"),

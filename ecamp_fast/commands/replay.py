@@ -1,0 +1,56 @@
+"""``ecamp-fast replay``: one step of a run again, and what in it went bad first."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ecamp_fast.files import strict_json
+
+if TYPE_CHECKING:
+    from ecamp_fast.replay.rebuild import Replayed
+
+SHOWN = 8  # keys of samples, at most
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("step", type=click.IntRange(min=1))
+@click.option("--data", metavar="SHARDS", help="The run's shard set, where it is not where the run found it.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
+    """Rebuild STEP of RUN (as events.jsonl counts) from the newest checkpoint before it, on this machine.
+
+    Says which sample, layer, loss, gradient, weight or moment was not finite first. Writes nothing; shows neither
+    reports nor pixels.
+    """
+    from ecamp_fast.replay.rebuild import Rebuild
+    from ecamp_fast.run.distributed import init, shutdown
+
+    context = init()
+    try:
+        found = Rebuild(run, context, data).replay(step, lambda line: click.echo(line, err=True))
+    finally:
+        shutdown()
+    click.echo(strict_json({"schema": 1, "run": str(run), **found.as_dict()}) if as_json else _in_words(found))
+
+
+def _in_words(found: "Replayed") -> str:
+    losses = ", ".join(f"{name} {value:.6g}" for name, value in found.losses.items())
+    lines = [f"step {found.step}: {losses}, gradient {found.grad_norm:.6g}"]
+    lines[0] += "" if found.applied else "; the update is left out"
+    if found.first is None:
+        lines.append("everything is finite")
+    else:
+        first = found.first
+        where = "" if first.rank is None else f", micro-batch {first.micro} of rank {first.rank}"
+        lines.append(f"first not finite: {first.kind} {first.name}{where}")
+    if found.keys:
+        more = f" and {len(found.keys) - SHOWN} more" if len(found.keys) > SHOWN else ""
+        lines.append(f"samples: {', '.join(found.keys[:SHOWN])}{more}")
+    if found.bad_since:
+        lines.append(f"it was so after step {found.bad_since[0]} already: replay that one, or one before it")
+    if found.agrees is not None:
+        told = ", ".join(f"{name} {value:.6g}" for name, value in found.recorded.items())
+        lines.append(f"recorded: {told}: {'the same' if found.agrees else 'NOT the same'}")
+    return "\n".join(lines)

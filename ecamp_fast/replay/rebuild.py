@@ -1,0 +1,204 @@
+"""A step of a run once more, in one process: newest checkpoint before it, then the same samples, keys and seeds.
+
+A run of several ranks is gone through in turn: the micro-batches of all, each with the dropout of its rank. Sums are
+then added in another order, so losses agree to rounding.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.replay.search import Culprit, Search, SearchedStep
+from ecamp_fast.run import deepspeed_config
+from ecamp_fast.run.checkpoint.engine_state import load_engine_state
+from ecamp_fast.run.checkpoint.read import Checkpoint
+from ecamp_fast.run.checkpoint.verify import damage
+from ecamp_fast.run.distributed import DistContext
+from ecamp_fast.run.metrics import NAMES
+from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+from ecamp_fast.run.safety.numbers import LEAVE_OUT, NO_LIMITS
+from ecamp_fast.run.safety.tensors import states
+from ecamp_fast.run.safety.watch import before
+from ecamp_fast.run.schedule import learning_rate
+from ecamp_fast.run.setup import build
+from ecamp_fast.run.trained import read_recipe
+from ecamp_fast.shards.load.loader import Loader
+from ecamp_fast.shards.load.read import ShardSet
+
+BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+AGREE = 1e-3  # relative: another device, another order of sums
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What the step gave.
+
+    start     name of the checkpoint it was rebuilt from, '' for the first weights; its step
+    ranks     of the run
+    applied   whether the weights moved
+    losses    by ``metrics.NAMES``, means over the step
+    first     what was not finite first; None where everything is finite
+    bad_since the step after which the states were not finite already, and what was; None where they were before it
+    recorded  what metrics.jsonl says of the step; empty where it has no line that can be compared
+    agrees    whether that is what came now; None where there is nothing to compare
+    """
+
+    step: int
+    start: str
+    start_step: int
+    ranks: int
+    applied: bool
+    losses: dict[str, float]
+    grad_norm: float
+    first: Culprit | None
+    keys: tuple[str, ...]
+    bad_since: tuple[int, Culprit] | None = None
+    recorded: Mapping[str, float] = field(default_factory=dict)
+    agrees: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Without report text and pixels: samples are named by their keys."""
+        found = asdict(self) | {"finite": self.first is None}
+        if self.bad_since:
+            found["bad_since"] = {"step": self.bad_since[0]} | asdict(self.bad_since[1])
+        return found
+
+
+class Rebuild:
+    """The steps of a run, in one process.
+
+    run   its directory   data: its shard set, where it is not at the place that the run names
+
+    Raises ConfigError where ``run`` is none, DataError where the shard set is another one.
+    """
+
+    def __init__(self, run: Path, context: DistContext, data: str | None = None) -> None:
+        recipe, state = read_recipe(run), RunDir(run, writes=False).state()
+        if "ranks" not in state:
+            raise ConfigError(f"{run} has not trained yet", "name the folder given as --out")
+        self.run, self.ranks, self.done = run, int(state["ranks"]), int(state.get("step", 0))
+        self.recipe = Recipe.model_validate(recipe.model_copy(update={"compile": "off"}).model_dump())
+        self.shards = ShardSet(data or state["data"], spare=recipe.loader.quarantine, cache_gb=recipe.loader.cache_gb)
+        if self.shards.manifest.digest != state["manifest"]:
+            raise DataError(f"{self.shards.path} is not the shard set of {run}", "name the run's: --data")
+        self._context, self._samples = context, self.shards.count("train")
+        self._ds_config = _on_one_rank(run / "ds_config.json", self.recipe)
+
+    def replay(self, step: int, say: Callable[[str], None] = lambda line: None) -> Replayed:
+        """Step ``step`` (from 1, as events.jsonl and metrics.jsonl count).  say: receives what it is about to do
+
+        Where the newest checkpoint is not the one right before the step, the steps between are trained again.
+        Raises ConfigError where the run has no such step, DataError where a checkpoint cannot be read.
+        """
+        last = max(
+            (record["step"] for record in read_records(self.run / "events.jsonl") if "step" in record), default=0
+        )
+        if not 0 < step <= max(self.done, last):
+            raise ConfigError(f"{self.run} has no step {step}", f"choose one from 1 to {max(self.done, last)}")
+        path = next((path for path in before(self.run / "checkpoints", step - 1) if not damage(path)), None)
+        engine = build(self.recipe, self.shards.manifest.vocab_size, self._context, self._ds_config)
+        begun = self._restore(engine, path) if path else 0
+        say(self._plan(path, begun, step))
+        search = Search(engine.module)
+        clipping = self._ds_config.get("gradient_clipping", 0.0)
+        steps = SearchedStep(search, engine, self.recipe, self._context, clipping, ranks=self.ranks)
+        return self._go(engine, steps, search, path, begun, step)
+
+    def _restore(self, engine: Any, path: Path) -> int:
+        """Put a checkpoint into the engine. Returns its steps."""
+        checkpoint = Checkpoint(path)
+        if checkpoint.position.data != self.shards.manifest.digest:
+            raise DataError(f"{path} was trained on another shard set", "name the run's: --data")
+        load_engine_state(engine, checkpoint)
+        return checkpoint.position.step
+
+    def _go(
+        self, engine: Any, steps: SearchedStep, search: Search, path: Path | None, begun: int, step: int
+    ) -> Replayed:
+        """All steps after ``begun`` up to ``step``."""
+        left_out, given, bad_since = self._left_out(), {}, None
+        loader = Loader(self.shards, "train", self.recipe, device=self._context.device)
+        batches = loader.batches(begun, step)
+        with search.looking():
+            for number in range(begun + 1, step + 1):
+                search.clear()
+                search.tensors("", states(engine))
+                if search.first and not bad_since:
+                    bad_since = number - 1, search.first
+                steps.backward(number - 1, learning_rate(self.recipe, number - 1, self._samples), batches)
+                result = steps.update(limits=LEAVE_OUT if number in left_out else NO_LIMITS)
+                search.tensors("", states(engine))
+                given[number] = dict(zip(NAMES, result.losses, strict=True))
+        batches.close()
+        first = search.first
+        recorded, agrees = self._compare(step, given, result.norm)
+        return Replayed(
+            step=step,
+            start=path.name if path else "",
+            start_step=begun,
+            ranks=self.ranks,
+            applied=result.applied,
+            losses=given[step],
+            grad_norm=result.norm,
+            first=first,
+            keys=tuple(self.shards.key("train", sample) for sample in first.samples) if first else (),
+            bad_since=bad_since,
+            recorded=recorded,
+            agrees=agrees,
+        )
+
+    def _plan(self, path: Path | None, begun: int, step: int) -> str:
+        """What it takes, in words."""
+        start = f"checkpoint {path.name}" if path else "the first weights (no checkpoint from before is left)"
+        again = f", then {step - begun - 1} steps trained again" if step - begun > 1 else ""
+        rates = [record["images_per_second"] for record in read_metrics(self.run) if record["images_per_second"] > 0]
+        cost = (step - begun) * self.recipe.batch.total / rates[-1] if rates else 0.0
+        return f"step {step} from {start}{again}; the run took {cost:.0f} s for that, looking takes longer"
+
+    def _left_out(self) -> set[int]:
+        """Steps whose updates the run left out though their numbers were finite."""
+        events = read_records(self.run / "events.jsonl")
+        kinds = {event["step"]: event for event in events if event.get("event") in ("spike", "left_out", "skipped")}
+        return {
+            step
+            for step, event in kinds.items()
+            if event["event"] == "left_out" or (event["event"] == "spike" and not event["applied"])
+        }
+
+    def _compare(
+        self, step: int, given: Mapping[int, Mapping[str, float]], norm: float
+    ) -> tuple[dict[str, float], bool | None]:
+        """The line of metrics that ends at ``step``, as far as all of its steps were gone through."""
+        lines = {record["step"]: record for record in read_metrics(self.run)}
+        if step not in lines:
+            return {}, None
+        recorded, came = {"grad_norm": lines[step]["grad_norm"]}, {"grad_norm": norm}
+        covered = range(max((line for line in lines if line < step), default=0) + 1, step + 1)
+        if all(number in given for number in covered):
+            recorded |= {name: lines[step][name] for name in NAMES}
+            came |= {name: sum(given[number][name] for number in covered) / len(covered) for name in NAMES}
+        return recorded, all(_alike(value, came[name]) for name, value in recorded.items())
+
+
+def _alike(recorded: float, came: float) -> bool:
+    if not (math.isfinite(recorded) and math.isfinite(came)):
+        return math.isfinite(recorded) == math.isfinite(came)
+    return abs(recorded - came) <= AGREE * abs(recorded) + 1e-12
+
+
+def _on_one_rank(file: Path, recipe: Recipe) -> dict[str, Any]:
+    """The DeepSpeed JSON of a run as one process has it, which goes through the micro-batches of all."""
+    try:
+        kept = {key: value for key, value in json.loads(file.read_text()).items() if key not in BATCH}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{file} cannot be read ({type(error).__name__})", "restore it") from None
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as alone:
+        json.dump(kept, alone)
+        alone.flush()
+        return deepspeed_config.resolve(Path(alone.name), recipe, 1)
