@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe
@@ -24,8 +25,11 @@ class LossMeter:
         self._recipe = recipe
         self._sums = torch.zeros(len(NAMES) + 5, dtype=torch.float64, device=device)
 
-    def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> None:
-        """losses: ``objectives.Losses``   batch: whose they are   weight: of this micro-batch. Does not wait."""
+    def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> Tensor:
+        """losses: ``objectives.Losses``   batch: whose they are   weight: of this micro-batch. Does not wait.
+
+        returns (4,) float64: the losses, by ``NAMES``
+        """
         terms = [losses.total, losses.mim, losses.sr, losses.mlm]
         means = torch.stack([term.detach().double() for term in terms])
         self._sums[: len(NAMES)] += means * weight
@@ -36,6 +40,7 @@ class LossMeter:
             self._sums[-3] += batch.text.overflow
         self._sums[-2] += batch.lengths.sum()
         self._sums[-1] += weight
+        return means
 
     def drain(self) -> dict[str, float]:
         """Means over micro-steps and ranks since the last call; the only wait.

@@ -16,6 +16,7 @@ from ecamp_fast.objectives import Losses
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.engine import set_learning_rate
 from ecamp_fast.run.metrics import LossMeter
+from ecamp_fast.run.safety.tally import Tally
 from ecamp_fast.run.update import Update, UpdateResult
 
 
@@ -31,7 +32,8 @@ class OptimizerStep:
         self.accumulation = recipe.accumulation(context.world)
         self.meter = LossMeter(context.device, recipe)
         self._engine, self._seed, self._rank = engine, recipe.seed, context.rank
-        self._update = Update(engine, clipping)
+        self._tally = Tally(engine.module, recipe, context.device)
+        self._update = Update(engine, clipping, self._tally)
 
     def backward(self, step: int, rate: float, batches: Iterator[Batch]) -> Losses:
         """Gradients of the next ``accumulation`` micro-batches.  step: steps done before   rate: of learning
@@ -46,7 +48,7 @@ class OptimizerStep:
             start_micro_step(self._seed, self._rank, step * self.accumulation + micro)
             losses: Losses = self._engine(batch)
             self._engine.backward(losses.total)  # DeepSpeed divides by the accumulation
-            self.meter.add(losses, batch)
+            self._tally.add(batch, losses, self.meter.add(losses, batch))
         return losses
 
     def update(self, stop: bool = False, damaged: tuple[int, int] = (0, 0)) -> UpdateResult:

@@ -18,6 +18,7 @@ from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.recorder import Recorder
 from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
 from ecamp_fast.run.setup import Job, build, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
@@ -48,6 +49,7 @@ class Trainer:
         self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config)
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
+        self.recorder = Recorder(self.run, context.world)
         self._milestones = {steps_of(epochs, self.recipe, self.samples) for epochs in self.recipe.checkpoint.milestones}
         self._started, self._skips, self._best = False, 0, math.inf
 
@@ -71,6 +73,7 @@ class Trainer:
             raise
         finally:
             log.close()
+            self.recorder.close()
         return status
 
     def start(self) -> None:
@@ -110,6 +113,7 @@ class Trainer:
             loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
             best = self.recipe.checkpoint.keep_best and loss < self._best
             if saving or best:
+                self.recorder.sync(self.step)
                 self._save(loss if best else None)
             log.clock.pause(paused)
             if result.stop and self.step < self.total:
@@ -123,6 +127,8 @@ class Trainer:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
         result = self.optimizer_step.update(stop.requested, quarantine.found if quarantine else (0, 0))
+        assert result.measured is not None
+        self.recorder.write(self.step + 1, result.measured, result.norm, result.applied)
         if quarantine:
             quarantine.judge(result.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1

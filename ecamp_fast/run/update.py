@@ -15,6 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ecamp_fast.run.safety.tally import SLOTS, Measured, Tally
+
+OWN = 4  # numbers of an update's own in the vector
 CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
 
@@ -25,11 +28,13 @@ class UpdateResult:
     norm: of the whole gradient, before clipping; inf where it is not finite, and the update was left out
     stop: whether any rank was asked to stop
     damaged: sums of what the ranks gave ``Update.apply``
+    measured: what the tally gathered; None without one
     """
 
     norm: float
     stop: bool
     damaged: tuple[int, int] = (0, 0)
+    measured: Measured | None = None
 
     @property
     def applied(self) -> bool:
@@ -41,13 +46,15 @@ class Update:
     """Ends the optimizer steps of a DeepSpeed engine that ``build_engine`` made.
 
     clipping: largest norm of the gradient, 0 for none
+    tally: of what the steps are made of; its numbers travel in the same vector
     """
 
-    def __init__(self, engine: Any, clipping: float) -> None:
+    def __init__(self, engine: Any, clipping: float, tally: Tally | None = None) -> None:
         self._engine = engine
         self._clipping = clipping
-        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs
-        self._vector = torch.zeros(4, dtype=torch.float64, device=engine.device)
+        self._tally = tally
+        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs; the tally's
+        self._vector = torch.zeros(OWN + (SLOTS if tally else 0), dtype=torch.float64, device=engine.device)
 
     def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0)) -> UpdateResult:
         """Update the weights after the backward of the last micro-step; waits for the device once, at its end.
@@ -58,20 +65,24 @@ class Update:
         self._vector[0] = _squared_norm(parts) / _copies(self._engine)
         for slot, value in enumerate((stop, *damaged), 1):
             self._vector[slot].fill_(float(value))  # a copy from the host would wait
+        if self._tally:
+            self._tally.put(self._vector[OWN:])
         dist.all_reduce(self._vector)
         if self._clipping:
             norm = self._vector[0].sqrt()
             torch._foreach_mul_(parts, (self._clipping / (norm + CLIP_EPSILON)).clamp(max=1.0).float())
         self._engine.basic_optimizer.found_inf = (~self._vector[0].isfinite()).float()
         self._engine.step()
+        if self._tally:
+            self._tally.put_weights(self._vector[OWN:])
         return self._read()
 
     def _read(self) -> UpdateResult:
         """The one host read of an optimizer step; the update is queued by then."""
-        squared, stops, even, odd = self._vector.tolist()
-        return UpdateResult(
-            math.sqrt(squared) if math.isfinite(squared) else math.inf, stops > 0, (round(even), round(odd))
-        )
+        squared, stops, even, odd, *told = self._vector.tolist()
+        norm = math.sqrt(squared) if math.isfinite(squared) else math.inf
+        measured = self._tally.read(told) if self._tally else None
+        return UpdateResult(norm, stops > 0, (round(even), round(odd)), measured)
 
 
 def gradients(engine: Any) -> list[Tensor]:

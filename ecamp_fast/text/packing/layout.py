@@ -6,12 +6,15 @@ Legend: B samples, T text rows of the whole batch, R rows among them where a wor
 
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from ecamp_fast.batch import Text
 from ecamp_fast.config import Recipe
+from ecamp_fast.keyed_random import place_constants
+from ecamp_fast.text.codes import MASK_ID
 from ecamp_fast.text.packing.masking import MaskedText, mask_text
 
 STEPS = 8  # a batch beyond its capacity gets the next multiple of this part of it, so that few shapes occur
@@ -39,11 +42,12 @@ def masked_batch(
                 has one shape anyway.
     """
     masked = mask_text(codes, cu_seqlens, lengths, keys, recipe)
+    digest = mask_digest(masked.ids, cu_seqlens, keys)
     max_tokens = recipe.text.max_tokens
     if capacity is None or recipe.padded_text:
         rows = masked.predicted.nonzero()[:, 0]
         max_seqlen = int(cu_seqlens.diff().max()) if len(lengths) else 0
-        return _text(codes, masked, rows, cu_seqlens, max_seqlen)
+        return _text(codes, masked, rows, cu_seqlens, max_seqlen, digest)
     total = _room(len(codes), capacity.rows)
     codes, masked = pad(codes, (0, total - len(codes))), _with_filler(masked, total - len(codes))
     count = int(masked.predicted.sum())
@@ -54,7 +58,20 @@ def masked_batch(
     rows = masked.predicted.index_fill(0, extra, True).nonzero()[:, 0]
     ends = (cu_seqlens[-1] + max_tokens * torch.arange(1, -(-total // max_tokens) + 1)).clamp(max=total).int()
     overflow = total > capacity.rows or room > capacity.predicted
-    return _text(codes, masked, rows, torch.cat([cu_seqlens, ends]), max_tokens, overflow)
+    return _text(codes, masked, rows, torch.cat([cu_seqlens, ends]), max_tokens, digest, overflow)
+
+
+def mask_digest(ids: Tensor, cu_seqlens: Tensor, keys: Tensor) -> int:
+    """Of which words of which samples are masked: the sum of key times a constant of the place, modulo 2**64.
+
+    So it does not depend on the order of samples, and those of micro-batches add up.
+    ids: (T,) int64, as the model sees them   cu_seqlens: (B + 1,) int32   keys: (B,) int64
+    """
+    rows, starts = np.flatnonzero(ids.numpy() == MASK_ID), cu_seqlens.numpy()
+    sample = np.searchsorted(starts, rows, side="right") - 1
+    places = rows - starts[sample]
+    constants = place_constants(int(places.max(initial=0)) + 1)
+    return int((keys.numpy()[sample] * constants[places]).sum()) % 2**64
 
 
 def _with_filler(masked: MaskedText, filler: int) -> MaskedText:
@@ -63,7 +80,13 @@ def _with_filler(masked: MaskedText, filler: int) -> MaskedText:
 
 
 def _text(
-    codes: Tensor, masked: MaskedText, rows: Tensor, cu_seqlens: Tensor, max_seqlen: int, overflow: bool = False
+    codes: Tensor,
+    masked: MaskedText,
+    rows: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    digest: int,
+    overflow: bool = False,
 ) -> Text:
     return Text(
         codes=codes,
@@ -75,6 +98,7 @@ def _text(
         predicted=torch.searchsorted(rows, cu_seqlens.long()).int(),
         max_seqlen=max_seqlen,
         overflow=overflow,
+        digest=digest,
     )
 
 

@@ -1,0 +1,94 @@
+"""What the record of a step is made of, gathered where it is: on the device, in the vector that the host reads anyway.
+
+Digests are sums modulo 2**64, so they depend on neither the order of samples nor their division among micro-batches
+and ranks, and they are exact however the device adds. A sample's part is its key (``keyed_random``: of seed, epoch and
+sample), and its key times the sum of a constant for each place that is masked. Patches are those that the encoder saw,
+taken on the device; words are masked on the host, and so is their digest (``text.packing.layout``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ecamp_fast.batch import Batch
+from ecamp_fast.config import Recipe
+from ecamp_fast.keyed_random import place_constants
+from ecamp_fast.objectives import Losses
+
+SLOTS = 11  # of the vector: four losses, two halves of each of three digests, the weights
+_LOW = 2**32 - 1
+_EXACT = 2**52 - 1  # as much of a digest as a float64 holds, whole
+_TENSORS, _VALUES = 16, 256  # of the slice of weights, at most: so many of each
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a weight
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a step was made of and what came of it; the same on every rank but for ``weights``, which are rank 0's.
+
+    samples, patches, words  digests of the global batch: its sample keys, its masked patches, its masked words
+    losses                   total, mim, sr, mlm: means over its micro-batches
+    weights                  digest of a slice of the weights after the update
+    """
+
+    samples: int
+    patches: int
+    words: int
+    losses: tuple[float, float, float, float]
+    weights: int
+
+
+class Tally:
+    """Gathers one optimizer step after the other; launches nothing between micro-batches and never waits.
+
+    model: whose weights are digested
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device | str) -> None:
+        self._micro_batches = recipe.batch.total // recipe.micro  # of a step, on all ranks
+        self._patches = torch.from_numpy(place_constants(recipe.patches)).to(device)
+        self._places = torch.from_numpy(place_constants(_TENSORS * _VALUES) | 1).to(device)  # odd: every bit counts
+        self._shifts = torch.tensor([0, 32], device=device)
+        weights = list(model.parameters())
+        self._weights = weights[:: -(-len(weights) // _TENSORS)]
+        self._clear()
+
+    def _clear(self) -> None:
+        self._means: list[Tensor] = []
+        self._keys: list[Tensor] = []
+        self._keep: list[Tensor] = []
+        self._words = 0
+
+    def add(self, batch: Batch, losses: Losses, means: Tensor) -> None:
+        """A micro-batch.  losses: that the model gave for it   means: (4,) float64 of them, kept until the update"""
+        assert losses.keep is not None  # the model's own
+        self._means.append(means)
+        self._keys.append(batch.keys)
+        self._keep.append(losses.keep)
+        self._words += batch.text.digest if batch.text else 0
+
+    def put(self, slots: Tensor) -> None:
+        """This rank's part of the step, to be summed over the ranks.  slots: (SLOTS,) float64"""
+        keys = torch.cat(self._keys)
+        masks = keys * self._patches[torch.cat(self._keep)].sum(1)
+        digests = torch.stack((keys, masks)).sum(1)
+        slots[:4] = torch.stack(self._means).sum(0)
+        slots[4:8] = ((digests[:, None] >> self._shifts) & _LOW).flatten()
+        slots[8].fill_(self._words & _LOW)
+        slots[9].fill_(self._words >> 32 & _LOW)
+        self._clear()
+
+    def put_weights(self, slots: Tensor) -> None:
+        """The weights as they are now.  slots: as for ``put``, summed by now"""
+        parts = [weight.detach().flatten() for weight in self._weights]
+        chosen = torch.cat([part[:: -(-len(part) // _VALUES)] for part in parts])
+        bits = chosen.view(_INTEGERS[chosen.element_size()])
+        slots[10] = (bits * self._places[: len(bits)]).sum() & _EXACT
+
+    def read(self, values: Sequence[float]) -> Measured:
+        """values: of the slots, on the host"""
+        samples, patches, words = (int(values[n]) + (int(values[n + 1]) << 32) & 2**64 - 1 for n in (4, 6, 8))
+        total, mim, sr, mlm = (value / self._micro_batches for value in values[:4])
+        return Measured(samples, patches, words, (total, mim, sr, mlm), int(values[10]))
