@@ -1,4 +1,4 @@
-"""The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
+"""The catalogue of faults: what may be wrong with shards (D), images and DICOM files (I), text (T), and runs (C).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -61,6 +61,11 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # Writing fails: the run goes on and says so, records wait for room.
+    "C2": "recorder",
+    # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and where
+    # two runs part is named.
+    "C8": "recorded same-samples-and-masks ten-kills difference-named",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}

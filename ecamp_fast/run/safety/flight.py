@@ -4,6 +4,7 @@ It only grows. A run that resumes from a checkpoint appends the steps it does ag
 and the earlier ones say whether it went the same way the first time. numpy only, so that comparing runs starts at once.
 """
 
+import math
 import os
 import struct
 from contextlib import suppress
@@ -32,6 +33,8 @@ RECORD = np.dtype(
 SIZE = RECORD.itemsize
 LEFT_OUT, FIRST = 1, 2  # the update was left out; the first step of a leg, behind a start or a resume
 
+_BODY = struct.Struct("<IHH3Q5fQ")  # a record without its checksum
+_LARGEST = float(np.finfo(np.float32).max)
 _MAGIC = b"ECFLIGHT"
 _HEAD = struct.pack("<8sII44x", _MAGIC, VERSION, SIZE)
 HEAD = _HEAD + struct.pack("<I", crc32(_HEAD))
@@ -50,9 +53,15 @@ class Flight:
     earlier: np.ndarray
 
 
-def sealed(record: np.ndarray) -> bytes:
-    """The bytes of a record with its checksum.  record: () RECORD"""
-    body = record.tobytes()[:-4]
+def pack(
+    step: int, flags: int, ranks: int, digests: tuple[int, int, int], means: tuple[float, ...], weights: int
+) -> bytes:
+    """The bytes of a record: the fields of ``RECORD`` in its order.  means: four losses and the norm
+
+    What float32 cannot hold is recorded as infinite.
+    """
+    floats = (value if abs(value) <= _LARGEST else math.copysign(math.inf, value) for value in means)
+    body = _BODY.pack(step, flags, ranks, *digests, *floats, weights)
     return body + struct.pack("<I", crc32(body))
 
 

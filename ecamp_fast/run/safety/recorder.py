@@ -3,11 +3,9 @@
 ``flight`` is its file, ``tally`` gathers what goes into it, ``compare`` finds the first step at which two runs part.
 """
 
-import numpy as np
-
 from ecamp_fast.errors import DataError
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.safety.flight import FILE, FIRST, LEFT_OUT, RECORD, FlightFile, sealed
+from ecamp_fast.run.safety.flight import FILE, FIRST, LEFT_OUT, FlightFile, pack
 from ecamp_fast.run.safety.tally import Measured
 
 
@@ -30,10 +28,8 @@ class Recorder:
             return
         flags = (0 if applied else LEFT_OUT) | (FIRST if self._first else 0)
         self._first = False
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is recorded as infinite
-            digests = (measured.samples, measured.patches, measured.words)
-            row = (step, flags, self._ranks, *digests, *measured.losses, norm, measured.weights, 0)
-            record = sealed(np.array(row, RECORD))
+        digests = (measured.samples, measured.patches, measured.words)
+        record = pack(step, flags, self._ranks, digests, (*measured.losses, norm), measured.weights)
         try:
             self._file.append(record)
         except DataError as error:  # a file of another version, or a stranger's: it stays as it is

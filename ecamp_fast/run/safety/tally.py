@@ -1,9 +1,10 @@
 """What the record of a step is made of, gathered where it is: on the device, in the vector that the host reads anyway.
 
-Digests are sums modulo 2**64, so they depend on neither the order of samples nor their division among micro-batches
-and ranks, and they are exact however the device adds. A sample's part is its key (``keyed_random``: of seed, epoch and
-sample), and its key times the sum of a constant for each place that is masked. Patches are those that the encoder saw,
-taken on the device; words are masked on the host, and so is their digest (``text.packing.layout``).
+Digests are sums modulo 2**40, so they depend on neither the order of samples nor their division among micro-batches and
+ranks, and they are exact however the device adds; in float64 too, up to 8,192 ranks. A sample's part is its key
+(``keyed_random``: of seed, epoch and sample), and its key times the sum of a constant for each place that is masked.
+Patches are those that the encoder saw, taken on the device; words are masked on the host, and so is their digest
+(``text.packing.layout``).
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,10 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.keyed_random import place_constants
 from ecamp_fast.objectives import Losses
 
-SLOTS = 11  # of the vector: four losses, two halves of each of three digests, the weights
-_LOW = 2**32 - 1
-_EXACT = 2**52 - 1  # as much of a digest as a float64 holds, whole
-_TENSORS, _VALUES = 16, 256  # of the slice of weights, at most: so many of each
+SLOTS = 8  # of the vector: four losses, digests of samples, patches and words, the weights
+_DIGEST = 2**40 - 1  # the bits of a digest of which there is one per rank
+_ALONE = 2**52 - 1  # of one that is not summed over the ranks
+_TENSORS, _VALUES = 8, 512  # of the slice of weights, at most: so many of each
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a weight
 
 
@@ -50,9 +51,10 @@ class Tally:
         self._micro_batches = recipe.batch.total // recipe.micro  # of a step, on all ranks
         self._patches = torch.from_numpy(place_constants(recipe.patches)).to(device)
         self._places = torch.from_numpy(place_constants(_TENSORS * _VALUES) | 1).to(device)  # odd: every bit counts
-        self._shifts = torch.tensor([0, 32], device=device)
         weights = list(model.parameters())
         self._weights = weights[:: -(-len(weights) // _TENSORS)]
+        self._slices: list[Tensor] = []
+        self._where: list[int] = []  # in memory the weights of the slices are
         self._clear()
 
     def _clear(self) -> None:
@@ -75,20 +77,23 @@ class Tally:
         masks = keys * self._patches[torch.cat(self._keep)].sum(1)
         digests = torch.stack((keys, masks)).sum(1)
         slots[:4] = torch.stack(self._means).sum(0)
-        slots[4:8] = ((digests[:, None] >> self._shifts) & _LOW).flatten()
-        slots[8].fill_(self._words & _LOW)
-        slots[9].fill_(self._words >> 32 & _LOW)
+        slots[4:6] = digests & _DIGEST
+        slots[6].fill_(self._words & _DIGEST)
         self._clear()
 
     def put_weights(self, slots: Tensor) -> None:
         """The weights as they are now.  slots: as for ``put``, summed by now"""
-        parts = [weight.detach().flatten() for weight in self._weights]
-        chosen = torch.cat([part[:: -(-len(part) // _VALUES)] for part in parts])
+        where = [weight.data_ptr() for weight in self._weights]
+        if where != self._where:  # at first, and where DeepSpeed has moved them: as it loads a checkpoint
+            parts = [weight.detach().view(-1) for weight in self._weights]
+            self._slices = [part[:: -(-len(part) // _VALUES)] for part in parts]
+            self._where = where
+        chosen = torch.cat(self._slices)
         bits = chosen.view(_INTEGERS[chosen.element_size()])
-        slots[10] = (bits * self._places[: len(bits)]).sum() & _EXACT
+        slots[7] = (bits * self._places[: len(bits)]).sum() & _ALONE
 
     def read(self, values: Sequence[float]) -> Measured:
         """values: of the slots, on the host"""
-        samples, patches, words = (int(values[n]) + (int(values[n + 1]) << 32) & 2**64 - 1 for n in (4, 6, 8))
+        samples, patches, words = (int(value) & _DIGEST for value in values[4:7])
         total, mim, sr, mlm = (value / self._micro_batches for value in values[:4])
-        return Measured(samples, patches, words, (total, mim, sr, mlm), int(values[10]))
+        return Measured(samples, patches, words, (total, mim, sr, mlm), int(values[7]))

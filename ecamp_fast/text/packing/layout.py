@@ -5,8 +5,8 @@ Legend: B samples, T text rows of the whole batch, R rows among them where a wor
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -42,8 +42,8 @@ def masked_batch(
                 has one shape anyway.
     """
     masked = mask_text(codes, cu_seqlens, lengths, keys, recipe)
-    digest = mask_digest(masked.ids, cu_seqlens, keys)
     max_tokens = recipe.text.max_tokens
+    digest = mask_digest(masked, max_tokens)
     if capacity is None or recipe.padded_text:
         rows = masked.predicted.nonzero()[:, 0]
         max_seqlen = int(cu_seqlens.diff().max()) if len(lengths) else 0
@@ -61,17 +61,19 @@ def masked_batch(
     return _text(codes, masked, rows, torch.cat([cu_seqlens, ends]), max_tokens, digest, overflow)
 
 
-def mask_digest(ids: Tensor, cu_seqlens: Tensor, keys: Tensor) -> int:
+def mask_digest(masked: MaskedText, max_tokens: int) -> int:
     """Of which words of which samples are masked: the sum of key times a constant of the place, modulo 2**64.
 
-    So it does not depend on the order of samples, and those of micro-batches add up.
-    ids: (T,) int64, as the model sees them   cu_seqlens: (B + 1,) int32   keys: (B,) int64
+    So it does not depend on the order of samples, and those of micro-batches add up.  max_tokens: of a sample
     """
-    rows, starts = np.flatnonzero(ids.numpy() == MASK_ID), cu_seqlens.numpy()
-    sample = np.searchsorted(starts, rows, side="right") - 1
-    places = rows - starts[sample]
-    constants = place_constants(int(places.max(initial=0)) + 1)
-    return int((keys.numpy()[sample] * constants[places]).sum()) % 2**64
+    parts = _place_constants(max_tokens)[masked.position] * masked.key
+    return int((parts * (masked.ids == MASK_ID)).sum()) % 2**64
+
+
+@cache
+def _place_constants(count: int) -> Tensor:
+    """(count,) int64"""
+    return torch.from_numpy(place_constants(count))
 
 
 def _with_filler(masked: MaskedText, filler: int) -> MaskedText:
