@@ -44,6 +44,7 @@ class Text(_OnDevice):
     predicted  (N + 1,) int32   entries of ``rows`` of each sequence, likewise
     max_seqlen                  no sequence has more rows
     overflow                    whether the batch had more rows than its capacity, and so another shape than the others
+    digest                      of which words of which samples are masked, in [0, 2**64); 0: not taken
     """
 
     codes: Tensor
@@ -55,6 +56,7 @@ class Text(_OnDevice):
     predicted: Tensor
     max_seqlen: int
     overflow: bool = False
+    digest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "train": ("ecamp_fast.commands.train", "Pre-train ECAMP; the same command resumes a run."),
     "stop": ("ecamp_fast.commands.stop", "Save a run and end it at its next step."),
     "replay": ("ecamp_fast.commands.replay", "Rebuild one step of a run and say what in it went bad first."),
+    "compare-runs": ("ecamp_fast.commands.compare_runs", "Name the first step and quantity in which two runs differ."),
     "report": ("ecamp_fast.commands.report", "Write the HTML report of a run."),
     "import": ("ecamp_fast.commands.imports", "Convert released ECAMP or MAE weights to safetensors."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),

@@ -43,6 +43,11 @@ def sample_keys(seed: int, epoch: ArrayLike, sample: ArrayLike) -> np.ndarray:
     return state.view(np.int64)
 
 
+def place_constants(count: int) -> np.ndarray:
+    """Numbers that tell places apart, for digests: (count,) int64, spread over all 64 bits, the same for ever."""
+    return sample_keys(0, 0, np.arange(count))
+
+
 def uniform(keys: np.ndarray, stream: Stream, count: int) -> np.ndarray:
     """``count`` draws per key from [0, 1).  keys: (B,) int64   returns (B, count) float32."""
     return uniform_at(keys[:, None], stream, np.arange(count)[None, :])

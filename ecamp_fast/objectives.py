@@ -15,12 +15,16 @@ from ecamp_fast.kernels.weighted_cross_entropy import weighted_cross_entropy
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """0-d float32 tensors; a term that the recipe turns off is zero. ``total`` is the sum and carries the gradient."""
+    """0-d float32 tensors; a term that the recipe turns off is zero. ``total`` is the sum and carries the gradient.
+
+    keep: (B, K) int64, the patches that the encoder saw; None where it was not the whole model that computed
+    """
 
     total: Tensor
     mim: Tensor
     sr: Tensor
     mlm: Tensor
+    keep: Tensor | None = None
 
 
 def total(mim: Tensor | None, sr: Tensor | None, mlm: Tensor | None) -> Losses:

@@ -1,20 +1,21 @@
 """The commands of ``ecamp-fast``: options in, a message or one JSON object out; imported only when called.
 
-annotate   ``shard annotate``: sections and entities of reports, without images
-bench      ``bench NAME``: measure one part, or all of them
-demo       the whole way on phantoms, with a crash in the middle
-doctor     look before the run does
-imports    ``import``: released checkpoints into weights for ``init_from``
-replay     one step of a run again, and what in it went bad first
-report     write the report of a run anew
-shard      build, merge, verify, repair, describe and draw shard sets
-stop       ask a run to save and end
-tokenizer  ``tokenizer train``
-train      launch the ranks of a run, and watch them
-worth      what pre-training is worth: trained with reports and without, and judged
+annotate      ``shard annotate``: sections and entities of reports, without images
+bench         ``bench NAME``: measure one part, or all of them
+compare_runs  ``compare-runs``: the first step and quantity in which two runs differ
+demo          the whole way on phantoms, with a crash in the middle
+doctor        look before the run does
+imports       ``import``: released checkpoints into weights for ``init_from``
+replay        one step of a run again, and what in it went bad first
+report        write the report of a run anew
+shard         build, merge, verify, repair, describe and draw shard sets
+stop          ask a run to save and end
+tokenizer     ``tokenizer train``
+train         launch the ranks of a run, and watch them
+worth         what pre-training is worth: trained with reports and without, and judged
 
-lazy       a group that imports a command when it is called
-progress   a bar on a terminal, plain lines elsewhere
-sources    what --from takes, and the source that it opens
-verdict    how ``demo`` and ``worth`` end: a line for each check, and an exit code
+lazy          a group that imports a command when it is called
+progress      a bar on a terminal, plain lines elsewhere
+sources       what --from takes, and the source that it opens
+verdict       how ``demo`` and ``worth`` end: a line for each check, and an exit code
 """

@@ -3,7 +3,7 @@
 Legend: B samples, N patches, K kept patches, M masked patches, T text rows of the whole batch, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -104,7 +104,8 @@ class Ecamp(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of one micro-batch, patches drawn from ``batch.keys``."""
-        return self.losses(self.view(batch))
+        view = self.view(batch)
+        return replace(self.losses(view), keep=view.keep)
 
     def view(self, batch: Batch) -> View:
         """Resize, and draw which patches are masked."""

@@ -32,7 +32,7 @@ class LossMeter:
         returns (4,) float64: the losses, by ``NAMES``
         """
         terms = [losses.total, losses.mim, losses.sr, losses.mlm]
-        means = torch.stack([term.detach().double() for term in terms])
+        means = torch.stack(terms).detach().double()
         self._sums[: len(NAMES)] += means * weight
         if batch.text is not None:
             weights = batch.text.weights

@@ -15,13 +15,14 @@ MOST_WAITING = 100_000  # lines of a file that the disk refuses, kept in memory
 
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
-    *("metrics.jsonl", "events.jsonl", "quarantine.jsonl"),
+    *("metrics.jsonl", "events.jsonl", "quarantine.jsonl", "flight.bin"),
     *("checkpoints", "tensorboard", "weights.safetensors", "report.html"),
 )
 
 
 class RunDir:
-    """RUN/: recipe.yaml, ds_config.json, run_state.json, metrics.jsonl, events.jsonl, checkpoints/, report.html.
+    """RUN/: recipe.yaml, ds_config.json, run_state.json, metrics.jsonl, events.jsonl, flight.bin, checkpoints/,
+    report.html.
 
     ``run_state.json`` is the truth about a run: the launcher's exit code is not (it is 0 when the launcher was killed).
     Only rank 0 writes, quarantine.jsonl apart; other ranks construct it with ``writes=False``.

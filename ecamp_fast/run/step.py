@@ -18,6 +18,7 @@ from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.engine import set_learning_rate
 from ecamp_fast.run.metrics import LossMeter
 from ecamp_fast.run.safety.spoil import spoil_states, spoiled_batch, spoiled_losses, spoiled_rate
+from ecamp_fast.run.safety.tally import Tally
 from ecamp_fast.run.update import NO_LIMITS, NO_VOTES, Update, UpdateResult, Votes, gradients
 
 
@@ -34,7 +35,8 @@ class OptimizerStep:
         self.accumulation = recipe.accumulation(context.world)
         self.meter = LossMeter(context.device, recipe)
         self._engine, self._seed = engine, recipe.seed
-        self._update = Update(engine, clipping)
+        self._tally = Tally(engine.module, recipe, context.device)
+        self._update = Update(engine, clipping, self._tally)
         self._means: list[Tensor] = []  # the losses of this step's micro-batches
         self._step, self._per_rank = 0, recipe.accumulation(ranks or context.world)
         # (rank, micro-step) of each: as the loader hands them out, one to a rank in turn
@@ -73,6 +75,7 @@ class OptimizerStep:
         losses = self._forward(spoiled_batch(batch, self._step + 1, rank, micro), rank, micro)
         self._engine.backward(losses.total)  # DeepSpeed divides by the accumulation
         self._means.append(self.meter.add(losses, batch))
+        self._tally.add(batch, losses)
         return losses
 
     def _forward(self, batch: Batch, rank: int, micro: int) -> Losses:

@@ -18,6 +18,7 @@ from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.recorder import Recorder
 from ecamp_fast.run.safety.watch import NumbersWatch
 from ecamp_fast.run.saving import RunCheckpoints
 from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
@@ -50,6 +51,7 @@ class Trainer:
         self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config)
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
+        self.recorder = Recorder(self.run, context.world)
         self._milestones = {steps_of(epochs, self.recipe, self.samples) for epochs in self.recipe.checkpoint.milestones}
         self._checkpoints = self._make_checkpoints()
         self.numbers = NumbersWatch(self.run, self.recipe, self.shards, self.engine)
@@ -76,6 +78,7 @@ class Trainer:
             raise
         finally:
             log.close()
+            self.recorder.close()
         return status
 
     def start(self) -> None:
@@ -122,6 +125,7 @@ class Trainer:
             paused = time.perf_counter()
             loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
             if saving or self._checkpoints.is_best(loss):
+                self.recorder.sync(self.step)
                 self._checkpoints.save(self.step, loss, self.numbers.troubles, self.numbers.left_out)
             self._checkpoints.look()
             log.clock.pause(paused)
@@ -141,6 +145,8 @@ class Trainer:
         if quarantine:
             quarantine.judge(result.votes.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1
+        assert result.measured is not None
+        self.recorder.write(self.step, result.measured, result.losses, result.norm, result.applied)
         self.numbers.judge(self.step, result.norm, result.losses, result.applied)
         return result
 

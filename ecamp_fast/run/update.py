@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ecamp_fast.run.safety.tally import SLOTS, Measured, Tally
+
 NO_LIMITS = (math.inf, math.inf)
 CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
@@ -51,25 +53,30 @@ class UpdateResult:
     applied  whether the weights moved; not where norm or loss is not finite, or beyond its limit
     losses   of the step: total, mim, sr, mlm; as the ranks gave them
     votes    of any rank, sums of the counts
+    measured what the tally gathered; None without one
     """
 
     norm: float
     applied: bool
     losses: tuple[float, ...]
     votes: Votes = NO_VOTES
+    measured: Measured | None = None
 
 
 class Update:
     """Ends the optimizer steps of a DeepSpeed engine that ``build_engine`` made.
 
     clipping: largest norm of the gradient, 0 for none
+    tally: of what the steps are made of; its numbers travel in the same vector
     """
 
-    def __init__(self, engine: Any, clipping: float) -> None:
+    def __init__(self, engine: Any, clipping: float, tally: Tally | None = None) -> None:
         self._engine = engine
         self._clipping = clipping
-        # squared norm, votes, four losses
-        self._vector = torch.zeros(LOSSES_END, dtype=torch.float64, device=engine.device)
+        self._tally = tally
+        # squared norm, votes, four losses, the tally's
+        slots = LOSSES_END + (SLOTS if tally else 0)
+        self._vector = torch.zeros(slots, dtype=torch.float64, device=engine.device)
 
     def apply(
         self,
@@ -90,6 +97,8 @@ class Update:
             self._vector[slot].fill_(value)  # a copy from the host would wait
         if losses is not None:
             self._vector[LOSSES:LOSSES_END] = losses / dist.get_world_size()
+        if self._tally:
+            self._tally.put(self._vector[LOSSES_END:])
         dist.all_reduce(self._vector)
         if self._clipping:
             norm = self._vector[0].sqrt()
@@ -99,6 +108,8 @@ class Update:
         sound = (squared + loss).isfinite() & (squared <= largest) & (loss <= highest)
         self._engine.basic_optimizer.found_inf = (~sound).float()
         self._engine.step()
+        if self._tally:
+            self._tally.put_weights(self._vector[LOSSES_END:])
         return self._read(largest, highest)
 
     def _read(self, largest: float, highest: float) -> UpdateResult:
@@ -111,7 +122,8 @@ class Update:
         losses = tuple(values[LOSSES:LOSSES_END])
         applied = math.isfinite(squared + losses[0]) and squared <= largest and losses[0] <= highest
         norm = math.sqrt(squared) if math.isfinite(squared) else math.inf
-        return UpdateResult(norm, applied, losses, Votes(stop > 0, save > 0, (round(even), round(odd))))
+        measured = self._tally.read(values[LOSSES_END:]) if self._tally else None
+        return UpdateResult(norm, applied, losses, Votes(stop > 0, save > 0, (round(even), round(odd))), measured)
 
 
 def _squared(limit: float) -> float:

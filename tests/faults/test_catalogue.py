@@ -1,4 +1,6 @@
-"""The catalogue of faults: what may be wrong with shards (D), images and DICOM files (I), text (T) and numbers (N).
+"""The catalogue of faults: shards (D), images and DICOM files (I), text (T), runs (C), numbers (N), machines (E),
+attacks (S) and privacy (P).
+(S) and privacy (P).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -61,11 +63,16 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # Writing fails: the run goes on and says so, records wait for room.
+    "C2": "recorder",
+    # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and
+    # where two runs part is named.
+    "C8": "recorded same-samples-and-masks ten-kills difference-named",
     # A number that is not finite: the update is left out on all ranks together, within a budget, and the samples are
     # noted; ruined weights end the run with 6 at the next step and are never exported; a replay names what it was.
     "N1": (
-        "pixel term gradient one-rank all-ranks-together weight moment learning-rate init-from samples budget in-a-row "
-        "resume next-step exit hint never-exported strict-json replay nothing-leaves"
+        "pixel term gradient one-rank all-ranks-together weight moment learning-rate init-from samples budget in- "
+        "a-row resume next-step exit hint never-exported strict-json replay nothing-leaves"
     ),
     # Ten times the loss or the norm: noted with the samples; on demand left out, or gone back from, or the end with 6.
     "N2": "ten-times samples logged skipped rolled-back ledger exit",

@@ -1,7 +1,9 @@
 """A run that is killed and resumed, and one that is not, are the same run."""
 
 import json
+import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from safetensors.torch import load_file
 from ecamp_fast.errors import STOPPED
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+from ecamp_fast.run.safety.compare import compare, compare_redone
+from ecamp_fast.run.safety.flight import FILE, SIZE, read_flight
 from ecamp_fast.shards.builder.build import Options, build_phantoms
 
 pytestmark = pytest.mark.slow
@@ -19,6 +23,20 @@ LOSSES = ("step", "loss", "mim", "sr", "mlm", "lr", "grad_norm", "tokens")
 
 def losses(run: Path) -> list[tuple[float, ...]]:
     return [tuple(record[name] for name in LOSSES) for record in read_metrics(run)]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    ours, theirs = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
+    return ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in ours)
+
+
+def assert_same_flight(whole: Path, broken: Path, steps: int) -> int:
+    """Every step of both is the same to the bit, and what ``broken`` did again; returns how many steps that was."""
+    one, other = read_flight(whole), read_flight(broken)
+    found, again = compare(one.steps, other.steps), compare_redone(other)
+    assert (found.first, found.compared, len(other.steps)) == (None, steps, steps)
+    assert again.first is None
+    return again.compared
 
 
 def asked_to_stop(run: RunDir) -> bool:
@@ -48,9 +66,53 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(
     assert read_metrics(broken, "val")[-1]["loss"] == read_metrics(whole, "val")[-1]["loss"]
     resumed = [e["step"] for e in read_records(broken / "events.jsonl") if e["event"] == "resumed"]
     assert len(resumed) == len(kills) and resumed == sorted({*resumed}) and resumed[0] > 0 and resumed[-1] < steps
-    ours, theirs = load_file(broken / "weights.safetensors"), load_file(whole / "weights.safetensors")
-    assert ours.keys() == theirs.keys()
-    assert all(ours[name].equal(theirs[name]) for name in ours)
+    assert same_weights(broken, whole)
+    assert assert_same_flight(whole, broken, steps) >= len(kills)
+
+
+@pytest.mark.complete
+@pytest.mark.fault("C8.ten-kills")
+def test_ten_kills_at_random_moments_leave_no_trace(
+    train: Callable[..., int], arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Each leg is killed one to four records after its first, somewhere within the step that follows."""
+    seed = random.randrange(1000)
+    print(f"seed {seed}")
+    draw, long = random.Random(seed), ("--set=schedule.epochs=24", "--set=log_every=5")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert train(whole, *long) == 0
+    steps = int(RunDir(whole, writes=False).state()["total_steps"])
+    flight = broken / FILE
+    for _ in range(10):
+        before = flight.stat().st_size // SIZE if flight.exists() else 1
+        wanted, delay = before + draw.randint(1, 4), draw.uniform(0, 0.15)
+
+        def ready(wanted: int = wanted, delay: float = delay) -> bool:
+            if not flight.exists() or flight.stat().st_size < wanted * SIZE:
+                return False
+            time.sleep(delay)
+            return True
+
+        with open(tmp_path / "log", "ab") as log:
+            assert launch.kill_when(launch.start(arguments(broken, *long), 2, log), ready, patience=120)
+        print(f"killed with {flight.stat().st_size // SIZE - 1} records")
+    assert train(broken, *long, "--resume=must") == 0
+    assert assert_same_flight(whole, broken, steps) > 0
+    assert same_weights(broken, whole)
+
+
+@pytest.mark.complete
+@pytest.mark.fault("C8.same-samples-and-masks")
+def test_one_rank_and_two_see_the_same_samples_and_masks(train: Callable[..., int], tmp_path: Path) -> None:
+    plain = ("--set=model.text.dropout=0", "--set=precision=fp32")
+    runs = {ranks: tmp_path / f"on-{ranks}" for ranks in (1, 2)}
+    for ranks, out in runs.items():
+        assert train(out, *plain, ranks=ranks) == 0
+    one, two = (read_flight(out).steps for out in runs.values())
+    assert set(one["ranks"]) == {1} and set(two["ranks"]) == {2} and len(one) >= 8
+    assert compare(one, two, tolerance=1e-4).first is None
+    exact = compare(one, two)
+    assert [exact.differ[name] for name in ("samples", "patches", "words", "left_out")] == [0] * 4
 
 
 def test_stop_saves_and_the_same_command_goes_on(

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from ecamp_fast.run.rundir import read_metrics
+from ecamp_fast.run.safety.compare import compare
+from ecamp_fast.run.safety.flight import read_flight
 from ecamp_fast.shards.load.read import ShardSet
 
 pytestmark = pytest.mark.slow
@@ -70,6 +72,9 @@ def test_the_loss_is_that_of_stage_0(
 ) -> None:
     wanted = cases(ranks, steps, phantoms, tmp_path)
     trainers(ranks, phantoms, tmp_path / "runs", wanted)
+    flights = {name: read_flight(tmp_path / "runs" / name).steps for name in wanted}
+    same = {name: compare(flights["stage 0"], steps, 100 * RELATIVE).first for name, steps in flights.items()}
+    assert same == dict.fromkeys(wanted)
     losses = {name: [line["loss"] for line in read_metrics(tmp_path / "runs" / name)] for name in wanted}
     difference = {name: apart(losses["stage 0"], others) for name, others in losses.items()}
     assert len(losses["stage 0"]) == steps and losses["stage 0"][-1] < losses["stage 0"][0]

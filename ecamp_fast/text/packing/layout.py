@@ -5,6 +5,7 @@ Legend: B samples, T text rows of the whole batch, R rows among them where a wor
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.nn.functional import pad
 
 from ecamp_fast.batch import Text
 from ecamp_fast.config import Recipe
+from ecamp_fast.keyed_random import place_constants
+from ecamp_fast.text.codes import MASK_ID
 from ecamp_fast.text.packing.masking import MaskedText, mask_text
 
 STEPS = 8  # a batch beyond its capacity gets the next multiple of this part of it, so that few shapes occur
@@ -40,10 +43,11 @@ def masked_batch(
     """
     masked = mask_text(codes, cu_seqlens, lengths, keys, recipe)
     max_tokens = recipe.text.max_tokens
+    digest = mask_digest(masked, max_tokens)
     if capacity is None or recipe.padded_text:
         rows = masked.predicted.nonzero()[:, 0]
         max_seqlen = int(cu_seqlens.diff().max()) if len(lengths) else 0
-        return _text(codes, masked, rows, cu_seqlens, max_seqlen)
+        return _text(codes, masked, rows, cu_seqlens, max_seqlen, digest)
     total = _room(len(codes), capacity.rows)
     codes, masked = pad(codes, (0, total - len(codes))), _with_filler(masked, total - len(codes))
     count = int(masked.predicted.sum())
@@ -54,7 +58,22 @@ def masked_batch(
     rows = masked.predicted.index_fill(0, extra, True).nonzero()[:, 0]
     ends = (cu_seqlens[-1] + max_tokens * torch.arange(1, -(-total // max_tokens) + 1)).clamp(max=total).int()
     overflow = total > capacity.rows or room > capacity.predicted
-    return _text(codes, masked, rows, torch.cat([cu_seqlens, ends]), max_tokens, overflow)
+    return _text(codes, masked, rows, torch.cat([cu_seqlens, ends]), max_tokens, digest, overflow)
+
+
+def mask_digest(masked: MaskedText, max_tokens: int) -> int:
+    """Of which words of which samples are masked: the sum of key times a constant of the place, modulo 2**64.
+
+    So it does not depend on the order of samples, and those of micro-batches add up.  max_tokens: of a sample
+    """
+    parts = _place_constants(max_tokens)[masked.position] * masked.key
+    return int((parts * (masked.ids == MASK_ID)).sum()) % 2**64
+
+
+@cache
+def _place_constants(count: int) -> Tensor:
+    """(count,) int64"""
+    return torch.from_numpy(place_constants(count))
 
 
 def _with_filler(masked: MaskedText, filler: int) -> MaskedText:
@@ -63,7 +82,13 @@ def _with_filler(masked: MaskedText, filler: int) -> MaskedText:
 
 
 def _text(
-    codes: Tensor, masked: MaskedText, rows: Tensor, cu_seqlens: Tensor, max_seqlen: int, overflow: bool = False
+    codes: Tensor,
+    masked: MaskedText,
+    rows: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    digest: int,
+    overflow: bool = False,
 ) -> Text:
     return Text(
         codes=codes,
@@ -75,6 +100,7 @@ def _text(
         predicted=torch.searchsorted(rows, cu_seqlens.long()).int(),
         max_seqlen=max_seqlen,
         overflow=overflow,
+        digest=digest,
     )
 
 

@@ -26,12 +26,16 @@ class MaskedText:
     labels     (T,) int64    the true ids
     predicted  (T,) bool     rows that carry a loss
     weights    (T,) float32  the worth of each row's loss
+    position   (T,) int64    within its sample
+    key        (T,) int64    of its sample
     """
 
     ids: Tensor
     labels: Tensor
     predicted: Tensor
     weights: Tensor
+    position: Tensor
+    key: Tensor
 
 
 def mask_text(
@@ -48,8 +52,8 @@ def mask_text(
     uniforms: (T,) float32 in [0, 1) for words and for entities, instead of the keyed ones
     """
     rows = place_rows(codes, cu_seqlens, lengths)
+    row_keys = keys[rows.sample]
     if uniforms is None:
-        row_keys = keys[rows.sample]
         uniforms = (
             torch_uniform_at(row_keys, Stream.WORDS, rows.position),
             torch_uniform_at(row_keys, Stream.ENTITIES, rows.position),
@@ -58,7 +62,8 @@ def mask_text(
     chosen = choose(rows, recipe, *uniforms)
     labels = token_ids(codes).long()
     predicted = torch.ones_like(chosen) if recipe.losses.mlm_positions == "all" else chosen
-    return MaskedText(torch.where(chosen, MASK_ID, labels), labels, predicted, token_weights(rows, recipe))
+    ids, weights = torch.where(chosen, MASK_ID, labels), token_weights(rows, recipe)
+    return MaskedText(ids, labels, predicted, weights, rows.position, row_keys)
 
 
 def masked_words(rows: Rows, recipe: Recipe, word_draws: Tensor, entity_draws: Tensor) -> Tensor:
