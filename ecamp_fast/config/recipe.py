@@ -17,6 +17,7 @@ from ecamp_fast.config.sections import (
     MaskingConfig,
     ModelConfig,
     OptimConfig,
+    SafetyConfig,
     ScheduleConfig,
     Section,
     SuperResolutionConfig,
@@ -56,6 +57,7 @@ class Recipe(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     loader: LoaderConfig = LoaderConfig()
+    safety: SafetyConfig = SafetyConfig()
     log_every: int = Field(10, ge=1)  # optimizer steps between lines of metrics.jsonl
 
     @model_validator(mode="after")
@@ -116,7 +118,7 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = _flatten(self.model_dump(mode="json"))
-        watching = ("name", "init_", "log_every", "checkpoint.", "evaluation.", "schedule.epochs")
+        watching = ("name", "init_", "log_every", "checkpoint.", "evaluation.", "safety.watchdog.", "schedule.epochs")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
         free = (*watching, *loader, "compile", "activations", "share_projections")
         return {key: value for key, value in flat.items() if not key.startswith(free)}

@@ -11,7 +11,7 @@ from ecamp_fast.files import write_json
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
     *("metrics.jsonl", "events.jsonl", "quarantine.jsonl"),
-    *("checkpoints", "tensorboard", "weights.safetensors", "report.html"),
+    *("checkpoints", "tensorboard", "weights.safetensors", "report.html", "endings"),
 )
 
 

@@ -49,9 +49,9 @@ class OptimizerStep:
             self.meter.add(losses, batch)
         return losses
 
-    def update(self, stop: bool = False, damaged: tuple[int, int] = (0, 0)) -> UpdateResult:
+    def update(self, stop: bool = False, damaged: tuple[int, int] = (0, 0), failed: bool = False) -> UpdateResult:
         """Apply the gradients, see ``Update.apply``; waits for the device once."""
-        return self._update.apply(stop, damaged)
+        return self._update.apply(stop, damaged, failed)
 
 
 def start_micro_step(seed: int, rank: int, number: int) -> None:

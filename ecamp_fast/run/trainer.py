@@ -2,12 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import torch
 
-from ecamp_fast.batch import Batch
 from ecamp_fast.config import dump_recipe
 from ecamp_fast.errors import NumericsError
 from ecamp_fast.files import write_atomically, write_json
@@ -18,6 +16,8 @@ from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.heartbeat import Heartbeat
+from ecamp_fast.run.safety.loader_fault import GuardedBatches, GuardedEvaluation, gather_fault
 from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
 from ecamp_fast.run.setup import Job, build, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
@@ -35,8 +35,9 @@ class Trainer:
     The constructor reads and builds, and leaves the disk as it is; ``start`` takes the run directory over.
     """
 
-    def __init__(self, job: Job, context: DistContext) -> None:
+    def __init__(self, job: Job, context: DistContext, heartbeat: Heartbeat | None = None) -> None:
         self.job, self.context = job, context
+        self.heartbeat = heartbeat or Heartbeat()  # which nobody reads
         self.run = RunDir(job.out, writes=context.is_main)
         self._former_request = self.run.stop_asked()
         self.shards = open_shards(job)
@@ -61,12 +62,14 @@ class Trainer:
                 (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
             with StopRequest(self.run.stop_file) as stop:
                 status = self._steps(log, stop)
+                self.heartbeat.mark("end", self.step)
                 weights = self.run.path / WEIGHTS
                 if status == "complete" and agree(self.context.is_main and not weights.exists(), self.context.device):
                     export_weights(self.engine, weights, writes=self.context.is_main)
                 self.run.set_state(status=status, step=self.step)
                 torch.distributed.barrier()  # the launcher ends all ranks once one has left with 75
         except BaseException as error:
+            self.heartbeat.ask()
             self.run.set_state(status="failed", step=self.step, fault=type(error).__name__)
             raise
         finally:
@@ -93,15 +96,20 @@ class Trainer:
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
             self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
+        self.heartbeat.owns_run = True
 
     def _steps(self, log: RunLog, stop: StopRequest) -> str:
         if self.step == 0:
             self._evaluate(log)
         loader = self._loader("train")
-        batches = loader.batches(self.step, self.total)
+        every = loader.batches(self.step, self.total)
+        batches = GuardedBatches(every, self.heartbeat, self.step, self.optimizer_step.accumulation)
+        self.heartbeat.keys |= dict.fromkeys(("data", "step"), loader.training_keys)
         log.clock.start()
         while self.step < self.total:
             result = self._step(batches, stop, loader.quarantine)
+            if result.failed:
+                self._end_together(batches.fault)
             log.clock.images += self.recipe.batch.total
             saving = result.stop or self.step in self._milestones or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
@@ -110,6 +118,7 @@ class Trainer:
             loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
             best = self.recipe.checkpoint.keep_best and loss < self._best
             if saving or best:
+                self.heartbeat.mark("save", self.step)
                 self._save(loss if best else None)
             log.clock.pause(paused)
             if result.stop and self.step < self.total:
@@ -119,10 +128,25 @@ class Trainer:
     def _is_due(self, every: int | None) -> bool:
         return self.step == self.total or bool(every and self.step % every == 0)
 
-    def _step(self, batches: Iterator[Batch], stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
+    def _end_together(self, fault: Exception | None) -> None:
+        """The data of some rank failed, and all have met: save what was trained, and leave with its fault.
+
+        fault: of this rank, if it was this one
+        """
+        error = gather_fault(fault)
+        if self.trained:
+            self.heartbeat.mark("save", self.step)
+            self._save(None)
+        raise error
+
+    def _step(self, batches: GuardedBatches, stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
-        result = self.optimizer_step.update(stop.requested, quarantine.found if quarantine else (0, 0))
+        damaged = quarantine.found if quarantine else (0, 0)
+        result = self.optimizer_step.update(stop.requested, damaged, failed=batches.fault is not None)
+        if result.failed:
+            return result
+        self.heartbeat.warm = True
         if quarantine:
             quarantine.judge(result.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1
@@ -144,7 +168,11 @@ class Trainer:
         """The held-out loss; infinite where nothing is held out."""
         if not self.shards.count("val"):
             return math.inf
-        means = evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples)
+        loader, watched = self._loader("val"), GuardedEvaluation(self.heartbeat, self.step)
+        self.heartbeat.keys["evaluation"] = loader.evaluation_keys
+        means = evaluate(self.engine, loader, self.recipe.evaluation.samples, watched)
+        if agree(watched.fault is not None, self.context.device):
+            self._end_together(watched.fault)
         log.held_out(self.step, means)
         return means["loss"]
 
@@ -159,6 +187,7 @@ class Trainer:
             device=context.device,
             train=split == "train",
             note=self.run.quarantined,
+            patience=self.recipe.safety.watchdog.data,
         )
 
     def _position(self) -> checkpoint.Position:

@@ -25,11 +25,13 @@ class UpdateResult:
     norm: of the whole gradient, before clipping; inf where it is not finite, and the update was left out
     stop: whether any rank was asked to stop
     damaged: sums of what the ranks gave ``Update.apply``
+    failed: whether any rank had no data for the step; then the update was left out too
     """
 
     norm: float
     stop: bool
     damaged: tuple[int, int] = (0, 0)
+    failed: bool = False
 
     @property
     def applied(self) -> bool:
@@ -46,17 +48,20 @@ class Update:
     def __init__(self, engine: Any, clipping: float) -> None:
         self._engine = engine
         self._clipping = clipping
-        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs
-        self._vector = torch.zeros(4, dtype=torch.float64, device=engine.device)
+        # squared norm, ranks asked to stop, damaged samples of even and of odd epochs, ranks without data
+        self._vector = torch.zeros(5, dtype=torch.float64, device=engine.device)
 
-    def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0)) -> UpdateResult:
+    def apply(self, stop: bool, damaged: tuple[int, int] = (0, 0), failed: bool = False) -> UpdateResult:
         """Update the weights after the backward of the last micro-step; waits for the device once, at its end.
 
-        stop: whether this rank was asked to stop   damaged: ``Quarantine.found`` of this rank. Every rank calls it.
+        stop: whether this rank was asked to stop   damaged: ``Quarantine.found`` of this rank
+        failed: whether this rank had no data for the step. Every rank calls it.
         """
         parts = gradients(self._engine)
         self._vector[0] = _squared_norm(parts) / _copies(self._engine)
-        for slot, value in enumerate((stop, *damaged), 1):
+        if failed:
+            self._vector[0].fill_(math.inf)
+        for slot, value in enumerate((stop, *damaged, failed), 1):
             self._vector[slot].fill_(float(value))  # a copy from the host would wait
         dist.all_reduce(self._vector)
         if self._clipping:
@@ -68,10 +73,9 @@ class Update:
 
     def _read(self) -> UpdateResult:
         """The one host read of an optimizer step; the update is queued by then."""
-        squared, stops, even, odd = self._vector.tolist()
-        return UpdateResult(
-            math.sqrt(squared) if math.isfinite(squared) else math.inf, stops > 0, (round(even), round(odd))
-        )
+        squared, stops, even, odd, failed = self._vector.tolist()
+        norm = math.sqrt(squared) if math.isfinite(squared) else math.inf
+        return UpdateResult(norm, stops > 0, (round(even), round(odd)), failed > 0)
 
 
 def gradients(engine: Any) -> list[Tensor]:
