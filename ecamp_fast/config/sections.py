@@ -186,7 +186,7 @@ class EvaluationConfig(Section):
 class WatchdogConfig(Section):
     """Seconds without progress after which all ranks leave, with the exit code and the name of the one to blame.
 
-    A mark of progress is made before and after every micro-batch; while saving every byte is one. A process that has
+    A mark of progress is made before and after every micro-batch; while saving every byte read or written is one. A process that has
     died is noticed at once.
     """
 
@@ -194,7 +194,7 @@ class WatchdogConfig(Section):
     step: float = Field(300.0, gt=0)  # of a micro-batch, or the update
     data: float = Field(300.0, gt=0)  # waiting for a micro-batch; then what was trained is saved first
     evaluation: float = Field(300.0, gt=0)  # of a batch
-    save: float = Field(900.0, gt=0)  # without a byte written
+    save: float = Field(900.0, gt=0)  # without a byte moved
     stopped: float = Field(10.0, gt=0)  # by a signal
     silent: float = Field(20.0, gt=0)  # without a sign from a rank of another machine, or from the rendezvous store
 

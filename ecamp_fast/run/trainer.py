@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 
 from ecamp_fast.config import dump_recipe
-from ecamp_fast.errors import NumericsError
+from ecamp_fast.errors import DataError, NumericsError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.run import checkpoint, deepspeed_config
 from ecamp_fast.run.distributed import DistContext, agree
@@ -114,6 +114,8 @@ class Trainer:
             saving = result.stop or self.step in self._milestones or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
                 log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
+            if loader.quarantine:
+                self._judge(loader.quarantine, result)
             paused = time.perf_counter()
             loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
             best = self.recipe.checkpoint.keep_best and loss < self._best
@@ -139,6 +141,13 @@ class Trainer:
             self._save(None)
         raise error
 
+    def _judge(self, quarantine: Quarantine, result: UpdateResult) -> None:
+        """Where all ranks together have met too many damaged samples: save, and leave."""
+        try:
+            quarantine.judge(result.damaged)
+        except DataError as error:
+            self._end_together(error)
+
     def _step(self, batches: GuardedBatches, stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
@@ -147,8 +156,6 @@ class Trainer:
         if result.failed:
             return result
         self.heartbeat.warm = True
-        if quarantine:
-            quarantine.judge(result.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1
         self._skips = 0 if result.applied else self._skips + 1
         if self._skips:

@@ -78,7 +78,7 @@ PAPER: dict[str, Any] = {
     "batch.balance": True,
 }
 # What is no part of the method: how a run is watched, stored and fed.
-OTHER = ("name", "checkpoint.", "evaluation.", "loader.", "log_every")
+OTHER = ("name", "checkpoint.", "evaluation.", "loader.", "safety.", "log_every")
 PAPER_LITERAL = {
     "model.vision.depth": 8,
     "model.decoder.width": 768,

@@ -1,4 +1,4 @@
-"""The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
+"""The catalogue of faults: shards (D), images and DICOM files (I), text (T), processes and clusters (C).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -61,6 +61,11 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # A rank dies, is stopped, hangs or fails, the store hangs: all others leave in seconds, the message names rank, step
+    # and samples, stacks are written, run_state tells it; a rank that wakes leaves too, the same command goes on.
+    "C5": "sigkill exit stop hang failed store rank-0 named stacks all-leave state woken slow-disk resumes",
+    # A loader dies, fails or stalls: what was trained is saved first, the message names its thread and samples.
+    "C6": "dead failed stalled named saves-first all-leave",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}
@@ -101,7 +106,7 @@ def test_tests_named_after_a_line_bear_it() -> None:
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         source = path.read_text()
         bearers = {(test, clause.split(".")[0]) for clause, tests in claims(source).items() for test in tests}
-        for name, line in re.findall(r"^def (test_([dit]\d+)_\w+)", source, re.MULTILINE):
+        for name, line in re.findall(r"^def (test_([ditc]\d+)_\w+)", source, re.MULTILINE):
             assert (name, line.upper()) in bearers, f"{path.name}: {name}"
 
 

@@ -140,6 +140,17 @@ def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None
         assert result.stop is asked and result.damaged == (3, 5)
 
 
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_rank_without_data_leaves_the_update_out_everywhere(make_engine: Make, batch: Batch, stage: int) -> None:
+    engine = make_engine(stage, "fp32")
+    update, before = Update(engine, 1.0), weights(engine)
+    for failed in (True, False):
+        accumulate(engine, batch)
+        result = update.apply(stop=False, failed=failed)
+        assert (result.failed, result.applied) == (failed, not failed)
+        assert same(before, weights(engine)) is failed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_adamw_runs_fused(make_engine: Make, batch: Batch, name: str) -> None:

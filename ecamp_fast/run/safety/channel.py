@@ -23,6 +23,7 @@ class Channel:
     speak     gives the beat to publish
     heard     by rank: the last beat, and ``time.monotonic()`` when it came
     answered  when the store last answered
+    thread    that talks
     """
 
     def __init__(
@@ -34,11 +35,11 @@ class Channel:
         self.answered = time.monotonic()
         self._known: set[int] = set()
         self._closing, self._hurry = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ecamp-fast-heartbeat", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="ecamp-fast-heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin to talk, in a thread of its own."""
-        self._thread.start()
+        self.thread.start()
 
     def hurry(self) -> None:
         """Publish now, not at the next turn."""
@@ -48,7 +49,7 @@ class Channel:
         """Publish once more and stop; a thread that hangs is left behind after ``patience`` seconds."""
         self._closing.set()
         self._hurry.set()
-        self._thread.join(patience)
+        self.thread.join(patience)
 
     def _run(self) -> None:
         store: dist.TCPStore | None = None

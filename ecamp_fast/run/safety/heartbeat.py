@@ -25,7 +25,7 @@ class Beat:
 
     step    steps done              part    micro-batch of the step, or batch of an evaluation
     phase   one of ``ORDER``        warm    whether a step was done since the start: nothing is compiled any more
-    still   seconds since the last mark, or since bytes were written while saving
+    still   seconds since the last mark, or since bytes were moved while saving
     where   innermost function of the main thread      waits   whether it is within a collective
     ended   whether the rank left in order             ending  of the run, as it was told: ``Ending`` as a dict
     number  counts, so that no two beats are alike
@@ -84,7 +84,7 @@ class Heartbeat:
         reach("phase", name=phase, step=step, part=part)
 
     def ask(self) -> None:
-        """Where the last mark is long ago, see whether the others have given this rank up: then this does not return."""
+        """Where the last mark is long ago, see whether others have given this rank up: then this does not return."""
         if time.monotonic() - self.moved > GAP:
             self.after_gap()
 

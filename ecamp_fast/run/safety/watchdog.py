@@ -31,8 +31,9 @@ from ecamp_fast.run.safety.channel import Channel
 from ecamp_fast.run.safety.ending import Ending, claim, read_ending
 from ecamp_fast.run.safety.heartbeat import Beat, Heartbeat
 from ecamp_fast.run.safety.judge import Seen, judge
-from ecamp_fast.run.safety.member import Member, written_bytes
+from ecamp_fast.run.safety.member import Member, moved_bytes
 
+INTERVAL = 1.0  # seconds between two beats
 RANKS_A_SECOND = 64  # whose beats a rank reads; of more it reads them less often
 SUSPENDED = 5.0  # seconds that this thread may be late; later, the process was stopped, and others may have left
 BY_ITSELF = 3.0  # seconds that a rank has to fail by itself, where another has failed: all may have the same fault
@@ -53,12 +54,12 @@ class Watchdog:
     def __init__(self, context: DistContext, run: RunDir, limits: WatchdogConfig, heartbeat: Heartbeat) -> None:
         self._rank, self._world, self._run, self._limits = context.rank, context.world, run, limits
         self._heartbeat, self._main = heartbeat, threading.main_thread().ident
-        self._interval = max(1.0, context.world / RANKS_A_SECOND)
+        self._interval = max(INTERVAL, context.world / RANKS_A_SECOND)
         self._number, self._ended, self._failing = 0, False, False
         self._ending: Ending | None = None
         self._adopted = 0.0
         self._lost: dict[int, float] = {}  # by rank: when it was first seen dead or stopped
-        self._written, self._wrote, self._awake = 0, 0.0, time.monotonic()
+        self._bytes, self._bytes_moved, self._awake = 0, 0.0, time.monotonic()
         self._members: list[Member] = []
         self._channel: Channel | None = None
         self._leaving = threading.Lock()
@@ -124,11 +125,13 @@ class Watchdog:
         return Beat(step, part, phase, self._heartbeat.warm, still, where, waits, self._ended, ending, self._number)
 
     def _still(self, phase: str) -> float:
-        """Seconds without progress. Bytes written are progress of those that save, however slow the disk is."""
+        """Seconds without progress. Bytes moved are progress of those that save, however slow the disk is."""
         now = time.monotonic()
-        if phase in ("save", "end") and (written := written_bytes()) != self._written:
-            self._written, self._wrote = written, now
-        return now - max(self._heartbeat.moved, self._wrote, self._awake)
+        if phase in ("save", "end"):
+            talking = [self._channel.thread] if self._channel else []
+            if (count := moved_bytes([self._thread, *talking])) != self._bytes:
+                self._bytes, self._bytes_moved = count, now
+        return now - max(self._heartbeat.moved, self._bytes_moved, self._awake)
 
     def _watch(self) -> None:
         last = time.monotonic()

@@ -25,7 +25,7 @@ from ecamp_fast.fault_points import reach
 from ecamp_fast.machine import free_port
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.safety import judge
+from ecamp_fast.run.safety import judge, watchdog
 from ecamp_fast.run.safety.heartbeat import Heartbeat
 from ecamp_fast.run.safety.watchdog import Watchdog
 
@@ -35,6 +35,7 @@ PATIENCE = 60.0  # seconds for all to leave
 def train(rank: int, run: Path, case: dict) -> None:
     """Two micro-batches and a collective a step."""
     judge.LOADER_FIRST = 0.0  # there is no loader
+    watchdog.INTERVAL = 0.25
     dist.init_process_group("gloo", timeout=timedelta(minutes=10))
     heartbeat = Heartbeat()
     heartbeat.keys = dict.fromkeys(("data", "step"), lambda step, part, of: [f"s{step}-m{part}-r{of}"])
