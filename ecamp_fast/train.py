@@ -88,16 +88,19 @@ def run_rank(
     """Train on this rank, then report on rank 0. Returns the exit code."""
     from ecamp_fast.run.distributed import init, shutdown
     from ecamp_fast.run.rundir import RunDir
+    from ecamp_fast.run.safety.heartbeat import Heartbeat
+    from ecamp_fast.run.safety.watchdog import Watchdog
     from ecamp_fast.run.setup import Job
     from ecamp_fast.run.trainer import Trainer
 
-    context, run = init(), RunDir(out)
+    context, run, heartbeat = init(), RunDir(out), Heartbeat()
     try:
-        if context.is_main:
-            run.create()  # a request to stop can be left in it while the run is set up
-        shards = data or _phantoms(out, recipe, context.is_main)
-        trainer = Trainer(Job(recipe, shards, out, ds_config, resume, allow), context)
-        status = trainer.train()
+        with Watchdog(context, run, recipe.safety.watchdog, heartbeat):
+            if context.is_main:
+                run.create()  # a request to stop can be left in it while the run is set up
+            shards = data or _phantoms(out, recipe, context.is_main)
+            trainer = Trainer(Job(recipe, shards, out, ds_config, resume, allow), context, heartbeat)
+            status = trainer.train()
         if reporting and context.is_main and status == "complete" and (trainer.trained or not run.report.exists()):
             from ecamp_fast.report.build import report_run
 

@@ -186,6 +186,22 @@ class EvaluationConfig(Section):
     samples: int = Field(1024, ge=1)  # at most
 
 
+class WatchdogConfig(Section):
+    """Seconds without progress after which all ranks leave, with the exit code and the name of the one to blame.
+
+    A mark of progress is made before and after every micro-batch; while saving every byte read or written is one. A
+    process that has died is noticed at once.
+    """
+
+    start: float = Field(1800.0, gt=0)  # before the first step is done: reading, kernels tuned, compiled
+    step: float = Field(300.0, gt=0)  # of a micro-batch, or the update
+    data: float = Field(300.0, gt=0)  # waiting for a micro-batch; then what was trained is saved first
+    evaluation: float = Field(300.0, gt=0)  # of a batch
+    save: float = Field(900.0, gt=0)  # without a byte moved
+    stopped: float = Field(10.0, gt=0)  # by a signal
+    silent: float = Field(20.0, gt=0)  # without a sign from a rank of another machine, or from the rendezvous store
+
+
 class SafetyConfig(Section):
     """What a run makes of numbers that go bad: ``run.safety.numbers``."""
 
@@ -197,6 +213,7 @@ class SafetyConfig(Section):
     spikes: Literal["log", "skip", "roll_back"] = "log"
     z: float = Field(10.0, gt=0)  # robust standard deviations above the median that make a spike
     window: int = Field(64, ge=16)  # steps that it is taken from
+    watchdog: WatchdogConfig = WatchdogConfig()
 
 
 class LoaderConfig(Section):

@@ -1,19 +1,25 @@
 """The losses on the held-out split, every rank its share of the batches."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ecamp_fast.batch import Batch
 from ecamp_fast.run.metrics import LossMeter
 from ecamp_fast.shards.load.loader import Loader
 
 
 @torch.no_grad()
 @torch.compiler.set_stance("force_eager")  # it comes too seldom to compile for, and its last batch is smaller
-def evaluate(engine: Any, loader: Loader, limit: int | None) -> dict[str, float]:
-    """Means over samples, without dropout and augmentation.  limit: samples at most; every rank calls it
+def evaluate(
+    engine: Any, loader: Loader, limit: int | None, watched: Callable[[Iterable[Batch]], Iterable[Batch]] = iter
+) -> dict[str, float]:
+    """Means over samples, without dropout and augmentation; every rank calls it.
+
+    limit: samples at most   watched: what the batches pass on their way
 
     returns what ``LossMeter.drain`` does, and ``samples``; of the predicted tokens, all alike, ``nats_per_token`` and
     ``accuracy``.
@@ -21,7 +27,7 @@ def evaluate(engine: Any, loader: Loader, limit: int | None) -> dict[str, float]
     model, meter = engine.module, LossMeter(loader.device, engine.module.recipe)
     words = torch.zeros(3, dtype=torch.float64, device=loader.device)
     engine.eval()
-    for batch in loader.evaluation(limit):
+    for batch in watched(loader.evaluation(limit)):
         losses, scores = model.losses_and_words(batch)
         meter.add(losses, batch, weight=len(batch))
         if scores:

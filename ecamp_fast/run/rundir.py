@@ -16,7 +16,7 @@ MOST_WAITING = 100_000  # lines of a file that the disk refuses, kept in memory
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
     *("metrics.jsonl", "events.jsonl", "quarantine.jsonl", "flight.bin"),
-    *("checkpoints", "tensorboard", "weights.safetensors", "report.html"),
+    *("checkpoints", "deepspeed", "tensorboard", "weights.safetensors", "report.html", "endings"),
 )
 
 

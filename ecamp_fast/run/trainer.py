@@ -2,13 +2,12 @@
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import torch
 
-from ecamp_fast.batch import Batch
 from ecamp_fast.config import dump_recipe
+from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.checkpoint.verify import damage
@@ -18,6 +17,8 @@ from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.heartbeat import Heartbeat
+from ecamp_fast.run.safety.loader_fault import GuardedBatches, GuardedEvaluation, gather_fault
 from ecamp_fast.run.safety.recorder import Recorder
 from ecamp_fast.run.safety.watch import NumbersWatch
 from ecamp_fast.run.saving import RunCheckpoints
@@ -36,8 +37,9 @@ class Trainer:
     The constructor reads and builds, and leaves the disk as it is; ``start`` takes the run directory over.
     """
 
-    def __init__(self, job: Job, context: DistContext) -> None:
+    def __init__(self, job: Job, context: DistContext, heartbeat: Heartbeat | None = None) -> None:
         self.job, self.context = job, context
+        self.heartbeat = heartbeat or Heartbeat()  # which nobody reads
         self.run = RunDir(job.out, writes=context.is_main)
         self._former_request = self.run.stop_asked()
         self.shards = open_shards(job)
@@ -67,13 +69,16 @@ class Trainer:
                 (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
             with StopRequest(self.run.stop_file) as stop:
                 status = self._steps(log, stop)
+                self.heartbeat.mark("save", self.step)
                 self._checkpoints.finish()
+                self.heartbeat.mark("end", self.step)
                 weights = self.run.path / WEIGHTS
                 if status == "complete" and agree(self.context.is_main and not weights.exists(), self.context.device):
                     export_weights(self.engine, weights, writes=self.context.is_main)
                 self.run.set_state(status=status, step=self.step)
                 torch.distributed.barrier()  # the launcher ends all ranks once one has left with 75
         except BaseException as error:
+            self.heartbeat.ask()
             self.run.set_state(status="failed", step=self.step, fault=type(error).__name__)
             raise
         finally:
@@ -103,30 +108,35 @@ class Trainer:
             facts = run_facts(self.recipe, self.shards, self.context)
             facts |= {"healthy_until": self.numbers.healthy_until}
             self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
+        self.heartbeat.owns_run = True
 
     def _steps(self, log: RunLog, stop: StopRequest) -> str:
         if self.step == 0:
             self._evaluate(log)
         loader = self._loader("train")
-        batches = loader.batches(self.step, self.total)
+        batches = self._batches(loader)
+        self.heartbeat.keys |= dict.fromkeys(("data", "step"), loader.training_keys)
         log.clock.start()
         while self.step < self.total:
             result = self._step(batches, stop, loader.quarantine)
+            if result.votes.failed:
+                self._end_together(batches.fault)
             if self.numbers.goes_back:
                 batches.close()
                 self._roll_back()
-                batches = loader.batches(self.step, self.total)
+                batches = self._batches(loader)
                 continue
             log.clock.images += self.recipe.batch.total
             saving = result.votes.stop or result.votes.save or self.step in self._milestones
             saving = saving or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
                 log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
+            if loader.quarantine:
+                self._judge(loader.quarantine, result)
             paused = time.perf_counter()
             loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
             if saving or self._checkpoints.is_best(loss):
-                self.recorder.sync(self.step)
-                self._checkpoints.save(self.step, loss, self.numbers.troubles, self.numbers.left_out)
+                self._save(loss)
             self._checkpoints.look()
             log.clock.pause(paused)
             if result.votes.stop and self.step < self.total:
@@ -136,14 +146,45 @@ class Trainer:
     def _is_due(self, every: int | None) -> bool:
         return self.step == self.total or bool(every and self.step % every == 0)
 
-    def _step(self, batches: Iterator[Batch], stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
+    def _save(self, loss: float = math.inf) -> None:
+        """Begin a checkpoint.  loss: held out, of these weights"""
+        self.heartbeat.mark("save", self.step)
+        self.recorder.sync(self.step)
+        self._checkpoints.save(self.step, loss, self.numbers.troubles, self.numbers.left_out)
+
+    def _end_together(self, fault: Exception | None) -> None:
+        """The data of some rank failed, and all have met: save what was trained, and leave with its fault.
+
+        fault: of this rank, if it was this one
+        """
+        error = gather_fault(fault)
+        if self.trained:
+            self._save()
+            self._checkpoints.wait()
+        raise error
+
+    def _judge(self, quarantine: Quarantine, result: UpdateResult) -> None:
+        """Where all ranks together have met too many damaged samples: save, and leave."""
+        try:
+            quarantine.judge(result.votes.damaged)
+        except DataError as error:
+            self._end_together(error)
+
+    def _batches(self, loader: Loader) -> GuardedBatches:
+        """Of the steps still to be done."""
+        every = loader.batches(self.step, self.total)
+        return GuardedBatches(every, self.heartbeat, self.step, self.optimizer_step.accumulation)
+
+    def _step(self, batches: GuardedBatches, stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
         damaged = quarantine.found if quarantine else (0, 0)
-        votes = Votes(stop=stop.requested, save=self._checkpoints.is_due, damaged=damaged)
+        failed = batches.fault is not None
+        votes = Votes(stop.requested, self._checkpoints.is_due, failed, damaged)
         result = self.optimizer_step.update(votes, self.numbers.limits(self.step + 1))
-        if quarantine:
-            quarantine.judge(result.votes.damaged)
+        if result.votes.failed:
+            return result
+        self.heartbeat.warm = True
         self.step, self.trained = self.step + 1, self.trained + 1
         assert result.measured is not None
         self.recorder.write(self.step, result.measured, result.losses, result.norm, result.applied)
@@ -164,7 +205,11 @@ class Trainer:
         """The held-out loss; infinite where nothing is held out."""
         if not self.shards.count("val"):
             return math.inf
-        means = evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples)
+        loader, watched = self._loader("val"), GuardedEvaluation(self.heartbeat, self.step)
+        self.heartbeat.keys["evaluation"] = loader.evaluation_keys
+        means = evaluate(self.engine, loader, self.recipe.evaluation.samples, watched)
+        if agree(watched.fault is not None, self.context.device):
+            self._end_together(watched.fault)
         log.held_out(self.step, means)
         if self.step == self.total:
             self.numbers.judge_end(self.step, means["loss"])
@@ -181,6 +226,7 @@ class Trainer:
             device=context.device,
             train=split == "train",
             note=self.run.quarantined,
+            patience=self.recipe.safety.watchdog.data,
         )
 
     def _make_checkpoints(self) -> RunCheckpoints:

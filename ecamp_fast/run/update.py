@@ -28,16 +28,18 @@ class Votes:
 
     stop     whether it was asked to stop
     save     whether its clock says that a checkpoint is due
+    failed   whether it had no data for the step, whose update is left out then
     damaged  ``Quarantine.found``
     """
 
     stop: bool = False
     save: bool = False
+    failed: bool = False
     damaged: tuple[int, int] = (0, 0)
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        return (float(self.stop), float(self.save), *map(float, self.damaged))
+        return (float(self.stop), float(self.save), float(self.failed), *map(float, self.damaged))
 
 
 NO_VOTES = Votes()
@@ -53,7 +55,7 @@ class UpdateResult:
     applied  whether the weights moved; not where norm or loss is not finite, or beyond its limit
     losses   of the step: total, mim, sr, mlm; as the ranks gave them
     votes    of any rank, sums of the counts
-    measured what the tally gathered; None without one
+    measured  what the tally gathered; None without one
     """
 
     norm: float
@@ -99,6 +101,8 @@ class Update:
             self._vector[LOSSES:LOSSES_END] = losses / dist.get_world_size()
         if self._tally:
             self._tally.put(self._vector[LOSSES_END:])
+        if votes.failed:
+            self._vector[0].fill_(math.inf)
         dist.all_reduce(self._vector)
         if self._clipping:
             norm = self._vector[0].sqrt()
@@ -118,12 +122,13 @@ class Update:
         largest, highest: limits of the squared norm and of the loss, compared in float64 as on the device
         """
         values = self._vector.tolist()
-        squared, stop, save, even, odd = values[:LOSSES]
+        squared, stop, save, failed, even, odd = values[:LOSSES]
         losses = tuple(values[LOSSES:LOSSES_END])
         applied = math.isfinite(squared + losses[0]) and squared <= largest and losses[0] <= highest
         norm = math.sqrt(squared) if math.isfinite(squared) else math.inf
         measured = self._tally.read(values[LOSSES_END:]) if self._tally else None
-        return UpdateResult(norm, applied, losses, Votes(stop > 0, save > 0, (round(even), round(odd))), measured)
+        heard = Votes(stop > 0, save > 0, failed > 0, (round(even), round(odd)))
+        return UpdateResult(norm, applied, losses, heard, measured)
 
 
 def _squared(limit: float) -> float:

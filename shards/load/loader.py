@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.fault_points import reach
 from ecamp_fast.shards.load.batching import MicroBatches
 from ecamp_fast.shards.load.capacity import measure_capacity
 from ecamp_fast.shards.load.collate import Collated, Collator
@@ -27,6 +28,8 @@ from ecamp_fast.text.packing.layout import Capacity, masked_batch
 
 ARRAYS = ("attention", "window", "lengths", "keys", "samples")  # of a collated batch, as ``Batch`` has them
 
+SHOWN = 8  # samples named in a message
+
 Places = tuple[np.ndarray, np.ndarray]  # epochs, samples: (B,) int64
 
 
@@ -35,6 +38,7 @@ class Loader:
 
     train: random crops and flips, endless epochs (``batches``); otherwise the centre view (``evaluation``)
     note: receives a record of every damaged training sample, see ``Quarantine``.
+    patience: seconds to wait for a batch, from the second on, before it is a StorageError; None: for ever
     Raises ConfigError where the recipe's batch does not divide among the ranks, DataError where there is no such split,
     or images without text in it for a recipe that learns from text.
     """
@@ -50,6 +54,7 @@ class Loader:
         device: torch.device | str = "cpu",
         train: bool = True,
         note: Note = lambda record: None,
+        patience: float | None = None,
     ) -> None:
         self.count = shard_set.count(split)
         require_text(shard_set, recipe, (split,))
@@ -58,6 +63,8 @@ class Loader:
             self.device = torch.device("cuda", torch.cuda.current_device())  # another thread has another current device
         self._recipe = recipe
         self._rank, self._world = rank, world
+        self._set, self._split, self._patience = shard_set, split, patience
+        self._reading = np.zeros(0, np.int64)  # samples that the background thread is at
         lost = shard_set.lost.tolist() if split == TRAINING else []
         self.quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note, lost) if train else None
         self._collate = Collator(shard_set, split, recipe, train=train, quarantine=self.quarantine)
@@ -71,8 +78,8 @@ class Loader:
     def batches(self, start_step: int, stop_step: int) -> Generator[Batch, None, None]:
         """This rank's micro-batches of the optimizer steps ``start_step`` to ``stop_step`` - 1.
 
-        ``Recipe.accumulation`` batches a step, each of ``batch.micro`` samples. Raises DataError on damaged data.
-        Closing the iterator, or dropping it, stops its threads.
+        ``Recipe.accumulation`` batches a step, each of ``batch.micro`` samples. Raises DataError on damaged data,
+        StorageError where the background thread stalls. Closing the iterator, or dropping it, stops its threads.
         """
         return self._stream(self._training_places(start_step, stop_step))
 
@@ -83,6 +90,20 @@ class Loader:
         """
         places = self._evaluation_places(self.count if samples is None else min(samples, self.count))
         return self._stream(islice(places, self._rank, None, self._world))
+
+    def training_keys(self, step: int, part: int, rank: int) -> list[str]:
+        """Keys of the samples of micro-batch ``part`` of a step on a rank, without the substitutes of damaged ones."""
+        _, samples = self._micro_batches(step)
+        return self._keys(samples[rank :: self._world][part])
+
+    def evaluation_keys(self, step: int, part: int, rank: int) -> list[str]:
+        """Keys of the samples of batch ``part`` of an evaluation on a rank; at every ``step`` the same."""
+        micro = self._recipe.micro
+        start = (part * self._world + rank) * micro
+        return self._keys(np.arange(start, min(start + micro, self.count)))
+
+    def _keys(self, samples: np.ndarray) -> list[str]:
+        return [self._set.key(self._split, sample) for sample in samples.tolist()]
 
     def _training_places(self, start_step: int, stop_step: int) -> Iterator[Places]:
         for step in range(start_step, stop_step):
@@ -96,10 +117,26 @@ class Loader:
             yield np.zeros_like(samples), samples
 
     def _stream(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
-        for batch in prefetch(self._produce(places), self._recipe.loader.prefetch):
+        batches = prefetch(self._produce(places), self._recipe.loader.prefetch, self._patience)
+        while True:
+            try:
+                batch = next(batches, None)
+            except TimeoutError as error:
+                raise self._stalled(error) from None
+            if batch is None:
+                return
             if self.device.type == "cuda":
                 _belongs_to_current_stream(batch)
             yield batch
+
+    def _stalled(self, error: TimeoutError) -> StorageError:
+        keys = self._keys(self._reading)
+        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+        return StorageError(
+            f"{self._set.path}: the loader stands still ({error}); its thread ecamp-fast-loader was at samples "
+            f"{', '.join(keys[:SHOWN]) or '(none)'}{more}",
+            "look at the disk or the network that the set lies on; safety.watchdog.data is the limit",
+        )
 
     def _produce(self, places: Iterable[Places]) -> Generator[Batch, None, None]:
         """Runs in the background thread."""
@@ -116,6 +153,8 @@ class Loader:
                 pool=pool,
             )
             for epochs, samples in places:
+                self._reading = samples
+                reach("loader.read", split=self._split)
                 collated = self._collate(pool, epochs, samples)
                 decoder.submit(collated.names, collated.jpegs, collated.boxes, collated.flipped)
                 waiting.append(collated)

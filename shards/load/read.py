@@ -10,6 +10,7 @@ from typing import Any
 from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.fault_points import reach
 from ecamp_fast.shards.format.manifest import EXTENSIONS, OPTIONAL, TEXT, TOKENIZER, Manifest, Shard, read_manifest
 from ecamp_fast.shards.storage.presence import HINT, check_presence
 from ecamp_fast.shards.storage.store import Store, open_store
@@ -116,6 +117,7 @@ class ShardSet:
         if start < 0 or stop > shard.bytes:
             raise DataError(f"{self.locate(shard.name)}: {shard.keys[row]}: lies outside the shard", HINT)
         try:
+            reach("shard.read", file=shard.name)
             return self._members(shard, row, spans, start, self.store.read(shard.name, start, stop - start))
         except OSError as error:
             raise DataError(f"{self.locate(shard.name)}: cannot be read: {error.strerror}", HINT) from None

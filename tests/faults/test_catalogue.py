@@ -1,6 +1,5 @@
 """The catalogue of faults: shards (D), images and DICOM files (I), text (T), runs (C), numbers (N), machines (E),
 attacks (S) and privacy (P).
-(S) and privacy (P).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -65,6 +64,11 @@ CATALOGUE = {
     "T5": "swapped exit",
     # Writing fails: the run goes on and says so, records wait for room.
     "C2": "recorder",
+    # A rank dies, is stopped, hangs or fails, the store hangs: all others leave in seconds, the message names rank,
+    # step and samples, stacks are written, run_state tells it; a rank that wakes leaves too, the same command goes on.
+    "C5": "sigkill exit stop hang failed store rank-0 named stacks all-leave state woken slow-disk resumes",
+    # A loader dies, fails or stalls: what was trained is saved first, the message names its thread and samples.
+    "C6": "dead failed stalled named saves-first all-leave",
     # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and
     # where two runs part is named.
     "C8": "recorded same-samples-and-masks ten-kills difference-named",
@@ -122,7 +126,7 @@ def test_tests_named_after_a_line_bear_it() -> None:
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         source = path.read_text()
         bearers = {(test, clause.split(".")[0]) for clause, tests in claims(source).items() for test in tests}
-        for name, line in re.findall(r"^def (test_([dit]\d+)_\w+)", source, re.MULTILINE):
+        for name, line in re.findall(r"^def (test_([ditc]\d+)_\w+)", source, re.MULTILINE):
             assert (name, line.upper()) in bearers, f"{path.name}: {name}"
 
 

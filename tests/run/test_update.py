@@ -163,6 +163,17 @@ def test_a_request_to_stop_is_passed_on(make_engine: Make, batch: Batch) -> None
         assert update.apply(votes).votes == votes
 
 
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_rank_without_data_leaves_the_update_out_everywhere(make_engine: Make, batch: Batch, stage: int) -> None:
+    engine = make_engine(stage, "fp32")
+    update, before = Update(engine, 1.0), weights(engine)
+    for failed in (True, False):
+        accumulate(engine, batch)
+        result = update.apply(Votes(failed=failed))
+        assert (result.votes.failed, result.applied) == (failed, not failed)
+        assert same(before, weights(engine)) is failed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_adamw_runs_fused(make_engine: Make, batch: Batch, name: str) -> None:

@@ -4,6 +4,7 @@ import gc
 import hashlib
 import io
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from ecamp_fast.config import parse_recipe
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.geometry import ATTENTION_GRID
 from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.shards.format.manifest import (
@@ -283,6 +284,32 @@ def test_dropping_the_iterator_stops_the_threads(shard_set):
     del batch
     gc.collect()
     assert not loader_threads()
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_keys_of_a_micro_batch_are_known_to_every_rank(shard_set, world):
+    loaders = [Loader(shard_set, "train", recipe(), rank=rank, world=world) for rank in range(world)]
+    for rank, loader in enumerate(loaders):
+        for number, batch in enumerate(loader.batches(3, 5)):
+            step, part = divmod(number, 2 // world)
+            keys = [shard_set.key("train", int(sample)) for sample in batch.samples]
+            assert all(other.training_keys(3 + step, part, rank) == keys for other in loaders)
+    loaders = [Loader(shard_set, "val", recipe(), rank=rank, world=world, train=False) for rank in range(world)]
+    for rank, loader in enumerate(loaders):
+        for part, batch in enumerate(loader.evaluation()):
+            keys = [shard_set.key("val", int(sample)) for sample in batch.samples]
+            assert all(other.evaluation_keys(0, part, rank) == keys for other in loaders)
+
+
+@pytest.mark.fault("C6.stalled", "C6.named")
+def test_a_loader_that_stands_still_is_an_error_that_names_where_it_is(shard_set, monkeypatch):
+    monkeypatch.setenv("ECAMP_FAULT", "loader.read:nth=6:sleep=3")
+    loader = Loader(shard_set, "train", recipe(loader={"threads": 2, "prefetch": 1}), patience=0.5)
+    with pytest.raises(StorageError, match="stands still") as caught:
+        list(loader.batches(0, 8))
+    assert ", ".join(loader.training_keys(2, 1, 0)) in str(caught.value)  # the sixth
+    while loader_threads():
+        time.sleep(0.05)
 
 
 def test_a_damaged_byte_is_an_error_that_names_the_sample(tmp_path):

@@ -53,6 +53,52 @@ def test_an_error_comes_after_the_items_before_it():
     assert got == [0, 1, 2, 3] and not alive()
 
 
+def test_an_item_may_take_its_time_but_for_the_patience():
+    def source():
+        time.sleep(0.6)
+        for number in (0.0, 0.0, 0.7):
+            time.sleep(number)
+            yield number
+
+    assert list(prefetch(source(), 1, patience=5.0)) == [0.0, 0.0, 0.7]
+    items = prefetch(source(), 1, patience=0.3)
+    assert next(items) == next(items) == 0.0  # the first may take longer
+    with pytest.raises(TimeoutError, match=r"nothing for 0\.3 s"):
+        next(items)
+    while alive():
+        time.sleep(0.01)
+
+
+@pytest.mark.fault("C6.dead")
+def test_a_thread_that_ends_without_a_word_is_noticed(monkeypatch):
+    monkeypatch.setattr("ecamp_fast.shards.load.prefetch.LOOK", 0.1)
+    monkeypatch.setattr("threading.excepthook", lambda *_: None)
+
+    def source():
+        try:
+            yield 0
+            yield 1
+        finally:
+            raise OSError("while closing")
+
+    items = prefetch(source(), 1)
+    with pytest.raises((TimeoutError, OSError), match=r"without a word|while closing"):
+        list(items)
+
+    class Killed:
+        def __iter__(self):
+            yield 0
+            raise SystemExit
+
+        def close(self):
+            raise SystemExit  # so that nothing is sent
+
+    items = prefetch(Killed(), 1)
+    assert next(items) == 0
+    with pytest.raises(TimeoutError, match="without a word"):
+        next(items)
+
+
 def test_a_source_that_hangs_does_not_hold_up_the_closing(monkeypatch):
     monkeypatch.setattr("ecamp_fast.shards.load.prefetch.PATIENCE", 0.2)
     hang, produced = threading.Event(), []

@@ -1,0 +1,80 @@
+"""The processes of a run: who they are, and what the operating system says of those on this machine."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A rank as a process.
+
+    started  ticks after the boot, which tells a process from a later one with its number
+    machine  the boot and the process namespace: ranks with the same can look at each other
+    """
+
+    rank: int
+    host: str
+    pid: int
+    started: int
+    machine: str
+
+    @staticmethod
+    def me(rank: int) -> "Member":
+        """This process."""
+        found = _stat(os.getpid())
+        return Member(rank, socket.gethostname(), os.getpid(), found[1] if found else 0, _machine())
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"rank {self.rank} (host {self.host}, pid {self.pid})"
+
+    def state(self) -> str:
+        """``running``, ``stopped`` by a signal, or ``dead``; call it for members of this machine only."""
+        found = _stat(self.pid)
+        if found is None or found[1] != self.started or found[0] in "ZXx":
+            return "dead"
+        return "stopped" if found[0] == "T" else "running"  # a debugger's stop is a small t
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """State and start of a process, None where there is none. Its name, in brackets, may hold anything."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return fields[0], int(fields[19])
+
+
+def _machine() -> str:
+    """Empty where it cannot be told: then nobody looks at its processes."""
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def moved_bytes(left_out: Iterable[threading.Thread]) -> int:
+    """Bytes that Python's threads, but for some, have read from files and written to them; less as threads end.
+
+    0 where the system does not count them. Threads of libraries are left out: rank 0's serve the store at any time.
+    """
+    mine = {os.getpid(), *(thread.native_id for thread in threading.enumerate())}  # a fork knows its main thread so
+    return sum(map(_moved, mine - {thread.native_id for thread in left_out}))
+
+
+def _moved(thread: int | None) -> int:
+    try:
+        lines = (PROC / f"self/task/{thread}/io").read_text().splitlines()
+    except OSError:
+        return 0
+    counts = dict(line.split(": ") for line in lines)
+    return int(counts["rchar"]) + int(counts["wchar"])
