@@ -216,7 +216,7 @@ def test_legs_and_updates_left_out_are_marked_and_other_ranks_write_nothing(tmp_
     assert flight.steps["flags"].tolist() == [FIRST, FIRST | LEFT_OUT, LEFT_OUT]
     assert flight.steps["patches"].tolist() == [2**40 - 1] * 3 and flight.steps["weights"][0] == 2**52 - 1
     assert [compare_redone(flight).first.quantity] == ["norm"]  # type: ignore[union-attr]
-    Recorder(RunDir(tmp_path / "other", writes=False), 2).write(1, MEASURED, 1.0, True)
+    Recorder(RunDir(tmp_path / "other", writes=False), 2).write(1, MEASURED, LOSSES, 1.0, True)
     assert not (tmp_path / "other").exists()
 
 
