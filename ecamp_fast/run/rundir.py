@@ -1,6 +1,7 @@
 """The run directory: what a run is, where it stands, and what happened in it."""
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_json
 
+WRITING = threading.RLock()  # run_state.json is read, changed and written by two threads of rank 0
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
     *("metrics.jsonl", "events.jsonl", "quarantine.jsonl"),
@@ -18,6 +20,7 @@ OF_A_RUN = (
 class RunDir:
     """RUN/: recipe.yaml, ds_config.json, run_state.json, metrics.jsonl, events.jsonl, checkpoints/, report.html.
 
+    While it runs, LOCK and HEARTBEAT too.
     ``run_state.json`` is the truth about a run: the launcher's exit code is not (it is 0 when the launcher was killed).
     Only rank 0 writes, quarantine.jsonl apart; other ranks construct it with ``writes=False``.
     """
@@ -68,8 +71,9 @@ class RunDir:
     def set_state(self, **facts: Any) -> None:
         """Merge ``facts`` into run_state.json, atomically."""
         if self.writes:
-            self.create()
-            write_json(self.path / "run_state.json", self.state() | facts)
+            with WRITING:
+                self.create()
+                write_json(self.path / "run_state.json", self.state() | facts)
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append a line to events.jsonl: saves, rejected checkpoints, signals, skipped steps."""

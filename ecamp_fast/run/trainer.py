@@ -12,12 +12,12 @@ from ecamp_fast.config import dump_recipe
 from ecamp_fast.errors import NumericsError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.run import checkpoint, deepspeed_config
-from ecamp_fast.run.distributed import DistContext, agree
+from ecamp_fast.run.distributed import DistContext, agree, gather
 from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
-from ecamp_fast.run.preemption import StopRequest
-from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.rundir import RunDir, read_metrics
+from ecamp_fast.run.safety.guard import Guard
 from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
 from ecamp_fast.run.setup import Job, build, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
@@ -33,11 +33,13 @@ class Trainer:
     """One run on one rank. ``train()`` goes to the end, or to the next step after a stop request.
 
     The constructor reads and builds, and leaves the disk as it is; ``start`` takes the run directory over.
+    guard: of the process, where it belongs to the run alone
     """
 
-    def __init__(self, job: Job, context: DistContext) -> None:
+    def __init__(self, job: Job, context: DistContext, guard: Guard | None = None) -> None:
         self.job, self.context = job, context
         self.run = RunDir(job.out, writes=context.is_main)
+        self.guard = guard or Guard()
         self._former_request = self.run.stop_asked()
         self.shards = open_shards(job)
         self.recipe, self._memory = settle_recipe(job, self.shards, context)
@@ -53,79 +55,93 @@ class Trainer:
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
-        self.start()
-        log = RunLog(self.run, self.recipe, self.samples, self.total, self.step)
-        self._open(log)
-        try:
-            if self.step < self.total and self.context.is_main:
-                (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
-            with StopRequest(self.run.stop_file) as stop:
-                status = self._steps(log, stop)
+        with self.guard:
+            self.start()
+            log = RunLog(self.run, self.recipe, self.samples, self.total, self.step)
+            self._open(log)
+            try:
+                if self.step < self.total and self.context.is_main:
+                    (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
+                status = self._steps(log)
                 weights = self.run.path / WEIGHTS
                 if status == "complete" and agree(self.context.is_main and not weights.exists(), self.context.device):
                     export_weights(self.engine, weights, writes=self.context.is_main)
                 self.run.set_state(status=status, step=self.step)
                 torch.distributed.barrier()  # the launcher ends all ranks once one has left with 75
-        except BaseException as error:
-            self.run.set_state(status="failed", step=self.step, fault=type(error).__name__)
-            raise
-        finally:
-            log.close()
-        return status
+            except BaseException as error:
+                self.guard.note_failure(error)
+                raise
+            finally:
+                log.close()
+            return status
 
     def start(self) -> None:
         """Take the run directory over and go to where the run stands; once, and every rank calls it."""
         if self._started:
             return
         self._started = True
-        if self.context.is_main:
-            self.run.create()
-            self.run.forget_stop(self._former_request)  # what asked since the constructor began is heard
-            if self.job.resume == "never":
-                self.run.set_aside()
+        device = self.context.device
+        everyone = (lambda flag: agree(flag, device)), (lambda numbers: gather(numbers, device))
+        self.guard.take(self.run, *everyone, self._former_request)  # what asked since the constructor began is heard
+        if self.context.is_main and self.job.resume == "never":
+            self.run.set_aside()
         torch.distributed.barrier()
         if self._memory:
             self.run.event("micro", chosen=self.recipe.micro, **asdict(self._memory))
         self._resume()
+        self.guard.begin(self.step)
         self._best = checkpoint.best_of(self.run.checkpoints)[1]
         if self.context.is_main:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
-            self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
+            self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts, **self.guard.leg)
 
-    def _steps(self, log: RunLog, stop: StopRequest) -> str:
-        if self.step == 0:
+    def _steps(self, log: RunLog) -> str:
+        if self.step == 0 or self._lacks_evaluation():
             self._evaluate(log)
         loader = self._loader("train")
         batches = loader.batches(self.step, self.total)
         log.clock.start()
         while self.step < self.total:
-            result = self._step(batches, stop, loader.quarantine)
+            result = self._step(batches, loader.quarantine)
             log.clock.images += self.recipe.batch.total
             saving = result.stop or self.step in self._milestones or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
                 log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
             paused = time.perf_counter()
-            loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
-            best = self.recipe.checkpoint.keep_best and loss < self._best
-            if saving or best:
+            due = self._is_due(self.recipe.evaluation.every_steps)
+            loss = self._evaluate(log) if due and not result.stop else math.inf
+            stopping = result.stop or loss is None
+            best = loss is not None and self.recipe.checkpoint.keep_best and loss < self._best
+            if saving or best or stopping:
                 self._save(loss if best else None)
+                self.guard.note_saved()
+                asked = agree(self.guard.requested, self.context.device)  # meanwhile: another step would be saved again
+                stopping = stopping or (asked and self.step < self.total)
             log.clock.pause(paused)
-            if result.stop and self.step < self.total:
+            if stopping:
                 return "stopped"
         return "complete"
+
+    def _lacks_evaluation(self) -> bool:
+        """Whether this step was to be evaluated, and a request to stop came before."""
+        if not (self._is_due(self.recipe.evaluation.every_steps) and self.shards.count("val")):
+            return False
+        told = read_metrics(self.run.path, "val") if self.context.is_main else []
+        return agree(self.context.is_main and all(line["step"] != self.step for line in told), self.context.device)
 
     def _is_due(self, every: int | None) -> bool:
         return self.step == self.total or bool(every and self.step % every == 0)
 
-    def _step(self, batches: Iterator[Batch], stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
+    def _step(self, batches: Iterator[Batch], quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
-        result = self.optimizer_step.update(stop.requested, quarantine.found if quarantine else (0, 0))
+        result = self.optimizer_step.update(self.guard.requested, quarantine.found if quarantine else (0, 0))
         if quarantine:
             quarantine.judge(result.damaged)
         self.step, self.trained = self.step + 1, self.trained + 1
+        self.guard.done(self.step)
         self._skips = 0 if result.applied else self._skips + 1
         if self._skips:
             self._skipped()
@@ -140,11 +156,14 @@ class Trainer:
                 "start a new --out with a lower optim.lr; its weights may start there: --set init_from=",
             )
 
-    def _evaluate(self, log: RunLog) -> float:
-        """The held-out loss; infinite where nothing is held out."""
+    def _evaluate(self, log: RunLog) -> float | None:
+        """The held-out loss; infinite where nothing is held out, None where a request to stop cut it short."""
         if not self.shards.count("val"):
             return math.inf
-        means = evaluate(self.engine, self._loader("val"), self.recipe.evaluation.samples)
+        limit = self.recipe.evaluation.samples
+        means = evaluate(self.engine, self._loader("val"), limit, lambda: self.guard.requested)
+        if not means:
+            return None
         log.held_out(self.step, means)
         return means["loss"]
 
