@@ -8,6 +8,7 @@ The same command again goes on where the run stands.
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import click
 
 from ecamp_fast.errors import STOPPED, EcampError
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.safety.guard import Guard, say_end
+from ecamp_fast.run.safety.guard import Guard
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe
@@ -85,12 +86,17 @@ def run_rank(
         GUARD.claim(run, run.stop_asked())
         try:
             status = _train(run, recipe, data, ds_config, resume, reporting)
+        except EcampError as error:
+            GUARD.note_failure(error)
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
         except Exception as error:
             if not GUARD.note_failure(error):
-                raise
+                traceback.print_exc()
+                return 1
             status = "stopped"
-        if status == "stopped" and run.writes:
-            say_end(run)
+        finally:
+            GUARD.say_end()
     return 0 if status == "complete" else STOPPED
 
 

@@ -103,16 +103,22 @@ def _outcome(run: RunDir, before: str | None, code: int, stop: StopRequest) -> i
     """
     state = _state(run)
     ours = state.get("leg") != before
+    asked = stop.signalled or code in (STOPPED, 1) or code <= 0  # 1: the launcher was, and forgets what its ranks said
     if state.get("status") == "running" and not _is_written(run):  # nobody was left to say otherwise
         ends = {"status": "stopped"} if stop.again else {"status": "failed", "fault": f"launcher left with {code}"}
+    elif ours and state.get("status") == "stopped" and not asked:  # a rank died, the others were told to end
+        ends = {"status": "failed", "fault": f"a rank left with {code}"}
+    else:
+        ends = {}
+    if ends:
         RunDir(run.path).set_state(**ends)
         state |= ends
     if stop.again:
         return 128 + stop.again
+    if stop.signalled or code == STOPPED or (ours and state.get("status") == "stopped"):
+        return 0 if ours and state.get("status") == "complete" else STOPPED
     if ours and state.get("status") == "complete" and code <= 0:
         return 0
-    if stop.signalled or code == STOPPED or (ours and state.get("status") == "stopped"):
-        return STOPPED
     return code if code > 0 else 1
 
 
@@ -124,12 +130,15 @@ def _state(run: RunDir) -> dict[str, Any]:
 
 
 def _is_written(run: RunDir) -> bool:
-    """Whether another start of this run lives."""
+    """Whether another start of this run lives. The lock of one that was killed is removed."""
     try:
         writer = lock.holder(run.path)
+        if writer is None or not writer.in_sight or writer.living():
+            return writer is not None
+        lock.remove_dead(run.path, writer)
     except OSError:
         return True
-    return writer is not None and (not writer.in_sight or bool(writer.living()))
+    return False
 
 
 def say_last_line(out: Path, code: int) -> None:
@@ -140,10 +149,7 @@ def say_last_line(out: Path, code: int) -> None:
     run = RunDir(out, writes=False)
     if code in (2, 3, 4, 5):
         return
-    if code == STOPPED and not _state(run):
-        print("stopped before anything was saved; the same command goes on", file=sys.stderr)
-    elif _state(run):
-        print(last_line(run), file=sys.stderr)
+    print(last_line(run) if _state(run) else "ended before anything was saved", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ class StopRequest:
         self._raises = raises
         self._file: Path | None = None
         self._former: int | None = None
-        self._first = 0.0
+        self.first = 0.0  # when that came
         self._previous: dict[int, Any] = {}
 
     @property
@@ -38,9 +38,9 @@ class StopRequest:
         """A signal has come; the same one may be noted twice."""
         now = time.monotonic()
         if not self.signalled:
-            self._first = now
+            self.first = now
             self.signalled = number
-        elif now - self._first > ONE_REQUEST:
+        elif now - self.first > ONE_REQUEST:
             self.again = number
 
     def __enter__(self) -> "StopRequest":

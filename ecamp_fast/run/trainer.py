@@ -101,7 +101,7 @@ class Trainer:
         if self.step == 0 or self._lacks_evaluation():
             self._evaluate(log)
         loader = self._loader("train")
-        batches = loader.batches(self.step, self.total)
+        batches = self.guard.waiting(loader.batches(self.step, self.total))
         log.clock.start()
         while self.step < self.total:
             result = self._step(batches, loader.quarantine)

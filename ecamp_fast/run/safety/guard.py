@@ -6,6 +6,7 @@ is to save:
 
 before a first step is done    the process ends at once with 75: nothing is lost
 from then on                   ``requested`` is true; the loop saves at the next boundary of a step, all ranks together
+while it waits for data        the same, but it ends without a save where none comes
 a second request               ends it at once, without a save
 the death of the launcher      is a request; who has not ended ``ORPHANED`` seconds later is ended
 
@@ -19,9 +20,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ecamp_fast.errors import STOPPED, EcampError, StorageError
 from ecamp_fast.run.preemption import StopRequest
@@ -30,8 +31,10 @@ from ecamp_fast.run.safety import lock
 from ecamp_fast.run.safety.processes import ProcessId, descendants, end_with_parent, launchers, send
 
 ORPHANED = 120.0  # seconds after the death of its launcher, for a save that takes long
+DATA = 20.0  # seconds that a rank waits for data after a request: less than the 30 that DeepSpeed's launcher gives
 _LOOK = 0.25  # seconds between two looks at the launcher and the file STOP
 _OF_RANK_0 = 3.0  # seconds that other ranks leave to rank 0 to say how the run ended
+T = TypeVar("T")
 SPEAKS = "ECAMP_FAST_LAUNCHER"  # set where the command that started the ranks has the last word
 
 
@@ -50,11 +53,12 @@ class Guard:
         self._lock: lock.RunLock | None = None
         self._refusal: EcampError | None = None
         self._taken = False
-        self._begun = False
+        self._begun = self._speaks = False
         self._saves = False  # whether there is something to save, and a loop that will
         self._launchers: Sequence[ProcessId] = ()
         self._orphaned = 0.0  # since when
         self._passed_on = False
+        self._waits = 0.0  # for data, since when
         self._depth = 0
         self._thread: threading.Thread | None = None
 
@@ -94,7 +98,7 @@ class Guard:
 
         former: ``RunDir.stop_asked`` of a request that was meant for an earlier run
         """
-        self.run = run
+        self.run, self._speaks = run, run.writes
         self._stop.heed(run.stop_file, former)
         if not run.writes:
             return
@@ -154,6 +158,21 @@ class Guard:
         """The steps done are in a checkpoint."""
         self.saved = self.step
 
+    def waiting(self, batches: Iterator[T]) -> Iterator[T]:
+        """The same batches. A request that finds a rank waiting for one, and still so ``DATA`` seconds later, ends it.
+
+        Other ranks may then be in the midst of a step, which they cannot end without it: nothing can be saved.
+        """
+        while True:
+            self._waits = time.monotonic()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self._waits = 0.0
+            yield batch
+
     def over(self) -> None:
         """The loop has ended: a request ends this process at once again."""
         with WRITING:
@@ -161,8 +180,8 @@ class Guard:
 
     @property
     def leg(self) -> dict[str, Any]:
-        """What run_state.json says of the writer: ``leg``, another with every start."""
-        return {"leg": self._lock.token} if self._lock else {}
+        """What run_state.json says of the writer: ``leg``, another with every start; nothing of former ends."""
+        return {"leg": self._lock.token, "fault": "", "steps_lost": 0} if self._lock else {}
 
     def note_failure(self, error: BaseException) -> bool:
         """Say in run_state.json how the run ended: by ``error``, or by a request that another rank followed first.
@@ -178,10 +197,19 @@ class Guard:
         if self._begun:
             facts |= {"step": self.saved}
         if run.writes:
-            run.set_state(**facts | self.leg)
+            run.set_state(**self.leg | facts)
         elif _first_rank_is_dead(run):
             RunDir(run.path).set_state(**facts)
+            self._speaks = True
         return stopped
+
+    def say_end(self) -> None:
+        """The last line of a run that is not complete, on the rank that knows, where no command above has that word."""
+        if not self._speaks or SPEAKS in os.environ or self.run is None or self._refusal is not None:
+            return
+        with contextlib.suppress(EcampError):
+            if self.run.state().get("status") in ("stopped", "failed"):
+                _say(last_line(self.run))
 
     def end_now(self, code: int, **facts: Any) -> None:
         """End this process without a word to the main thread, which may wait in a library.
@@ -205,9 +233,9 @@ class Guard:
         state = self.run.state()
         if state.get("status") != "complete":
             step = self.saved if self._begun else state.get("step", 0)
-            self.run.set_state(**{"status": "stopped", "step": step} | facts | self.leg)
+            self.run.set_state(**self.leg | {"status": "stopped", "step": step} | facts)
         self._release()
-        say_end(self.run)
+        self.say_end()
 
     def _release(self) -> None:
         if self._lock and self._lock.held:
@@ -237,9 +265,11 @@ class Guard:
     def _follow(self) -> None:
         if not self._leaves:
             return
+        lost = {"steps_lost": self.step - self.saved} if self._saves else {}
         if self._stop.again:
-            lost = {"steps_lost": self.step - self.saved} if self._saves else {}
             self.end_now(128 + self._stop.again, **lost)
+        if self.requested and self._waits and time.monotonic() - max(self._waits, self._stop.first) > DATA:
+            self.end_now(STOPPED, **lost)
         with WRITING:  # `done` waits
             if self.requested and not self._saves:
                 self.end_now(STOPPED)
@@ -266,12 +296,6 @@ class Guard:
                 self.end_now(StorageError.exit_code)
         elif self._lock.held:
             self._lock.beat(self.step, self.requested)
-
-
-def say_end(run: RunDir) -> None:
-    """The last line of a run, where no command above it says that."""
-    if SPEAKS not in os.environ:
-        _say(last_line(run))
 
 
 def last_line(run: RunDir) -> str:
