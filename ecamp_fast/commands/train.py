@@ -33,7 +33,7 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     ranks = ranks or _devices()
     check(find(str(options["ds_config"])), recipe, ranks)
     lock.refuse_second(out)
-    code = launch.wait(launch.start(_arguments(options), ranks), out)
+    code = launch.run_ranks(lambda: launch.start(_arguments(options), ranks), out)
     launch.say_last_line(out, code)
     if as_json:
         state = RunDir(out, writes=False).state() if out.is_dir() else {}

@@ -62,10 +62,15 @@ def wait(launcher: Launcher, out: Path) -> int:
 
     An interrupt asks it to stop, SIGTERM and SIGHUP likewise; a second one, ``ONE_REQUEST`` later, kills it.
     """
+    return run_ranks(lambda: launcher, out)
+
+
+def run_ranks(begin: Callable[[], Launcher], out: Path) -> int:
+    """The same of what ``begin`` starts: a request is heard from before that."""
     run = RunDir(out, writes=False)
     before = _state(run).get("leg")
     with StopRequest(raises=False) as stop:
-        told = False
+        launcher, told = begin(), False
         while (code := launcher.poll()) is None:
             if stop.signalled and not told:
                 _ask(launcher)

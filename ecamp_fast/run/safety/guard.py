@@ -90,8 +90,9 @@ class Guard:
         if self._thread:
             self._thread.join()
         os.close(self._ends)
-        self._stop.__exit__(None, None, None)
         self._release()
+        if not self._leaves:  # else the process is about to end, and ends with its own code, whatever it is still sent
+            self._stop.__exit__(None, None, None)
 
     def claim(self, run: RunDir, former: int | None) -> None:
         """Lock the run directory, on rank 0, as early as it is known; ``take`` tells a refusal, to all ranks.
@@ -186,11 +187,13 @@ class Guard:
     def note_failure(self, error: BaseException) -> bool:
         """Say in run_state.json how the run ended: by ``error``, or by a request that another rank followed first.
 
-        Rank 0 says it; another rank does where that one is dead. Returns whether it was stopped before its first step,
-        which is no failure.
+        Rank 0 says it; another rank does where that one is dead. Returns whether it was stopped, which is no failure:
+        before its first step, or by a rank that could not wait for a save.
         """
-        stopped = self.requested and not self._saves and not isinstance(error, EcampError)
         run = self.run
+        stopped = self.requested and not isinstance(error, EcampError)
+        if self._saves and run is not None:  # unless another rank has said that it left without a save
+            stopped = stopped and run.state().get("status") == "stopped"
         if run is None or self._refusal is not None or not (self._begun or stopped):
             return stopped
         facts = {"status": "stopped"} if stopped else {"status": "failed", "fault": type(error).__name__}
@@ -222,6 +225,8 @@ class Guard:
                 self._end_run(facts)
             elif self.run is not None and self.run.path.is_dir() and self._refusal is None:
                 self.run.stop_file.touch()  # what this rank was told, the others learn
+                if self._saves:  # they will fail without it
+                    RunDir(self.run.path).set_state(**{"status": "stopped", "step": self.saved} | facts)
         with contextlib.suppress(Exception):
             for child in descendants(os.getpid()):
                 send(child, signal.SIGKILL)

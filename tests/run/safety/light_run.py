@@ -3,7 +3,7 @@
 python light_run.py FOLDER CASES    CASES: JSON list of {"top", "target", "signal", "phase", "again", "wait"}; prints what became
 of each, as JSON. All processes are forks of this one, which has imported nothing heavy.
 
-top     train: ``launch.wait`` as `ecamp-fast train` has it; runner: a stand-in for the `deepspeed` command
+top     train: ``launch.run_ranks`` as `ecamp-fast train` has it; runner: a stand-in for the `deepspeed` command
 target  top, launch, rank0, rank1, group (launch and both ranks)
 phase   where the ranks are by then: start, setup (blocked in C), step, evaluation, save, data
 again   whether the signal is sent a second time
@@ -53,7 +53,7 @@ def fork(work: Callable[[], int | None]) -> int:
 
 
 class Forked:
-    """What ``launch.wait`` needs of a process."""
+    """What ``launch.run_ranks`` needs of a process."""
 
     def __init__(self, work: Callable[[], int | None]) -> None:
         self.pid, self._code = fork(work), None
@@ -255,7 +255,7 @@ def train(case: Case) -> int:
         return start_ranks(case)
 
     case.note("top.pid", os.getpid())
-    code = launch.wait(Forked(work), case.out)
+    code = launch.run_ranks(lambda: Forked(work), case.out)
     launch.say_last_line(case.out, code)
     return code
 
@@ -308,13 +308,13 @@ def play(case: Case) -> dict[str, Any]:
 def send(case: Case, target: str, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # it ended with the first
         if target == "group":
-            os.killpg(os.getpgid(case.pid("launch")), number)
+            os.killpg(case.pid("launch" if case.wanted["top"] == "train" else "top"), number)
         else:
             os.kill(case.pid(target), number)
 
 
 def main(folder: str, cases: str) -> None:
-    preemption.ONE_REQUEST, lock.BEAT, guarding.DATA = 0.4, 0.2, 0.6
+    preemption.ONE_REQUEST, lock.BEAT, guarding.DATA = 0.4, 0.2, 2.0
     processes._LAUNCHERS = (*processes._LAUNCHERS, Path(__file__).name)
     waiting = [Case(Path(folder) / str(number), wanted) for number, wanted in enumerate(json.loads(cases))]
     everything, playing = list(waiting), list[Forked]()

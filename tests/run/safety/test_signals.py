@@ -109,6 +109,15 @@ def test_a_second_signal_ends_it_at_once_without_a_save(case: Signal, played: di
         assert found["code"] in (130, 143, 129), found
 
 
+@pytest.mark.fault("C4.data")
+@pytest.mark.parametrize("case", some([Signal("train", "top", "TERM", "data", wait=30.0)], 1))
+def test_data_that_never_comes_is_not_waited_for(case: Signal, played: dict[Signal, dict[str, Any]]) -> None:
+    found = played[case]
+    assert "error" not in found and found["left"] == [] and 1.5 < found["seconds"] < 8, found
+    assert found["code"] == STOPPED and found["state"]["status"] == "stopped", found
+    assert found["said"] == "saved at step 4, and left 1 step(s) later without a save; the same command goes on", found
+
+
 @pytest.mark.fault("C5b.killed-rank", "C5b.never-success")
 @pytest.mark.parametrize("case", some(KILLED, 5))
 def test_a_killed_rank_is_a_failure_that_goes_on_from_its_checkpoint(
