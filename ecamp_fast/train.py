@@ -83,8 +83,8 @@ def run_rank(
     """Train on this rank, then report on rank 0. Returns the exit code."""
     run = RunDir(out, writes=os.environ.get("RANK", "0") == "0")
     with GUARD:
-        GUARD.claim(run, run.stop_asked())
         try:
+            GUARD.claim(run, run.stop_asked())
             status = _train(run, recipe, data, ds_config, resume, reporting)
         except EcampError as error:
             GUARD.note_failure(error)

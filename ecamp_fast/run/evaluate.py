@@ -38,16 +38,17 @@ def evaluate(
             for slot, value in enumerate((scores.nats.sum(), scores.hits.sum(), len(scores.nats))):
                 words[slot] += value
     engine.train()
-    means, of_words = meter.drain(), _of_words(words)
-    if words[3]:
+    means = meter.drain()
+    nats, hits, count, cut = _sums(words)
+    if cut:
         return {}
     samples = loader.count if limit is None else min(limit, loader.count)
+    of_words = {"nats_per_token": nats / count, "accuracy": hits / count} if count else {}
     return {"samples": samples, **means, **of_words}
 
 
-def _of_words(sums: Tensor) -> dict[str, float]:
-    """Means over the tokens of all ranks.  sums: of nats, of hits, of tokens, and more, on this rank; then on all"""
+def _sums(words: Tensor) -> list[float]:
+    """Over all ranks.  words: of nats, of hits, of tokens on this rank, and whether it was cut short"""
     if dist.is_initialized():
-        dist.all_reduce(sums)
-    nats, hits, count, _ = sums.tolist()
-    return {"nats_per_token": nats / count, "accuracy": hits / count} if count else {}
+        dist.all_reduce(words)
+    return words.tolist()

@@ -1,4 +1,4 @@
-"""The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
+"""The catalogue of faults: what may be wrong with shards (D), images and DICOM files (I), text (T), and runs (C).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -61,6 +61,16 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # A request to stop, wherever a run is: what was trained is saved, the command returns, nobody and nothing is left.
+    # A second one ends it at once. An evaluation is cut short, data that never comes is not waited for.
+    "C4": "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed "
+    "stop-in-set-up",
+    # Signals and kills of one process: ranks save and end with what started them; a killed rank is never a success; one
+    # writer a run, and nobody beside ranks that are left of an earlier start.
+    "C5b": "command runner launcher one-rank group killed-rank never-success deepspeed "
+    "second-start beside-orphans dead-writer stop-on-dead",
+    # File systems of a network: handles go stale, clocks differ.
+    "C10": "stale-handle clock-skew",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}

@@ -95,9 +95,12 @@ class Guard:
             self._stop.__exit__(None, None, None)
 
     def claim(self, run: RunDir, former: int | None) -> None:
-        """Lock the run directory, on rank 0, as early as it is known; ``take`` tells a refusal, to all ranks.
+        """Lock the run directory, on rank 0, as early as it is known: before it meets the other ranks.
 
         former: ``RunDir.stop_asked`` of a request that was meant for an earlier run
+
+        Raises StorageError where another writer lives. The launcher then ends the other ranks; they must not meet those
+        of the other run, which may listen at the same port.
         """
         self.run, self._speaks = run, run.writes
         self._stop.heed(run.stop_file, former)
@@ -109,11 +112,12 @@ class Guard:
             mine.acquire(_say)
         except OSError as error:
             self._refusal = StorageError(f"cannot make {run.path}: {error.strerror}", "choose another --out")
+            raise self._refusal from error
         except EcampError as error:
             self._refusal = error
-        else:
-            self._lock = mine
-            run.forget_stop(former)
+            raise
+        self._lock = mine
+        run.forget_stop(former)
 
     def take(
         self,
@@ -133,7 +137,8 @@ class Guard:
         if self._taken:
             return
         if self.run is None:
-            self.claim(run, former)
+            with contextlib.suppress(EcampError):  # all hear of it first
+                self.claim(run, former)
         if agree(self._refusal is not None):
             self._refusal = self._refusal or StorageError(f"{run.path} cannot be written: rank 0 says why")
             raise self._refusal
@@ -223,7 +228,7 @@ class Guard:
         with contextlib.suppress(Exception):
             if self._lock:
                 self._end_run(facts)
-            elif self.run is not None and self.run.path.is_dir() and self._refusal is None:
+            elif self.run is not None and self._taken:  # before that, the run there may be another
                 self.run.stop_file.touch()  # what this rank was told, the others learn
                 if self._saves:  # they will fail without it
                     RunDir(self.run.path).set_state(**{"status": "stopped", "step": self.saved} | facts)
@@ -278,7 +283,7 @@ class Guard:
         with WRITING:  # `done` waits
             if self.requested and not self._saves:
                 self.end_now(STOPPED)
-        if self._stop.signalled and self.run is not None and not self._passed_on:
+        if self._stop.signalled and self.run is not None and self._taken and not self._passed_on:
             with contextlib.suppress(OSError):
                 self.run.stop_file.touch()  # ranks that were not told see it in an evaluation, which waits for all
             self._passed_on = True

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
-_LAUNCHERS = ("deepspeed", "deepspeed.launcher.runner", "ds", "ecamp-fast")  # programs that start a launcher and do nothing else
+_prctl = ctypes.CDLL(None).prctl  # now: between fork and exec nothing may be loaded
+_LAUNCHERS = (
+    "deepspeed",
+    "deepspeed.launcher.runner",
+    "ds",
+    "ecamp-fast",
+)  # programs that start a launcher and do nothing else
 
 
 class Entry(NamedTuple):
@@ -69,7 +75,7 @@ def kernel() -> str:
 
 def end_with_parent() -> None:
     """From now on this process gets SIGTERM when the thread that started it ends, however that comes about."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def launchers() -> list[ProcessId]:

@@ -1,7 +1,7 @@
 """Runs that are signalled: the launcher, guard and lock of the product around ranks that only pretend to train.
 
-python light_run.py FOLDER CASES    CASES: JSON list of {"top", "target", "signal", "phase", "again", "wait"}; prints what became
-of each, as JSON. All processes are forks of this one, which has imported nothing heavy.
+python light_run.py FOLDER CASES    CASES: JSON list of {"top", "target", "signal", "phase", "again", "wait"}; prints
+what became of each, as JSON. All processes are forks of this one, which has imported nothing heavy.
 
 top     train: ``launch.run_ranks`` as `ecamp-fast train` has it; runner: a stand-in for the `deepspeed` command
 target  top, launch, rank0, rank1, group (launch and both ranks)
@@ -21,7 +21,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,8 @@ class Pretender:
             self.case.note(f"rank{self.rank}.pid", os.getpid())
             self.case.reach("start", self.rank)
             time.sleep(0.6 if self.case.phase == "start" else 0)
-            self.guard.claim(self.run, self.run.stop_asked())
             try:
+                self.guard.claim(self.run, self.run.stop_asked())
                 status = self.train()
             except EcampError as error:
                 print(f"error: {error}", file=sys.stderr)
@@ -132,16 +133,15 @@ class Pretender:
         self.guard.take(self.run, self.agree, self.gather)
         if self.case.phase == "setup":
             self.block()
-        step = int(self.run.state().get("step", 0))
         self.agree(False)
-        self.guard.begin(step)
-        self.run.set_state(status="running", step=step, **self.guard.leg)
-        batches = self.guard.waiting(self.batches(step))
-        for step in range(step + 1, STEPS + 1):
+        self.guard.begin(0)
+        self.run.set_state(status="running", step=0, **self.guard.leg)
+        batches = self.guard.waiting(self.batches())
+        for step in range(1, STEPS + 1):
             next(batches)
             if step == SLOW - 1:
                 self.case.reach("step", self.rank)
-            time.sleep(0.03)
+            time.sleep(0.5 if (self.case.phase, step) == ("step", SLOW - 1) else 0.03)
             stop = self.agree(self.guard.requested)
             self.guard.done(step)
             self.case.note(f"done-{self.rank}", step)
@@ -165,15 +165,12 @@ class Pretender:
         empty, _ = os.pipe()
         ctypes.CDLL(None).read(empty, ctypes.create_string_buffer(1), 1)
 
-    def batches(self, step: int):
-        while True:
-            step += 1
+    def batches(self) -> Iterator[int]:
+        for step in count(1):
             if step == SLOW:
                 self.case.reach("data", self.rank)
-                try:
-                    queue.Queue().get(timeout=(self.case.wait or 0.5) if self.case.phase == "data" else 0.01)
-                except queue.Empty:
-                    pass
+                with contextlib.suppress(queue.Empty):
+                    queue.Queue[int]().get(timeout=(self.case.wait or 0.5) if self.case.phase == "data" else 0.01)
             yield step
 
     def evaluate(self) -> bool:

@@ -17,7 +17,7 @@ from ecamp_fast.run.safety import lock
 from ecamp_fast.run.safety.guard import Guard, last_line
 from ecamp_fast.run.safety.processes import ProcessId, children, descendants, launchers
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).absolute().parents[3]
 
 
 def alone(guard: Guard, run: RunDir) -> None:
@@ -95,7 +95,10 @@ def test_a_peer_that_left_for_a_request_is_no_failure(tmp_path: Path) -> None:
             {"status": "stopped", "step": 4, "steps_lost": 2},
             "saved at step 4, and left 2 step(s) later without a save; the same command goes on",
         ),
-        ({"status": "failed", "step": 0, "fault": "OSError"}, "failed (OSError); nothing saved; the same command goes on"),
+        (
+            {"status": "failed", "step": 0, "fault": "OSError"},
+            "failed (OSError); nothing saved; the same command goes on",
+        ),
     ],
 )
 def test_the_last_line_says_what_is_true(tmp_path: Path, state: dict[str, object], line: str) -> None:

@@ -17,7 +17,7 @@ from ecamp_fast.fault_points import VARIABLE
 from ecamp_fast.run.safety import lock
 from ecamp_fast.run.safety.processes import ProcessId, kernel
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).absolute().parents[3]
 HOLDS = """
 import sys, time
 from pathlib import Path

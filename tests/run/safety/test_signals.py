@@ -16,7 +16,7 @@ import pytest
 from ecamp_fast.errors import STOPPED
 
 LIGHT = Path(__file__).with_name("light_run.py")
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).absolute().parents[3]
 PHASES = ("start", "setup", "step", "evaluation", "save", "data")
 TOPS = ("train", "runner")
 TARGETS = ("top", "launch", "rank0", "rank1", "group")

@@ -15,7 +15,7 @@ from ecamp_fast.cli import main
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety import lock
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).absolute().parents[3]
 RUN = """
 import sys, time
 from pathlib import Path
@@ -131,7 +131,9 @@ def test_on_a_dead_run(begin: Begin, stop: Stop, tmp_path: Path, when: str) -> N
     began = time.monotonic()
     code, said = stop()
     assert code == 4 and time.monotonic() - began < 10
-    assert f"is dead: process {process.pid} on" in said and "saved at step 4" in said and "sign of life was at 20" in said
+    assert (
+        f"is dead: process {process.pid} on" in said and "saved at step 4" in said and "sign of life was at 20" in said
+    )
     assert state(tmp_path)["status"] == "failed" and state(tmp_path)["step"] == 4
     assert not (tmp_path / "run" / "STOP").exists() and not (tmp_path / "run" / lock.LOCK).exists()
     assert stop()[1] == f"{tmp_path / 'run'}: failed at step 4\n"
