@@ -8,15 +8,22 @@ The same command again goes on where the run stands.
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import STOPPED, EcampError
+from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.guard import Guard
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
 
 PHANTOM_STUDIES = 640
+GUARD = Guard(leaves=True)  # of this process, where it is a rank
 
 
 @click.command(help=__doc__)
@@ -70,14 +77,16 @@ def main(
 
 def settle(
     recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str]
-) -> tuple[Recipe, Path]:
+) -> "tuple[Recipe, Path]":
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
+    from ecamp_fast.config import load_recipe
+
     recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
     return recipe, out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
 
 
 def run_rank(
-    recipe: Recipe,
+    recipe: "Recipe",
     data: str | None,
     out: Path,
     ds_config: Path | None,
@@ -86,32 +95,59 @@ def run_rank(
     reporting: bool,
 ) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
-    from ecamp_fast.run.distributed import init, shutdown
-    from ecamp_fast.run.rundir import RunDir
+    run = RunDir(out, writes=os.environ.get("RANK", "0") == "0")
+    with GUARD:
+        try:
+            GUARD.claim(run, run.stop_asked())
+            status = _train(run, recipe, data, ds_config, resume, allow, reporting)
+        except EcampError as error:
+            GUARD.note_failure(error)
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except Exception as error:
+            if not GUARD.note_failure(error):
+                traceback.print_exc()
+                return 1
+            status = "stopped"
+        finally:
+            GUARD.say_end()
+    return 0 if status == "complete" else STOPPED
+
+
+def _train(
+    run: RunDir,
+    recipe: "Recipe",
+    data: str | None,
+    ds_config: Path | None,
+    resume: str,
+    allow: tuple[str, ...],
+    reporting: bool,
+) -> str:
+    from ecamp_fast.run.distributed import agree, gather, init, shutdown
     from ecamp_fast.run.safety.heartbeat import Heartbeat
     from ecamp_fast.run.safety.watchdog import Watchdog
     from ecamp_fast.run.setup import Job
     from ecamp_fast.run.trainer import Trainer
 
-    context, run, heartbeat = init(), RunDir(out), Heartbeat()
+    context, heartbeat = init(), Heartbeat()
     try:
-        with Watchdog(context, run, recipe.safety.watchdog, heartbeat):
-            if context.is_main:
-                run.create()  # a request to stop can be left in it while the run is set up
-            shards = data or _phantoms(out, recipe, context.is_main)
-            trainer = Trainer(Job(recipe, shards, out, ds_config, resume, allow), context, heartbeat)
+        GUARD.take(run, lambda flag: agree(flag, context.device), lambda numbers: gather(numbers, context.device))
+        with Watchdog(context, run, recipe.safety.watchdog, heartbeat, lambda: GUARD.requested):
+            shards = data or _phantoms(run.path, recipe, context.is_main)
+            trainer = Trainer(Job(recipe, shards, run.path, ds_config, resume, allow), context, GUARD, heartbeat)
             status = trainer.train()
+        GUARD.over()
         if reporting and context.is_main and status == "complete" and (trainer.trained or not run.report.exists()):
             from ecamp_fast.report.build import report_run
 
-            report_run(out, trainer.engine.module, trainer.shards, trainer.recipe)
+            report_run(run.path, trainer.engine.module, trainer.shards, trainer.recipe)
             print(f"report: {run.report}", file=sys.stderr)
     finally:
         shutdown()
-    return 0 if status == "complete" else STOPPED
+    return status
 
 
-def _phantoms(out: Path, recipe: Recipe, is_main: bool) -> Path:
+def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:
     """The phantom shard set of a run without data; rank 0 builds it, the others wait."""
     import torch.distributed as dist
 
@@ -126,4 +162,5 @@ def _phantoms(out: Path, recipe: Recipe, is_main: bool) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    with GUARD:  # before anything that takes long is imported
+        main()

@@ -8,25 +8,57 @@ import click
 
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety import lock
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the run to say it stopped.")
+@click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the run to end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's state as JSON.")
 def command(run: Path, timeout: float, as_json: bool) -> None:
-    """Save RUN and end it at the next step; its launcher leaves with 75."""
-    if not (run / "run_state.json").exists():
-        raise ConfigError(f"{run} is not a run directory", "name the folder given as --out")
+    """Save RUN and end it at the next step, or at once while it is set up; its launcher leaves with 75.
+
+    A run whose processes are gone is noted as failed: exit code 4.
+    """
     directory = RunDir(run, writes=False)
-    if directory.state().get("status") == "running":
-        directory.stop_file.touch()
-        deadline = time.monotonic() + timeout
-        while directory.state().get("status") == "running":
-            if time.monotonic() > deadline:
-                raise EnvironmentFault(
-                    f"{run} did not stop within {timeout:.0f} s", "it may be dead: see events.jsonl and its processes"
-                )
-            time.sleep(0.2)
+    writer = lock.holder(run) if run.is_dir() else None
+    if writer is None and not directory.state():
+        raise ConfigError(f"{run} is not a run directory", "name the folder given as --out")
+    if writer is not None:
+        _stop(directory, writer, timeout)
     state = directory.state()
-    click.echo(json.dumps({"schema": 1, **state}) if as_json else f"{run}: {state['status']} at step {state['step']}")
+    if state.get("status") == "running":  # and nobody writes it
+        _note_death(directory, "nobody writes it any more")
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **state}))
+    else:
+        click.echo(f"{run}: {state.get('status', 'stopped')} at step {state.get('step', 0)}")
+
+
+def _stop(directory: RunDir, writer: lock.Writer, timeout: float) -> None:
+    """Wait until ``writer`` has given its lock back.  Raises EnvironmentFault where it dies, or does not in time."""
+    directory.stop_file.touch()
+    deadline = time.monotonic() + timeout
+    while (now := lock.holder(directory.path)) is not None and now.token == writer.token:
+        if not lock.is_alive(directory.path, now):
+            beat = lock.last_beat(directory.path)
+            directory.stop_file.unlink(missing_ok=True)
+            lock.remove_dead(directory.path, now)
+            _note_death(directory, f"{now} is gone; its last sign of life was at {beat.get('time', 'no time known')}")
+        if time.monotonic() > deadline:
+            raise EnvironmentFault(
+                f"{directory.path} did not stop within {timeout:.0f} s: {now}", "wait longer, or see its events.jsonl"
+            )
+        time.sleep(0.2)
+
+
+def _note_death(directory: RunDir, how: str) -> None:
+    """Raises EnvironmentFault, after run_state.json has been told the truth."""
+    state = directory.state()
+    if state.get("status") not in ("complete", "stopped"):
+        RunDir(directory.path).set_state(status="failed", fault="ended without a word")
+    step = state.get("step", 0)
+    saved = f"saved at step {step}" if step else "nothing was saved"
+    raise EnvironmentFault(
+        f"{directory.path} is dead: {how}", f"{saved}; the command that started it goes on from there"
+    )

@@ -20,10 +20,11 @@ LAUNCHED = [option for option in program.params if option.name != "local_rank"]
 )
 @click.pass_context
 def command(context: click.Context, ranks: int | None, as_json: bool, **options: object) -> None:
-    """Pre-train ECAMP; an interrupt saves and stops, the same command goes on."""
+    """Pre-train ECAMP; an interrupt saves and stops, a second one stops at once; the same command goes on."""
     from ecamp_fast.run import launch
     from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.rundir import RunDir
+    from ecamp_fast.run.safety import lock
     from ecamp_fast.shards.storage.address import parse_address
 
     parse_address(str(options["data"] or ""))  # an address that is refused shows before launch
@@ -31,7 +32,9 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     recipe, out = settle(*named)  # type: ignore[arg-type]  # a fault shows before launch
     ranks = ranks or _devices()
     check(find(str(options["ds_config"])), recipe, ranks)
-    code = launch.wait(launch.start(_arguments(options), ranks), out)
+    lock.refuse_second(out)
+    code = launch.run_ranks(lambda: launch.start(_arguments(options), ranks), out)
+    launch.say_last_line(out, code)
     if as_json:
         state = RunDir(out, writes=False).state() if out.is_dir() else {}
         print(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))

@@ -61,6 +61,14 @@ def agree(flag: bool, device: torch.device) -> bool:
     return bool(vote.item())
 
 
+def gather(numbers: list[int], device: torch.device) -> list[list[int]]:
+    """The numbers of every rank, in their order; as many on each. Waits for the device."""
+    own = torch.tensor(numbers, dtype=torch.int64, device=device)
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own)
+    return [part.tolist() for part in parts]
+
+
 def _share_cores() -> None:
     """Ranks on one machine share its cores; the count is fixed, since it decides the order of sums."""
     if "OMP_NUM_THREADS" not in os.environ:

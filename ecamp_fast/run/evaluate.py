@@ -15,32 +15,47 @@ from ecamp_fast.shards.load.loader import Loader
 @torch.no_grad()
 @torch.compiler.set_stance("force_eager")  # it comes too seldom to compile for, and its last batch is smaller
 def evaluate(
-    engine: Any, loader: Loader, limit: int | None, watched: Callable[[Iterable[Batch]], Iterable[Batch]] = iter
+    engine: Any,
+    loader: Loader,
+    limit: int | None,
+    watched: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Means over samples, without dropout and augmentation; every rank calls it.
 
-    limit: samples at most   watched: what the batches pass on their way
+    limit    samples at most
+    watched  what the batches pass on their way
+    stopped  asked between batches; once any rank hears yes, all return nothing at all
 
     returns what ``LossMeter.drain`` does, and ``samples``; of the predicted tokens, all alike, ``nats_per_token`` and
     ``accuracy``.
     """
     model, meter = engine.module, LossMeter(loader.device, engine.module.recipe)
-    words = torch.zeros(3, dtype=torch.float64, device=loader.device)
+    words = torch.zeros(4, dtype=torch.float64, device=loader.device)  # the last: ranks that were cut short
     engine.eval()
-    for batch in watched(loader.evaluation(limit)):
+    batches = loader.evaluation(limit)
+    for batch in watched(batches):
+        if stopped():
+            words[3] += 1
+            batches.close()
+            break
         losses, scores = model.losses_and_words(batch)
         meter.add(losses, batch, weight=len(batch))
         if scores:
             for slot, value in enumerate((scores.nats.sum(), scores.hits.sum(), len(scores.nats))):
                 words[slot] += value
     engine.train()
+    means = meter.drain()
+    nats, hits, count, cut = _sums(words)
+    if cut:
+        return {}
     samples = loader.count if limit is None else min(limit, loader.count)
-    return {"samples": samples, **meter.drain(), **_of_words(words)}
+    of_words = {"nats_per_token": nats / count, "accuracy": hits / count} if count else {}
+    return {"samples": samples, **means, **of_words}
 
 
-def _of_words(sums: Tensor) -> dict[str, float]:
-    """Means over the tokens of all ranks.  sums: of nats, of hits, of tokens on this rank"""
+def _sums(words: Tensor) -> list[float]:
+    """Over all ranks.  words: of nats, of hits, of tokens on this rank, and whether it was cut short"""
     if dist.is_initialized():
-        dist.all_reduce(sums)
-    nats, hits, count = sums.tolist()
-    return {"nats_per_token": nats / count, "accuracy": hits / count} if count else {}
+        dist.all_reduce(words)
+    return words.tolist()

@@ -1,4 +1,4 @@
-"""How a run is asked to stop: SIGTERM, SIGINT, or a file in its directory. The answer comes at the next step."""
+"""How a run is asked to stop: SIGTERM, SIGINT, SIGHUP, or the file STOP in its directory."""
 
 import signal
 import time
@@ -6,34 +6,61 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-ONE_REQUEST = 5.0  # seconds: a terminal and a launcher may both pass on one and the same interrupt
+ONE_REQUEST = 5.0  # seconds: a terminal, a launcher and a scheduler may each pass on one and the same interrupt
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
-    """``requested`` is true from the first signal on, and while the file exists; a later signal ends the process."""
+    """``requested`` is true from the first signal on, and while the file exists. Use as a context, in the main thread.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._signalled = False
-        self._first = 0.0
+    A signal within ``ONE_REQUEST`` of the first belongs to the same request; a later one is a second: it raises
+    SystemExit where ``raises``, and ``again`` is its number. SIGHUP stays ignored where it was, as ``nohup`` does.
+    """
+
+    def __init__(self, raises: bool = True) -> None:
+        self.signalled = 0  # number of the first signal
+        self.again = 0
+        self._raises = raises
+        self._file: Path | None = None
+        self._former: int | None = None
+        self.first = 0.0  # when that came
         self._previous: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:
-        return self._signalled or self._file.exists()
+        return bool(self.signalled) or self._asked_by_file() not in (None, self._former)
+
+    def heed(self, file: Path, former: int | None) -> None:
+        """Its presence asks too.  former: when one was changed last, nanoseconds, that was meant for an earlier run"""
+        self._file, self._former = file, former
+
+    def note(self, number: int) -> None:
+        """A signal has come; the same one may be noted twice."""
+        now = time.monotonic()
+        if not self.signalled:
+            self.first = now
+            self.signalled = number
+        elif now - self.first > ONE_REQUEST:
+            self.again = number
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._note)
+        for number in SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        self._previous.clear()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._signalled and now - self._first > ONE_REQUEST:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.note(number)
+        if self.again and self._raises:
             raise SystemExit(128 + number)
-        if not self._signalled:
-            self._signalled, self._first = True, now
+
+    def _asked_by_file(self) -> int | None:
+        try:
+            return self._file.stat().st_mtime_ns if self._file else None
+        except OSError:  # absent, or its disk is away for a moment
+            return None

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -13,6 +14,7 @@ from ecamp_fast.files import parse_json, strict_json, write_json
 
 MOST_WAITING = 100_000  # lines of a file that the disk refuses, kept in memory
 
+WRITING = threading.RLock()  # run_state.json is read, changed and written by two threads of rank 0
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
     *("metrics.jsonl", "events.jsonl", "quarantine.jsonl", "flight.bin"),
@@ -24,6 +26,7 @@ class RunDir:
     """RUN/: recipe.yaml, ds_config.json, run_state.json, metrics.jsonl, events.jsonl, flight.bin, checkpoints/,
     report.html.
 
+    While it runs, LOCK and HEARTBEAT too.
     ``run_state.json`` is the truth about a run: the launcher's exit code is not (it is 0 when the launcher was killed).
     Only rank 0 writes, quarantine.jsonl apart; other ranks construct it with ``writes=False``.
     """
@@ -78,14 +81,15 @@ class RunDir:
         """Merge ``facts`` into run_state.json, atomically; where the disk refuses, the next call brings them too."""
         if not self.writes:
             return
-        self._facts |= facts
-        try:
-            self.create()
-            write_json(self.path / "run_state.json", self.state() | self._facts)
-        except (OSError, StorageError) as error:
-            self._refused("run_state.json", error)
-        else:
-            self._facts = {}
+        with WRITING:
+            self._facts |= facts
+            try:
+                self.create()
+                write_json(self.path / "run_state.json", self.state() | self._facts)
+            except (OSError, StorageError) as error:
+                self._refused("run_state.json", error)
+            else:
+                self._facts = {}
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append a line to events.jsonl: saves, rejected checkpoints, signals, skipped steps."""

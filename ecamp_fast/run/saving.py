@@ -56,6 +56,7 @@ class RunCheckpoints:
         self._saved_at = time.monotonic()
         self._best = math.inf
         self._last: Outcome | None = None
+        self._saved = 0  # step of the last checkpoint that stands
         self.opening: list[str] = []  # what resuming has to say
 
     @property
@@ -108,11 +109,15 @@ class RunCheckpoints:
         if free < ROOM * needed:
             raise OSError(f"{self._run.path}: {free / 1e9:.2f} GB free, a checkpoint takes {needed / 1e9:.2f} GB")
 
-    def look(self) -> None:
-        """Tell how the saves went that have ended since. One that failed is no end: the one before it stands."""
+    def look(self) -> int:
+        """Tell how the saves went that have ended since. One that failed is no end: the one before it stands.
+
+        returns the step of the last that did not fail, or of the checkpoint that the run went on from
+        """
         if ended := self._saver.finished():
             self._last = ended[-1]
             self._tell(ended)
+        return self._saved
 
     def finish(self) -> None:
         """Wait for the last save.  Raises what kept it from the disk: StorageError, NumericsError, AgreementError."""
@@ -120,10 +125,10 @@ class RunCheckpoints:
         if self._last and self._last.fault:
             raise self._last.fault
 
-    def wait(self) -> None:
-        """Until no save is under way."""
+    def wait(self) -> int:
+        """Until no save is under way. Returns what ``look`` does."""
         self._saver.wait()
-        self.look()
+        return self.look()
 
     def go_back(self, path: Path) -> int:
         """Load a checkpoint of this run, verified, in the middle of it. Returns its steps done."""
@@ -150,7 +155,7 @@ class RunCheckpoints:
             raise DataError(f"{path} was trained on another shard set", "pass the same --data, or start a new --out")
         changes = judge_changes(position.settings, self._settings, self._job.allow, str(path))
         load_engine_state(self._engine, checkpoint)
-        self._engine.global_steps = position.step
+        self._engine.global_steps = self._saved = position.step
         self._run.event("resumed", step=position.step, checkpoint=path.name, changes=changes)
         self.opening += [f"changed: {change}" for change in changes]
         if moved := other_layout(position.settings.get("layout", {}), self._settings["layout"]):
@@ -178,6 +183,7 @@ class RunCheckpoints:
                 self._run.event("not_saved", step=step, fault=str(one.fault))
                 self._run.set_state(alarm=f"step {step} was not saved: {one.fault}")
             else:
+                self._saved = step
                 times = {"seconds": round(one.seconds, 3), "stall": round(one.stall, 3)}
                 self._run.event("saved", step=step, checkpoint=one.path.name, **times)
                 self._run.set_state(step=step, saved=step, alarm=None)

@@ -11,12 +11,12 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.checkpoint.verify import damage
-from ecamp_fast.run.distributed import DistContext, agree
+from ecamp_fast.run.distributed import DistContext, agree, gather
 from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
-from ecamp_fast.run.preemption import StopRequest
-from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.rundir import RunDir, read_metrics
+from ecamp_fast.run.safety.guard import Guard
 from ecamp_fast.run.safety.heartbeat import Heartbeat
 from ecamp_fast.run.safety.loader_fault import GuardedBatches, GuardedEvaluation, gather_fault
 from ecamp_fast.run.safety.recorder import Recorder
@@ -35,11 +35,16 @@ class Trainer:
     """One run on one rank. ``train()`` goes to the end, or to the next step after a stop request.
 
     The constructor reads and builds, and leaves the disk as it is; ``start`` takes the run directory over.
+
+    guard      of the process, where it belongs to the run alone
+    heartbeat  that a watchdog reads
     """
 
-    def __init__(self, job: Job, context: DistContext, heartbeat: Heartbeat | None = None) -> None:
+    def __init__(
+        self, job: Job, context: DistContext, guard: Guard | None = None, heartbeat: Heartbeat | None = None
+    ) -> None:
         self.job, self.context = job, context
-        self.heartbeat = heartbeat or Heartbeat()  # which nobody reads
+        self.guard, self.heartbeat = guard or Guard(), heartbeat or Heartbeat()
         self.run = RunDir(job.out, writes=context.is_main)
         self._former_request = self.run.stop_asked()
         self.shards = open_shards(job)
@@ -61,29 +66,34 @@ class Trainer:
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
-        self.start()
-        log = RunLog(self.run, self.recipe, self.samples, self.total, self.step)
-        self._open(log)
-        try:
-            if self.step < self.total and self.context.is_main:
-                (self.run.path / WEIGHTS).unlink(missing_ok=True)  # of an earlier, shorter schedule
-            with StopRequest(self.run.stop_file) as stop:
-                status = self._steps(log, stop)
-                self.heartbeat.mark("save", self.step)
-                self._checkpoints.finish()
-                self.heartbeat.mark("end", self.step)
-                weights = self.run.path / WEIGHTS
-                if status == "complete" and agree(self.context.is_main and not weights.exists(), self.context.device):
-                    export_weights(self.engine, weights, writes=self.context.is_main)
-                self.run.set_state(status=status, step=self.step)
-                torch.distributed.barrier()  # the launcher ends all ranks once one has left with 75
-        except BaseException as error:
-            self.heartbeat.ask()
-            self.run.set_state(status="failed", step=self.step, fault=type(error).__name__)
-            raise
-        finally:
-            log.close()
-            self.recorder.close()
+        with self.guard:
+            self.start()
+            log = RunLog(self.run, self.recipe, self.samples, self.total, self.step)
+            self._open(log)
+            try:
+                return self._run(log)
+            except BaseException as error:
+                self.heartbeat.ask()
+                self.guard.note_failure(error)
+                raise
+            finally:
+                log.close()
+                self.recorder.close()
+
+    def _run(self, log: RunLog) -> str:
+        """From the first step of this leg to the last word about it."""
+        weights = self.run.path / WEIGHTS
+        if self.step < self.total and self.context.is_main:
+            weights.unlink(missing_ok=True)  # of an earlier, shorter schedule
+        status = self._steps(log)
+        self.heartbeat.mark("save", self.step)
+        self._checkpoints.finish()
+        self.guard.note_saved(self.step)
+        self.heartbeat.mark("end", self.step)
+        if status == "complete" and agree(self.context.is_main and not weights.exists(), self.context.device):
+            export_weights(self.engine, weights, writes=self.context.is_main)
+        self.run.set_state(status=status, step=self.step)
+        torch.distributed.barrier()  # the launcher ends all ranks once one has left with 75
         return status
 
     def start(self) -> None:
@@ -91,34 +101,35 @@ class Trainer:
         if self._started:
             return
         self._started = True
-        if self.context.is_main:
-            self.run.create()
-            self.run.forget_stop(self._former_request)  # what asked since the constructor began is heard
-            if self.job.resume == "never":
-                self.run.set_aside()
+        device = self.context.device
+        everyone = (lambda flag: agree(flag, device)), (lambda numbers: gather(numbers, device))
+        self.guard.take(self.run, *everyone, self._former_request)  # what asked since the constructor began is heard
+        if self.context.is_main and self.job.resume == "never":
+            self.run.set_aside()
         torch.distributed.barrier()
         if self._memory:
             self.run.event("micro", chosen=self.recipe.micro, **asdict(self._memory))
         self.step = self._checkpoints.resume()
         self._checkpoints.require_room()
+        self.guard.begin(self.step)
         self.numbers.resume(self.step)
         if self.context.is_main:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
             facts |= {"healthy_until": self.numbers.healthy_until}
-            self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
+            self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts, **self.guard.leg)
         self.heartbeat.owns_run = True
 
-    def _steps(self, log: RunLog, stop: StopRequest) -> str:
-        if self.step == 0:
+    def _steps(self, log: RunLog) -> str:
+        if self.step == 0 or self._lacks_evaluation():
             self._evaluate(log)
         loader = self._loader("train")
         batches = self._batches(loader)
         self.heartbeat.keys |= dict.fromkeys(("data", "step"), loader.training_keys)
         log.clock.start()
         while self.step < self.total:
-            result = self._step(batches, stop, loader.quarantine)
+            result = self._step(batches, loader.quarantine)
             if result.votes.failed:
                 self._end_together(batches.fault)
             if self.numbers.goes_back:
@@ -134,14 +145,23 @@ class Trainer:
             if loader.quarantine:
                 self._judge(loader.quarantine, result)
             paused = time.perf_counter()
-            loss = self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else math.inf
-            if saving or self._checkpoints.is_best(loss):
-                self._save(loss)
-            self._checkpoints.look()
+            due = self._is_due(self.recipe.evaluation.every_steps) and not result.votes.stop
+            loss = self._evaluate(log) if due else math.inf
+            stopping = result.votes.stop or loss is None
+            if saving or stopping or (loss is not None and self._checkpoints.is_best(loss)):
+                self._save(math.inf if loss is None else loss)
+            self.guard.note_saved(self._checkpoints.look())
             log.clock.pause(paused)
-            if result.votes.stop and self.step < self.total:
+            if stopping and (self.step < self.total or self._lacks_evaluation()):
                 return "stopped"
         return "complete"
+
+    def _lacks_evaluation(self) -> bool:
+        """Whether this step was to be evaluated, and a request to stop came before."""
+        if not (self._is_due(self.recipe.evaluation.every_steps) and self.shards.count("val")):
+            return False
+        told = read_metrics(self.run.path, "val") if self.context.is_main else []
+        return agree(self.context.is_main and all(line["step"] != self.step for line in told), self.context.device)
 
     def _is_due(self, every: int | None) -> bool:
         return self.step == self.total or bool(every and self.step % every == 0)
@@ -160,7 +180,7 @@ class Trainer:
         error = gather_fault(fault)
         if self.trained:
             self._save()
-            self._checkpoints.wait()
+            self.guard.note_saved(self._checkpoints.wait())
         raise error
 
     def _judge(self, quarantine: Quarantine, result: UpdateResult) -> None:
@@ -172,20 +192,21 @@ class Trainer:
 
     def _batches(self, loader: Loader) -> GuardedBatches:
         """Of the steps still to be done."""
-        every = loader.batches(self.step, self.total)
+        every = self.guard.waiting(loader.batches(self.step, self.total))
         return GuardedBatches(every, self.heartbeat, self.step, self.optimizer_step.accumulation)
 
-    def _step(self, batches: GuardedBatches, stop: StopRequest, quarantine: Quarantine | None) -> UpdateResult:
+    def _step(self, batches: GuardedBatches, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)
         self.optimizer_step.backward(self.step, rate, batches)
         damaged = quarantine.found if quarantine else (0, 0)
         failed = batches.fault is not None
-        votes = Votes(stop.requested, self._checkpoints.is_due, failed, damaged)
+        votes = Votes(self.guard.requested, self._checkpoints.is_due, failed, damaged)
         result = self.optimizer_step.update(votes, self.numbers.limits(self.step + 1))
         if result.votes.failed:
             return result
         self.heartbeat.warm = True
         self.step, self.trained = self.step + 1, self.trained + 1
+        self.guard.done(self.step)
         assert result.measured is not None
         self.recorder.write(self.step, result.measured, result.losses, result.norm, result.applied)
         self.numbers.judge(self.step, result.norm, result.losses, result.applied)
@@ -201,15 +222,18 @@ class Trainer:
         self.optimizer_step.meter.drain()
         self.numbers.resume(self.step)
 
-    def _evaluate(self, log: RunLog) -> float:
-        """The held-out loss; infinite where nothing is held out."""
+    def _evaluate(self, log: RunLog) -> float | None:
+        """The held-out loss; infinite where nothing is held out, None where a request to stop cut it short."""
         if not self.shards.count("val"):
             return math.inf
         loader, watched = self._loader("val"), GuardedEvaluation(self.heartbeat, self.step)
         self.heartbeat.keys["evaluation"] = loader.evaluation_keys
-        means = evaluate(self.engine, loader, self.recipe.evaluation.samples, watched)
+        limit = self.recipe.evaluation.samples
+        means = evaluate(self.engine, loader, limit, watched, lambda: self.guard.requested)
         if agree(watched.fault is not None, self.context.device):
             self._end_together(watched.fault)
+        if not means:
+            return None
         log.held_out(self.step, means)
         if self.step == self.total:
             self.numbers.judge_end(self.step, means["loss"])

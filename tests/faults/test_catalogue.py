@@ -64,14 +64,27 @@ CATALOGUE = {
     "T5": "swapped exit",
     # Writing fails: the run goes on and says so, records wait for room.
     "C2": "recorder",
+    # A request to stop, wherever a run is: what was trained is saved, the command returns, nobody and nothing is left.
+    # A second one ends it at once. An evaluation is cut short, data that never comes is not waited for.
+    "C4": (
+        "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed stop-in- set-up"
+    ),
     # A rank dies, is stopped, hangs or fails, the store hangs: all others leave in seconds, the message names rank,
     # step and samples, stacks are written, run_state tells it; a rank that wakes leaves too, the same command goes on.
     "C5": "sigkill exit stop hang failed store rank-0 named stacks all-leave state woken slow-disk resumes",
+    # Signals and kills of one process: ranks save and end with what started them; a killed rank is never a success; one
+    # writer a run, and nobody beside ranks that are left of an earlier start.
+    "C5b": (
+        "command runner launcher one-rank group killed-rank never-success deepspeed second-start beside-orphans "
+        "dead-writer stop-on-dead"
+    ),
     # A loader dies, fails or stalls: what was trained is saved first, the message names its thread and samples.
     "C6": "dead failed stalled named saves-first all-leave",
     # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and
     # where two runs part is named.
     "C8": "recorded same-samples-and-masks ten-kills difference-named",
+    # File systems of a network: handles go stale, clocks differ.
+    "C10": "stale-handle clock-skew",
     # A number that is not finite: the update is left out on all ranks together, within a budget, and the samples are
     # noted; ruined weights end the run with 6 at the next step and are never exported; a replay names what it was.
     "N1": (

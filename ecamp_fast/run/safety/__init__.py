@@ -16,4 +16,7 @@ ending        why the ranks of a run left together
 channel       words between the ranks, past all collectives
 member        the processes of a run
 loader_fault  a loader that fails on one rank: all save, then leave
+guard         requests to stop, the death of the launcher, the lock: what ends a rank in order
+lock          one writer per run directory, and whether it lives
+processes     processes of this machine: who is alive, who started whom
 """

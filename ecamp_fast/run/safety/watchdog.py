@@ -39,6 +39,7 @@ SUSPENDED = 5.0  # seconds that this thread may be late; later, the process was 
 BY_ITSELF = 3.0  # seconds that a rank has to fail by itself, where another has failed: all may have the same fault
 EXPLAINED = 6.0  # seconds that an error of a collective waits for the fault of the rank that caused it
 LEAVE = 15.0  # seconds from an error to the end of the process: a thread that reads may hang for ever
+FOLLOWS = 10.0  # seconds that a rank has to leave by itself, where the run was asked to stop and others have left
 DISK = 5.0  # seconds that writing down why may take
 PACKAGES = sysconfig.get_paths()["purelib"]
 
@@ -49,10 +50,19 @@ class Watchdog:
     run        where to write why the run ended
     limits     seconds by phase
     heartbeat  of this rank's main thread
+    asked      whether the run was asked to stop: then ranks may be gone in order, and this one follows by itself
     """
 
-    def __init__(self, context: DistContext, run: RunDir, limits: WatchdogConfig, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        context: DistContext,
+        run: RunDir,
+        limits: WatchdogConfig,
+        heartbeat: Heartbeat,
+        asked: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._rank, self._world, self._run, self._limits = context.rank, context.world, run, limits
+        self._asked = asked
         self._heartbeat, self._main = heartbeat, threading.main_thread().ident
         self._interval = max(INTERVAL, context.world / RANKS_A_SECOND)
         self._number, self._ended, self._failing = 0, False, False
@@ -144,8 +154,12 @@ class Watchdog:
                 continue
             if (ending := self._heard_ending()) is not None:
                 self._adopt(ending)
-            elif (ending := self._judge(now)) is not None:
+            elif (ending := self._judge(now)) is not None and not self._follows(ending, now):
                 self._leave(ending)
+
+    def _follows(self, ending: Ending, now: float) -> bool:
+        """Whether the rank that died was asked to leave, as this one is, which has a while to do so."""
+        return ending.kind == "died" and self._asked() and now - self._lost.get(ending.rank, now) < FOLLOWS
 
     def _woken(self, seconds: float) -> None:
         """This process was stopped. Where the others have not left, all may have been, and begin anew."""

@@ -172,10 +172,13 @@ MUTANTS = [
                 "learning_rate(self.recipe, self.step, self.samples)",
                 "learning_rate(self.recipe, self.step + 1, self.samples)",
             ),
-            "nothing is evaluated before the first step": ("if self.step == 0:", "if self.step < 0:"),
+            "nothing is evaluated before the first step": (
+                "if self.step == 0 or self._lacks_evaluation():",
+                "if False:",
+            ),
             "the end is not evaluated": (
-                "self._evaluate(log) if self._is_due(self.recipe.evaluation.every_steps) else",
-                "self._evaluate(log) if self.step % (self.recipe.evaluation.every_steps or 1) == 0 else",
+                "due = self._is_due(self.recipe.evaluation.every_steps)",
+                "due = self.step % (self.recipe.evaluation.every_steps or 1) == 0",
             ),
             "evaluation comes a step late": ("self.step % every == 0", "self.step % every == 1"),
             "the batches begin at the next step": (

@@ -1,0 +1,157 @@
+"""What ends a rank in order, where no second process is needed to see it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ecamp_fast.errors import ConfigError
+from ecamp_fast.run import preemption
+from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety import guard as guarding
+from ecamp_fast.run.safety import lock
+from ecamp_fast.run.safety.guard import Guard, last_line
+from ecamp_fast.run.safety.processes import ProcessId, children, descendants, launchers
+
+ROOT = Path(__file__).absolute().parents[3]
+
+
+def alone(guard: Guard, run: RunDir) -> None:
+    guard.take(run, lambda flag: flag, lambda numbers: [numbers])
+
+
+def test_in_a_library_a_signal_is_noted_and_a_second_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preemption, "ONE_REQUEST", 0.1)
+    before = signal.getsignal(signal.SIGHUP)
+    with pytest.raises(SystemExit) as left, Guard() as guard:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)  # the same request
+        time.sleep(0.15)
+        assert guard.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Guard() as guard:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not guard.requested and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_that_ended_without_a_word_is_told_of_by_the_next(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.set_state(status="running", step=3)
+    with Guard() as guard:
+        alone(guard, run)
+        assert run.state()["status"] == "failed" and run.state()["step"] == 3
+        assert (tmp_path / lock.LOCK).exists()
+    assert not (tmp_path / lock.LOCK).exists()
+
+
+def test_a_failure_before_the_run_began_changes_nothing(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.set_state(status="complete", step=3)
+    with Guard() as guard:
+        alone(guard, run)
+        assert not guard.note_failure(ConfigError("x"))
+        assert run.state() == {"status": "complete", "step": 3}
+        guard.begin(3)
+        assert not guard.note_failure(ValueError("x"))
+        assert run.state()["status"] == "failed" and run.state()["fault"] == "ValueError"
+
+
+def test_a_peer_that_left_for_a_request_is_no_failure(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    with Guard() as guard:
+        alone(guard, run)
+        guard.begin(0)
+        run.stop_file.touch()  # as the other rank leaves it, before its end breaks our reduction
+        assert guard.note_failure(RuntimeError("connection closed by peer"))
+        assert run.state()["status"] == "stopped"
+        run.set_state(status="running")
+        guard.done(1)
+        assert not guard.note_failure(RuntimeError("connection closed by peer"))
+        assert run.state()["status"] == "failed"
+    assert not run.stop_file.exists()  # it was followed
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ({"status": "complete", "step": 9}, "complete at step 9"),
+        ({"status": "stopped", "step": 4}, "saved at step 4; the same command goes on"),
+        ({"status": "stopped", "step": 0}, "stopped before anything was saved; the same command goes on"),
+        (
+            {"status": "stopped", "step": 4, "steps_lost": 2},
+            "saved at step 4, and left 2 step(s) later without a save; the same command goes on",
+        ),
+        (
+            {"status": "failed", "step": 0, "fault": "OSError"},
+            "failed (OSError); nothing saved; the same command goes on",
+        ),
+    ],
+)
+def test_the_last_line_says_what_is_true(tmp_path: Path, state: dict[str, object], line: str) -> None:
+    RunDir(tmp_path).set_state(**state)
+    assert last_line(RunDir(tmp_path)) == line
+
+
+def test_the_rank_that_is_left_says_how_a_run_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarding, "_OF_RANK_0", 1.0)
+    first = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead, run = ProcessId.of(first.pid), RunDir(tmp_path)
+    assert dead
+    mine = lock.RunLock(tmp_path)
+    mine.acquire()
+    mine.add_ranks([dead, ProcessId.own()])
+    run.set_state(status="running", step=4)
+    guard = Guard()
+    guard.claim(RunDir(tmp_path, writes=False), None)
+    guard.begin(4)
+    guard.note_failure(ConnectionError())
+    assert run.state()["status"] == "running"  # the first rank lives, and will say it
+    first.kill()
+    first.wait()
+    guard.note_failure(ConnectionError())
+    assert run.state()["status"] == "failed" and run.state()["fault"] == "ConnectionError"
+
+
+def test_a_command_is_known_by_its_name_as_what_only_starts_a_launcher(tmp_path: Path) -> None:
+    """Its end ends the ranks; that of a shell, which may be closed while a run goes on, does not."""
+    program = (
+        "import subprocess, sys\n"
+        "inner = 'from ecamp_fast.run.safety.processes import launchers; print(len(launchers()))'\n"
+        "outer = f'import subprocess, sys; subprocess.run([sys.executable, \"-c\", {inner!r}])'\n"
+        "subprocess.run([sys.executable, '-c', outer])\n"
+    )
+    for name, count in (("deepspeed", 2), ("ecamp-fast", 2), ("my-deepspeed-job", 1)):
+        (tmp_path / name).write_text(program)
+        command = [sys.executable, str(tmp_path / name)]
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        assert done.stdout == f"{count}\n", (name, done)
+
+
+def test_processes_below_one_are_found() -> None:
+    command = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '30'])"]
+    process = subprocess.Popen(command)
+    try:
+        while len(found := descendants(process.pid)) < 1:
+            time.sleep(0.02)
+        assert [one.pid for one in children(os.getpid())].count(process.pid) == 1
+        assert found[0].alive and launchers()[0].pid == os.getppid()
+    finally:
+        for one in [*descendants(process.pid), ProcessId.of(process.pid)]:
+            assert one
+            os.kill(one.pid, signal.SIGKILL)
+        process.wait()
+    assert ProcessId.of(process.pid) is None and not found[0].alive
