@@ -122,6 +122,17 @@ def test_every_bit_of_the_slice_counts(make: Callable[..., Tally], dtype: torch.
     assert all(value == math.floor(value) < 2**52 for value in seen)
 
 
+def test_weights_that_were_moved_are_followed(make: Callable[..., Tally]) -> None:
+    """As DeepSpeed does where it loads a checkpoint."""
+    model = torch.nn.Linear(3, 5)
+    tally, slots = make(model), torch.zeros(SLOTS, dtype=torch.float64)
+    tally.put_weights(slots)
+    before = float(slots[7])
+    model.weight.data = model.weight.data + 1
+    tally.put_weights(slots)
+    assert float(slots[7]) != before
+
+
 def test_a_large_model_gives_a_small_slice(make: Callable[..., Tally]) -> None:
     model = torch.nn.ModuleList(torch.nn.Linear(70, 70) for _ in range(20))
     tally, slots = make(model), torch.zeros(SLOTS, dtype=torch.float64)
