@@ -16,7 +16,7 @@ from ecamp_fast.objectives import Losses
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.engine import set_learning_rate
 from ecamp_fast.run.metrics import LossMeter
-from ecamp_fast.run.safety.tally import Tally
+from ecamp_fast.run.safety.tally import StepTally
 from ecamp_fast.run.update import Update, UpdateResult
 
 
@@ -32,7 +32,7 @@ class OptimizerStep:
         self.accumulation = recipe.accumulation(context.world)
         self.meter = LossMeter(context.device, recipe)
         self._engine, self._seed, self._rank = engine, recipe.seed, context.rank
-        self._tally = Tally(engine.module, recipe, context.device)
+        self._tally = StepTally(engine.module, recipe, context.device)
         self._update = Update(engine, clipping, self._tally)
 
     def backward(self, step: int, rate: float, batches: Iterator[Batch]) -> Losses:

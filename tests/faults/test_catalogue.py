@@ -63,8 +63,8 @@ CATALOGUE = {
     "T5": "swapped exit",
     # Writing fails: the run goes on and says so, records wait for room.
     "C2": "recorder",
-    # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and where
-    # two runs part is named.
+    # A resumed run is the run: the same samples and masks on any number of ranks, all to the bit on as many; every step
+    # is recorded, and where two runs part is named.
     "C8": "recorded same-samples-and-masks ten-kills difference-named",
 }
 

@@ -14,11 +14,11 @@ def gathered() -> Any:
     from ecamp_fast.batch import Batch, Text
     from ecamp_fast.config import load_recipe
     from ecamp_fast.objectives import Losses
-    from ecamp_fast.run.safety.tally import SLOTS, Tally
+    from ecamp_fast.run.safety.tally import SLOTS, StepTally
 
     torch.manual_seed(0)
     model, found = torch.nn.Linear(40, 40), []
-    tally = Tally(model, load_recipe("demo"), "cpu")
+    tally = StepTally(model, load_recipe("demo"), "cpu")
     nothing, slots = torch.zeros(0), torch.zeros(SLOTS, dtype=torch.float64)
     for step in range(2):
         for micro in range(2):
