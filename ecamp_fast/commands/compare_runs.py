@@ -88,14 +88,14 @@ def _other_kind(kinds: list[dict[str, Any]]) -> list[str]:
 
 def _of_run(run: Path, flight: Flight, kind: dict[str, Any], redone: Comparison) -> str:
     ranks = " and ".join(str(count) for count in kind["ranks"]) or "no"
-    said = f"{run}: {len(flight.steps):,} steps on {ranks} rank(s)"
+    told = f"{run}: {len(flight.steps):,} steps on {ranks} rank(s)"
     if len(flight.steps) and (gaps := int(flight.steps["step"][-1]) - len(flight.steps)):
-        said += f", {gaps:,} more unrecorded"
+        told += f", {gaps:,} more unrecorded"
     if not redone.compared:
-        return f"{said}, none of them done again"
+        return f"{told}, none of them done again"
     if redone.first is None:
-        return f"{said}, {redone.compared:,} done again after a resume, as the first time"
-    return f"{said}, {redone.compared:,} done again after a resume, and not alike: {_named(redone)}"
+        return f"{told}, {redone.compared:,} done again after a resume, as the first time"
+    return f"{told}, {redone.compared:,} done again after a resume, and not alike: {_named(redone)}"
 
 
 def _between(

@@ -18,7 +18,7 @@ from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.engine import set_learning_rate
 from ecamp_fast.run.metrics import LossMeter
 from ecamp_fast.run.safety.spoil import spoil_states, spoiled_batch, spoiled_losses, spoiled_rate
-from ecamp_fast.run.safety.tally import Tally
+from ecamp_fast.run.safety.tally import StepTally
 from ecamp_fast.run.update import NO_LIMITS, NO_VOTES, Update, UpdateResult, Votes, gradients
 
 
@@ -35,7 +35,7 @@ class OptimizerStep:
         self.accumulation = recipe.accumulation(context.world)
         self.meter = LossMeter(context.device, recipe)
         self._engine, self._seed = engine, recipe.seed
-        self._tally = Tally(engine.module, recipe, context.device)
+        self._tally = StepTally(engine.module, recipe, context.device)
         self._update = Update(engine, clipping, self._tally)
         self._means: list[Tensor] = []  # the losses of this step's micro-batches
         self._step, self._per_rank = 0, recipe.accumulation(ranks or context.world)

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ecamp_fast.run.safety.tally import SLOTS, Measured, Tally
+from ecamp_fast.run.safety.tally import SLOTS, Measured, StepTally
 
 NO_LIMITS = (math.inf, math.inf)
 CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
@@ -72,7 +72,7 @@ class Update:
     tally: of what the steps are made of; its numbers travel in the same vector
     """
 
-    def __init__(self, engine: Any, clipping: float, tally: Tally | None = None) -> None:
+    def __init__(self, engine: Any, clipping: float, tally: StepTally | None = None) -> None:
         self._engine = engine
         self._clipping = clipping
         self._tally = tally

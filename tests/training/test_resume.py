@@ -31,7 +31,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def assert_same_flight(whole: Path, broken: Path, steps: int) -> int:
-    """Every step of both is the same to the bit, and what ``broken`` did again; returns how many steps that was."""
+    """Every step of both is the same to the bit, and so is what ``broken`` did again; returns how many those were."""
     one, other = read_flight(whole), read_flight(broken)
     found, again = compare(one.steps, other.steps), compare_redone(other)
     assert (found.first, found.compared, len(other.steps)) == (None, steps, steps)

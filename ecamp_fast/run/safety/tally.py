@@ -39,7 +39,7 @@ class Measured:
     weights: int
 
 
-class Tally:
+class StepTally:
     """Gathers one optimizer step after the other; launches nothing between micro-batches and never waits.
 
     model: whose weights are digested

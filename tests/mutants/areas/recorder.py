@@ -14,11 +14,11 @@ def gathered() -> Any:
     from ecamp_fast.batch import Batch, Text
     from ecamp_fast.config import load_recipe
     from ecamp_fast.objectives import Losses
-    from ecamp_fast.run.safety.tally import SLOTS, Tally
+    from ecamp_fast.run.safety.tally import SLOTS, StepTally
 
     torch.manual_seed(0)
     model, found = torch.nn.Linear(40, 40), []
-    tally = Tally(model, load_recipe("demo"), "cpu")
+    tally = StepTally(model, load_recipe("demo"), "cpu")
     nothing, slots = torch.zeros(0), torch.zeros(SLOTS, dtype=torch.float64)
     for step in range(2):
         for micro in range(2):
@@ -71,7 +71,7 @@ def written() -> Any:
         for leg in range(3):
             recorder = Recorder(RunDir(run), 2)
             for step in range(2 * leg + 1, 2 * leg + 5):
-                os.environ["ECAMP_FAULT"] = f"write:file={FILE}:ENOSPC" if step in (2, 6) else ""
+                os.environ["ECAMP_FAULT"] = f"write:file={FILE}:ENOSPC" if step in (2, 3, 6) else ""
                 recorder.write(step, measured, (4.0, 5.0, 6.0, 7.0), step / 2, step % 3 > 0)
             recorder.close()
             with open(run / FILE, "ab") as file:
@@ -101,7 +101,7 @@ def compared() -> Any:
     for field, value in (("samples", 9), ("mim", 4.001), ("norm", np.nan), ("flags", 1), ("flags", 2), ("weights", 9)):
         other = one.copy()
         other[field][2] = value
-        other["words"][3] = 77
+        other["words"][2] = 77
         for tolerance in (None, 1e-2):
             found.append(compare(one, other[1:], tolerance))
             found.append(compare_redone(Flight(one, other[::-1]), tolerance))

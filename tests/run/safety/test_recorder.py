@@ -19,7 +19,7 @@ from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.safety.compare import Comparison, compare, compare_redone
 from ecamp_fast.run.safety.flight import FILE, FIRST, HEAD, LEFT_OUT, read_flight
 from ecamp_fast.run.safety.recorder import Recorder
-from ecamp_fast.run.safety.tally import Measured, Tally
+from ecamp_fast.run.safety.tally import Measured, StepTally
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.trainer import Trainer
@@ -252,7 +252,7 @@ def test_it_costs_less_than_half_a_percent_of_a_demo_step(
     trainer = Trainer(Job(recipe, phantoms, tmp_path / "run"), context)
     trainer.total, total = 2, trainer.total
     trainer.train()  # what is done once: first allocations, the file
-    for owner, names in {Tally: ("add", "put", "put_weights", "read"), Recorder: ("write",)}.items():
+    for owner, names in {StepTally: ("add", "put", "put_weights", "read"), Recorder: ("write",)}.items():
         for name in names:
             clocked(owner, name)
     clocked(layout, "mask_digest")

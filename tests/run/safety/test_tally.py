@@ -15,7 +15,7 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.keyed_random import sample_keys
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.objectives import Losses
-from ecamp_fast.run.safety.tally import SLOTS, Measured, Tally
+from ecamp_fast.run.safety.tally import SLOTS, Measured, StepTally
 from ecamp_fast.text.codes import MASK_ID
 from ecamp_fast.text.packing.layout import Capacity, mask_digest, masked_batch
 from ecamp_fast.text.packing.masking import mask_text
@@ -38,12 +38,12 @@ def micro_batch(*samples: int, text: int = 0) -> tuple[Batch, Losses]:
 
 
 @pytest.fixture
-def make(tiny: Callable[..., Recipe]) -> Callable[..., Tally]:
+def make(tiny: Callable[..., Recipe]) -> Callable[..., StepTally]:
     recipe = tiny("batch.total=6", "batch.micro=1")  # so that a mean is over six
-    return lambda model=None: Tally(model or torch.nn.Linear(3, 5), recipe, "cpu")
+    return lambda model=None: StepTally(model or torch.nn.Linear(3, 5), recipe, "cpu")
 
 
-def measured(make: Callable[..., Tally], *ranks: list[tuple[list[int], int]]) -> Measured:
+def measured(make: Callable[..., StepTally], *ranks: list[tuple[list[int], int]]) -> Measured:
     """Of a step whose ranks have these micro-batches, each its samples and the digest of its words."""
     total = torch.zeros(SLOTS, dtype=torch.float64)
     for micro_batches in ranks:
@@ -55,7 +55,7 @@ def measured(make: Callable[..., Tally], *ranks: list[tuple[list[int], int]]) ->
     return make().read(total.tolist())
 
 
-def test_digests_are_as_defined(make: Callable[..., Tally]) -> None:
+def test_digests_are_as_defined(make: Callable[..., StepTally]) -> None:
     found = measured(make, [([0, 1, 2, 3, 4, 5], 7)])
     place, keys = constants(10), [int(key) % 2**64 for key in KEYS]
     assert found.samples == sum(keys) % 2**40
@@ -65,7 +65,7 @@ def test_digests_are_as_defined(make: Callable[..., Tally]) -> None:
 
 
 @pytest.mark.fault("C8.same-samples-and-masks")
-def test_ranks_micro_batches_and_order_do_not_matter(make: Callable[..., Tally]) -> None:
+def test_ranks_micro_batches_and_order_do_not_matter(make: Callable[..., StepTally]) -> None:
     big = 2**64 - 2**20 + 5
     one = measured(make, [([0, 1, 2, 3, 4, 5], 3 * big % 2**64)])
     two = measured(make, [([4, 1], big)], [([5, 0], big), ([3, 2], big)])
@@ -73,7 +73,7 @@ def test_ranks_micro_batches_and_order_do_not_matter(make: Callable[..., Tally])
 
 
 def test_a_change_of_a_sample_or_of_one_patch_changes_its_digest_alone(
-    make: Callable[..., Tally], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., StepTally], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def with_masks(keep: torch.Tensor) -> Measured:
         with monkeypatch.context() as patched:
@@ -90,7 +90,7 @@ def test_a_change_of_a_sample_or_of_one_patch_changes_its_digest_alone(
     assert with_masks(KEEP.flip(1)) == before  # the encoder's order is no mask
 
 
-def test_a_step_begins_with_nothing(make: Callable[..., Tally]) -> None:
+def test_a_step_begins_with_nothing(make: Callable[..., StepTally]) -> None:
     tally, slots = make(), torch.zeros(SLOTS, dtype=torch.float64)
     found = []
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_a_step_begins_with_nothing(make: Callable[..., Tally]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_bit_of_the_slice_counts(make: Callable[..., Tally], dtype: torch.dtype) -> None:
+def test_every_bit_of_the_slice_counts(make: Callable[..., StepTally], dtype: torch.dtype) -> None:
     model = torch.nn.Linear(3, 5).to(dtype)
     tally, slots = make(model), torch.zeros(SLOTS, dtype=torch.float64)
     seen = set()
@@ -119,7 +119,18 @@ def test_every_bit_of_the_slice_counts(make: Callable[..., Tally], dtype: torch.
     assert all(value == math.floor(value) < 2**52 for value in seen)
 
 
-def test_a_large_model_gives_a_small_slice(make: Callable[..., Tally]) -> None:
+def test_weights_that_were_moved_are_followed(make: Callable[..., StepTally]) -> None:
+    """As DeepSpeed does where it loads a checkpoint."""
+    model = torch.nn.Linear(3, 5)
+    tally, slots = make(model), torch.zeros(SLOTS, dtype=torch.float64)
+    tally.put_weights(slots)
+    before = float(slots[7])
+    model.weight.data = model.weight.data + 1
+    tally.put_weights(slots)
+    assert float(slots[7]) != before
+
+
+def test_a_large_model_gives_a_small_slice(make: Callable[..., StepTally]) -> None:
     model = torch.nn.ModuleList(torch.nn.Linear(70, 70) for _ in range(20))
     tally, slots = make(model), torch.zeros(SLOTS, dtype=torch.float64)
     tally.put_weights(slots)
