@@ -59,6 +59,11 @@ class Numbers:
         self.left_out: tuple[int, ...] = ()
         self.healthy_until: int | None = None
 
+    @property
+    def last_healthy(self) -> int:
+        """Steps done when the weights last proved healthy: before the trouble, or where there is none, last of all."""
+        return self._proved if self.healthy_until is None else self.healthy_until
+
     def limits(self, step: int) -> tuple[float, float]:
         """The largest norm of the gradient and the largest loss with which update ``step`` (from 1) is applied."""
         if step in self.left_out:
@@ -135,7 +140,7 @@ class Numbers:
             if event["event"] == "calm":
                 self.healthy_until = None
             else:
-                self.healthy_until, self._bad = event["healthy_until"], number
+                self.healthy_until, self._bad = event.get("healthy_until"), number  # versions up to 0.1 knew none
 
     def _over_budget(self, step: int) -> str:
         if self.in_a_row >= IN_A_ROW:
@@ -153,11 +158,11 @@ def rebuild(
     events  lines of events.jsonl, in the order they were written
     past    (step, norm, loss) of steps gone through, in order
     """
-    found, told = Numbers(safety, step), [event for event in events if event.get("event") in EVENTS]
+    found, told = Numbers(safety, step), [event for event in events if event.get("event") in EVENTS and "step" in event]
     for event in told:
         if event["event"] == "rolled_back":
             found._backs.append(event["step"])
-            found.left_out = tuple(sorted({*found.left_out, *event["left_out"]}))
+            found.left_out = tuple(sorted({*found.left_out, *event.get("left_out", ())}))
         elif event["event"] == "calm":
             found._backs = []
     for number, norm, loss in past:

@@ -115,9 +115,9 @@ class NumbersWatch:
 
     def _error(self, step: int, fault: str) -> NumericsError:
         """Says where to go on from; run_state.json says it too."""
-        limit = self._numbers.healthy_until
+        limit = self._numbers.last_healthy
         self._run.set_state(healthy_until=limit)
-        path = next(iter(before(self._run.checkpoints, limit or 0)), None)
+        path = next(iter(before(self._run.checkpoints, limit)), None)
         again = f"go on from before it: --resume {path}" if path else "start a new --out"
         why = f"`ecamp-fast replay {self._run.path} {step}` says what went bad first"
         return NumericsError(fault, f"{again}, with a lower optim.lr or --set safety.spikes=roll_back; {why}")
@@ -148,7 +148,7 @@ def past_steps(run: Path) -> Iterator[tuple[int, float, float]]:
     Otherwise the loss is the mean since the line before, and the windows are taken from fewer, smoother values.
     """
     for record in read_metrics(run):
-        yield record["step"], record["grad_norm"], record["loss"]
+        yield record["step"], record.get("grad_norm", math.nan), record["loss"]
 
 
 def before(folder: Path, limit: int) -> list[Path]:

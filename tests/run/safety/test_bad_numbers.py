@@ -157,6 +157,18 @@ def test_a_wild_learning_rate_for_one_step_never_ends_well(make: Make, out: Path
     assert events(out, "skipped") and not (out / WEIGHTS).exists() and is_strict(out / "metrics.jsonl")
 
 
+@pytest.mark.fault("N1.learning-rate", "N1.never-exported")
+def test_a_wild_learning_rate_in_the_last_step_is_seen_by_the_held_out_loss(
+    make: Make, out: Path, monkeypatch: Any
+) -> None:
+    """No step follows that would prove the weights it made."""
+    monkeypatch.setenv(VARIABLE, f"rate:step={STEPS}:wild")
+    with pytest.raises(NumericsError, match="held-out loss after step 6") as error:
+        make().train()
+    assert "step-00000004" in error.value.hint and not (out / WEIGHTS).exists()
+    assert RunDir(out).state()["healthy_until"] == STEPS - 1 and not (out / "checkpoints" / "step-00000006").exists()
+
+
 @pytest.mark.fault("N1.budget")
 def test_a_run_most_of_whose_updates_are_left_out_is_never_complete(make: Make, out: Path, monkeypatch: Any) -> None:
     """20 of 30, never 16 in a row."""

@@ -129,3 +129,11 @@ def test_the_ledger_outlives_the_way_back() -> None:
     assert found.left_out == (20, 21) and found.skips == 0 and found.healthy_until is None
     after = rebuild(safety, 21, [*events, {"event": "left_out", "step": 20}, {"event": "left_out", "step": 21}], [])
     assert after.skips == after.in_a_row == 0 and after._backs == [21]
+
+
+def test_lines_of_before_are_read() -> None:
+    """Versions up to 0.1 noted that an update was skipped, and in which row."""
+    old = [{"event": "skipped", "step": 7, "in_a_row": 1}, {"event": "saved", "step": 8}, {"event": "skipped"}]
+    found = rebuild(SafetyConfig(), 8, old, [])
+    assert (found.skips, found.in_a_row, found.healthy_until, found.left_out) == (1, 0, None, ())
+    assert rebuild(SafetyConfig(), 7, old, []).in_a_row == 1
