@@ -201,7 +201,9 @@ class Guard:
             stopped = stopped and run.state().get("status") == "stopped"
         if run is None or self._refusal is not None or not (self._begun or stopped):
             return stopped
-        facts = {"status": "stopped"} if stopped else {"status": "failed", "fault": type(error).__name__}
+        facts: dict[str, Any] = (
+            {"status": "stopped"} if stopped else {"status": "failed", "fault": type(error).__name__}
+        )
         if self._begun:
             facts |= {"step": self.saved}
         if run.writes:
