@@ -79,9 +79,9 @@ def test_an_evaluation_is_cut_short_and_the_next_start_makes_it(
             trainer.run.stop_file.touch()
         return evaluate(*arguments)
 
-    monkeypatch.setattr("ecamp_fast.run.trainer.evaluate", ask)
-    assert trainer.train() == "stopped" and trainer.step == 1 and evaluated() == [0]
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("ecamp_fast.run.trainer.evaluate", ask)
+        assert trainer.train() == "stopped" and trainer.step == 1 and evaluated() == [0]
     assert make("auto", "evaluation.every_steps=1").train() == "complete" and evaluated() == [0, 1, 2]
 
 
