@@ -130,7 +130,7 @@ MUTANTS = [
         {
             "a number alone names a writer": ("for rank in self.ranks) if one.alive]", "for rank in self.ranks)]"),
             "only the first rank counts": ("for rank in self.ranks)", "for rank in self.ranks[:1])"),
-            "a lock is taken from the next": ("_parse(found).token != dead.token", "_parse(found).host == dead.token"),
+            "a lock is taken from the next": ("_parse(found).token != dead.token", "_parse(found).token == 'nobody'"),
         },
     ),
 ]
