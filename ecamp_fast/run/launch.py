@@ -84,9 +84,9 @@ def run_ranks(begin: Callable[[], Launcher], out: Path) -> int:
 
 def _ask(launcher: Launcher) -> None:
     """Ask every rank to stop; where none has been started yet, the launcher, which ends at once."""
-    itself = ProcessId.of(launcher.pid)
-    for process in children(launcher.pid) or ([itself] if itself else []):
-        send(process, signal.SIGTERM)
+    own = ProcessId.of(launcher.pid)
+    for one in children(launcher.pid) or ([own] if own else []):
+        send(one, signal.SIGTERM)
 
 
 def _end_survivors(group: int, stop: StopRequest) -> None:

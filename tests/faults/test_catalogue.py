@@ -81,9 +81,8 @@ CATALOGUE = {
     # A loader dies, fails or stalls: what was trained is saved first, the message names its thread and samples.
     "C6": "dead failed stalled named saves-first all-leave",
     # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and
-    # where two runs part is named.
-    # A resumed run is the run: the same samples and masks on any number of ranks, all to the bit on as many; every step
-    # is recorded, and where two runs part is named.
+    # where two runs part is named. A resumed run is the run: the same samples and masks on any number of ranks, all to
+    # the bit on as many; every step is recorded, and where two runs part is named.
     "C8": "recorded same-samples-and-masks ten-kills difference-named",
     # File systems of a network: handles go stale, clocks differ.
     "C10": "stale-handle clock-skew",

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.run.checkpoint.retention import best_of
 from ecamp_fast.run.distributed import DistContext
+from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.trainer import Trainer
@@ -61,6 +63,27 @@ def test_a_request_from_before_is_forgotten_and_a_later_one_heard(make: Make, tm
     trainer = make()
     run.stop_file.touch()
     assert trainer.train() == "stopped" and trainer.step == 1
+
+
+@pytest.mark.fault("C4.evaluation")
+def test_an_evaluation_is_cut_short_and_the_next_start_makes_it(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluated() -> list[int]:
+        return [line["step"] for line in read_metrics(tmp_path / "run", "val")]
+
+    trainer = make("auto", "evaluation.every_steps=1")
+    assert trainer.total == 2
+
+    def ask(*arguments: Any) -> dict[str, float]:
+        if trainer.step == 1:
+            trainer.run.stop_file.touch()
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ecamp_fast.run.trainer.evaluate", ask)
+        assert trainer.train() == "stopped" and trainer.step == 1 and evaluated() == [0]
+    assert make("auto", "evaluation.every_steps=1").train() == "complete" and evaluated() == [0, 1, 2]
 
 
 def test_starting_over_sets_the_earlier_run_aside_once(make: Make, tmp_path: Path) -> None:
