@@ -186,8 +186,8 @@ class EvaluationConfig(Section):
 class WatchdogConfig(Section):
     """Seconds without progress after which all ranks leave, with the exit code and the name of the one to blame.
 
-    A mark of progress is made before and after every micro-batch; while saving every byte read or written is one. A process that has
-    died is noticed at once.
+    A mark of progress is made before and after every micro-batch; while saving every byte read or written is one. A
+    process that has died is noticed at once.
     """
 
     start: float = Field(1800.0, gt=0)  # before the first step is done: reading, kernels tuned, compiled

@@ -95,7 +95,8 @@ class Trainer:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
-            self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts)
+            state = {"status": "running", "step": self.step, "total_steps": self.total}
+            self.run.set_state(**state, **facts, fault=None, ended=None)  # of an earlier leg
         self.heartbeat.owns_run = True
 
     def _steps(self, log: RunLog, stop: StopRequest) -> str:

@@ -213,7 +213,7 @@ class Watchdog:
         if ours and self._heartbeat.owns_run:
             run, facts = RunDir(self._run.path), ending.facts()
             run.event("ended", **facts, samples=list(ending.samples), told_by=self._rank)
-            run.set_state(status="failed", **facts)
+            run.set_state(status="failed", fault=ending.kind, ended=facts)
         return counts
 
 

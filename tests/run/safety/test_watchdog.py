@@ -41,7 +41,7 @@ def check(out: Path, left: Left, said: str, culprit: int, code: int, its_code: i
     assert (event["rank"], event["step"], event["exit_code"]) == (culprit, 3, code)
     assert event["samples"] == [f"s3-m{event['part']}-r{culprit}"]
     state = RunDir(out).state()
-    assert (state["status"], state["rank"], state["step"]) == ("failed", culprit, 3)
+    assert (state["status"], state["ended"]["rank"], state["ended"]["step"]) == ("failed", culprit, 3)
     for rank in left:
         stacks = (out / f"stacks-rank{rank}.txt").read_text()
         assert "in train" in stacks and "Current thread" in stacks and "in _watch" in stacks
