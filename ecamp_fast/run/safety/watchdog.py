@@ -38,7 +38,7 @@ RANKS_A_SECOND = 64  # whose beats a rank reads; of more it reads them less ofte
 SUSPENDED = 5.0  # seconds that this thread may be late; later, the process was stopped, and others may have left
 BY_ITSELF = 3.0  # seconds that a rank has to fail by itself, where another has failed: all may have the same fault
 EXPLAINED = 6.0  # seconds that an error of a collective waits for the fault of the rank that caused it
-LEAVE = 15.0  # seconds from an error to the end of the process: a thread that reads may hang for ever
+LATEST = 15.0  # seconds from an error to the end of the process: a thread that reads may hang for ever
 DISK = 5.0  # seconds that writing down why may take
 PACKAGES = sysconfig.get_paths()["purelib"]
 
@@ -107,7 +107,7 @@ class Watchdog:
             until = time.monotonic() + 2 * self._interval  # for the others to hear it: the store may end with this rank
             while time.monotonic() < until and not self._all_have_ended():
                 time.sleep(0.05)
-        timer = threading.Timer(LEAVE, os._exit, (code,))
+        timer = threading.Timer(LATEST, os._exit, (code,))
         timer.daemon = True
         timer.start()
 
@@ -145,7 +145,7 @@ class Watchdog:
             if (ending := self._heard_ending()) is not None:
                 self._adopt(ending)
             elif (ending := self._judge(now)) is not None:
-                self._leave(ending)
+                self._end(ending)
 
     def _woken(self, seconds: float) -> None:
         """This process was stopped. Where the others have not left, all may have been, and begin anew."""
@@ -155,7 +155,7 @@ class Watchdog:
 
     def _given_up(self) -> None:
         if (ending := _in_time(lambda: read_ending(self._file))) is not None:
-            self._leave(ending)
+            self._end(ending)
 
     def _judge(self, now: float) -> Ending | None:
         ranks, heard = [], self._channel.heard if self._channel else {}
@@ -188,9 +188,9 @@ class Watchdog:
         now = time.monotonic()
         self._adopted = self._adopted or now
         if ending.kind != "failed" or now - self._adopted >= BY_ITSELF:
-            self._leave(ending)
+            self._end(ending)
 
-    def _leave(self, ending: Ending) -> None:
+    def _end(self, ending: Ending) -> None:
         """Say why, and end this process. Never returns; a second thread that comes here waits for the first."""
         with self._leaving:
             with suppress(Exception):  # it is said without them then
