@@ -174,8 +174,9 @@ class Watchdog:
         return judge(self._rank, ranks, self._limits, address, now - answered)
 
     def _state(self, member: Member) -> str:
-        here = self._members[self._rank].machine
-        return member.state() if here and member.machine == here and member.rank != self._rank else "running"
+        machine = self._members[self._rank].machine
+        visible = machine and member.machine == machine and member.rank != self._rank
+        return member.state() if visible else "running"
 
     def _heard_ending(self) -> Ending | None:
         for beat, _ in list(self._channel.heard.values()) if self._channel else ():
