@@ -31,7 +31,7 @@ Verdict = tuple[bool | None, str, str]  # passed (None: open), name, what was fo
 def header(facts: Facts) -> str:
     """Title, status, and one line that says what was trained when."""
     status = str(facts.state.get("status", "unknown"))
-    fault = f": {facts.state['fault']}" if status == "failed" and "fault" in facts.state else ""
+    fault = f": {facts.state['fault']}" if status == "failed" and facts.state.get("fault") else ""
     span = facts.span
     when = f"{_moment(span[0])} to {_moment(span[1])}" if span else "no step logged yet"
     return (

@@ -118,7 +118,8 @@ class Trainer:
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
             facts |= {"healthy_until": self.numbers.healthy_until}
-            self.run.set_state(status="running", step=self.step, total_steps=self.total, **facts, **self.guard.leg)
+            facts |= {"step": self.step, "total_steps": self.total, "ended": None}  # of an earlier leg
+            self.run.set_state(status="running", **facts, **self.guard.leg)
         self.heartbeat.owns_run = True
 
     def _steps(self, log: RunLog) -> str:

@@ -28,7 +28,7 @@ from ecamp_fast.text.packing.layout import Capacity, masked_batch
 
 ARRAYS = ("attention", "window", "lengths", "keys", "samples")  # of a collated batch, as ``Batch`` has them
 
-SHOWN = 8  # samples named in a message
+LISTED = 8  # samples named in a message
 
 Places = tuple[np.ndarray, np.ndarray]  # epochs, samples: (B,) int64
 
@@ -131,10 +131,10 @@ class Loader:
 
     def _stalled(self, error: TimeoutError) -> StorageError:
         keys = self._keys(self._reading)
-        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+        more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
         return StorageError(
             f"{self._set.path}: the loader stands still ({error}); its thread ecamp-fast-loader was at samples "
-            f"{', '.join(keys[:SHOWN]) or '(none)'}{more}",
+            f"{', '.join(keys[:LISTED]) or '(none)'}{more}",
             "look at the disk or the network that the set lies on; safety.watchdog.data is the limit",
         )
 

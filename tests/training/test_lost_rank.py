@@ -24,13 +24,13 @@ def test_a_stopped_rank_is_named_and_the_same_command_goes_on(
     assert len(event["samples"]) == 4 and event["told_by"] == 1 - culprit
     stopped_at = read_metrics(out)[-1]["time"]
     assert event["time"] - stopped_at < 12
-    assert RunDir(out).state()["status"] == "failed" and RunDir(out).state()["rank"] == culprit
+    assert RunDir(out).state()["status"] == "failed" and RunDir(out).state()["ended"]["rank"] == culprit
     said = (tmp_path / "log").read_text()
     assert f"rank {culprit} (host " in said and event["samples"][0] in said
     assert "trainer.py" in (out / f"stacks-rank{1 - culprit}.txt").read_text()
     monkeypatch.delenv("ECAMP_FAULT")
     assert train(out) == 0
-    assert RunDir(out).state()["status"] == "complete"
+    assert RunDir(out).state()["status"] == "complete" and RunDir(out).state()["ended"] is None
 
 
 @pytest.mark.fault("C5.sigkill", "C5.resumes")

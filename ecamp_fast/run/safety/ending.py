@@ -62,7 +62,7 @@ class Ending:
         happened = HAPPENED[self.kind].format(seconds=self.seconds, what=self.what)
         hint = HINTS[self.kind].format(limit=self.limit)
         kind = StorageError if self.code == StorageError.exit_code else EnvironmentFault
-        return kind(f"{self.culprit} {happened}{self._place()}{self._samples()}", hint)
+        return kind(f"{self.culprit} {happened}{self._last_seen()}{self._samples()}", hint)
 
     def facts(self) -> dict[str, Any]:
         """For events and state."""
@@ -79,7 +79,7 @@ class Ending:
         """From ``encode``."""
         return Ending(**facts | {"beat": Beat(**facts["beat"]), "samples": tuple(facts["samples"])})
 
-    def _place(self) -> str:
+    def _last_seen(self) -> str:
         beat = self.beat
         inside = f" (in {beat.where})" if beat.where else ""
         if beat.phase == "start":

@@ -38,8 +38,8 @@ RANKS_A_SECOND = 64  # whose beats a rank reads; of more it reads them less ofte
 SUSPENDED = 5.0  # seconds that this thread may be late; later, the process was stopped, and others may have left
 BY_ITSELF = 3.0  # seconds that a rank has to fail by itself, where another has failed: all may have the same fault
 EXPLAINED = 6.0  # seconds that an error of a collective waits for the fault of the rank that caused it
-LEAVE = 15.0  # seconds from an error to the end of the process: a thread that reads may hang for ever
 FOLLOWS = 10.0  # seconds that a rank has to leave by itself, where the run was asked to stop and others have left
+LATEST = 15.0  # seconds from an error to the end of the process: a thread that reads may hang for ever
 DISK = 5.0  # seconds that writing down why may take
 PACKAGES = sysconfig.get_paths()["purelib"]
 
@@ -117,7 +117,7 @@ class Watchdog:
             until = time.monotonic() + 2 * self._interval  # for the others to hear it: the store may end with this rank
             while time.monotonic() < until and not self._all_have_ended():
                 time.sleep(0.05)
-        timer = threading.Timer(LEAVE, os._exit, (code,))
+        timer = threading.Timer(LATEST, os._exit, (code,))
         timer.daemon = True
         timer.start()
 
@@ -155,7 +155,7 @@ class Watchdog:
             if (ending := self._heard_ending()) is not None:
                 self._adopt(ending)
             elif (ending := self._judge(now)) is not None and not self._follows(ending, now):
-                self._leave(ending)
+                self._end(ending)
 
     def _follows(self, ending: Ending, now: float) -> bool:
         """Whether the rank that died was asked to leave, as this one is, which has a while to do so."""
@@ -169,7 +169,7 @@ class Watchdog:
 
     def _given_up(self) -> None:
         if (ending := _in_time(lambda: read_ending(self._file))) is not None:
-            self._leave(ending)
+            self._end(ending)
 
     def _judge(self, now: float) -> Ending | None:
         ranks, heard = [], self._channel.heard if self._channel else {}
@@ -188,8 +188,9 @@ class Watchdog:
         return judge(self._rank, ranks, self._limits, address, now - answered)
 
     def _state(self, member: Member) -> str:
-        here = self._members[self._rank].machine
-        return member.state() if here and member.machine == here and member.rank != self._rank else "running"
+        machine = self._members[self._rank].machine
+        visible = machine and member.machine == machine and member.rank != self._rank
+        return member.state() if visible else "running"
 
     def _heard_ending(self) -> Ending | None:
         for beat, _ in list(self._channel.heard.values()) if self._channel else ():
@@ -202,9 +203,9 @@ class Watchdog:
         now = time.monotonic()
         self._adopted = self._adopted or now
         if ending.kind != "failed" or now - self._adopted >= BY_ITSELF:
-            self._leave(ending)
+            self._end(ending)
 
-    def _leave(self, ending: Ending) -> None:
+    def _end(self, ending: Ending) -> None:
         """Say why, and end this process. Never returns; a second thread that comes here waits for the first."""
         with self._leaving:
             with suppress(Exception):  # it is said without them then
@@ -227,7 +228,7 @@ class Watchdog:
         if ours and self._heartbeat.owns_run:
             run, facts = RunDir(self._run.path), ending.facts()
             run.event("ended", **facts, samples=list(ending.samples), told_by=self._rank)
-            run.set_state(status="failed", **facts)
+            run.set_state(status="failed", fault=ending.kind, ended=facts)
         return counts
 
 

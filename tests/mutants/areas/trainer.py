@@ -165,8 +165,8 @@ MUTANTS = [
         {
             "evaluation takes random views": ('train=split == "train"', "train=True"),
             "evaluation is of the training split": (
-                'evaluate(self.engine, self._loader("val")',
-                'evaluate(self.engine, self._loader("train")',
+                'loader, watched = self._loader("val")',
+                'loader, watched = self._loader("train")',
             ),
             "the rate is that of the step to come": (
                 "learning_rate(self.recipe, self.step, self.samples)",

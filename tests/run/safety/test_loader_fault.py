@@ -49,8 +49,8 @@ def whole(make: Make, tmp_path: Path) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize(
     "fault, step",
     [
-        ("shard.read:file=train-*:from=41:EIO", None),
-        ("loader.read:split=train:nth=12:EIO", 5),  # one is being decoded then, and lost
+        pytest.param("shard.read:file=train-*:from=41:EIO", None, marks=pytest.mark.complete),
+        pytest.param("loader.read:split=train:nth=12:EIO", 5, marks=pytest.mark.complete),  # one is lost in decoding
         ("loader.read:split=train:nth=11:EIO", 4),  # between the two micro-batches of a step
         ("loader.read:split=val:nth=2:EIO", 4),  # in the second evaluation
     ],
@@ -77,6 +77,7 @@ def test_what_was_trained_is_saved_and_the_run_goes_on_as_if_nothing_had_been(
     assert losses(run) == whole
 
 
+@pytest.mark.complete
 @pytest.mark.fault("C6.stalled", "C6.saves-first")
 def test_a_loader_that_stalls_is_one_that_failed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECAMP_FAULT", "loader.read:split=train:nth=11:sleep=4")

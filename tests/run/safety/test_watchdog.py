@@ -41,7 +41,7 @@ def check(out: Path, left: Left, said: str, culprit: int, code: int, its_code: i
     assert (event["rank"], event["step"], event["exit_code"]) == (culprit, 3, code)
     assert event["samples"] == [f"s3-m{event['part']}-r{culprit}"]
     state = RunDir(out).state()
-    assert (state["status"], state["rank"], state["step"]) == ("failed", culprit, 3)
+    assert (state["status"], state["ended"]["rank"], state["ended"]["step"]) == ("failed", culprit, 3)
     for rank in left:
         stacks = (out / f"stacks-rank{rank}.txt").read_text()
         assert "in train" in stacks and "Current thread" in stacks and "in _watch" in stacks
@@ -116,11 +116,13 @@ def test_a_disk_that_is_slow_but_moves_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_mark_costs_next_to_nothing() -> None:
     """A step has two a micro-batch, and takes a tenth of a second at the least."""
-    heartbeat, count = Heartbeat(), 20_000
-    began = time.perf_counter()
-    for step in range(count):
-        heartbeat.mark("step", step, 1)
-    assert (time.perf_counter() - began) / count < 20e-6  # some 2 us where nothing else runs
+    heartbeat, count, seconds = Heartbeat(), 1000, []
+    for _ in range(20):
+        began = time.perf_counter()
+        for step in range(count):
+            heartbeat.mark("step", step, 1)
+        seconds.append((time.perf_counter() - began) / count)
+    assert min(seconds) < 20e-6  # some 2 us where nothing else runs
     assert heartbeat.at == (count - 1, 1, "step")
 
 

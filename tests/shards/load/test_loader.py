@@ -303,8 +303,8 @@ def test_the_keys_of_a_micro_batch_are_known_to_every_rank(shard_set, world):
 
 @pytest.mark.fault("C6.stalled", "C6.named")
 def test_a_loader_that_stands_still_is_an_error_that_names_where_it_is(shard_set, monkeypatch):
-    monkeypatch.setenv("ECAMP_FAULT", "loader.read:nth=6:sleep=3")
-    loader = Loader(shard_set, "train", recipe(loader={"threads": 2, "prefetch": 1}), patience=0.5)
+    monkeypatch.setenv("ECAMP_FAULT", "loader.read:nth=6:sleep=1.5")
+    loader = Loader(shard_set, "train", recipe(loader={"threads": 2, "prefetch": 1}), patience=0.4)
     with pytest.raises(StorageError, match="stands still") as caught:
         list(loader.batches(0, 8))
     assert ", ".join(loader.training_keys(2, 1, 0)) in str(caught.value)  # the sixth
