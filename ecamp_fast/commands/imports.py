@@ -1,4 +1,4 @@
-"""``ecamp-fast import``: released ECAMP and MAE checkpoints into weights for ``init_from``; runs of versions up to 0.1."""
+"""``ecamp-fast import``: released checkpoints into weights for ``init_from``, and runs of versions up to 0.1."""
 
 import json
 from pathlib import Path
@@ -44,9 +44,7 @@ def command(
         _import(source, out, recipe, overrides, overwrite, as_json)
 
 
-def _import(
-    source: Path, out: Path, recipe: str, overrides: tuple[str, ...], overwrite: bool, as_json: bool
-) -> None:
+def _import(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], overwrite: bool, as_json: bool) -> None:
     from ecamp_fast.weights.file import import_weights
 
     if out.exists() and not overwrite:

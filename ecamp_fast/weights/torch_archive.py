@@ -35,7 +35,7 @@ DTYPES = {
     "BoolStorage": torch.bool,
 }
 LARGEST_PICKLE = 2**26  # bytes; that of a training checkpoint of ECAMP has less than one MiB
-DEEPEST, MOST_VALUES = 20, 2**20  # of nested contents; DeepSpeed's are 7 deep, a model has some thousand
+DEEPEST, MOST_VALUES = 20, 2**17  # of nested contents; DeepSpeed's are 7 deep, a model has some thousand
 
 
 class Refused(Exception):

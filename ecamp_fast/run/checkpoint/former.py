@@ -48,7 +48,7 @@ class FormerManifest(StrictModel):
 
     format: Literal[1]
     position: FormerPosition
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     files: list[FileEntry]
 
 

@@ -125,8 +125,8 @@ def _join(parts: Iterator[Part], parameters: dict[str, Tensor]) -> dict[str, Ten
         if kinds not in ({"weight"}, set(KINDS)):
             raise Misfit(f"of {name} it has {', '.join(sorted(kinds)) or 'nothing'}")
     state = {}
-    for (kind, name), numbers in found.items():
-        whole = _same(numbers, name) if kind == "step" else torch.cat(numbers)
+    for (kind, name), pieces in found.items():
+        whole = _same(pieces, name) if kind == "step" else torch.cat(pieces)
         state[f"{KINDS[kind]}{name}"] = whole.reshape(() if kind == "step" else parameters[name].shape)
     return state
 

@@ -1,7 +1,7 @@
 """One rank of a test: trains a step in each case, and saves as versions up to 0.1 did and as is done today.
 
-python former_on_rank.py OUT CASES    CASES: JSON object, name to [ZeRO stage, precision, keys of DeepSpeed's JSON]. What
-is saved is in OUT/NAME/checkpoints and OUT/NAME/today; the former files lack their manifest.
+python former_on_rank.py OUT CASES    CASES: JSON object, name to [step, ZeRO stage, precision, keys of DeepSpeed's
+JSON]. What is saved is in OUT/NAME/checkpoints and OUT/NAME/today; the former files lack their manifest.
 """
 
 import json
@@ -32,19 +32,20 @@ TINY = [
 
 def main(out: str, cases: str) -> None:
     context = init()
-    for name, (stage, precision, keys) in json.loads(cases).items():
+    for name, (number, stage, precision, keys) in json.loads(cases).items():
         run, recipe = Path(out) / name, load_recipe("demo", [*TINY, f"precision={precision}"])
         file = run / f"ds-{context.rank}.json"
         run.mkdir(exist_ok=True)
-        file.write_text(json.dumps({"zero_optimization": {"stage": stage}, "zero_allow_untested_optimizer": True} | keys))
+        config = {"zero_optimization": {"stage": stage}, "zero_allow_untested_optimizer": True} | keys
+        file.write_text(json.dumps(config))
         resolved = deepspeed_config.resolve(file, recipe, context.world)
         torch.manual_seed(1)
         engine = build_engine(Ecamp(recipe, VOCABULARY).to(context.device), recipe, resolved)
         step = OptimizerStep(engine, recipe, context, clipping=0.0)
         step.backward(0, 1e-3, iter([synthetic_batch(recipe, VOCABULARY, [20, 30, 40, 64]).to(context.device)]))
         step.update()
-        engine.save_checkpoint(str(run / "checkpoints"), tag="step-00000001", save_latest=False)
-        save(run / "today", engine_state(engine), Position(step=1), ranks_of_this_run())
+        engine.save_checkpoint(str(run / "checkpoints"), tag=f"step-{number:08d}", save_latest=False)
+        save(run / "today", engine_state(engine), Position(step=number), ranks_of_this_run())
         if context.is_main:
             (run / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
             (run / "ds_config.json").write_text(json.dumps(resolved))
