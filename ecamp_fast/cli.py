@@ -23,7 +23,7 @@ COMMANDS = {
     "train": ("ecamp_fast.commands.train", "Pre-train ECAMP; the same command resumes a run."),
     "stop": ("ecamp_fast.commands.stop", "Save a run and end it at its next step."),
     "report": ("ecamp_fast.commands.report", "Write the HTML report of a run."),
-    "import": ("ecamp_fast.commands.imports", "Convert released ECAMP or MAE weights to safetensors."),
+    "import": ("ecamp_fast.commands.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
 }
 

@@ -20,7 +20,7 @@ from ecamp_fast.fault_points import reach
 from ecamp_fast.files import rename
 from ecamp_fast.run.checkpoint.commit import save
 from ecamp_fast.run.checkpoint.find import CONVERTED, FORMER, committed
-from ecamp_fast.run.checkpoint.former_files import read_former_files
+from ecamp_fast.run.checkpoint.former_files import MODEL, read_former_files
 from ecamp_fast.run.checkpoint.manifest import (
     LARGEST,
     MANIFEST,
@@ -81,7 +81,9 @@ def convert(folder: Path, recipe: Recipe, settings: Settings, done: Callable[[Pa
     every = committed(folder)
     if not every:
         raise DataError(f"there is no checkpoint in {folder}", "name the folder given as --out")
-    for path in filter(is_former, every):
+    for path in every:
+        if not is_former(path) and not (path / MODEL).is_file():  # its manifest may be torn
+            continue
         try:
             former = _convert(path, recipe, settings)
         except (DataError, NumericsError) as fault:

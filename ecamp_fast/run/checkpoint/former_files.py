@@ -22,7 +22,7 @@ from ecamp_fast.weights.torch_archive import read_deepspeed_file
 
 MODEL = "mp_rank_00_model_states.pt"
 KINDS = {"weight": WEIGHT, "step": STEPS} | {moment: f"{moment}/" for moment in MOMENTS}
-Part = tuple[str, str, Tensor]  # kind, parameter, numbers: 1-d, the step alone 0-d
+Range = tuple[str, str, Tensor]  # kind, parameter, numbers: 1-d, the step alone 0-d
 _PARTITION = re.compile(r"(?:bf16_)?zero_pp_rank_(\d{1,6})_mp_rank_00_optim_states\.pt")
 
 
@@ -42,8 +42,8 @@ def read_former_files(folder: Path, recipe: Recipe, world: int) -> dict[str, Ten
     try:
         weights = {current_name(name): tensor for name, tensor in file["module"].items()}
         model = _empty_model(recipe, weights)
-        parts = _of_partitions(ranks) if ranks else _of_whole(file["optimizer"], weights, model)
-        state = _join(parts, dict(model.named_parameters()))
+        ranges = _of_partitions(ranks) if ranks else _of_whole(file["optimizer"], weights, model)
+        state = _whole_tensors(ranges, dict(model.named_parameters()))
         _compare(state, weights, model)
     except Misfit as fault:
         raise DataError(f"{folder}: {fault}", "restore recipe.yaml, or use an older checkpoint") from None
@@ -75,7 +75,7 @@ def _empty_model(recipe: Recipe, weights: dict[str, Tensor]) -> Ecamp:
     return model
 
 
-def _of_whole(optimizer: dict[str, Any], weights: dict[str, Tensor], model: Ecamp) -> Iterator[Part]:
+def _of_whole(optimizer: dict[str, Any], weights: dict[str, Tensor], model: Ecamp) -> Iterator[Range]:
     """Without ZeRO: AdamW numbers parameters as ``parameter_groups`` lays them; in bf16 it has weights of its own."""
     order = [name for name in model.state_dict() if name in weights]
     if order != list(weights):
@@ -91,7 +91,7 @@ def _of_whole(optimizer: dict[str, Any], weights: dict[str, Tensor], model: Ecam
                 yield kind, name, numbers if kind == "step" else numbers.reshape(-1)
 
 
-def _of_partitions(ranks: list[dict[str, Any]]) -> Iterator[Part]:
+def _of_partitions(ranks: list[dict[str, Any]]) -> Iterator[Range]:
     """ZeRO 1 and 2: rank after rank, so that the ranges of a parameter come in order."""
     for file in ranks:
         state = file["optimizer_state_dict"]
@@ -111,10 +111,10 @@ def _cut(numbers: Tensor, address: dict[str, Any]) -> Tensor:
     return numbers[start : start + count]
 
 
-def _join(parts: Iterator[Part], parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Parts to whole tensors, all in float32; every parameter has weights, and both moments and the step or none."""
+def _whole_tensors(ranges: Iterator[Range], parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Ranges to whole tensors, all in float32; every parameter has weights, and both moments and the step or none."""
     found: dict[tuple[str, str], list[Tensor]] = {}
-    for kind, name, numbers in parts:
+    for kind, name, numbers in ranges:
         if kind not in KINDS or name not in parameters:
             raise Misfit(f"it has {kind!a} of {name!a}, which nothing here has a place for")
         if numbers.dtype != torch.float32:

@@ -22,7 +22,7 @@ def conversions() -> Any:
 
     def swapped(path: Path) -> None:
         file = path / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
-        content = torch.load(file, weights_only=False)
+        content = torch.load(file, weights_only=True)
         ranges = content["optimizer_state_dict"]["param_slice_mappings"][0]
         one, other = [name for name in ranges if name.endswith("qkv.weight")][:2]
         ranges[one], ranges[other] = ranges[other], ranges[one]
@@ -31,7 +31,7 @@ def conversions() -> Any:
 
     def planted(path: Path) -> None:
         file = path / "mp_rank_00_model_states.pt"
-        torch.save(torch.load(file, weights_only=False) | {"more": Call()}, file)
+        torch.save(torch.load(file, weights_only=True) | {"more": Call()}, file)
         _seal(path)
 
     def half_converted(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -59,6 +60,16 @@ def convert(capsys: pytest.CaptureFixture[str]) -> Convert:
         return int(caught.value.code or 0), json.loads(printed.out), printed.err
 
     return call
+
+
+def deepspeed_file(path: Path) -> Any:
+    """As torch reads it."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+        return torch.load(path, weights_only=True)
 
 
 def kept(engine: Any) -> dict[str, Tensor]:
@@ -120,7 +131,7 @@ def test_a_parameter_that_never_had_a_gradient(
 def split(path: Path, seal: Make) -> None:
     """The file of one rank as two would have written it: ranges cut in the middle of a parameter."""
     (whole,) = path.glob("*_optim_states.pt")
-    states = [torch.load(whole, weights_only=False) for _ in range(2)]
+    states = [deepspeed_file(whole) for _ in range(2)]
     for rank, file in enumerate(states):
         state = file["optimizer_state_dict"]
         for number, flat in enumerate(state["single_partition_of_fp32_groups"]):
@@ -200,7 +211,7 @@ def states_of(path: Path) -> Path:
 def changed(path: Path, seal: Make, change: Callable[[dict[str, Any]], Any], file: str = "") -> None:
     """Change what a file holds, behind right digests."""
     name = path / file if file else states_of(path)
-    content = torch.load(name, weights_only=False)
+    content = deepspeed_file(name)
     change(content)
     torch.save(content, name)
     seal(path)
@@ -252,7 +263,7 @@ def test_a_strangers_pickle_with_right_digests_runs_nothing(
     code, told, _ = convert(run)
     assert code == 3 and "is refused: its pickle names posix.system" in told["error"]["what"]
     assert not canary.exists() and newest.is_dir() and not (run / "checkpoints" / "converted").exists()
-    torch.load(states_of(newest) if where != "model" else newest / MODEL, weights_only=False)
+    pickle.loads(pickle.dumps(Payload(canary)))
     assert canary.exists()  # it can sing
 
 
@@ -277,6 +288,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "flip": (flip, "digest differs"),
     "missing": (lambda path: states_of(path).unlink(), "is missing"),
     "extra": (lambda path: (path / "more.pt").write_bytes(b""), "does not belong"),
+    "no manifest": (lambda path: (path / "MANIFEST.json").unlink(), "cannot be read"),
+    "torn manifest": (lambda path: os.truncate(path / "MANIFEST.json", 5), "MANIFEST.json is damaged"),
     "open to all": (lambda path: path.chmod(0o777), "not yours alone"),
     "link": (lambda path: (path / "more.pt").symlink_to("/etc/hostname"), "not yours alone|no plain file"),
     "other step": (lambda path: tell(path, step=3), "is that of step 3"),
@@ -398,7 +411,7 @@ def test_a_run_without_checkpoints(run: Path, convert: Convert, tmp_path: Path) 
 
 def test_a_file_of_deepspeed_as_plain_values(run: Path) -> None:
     path = run / "checkpoints" / "step-00000002"
-    found, theirs = read_deepspeed_file(states_of(path)), torch.load(states_of(path), weights_only=False)
+    found, theirs = read_deepspeed_file(states_of(path)), deepspeed_file(states_of(path))
     assert found["ds_config"] == theirs["ds_config"]
     state, their_state = found["optimizer_state_dict"], theirs["optimizer_state_dict"]
     assert state["loss_scaler"] == vars(their_state["loss_scaler"]) and state["zero_stage"] == 2
