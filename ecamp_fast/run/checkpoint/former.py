@@ -134,11 +134,11 @@ def _finish(folder: Path) -> dict[Path, Path]:
     """Let those take their place that a kill left between: the former one is aside, its place is empty."""
     finished: dict[Path, Path] = {}
     for written in committed(folder / CONVERTED):
-        place, aside = folder / written.name, folder / f"{FORMER}{written.name}"
-        if place.exists() or not aside.is_dir():
+        final, aside = folder / written.name, folder / f"{FORMER}{written.name}"
+        if final.exists() or not aside.is_dir():
             continue
         if damage(written):
-            rename(aside, place)  # to be converted again
+            rename(aside, final)  # to be converted again
         else:
             finished[_put_in_place(written)] = aside
     return finished

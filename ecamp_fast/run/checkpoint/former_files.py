@@ -84,9 +84,9 @@ def _of_whole(optimizer: dict[str, Any], weights: dict[str, Tensor], model: Ecam
     masters, adamw = optimizer.get("fp32_groups"), optimizer.get("optimizer_state_dict", optimizer)
     groups = [group["params"] for group in parameter_groups(model, 0.0)]
     for number, (parameters, known) in enumerate(zip(groups, adamw["param_groups"], strict=True)):
-        for place, (parameter, key) in enumerate(zip(parameters, known["params"], strict=True)):
+        for index, (parameter, key) in enumerate(zip(parameters, known["params"], strict=True)):
             name = names[id(parameter)]
-            yield "weight", name, (masters[number][place] if masters else weights[name]).reshape(-1)
+            yield "weight", name, (masters[number][index] if masters else weights[name]).reshape(-1)
             for kind, numbers in adamw["state"].get(key, {}).items():
                 yield kind, name, numbers if kind == "step" else numbers.reshape(-1)
 
