@@ -1,4 +1,4 @@
-"""``ecamp-fast import``: released ECAMP and MAE checkpoints into weights for ``init_from``."""
+"""``ecamp-fast import``: released checkpoints into weights for ``init_from``, and runs of versions up to 0.1."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,41 @@ from ecamp_fast.errors import ConfigError
 
 
 @click.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--recipe", default="official", show_default=True, metavar="NAME|FILE", help="Gives the sizes to expect.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option(
+    "--checkpoint", "run", metavar="RUN", type=click.Path(path_type=Path), help="Convert a run's former checkpoints."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], overwrite: bool, as_json: bool) -> None:
+def command(
+    source: Path | None,
+    out: Path | None,
+    recipe: str,
+    overrides: tuple[str, ...],
+    overwrite: bool,
+    run: Path | None,
+    as_json: bool,
+) -> None:
     """Convert SOURCE (.pth or .safetensors; ECAMP, MAE encoder, whole MAE) into OUT.safetensors.
 
-    Nothing in SOURCE is executed. Use the result with `--set init_from=OUT.safetensors`.
+    Use the result with `--set init_from=OUT.safetensors`. With --checkpoint, the checkpoints of a run that was started
+    with a version up to 0.1 are converted, so that the run goes on; the former ones stay beside them. Nothing that is
+    read is executed.
     """
+    if run is not None:
+        if source or overrides or overwrite:
+            raise click.UsageError("--checkpoint RUN takes no SOURCE, OUT, --set or --overwrite.")
+        _convert(run, as_json)
+    elif source is None or out is None:
+        raise click.UsageError(f"Missing argument '{'OUT' if source else 'SOURCE'}'.")
+    else:
+        _import(source, out, recipe, overrides, overwrite, as_json)
+
+
+def _import(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], overwrite: bool, as_json: bool) -> None:
     from ecamp_fast.weights.file import import_weights
 
     if out.exists() and not overwrite:
@@ -33,3 +57,31 @@ def command(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], ov
         click.echo(json.dumps(facts))
     else:
         click.echo(f"{out}: {report}")
+
+
+def _convert(run: Path, as_json: bool) -> None:
+    from ecamp_fast.config.changes import settings_of
+    from ecamp_fast.config.deepspeed_json import read_json
+    from ecamp_fast.run.checkpoint.former import convert
+    from ecamp_fast.run.rundir import RunDir
+    from ecamp_fast.run.trained import read_recipe
+
+    recipe, files = read_recipe(run), RunDir(run)
+    settings = settings_of(recipe, read_json(run / "ds_config.json"))
+    found = convert(
+        files.checkpoints,
+        recipe,
+        settings,
+        lambda new, former: files.event("converted", checkpoint=new.name, former=former.name),
+    )
+    if as_json:
+        converted = [{"checkpoint": str(new), "former": str(former)} for new, former in found.converted.items()]
+        refused = {str(path): why for path, why in found.refused.items()}
+        click.echo(json.dumps({"converted": converted, "refused": refused}))
+        return
+    for new, former in found.converted.items():
+        click.echo(f"{new}: converted; the former one is {former.name} beside it, which nothing needs any more")
+    for why in found.refused.values():
+        click.echo(f"not converted: {why}")
+    if not found.converted:
+        click.echo(f"{files.checkpoints}: no checkpoint is of a version up to 0.1")

@@ -1,4 +1,4 @@
-"""Reading checkpoints of others without running anything that is in them.
+"""Reading files of ``torch.save`` without running anything that is in them.
 
 A ``.pth`` file is a zip archive: a pickle that says how tensors lie in raw storages, and the storages. Unpickling can
 call whatever the file names. This reader resolves a short list of names, and none to the real thing: every name stands
@@ -12,7 +12,8 @@ import math
 import pickle
 import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ DTYPES = {
     "BoolStorage": torch.bool,
 }
 LARGEST_PICKLE = 2**26  # bytes; that of a training checkpoint of ECAMP has less than one MiB
+DEEPEST, MOST_VALUES = 20, 2**17  # of nested contents; DeepSpeed's are 7 deep, a model has some thousand
 
 
 class Refused(Exception):
@@ -71,7 +73,7 @@ class _Sealed(type):
 
 
 class _Bag(metaclass=_Sealed):
-    """Stands for ``argparse.Namespace``: the arguments of a training run, which nobody reads here."""
+    """Stands for objects that are no more than their attributes, as ``argparse.Namespace``."""
 
 
 class _RebuildTensor(metaclass=_Sealed):
@@ -83,8 +85,8 @@ class _RebuildTensor(metaclass=_Sealed):
         return _Record(storage, offset, size, stride)
 
 
-class _RebuildParameter(metaclass=_Sealed):
-    """Stands for torch's function that makes a parameter from its tensor."""
+class _Unwrap(metaclass=_Sealed):
+    """Stands for what is made from one value: a parameter from its tensor, a size, a member of an enumeration."""
 
     __slots__ = ()
 
@@ -92,21 +94,35 @@ class _RebuildParameter(metaclass=_Sealed):
         return data
 
 
+_Names = Mapping[tuple[str, str], Any]
+TENSORS: _Names = {
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _Unwrap(),
+    ("collections", "OrderedDict"): collections.OrderedDict,
+}
+RELEASED: _Names = {**TENSORS, ("argparse", "Namespace"): _Bag}
+DEEPSPEED: _Names = {
+    **TENSORS,
+    ("torch", "Size"): _Unwrap(),
+    ("deepspeed.runtime.fp16.loss_scaler", "LossScaler"): _Bag,
+    ("deepspeed.runtime.zero.config", "ZeroStageEnum"): _Unwrap(),
+    ("deepspeed.utils.tensor_fragment", "fragment_address"): _Bag,
+}
+
+
 class _Unpickler(pickle.Unpickler):
     """Resolves the few names that a file of tensors needs, each to a stand-in, and refuses all others."""
+
+    def __init__(self, data: bytes, names: _Names) -> None:
+        super().__init__(io.BytesIO(data), encoding="utf-8")
+        self._names = names
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in DTYPES:
             return _StorageType(DTYPES[name])
-        stands_for = {
-            ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-            ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
-            ("collections", "OrderedDict"): collections.OrderedDict,
-            ("argparse", "Namespace"): _Bag,
-        }
-        if (module, name) not in stands_for:
+        if (module, name) not in self._names:
             raise Refused(f"its pickle names {module}.{name}, which no tensor needs")
-        return stands_for[module, name]
+        return self._names[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
@@ -137,16 +153,16 @@ class _Archive:
             raise Refused(f"its {name} has {info.file_size} bytes")
         return self.file.read(info)
 
-    def contents(self) -> Any:
-        """The unpickled object; tensors are ``_Record``."""
+    def contents(self, names: _Names) -> Any:
+        """The unpickled object; tensors are ``_Record``.  names: what each may be called, and what stands for it"""
         data = self.entry("data.pkl", LARGEST_PICKLE)
         for code, argument, _ in pickletools.genops(data):
             if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
                 raise Refused("its pickle asks for more memory than it can use")
-        return _Unpickler(io.BytesIO(data), encoding="utf-8").load()
+        return _Unpickler(data, names).load()
 
-    def tensor(self, record: _Record) -> Tensor:
-        """Cut from its storage; a copy, contiguous."""
+    def view(self, record: _Record) -> Tensor:
+        """The part of its storage."""
         storage, offset, size, stride = record
         if not isinstance(storage, _Storage) or not _are_counts((offset, *size, *stride)) or len(size) != len(stride):
             raise Refused("a tensor is described wrongly")
@@ -154,7 +170,7 @@ class _Archive:
         end = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if values else 0
         if values > storage.values or end > storage.values:
             raise Refused("a tensor reaches beyond its storage")
-        return self._storage(storage).as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)
+        return self._storage(storage).as_strided(size, stride, offset)
 
     def _storage(self, storage: _Storage) -> Tensor:
         if storage.key not in self.storages:
@@ -175,15 +191,62 @@ def read_torch_archive(path: Path) -> dict[str, Tensor]:
     Optimizer state and arguments are not read. Raises DataError, naming the file, for what is damaged, and for what
     names anything but tensors, dictionaries and ``argparse.Namespace``.
     """
+    with _opened(path) as archive:
+        state = _state_dict(archive.contents(RELEASED))
+        views = {name: archive.view(record) for name, record in state.items()}
+        return {name: view.clone(memory_format=torch.contiguous_format) for name, view in views.items()}
+
+
+def read_deepspeed_file(path: Path) -> dict[str, Any]:
+    """What a file of DeepSpeed's checkpoints holds: dictionaries, lists, numbers, strings and tensors, nested.
+
+    Objects are dictionaries of their attributes, tuples are lists; tensors that share memory in the file share it.
+    Raises DataError, naming the file, for what is damaged or no dictionary, and for what names anything else.
+    """
+    with _opened(path) as archive:
+        contents = _Plain(archive).plain(archive.contents(DEEPSPEED))
+        if not isinstance(contents, dict):
+            raise Refused("it holds no dictionary")
+        return contents
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Archive]:
+    """Inside, whatever is wrong with the file is a DataError that names it."""
     try:
         with zipfile.ZipFile(path) as file:
-            archive = _Archive(file)
-            state = _state_dict(archive.contents())
-            return {name: archive.tensor(record) for name, record in state.items()}
+            yield _Archive(file)
     except Refused as error:
         raise DataError(f"{path} is refused: {error}", "get the file again, from a source you trust") from None
     except Exception as error:  # a hostile pickle can raise anything
         raise DataError(f"{path} is damaged ({type(error).__name__})", "get the file again") from None
+
+
+class _Plain:
+    """Turns what was unpickled into plain values and tensors; a small pickle can hold endless ones."""
+
+    def __init__(self, archive: _Archive) -> None:
+        self._archive, self._left = archive, MOST_VALUES
+
+    def plain(self, found: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        if depth > DEEPEST or self._left < 0:
+            raise Refused("its contents are nested too deep, or too many")
+        kind = type(found)
+        if kind is _Record:
+            return self._archive.view(found)
+        if kind in (dict, collections.OrderedDict, _Bag):
+            return self._dictionary(vars(found) if kind is _Bag else found, depth)
+        if kind in (list, tuple):
+            return [self.plain(value, depth + 1) for value in found]
+        if found is not None and kind not in (bool, int, float, str):
+            raise Refused(f"it holds a {kind.__name__}")
+        return found
+
+    def _dictionary(self, found: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+        if any(type(key) not in (str, int) for key in found):
+            raise Refused("it has keys that are neither names nor numbers")
+        return {key: self.plain(value, depth + 1) for key, value in found.items()}
 
 
 def _state_dict(contents: Any) -> Mapping[str, _Record]:

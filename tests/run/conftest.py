@@ -1,5 +1,6 @@
 """A tiny recipe, noise to train on, and phantoms in shards."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.bench.data.synthetic import synthetic_batch
+from ecamp_fast.config import Recipe, dump_recipe, load_recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.engine import build_engine
+from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.shards.builder.build import build_phantoms
 
 TINY = [
@@ -52,6 +55,58 @@ def make_engine(tiny: Callable[..., Recipe], context: DistContext, tmp_path: Pat
         return build_engine(model, recipe, deepspeed_config.resolve(file, recipe, context.world))
 
     return make
+
+
+@pytest.fixture
+def step(tiny: Callable[..., Recipe], context: DistContext) -> Callable[[Any, int], None]:
+    """Optimizer step number ``n`` of an engine, always on the same batches."""
+    recipe = tiny()
+    batch = synthetic_batch(recipe, VOCABULARY, [20, 30, 40, 64]).to(context.device)
+
+    def take(engine: Any, number: int) -> None:
+        optimizer_step = OptimizerStep(engine, recipe, context, clipping=0.0)
+        optimizer_step.backward(number, 1e-3, iter([batch] * 2))
+        assert optimizer_step.update().applied
+
+    return take
+
+
+@pytest.fixture
+def seal_former() -> Callable[..., Path]:
+    """Give DeepSpeed's files of a step the manifest of versions up to 0.1, which makes them a checkpoint of these."""
+
+    def seal(folder: Path, world: int = 1) -> Path:
+        files = []
+        for file in sorted(path for path in folder.iterdir() if path.name != "MANIFEST.json"):
+            data = file.read_bytes()
+            files.append({"name": file.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        position = {"step": int(folder.name[5:]), "world": world, "data": "d", "recipe": "r", "aligned": True}
+        body = {"format": 1, "position": position, "versions": {"torch": torch.__version__}, "files": files}
+        (folder / "MANIFEST.json").write_text(json.dumps(body, indent=1) + "\n")
+        return folder
+
+    return seal
+
+
+@pytest.fixture
+def former_run(
+    tiny: Callable[..., Recipe], seal_former: Callable[..., Path], tmp_path: Path
+) -> Callable[[Any, str, int], Path]:
+    """A run directory as versions up to 0.1 left it, with a checkpoint of an engine by ``make_engine``."""
+
+    def leave(engine: Any, precision: str, number: int) -> Path:
+        run, recipe = tmp_path / "run", tiny(f"precision={precision}")
+        folder = run / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"step-{number:08d}").mkdir(mode=0o700)
+        engine.save_checkpoint(str(folder), tag=f"step-{number:08d}", save_latest=False)
+        seal_former(folder / f"step-{number:08d}")
+        (run / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+        resolved = deepspeed_config.resolve(tmp_path / "ds.json", recipe, 1)
+        (run / "ds_config.json").write_text(json.dumps(resolved))
+        return run
+
+    return leave
 
 
 @pytest.fixture(scope="session")

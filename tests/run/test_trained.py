@@ -1,7 +1,5 @@
 """The trained model of a run: exported weights when it is complete, else the newest checkpoint that verifies."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,9 @@ import torch
 from ecamp_fast.config import Recipe, dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.run.checkpoint.commit import save
+from ecamp_fast.run.checkpoint.engine_state import BUFFER, WEIGHT
+from ecamp_fast.run.checkpoint.manifest import Position
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.trained import load_trained
 from ecamp_fast.weights.file import save_weights
@@ -35,16 +36,12 @@ def run(tmp_path: Path, recipe: Recipe) -> Path:
 
 
 def write_checkpoint(run: Path, step: int, model: Ecamp) -> Path:
-    """A checkpoint as the engine leaves it, bf16 weights and all."""
-    folder = run / "checkpoints" / f"step-{step:08d}"
-    folder.mkdir(parents=True, mode=0o700)
-    file = folder / "mp_rank_00_model_states.pt"
-    torch.save({"module": {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}}, file)
-    data = file.read_bytes()
-    entry = {"name": file.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    manifest = {"format": 1, "position": {"step": step, "world": 1, "data": "", "recipe": ""}, "files": [entry]}
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
-    return folder
+    """A checkpoint with the tensors of a model, as engines write them."""
+    parameters = dict(model.named_parameters())  # one of tied ones
+    tensors = {f"{WEIGHT}{name}": parameter.detach() for name, parameter in parameters.items()}
+    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    tensors |= {f"{BUFFER}{name}": value for name, value in model.state_dict().items() if name not in every}
+    return save(run / "checkpoints", tensors, Position(step=step))
 
 
 def weight(model: Ecamp) -> torch.Tensor:
@@ -57,9 +54,9 @@ def test_a_running_job_shows_its_newest_whole_checkpoint(run: Path, recipe: Reci
     folder = write_checkpoint(run, 20, newer)
     found = load_trained(run)
     assert weight(found).dtype == torch.float32 and not found.training
-    assert torch.equal(weight(found), weight(newer).bfloat16().float())
-    (folder / "mp_rank_00_model_states.pt").write_bytes(b"damaged")
-    assert torch.equal(weight(load_trained(run)), weight(older).bfloat16().float())
+    assert torch.equal(weight(found), weight(newer))
+    next(folder.glob("rank-*")).write_bytes(b"damaged")
+    assert torch.equal(weight(load_trained(run)), weight(older))
 
 
 def test_a_complete_run_shows_its_exported_weights(run: Path, recipe: Recipe) -> None:
@@ -77,7 +74,7 @@ def test_recipes_whose_vocabulary_lies_elsewhere(run: Path, setting: str) -> Non
     (run / "recipe.yaml").write_text(dump_recipe(recipe))
     exported = Ecamp(recipe, WORDS)
     write_checkpoint(run, 10, exported)
-    assert torch.equal(weight(load_trained(run)), weight(exported).bfloat16().float())
+    assert torch.equal(weight(load_trained(run)), weight(exported))
     save_weights(exported, run / "weights.safetensors")
     RunDir(run).set_state(status="complete")
     assert torch.equal(weight(load_trained(run)), weight(exported))

@@ -12,4 +12,6 @@ retention    which checkpoints stay
 
 engine_state     what an engine of DeepSpeed keeps, by parameter
 deepspeed_files  DeepSpeed's own files, for its tools
+former           checkpoints of versions up to 0.1 into those of today
+former_files     DeepSpeed's files in them, by parameter
 """

@@ -10,6 +10,8 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.run.checkpoint.manifest import is_former, step_of
 from ecamp_fast.run.checkpoint.verify import damage
 
+FORMER, CONVERTED = "former-", "converted"  # how folders of the former format begin once converted; on the way there
+
 
 def committed(folder: Path) -> list[Path]:
     """Folders that bear the name of a checkpoint, newest first; anything else that lies there is passed over."""
@@ -41,9 +43,13 @@ def find(folder: Path, mode: str, note: Callable[[str, str], None], known: int |
         if not (fault := damage(candidate)):
             return candidate
         note(candidate.name, fault)
+    if candidates and all(is_former(candidate) for candidate in candidates):
+        raise _refused(candidates, f"the checkpoints in {folder} are of versions up to 0.1", "")
     if candidates:
         found = f"cannot resume: none of {len(candidates)} checkpoints in {folder} verifies; events.jsonl says why"
         raise _refused(candidates, found, "restore the files, or start afresh with --resume never")
+    if any(committed(folder / CONVERTED)):
+        raise DataError(f"the checkpoints in {folder} are half converted", _convert_hint(folder))
     if known is not None:
         found = f"cannot resume: step {known} was saved in {folder}, and no checkpoint is left there"
         raise DataError(found, "restore the folder, or start afresh with --resume never")
@@ -55,9 +61,12 @@ def find(folder: Path, mode: str, note: Callable[[str, str], None], known: int |
 def _refused(paths: list[Path], what: str, hint: str) -> DataError:
     """The error for checkpoints none of which verifies; those of versions up to 0.1 can be converted."""
     if any(is_former(path) for path in paths):
-        run = paths[0].parent.parent
-        hint = f"checkpoints of versions up to 0.1 are converted by `ecamp-fast import --checkpoint {run}`"
+        hint = _convert_hint(paths[0].parent)
     return DataError(what, hint)
+
+
+def _convert_hint(folder: Path) -> str:
+    return f"checkpoints of versions up to 0.1 are converted by `ecamp-fast import --checkpoint {folder.parent}`"
 
 
 def find_together(folder: Path, mode: str, note: Callable[[str, str], None], known: int | None = None) -> Path | None:

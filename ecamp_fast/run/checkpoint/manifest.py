@@ -22,11 +22,13 @@ _SEAL = re.compile(rb',\n"digest": "([0-9a-f]{64})"}\n')
 _SEAL_BYTES = len(b',\n"digest": ""}\n') + 64
 
 
-class _Model(BaseModel):
+class StrictModel(BaseModel):
+    """Part of a manifest: no key and no kind but its own."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Position(_Model):
+class Position(StrictModel):
     """Where a run stands, and what it must not be mixed with.
 
     step      optimizer steps done
@@ -41,13 +43,13 @@ class Position(_Model):
     left_out: list[int] = []
 
 
-class FileEntry(_Model):
+class FileEntry(StrictModel):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class StoredRange(_Model):
+class StoredRange(StrictModel):
     """The range [start, stop) of a flattened tensor, under ``key`` in file number ``file``."""
 
     file: int = Field(ge=0)
@@ -56,12 +58,12 @@ class StoredRange(_Model):
     stop: int = Field(ge=0)
 
 
-class TensorEntry(_Model):
+class TensorEntry(StrictModel):
     shape: list[int]
     parts: list[StoredRange]
 
 
-class CheckpointManifest(_Model):
+class CheckpointManifest(StrictModel):
     format: int
     position: Position
     files: list[FileEntry]

@@ -3,17 +3,25 @@
 import hashlib
 import os
 import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ecamp_fast.run.checkpoint.manifest import MANIFEST, CheckpointManifest, Unreadable, read_manifest, step_of
+from ecamp_fast.run.checkpoint.manifest import MANIFEST, FileEntry, Unreadable, read_manifest, step_of
 
 
 def damage(path: Path) -> str:
     """Why ``path`` is not a complete checkpoint; an empty string when it is one."""
+    return fault_of(path, _listed)
+
+
+def fault_of(path: Path, listed: Callable[[Path], tuple[int, Sequence[FileEntry]]]) -> str:
+    """Why a folder is not what its manifest says; an empty string when it is.
+
+    listed: reads step and files from the manifest; may raise Unreadable, OSError
+    """
     try:
         _refuse_strangers(path)
-        manifest = read_manifest(path)
-        _match(path, manifest)
+        _match(path, *listed(path))
     except Unreadable as fault:
         return str(fault)
     except OSError as error:
@@ -21,11 +29,16 @@ def damage(path: Path) -> str:
     return ""
 
 
-def _match(path: Path, manifest: CheckpointManifest) -> None:
+def _listed(path: Path) -> tuple[int, Sequence[FileEntry]]:
+    manifest = read_manifest(path)
+    return manifest.position.step, manifest.files
+
+
+def _match(path: Path, step: int, files: Sequence[FileEntry]) -> None:
     """The folder holds the files of the manifest, byte for byte, and nothing else."""
-    if step_of(path.name) not in (None, manifest.position.step):
-        raise Unreadable(f"{MANIFEST} is that of step {manifest.position.step}")
-    listed = {entry.name: entry for entry in manifest.files}
+    if step_of(path.name) not in (None, step):
+        raise Unreadable(f"{MANIFEST} is that of step {step}")
+    listed = {entry.name: entry for entry in files}
     found = {item.name for item in os.scandir(path)} - {MANIFEST}
     for name in sorted(listed.keys() - found):
         raise Unreadable(f"{name} is missing")
