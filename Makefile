@@ -62,7 +62,7 @@ trainer: setup
 	@$(BIN)/pytest --complete tests/training tests/run tests/bench/test_scaling.py tests/bench/test_train.py $(ARGS)
 
 faults: setup
-	@$(BIN)/pytest --complete tests/faults tests/run/safety tests/shards/builder/test_resume.py tests/shards/sources/test_mimic_cxr.py $(ARGS)
+	@$(BIN)/pytest --complete tests/faults tests/run/checkpoint tests/run/safety tests/shards/builder/test_resume.py tests/shards/sources/test_mimic_cxr.py $(ARGS)
 
 mutants: setup
 	@$(BIN)/python tests/mutants/run.py $(ARGS)

@@ -13,17 +13,6 @@ stop          ask a run to save and end
 tokenizer     ``tokenizer train``
 train         launch the ranks of a run, and watch them
 worth         what pre-training is worth: trained with reports and without, and judged
-annotate   ``shard annotate``: sections and entities of reports, without images
-bench      ``bench NAME``: measure one part, or all of them
-demo       the whole way on phantoms, with a crash in the middle
-doctor     look before the run does
-imports    ``import``: released checkpoints into weights for ``init_from``; runs of versions up to 0.1
-report     write the report of a run anew
-shard      build, merge, verify, repair, describe and draw shard sets
-stop       ask a run to save and end
-tokenizer  ``tokenizer train``
-train      launch the ranks of a run, and watch them
-worth      what pre-training is worth: trained with reports and without, and judged
 
 lazy          a group that imports a command when it is called
 progress      a bar on a terminal, plain lines elsewhere

@@ -48,8 +48,8 @@ def judge_changes(before: Settings, now: Settings, allowed: Collection[str], whe
 
     Raises ConfigError that lists what may not differ, else what was not allowed.
     """
-    recipe = _differing(Recipe().identity() | before["recipe"], now["recipe"])
-    deepspeed = _differing(before["deepspeed"], now["deepspeed"])
+    recipe = _differing(Recipe().identity() | before.get("recipe", {}), now["recipe"])
+    deepspeed = _differing(before.get("deepspeed", {}), now["deepspeed"])
     told = recipe | {key: words for key, words in deepspeed.items() if not key.startswith(FREE)}
     fixed = [told[key] for key in recipe if not key.startswith(TUNED)]
     if fixed:
@@ -63,12 +63,12 @@ def judge_changes(before: Settings, now: Settings, allowed: Collection[str], whe
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """Keys whose values differ, each with what it was and is, as JSON has them."""
+    """Keys whose values differ, each with what it was and is, as JSON has them; 1 and 1.0 do not."""
     then, after = ({key: json.dumps(value) for key, value in keys.items()} for keys in (before, now))
     return {
         key: f"{key} was {then.get(key, 'not set')}, is {after.get(key, 'not set')}"
         for key in sorted(then.keys() | after.keys())
-        if then.get(key) != after.get(key)
+        if key not in then or key not in after or json.loads(then[key]) != json.loads(after[key])
     }
 
 

@@ -19,7 +19,7 @@ from ecamp_fast.run.checkpoint.engine_state import engine_state, load_engine_sta
 from ecamp_fast.run.checkpoint.find import find_together
 from ecamp_fast.run.checkpoint.manifest import Position
 from ecamp_fast.run.checkpoint.read import Checkpoint
-from ecamp_fast.run.checkpoint.retention import best_of
+from ecamp_fast.run.checkpoint.retention import best_of, set_aside
 from ecamp_fast.run.checkpoint.saver import Outcome, Request, Saver
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job
@@ -131,18 +131,26 @@ class RunCheckpoints:
         return self.look()
 
     def go_back(self, path: Path) -> int:
-        """Load a checkpoint of this run, verified, in the middle of it. Returns its steps done."""
-        return self._load(path)
+        """Load a checkpoint of this run, verified, in the middle of it; later ones are set aside.
+
+        Returns its steps done.
+        """
+        step = self._load(path)
+        self._set_aside(step)
+        return step
 
     def resume(self) -> int:
         """Load the checkpoint that the job means. Returns the steps done, 0 where a run begins.
 
         Raises DataError where none verifies or it is of other data, ConfigError where it is of another run.
         """
-        path = find_together(self._run.checkpoints, self._job.resume, self._note_rejected, self._known())
-        self._best = best_of(self._run.checkpoints)[1]
+        path = find_together(self._run.checkpoints, self._job.resume, self._note_rejected, self._known)
+        self._best = together(self._ranks, "best", lambda: best_of(self._run.checkpoints)[1])[0]  # as rank 0 sees it
         if path is not None:
-            return self._load(path)
+            step = self._load(path)
+            if self._job.resume not in ("auto", "must"):
+                self._set_aside(step)
+            return step
         if lost := steps_lost(self._run):
             self._run.event("restarted", steps=lost)
             self.opening.append(f"no checkpoint was committed before: {lost} steps are trained again")
@@ -164,14 +172,26 @@ class RunCheckpoints:
             )
         return position.step
 
+    def _set_aside(self, step: int) -> None:
+        """Later checkpoints must neither be what the next start finds nor push out what this run saves."""
+        try:
+            left = together(self._ranks, "aside", lambda: set_aside(self._run.checkpoints, step) if self._main else [])
+        except RankFault as fault:
+            raise StorageError(f"later checkpoints cannot be set aside: {fault}", "check permissions") from fault
+        if left[0]:
+            self._run.event("set_aside", step=step, checkpoints=left[0])
+            self.opening.append(f"set aside, since they are later: {', '.join(left[0])}")
+
     def _known(self) -> int | None:
-        """Step of the last checkpoint that the run itself knows of; only rank 0 looks."""
-        if not self._main:
-            return None
-        events = read_records(self._run.path / "events.jsonl")
-        saved = [event["step"] for event in events if event.get("event") == "saved"]
-        noted = self._run.state().get("saved")
-        return max([*saved, *([] if noted is None else [noted])], default=None)
+        """Step of the last checkpoint that the run itself knows of.  Raises DataError where it cannot be known."""
+        try:
+            events = read_records(self._run.path / "events.jsonl")
+        except (OSError, ValueError) as error:
+            found = f"{self._run.path / 'events.jsonl'} cannot be read ({type(error).__name__})"
+            raise DataError(found, "restore it, or start afresh with --resume never") from None
+        saved = [event.get("step") for event in events if isinstance(event, dict) and event.get("event") == "saved"]
+        steps = [step for step in (*saved, self._run.state().get("saved")) if isinstance(step, int)]
+        return max(steps, default=None)
 
     def _note_rejected(self, name: str, reason: str) -> None:
         self._run.event("rejected", checkpoint=name, reason=reason)
@@ -187,6 +207,8 @@ class RunCheckpoints:
                 times = {"seconds": round(one.seconds, 3), "stall": round(one.stall, 3)}
                 self._run.event("saved", step=step, checkpoint=one.path.name, **times)
                 self._run.set_state(step=step, saved=step, alarm=None)
+            if one.untidy:
+                self._run.event("untidy", step=step, fault=one.untidy)
 
 
 def layout(engine: Any, recipe: Recipe) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The catalogue of faults: shards (D), images and DICOM files (I), text (T), runs (C), numbers (N), machines (E),
 attacks (S) and privacy (P).
-"""The catalogue of faults: what may be wrong with shards (D), images and DICOM files (I), text (T) and checkpoints (C),
-and with what strangers hand over (S).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -64,8 +62,22 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
-    # Writing fails: the run goes on and says so, records wait for room.
-    "C2": "recorder",
+    # Writers of a checkpoint are killed, at each point of a save and anywhere: what is accepted is whole, and nobody
+    # has to clean up; ranks that are left say who is gone, and do not wait for ever.
+    "C1": "each-point each-rank random background none-corrupt nothing-to-clean left-overs no-hang before-the-first",
+    # The disk refuses, any file, any rank: all ranks agree, it is tried again, the last good one stands, an alarm is
+    # raised, training goes on; logs are written later.
+    "C2": (
+        "every-file every-rank no-hang all-agree tried-again last-good healthy-stays training-goes-on alarm logs "
+        "room real background deepspeed after-the-commit recorder"
+    ),
+    # Files of a checkpoint are changed, taken away, swapped, added, also with a true digest: refused by name, the older
+    # sound one is used, and where there is none a run that had one does not start over. Checkpoints of versions up to
+    # 0.1: refused with the command that converts them, which a kill anywhere leaves good.
+    "C3": (
+        "any-file manifest hostile named older-used no-traceback never-silently verified-first junk empty-folders "
+        "retention former"
+    ),
     # A request to stop, wherever a run is: what was trained is saved, the command returns, nobody and nothing is left.
     # A second one ends it at once. An evaluation is cut short, data that never comes is not waited for.
     "C4": (
@@ -82,12 +94,19 @@ CATALOGUE = {
     ),
     # A loader dies, fails or stalls: what was trained is saved first, the message names its thread and samples.
     "C6": "dead failed stalled named saves-first all-leave",
+    # A run goes on with other ranks, micro-batches, stages, precisions.
+    "C7": "ranks stage any-ranks any-stage precision told former",
     # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and
     # where two runs part is named. A resumed run is the run: the same samples and masks on any number of ranks, all to
-    # the bit on as many; every step is recorded, and where two runs part is named.
-    "C8": "recorded same-samples-and-masks ten-kills difference-named",
-    # File systems of a network: handles go stale, clocks differ.
-    "C10": "stale-handle clock-skew",
+    # the bit on as many; every step is recorded, and where two runs part is named. A resumed run is the run: the same
+    # samples and masks, to the bit on as many ranks, also from step 0 and from an earlier checkpoint; every step is
+    # recorded, and where two runs part is named.
+    "C8": "recorded same-samples-and-masks ten-kills difference-named step-0 earlier",
+    # The configuration changed: what makes it another run is refused, what tunes is told and must be allowed.
+    "C9": "identity tunables deepspeed difference-told",
+    # File systems of a network: slow, with handles that went stale, behind, with other clocks. File systems of a
+    # network: handles go stale, clocks differ.
+    "C10": "slow-sync stale-handle not-visible clock-skew",
     # A number that is not finite: the update is left out on all ranks together, within a budget, and the samples are
     # noted; ruined weights end the run with 6 at the next step and are never exported; a replay names what it was.
     "N1": (
@@ -102,8 +121,6 @@ CATALOGUE = {
     "N4": "no-valid-token no-masked-patch batch-of-one",
     # DeepSpeed calls a norm that is not finite -1.
     "N5": "told-as-infinite not-applied",
-    # Checkpoints of versions up to 0.1: refused with the command that converts them, which a kill anywhere leaves good.
-    "C3": "former",
     # A pickle with right digests in such a checkpoint: refused by the name it calls; it has not run.
     "S1": "former",
 }

@@ -45,14 +45,19 @@ class StoreRanks:
         self.rank, self.world = rank, world
         self._store, self._patience = store, patience
         self._former: list[str] = []
+        self._meetings = 0
 
     def gather(self, key: str, value: Any) -> list[Any]:
-        """Raises AgreementError where a rank has not answered in time."""
-        names = [f"checkpoint/{key}/{rank}" for rank in range(self.world)]
-        self._store.set(names[self.rank], json.dumps(value))
-        self._wait(names)
-        answers = [json.loads(self._store.get(name)) for name in names]
-        self._forget(names[self.rank])
+        """Raises AgreementError where a rank has not answered in time, or the one that holds the store is gone."""
+        self._meetings += 1  # a step that is saved again finds no answers of before
+        names = [f"checkpoint/{self._meetings}/{key}/{rank}" for rank in range(self.world)]
+        try:
+            self._store.set(names[self.rank], json.dumps(value))
+            self._wait(names)
+            answers = [json.loads(self._store.get(name)) for name in names]
+            self._forget(names[self.rank])
+        except RuntimeError as error:
+            raise AgreementError(f"the store in which ranks meet does not answer: {error}") from error
         return answers
 
     def _wait(self, names: list[str]) -> None:

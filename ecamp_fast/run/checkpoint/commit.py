@@ -4,6 +4,7 @@ Every rank writes its tensors into ``step-NNNNNNNN.tmp-NONCE/`` and syncs them; 
 renames the folder. Ranks agree at every meeting, so all succeed or all fail.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from ecamp_fast.errors import NumericsError, StorageError
 from ecamp_fast.fault_points import reach
-from ecamp_fast.files import rename
+from ecamp_fast.files import rename, sync
 from ecamp_fast.run.checkpoint.agreement import Alone, RankFault, Ranks, together
+from ecamp_fast.run.checkpoint.find import REPLACED
 from ecamp_fast.run.checkpoint.manifest import Position, name_of, read_manifest, write_manifest
 from ecamp_fast.run.checkpoint.retention import clean
 from ecamp_fast.run.checkpoint.tensor_file import Piece, pieces_of, write_pieces
@@ -78,8 +80,13 @@ def _attempt(final: Path, pieces: Mapping[str, Piece], position: Position, ranks
     if begun[0] is None:  # it stands already
         return final
     temporary = final.parent / begun[0]
-    shares = together(ranks, f"{key}/written", lambda: _write_share(temporary, pieces, ranks))
-    together(ranks, f"{key}/sealed", lambda: _seal(temporary, final, position, shares) if ranks.rank == 0 else None)
+    try:
+        shares = together(ranks, f"{key}/written", lambda: _write_share(temporary, pieces, ranks))
+        together(ranks, f"{key}/sealed", lambda: _seal(temporary, final, position, shares) if ranks.rank == 0 else None)
+    except RankFault:  # all have met, nobody writes: what a full disk holds of it is in the way
+        if ranks.rank == 0:
+            clean(final.parent)
+        raise
     return final
 
 
@@ -87,9 +94,12 @@ def _begin(final: Path, position: Position, needed: int) -> str | None:
     """Name of a new temporary folder; None where the same checkpoint is committed already."""
     reach("checkpoint.begin", step=position.step)
     folder = final.parent
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, mode=0o700)
+        sync(folder.parent)
     clean(folder)
     if final.exists() and not damage(final) and read_manifest(final).position == position:
+        sync(folder)
         return None
     if (free := shutil.disk_usage(folder).free) < ROOM * needed:
         raise OSError(f"{folder}: {free / 1e9:.1f} GB free, a checkpoint takes {needed / 1e9:.1f} GB")
@@ -115,9 +125,10 @@ def _seal(temporary: Path, final: Path, position: Position, shares: list[Any]) -
             tensor["parts"].append({"file": number, "key": key, "start": start, "stop": stop})
     reach("checkpoint.manifest", step=position.step)
     write_manifest(temporary, position, [entry for entry, _ in shares], tensors)
+    sync(temporary)
     reach("checkpoint.sealed", step=position.step)
-    if final.exists():  # damaged, or of another past: it stays until the new one stands
-        rename(final, final.with_name(f"{final.name}.tmp-old"))
+    if os.path.lexists(final):  # damaged, or of another past: it stays until the new one stands
+        rename(final, final.with_name(f"{final.name}{REPLACED}"))
     rename(temporary, final)
     reach("checkpoint.committed", step=position.step)
-    shutil.rmtree(final.with_name(f"{final.name}.tmp-old"), ignore_errors=True)
+    clean(final.parent)

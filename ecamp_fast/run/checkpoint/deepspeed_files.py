@@ -21,8 +21,9 @@ def save_for_deepspeed(engine: Any, folder: Path, step: int, ranks: Ranks) -> No
     Every rank calls it.  Raises StorageError on every rank where one cannot write.
     """
     name = name_of(step)
-    with _faults_noted(engine) as faults:
-        engine.save_checkpoint(str(folder), tag=name, save_latest=False)
+
+    def begin() -> None:
+        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def judge() -> None:
         if faults:
@@ -35,6 +36,9 @@ def save_for_deepspeed(engine: Any, folder: Path, step: int, ranks: Ranks) -> No
                 shutil.rmtree(other, ignore_errors=True)
 
     try:
+        together(ranks, f"deepspeed/{step}/begun", begin)
+        with _faults_noted(engine) as faults:
+            engine.save_checkpoint(str(folder), tag=name, save_latest=False)
         together(ranks, f"deepspeed/{step}/written", judge)
         together(ranks, f"deepspeed/{step}/named", point if ranks.rank == 0 else lambda: None)
     except RankFault as fault:

@@ -1,5 +1,7 @@
 """The checkpoint to go on from: the newest that is complete, and never a silent start from nothing."""
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,14 @@ from typing import Any
 import torch.distributed as dist
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.files import rename
 from ecamp_fast.run.checkpoint.manifest import is_former, step_of
 from ecamp_fast.run.checkpoint.verify import damage
 
 FORMER, CONVERTED = "former-", "converted"  # how folders of the former format begin once converted; on the way there
+REPLACED = ".tmp-old"  # behind the name of a checkpoint that a new one takes the place of
+Note = Callable[[str, str], None]
+Known = Callable[[], int | None]
 
 
 def committed(folder: Path) -> list[Path]:
@@ -21,13 +27,23 @@ def committed(folder: Path) -> list[Path]:
     return [path for _, path in sorted(steps, reverse=True)]
 
 
-def find(folder: Path, mode: str, note: Callable[[str, str], None], known: int | None = None) -> Path | None:
+def put_back(folder: Path) -> None:
+    """Give a checkpoint its name back that was being replaced when the run was killed, or the disk refused."""
+    for replaced in folder.glob(f"step-*{REPLACED}"):
+        path = replaced.with_suffix("")
+        if step_of(path.name) is not None and not os.path.lexists(path):
+            with contextlib.suppress(OSError):
+                rename(replaced, path)
+
+
+def find(folder: Path, mode: str, note: Note, known: Known = lambda: None) -> Path | None:
     """The checkpoint to resume from, verified; None to start afresh.
 
     folder  of the run's checkpoints
     mode    ``auto`` (newest that verifies; none at all: afresh), ``must`` (none is an error), ``never``, or a path
     note    called with (name, reason) for each that is rejected
-    known   step of the last checkpoint that the run says it committed; None: of none
+    known   tells the step of the last checkpoint that the run says it committed, None where of none; asked where
+            none is left
 
     Raises DataError where a checkpoint was asked for, or there were some, and none verifies.
     """
@@ -50,8 +66,8 @@ def find(folder: Path, mode: str, note: Callable[[str, str], None], known: int |
         raise _refused(candidates, found, "restore the files, or start afresh with --resume never")
     if any(committed(folder / CONVERTED)):
         raise DataError(f"the checkpoints in {folder} are half converted", _convert_hint(folder))
-    if known is not None:
-        found = f"cannot resume: step {known} was saved in {folder}, and no checkpoint is left there"
+    if (step := known()) is not None:
+        found = f"cannot resume: step {step} was saved in {folder}, and no checkpoint is left there"
         raise DataError(found, "restore the folder, or start afresh with --resume never")
     if mode == "must":
         raise DataError(f"cannot resume: there is no checkpoint in {folder}", "start with --resume auto")
@@ -69,11 +85,12 @@ def _convert_hint(folder: Path) -> str:
     return f"checkpoints of versions up to 0.1 are converted by `ecamp-fast import --checkpoint {folder.parent}`"
 
 
-def find_together(folder: Path, mode: str, note: Callable[[str, str], None], known: int | None = None) -> Path | None:
+def find_together(folder: Path, mode: str, note: Note, known: Known = lambda: None) -> Path | None:
     """``find`` on rank 0, whose answer or error every rank gets; every rank calls it."""
     found: list[Any] = [None, None]
     if dist.get_rank() == 0:
         try:
+            put_back(folder)
             found[0] = find(folder, mode, note, known)
         except Exception as error:
             found[1] = error

@@ -3,11 +3,15 @@
 The digest at the end of MANIFEST.json is that of every byte before it, so the file is judged before it is parsed.
 """
 
+import errno
 import hashlib
 import json
+import math
+import os
 import re
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -37,7 +41,7 @@ class Position(StrictModel):
     left_out  steps whose updates are to be left out when they come
     """
 
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, lt=10**18)
     data: str = ""
     settings: dict[str, dict[str, Any]] = {}
     left_out: list[int] = []
@@ -59,8 +63,17 @@ class StoredRange(StrictModel):
 
 
 class TensorEntry(StrictModel):
-    shape: list[int]
+    shape: list[Annotated[int, Field(ge=0)]]
     parts: list[StoredRange]
+
+    def gap(self) -> int | None:
+        """Where its parts leave a gap or overlap; None where they make a whole."""
+        end = 0
+        for part in sorted(self.parts, key=lambda part: (part.start, part.stop)):
+            if part.start != end or part.stop < part.start:
+                return end
+            end = part.stop
+        return None if end == math.prod(self.shape) else end
 
 
 class CheckpointManifest(StrictModel):
@@ -112,8 +125,7 @@ def write_manifest(
 def read_manifest(folder: Path) -> CheckpointManifest:
     """The manifest of a checkpoint, proven by its digest.  Raises Unreadable that says why there is none."""
     try:
-        with open(folder / MANIFEST, "rb") as file:
-            data = file.read(LARGEST + 1)
+        data = _bytes(folder)
     except OSError as error:
         raise Unreadable(f"no readable {MANIFEST} ({error.strerror})") from None
     text, seal = data[:-_SEAL_BYTES], _SEAL.fullmatch(data[-_SEAL_BYTES:])
@@ -135,10 +147,18 @@ def read_manifest(folder: Path) -> CheckpointManifest:
 def is_former(folder: Path) -> bool:
     """Whether a checkpoint has the format of versions up to 0.1: DeepSpeed's pickles behind a manifest of ours."""
     try:
-        with open(folder / MANIFEST, "rb") as file:
-            return _is_former(file.read(LARGEST + 1))
+        return _is_former(_bytes(folder))
     except OSError:
         return False
+
+
+def _bytes(folder: Path) -> bytes:
+    """Of the manifest.  Raises OSError, also where it is no plain file: opening a pipe would wait."""
+    descriptor = os.open(folder / MANIFEST, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no plain file")
+        return file.read(LARGEST + 1)
 
 
 def _is_former(data: bytes) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.run.checkpoint.manifest import Position, StoredRange, TensorEntry, read_manifest
+from ecamp_fast.run.checkpoint.manifest import Position, StoredRange, TensorEntry, Unreadable, read_manifest
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Position]:
@@ -20,11 +20,17 @@ def load(path: Path) -> tuple[dict[str, Tensor], Position]:
 
 
 class Checkpoint:
-    """A checkpoint that ``damage`` has found complete, open for reading; files are mapped, not read ahead."""
+    """A checkpoint that ``damage`` has found complete, open for reading; files are mapped, not read ahead.
+
+    Raises DataError where this rank cannot read its manifest.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._manifest = read_manifest(path)
+        try:
+            self._manifest = read_manifest(path)
+        except Unreadable as fault:
+            raise DataError(f"checkpoint {path}: {fault}", "use another checkpoint") from None
         self._files: dict[int, Any] = {}
 
     @property
@@ -54,12 +60,10 @@ class Checkpoint:
 
     def _parts(self, name: str) -> Iterator[StoredRange]:
         """In order, without gaps; DataError otherwise."""
-        end = 0
-        for part in sorted(self._entry(name).parts, key=lambda part: (part.start, part.stop)):
-            if part.start != end:
-                raise DataError(f"{self.path}: {name} has gaps or overlaps at {end}", "use another checkpoint")
-            end = part.stop
-            yield part
+        entry = self._entry(name)
+        if (gap := entry.gap()) is not None:
+            raise DataError(f"{self.path}: {name} has gaps or overlaps at {gap}", "use another checkpoint")
+        yield from sorted(entry.parts, key=lambda part: part.start)
 
     def _entry(self, name: str) -> TensorEntry:
         try:

@@ -3,17 +3,20 @@
 import contextlib
 import json
 import math
+import os
+import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from ecamp_fast.fault_points import reach
 from ecamp_fast.files import rename, write_json
-from ecamp_fast.run.checkpoint.find import committed
+from ecamp_fast.run.checkpoint.find import REPLACED, committed, put_back
 from ecamp_fast.run.checkpoint.manifest import step_of
 from ecamp_fast.run.checkpoint.verify import damage
 
 BEST = "BEST"
+_LEFT_OVER = re.compile(rf"step-\d{{8,18}}\.tmp(-\w+)?|\.{BEST}\.tmp-\w+")  # without a nonce: of versions up to 0.1
 
 
 class Retention:
@@ -44,7 +47,7 @@ class Retention:
             with contextlib.suppress(OSError):  # a copy too many is no reason to stop
                 unnamed = path.with_name(f"{path.name}.tmp-gone")  # half of a checkpoint bears no step's name
                 rename(path, unnamed)
-                shutil.rmtree(unnamed)
+                _remove(unnamed)
         return [path.name for path in gone]
 
     def _is_whole(self, path: Path) -> bool:
@@ -58,15 +61,39 @@ class Retention:
 
 
 def clean(folder: Path) -> None:
-    """Remove what killed saves left; a checkpoint that was being replaced is put back.  Raises OSError."""
-    for left_over in folder.glob("step-*.tmp-*"):
-        name = left_over.name.partition(".")[0]
-        if left_over.suffix == ".tmp-old" and step_of(name) is not None and not (folder / name).exists():
-            rename(left_over, folder / name)
-        else:
-            shutil.rmtree(left_over)
-    for left_over in folder.glob("step-*.tmp"):  # of versions up to 0.1
-        shutil.rmtree(left_over)
+    """Remove what killed saves left; a checkpoint that was being replaced is put back.
+
+    What the disk does not let go stays: every save writes into a folder of its own.
+    """
+    put_back(folder)
+    for left_over in list(folder.iterdir()):
+        alone = left_over.suffix == REPLACED and not os.path.lexists(left_over.with_suffix(""))  # could not be put back
+        if _LEFT_OVER.fullmatch(left_over.name) and not alone:
+            with contextlib.suppress(OSError):
+                _remove(left_over)
+
+
+def set_aside(folder: Path, step: int) -> list[str]:
+    """Take later checkpoints out of the way of a run that goes on from ``step``: they are of a future that it left.
+
+    Each stays as ``left-NAME``. Returns their names.  Raises OSError.
+    """
+    names = []
+    for path in committed(folder):
+        if (step_of(path.name) or 0) > step:
+            aside = path.with_name(f"left-{path.name}")
+            if os.path.lexists(aside):  # of a future left before
+                _remove(aside)
+            rename(path, aside)
+            names.append(path.name)
+    return names
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def note_best(path: Path, loss: float) -> None:
@@ -78,8 +105,9 @@ def best_of(folder: Path) -> tuple[str, float]:
     """Name and held-out loss of the best checkpoint so far; '' and infinity where none is known."""
     try:
         found = json.loads((folder / BEST).read_text())
-        return str(found["checkpoint"]), float(found["loss"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        loss = float(found["loss"])
+        return (str(found["checkpoint"]), loss) if math.isfinite(loss) else ("", math.inf)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return "", math.inf
 
 

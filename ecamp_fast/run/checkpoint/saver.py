@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ecamp_fast.errors import StorageError
 from ecamp_fast.run.checkpoint.agreement import Ranks
 from ecamp_fast.run.checkpoint.commit import save
 from ecamp_fast.run.checkpoint.manifest import Position, name_of
@@ -38,6 +40,7 @@ class Outcome:
     path     of the checkpoint; where ``fault`` is set, what it would have been
     stall    seconds that training stood still for it
     seconds  until it was on the disk
+    untidy   what the disk refused afterwards: to note the best, to purge
     """
 
     request: Request
@@ -45,6 +48,7 @@ class Outcome:
     stall: float
     seconds: float
     fault: Exception | None = None
+    untidy: str = ""
 
 
 class Saver:
@@ -62,7 +66,7 @@ class Saver:
         self._buffers: dict[str, Tensor] = {}
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._done: list[Outcome] = []
+        self._done: deque[Outcome] = deque()
 
     def save(self, tensors: Mapping[str, Tensor | Piece], request: Request) -> None:
         """Begin a save; waits for the one before it. How it went, ``finished`` says."""
@@ -79,8 +83,7 @@ class Saver:
 
     def finished(self) -> list[Outcome]:
         """How the saves went that have ended since the last call; does not wait."""
-        done, self._done = self._done, []
-        return done
+        return [self._done.popleft() for _ in range(len(self._done))]
 
     def wait(self) -> None:
         """Until none is under way. No attempt is put off meanwhile: somebody waits."""
@@ -94,17 +97,24 @@ class Saver:
             self._thread = None
 
     def _run(self, pieces: dict[str, Piece], request: Request, began: float, stall: float | None) -> None:
-        path, fault = self._folder / name_of(request.position.step), None
+        path, fault, untidy = self._folder / name_of(request.position.step), None, ""
         try:
             save(self._folder, pieces, request.position, self._ranks, self._stopping.wait)
-            if self._ranks.rank == 0:
-                if request.best is not None:
-                    note_best(path, request.best)
-                self._retention.purge(request.milestones, request.before)
+            untidy = self._tidy(path, request) if self._ranks.rank == 0 else ""
         except Exception as error:  # for the loop to judge: this may be a thread of its own
             fault = error
         seconds = time.perf_counter() - began
-        self._done = [*self._done, Outcome(request, path, seconds if stall is None else stall, seconds, fault)]
+        self._done.append(Outcome(request, path, seconds if stall is None else stall, seconds, fault, untidy))
+
+    def _tidy(self, path: Path, request: Request) -> str:
+        """Note the best, purge; what the disk refused, in words: the checkpoint stands all the same."""
+        try:
+            if request.best is not None:
+                note_best(path, request.best)
+            self._retention.purge(request.milestones, request.before)
+        except (OSError, StorageError) as error:
+            return str(error)
+        return ""
 
     def _snapshot(self, pieces: Mapping[str, Piece]) -> dict[str, Piece]:
         """The pieces in memory of the host that is kept from save to save."""

@@ -1,17 +1,33 @@
 """Whether a folder is a complete checkpoint: everything in it is judged, and nothing of it is believed before."""
 
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ecamp_fast.run.checkpoint.manifest import MANIFEST, FileEntry, Unreadable, read_manifest, step_of
+import safetensors
+
+from ecamp_fast.run.checkpoint.manifest import (
+    MANIFEST,
+    CheckpointManifest,
+    FileEntry,
+    Unreadable,
+    read_manifest,
+    step_of,
+)
 
 
 def damage(path: Path) -> str:
     """Why ``path`` is not a complete checkpoint; an empty string when it is one."""
-    return fault_of(path, _listed)
+    if fault := fault_of(path, _listed):
+        return fault
+    try:
+        _match_tensors(path, read_manifest(path))
+    except Unreadable as unreadable:
+        return str(unreadable)
+    return ""
 
 
 def fault_of(path: Path, listed: Callable[[Path], tuple[int, Sequence[FileEntry]]]) -> str:
@@ -53,13 +69,33 @@ def _match(path: Path, step: int, files: Sequence[FileEntry]) -> None:
                 raise Unreadable(f"{name} is damaged (digest differs)")
 
 
+def _match_tensors(path: Path, manifest: CheckpointManifest) -> None:
+    """Every tensor is a whole of parts that the files hold; by chance nothing else has a true digest."""
+    lengths = [_lengths(path / entry.name) for entry in manifest.files]
+    for name, entry in manifest.tensors.items():
+        if (gap := entry.gap()) is not None:
+            raise Unreadable(f"{name!a} has gaps or overlaps at {gap}")
+        for part in entry.parts:
+            if part.file >= len(lengths) or lengths[part.file].get(part.key) != part.stop - part.start:
+                raise Unreadable(f"{name!a}: no file holds {part.key!a}")
+
+
+def _lengths(path: Path) -> dict[str, int]:
+    """Key -> numbers of the tensor in a safetensors file."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {key: math.prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise Unreadable(f"{path.name} is no safetensors file ({error})") from None
+
+
 def _refuse_strangers(path: Path) -> None:
     """Only plain files of this user, which nobody else may write to."""
-    if not stat.S_ISDIR(path.lstat().st_mode) and not path.is_dir():
+    if not stat.S_ISDIR(path.stat().st_mode):
         raise Unreadable("it is no folder")
     for item in (path, *path.iterdir()):
         found = item.stat() if item == path else item.lstat()
-        if found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
-            raise Unreadable(f"{item.name!a} is not yours alone: it belongs to another user or anybody may write to it")
         if item != path and not stat.S_ISREG(found.st_mode):
             raise Unreadable(f"{item.name!a} is no plain file")
+        if found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+            raise Unreadable(f"{item.name!a} is not yours alone: it belongs to another user or anybody may write to it")

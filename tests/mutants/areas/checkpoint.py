@@ -1,31 +1,32 @@
-"""Checkpoints: what makes one complete, which is found, and what a resumed run goes on with."""
+"""Checkpoints: what makes one complete, which is found, which stay, and what a resumed run goes on with."""
 
 from typing import Any
 
 from mutant import mutants
 
+COMMIT, FIND = "tests/run/checkpoint/test_commit.py", "tests/run/checkpoint/test_find.py"
+VERIFY, RETENTION = "tests/run/checkpoint/test_verify.py", "tests/run/checkpoint/test_retention.py"
+
+
+def _said(action: Any) -> Any:
+    try:
+        return action()
+    except Exception as error:
+        return type(error).__name__
+
 
 def a_save() -> Any:
-    """What is synced, renamed and kept by saves; what is found of damaged ones; what a restore says."""
+    """What is synced and renamed, and in which order; what a refusal leaves; what is saved twice, or ruined."""
     import os
     import tempfile
     from pathlib import Path
     from unittest.mock import patch
 
-    from ecamp_fast.run import checkpoint
-    from ecamp_fast.run.checkpoint import Position
-    from ecamp_fast.run.distributed import init
+    import torch
 
-    class Engine:
-        optimizer = None
+    from ecamp_fast.run.checkpoint.commit import save
+    from ecamp_fast.run.checkpoint.manifest import Position
 
-        def save_checkpoint(self, folder: str, tag: str, save_latest: bool) -> None:
-            (Path(folder) / tag / "states.pt").write_bytes(b"weights")
-
-        def load_checkpoint(self, folder: str, tag: str) -> Any:
-            return tag, {}
-
-    init()
     done: list[Any] = []
     fsync, replace = os.fsync, os.replace
 
@@ -37,46 +38,176 @@ def a_save() -> Any:
         done.append(f"to {Path(target).name}")
         replace(source, target)
 
+    state, waits = {"a": torch.arange(6.0)}, list[float]()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "checkpoints"
         with patch("os.fsync", synced), patch("os.replace", renamed):
-            for step in (1, 2, 3):
-                path = checkpoint.save(Engine(), folder, Position(step, 1, "d", "r"), keep=2)
-        done.append(sorted(item.name for item in folder.iterdir()))
-        done.append((oct(path.stat().st_mode), checkpoint.damage(path), (folder / "LATEST").read_text()))
-        for other in (
-            Position(0, 1, "d", "r"),
-            Position(0, 2, "d", "r"),
-            Position(0, 1, "x", "r"),
-            Position(0, 1, "d", "x"),
-        ):
-            done.append(_said(lambda other=other: checkpoint.restore(Engine(), path, other)))
-        for name, data in (("states.pt", b"weighty"), ("states.pt", b"weight"), ("more.pt", b"")):
-            before = (path / "states.pt").read_bytes()
-            (path / name).write_bytes(data)
-            done.append(bool(checkpoint.damage(path)))
-            done.append(_said(lambda: getattr(checkpoint.find(folder, "auto", lambda *_: None), "name", None)))
-            (path / name).unlink()
-            (path / "states.pt").write_bytes(before)
-        done.append(_said(lambda: getattr(checkpoint.find(folder, "auto", lambda *_: None), "name", None)))
-        (folder / "step-00000009.tmp").mkdir()
-        checkpoint.save(Engine(), folder, Position(3, 1, "d", "r"), keep=2)
-        done.append(sorted(item.name for item in folder.iterdir()))
-        done.append(_said(lambda: checkpoint.find(folder, "never", lambda *_: None)))
-        done.append(_said(lambda: checkpoint.find(folder / "none", "must", lambda *_: None)))
-        path.chmod(0o707)
-        done.append(bool(checkpoint.damage(path)))
-        for one in folder.glob("step-*"):
-            (one / "states.pt").unlink()
-        done.append(_said(lambda: checkpoint.find(folder, "auto", lambda *_: None)))
+            path = save(folder, state, Position(step=1))
+        done.append(oct(path.stat().st_mode))
+        (path / "more").touch()
+        save(folder, state, Position(step=1))
+        done.append((sorted(item.name for item in path.iterdir()), sorted(item.name for item in folder.iterdir())))
+        with patch.dict(os.environ, {"ECAMP_FAULT": "fsync:file=MANIFEST.json:EIO"}):
+            done.append(_said(lambda: save(folder, state, Position(step=2), wait=waits.append)))
+        done.append((waits, len(list(folder.iterdir()))))
+        ruined = {"a": torch.tensor([float("nan")])}
+        done.append(_said(lambda: save(folder, ruined, Position(step=3))))
     return done
 
 
-def _said(action: Any) -> Any:
-    try:
-        return action()
-    except Exception as error:
-        return type(error).__name__
+def a_meeting() -> Any:
+    """What is left in the store, and what a rank's fault is for the others."""
+    import torch.distributed as dist
+
+    from ecamp_fast.run.checkpoint.agreement import StoreRanks, together
+
+    store = dist.HashStore()
+    ranks = StoreRanks(store, 0, 1)
+    for _ in range(9):
+        ranks.gather("a", 1)
+    return store.num_keys(), store.check(["checkpoint/a/0"]), _said(lambda: together(ranks, "b", lambda: 1 / 0))
+
+
+def a_search() -> Any:
+    """What is found of damaged and hostile checkpoints, what is purged, cleaned, set aside."""
+    import hashlib
+    import json
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    import torch
+
+    from ecamp_fast.run.checkpoint.commit import save
+    from ecamp_fast.run.checkpoint.find import find
+    from ecamp_fast.run.checkpoint.manifest import Position
+    from ecamp_fast.run.checkpoint.retention import Retention, clean, set_aside
+    from ecamp_fast.run.checkpoint.verify import damage
+
+    def found(known: int | None = None) -> Any:
+        path = find(folder, "auto", lambda *_: None, lambda: known)
+        return path and path.name
+
+    done: list[Any] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "checkpoints"
+        pristine = [save(folder, {"a": torch.arange(6.0)}, Position(step=step)) for step in (1, 2, 3, 4)]
+        done.append(found())
+        path = pristine[-1]
+        shutil.copytree(path, Path(temporary) / "kept")
+        manifest, tensors = path / "MANIFEST.json", next(path.glob("rank*"))
+        tree = json.loads(manifest.read_text())
+        del tree["digest"]
+        tree["tensors"]["a"]["parts"] = []
+        text = json.dumps(tree, indent=0).removesuffix("\n}").encode()
+        hostile = text + f',\n"digest": "{hashlib.sha256(text).hexdigest()}"}}\n'.encode()
+        for file, data in (
+            (tensors, tensors.read_bytes()[:-1] + b"x"),
+            (path / "more", b""),
+            (manifest, manifest.read_bytes().replace(b'"data": ""', b'"data": "e"')),
+            (manifest, hostile),
+        ):
+            file.write_bytes(data)
+            done.append((_said(lambda: bool(damage(path))), _said(found)))
+            shutil.rmtree(path)
+            shutil.copytree(Path(temporary) / "kept", path)
+        path.chmod(0o707)
+        done.append(bool(damage(path)))
+        path.chmod(0o700)
+        done.append(bool(damage(shutil.copytree(path, folder / "step-00000009"))))
+        done.append(Retention(folder, 2).purge(before=[1]))
+        for name in ("step-00000005.tmp-a", "step-00000006.tmp-old"):
+            (folder / name).mkdir()
+        clean(folder)
+        done.append(sorted(item.name for item in folder.iterdir()))
+        done.append(_said(lambda: set_aside(folder, 3)))
+        for item in folder.glob("step*/rank*"):
+            item.unlink()
+        done.append(_said(found))
+        shutil.rmtree(folder)
+        done.append((_said(lambda: found(7)), _said(found)))
+    return done
+
+
+def a_loop() -> Any:
+    """What a save behind training holds, and what is told of it."""
+    import os
+    import tempfile
+    from pathlib import Path
+    from unittest.mock import patch
+
+    import torch
+
+    from ecamp_fast.run.checkpoint.agreement import Alone
+    from ecamp_fast.run.checkpoint.manifest import Position
+    from ecamp_fast.run.checkpoint.read import load
+    from ecamp_fast.run.checkpoint.saver import Request, Saver
+
+    told: list[Any] = []
+    state = {"a": torch.arange(4.0)}
+    with tempfile.TemporaryDirectory() as temporary:
+        saver = Saver(Path(temporary), Alone(), keep=2)
+        with patch.dict(os.environ, {"ECAMP_FAULT": "checkpoint.write:sleep=0.3;write:file=BEST:EIO"}):
+            for step in (1, 2):
+                saver.save(state, Request(Position(step=step), best=1.0))
+                told.append(len(list(Path(temporary).glob("step-*[0-9]"))))
+                state["a"].add_(10)
+            saver.wait()
+        told.append([(outcome.fault is None, bool(outcome.untidy)) for outcome in saver.finished()])
+        told.append(load(Path(temporary) / "step-00000002")[0]["a"].tolist())
+    return told
+
+
+def a_resume() -> Any:
+    """What an engine has after loading, and the updates it counts."""
+    import tempfile
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    import torch
+
+    from ecamp_fast.run.checkpoint.commit import save
+    from ecamp_fast.run.checkpoint.engine_state import engine_state, load_engine_state
+    from ecamp_fast.run.checkpoint.manifest import Position
+    from ecamp_fast.run.checkpoint.read import Checkpoint
+    from ecamp_fast.run.distributed import init
+
+    def engine(updates: int) -> Any:
+        torch.manual_seed(updates)
+        module = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.AdamW(module.parameters())
+        for _ in range(updates):
+            module(torch.ones(3)).sum().backward()
+            optimizer.step()
+        return SimpleNamespace(
+            module=module, optimizer=optimizer, basic_optimizer=optimizer, zero_optimization=lambda: False
+        )
+
+    init()
+    told: list[Any] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for updates in (0, 2):
+            path = save(Path(temporary), engine_state(engine(updates)), Position(step=updates))
+            other = engine(3)
+            load_engine_state(other, Checkpoint(path))
+            state = other.basic_optimizer.state[other.module.weight]
+            told.append((other.module.weight.tolist(), {name: value.tolist() for name, value in state.items()}))
+    return told
+
+
+def a_change() -> Any:
+    """What may differ when a run goes on."""
+    from ecamp_fast.config import Recipe
+    from ecamp_fast.config.changes import judge_changes, settings_of
+
+    def judged(allowed: tuple[str, ...], clipping: float = 0.0, **changes: Any) -> Any:
+        before, now = (settings_of(Recipe(), {"gradient_clipping": value}) for value in (0, clipping))
+        return _said(lambda: judge_changes(before, {**now, "recipe": now["recipe"] | changes}, allowed, "RUN"))
+
+    return (
+        *(judged(()), judged((), 1.0), judged(("gradient_clipping",), 1.0), judged(("seed",), seed=7)),
+        *(judged((), negation="x"), judged(("negation",), negation="x"), judged(("neg",), negation="x")),
+    )
 
 
 def a_file() -> Any:
@@ -99,44 +230,118 @@ def a_file() -> Any:
         return done, [path.name for path in Path(folder).iterdir()]
 
 
+ROOM = "ecamp_fast/run/checkpoint"
 MUTANTS = [
     *mutants(
-        "ecamp_fast/run/checkpoint.py",
-        "tests/run/test_checkpoint.py",
+        f"{ROOM}/commit.py",
+        COMMIT,
         a_save,
         {
-            "files are not synced": ("    sync(file)\n", ""),
-            "the folder is not synced after it was renamed": ("    sync(final.parent)\n", ""),
-            "the names point to what is not there yet": (
-                "    os.replace(temporary, final)\n    sync(final.parent)\n",
-                '    write_atomically(final.parent / "LATEST", final.name.encode())\n'
-                "    os.replace(temporary, final)\n    sync(final.parent)\n",
+            "the folder is renamed before its names are on the disk": ("    sync(temporary)\n", ""),
+            "the disk is asked once": ("ATTEMPTS = 3", "ATTEMPTS = 1"),
+            "what was half written stays": (
+                "        if ranks.rank == 0:\n            clean(final.parent)\n        raise",
+                "        raise",
             ),
-            "the manifest is written after the renaming": (
-                "    write_json(\n        temporary / MANIFEST,",
-                "    os.makedirs(final)\n    os.replace(temporary / 'states.pt', final / 'states.pt')\n"
-                "    temporary.rmdir()\n    temporary = final\n    write_json(\n        temporary / MANIFEST,",
+            "others may read it": ("temporary.mkdir(mode=0o700)", "temporary.mkdir()"),
+            "what stands is never replaced": ("if final.exists() and not damage(final) and", "if final.exists() and"),
+            "numbers that are not finite are saved": ("    _refuse_not_finite(pieces, position.step, ranks)\n", ""),
+        },
+    ),
+    *mutants(
+        f"{ROOM}/agreement.py",
+        "tests/run/checkpoint/test_agreement.py",
+        a_meeting,
+        {
+            "answers of before are found": ("checkpoint/{self._meetings}/{key}", "checkpoint/{key}"),
+            "nothing is forgotten": ("self._store.delete_key(self._former.pop(0))", "self._former.pop(0)"),
+            "a rank leaves the others waiting": (
+                "except Exception as error:  # none",
+                "except OSError as error:  # none",
             ),
-            "digests are not compared": ('!= entry["sha256"]:', "== '':"),
-            "files that nobody listed are fine": (
-                'does not belong to it" if extra else ""',
-                'does not belong to it" if not listed else ""',
+        },
+    ),
+    *mutants(
+        f"{ROOM}/manifest.py",
+        f"tests/run/checkpoint/test_manifest.py {VERIFY}",
+        a_search,
+        {
+            "a manifest is believed": ("if hashlib.sha256(text).hexdigest().encode() != seal[1]:", "if not seal[1]:"),
+            "gaps are no fault": ("return None if end == math.prod(self.shape) else end", "return None"),
+        },
+    ),
+    *mutants(
+        f"{ROOM}/verify.py",
+        VERIFY,
+        a_search,
+        {
+            "digests are not compared": ("!= entry.sha256:", '== "":'),
+            "files that nobody listed are fine": ("sorted(found - listed.keys())", "sorted(found - found)"),
+            "the step of another folder is fine": ("not in (None, manifest.position.step)", "== -1"),
+            "anybody may write to it": (" or found.st_mode & stat.S_IWOTH", ""),
+            "tensors that the files do not hold are fine": ("    _match_tensors(path, manifest)\n", ""),
+        },
+    ),
+    *mutants(
+        f"{ROOM}/find.py",
+        FIND,
+        a_search,
+        {
+            "the oldest is found": ("sorted(steps, reverse=True)", "sorted(steps)"),
+            "damage ends in a start from nothing": (
+                "    if candidates:\n",
+                "    if candidates == 0:\n",
             ),
-            "one more is kept": ("[-keep:]", "[-keep - 1 :]"),
-            "the oldest is found": (", reverse=True)\n    for candidate", ")\n    for candidate"),
-            "damage is followed by a start from nothing": ('if candidates or mode == "must":', 'if mode == "must":'),
-            "unfinished ones stay": ("        shutil.rmtree(left_over)\n", "        pass\n"),
-            "another number of ranks is fine": ("if found.world != expected.world:", "if False:"),
-            "other data are fine": ("if found.data != expected.data:", "if False:"),
-            "another recipe is fine": ("if found.recipe not in (expected.recipe, former_recipe):", "if False:"),
-            "the step is one too many": ("    return found.step\n", "    return found.step + 1\n"),
-            "others may read it": ("mode=0o700", "mode=0o755"),
-            "anybody may write to it": ("or path.stat().st_mode & stat.S_IWOTH", ""),
+            "checkpoints that are gone are a start from nothing": ("(step := known()) is not None", "(step := None)"),
+        },
+    ),
+    *mutants(
+        f"{ROOM}/retention.py",
+        RETENTION,
+        a_search,
+        {
+            "damaged ones count": ("            if damage(path):\n                return False\n", ""),
+            "one more is kept": ("*whole[: self._keep]", "*whole[: self._keep + 1]"),
+            "the last from before a trouble goes": ("<= limit][:1]", "< limit][:0]"),
+            "unfinished ones stay": ("                _remove(left_over)\n", "                pass\n"),
+            "later ones stay in the way": (
+                "(step_of(path.name) or 0) > step:",
+                "(step_of(path.name) or 0) > 99:",
+            ),
+        },
+    ),
+    *mutants(
+        f"{ROOM}/saver.py",
+        "tests/run/checkpoint/test_saver.py",
+        a_loop,
+        {
+            "training goes on in what is written": ("replace(piece, values=self._buffers[name])", "piece"),
+            "a second save does not wait": ("        self._await()\n        pieces =", "        pieces ="),
+            "a best that is not noted is a failed save": ("            return str(error)\n", "            raise\n"),
+        },
+    ),
+    *mutants(
+        f"{ROOM}/engine_state.py",
+        "tests/run/checkpoint/test_engine_state.py",
+        a_resume,
+        {
+            "moments of before stay": ("else kept.zero_()", "else None"),
+            "updates are counted anew": ("fill_(updates[id(fragment.owner)])", "fill_(0.0)"),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/config/changes.py",
+        "tests/config/test_changes.py",
+        a_change,
+        {
+            "clipping changes silently": ('_differing(before.get("deepspeed", {}), now["deepspeed"])', "{}"),
+            "what stays may be allowed": ("    if fixed:\n", "    if fixed and not allowed:\n"),
+            "half a name allows": ('return name if name.endswith(".") else f"{name}."', "return name"),
         },
     ),
     *mutants(
         "ecamp_fast/files.py",
-        "tests/run/test_checkpoint.py",
+        RETENTION,
         a_file,
         {
             "a file is renamed before it is on the disk": ("            os.fsync(file.fileno())\n", ""),

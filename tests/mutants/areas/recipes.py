@@ -61,8 +61,11 @@ MUTANTS = [
         {
             "negatives weigh ten times more": ("lambda_neg: float = Field(0.05", "lambda_neg: float = Field(0.5"),
             "accumulation forgets the ranks": ("return total // (micro * world)", "return total // micro"),
-            "the learning rate is free to change": ('"schedule.epochs")', '"schedule.epochs", "optim.lr")'),
-            "how often a line is written is not free": ('"log_every", "checkpoint."', '"checkpoint."'),
+            "the learning rate is free to change": (
+                '"schedule.epochs", "compile"',
+                '"optim.lr", "compile"',
+            ),
+            "how often a line is written is not free": ('"log_every", "batch.micro"', '"batch.micro"'),
             "a visible patch more": (
                 "int(self.patches * (1 - self.masking.image_ratio))",
                 "int(self.patches * (1 - self.masking.image_ratio)) + 1",
