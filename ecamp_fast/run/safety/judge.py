@@ -60,6 +60,8 @@ def judge(me: int, ranks: Sequence[Seen], limits: WatchdogConfig, store: str, un
     for seen in ranks:
         if seen.state == "stopped" and seen.lost_for >= limits.stopped:
             return _ending("stopped", seen, seen.lost_for, "stopped", own)
+    if any(seen.state != "running" for seen in ranks):
+        return None  # until it is sure: it has a better claim than those that wait, or are behind
     return _unheard(own, ranks, limits, store, unheard) or _behind(ranks, limits)
 
 

@@ -9,6 +9,7 @@ the stacks of their threads to RUN/stacks-rankN.txt, say who is to blame, and le
 
 import faulthandler
 import os
+import signal
 import sys
 import sysconfig
 import threading
@@ -102,6 +103,7 @@ class Watchdog:
 
     def _failed(self, error: BaseException) -> None:
         """Leave with those that have said why; otherwise tell the others, and see that this process ends."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers send it once one rank has died, before it is named
         self._given_up()
         if isinstance(error, Exception) and not isinstance(error, EcampError) and self._world > 1:
             time.sleep(EXPLAINED)  # where another rank caused it, the watchdog names that one and leaves meanwhile

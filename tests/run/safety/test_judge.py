@@ -33,6 +33,14 @@ def test_a_rank_that_is_gone_is_named_at_once_and_one_that_left_at_the_end_later
     assert judged(rank(0, end), rank(1, end, state="dead", lost_for=DEAD_AT_THE_END)) == ("died", 1)
 
 
+def test_nobody_else_is_blamed_while_a_rank_is_lost_but_not_yet_for_long() -> None:
+    late = replace(HERE, still=1000.0, waits=False)
+    assert judged(rank(0), rank(1, late), rank(2, late)) is None
+    for state in ("dead", "stopped"):
+        assert judged(rank(0, late), rank(1, late), rank(2, late, state=state, lost_for=0.5)) is None
+    assert judged(rank(0, late), rank(1, late), rank(2, late)) == ("stalled", -1)
+
+
 def test_a_stop_may_last_as_long_as_its_limit() -> None:
     assert judged(rank(0), rank(1, state="stopped", lost_for=9)) is None
     assert judged(rank(0), rank(1, state="stopped", lost_for=10)) == ("stopped", 1)
