@@ -15,6 +15,7 @@ import click
 
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import STOPPED, EcampError
+from ecamp_fast.printable import one_line
 
 PHANTOM_STUDIES = 640
 
@@ -86,7 +87,7 @@ def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None
             from ecamp_fast.report.build import report_run
 
             report_run(out, trainer.engine.module, trainer.shards, trainer.recipe)
-            print(f"report: {run.report}", file=sys.stderr)
+            print(one_line(f"report: {run.report}"), file=sys.stderr)
     finally:
         shutdown()
     return 0 if status == "complete" else STOPPED
@@ -100,7 +101,7 @@ def _phantoms(out: Path, recipe: Recipe, is_main: bool) -> Path:
 
     shards = out / "phantoms"
     if is_main and not (shards / "MANIFEST.json").exists():
-        print(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}", file=sys.stderr)
+        print(one_line(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}"), file=sys.stderr)
         build_phantoms(PHANTOM_STUDIES, shards, size=recipe.image.high_size * 8 // 7)
     dist.barrier()
     return shards

@@ -15,5 +15,6 @@ worth      what pre-training is worth: trained with reports and without, and jud
 lazy       a group that imports a command when it is called
 progress   a bar on a terminal, plain lines elsewhere
 sources    what --from takes, and the source that it opens
+terminal   lines for a person, with the names in them escaped
 verdict    how ``demo`` and ``worth`` end: a line for each check, and an exit code
 """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError
 
@@ -32,4 +33,4 @@ def command(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], ov
         facts = {"out": str(out), "loaded": report.loaded, "missing": report.missing, "ignored": report.ignored}
         click.echo(json.dumps(facts))
     else:
-        click.echo(f"{out}: {report}")
+        tell(f"{out}: {report}")

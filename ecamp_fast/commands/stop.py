@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.run.rundir import RunDir
 
@@ -29,4 +30,4 @@ def command(run: Path, timeout: float, as_json: bool) -> None:
                 )
             time.sleep(0.2)
     state = directory.state()
-    click.echo(json.dumps({"schema": 1, **state}) if as_json else f"{run}: {state['status']} at step {state['step']}")
+    tell(json.dumps({"schema": 1, **state}) if as_json else f"{run}: {state['status']} at step {state['step']}")

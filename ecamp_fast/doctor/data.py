@@ -1,11 +1,11 @@
 """The shard set: whole, belonging to its tokenizer, fit for the recipe; and one sample decoded."""
 
-import json
 from collections.abc import Iterator
 
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import DataError
+from ecamp_fast.strict_json import parse_json
 
 OFTEN = 0.05  # share of texts cut short that is worth a word
 LISTED = 5  # files named on a line
@@ -101,7 +101,7 @@ def _naming_patients(setup: RunSetup) -> str:
 
     shards = setup.shards
     if shards is not None and shards.manifest.source.get("kind") == "csv" and shards.manifest.count("train"):
-        columns = json.loads(shards.read("train", 0, (METADATA,))[METADATA]).get("columns", {})
+        columns = parse_json(shards.read("train", 0, (METADATA,))[METADATA]).get("columns", {})
         column = likely("patient_id", columns)
         if column:
             return f"build it again with {option({'patient_id': column})}"
@@ -165,7 +165,7 @@ def pictures(setup: RunSetup) -> Iterator[Finding]:
 
     count, wanted = setup.shards.manifest.count("train"), setup.recipe.image.high_size
     rows = [row * count // min(count, LOOKED_AT) for row in range(min(count, LOOKED_AT))]
-    metadata = [json.loads(setup.shards.read("train", row, (METADATA,))[METADATA]) for row in rows]
+    metadata = [parse_json(setup.shards.read("train", row, (METADATA,))[METADATA]) for row in rows]
     sides = sorted(min(entry["width"], entry["height"]) for entry in metadata)
     found = f"short sides of {len(sides)} samples: {sides[0]} to {sides[-1]}, image.high_size is {wanted}"
     if sides[len(sides) // 2] < wanted:

@@ -1,6 +1,5 @@
 """What a run directory says about its run, gathered for the report: facts, metrics, events, results."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_json
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.trained import read_recipe
+from ecamp_fast.strict_json import parse_json
 
 RESULTS = "results.json"  # what was measured on the trained model, so that a report can be rebuilt
 
@@ -86,7 +86,7 @@ def read_results(run: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(parse_json(file.read_bytes()))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{file} cannot be read ({type(error).__name__})", "delete it: it can be measured again"

@@ -7,6 +7,7 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_json
+from ecamp_fast.strict_json import parse_json
 
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
@@ -61,7 +62,7 @@ class RunDir:
         if not file.exists():
             return {}
         try:
-            return dict(json.loads(file.read_text()))
+            return dict(parse_json(file.read_bytes()))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
@@ -109,7 +110,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            records.append(json.loads(line))
+            records.append(parse_json(line))
         except ValueError:
             continue
     return records

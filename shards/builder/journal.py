@@ -19,6 +19,7 @@ from ecamp_fast.files import write_atomically
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.format.manifest import Members, Shard
 from ecamp_fast.shards.sources.base import RecordFault
+from ecamp_fast.strict_json import parse_json
 
 T = TypeVar("T")
 Part = tuple[int, int]  # number from 1, of how many
@@ -131,7 +132,7 @@ class Journal:
             seal, _, body = (self.folder / f"{name}.json").read_bytes().partition(b"\n")
         except OSError:
             return None
-        return json.loads(body) if hashlib.sha256(body).hexdigest().encode() == seal else None
+        return parse_json(body) if hashlib.sha256(body).hexdigest().encode() == seal else None
 
 
 def own_units(units: Sequence[T], part: Part) -> Sequence[T]:

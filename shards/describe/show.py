@@ -4,7 +4,6 @@ The picture holds report text and pixels: it is as confidential as the set itsel
 """
 
 import io
-import json
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, METADATA, REPORT
 from ecamp_fast.shards.images.encode import read_pgm
 from ecamp_fast.shards.load.read import Sample, ShardSet
+from ecamp_fast.strict_json import parse_json
 
 _SIDE = 320  # pixels of a picture
 _TEXT = 320  # pixels of the text beside it
@@ -65,7 +65,7 @@ def overlay(image: Image.Image, attention: np.ndarray | None) -> Image.Image:
 
 
 def _panel(sample: Sample) -> Image.Image:
-    metadata = json.loads(sample[METADATA])
+    metadata = parse_json(sample[METADATA])
     image = Image.open(io.BytesIO(sample[IMAGE]), formats=("JPEG",))
     drawn = overlay(image, read_pgm(sample[ATTENTION]) if ATTENTION in sample else None)
     scale = _SIDE / max(drawn.size)

@@ -29,6 +29,7 @@ import numpy as np
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_atomically
 from ecamp_fast.shards.format.member_index import INDEX, Members, open_index, pack_block, unpack_block
+from ecamp_fast.strict_json import parse_json
 
 FORMAT = 2
 MANIFEST = "MANIFEST.json"
@@ -186,7 +187,7 @@ def _parse(raw: bytes, place: str) -> tuple[dict[str, Any], str]:
     head = _HEAD.match(raw)
     if not head or hashlib.sha256(memoryview(raw)[head.end() :]).hexdigest().encode() != head[1]:
         raise DataError(f"{place}: damaged: its digest does not match its content", _REBUILD)
-    tree = json.loads(raw)
+    tree = parse_json(raw)
     if tree.get("format") != FORMAT:
         raise DataError(f"{place}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
     return tree, head[1].decode()
