@@ -17,7 +17,7 @@ def parse_json(raw: bytes | str, **hooks: Any) -> Any:
     """
     if len(raw) > LARGEST:
         raise ValueError(f"{len(raw):,} bytes of JSON, the limit is {LARGEST:,}")
-    text = raw if isinstance(raw, str) else raw.decode("utf-8")
+    text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw))
     if text.count("[") + text.count("{") > DEEPEST:  # few samples have so many brackets; they are not walked through
         _check_depth(text)
     return json.loads(text, **hooks)

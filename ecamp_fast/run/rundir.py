@@ -63,7 +63,7 @@ class RunDir:
             return {}
         try:
             return dict(parse_json(file.read_bytes()))
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
     def set_state(self, **facts: Any) -> None:
@@ -104,19 +104,22 @@ class RunDir:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file; a last line torn by a crash is left out."""
+    """The objects of a .jsonl file; a line that is none is left out, as the last one is where a crash tore it."""
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            records.append(parse_json(line))
+            record = parse_json(line)
         except ValueError:
             continue
+        if isinstance(record, dict):
+            records.append(record)
     return records
 
 
 def read_metrics(run: Path, split: str = "train") -> list[dict[str, Any]]:
     """metrics.jsonl of one split in step order; a step that was redone after a resume counts once, as redone."""
-    by_step = {r["step"]: r for r in read_records(run / "metrics.jsonl") if r.get("split", "train") == split}
+    records = (r for r in read_records(run / "metrics.jsonl") if r.get("split", "train") == split)
+    by_step = {r["step"]: r for r in records if type(r.get("step")) is int}
     return [by_step[step] for step in sorted(by_step)]

@@ -132,7 +132,12 @@ class Journal:
             seal, _, body = (self.folder / f"{name}.json").read_bytes().partition(b"\n")
         except OSError:
             return None
-        return parse_json(body) if hashlib.sha256(body).hexdigest().encode() == seal else None
+        if hashlib.sha256(body).hexdigest().encode() != seal:
+            return None
+        try:
+            return parse_json(body)
+        except ValueError:
+            return None
 
 
 def own_units(units: Sequence[T], part: Part) -> Sequence[T]:
@@ -166,7 +171,7 @@ def _parsed(make: Callable[[Any], T], tree: Any) -> T | None:
     """None where nothing was read, or what was read has other fields: another version wrote it."""
     try:
         return None if tree is None else make(tree)
-    except (AttributeError, KeyError, TypeError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None
 
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, METADATA, REPORT
+from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.images.encode import read_pgm
 from ecamp_fast.shards.load.read import Sample, ShardSet
-from ecamp_fast.strict_json import parse_json
 
 _SIDE = 320  # pixels of a picture
 _TEXT = 320  # pixels of the text beside it
@@ -65,7 +65,7 @@ def overlay(image: Image.Image, attention: np.ndarray | None) -> Image.Image:
 
 
 def _panel(sample: Sample) -> Image.Image:
-    metadata = parse_json(sample[METADATA])
+    metadata = read_metadata(sample[METADATA], sample.key)
     image = Image.open(io.BytesIO(sample[IMAGE]), formats=("JPEG",))
     drawn = overlay(image, read_pgm(sample[ATTENTION]) if ATTENTION in sample else None)
     scale = _SIDE / max(drawn.size)
