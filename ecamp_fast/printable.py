@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 _ITEM = "\n  - "
 _BREAK = re.compile(r"(\n(?:  - |    ))")  # the line breaks of our own lists, and of lines that belong to one
-_ADDRESS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]+:/+)([^\s/?#'\"]*@)?([^\s?#'\"]*)([?#][^\s'\"]*)?")
+_ADDRESS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]+:/+)([^\s/'\"]*@)?([^\s?#'\"]*)([?#][^\s'\"]*)?")
 _LEFT_OUT = "?(left out)"
 
 

@@ -23,6 +23,14 @@ def parse_json(raw: bytes | str, **hooks: Any) -> Any:
     return json.loads(text, **hooks)
 
 
+def parse_object(raw: bytes | str) -> dict[str, Any]:
+    """The object that a file holds.  Raises ValueError as ``parse_json``, and where it holds another value."""
+    found = parse_json(raw)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    return found
+
+
 def _check_depth(text: str) -> None:
     depth = 0
     for token in _TOKENS.finditer(text):

@@ -10,7 +10,7 @@ from ecamp_fast.files import write_json
 from ecamp_fast.report import kinds
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.trained import read_recipe
-from ecamp_fast.strict_json import parse_json
+from ecamp_fast.strict_json import parse_object
 
 RESULTS = "results.json"  # what was measured on the trained model, so that a report can be rebuilt
 
@@ -94,8 +94,8 @@ def read_results(run: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        found = dict(parse_json(file.read_bytes()))
-    except (OSError, TypeError, ValueError) as error:
+        found = parse_object(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{file} cannot be read ({type(error).__name__})", "delete it: it can be measured again"
         ) from None

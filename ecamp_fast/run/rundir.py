@@ -7,7 +7,7 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_json
-from ecamp_fast.strict_json import parse_json
+from ecamp_fast.strict_json import parse_json, parse_object
 
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
@@ -62,8 +62,8 @@ class RunDir:
         if not file.exists():
             return {}
         try:
-            return dict(parse_json(file.read_bytes()))
-        except (OSError, TypeError, ValueError) as error:
+            return parse_object(file.read_bytes())
+        except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
     def set_state(self, **facts: Any) -> None:

@@ -150,6 +150,8 @@ def _sizes(recipe: Recipe, vocab_size: int | None) -> dict[str, Any]:
 
 
 def _head(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise DataError(f"{path} is not a regular file", "check the path")
     try:
         with open(path, "rb") as file:
             return file.read(16)

@@ -29,7 +29,7 @@ import numpy as np
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_atomically
 from ecamp_fast.shards.format.member_index import INDEX, Members, open_index, pack_block, unpack_block
-from ecamp_fast.strict_json import parse_json
+from ecamp_fast.strict_json import parse_object
 from ecamp_fast.text.codes import ID_BITS
 
 FORMAT = 2
@@ -189,8 +189,8 @@ def _parse(raw: bytes, place: str) -> tuple[dict[str, Any], str]:
     if not head or hashlib.sha256(memoryview(raw)[head.end() :]).hexdigest().encode() != head[1]:
         raise DataError(f"{place}: damaged: its digest does not match its content", _REBUILD)
     try:
-        tree = dict(parse_json(raw))
-    except (TypeError, ValueError) as error:
+        tree = parse_object(raw)
+    except ValueError as error:
         raise _no_manifest(place, error) from None
     if tree.get("format") != FORMAT:
         raise DataError(f"{place}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.strict_json import parse_json
+from ecamp_fast.strict_json import parse_object
 
 _BOX = ("x", "y", "width", "height")
 _LARGEST = 65_535  # pixels of a JPEG's side
@@ -19,13 +19,12 @@ def read_metadata(data: bytes, where: str) -> dict[str, Any]:
     Raises DataError for any other content, without repeating it.
     """
     try:
-        tree = parse_json(data)
+        tree = parse_object(data)
+        fault = _fault(tree)
     except ValueError:
-        tree = None
-    fault = _fault(tree) if isinstance(tree, dict) else "no JSON object"
+        fault = "no JSON object"
     if fault:
         raise DataError(f"{where}: its checksum is right, its .json is not: {fault}", _HINT)
-    assert isinstance(tree, dict)
     return tree
 
 

@@ -75,5 +75,6 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _redacted(text: str) -> str:
-    """For a message: neither control characters nor what may be a password."""
-    return re.sub(r"//[^/]*@", "//", text).encode("unicode_escape").decode()[:120]
+    """A refused address for a message: whatever may be a user, a password or a signature is cut away first."""
+    bare = re.sub(r":/*.*@", "://", text, flags=re.DOTALL)
+    return re.sub(r"[?#].*", "?(left out)", bare, flags=re.DOTALL)[:120]

@@ -1,4 +1,4 @@
-"""The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
+"""The catalogue of faults: in shards (D), images and DICOM files (I), text (T); security (S), privacy (P).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -61,6 +61,17 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # Files made to run code, or to fill memory and stack: refused by name, nothing in them runs. So is all that fuzzing
+    # makes: no other error, no two seconds, no half gigabyte.
+    "S1": "torch pickle npy yaml aliases json manifest run-state safetensors nothing-run fuzzed exit",
+    # Addresses that are programs, files or patterns: refused before anything is opened, and no secret of one is shown.
+    "S2": "pipe http file shell glob secrets exit nothing-run",
+    # Names with escape sequences, line breaks, overrides of the reading direction: escaped wherever they are shown.
+    "S3": "ansi line-break right-to-left keys files headers yaml progress json-untouched",
+    # Words of reports, DICOM tags and pictures' names: in no output, no log and no file but the data itself.
+    "P1": "reports dicom-tags file-names output json run-folder failures owner-alone notice whole-suite",
+    # A machine without a network: every command does what it does elsewhere.
+    "P2": "help shards doctor training",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}
