@@ -14,6 +14,7 @@ from ecamp_fast.printable import message, without_secrets
 INTERRUPTED = 130  # what a shell makes of SIGINT
 # What the disk says when it refuses, wherever that happens: no fault of the program
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+_REFUSED += (errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)  # a link that leads nowhere or in a circle
 
 COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),

@@ -1,9 +1,10 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of either."""
+"""Writing files so that a crash leaves the old one or the new one, never half of either; for their owner alone."""
 
 import json
 import os
+import stat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 from ecamp_fast.errors import StorageError
@@ -13,12 +14,15 @@ from ecamp_fast.fault_points import reach
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: temporary file beside it, fsync, rename, fsync of the folder.
 
+    A file that was there keeps its permissions; a new one is for its owner alone.
     Raises StorageError when the disk refuses.
     """
     temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex}")  # threads, and containers, share process ids
     try:
-        with open(temporary, "wb") as file:
+        with open_private(temporary, "wb") as file:
             reach("write", file=path.name)
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             file.write(data)
             file.flush()
             reach("fsync", file=path.name)
@@ -29,6 +33,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error.strerror}", "free space, or check permissions") from error
+
+
+def open_private(path: Path, mode: str) -> IO[Any]:
+    """``open``; a file that it makes is for its owner alone, since it may hold what is known of patients."""
+    encoding = None if "b" in mode else "utf-8"
+    return open(path, mode, encoding=encoding, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from ecamp_fast.config import Recipe, load_recipe
-from ecamp_fast.errors import STOPPED, EcampError
+from ecamp_fast.errors import STOPPED, ConfigError, EcampError
 from ecamp_fast.printable import one_line
 
 PHANTOM_STUDIES = 640
@@ -65,8 +65,14 @@ def settle(
     recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str]
 ) -> tuple[Recipe, Path]:
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
+    from ecamp_fast.run.rundir import check_is_folder
+
     recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
-    return recipe, out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
+    if out is None and Path(recipe.name).name != recipe.name:
+        raise ConfigError(f"the recipe's name '{recipe.name}' is no name of a folder", "name a folder: --out RUN")
+    out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
+    check_is_folder(out)
+    return recipe, out
 
 
 def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:

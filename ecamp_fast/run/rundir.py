@@ -1,12 +1,13 @@
 """The run directory: what a run is, where it stands, and what happened in it."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.errors import DataError
-from ecamp_fast.files import write_json
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.files import open_private, write_json
 from ecamp_fast.strict_json import parse_json, parse_object
 
 OF_A_RUN = (
@@ -28,8 +29,9 @@ class RunDir:
         self.writes = writes
 
     def create(self) -> None:
-        """Make the folder, if it is not there; what is written makes it too."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder for its owner alone, if it is not there; what is written makes it too.  Raises ConfigError."""
+        check_is_folder(self.path)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -99,8 +101,17 @@ class RunDir:
 
     def _write(self, name: str, record: dict[str, Any]) -> None:
         self.create()
-        with open(self.path / name, "a", encoding="utf-8") as file:
+        with open_private(self.path / name, "a") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def check_is_folder(path: Path) -> None:
+    """Raises ConfigError where ``path``, or a folder above it, is a file, or a link that leads nowhere."""
+    for place in (path, *path.parents):
+        if os.path.lexists(place):
+            if not place.is_dir():
+                raise ConfigError(f"{place} is no folder, so no run can be in {path}", "choose another --out")
+            return
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ class Journal:
     def write_header(self, head: JournalHeader) -> None:
         """Write the header.  Raises StorageError."""
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot write {self.folder}: {error.strerror}", "check permissions") from error
         self._write(_HEAD, asdict(head))
