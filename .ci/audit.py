@@ -2,8 +2,8 @@
 
 python .ci/audit.py [--offline]
 
-Leaves with 1 where the lock is at fault or a pinned release has a known vulnerability, with 4 where there is no
-pip-audit to ask. Nothing but names and versions of packages leaves the machine.
+Leaves with 1 where the lock is at fault, a pinned release has a known vulnerability or could not be looked up, with 4
+where there is no pip-audit to ask. Nothing but names and versions of packages leaves the machine.
 """
 
 import re
@@ -87,7 +87,8 @@ def main(offline: bool) -> int:
         return 4
     program = shutil.which(tool[0]) or shutil.which(tool[0], path=beside)
     command = [str(program), *tool[1:], "--requirement", str(ROOT / "requirements.lock"), "--disable-pip"]
-    return subprocess.run([*command, "--require-hashes", "--progress-spinner", "off"]).returncode
+    # Strict, or a release that the service does not know would pass as one without a fault.
+    return subprocess.run([*command, "--require-hashes", "--strict", "--progress-spinner", "off"]).returncode
 
 
 if __name__ == "__main__":

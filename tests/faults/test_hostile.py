@@ -69,7 +69,7 @@ def bare_pickle(path, canary):
 
 def npy_of_objects(path, canary):
     with open(path, "wb") as file:
-        np.save(file, np.array([Runs(canary)], dtype=object), allow_pickle=True)
+        np.save(file, np.array([Runs(canary)], dtype=object))
 
 
 def eight_exabytes(path, canary):
