@@ -13,8 +13,10 @@ from ecamp_fast.printable import message, without_secrets
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 # What the disk says when it refuses, wherever that happens: no fault of the program
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
-_REFUSED += (errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)  # a link that leads nowhere or in a circle
+_REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # links that lead nowhere among them
+)
 
 COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),
@@ -54,7 +56,7 @@ def _run(arguments: list[str], as_json: bool) -> int:
         return _fail(type(error).__name__, error.what, error.hint, error.exit_code, as_json)
     except click.ClickException as error:
         if not as_json:
-            error.message = message(without_secrets(error.message))
+            error.message = message(without_secrets(error.message))  # type: ignore[misc]  # it quotes the command line
             error.show()
             return error.exit_code
         return _fail("UsageError", error.format_message(), "see --help", error.exit_code, as_json)

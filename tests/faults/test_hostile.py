@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from ecamp_fast.cli import main
-from ecamp_fast.errors import EcampError
+from ecamp_fast.errors import DataError, EcampError
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.strict_json import DEEPEST, LARGEST, parse_json
 
@@ -116,7 +117,7 @@ RECIPES = {
     "name: " + "[" * 10_000: "nested deeper",
     "name: " + "{a: " * 10_000: "nested deeper",
     "- " * 10_000: "nested deeper",
-    "a: b\n" * 100_000: "the limit is",
+    "a: b\n" * 14_000: "the limit is",
     "\x1b[2J: 1": "not YAML",
 }
 
@@ -199,6 +200,29 @@ def test_metadata_of_another_kind_is_refused_by_whoever_reads_it(pristine, damag
     with pytest.raises(EcampError, match="is no text"):
         ShardSet(damaged).metadata("train", 0)
     assert ShardSet(pristine).metadata("train", 0)["width"] == 64
+
+
+@pytest.mark.fault("S1.json")
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"study_id": 7}, {"patient_id": None}, {"view": []}, {"split": {}}, {"labels": "a"}, {"labels": [1]}),
+        *({"width": 0}, {"width": 1.5}, {"height": 70_000}, {"height": True}, {"columns": []}, {"columns": {"a": 1}}),
+        *({"boxes": {}}, {"boxes": [1]}, {"boxes": [{"x": 1, "y": 1, "width": 1}]}),
+        {"boxes": [{"x": 1e300, "y": 1, "width": 1, "height": 1}]},
+    ],
+    ids=str,
+)
+def test_every_field_of_metadata_is_of_its_kind(change):
+    sound = {name: "" for name in ("study_id", "patient_id", "view", "split")} | {
+        "labels": ["a"],
+        "width": 9,
+        "height": 9,
+    }
+    sound |= {"columns": {"a": "b"}, "boxes": [{"finding": "edema", "x": 1, "y": 2.5, "width": 3, "height": 4}]}
+    assert read_metadata(json.dumps(sound).encode(), "x") == sound
+    with pytest.raises(DataError, match="x: its checksum is right"):
+        read_metadata(json.dumps(sound | change).encode(), "x")
 
 
 def test_json_is_bounded_where_brackets_count_and_nowhere_else():
@@ -398,3 +422,40 @@ def test_nothing_waits_for_a_pipe_in_the_place_of_weights(tmp_path, leaves):
     code, message, _ = leaves("import", tmp_path / "w.pth", tmp_path / "o.safetensors")
     signal.alarm(0)
     assert code == 3 and "not a regular file" in message
+
+
+# Places and sizes
+
+
+@pytest.mark.fault("S1.exit")
+@pytest.mark.parametrize("place", ["file", "link", "circle", "below a file"])
+def test_a_run_that_cannot_be_where_it_is_to_be(place, tmp_path, leaves):
+    out = tmp_path / "run"
+    if place in ("file", "below a file"):
+        out.write_text("x")
+    else:
+        out.symlink_to(out if place == "circle" else tmp_path / "nowhere")
+    named = out / "run" if place == "below a file" else out
+    code, message, _ = leaves("train", "--recipe", "demo", "--out", named)
+    assert code == 2 and f"{out} is no folder" in message and "hint: choose another --out" in message
+    code, message, _ = leaves("demo", "--out", named)
+    assert code in (2, 5) and str(named) in message
+
+
+@pytest.mark.fault("S1.yaml", "S1.exit")
+def test_the_name_of_a_recipe_leads_nowhere_else(tmp_path, leaves):
+    (tmp_path / "r.yaml").write_text("name: ../../elsewhere\n")
+    code, message, _ = leaves("train", "--recipe", tmp_path / "r.yaml", "--data", tmp_path)
+    assert code == 2 and "'../../elsewhere' is no name of a folder" in message
+
+
+@pytest.mark.fault("S1.json", "S1.exit")
+@pytest.mark.parametrize("number", [4_000_000_000, 2**20, 300])
+def test_a_tokenizer_whose_ids_would_fill_the_memory_is_refused(number, pristine, tmp_path, leaves):
+    tree = json.loads((pristine / "tokenizer.json").read_bytes())
+    last = max(tree["model"]["vocab"], key=tree["model"]["vocab"].get)
+    tree["model"]["vocab"][last] = number
+    (tmp_path / "t.json").write_text(json.dumps(tree))
+    arguments = ("--from", "phantom", "8", tmp_path / "set", "--tokenizer", tmp_path / "t.json", "--workers", "1")
+    code, message, _ = leaves("shard", "build", *arguments)
+    assert code == 2 and f"with ids up to {number:,}" in message and not (tmp_path / "set").exists()
