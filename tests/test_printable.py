@@ -1,7 +1,9 @@
 """Names from outside in messages: nothing in them reaches the terminal as more than characters, no secret is shown."""
 
+import ast
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +68,28 @@ def test_an_error_of_another_process_is_the_same():
     error = pickle.loads(pickle.dumps(StorageError("a\x1b", "b")))
     assert (type(error), error.what, error.hint, str(error)) == (StorageError, "a\x1b", "b", "a\\x1b\n  hint: b")
     assert error.exit_code == 5
+
+
+def unescaped(tree):
+    """Lines that print neither JSON, nor a constant, nor a fault of ours, and do not use ``tell`` or ``one_line``."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "print") and node.args:
+            shown = ast.unparse(node.args[0])
+            if not shown.startswith(("json.dumps(", "one_line(", "'", '"', "f'error: {fault}'", "f'error: {error}'")):
+                found.append(f"{node.lineno}: {shown}")
+    return found
+
+
+@pytest.mark.fault("S3.progress")
+def test_commands_print_through_what_escapes():
+    root = Path(__file__).resolve().parents[1] / "ecamp_fast"
+    escape_themselves = {"terminal.py", "doctor.py", "progress.py"}
+    files = [root / "train.py", root / "cli.py", *sorted((root / "commands").glob("*.py"))]
+    found = {path.name: unescaped(ast.parse(path.read_text())) for path in files if path.name not in escape_themselves}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_a_line_that_is_not_escaped_is_seen():
+    assert unescaped(ast.parse('click.echo(f"{path}: done")')) and unescaped(ast.parse("print(path)"))
+    assert not unescaped(ast.parse('tell(path)\nclick.echo(json.dumps(x))\nprint(one_line(f"{path}"))\nprint("a")'))

@@ -32,7 +32,7 @@ def conclude(checks: Sequence[Check], facts: dict[str, Any], began: float, as_js
             tell(f"{_MARKS[check.passed]}  {check.name}: {check.found}")
         for name, value in facts.items():
             tell(f"{name}: {value}")
-        click.echo(f"took {seconds} s")
+        tell(f"took {seconds} s")
     sys.exit(0 if passed else 1)
 
 

@@ -29,7 +29,7 @@ class RunDir:
         self.writes = writes
 
     def create(self) -> None:
-        """Make the folder for its owner alone, if it is not there; what is written makes it too.  Raises ConfigError."""
+        """Make the folder for its owner alone, if it is not there; writing makes it too.  Raises ConfigError."""
         check_is_folder(self.path)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -214,7 +214,7 @@ def test_metadata_of_another_kind_is_refused_by_whoever_reads_it(pristine, damag
     ids=str,
 )
 def test_every_field_of_metadata_is_of_its_kind(change):
-    sound = {name: "" for name in ("study_id", "patient_id", "view", "split")} | {
+    sound = dict.fromkeys(("study_id", "patient_id", "view", "split"), "") | {
         "labels": ["a"],
         "width": 9,
         "height": 9,
