@@ -103,8 +103,9 @@ class Canaries:
             self._found.append(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        for path in (path for name in TOLD_IN for path in (self._folder.rglob(name) if self._folder else ())):
-            if path.is_file() and self._sentence.search(path.read_bytes().decode("latin-1")):
+        for path in self._folder.rglob("*") if self._folder else ():
+            told = any(path.match(name) for name in TOLD_IN) and path.is_file()
+            if told and self._sentence.search(path.read_bytes().decode("latin-1")):
                 self._found.append(str(path))
         if self._found and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

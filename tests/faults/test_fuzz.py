@@ -525,7 +525,8 @@ def feed(form: Format, name: str, files: int) -> dict[str, object]:
     signal.signal(signal.SIGPROF, late)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that of this process from here on
     before, taken, refused, failed = memory("VmRSS"), 0, 0, []
-    resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + 2 * MEMORY, resource.RLIM_INFINITY))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + 2 * MEMORY, most))
     for number in range(files):
         chance = random.Random(f"{name} {number}")
         data = mutate(chance.choice(form.sound), form.sound, chance)
