@@ -107,10 +107,10 @@ class RunDir:
 
 def check_is_folder(path: Path) -> None:
     """Raises ConfigError where ``path``, or a folder above it, is a file, or a link that leads nowhere."""
-    for place in (path, *path.parents):
-        if os.path.lexists(place):
-            if not place.is_dir():
-                raise ConfigError(f"{place} is no folder, so no run can be in {path}", "choose another --out")
+    for above in (path, *path.parents):
+        if os.path.lexists(above):
+            if not above.is_dir():
+                raise ConfigError(f"{above} is no folder, so no run can be in {path}", "choose another --out")
             return
 
 

@@ -38,7 +38,7 @@ class ShardWriter:
         self._rows: dict[str, list[tuple[int, int, int]]] = {extension: [] for extension in EXTENSIONS}
         self._digest = hashlib.sha256()
         self.bytes = 0
-        self._file = self._disk(lambda: open_private(self._temporary, "wb"))  # noqa: SIM115, closed by close or __exit__
+        self._file = self._disk(lambda: open_private(self._temporary, "wb"))  # closed by close or __exit__
 
     def __enter__(self) -> "ShardWriter":
         return self
