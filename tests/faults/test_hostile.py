@@ -253,7 +253,12 @@ ADDRESSES = {
     "file": ["file:///etc/passwd", "file:x", "local://x"],
     "shell": ["s3://bucket/$(touch CANARY)", "https://host/`touch CANARY`", "s3://bucket/a;touch CANARY"],
     "glob": ["s3://bucket/{000000..999999999}.tar", "https://host/*", "gs://b/[a-z]?"],
-    "secrets": ["https://user:hunter2@host/set", "s3://bucket/set?X-Amz-Signature=hunter2", "https://host/set#hunter2"],
+    "secrets": [
+        "https://user:hunter2@host/set",
+        "https://user:hunter2?x@host/set",
+        "s3://bucket/set?X-Amz-Signature=hunter2",
+        "https://host/set#hunter2",
+    ],
 }
 COMMANDS = {
     "verify": ("shard", "verify", "NAMED"),
