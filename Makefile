@@ -12,7 +12,7 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test worth trainer faults mutants mutants-sample check lint fast-tests bench wheel checked-tree links lock clean
+.PHONY: help setup demo test worth trainer faults mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
@@ -21,7 +21,8 @@ help:
 	@echo 'make test    all tests            make check   lint, types, import contracts, fast tests'
 	@echo 'make trainer  make faults   what the tests leave out: every case of the training loop, every fault'
 	@echo 'make mutants break the code on purpose: do the tests notice?'
-	@echo 'make bench   measure the parts    make wheel   dist/*.whl'
+	@echo 'make bench   measure the parts    make wheel   dist/*.whl, the same bytes for the same sources'
+	@echo 'make audit   the lock: hashes, banned releases, known vulnerabilities (asks the network)'
 	@echo 'make clean   remove what was built; .venv and runs stay'
 
 setup: .venv/project.done
@@ -86,10 +87,12 @@ fast-tests: setup
 bench: setup
 	@$(BIN)/ecamp-fast bench
 
-# A stale build/ would put removed files into the wheel.
 wheel: setup
-	@rm -rf build/lib build/bdist.*
-	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation --no-index --wheel-dir dist .
+	@$(BIN)/python .ci/wheel.py dist
+
+# Nothing but names and versions of packages is sent.
+audit: setup
+	@$(BIN)/python .ci/audit.py
 
 # The package as a wheel lays it out: kernels/, shards/ and bench/ inside ecamp_fast/, with the __init__.py that they must
 # not have in the repository. Type checker and import contracts see the three folders only this way.

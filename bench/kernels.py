@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from ecamp_fast.errors import ConfigError, EcampError, EnvironmentFault
+from ecamp_fast.printable import items
 
 GATE_BATCHES = (2, 16)  # of the larger one, every chip's programs get a second tile of sr_loss
 REPEATED_BATCH, REPEATS = 64, 20  # on a GPU: runs whose bits are compared
@@ -237,7 +238,7 @@ def _child(part: str, quick: bool) -> Any:
         text=True,
     )
     if done.returncode:
-        raise EcampError(f"the {part} part ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise EcampError(f"the {part} part ended with {done.returncode}:{items(done.stderr[-2000:].splitlines())}")
     return json.loads(done.stdout)
 
 

@@ -9,10 +9,14 @@ import click
 from ecamp_fast import __version__
 from ecamp_fast.commands.lazy import LazyGroup
 from ecamp_fast.errors import EcampError, StorageError
+from ecamp_fast.printable import message, without_secrets
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 # What the disk says when it refuses, wherever that happens: no fault of the program
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+_REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # links that lead nowhere among them
+)
 
 COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),
@@ -54,6 +58,7 @@ def _run(arguments: list[str], as_json: bool) -> int:
         return _fail(type(error).__name__, error.what, error.hint, error.exit_code, as_json)
     except click.ClickException as error:
         if not as_json:
+            error.message = message(without_secrets(error.message))  # type: ignore[misc]  # it quotes the command line
             error.show()
             return error.exit_code
         return _fail("UsageError", error.format_message(), "see --help", error.exit_code, as_json)
@@ -69,11 +74,12 @@ def _run(arguments: list[str], as_json: bool) -> int:
 
 
 def _fail(kind: str, what: str, hint: str, code: int, as_json: bool) -> int:
+    fault = EcampError(what, hint)
     if as_json:
-        error = {"kind": kind, "what": what, "hint": hint, "exit_code": code}
+        error = {"kind": kind, "what": fault.what, "hint": fault.hint, "exit_code": code}
         click.echo(json.dumps({"schema": 2, "error": error}))
     else:
-        click.echo(f"error: {EcampError(what, hint)}", err=True)
+        click.echo(f"error: {fault}", err=True)
     return code
 
 

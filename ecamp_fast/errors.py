@@ -1,8 +1,11 @@
 """Foreseen faults: each says what is wrong, where, and how to fix it, and knows its exit code.
 
 A command prints the message of an ``EcampError`` without a traceback and leaves with its ``exit_code``.
-Messages never hold report text or pixels: a sample is named by its key, its file and its row.
+Messages never hold report text or pixels: a sample is named by its key, its file and its row. Names come from outside:
+control characters are escaped in the message, and of an address neither user nor query is kept.
 """
+
+from ecamp_fast.printable import message, without_secrets
 
 STOPPED = 75  # a run that was asked to stop and can be resumed
 
@@ -13,9 +16,12 @@ class EcampError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(f"{what}\n  hint: {hint}" if hint else what)
-        self.what = what
-        self.hint = hint
+        self.what, self.hint = without_secrets(what), without_secrets(hint)
+        super().__init__(message(self.what) + (f"\n  hint: {message(self.hint)}" if hint else ""))
+
+    def __reduce__(self) -> tuple[type["EcampError"], tuple[str, str], dict[str, object]]:
+        """What another process raises is this one's error: with its hint, and escaped once."""
+        return type(self), (self.what, self.hint), self.__dict__
 
 
 class ConfigError(EcampError):

@@ -1,29 +1,30 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of either."""
+"""Writing files so that a crash leaves the old one or the new one, never half of either; for their owner alone."""
 
 import hashlib
-import json
-import math
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 from ecamp_fast.errors import StorageError
 from ecamp_fast.fault_points import reach
-
-NOT_FINITE = "not_finite"  # key of the list of where null stands for a NaN or an infinity
+from ecamp_fast.strict_json import dump_json
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: temporary file beside it, fsync, rename, fsync of the folder.
 
+    A file that was there keeps its permissions; a new one is for its owner alone.
     Raises StorageError when the disk refuses.
     """
     temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex}")  # threads, and containers, share process ids
     try:
-        with open(temporary, "wb") as file:
+        with open_private(temporary, "wb") as file:
             reach("write", file=path.name)
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             file.write(data)
             file.flush()
             reach("fsync", file=path.name)
@@ -36,51 +37,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}", "free space, or check permissions") from error
 
 
+def open_private(path: Path, mode: str) -> IO[Any]:
+    """``open``; a file that it makes is for its owner alone, since it may hold what is known of patients."""
+    encoding = None if "b" in mode else "utf-8"
+    return open(path, mode, encoding=encoding, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically."""
-    write_atomically(path, (strict_json(value, indent=1) + "\n").encode())
-
-
-def strict_json(value: Any, indent: int | None = None) -> str:
-    """JSON as its standard has it, which knows no NaN and no infinity: null stands for them.
-
-    Where ``value`` is an object, its key ``not_finite`` then lists where, keys joined by dots.
-    """
-    try:
-        return json.dumps(value, indent=indent, allow_nan=False)
-    except ValueError:
-        found: list[str] = []
-        value = _finite(value, "", found)
-        if isinstance(value, dict):
-            value |= {NOT_FINITE: found}
-        return json.dumps(value, indent=indent, allow_nan=False)
-
-
-def parse_json(text: str) -> Any:
-    """What ``strict_json`` was given, NaN for all that was not finite.  Raises ValueError where it is no JSON."""
-    value = json.loads(text)
-    try:
-        for path in value.pop(NOT_FINITE, ()) if isinstance(value, dict) else ():
-            *above, last = path.split(".")
-            part = value
-            for key in above:
-                part = part[int(key) if isinstance(part, list) else key]
-            part[int(last) if isinstance(part, list) else last] = math.nan
-    except (AttributeError, LookupError, TypeError) as error:
-        raise ValueError(f"{NOT_FINITE} does not list what is there ({type(error).__name__})") from None
-    return value
-
-
-def _finite(value: Any, path: str, found: list[str]) -> Any:
-    """``value`` with None for what is not finite; ``found`` receives where that was."""
-    if isinstance(value, dict):
-        return {key: _finite(part, f"{path}.{key}".lstrip("."), found) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part, f"{path}.{i}".lstrip("."), found) for i, part in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        found.append(path)
-        return None
-    return value
+    write_atomically(path, (dump_json(value, indent=1) + "\n").encode())
 
 
 def write_new(path: Path, chunks: Iterable[bytes | memoryview]) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.errors import STOPPED, EcampError
+from ecamp_fast.errors import STOPPED, ConfigError, EcampError
+from ecamp_fast.printable import one_line
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety.guard import Guard
 
@@ -80,9 +81,14 @@ def settle(
 ) -> "tuple[Recipe, Path]":
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
     from ecamp_fast.config import load_recipe
+    from ecamp_fast.run.rundir import check_is_folder
 
     recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
-    return recipe, out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
+    if out is None and Path(recipe.name).name != recipe.name:
+        raise ConfigError(f"the recipe's name '{recipe.name}' is no name of a folder", "name a folder: --out RUN")
+    out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
+    check_is_folder(out)
+    return recipe, out
 
 
 def run_rank(
@@ -141,7 +147,7 @@ def _train(
             from ecamp_fast.report.build import report_run
 
             report_run(run.path, trainer.engine.module, trainer.shards, trainer.recipe)
-            print(f"report: {run.report}", file=sys.stderr)
+            print(one_line(f"report: {run.report}"), file=sys.stderr)
     finally:
         shutdown()
     return status
@@ -155,7 +161,7 @@ def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:
 
     shards = out / "phantoms"
     if is_main and not (shards / "MANIFEST.json").exists():
-        print(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}", file=sys.stderr)
+        print(one_line(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}"), file=sys.stderr)
         build_phantoms(PHANTOM_STUDIES, shards, size=recipe.image.high_size * 8 // 7)
     dist.barrier()
     return shards

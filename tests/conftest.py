@@ -1,6 +1,7 @@
 """What every test may use: the seed, the device, the real radiographs, and the judge of numerical error."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,56 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if for_gpu and not CUDA:
         for item in for_gpu:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+# Report text in what a test printed, or in a file that a run tells something in, fails the whole suite. The reports of
+# phantoms are the canaries: these sentences are in thousands of them.
+TOLD_IN = ("*.log", "metrics.jsonl", "events.jsonl", "quarantine.jsonl", "run_state.json", "results.json", "stderr*")
+
+
+def sentences() -> "re.Pattern[str]":
+    from ecamp_fast.phantom.phrases import CLEAR, HEART_NORMAL, MEDIASTINUM_NORMAL, OPENINGS
+
+    every = (
+        *CLEAR,
+        *HEART_NORMAL,
+        *MEDIASTINUM_NORMAL,
+        *(sentence for group in OPENINGS.values() for sentence in group),
+    )
+    return re.compile("|".join(re.escape(sentence) for sentence in every))
+
+
+class Canaries:
+    """Searches the captured output of tests that passed, and at the end the files that they left."""
+
+    def __init__(self) -> None:
+        self._sentence = sentences()
+        self._found: list[str] = []
+        self._folder: Path | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self._folder = self._folder or item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.passed and any(self._sentence.search(text) for _, text in report.sections):
+            self._found.append(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        for path in self._folder.rglob("*") if self._folder else ():
+            told = any(path.match(name) for name in TOLD_IN) and path.is_file()
+            if told and self._sentence.search(path.read_bytes().decode("latin-1")):
+                self._found.append(str(path))
+        if self._found and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for place in dict.fromkeys(self._found):
+            terminalreporter.write_line(f"FAILED: report text in {place}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Canaries())
 
 
 @pytest.fixture(autouse=True)

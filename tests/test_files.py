@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ecamp_fast.files import parse_json, strict_json, write_json
+from ecamp_fast.files import write_json
+from ecamp_fast.strict_json import dump_json, parse_record
 
 
 def strict(text: str) -> Any:
@@ -18,17 +19,17 @@ def strict(text: str) -> Any:
 @pytest.mark.fault("N1.strict-json")
 def test_what_is_not_finite_becomes_null_and_is_named() -> None:
     value = {"step": 3, "loss": math.nan, "deep": {"norms": [1.0, -math.inf, (math.inf,)]}}
-    text = strict_json(value)
+    text = dump_json(value)
     assert strict(text) == {
         "step": 3,
         "loss": None,
         "deep": {"norms": [1.0, None, [None]]},
         "not_finite": ["loss", "deep.norms.1", "deep.norms.2.0"],
     }
-    back = parse_json(text)
+    back = parse_record(text)
     assert back.keys() == value.keys() and math.isnan(back["loss"])
     assert math.isnan(back["deep"]["norms"][1]) and math.isnan(back["deep"]["norms"][2][0])
-    assert strict_json(back) == text
+    assert dump_json(back) == text
 
 
 @pytest.mark.parametrize(
@@ -36,13 +37,13 @@ def test_what_is_not_finite_becomes_null_and_is_named() -> None:
 )
 def test_a_line_that_names_what_it_has_not_is_damaged(line: str) -> None:
     with pytest.raises(ValueError):
-        parse_json(line)
+        parse_record(line)
 
 
 def test_what_is_finite_is_written_as_ever() -> None:
     value = {"a": [1, 2.5, None, True, "NaN"]}
-    assert strict_json(value) == json.dumps(value) and parse_json(strict_json(value)) == value
-    assert strict_json([1.0, math.nan]) == "[1.0, null]"
+    assert dump_json(value) == json.dumps(value) and parse_record(dump_json(value)) == value
+    assert dump_json([1.0, math.nan]) == "[1.0, null]"
 
 
 def test_files_are_strict(tmp_path: Path) -> None:

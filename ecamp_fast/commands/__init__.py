@@ -10,6 +10,7 @@ replay        one step of a run again, and what in it went bad first
 report        write the report of a run anew
 shard         build, merge, verify, repair, describe and draw shard sets
 stop          ask a run to save and end
+terminal      lines for a person, with the names in them escaped
 tokenizer     ``tokenizer train``
 train         launch the ranks of a run, and watch them
 worth         what pre-training is worth: trained with reports and without, and judged

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ecamp_fast.commands import sources
+from ecamp_fast.commands.terminal import tell
 
 _LISTED = 20
 
@@ -46,9 +47,8 @@ def command(
     if as_json:
         click.echo(json.dumps({"schema": 1, **result}))
         return
-    click.echo("\n".join(_compared(result) if old else _counted(result)))
-    for line in (*result["notes"], *result["faults"][:_LISTED]):
-        click.echo(f"note: {line}", err=True)
+    tell(*(_compared(result) if old else _counted(result)))
+    tell(*(f"note: {line}" for line in (*result["notes"], *result["faults"][:_LISTED])), err=True)
 
 
 def _counted(result: dict[str, Any]) -> list[str]:

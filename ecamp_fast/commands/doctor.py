@@ -11,6 +11,7 @@ import click
 from ecamp_fast.doctor.checks import exit_code, run_checks
 from ecamp_fast.doctor.finding import Finding, Status
 from ecamp_fast.doctor.run_setup import RunSetup
+from ecamp_fast.printable import message, without_secrets
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 STATUS_WIDTH = 6  # columns
@@ -85,8 +86,8 @@ def _print(finding: Finding) -> None:
 
 
 def _plain(text: str) -> str:
-    """Without control characters: names of files and keys come from elsewhere."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+    """Names of files and keys come from elsewhere."""
+    return message(without_secrets(text))
 
 
 def _coloured() -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError
 
@@ -56,7 +57,7 @@ def _import(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], ov
         facts = {"out": str(out), "loaded": report.loaded, "missing": report.missing, "ignored": report.ignored}
         click.echo(json.dumps(facts))
     else:
-        click.echo(f"{out}: {report}")
+        tell(f"{out}: {report}")
 
 
 def _convert(run: Path, as_json: bool) -> None:
@@ -80,8 +81,8 @@ def _convert(run: Path, as_json: bool) -> None:
         click.echo(json.dumps({"converted": converted, "refused": refused}))
         return
     for new, former in found.converted.items():
-        click.echo(f"{new}: converted; the former one is {former.name} beside it, which nothing needs any more")
+        tell(f"{new}: converted; the former one is {former.name} beside it, which nothing needs any more")
     for why in found.refused.values():
-        click.echo(f"not converted: {why}")
+        tell(f"not converted: {why}")
     if not found.converted:
-        click.echo(f"{files.checkpoints}: no checkpoint is of a version up to 0.1")
+        tell(f"{files.checkpoints}: no checkpoint is of a version up to 0.1")

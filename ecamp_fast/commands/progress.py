@@ -7,6 +7,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+from ecamp_fast.printable import one_line
+
 PLAIN_SECONDS = 30.0
 
 
@@ -45,6 +47,7 @@ class BuildProgress:
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
+        text = one_line(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.files import strict_json
+from ecamp_fast.commands.terminal import tell
+from ecamp_fast.strict_json import dump_json
 
 if TYPE_CHECKING:
     from ecamp_fast.replay.rebuild import Replayed
@@ -32,10 +33,13 @@ def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
         found = Rebuild(run, context, data).replay(step, lambda line: click.echo(line, err=True))
     finally:
         shutdown()
-    click.echo(strict_json({"schema": 1, "run": str(run), **found.as_dict()}) if as_json else _in_words(found))
+    if as_json:
+        click.echo(dump_json({"schema": 1, "run": str(run), **found.as_dict()}))
+    else:
+        tell(*_in_words(found))
 
 
-def _in_words(found: "Replayed") -> str:
+def _in_words(found: "Replayed") -> list[str]:
     losses = ", ".join(f"{name} {value:.6g}" for name, value in found.losses.items())
     lines = [f"step {found.step}: {losses}, gradient {found.grad_norm:.6g}"]
     lines[0] += "" if found.applied else "; the update is left out"
@@ -53,4 +57,4 @@ def _in_words(found: "Replayed") -> str:
     if found.agrees is not None:
         told = ", ".join(f"{name} {value:.6g}" for name, value in found.recorded.items())
         lines.append(f"recorded: {told}: {'the same' if found.agrees else 'NOT the same'}")
-    return "\n".join(lines)
+    return lines

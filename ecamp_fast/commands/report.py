@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
 
 
@@ -30,7 +31,7 @@ def command(run: Path, data: str | None, samples: int, pictures: bool, as_json: 
         result = {"schema": 1, "report": str(path), "bytes": path.stat().st_size, "results": read_results(run)}
         click.echo(json.dumps(result))
     else:
-        click.echo(str(path))
+        tell(path)
 
 
 def _with_pictures(run: Path, data: str, samples: int) -> Path:

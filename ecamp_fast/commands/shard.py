@@ -10,6 +10,7 @@ import click
 
 from ecamp_fast.commands import annotate, sources
 from ecamp_fast.commands.progress import BuildProgress
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
 
 if TYPE_CHECKING:
@@ -113,11 +114,11 @@ def build(
     if dry_run:
         check_free(out)
         result = preview(opened, chosen, part)
-        click.echo(json.dumps({"schema": 1, **result}) if as_json else _lines(result))
+        tell(*([json.dumps({"schema": 1, **result})] if as_json else _lines(result)))
         return
     with BuildProgress("images") as progress:
         report = builder.build(opened, out, chosen, progress.say, progress.tick, part)
-    click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
+    tell(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
 @command.command()
@@ -131,8 +132,8 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     with BuildProgress("shards") as progress:
         report = merge_parts(parts, out, progress.tick)
     for note in report.manifest.notes:
-        click.echo(f"note: {note}", err=True)
-    click.echo(json.dumps(_summary(report)) if as_json else _sentence(report))
+        tell(f"note: {note}", err=True)
+    tell(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
 @command.command()
@@ -180,8 +181,8 @@ def repair(
         result = {"schema": 1, "ok": not left, "path": str(shard_set), "repaired": list(done.files)}
         click.echo(json.dumps(result | {"seconds": round(done.seconds, 3), "damage": left}))
     else:
-        click.echo(f"{shard_set}: {', '.join(done.files) or 'nothing'} repaired, {len(done.left)} damages left")
-        click.echo("".join(f"{item}\n" for item in done.left[:_LISTED]), nl=False)
+        tell(f"{shard_set}: {', '.join(done.files) or 'nothing'} repaired, {len(done.left)} damages left")
+        tell(*done.left[:_LISTED])
     if done.left:
         sys.exit(DataError.exit_code)
 
@@ -201,13 +202,13 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
         numbers = {name: getattr(verdict, name) for name in ("shards", "samples", "bytes", "seconds")}
         click.echo(json.dumps({"schema": 1, "ok": not damage, "path": str(shard_set), **numbers, "damage": damage}))
     elif verdict.damage:
-        click.echo("\n".join(map(str, verdict.damage[:_LISTED])))
+        tell(*verdict.damage[:_LISTED])
         if len(verdict.damage) > _LISTED:
-            click.echo(f"and {len(verdict.damage) - _LISTED} more")
+            tell(f"and {len(verdict.damage) - _LISTED} more")
         click.echo("hint: `ecamp-fast shard repair`, or restore these files from a copy", err=True)
     else:
         size = verdict.bytes / 1e6
-        click.echo(
+        tell(
             f"{shard_set}: whole: {verdict.samples:,} samples in {verdict.shards} shards, {size:,.1f} MB read in "
             f"{verdict.seconds:.2f} s ({size / max(verdict.seconds, 1e-9):,.0f} MB/s)"
         )
@@ -236,7 +237,10 @@ def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | N
     result = measure(shard_set, max_tokens, threshold)
     if plot:
         write_atomically(plot, draw(result))
-    click.echo(json.dumps({"schema": 1, **result}, ensure_ascii=False) if as_json else _lines(result))
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **result}, ensure_ascii=False))
+    else:
+        tell(*_lines(result))
 
 
 @command.command()
@@ -259,7 +263,7 @@ def show(
     sheet, drawn = draw(shards, split or shards.splits[0], count, seed, keys)
     write_atomically(picture, sheet)
     result = {"schema": 1, "picture": str(picture), "keys": drawn}
-    click.echo(json.dumps(result) if as_json else f"{picture}: {len(drawn)} samples")
+    tell(json.dumps(result) if as_json else f"{picture}: {len(drawn)} samples")
 
 
 def _damage(damage: "Damage") -> dict[str, Any]:
@@ -307,7 +311,7 @@ def _sentence(report: "BuildReport") -> str:
     )
 
 
-def _lines(result: dict[str, Any]) -> str:
+def _lines(result: dict[str, Any]) -> list[str]:
     lines = []
     for name, value in result.items():
         if isinstance(value, dict):
@@ -315,7 +319,7 @@ def _lines(result: dict[str, Any]) -> str:
             lines += [f"  {_name(key)}: {_flat(inner)}" for key, inner in value.items()]
         else:
             lines.append(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    return "\n".join(lines)
+    return lines
 
 
 def _flat(value: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety import lock
@@ -32,7 +33,7 @@ def command(run: Path, timeout: float, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": 1, **state}))
     else:
-        click.echo(f"{run}: {state.get('status', 'stopped')} at step {state.get('step', 0)}")
+        tell(f"{run}: {state.get('status', 'stopped')} at step {state.get('step', 0)}")
 
 
 def _stop(directory: RunDir, writer: lock.Writer, timeout: float) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
 
 
@@ -34,7 +35,7 @@ def train(corpus: Path, out: Path, column: str, vocab_size: int, as_json: bool) 
     write_atomically(out, wordpiece.to_bytes())
     result = {"schema": 1, "out": str(out), "texts": len(texts), "vocab_size": wordpiece.vocab_size}
     result["sha256"] = wordpiece.digest
-    click.echo(
+    tell(
         json.dumps(result)
         if as_json
         else f"{out}: {wordpiece.vocab_size:,} entries from {len(texts):,} different texts"
@@ -54,5 +55,5 @@ def _texts(corpus: Path, column: str) -> list[str]:
             raise DataError(str(table.faults[0]))
         texts = [row[column] for _, row in table.rows]
     if note:
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}", err=True)
     return texts

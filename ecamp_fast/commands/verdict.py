@@ -9,8 +9,10 @@ from typing import Any, NoReturn
 
 import click
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import EcampError
 from ecamp_fast.evidence.check import Check
+from ecamp_fast.printable import printable
 
 _MARKS = {True: "OK  ", False: "FAIL", None: "--  "}
 
@@ -27,21 +29,22 @@ def conclude(checks: Sequence[Check], facts: dict[str, Any], began: float, as_js
         click.echo(json.dumps({"schema": 1, "passed": passed, "checks": listed, **facts, "seconds": seconds}))
     else:
         for check in checks:
-            click.echo(f"{_MARKS[check.passed]}  {check.name}: {check.found}")
+            tell(f"{_MARKS[check.passed]}  {check.name}: {check.found}")
         for name, value in facts.items():
-            click.echo(f"{name}: {value}")
-        click.echo(f"took {seconds} s")
+            tell(f"{name}: {value}")
+        tell(f"took {seconds} s")
     sys.exit(0 if passed else 1)
 
 
 def failed(run: Path, what: str, code: int = 1) -> EcampError:
     """That the training in ``run`` did, with the end of its ``train.log``.  code: its exit code, which is handed on"""
     tail = (run / "train.log").read_text(errors="replace").splitlines()[-12:]
-    error = EcampError(f"the training {what}:\n    " + "\n    ".join(tail), f"the whole log is {run / 'train.log'}")
+    lines = "".join(f"\n    {printable(line)}" for line in tail)
+    error = EcampError(f"the training {what}:{lines}", f"the whole log is {run / 'train.log'}")
     error.exit_code = max(code, 1)  # a signal's is negative
     return error
 
 
 def say(text: str) -> None:
     """A line of progress, on stderr."""
-    click.echo(text, err=True)
+    tell(text, err=True)

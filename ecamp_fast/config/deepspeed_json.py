@@ -10,6 +10,7 @@ from typing import Any
 
 from ecamp_fast.config.load import RECIPES
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.strict_json import parse_json
 
 DEFAULT = RECIPES / "zero2.json"
 _SECTIONS = (
@@ -36,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        config = json.loads(
+        config = parse_json(
             text,
             object_pairs_hook=partial(_without_twins, path),
             parse_constant=partial(_no_number, path),
@@ -45,7 +46,7 @@ def read_json(path: Path) -> dict[str, Any]:
         )
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8", "save it as UTF-8") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _unread(path, error) from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: holds no JSON object", "write {...}")
@@ -61,7 +62,7 @@ def _unread(path: Path, error: Exception) -> ConfigError:
     if isinstance(error, json.JSONDecodeError):
         return _no_json(path, error)
     if not isinstance(error, OSError):
-        return ConfigError(f"{path}: not JSON: {error or 'nested too deeply'}", "fix the syntax")
+        return ConfigError(f"{path}: not JSON: {error}", "fix the syntax")
     names = sorted(file.stem for file in RECIPES.glob("*.json"))
     hint = f"--ds_config takes {', '.join(names)}, or a JSON file"
     if isinstance(error, FileNotFoundError) and path.parent == Path():

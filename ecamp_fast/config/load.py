@@ -12,6 +12,7 @@ from ecamp_fast.config.overrides import apply_override
 from ecamp_fast.config.recipe import Recipe
 from ecamp_fast.config.yaml import parse_yaml
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.printable import items
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -90,7 +91,7 @@ def _explain(error: ValidationError) -> str:
             message = fault["msg"].removeprefix("Value error, ")
             given = "" if isinstance(fault["input"], dict) else f", not {fault['input']!r}"
             lines.append(f"{key}: {message}{given}" if key else message)
-    return lines[0] if len(lines) == 1 else "".join(f"\n  - {line}" for line in lines)
+    return lines[0] if len(lines) == 1 else items(lines)
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

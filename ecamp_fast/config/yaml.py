@@ -7,14 +7,32 @@ import yaml
 
 from ecamp_fast.errors import ConfigError
 
+LARGEST = 2**16  # characters; the longest recipe of ours has 3,000. A second of PyYAML's time
+DEEPEST = 32  # mappings and lists within each other; a recipe has three
+
 
 class _Yaml(yaml.SafeLoader):
-    """YAML with the scalars people write: 1e-4 is a number here, a string in YAML 1.1."""
+    """YAML with the scalars people write: 1e-4 is a number here, a string in YAML 1.1.
+
+    Aliases are refused: a page of them can stand for more than any memory holds, and a recipe needs none.
+    """
 
     # add_implicit_resolver copies the parents' table, but not its lists
     yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]  # the stubs call it an instance variable
         first: list(rules) for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise ConfigError(f"line {event.start_mark.line + 1}: an anchor or an alias", "write the value where it is")
+        if self.depth == DEEPEST:
+            raise ConfigError(f"line {event.start_mark.line + 1}: nested deeper than {DEEPEST}", "write it flatter")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _Yaml.add_implicit_resolver(
@@ -56,7 +74,13 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
 
 def parse_value(text: str, origin: str) -> Any:
     """What a YAML text holds, whatever its kind; ``origin`` names it in errors. Raises ConfigError."""
+    if len(text) > LARGEST:
+        raise ConfigError(f"{origin}: {len(text):,} characters of YAML, the limit is {LARGEST:,}", "is it a recipe?")
     try:
         return yaml.load(text, Loader=_Yaml)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
-        raise ConfigError(f"{origin}: not YAML: {error}", "fix the syntax") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{origin}: {where}not YAML: {error.problem or error.context}", "fix the syntax") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise ConfigError(f"{origin}: not YAML: {' '.join(str(error).split())}", "fix the syntax") from None

@@ -1,6 +1,5 @@
 """The shard set: whole, belonging to its tokenizer, fit for the recipe; and one sample decoded."""
 
-import json
 from collections.abc import Iterator
 
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
@@ -96,12 +95,11 @@ def patients(setup: RunSetup) -> Iterator[Finding]:
 
 def _naming_patients(setup: RunSetup) -> str:
     """How the set is built with patients: by a column that the samples carry, if it looks like one."""
-    from ecamp_fast.shards.format.manifest import METADATA
     from ecamp_fast.shards.sources.columns import likely, option
 
     shards = setup.shards
     if shards is not None and shards.manifest.source.get("kind") == "csv" and shards.manifest.count("train"):
-        columns = json.loads(shards.read("train", 0, (METADATA,))[METADATA]).get("columns", {})
+        columns = shards.metadata("train", 0).get("columns", {})
         column = likely("patient_id", columns)
         if column:
             return f"build it again with {option({'patient_id': column})}"
@@ -161,11 +159,9 @@ def pictures(setup: RunSetup) -> Iterator[Finding]:
     """Stored sizes, of training samples spread over the set, against the size that the model looks at."""
     if setup.shards is None or setup.recipe is None or not setup.shards.manifest.count("train"):
         return
-    from ecamp_fast.shards.format.manifest import METADATA
-
     count, wanted = setup.shards.manifest.count("train"), setup.recipe.image.high_size
     rows = [row * count // min(count, LOOKED_AT) for row in range(min(count, LOOKED_AT))]
-    metadata = [json.loads(setup.shards.read("train", row, (METADATA,))[METADATA]) for row in rows]
+    metadata = [setup.shards.metadata("train", row) for row in rows]
     sides = sorted(min(entry["width"], entry["height"]) for entry in metadata)
     found = f"short sides of {len(sides)} samples: {sides[0]} to {sides[-1]}, image.high_size is {wanted}"
     if sides[len(sides) // 2] < wanted:

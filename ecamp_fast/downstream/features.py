@@ -1,6 +1,5 @@
 """Frozen features of the samples of a shard set, by a trained encoder and by untrained ones."""
 
-import json
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,6 @@ from torch import Tensor
 from ecamp_fast.config import LossesConfig, Recipe
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.shards.format.manifest import METADATA
 from ecamp_fast.shards.load.read import ShardSet
 
 BATCH = 32  # images through the encoder at once
@@ -33,7 +31,7 @@ def labelled(shards: ShardSet, split: str, count: int | None = None) -> Labelled
     """Labels and patients of the first ``count`` samples (None: all); findings are those that occur, by name."""
     total = shards.count(split)
     total = total if count is None else min(count, total)
-    about = [json.loads(shards.read(split, index, (METADATA,))[METADATA]) for index in range(total)]
+    about = [shards.metadata(split, index) for index in range(total)]
     findings = sorted({label for one in about for label in one["labels"]})
     labels = torch.tensor([[finding in one["labels"] for finding in findings] for one in about], dtype=torch.bool)
     return Labelled(findings, labels, [str(one.get("patient_id") or one["study_id"]) for one in about])

@@ -1,6 +1,5 @@
 """The held-out samples in memory, and whose image stands in for whose."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,6 @@ from torch import Tensor
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError
-from ecamp_fast.shards.format.manifest import METADATA
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
 
@@ -67,7 +65,7 @@ def held_out(
 
 def patients(shards: ShardSet, split: str, count: int) -> list[str]:
     """The patient of each of the first ``count`` samples of a split; the study where the patient is not known."""
-    read = (json.loads(shards.read(split, i, (METADATA,))[METADATA]) for i in range(min(count, shards.count(split))))
+    read = (shards.metadata(split, i) for i in range(min(count, shards.count(split))))
     return [str(about.get("patient_id") or about["study_id"]) for about in read]
 
 

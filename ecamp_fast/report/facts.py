@@ -6,9 +6,11 @@ from typing import Any
 
 from ecamp_fast.config import Recipe, dump_recipe
 from ecamp_fast.errors import DataError
-from ecamp_fast.files import parse_json, write_json
+from ecamp_fast.files import write_json
+from ecamp_fast.report import kinds
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.trained import read_recipe
+from ecamp_fast.strict_json import parse_record
 
 RESULTS = "results.json"  # what was measured on the trained model, so that a report can be rebuilt
 
@@ -64,15 +66,22 @@ def gather(run: Path) -> Facts:
     Raises ConfigError where ``run`` is none, DataError where a file in it cannot be read.
     """
     recipe = read_recipe(run)
-    redone, alike = _redone(read_records(run / "metrics.jsonl"))
+    metrics, events = run / "metrics.jsonl", run / "events.jsonl"
+    for record in read_records(metrics):
+        kinds.check_metric(record, metrics)
+    for record in read_records(events):
+        kinds.check_event(record, events)
+    state = RunDir(run, writes=False).state()
+    kinds.check_state(state, run / "run_state.json")
+    redone, alike = _redone(read_records(metrics))
     return Facts(
         name=run.resolve().name,
         recipe=recipe,
         recipe_text=dump_recipe(recipe),
-        state=RunDir(run, writes=False).state(),
+        state=state,
         train=read_metrics(run),
         held=read_metrics(run, "val"),
-        events=read_records(run / "events.jsonl"),
+        events=read_records(events),
         redone=redone,
         redone_alike=alike,
         results=read_results(run),
@@ -85,11 +94,13 @@ def read_results(run: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        return dict(parse_json(file.read_text(encoding="utf-8")))
+        found = parse_record(file.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(
             f"{file} cannot be read ({type(error).__name__})", "delete it: it can be measured again"
         ) from None
+    kinds.check_results(found, file)
+    return found
 
 
 def save_results(run: Path, **results: Any) -> None:

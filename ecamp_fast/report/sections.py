@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from ecamp_fast.printable import printable
 from ecamp_fast.report.curves import Line, chart
 from ecamp_fast.report.facts import Facts
 
@@ -118,7 +119,11 @@ def held_out(facts: Facts) -> str:
     columns = [first] if first is last else [first, last]
     rows = []
     for name, title in (TERMS | WORDS).items():
-        if name not in last or name not in first or (name in TERMS and name != "loss" and not _is_on(facts, name)):
+        if (
+            last.get(name) is None
+            or first.get(name) is None
+            or (name in TERMS and name != "loss" and not _is_on(facts, name))
+        ):
             continue
         cells = "".join(f'<td class="n">{record[name]:.4f}</td>' for record in columns)
         if len(columns) == 2 and first[name]:
@@ -163,8 +168,8 @@ def about(facts: Facts) -> str:
 def events(facts: Facts) -> str:
     """What happened: resumes, rejected checkpoints, skipped steps; of the saved checkpoints only the last few."""
     saved = [event for event in facts.events if event.get("event") == "saved"]
-    hidden = saved[:-SAVED_SHOWN]
-    rows = "".join(_event(event) for event in facts.events if event not in hidden)
+    hidden = {id(event) for event in saved[:-SAVED_SHOWN]}  # by identity: a long run has thousands
+    rows = "".join(_event(event) for event in facts.events if id(event) not in hidden)
     if not rows:
         return ""
     more = f'<p class="under">{len(hidden)} earlier checkpoints were saved too.</p>' if hidden else ""
@@ -189,14 +194,14 @@ def duration(seconds: float) -> str:
 
 def _event(event: dict[str, Any]) -> str:
     rest = {key: value for key, value in event.items() if key not in ("event", "time")}
-    told = ", ".join(f"{key} {value}" for key, value in rest.items())
+    told = printable(", ".join(f"{key} {value}" for key, value in rest.items()))
     when = _moment(event["time"]) if "time" in event else ""
-    name = escape(str(event.get("event", "")))
+    name = escape(printable(str(event.get("event", ""))))
     return f'<tr><th>{escape(when)}</th><td>{name}</td><td class="soft">{escape(told)}</td></tr>'
 
 
 def _change(facts: Facts, name: str) -> str:
-    if len(facts.held) < 2 or not facts.held[0].get(name):
+    if len(facts.held) < 2 or not facts.held[0].get(name) or facts.held[-1].get(name) is None:
         return ""
     return _signed(facts.held[-1][name] / facts.held[0][name] - 1, ".0%")
 

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Any
 
+from ecamp_fast.printable import one_line
+
 PLAIN_SECONDS = 30.0
 
 
@@ -37,8 +39,9 @@ class TrainProgress:
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
+        text = one_line(text)
         if self._visible and self._bar is not None:
-            self._bar.console.print(text)
+            self._bar.console.print(text, markup=False, highlight=False)
         elif self._visible:
             print(text, file=sys.stderr, flush=True)
 

@@ -6,11 +6,13 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
-from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.fault_points import reach
-from ecamp_fast.files import parse_json, strict_json, write_json
+from ecamp_fast.files import open_private, write_json
+from ecamp_fast.printable import one_line
+from ecamp_fast.strict_json import dump_json, parse_record
 
 MOST_WAITING = 100_000  # lines of a file that the disk refuses, kept in memory
 
@@ -39,8 +41,9 @@ class RunDir:
         self._told: set[str] = set()
 
     def create(self) -> None:
-        """Make the folder, if it is not there; what is written makes it too."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder for its owner alone, if it is not there; writing makes it too.  Raises ConfigError."""
+        check_is_folder(self.path)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -73,8 +76,8 @@ class RunDir:
         if not file.exists():
             return {}
         try:
-            return dict(parse_json(file.read_text()))
-        except (OSError, ValueError) as error:
+            return dict(parse_record(file.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
     def set_state(self, **facts: Any) -> None:
@@ -119,11 +122,11 @@ class RunDir:
     def _write(self, name: str, record: dict[str, Any]) -> None:
         """Append a line; those that the disk refused wait in memory, and go before it."""
         waiting = self._waiting.setdefault(name, deque(maxlen=MOST_WAITING))
-        waiting.append(strict_json(record) + "\n")
+        waiting.append(dump_json(record) + "\n")
         try:
             self.create()
             reach("write", file=name)
-            with open(self.path / name, "ab+") as file:
+            with open_private(self.path / name, "ab+") as file:
                 file.write(_line_end(file) + "".join(waiting).encode())
         except OSError as error:
             self._refused(name, error)
@@ -134,10 +137,11 @@ class RunDir:
         """A log that cannot be written ends no run; it is told once."""
         if name not in self._told:
             self._told.add(name)
-            print(f"warning: {self.path / name} cannot be written, training goes on: {error}", file=sys.stderr)
+            told = f"warning: {self.path / name} cannot be written, training goes on: {error}"
+            print(one_line(told), file=sys.stderr)
 
 
-def _line_end(file: BinaryIO) -> bytes:
+def _line_end(file: IO[bytes]) -> bytes:
     """What a line needs before it: a full disk, or a crash, can have cut the one that came before."""
     if file.seek(0, os.SEEK_END) == 0:
         return b""
@@ -145,20 +149,35 @@ def _line_end(file: BinaryIO) -> bytes:
     return b"" if file.read(1) == b"\n" else b"\n"
 
 
+def check_is_folder(path: Path) -> None:
+    """Raises ConfigError where ``path``, or a folder above it, is a file, or a link that leads nowhere."""
+    for above in (path, *path.parents):
+        if os.path.lexists(above):
+            if not above.is_dir():
+                raise ConfigError(f"{above} is no folder, so no run can be in {path}", "choose another --out")
+            return
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file; a last line torn by a crash is left out. What was not finite is a NaN."""
+    """The objects of a .jsonl file; a line that is none is left out, as the last one is where a crash tore it.
+
+    What was not finite is a NaN.
+    """
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            records.append(parse_json(line))
+            record = parse_record(line)
         except ValueError:
             continue
+        if isinstance(record, dict):
+            records.append(record)
     return records
 
 
 def read_metrics(run: Path, split: str = "train") -> list[dict[str, Any]]:
     """metrics.jsonl of one split in step order; a step that was redone after a resume counts once, as redone."""
-    by_step = {r["step"]: r for r in read_records(run / "metrics.jsonl") if r.get("split", "train") == split}
+    records = (r for r in read_records(run / "metrics.jsonl") if r.get("split", "train") == split)
+    by_step = {r["step"]: r for r in records if type(r.get("step")) is int}
     return [by_step[step] for step in sorted(by_step)]

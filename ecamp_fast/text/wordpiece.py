@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.text.codes import SPECIALS, UNK_ID
+from ecamp_fast.text.codes import ID_BITS, SPECIALS, UNK_ID
 
 PREFIX = "##"
 MAX_WORD = 100  # characters; a longer word is unknown
@@ -94,6 +94,10 @@ def load_wordpiece(path: str | Path) -> Wordpiece:
     found = tuple(tokenizer.id_to_token(number) for number in range(len(SPECIALS)))
     if found != SPECIALS:
         raise ConfigError(f"{path}: ids 0 to 4 are {', '.join(map(str, found))}", f"they must be {', '.join(SPECIALS)}")
+    ids = tokenizer.get_vocab().values()
+    if len(ids) > 2**ID_BITS or max(ids) >= len(ids):
+        what = f"{path}: {len(ids):,} entries with ids up to {max(ids):,}"
+        raise ConfigError(what, f"give at most {2**ID_BITS:,} entries, numbered without a gap")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return Wordpiece(tokenizer, source)

@@ -19,6 +19,8 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError, NumericsError
 from ecamp_fast.files import write_atomically
 from ecamp_fast.model.ecamp import Ecamp, current_name
+from ecamp_fast.printable import one_line
+from ecamp_fast.strict_json import parse_json
 from ecamp_fast.weights.finite import first_not_finite
 from ecamp_fast.weights.released_names import WORDS, ImportReport, from_released, refuse_shape
 from ecamp_fast.weights.torch_archive import read_torch_archive
@@ -97,7 +99,7 @@ def load_weights(model: Ecamp, path: Path, parts: Literal["all", "image"] = "all
     reached = {id(own[name]) for name in taken}
     missing = sorted(name for name, tensor in own.items() if id(tensor) not in reached)
     report = ImportReport(sorted(taken), missing, sorted(set(tensors) - set(taken)))
-    log.info("%s: %s", path, report)
+    log.info("%s", one_line(f"{path}: {report}"))
     return report
 
 
@@ -126,7 +128,7 @@ def _our_tensors(path: Path) -> dict[str, Tensor]:
     _head(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(METADATA, "null"))
+            about = parse_json((file.metadata() or {}).get(METADATA, "null"))
             tensors = {current_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
     except (safetensors.SafetensorError, ValueError) as error:
         raise DataError(
@@ -160,6 +162,8 @@ def _sizes(recipe: Recipe, vocab_size: int | None) -> dict[str, Any]:
 
 
 def _head(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise DataError(f"{path} is not a regular file", "check the path")
     try:
         with open(path, "rb") as file:
             return file.read(16)

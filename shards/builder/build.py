@@ -11,6 +11,7 @@ from pathlib import Path
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.builder.journal import JOURNAL, WHOLE, Done, Journal, JournalHeader, Part
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of, rejected
+from ecamp_fast.shards.builder.notice import write_notice
 from ecamp_fast.shards.builder.output import Output
 from ecamp_fast.shards.builder.pack import Outcome
 from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, Unit, class_of, classes, listing_error, make_plan
@@ -85,6 +86,7 @@ def build(
         for note in manifest.notes:
             say(f"note: {note}")
         if part == WHOLE:
+            write_notice(output.folder, manifest.source["kind"])
             write_manifest(output.folder, manifest)
         else:
             os.rename(journal.folder, output.folder / JOURNAL)

@@ -19,6 +19,7 @@ from ecamp_fast.files import write_atomically
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.format.manifest import Members, Shard
 from ecamp_fast.shards.sources.base import RecordFault
+from ecamp_fast.strict_json import parse_json
 
 T = TypeVar("T")
 Part = tuple[int, int]  # number from 1, of how many
@@ -100,7 +101,7 @@ class Journal:
     def write_header(self, head: JournalHeader) -> None:
         """Write the header.  Raises StorageError."""
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot write {self.folder}: {error.strerror}", "check permissions") from error
         self._write(_HEAD, asdict(head))
@@ -131,7 +132,12 @@ class Journal:
             seal, _, body = (self.folder / f"{name}.json").read_bytes().partition(b"\n")
         except OSError:
             return None
-        return json.loads(body) if hashlib.sha256(body).hexdigest().encode() == seal else None
+        if hashlib.sha256(body).hexdigest().encode() != seal:
+            return None
+        try:
+            return parse_json(body)
+        except ValueError:
+            return None
 
 
 def own_units(units: Sequence[T], part: Part) -> Sequence[T]:
@@ -165,7 +171,7 @@ def _parsed(make: Callable[[Any], T], tree: Any) -> T | None:
     """None where nothing was read, or what was read has other fields: another version wrote it."""
     try:
         return None if tree is None else make(tree)
-    except (AttributeError, KeyError, TypeError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None
 
 

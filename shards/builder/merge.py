@@ -14,6 +14,7 @@ from ecamp_fast.files import sync
 from ecamp_fast.shards.builder.build import BuildReport
 from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, intact
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of
+from ecamp_fast.shards.builder.notice import write_notice
 from ecamp_fast.shards.builder.output import Output, check_free
 from ecamp_fast.shards.builder.resume import differing
 from ecamp_fast.shards.format.manifest import TOKENIZER, read_manifest, write_manifest
@@ -56,7 +57,9 @@ def merge(
                         _take(folder / shard.name, output.folder / shard.name)
         except OSError as error:
             raise StorageError(f"cannot write {output.folder}: {error.strerror}", "free space") from error
-        write_manifest(output.folder, manifest_of(heads[0], ordered))
+        manifest = manifest_of(heads[0], ordered)
+        write_notice(output.folder, manifest.source["kind"])
+        write_manifest(output.folder, manifest)
         output.commit()
     return BuildReport(output.out, read_manifest(output.out), time.perf_counter() - began)
 
@@ -117,5 +120,5 @@ def _take(source: Path, target: Path) -> None:
     with contextlib.suppress(OSError):  # another file system, or one without links
         os.link(source, target)
         return
-    shutil.copyfile(source, target)
+    shutil.copy(source, target)
     sync(target)

@@ -1,4 +1,4 @@
-"""The folder a builder writes into: locked against a second builder, and complete or absent."""
+"""The folder a builder writes into: locked against a second builder, for its owner alone, complete or absent."""
 
 import contextlib
 import fcntl
@@ -43,7 +43,7 @@ class Output:
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             while self._lock < 0:
-                self.workspace.mkdir(exist_ok=True)
+                self.workspace.mkdir(mode=0o700, exist_ok=True)
                 if not _of_a_build(self.workspace):
                     raise ConfigError(
                         f"{self.workspace} is in the way: a build works there, and no build made it",
@@ -51,7 +51,7 @@ class Output:
                     )
                 self._lock = self._try_lock()
             check_free(self.out)  # another builder may have finished while we came here
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             self._remove()
             raise _refused(self.workspace, error) from error
@@ -70,7 +70,7 @@ class Output:
         """Remove what an earlier build left.  Raises StorageError."""
         try:
             self._clear()
-            self.folder.mkdir()
+            self.folder.mkdir(mode=0o700)
         except OSError as error:
             raise _refused(self.workspace, error) from error
 
@@ -95,7 +95,7 @@ class Output:
         """Lock the file BUILDER, or return -1 if its folder was finished or removed meanwhile."""
         path = self.workspace / _LOCK
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             return -1
         try:

@@ -1,6 +1,5 @@
 """Every byte of a shard against its manifest entry, in bounded memory: what is wrong, where, with which sample."""
 
-import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.shards.format.manifest import EXTENSIONS, METADATA, OPTIONAL, TEXT, Shard
 from ecamp_fast.shards.format.tar_writer import end_size, member_header
+from ecamp_fast.strict_json import parse_json
 
 _BLOCK = tarfile.BLOCKSIZE
 _KINDS = {
@@ -142,7 +142,7 @@ def _described(block: bytes) -> str | None:
 
 def _metadata(data: bytes, key: str, split: str, patients: dict[str, str]) -> str | None:
     try:
-        metadata = json.loads(data)
+        metadata = parse_json(data)
         patient, own = metadata["patient_id"], metadata["split"]
     except (ValueError, KeyError, TypeError):
         return "not metadata with patient_id and split"

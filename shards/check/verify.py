@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.machine import available_cores
+from ecamp_fast.printable import items
 from ecamp_fast.shards.check.members import Damage, inspect_members
 from ecamp_fast.shards.format.dali_index import index_fault
 from ecamp_fast.shards.format.manifest import INDEX, MANIFEST, Manifest, Shard, read_manifest
@@ -61,9 +62,9 @@ def verify(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: 
     """``inspect``, and raise DataError with the first damages and their number if there are any."""
     verdict = inspect(path, workers, tick)
     if verdict.damage:
-        listed = "".join(f"\n  - {damage}" for damage in verdict.damage[:_LISTED])
-        more = f"\n  - and {len(verdict.damage) - _LISTED} more" if len(verdict.damage) > _LISTED else ""
-        raise DataError(f"{path}: damaged:{listed}{more}", "run `ecamp-fast shard repair`, or restore the files")
+        more = [f"and {len(verdict.damage) - _LISTED} more"] if len(verdict.damage) > _LISTED else []
+        listed = items([*verdict.damage[:_LISTED], *more])
+        raise DataError(f"{path}: damaged:{listed}", "run `ecamp-fast shard repair`, or restore the files")
     return verdict
 
 

@@ -1,12 +1,12 @@
 """Two results of ``annotate`` against each other: what a change of rules does to the counts of the same reports."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.sources.files import reason
+from ecamp_fast.strict_json import parse_json
 
 _HINT = "write one by `ecamp-fast shard annotate --from KIND SOURCE --json > FILE`"
 
@@ -14,7 +14,7 @@ _HINT = "write one by `ecamp-fast shard annotate --from KIND SOURCE --json > FIL
 def read_counts(path: Path) -> dict[str, Any]:
     """What ``shard annotate --json`` wrote.  Raises DataError: no such file, no JSON, JSON of something else."""
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}", _HINT) from None
     except (ValueError, RecursionError):

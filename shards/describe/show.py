@@ -4,7 +4,6 @@ The picture holds report text and pixels: it is as confidential as the set itsel
 """
 
 import io
-import json
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, METADATA, REPORT
+from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.images.encode import read_pgm
 from ecamp_fast.shards.load.read import Sample, ShardSet
 
@@ -65,7 +65,7 @@ def overlay(image: Image.Image, attention: np.ndarray | None) -> Image.Image:
 
 
 def _panel(sample: Sample) -> Image.Image:
-    metadata = json.loads(sample[METADATA])
+    metadata = read_metadata(sample[METADATA], sample.key)
     image = Image.open(io.BytesIO(sample[IMAGE]), formats=("JPEG",))
     drawn = overlay(image, read_pgm(sample[ATTENTION]) if ATTENTION in sample else None)
     scale = _SIDE / max(drawn.size)

@@ -1,6 +1,5 @@
 """What a shard set holds, in numbers."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from ecamp_fast.shards.describe.terms import Terms
 from ecamp_fast.shards.format.manifest import ATTENTION, METADATA, REPORT, TOKENS, Manifest
+from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.format.tokens import unpack_tokens
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.codes import INSIDE, Mark, has
@@ -35,7 +35,7 @@ def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None 
     shorter, longer = [], []
     for split in shards.splits:
         for sample in shards.samples(split, (REPORT, TOKENS, METADATA)):
-            metadata = json.loads(sample[METADATA])
+            metadata = read_metadata(sample[METADATA], f"{shards.locate(sample.shard)}: {sample.key}")
             views[metadata["view"]] += 1
             labels.update(metadata["labels"])
             if TOKENS in sample:

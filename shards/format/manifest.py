@@ -29,6 +29,8 @@ import numpy as np
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_atomically
 from ecamp_fast.shards.format.member_index import INDEX, Members, open_index, pack_block, unpack_block
+from ecamp_fast.strict_json import parse_object
+from ecamp_fast.text.codes import ID_BITS
 
 FORMAT = 2
 MANIFEST = "MANIFEST.json"
@@ -159,7 +161,7 @@ def read_manifest(folder: Path) -> Manifest:
     tree, digest = _parse(raw, str(path))
     try:
         return _from_json(tree, digest, _index(folder / INDEX, tree["index"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _no_manifest(str(path), error) from None
 
 
@@ -186,7 +188,10 @@ def _parse(raw: bytes, place: str) -> tuple[dict[str, Any], str]:
     head = _HEAD.match(raw)
     if not head or hashlib.sha256(memoryview(raw)[head.end() :]).hexdigest().encode() != head[1]:
         raise DataError(f"{place}: damaged: its digest does not match its content", _REBUILD)
-    tree = json.loads(raw)
+    try:
+        tree = parse_object(raw)
+    except ValueError as error:
+        raise _no_manifest(place, error) from None
     if tree.get("format") != FORMAT:
         raise DataError(f"{place}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
     return tree, head[1].decode()
@@ -243,6 +248,7 @@ def _from_json(tree: Mapping[str, Any], digest: str, index: np.ndarray) -> Manif
     if ends and ends[-1] != len(index):
         raise ValueError(f"the blocks of {INDEX} do not fill it")
     blocks = (index[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    _check_kinds(tree)
     return Manifest(
         builder=tree["builder"],
         source=dict(tree["source"]),
@@ -259,7 +265,27 @@ def _from_json(tree: Mapping[str, Any], digest: str, index: np.ndarray) -> Manif
     )
 
 
+def _check_kinds(tree: Mapping[str, Any]) -> None:
+    """Raises ValueError where a field would be printed, counted or allocated and is not what a builder writes."""
+    numbers = {**tree["counts"], "short_side": tree["short_side"], **tree["text"]}
+    if not all(type(value) in (int, float) and 0 <= value < 2**63 for value in numbers.values()):
+        raise ValueError("counts that are no numbers")
+    if not all(type(value) is int for value in tree["counts"].values()):
+        raise ValueError("counts that are not whole")
+    entries = tree["tokenizer"]["vocab_size"]
+    if type(entries) is not int or not 0 <= entries <= 2**ID_BITS:
+        raise ValueError(f"a vocabulary of more than {2**ID_BITS:,} entries, or of none")
+    texts = [tree["builder"], tree["tokenizer"]["sha256"], tree.get("rules_digest", ""), *tree["notes"]]
+    texts += [value for row in tree["quarantined"] for value in (*row, *row.values())]
+    if not all(isinstance(value, str) for value in texts) or not isinstance(tree["notes"], list):
+        raise ValueError("notes that are no texts")
+
+
 def _shard(tree: Mapping[str, Any], block: np.ndarray) -> Shard:
+    if type(tree["bytes"]) is not int or type(tree["samples"]) is not int or min(tree["bytes"], tree["samples"]) < 0:
+        raise ValueError("a shard whose size is no number")
+    if not isinstance(tree["sha256"], str) or len(set(tree["members"])) != len(tree["members"]):
+        raise ValueError("a shard without a digest, or with a kind of member twice")
     if not _SHARD_NAME.fullmatch(tree["name"]) or tree["split"] not in SPLITS:
         raise ValueError(f"shard {tree['name']!r} of split {tree['split']!r}")
     try:

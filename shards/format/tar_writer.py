@@ -17,7 +17,7 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import StorageError
-from ecamp_fast.files import sync
+from ecamp_fast.files import open_private, sync
 from ecamp_fast.shards.format.manifest import EXTENSIONS, Members, Shard
 
 SHARD_BYTES = 2**30  # a shard ends before it grows beyond this
@@ -38,7 +38,7 @@ class ShardWriter:
         self._rows: dict[str, list[tuple[int, int, int]]] = {extension: [] for extension in EXTENSIONS}
         self._digest = hashlib.sha256()
         self.bytes = 0
-        self._file = self._disk(lambda: open(self._temporary, "wb"))  # noqa: SIM115, closed by close or __exit__
+        self._file = self._disk(lambda: open_private(self._temporary, "wb"))  # closed by close or __exit__
 
     def __enter__(self) -> "ShardWriter":
         return self

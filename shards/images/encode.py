@@ -63,7 +63,7 @@ def decode_reduced(data: bytes, short_side: int | None) -> tuple[Image.Image, tu
         return image, image.size
     image = _open(data)
     check_size(*image.size)
-    pictures = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    pictures = 1 if image.format in ("JPEG", "MPO") else _count(image)
     if pictures != 1:
         raise BadImage(f"holds {pictures} pictures", "save the one that is meant", "several-pictures")
     _check_complete(image.format, data)
@@ -189,6 +189,14 @@ def _open(data: bytes) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # a damaged header
+        raise BadImage(f"truncated or damaged: {_words(error)}") from None
+
+
+def _count(image: Image.Image) -> int:
+    """Pictures in a file: a TIFF has a directory for each, and any of them may be damaged."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception as error:
         raise BadImage(f"truncated or damaged: {_words(error)}") from None
 
 

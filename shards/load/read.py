@@ -11,7 +11,17 @@ from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.fault_points import reach
-from ecamp_fast.shards.format.manifest import EXTENSIONS, OPTIONAL, TEXT, TOKENIZER, Manifest, Shard, read_manifest
+from ecamp_fast.shards.format.manifest import (
+    EXTENSIONS,
+    METADATA,
+    OPTIONAL,
+    TEXT,
+    TOKENIZER,
+    Manifest,
+    Shard,
+    read_manifest,
+)
+from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.storage.presence import HINT, check_presence
 from ecamp_fast.shards.storage.store import Store, open_store
 
@@ -96,6 +106,11 @@ class ShardSet:
             elif extension not in OPTIONAL and not (extension in TEXT and shard.image_alone(row)):
                 raise DataError(f"{self.locate(shard.name)}: sample {shard.keys[row]} has no member .{extension}", HINT)
         return Sample(shard.keys[row], shard.name, self._read(shard, row, spans))
+
+    def metadata(self, split: str, index: int) -> dict[str, Any]:
+        """The metadata of a sample, as ``format.metadata`` gives it.  Raises as ``read``, and DataError."""
+        sample = self.read(split, index, (METADATA,))
+        return read_metadata(sample[METADATA], f"{self.locate(sample.shard)}: {sample.key}")
 
     def samples(self, split: str, extensions: Sequence[str] = EXTENSIONS) -> Iterator[Sample]:
         """All samples of a split in stored order, as ``read`` gives them; over a network many are under way at once."""

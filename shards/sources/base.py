@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.printable import items
 
 LISTED_FAULTS = 20
 
@@ -161,9 +162,9 @@ def listed(faults: Sequence[RecordFault]) -> str:
     for hint, run in groupby(faults[:LISTED_FAULTS], key=lambda fault: fault.hint):
         first, *others = run
         if not others:
-            lines.append(f"\n  - {first}")
+            lines.append(items([first]))
             continue
-        lines += [f"\n  - {fault.origin}: {fault.what}" for fault in (first, *others)]
+        lines.append(items(f"{fault.origin}: {fault.what}" for fault in (first, *others)))
         lines.append(f"\n    these {1 + len(others)}: {hint}")
     more = len(faults) - LISTED_FAULTS
-    return "".join(lines) + (f"\n  - and {more:,} more" if more > 0 else "")
+    return "".join(lines) + (items([f"and {more:,} more"]) if more > 0 else "")

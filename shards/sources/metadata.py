@@ -1,6 +1,5 @@
 """The metadata of a sample in a webdataset, KEY.json: what a record takes of it, and what it leaves out."""
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from ecamp_fast.shards.sources.base import BOX, Box, Record
 from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.redact import redact
+from ecamp_fast.strict_json import parse_json
 
 _NAMES = {"study_id": identifier, "patient_id": identifier, "split": cell, "view": cell}
 _REMADE = ("row", "width", "height", "source_width", "source_height")  # stated by our own sets, and made anew
@@ -40,7 +40,7 @@ class LeftOut:
 def describe(record: Record, text: str, left_out: LeftOut) -> None:
     """Give a record what its metadata states.  Raises ValueError: no JSON object, no names, or boxes that are none."""
     try:
-        tree = json.loads(text)
+        tree = parse_json(text)
     except RecursionError:
         tree = None
     if not isinstance(tree, dict):

@@ -196,11 +196,11 @@ def _from_xml(path: Path, listing: Listing, encodings: Encodings) -> Iterator[_R
         return
     try:
         tree = ElementTree.fromstring(data)
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):
         try:  # some files of the release state UTF-8 and are not
             text, encoding = read_text(data)
-            tree = ElementTree.fromstring(text.encode())
-        except ElementTree.ParseError as error:
+            tree = ElementTree.fromstring(text)
+        except (ElementTree.ParseError, ValueError) as error:
             listing.faults.append(RecordFault(path.name, f"not XML: {error}", "copy the file again from its source"))
             return
         encodings.add(path.name, encoding)

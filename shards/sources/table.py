@@ -19,6 +19,7 @@ from ecamp_fast.text.reading.cleaning import read_text
 
 _FIELD_LIMIT = 16 * 2**20  # characters; csv's own limit of 131,072 refuses long reports
 _TABLE_LIMIT = 2**30  # bytes of a table, inflated
+_BOMB = 2**26, 100  # bytes inflated beyond which no table is, and how many times the file: text packs to a fifth
 _HEADER_LIMIT = 2**16  # characters that the separator is guessed from
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}  # the first of equals is taken
 _STATED = re.compile(r'"?sep=([,;|\t])"?[ \t]*\n', re.IGNORECASE)  # a first line that Excel writes and reads
@@ -134,10 +135,13 @@ def read_whole(path: Path) -> tuple[str, str]:
     Raises DataError if it cannot be read or is larger than 1 GiB.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            data = file.read(_TABLE_LIMIT + 1)
-        if len(data) > _TABLE_LIMIT:
-            raise DataError(f"{path}: larger than 1 GiB", "split it")
+        packed, limit = path.suffix == ".gz", _TABLE_LIMIT
+        if packed:
+            limit = min(limit, max(_BOMB[0], _BOMB[1] * path.stat().st_size))
+        with gzip.open(path) if packed else open(path, "rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise DataError(f"{path}: larger than {limit:,} bytes", "split it")
         text, encoding = read_text(data)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise DataError(f"{path}: truncated or damaged gzip", "copy the file again from its source") from None

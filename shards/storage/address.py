@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ecamp_fast.errors import PolicyError
+from ecamp_fast.printable import printable
 
 SCHEMES = ("s3", "gs", "https")  # and http, to this machine alone
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -75,5 +76,6 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _redacted(text: str) -> str:
-    """For a message: neither control characters nor what may be a password."""
-    return re.sub(r"//[^/]*@", "//", text).encode("unicode_escape").decode()[:120]
+    """A refused address for a message: whatever may be a user, a password or a signature is cut away first."""
+    bare = re.sub(r":/*.*@", "://", text, flags=re.DOTALL)
+    return printable(re.sub(r"[?#].*", "?(left out)", bare, flags=re.DOTALL))[:120]

@@ -9,6 +9,7 @@ from tarfile import BLOCKSIZE
 import numpy as np
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.printable import items
 from ecamp_fast.shards.format.manifest import TOKENIZER, Manifest, Shard
 from ecamp_fast.shards.storage.store import Store
 
@@ -51,7 +52,7 @@ def check_presence(store: Store, manifest: Manifest, spare: float = 0.0) -> tupl
         share = (
             f"{len(lost):,} of {manifest.count(TRAINING):,} training samples are lost, {may:,} may be" if may else ""
         )
-        raise DataError(f"{store.place}: {share}" + "".join(f"\n  - {what}" for what in listed), HINT)
+        raise DataError(f"{store.place}: {share}" + items(listed), HINT)
     return faults, lost
 
 

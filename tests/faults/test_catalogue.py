@@ -121,8 +121,18 @@ CATALOGUE = {
     "N4": "no-valid-token no-masked-patch batch-of-one",
     # DeepSpeed calls a norm that is not finite -1.
     "N5": "told-as-infinite not-applied",
-    # A pickle with right digests in such a checkpoint: refused by the name it calls; it has not run.
-    "S1": "former",
+    # A pickle with right digests in such a checkpoint: refused by the name it calls; it has not run. Files made to run
+    # code, or to fill memory and stack: refused by name, nothing in them runs. So is all that fuzzing makes: no other
+    # error, no two seconds, no half gigabyte.
+    "S1": "former torch pickle npy yaml aliases json manifest run-state safetensors nothing-run fuzzed exit",
+    # Addresses that are programs, files or patterns: refused before anything is opened, and no secret of one is shown.
+    "S2": "pipe http file shell glob secrets exit nothing-run",
+    # Names with escape sequences, line breaks, overrides of the reading direction: escaped wherever they are shown.
+    "S3": "ansi line-break right-to-left keys files headers yaml progress json-untouched",
+    # Words of reports, DICOM tags and pictures' names: in no output, no log and no file but the data itself.
+    "P1": "reports dicom-tags file-names output json run-folder failures owner-alone notice whole-suite",
+    # A machine without a network: every command does what it does elsewhere.
+    "P2": "help shards doctor training",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}

@@ -27,7 +27,7 @@ from mutant import AREAS, Mutant, load
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("ecamp_fast", "kernels", "shards", "bench", "tests", "docs", "pyproject.toml", "requirements.lock", "Makefile")
-PARTS += ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")
+PARTS += ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", ".ci")
 TIMEOUT = 180.0  # seconds for one mutant
 KILLED, SURVIVED, EQUIVALENT, BROKEN, LATE = "killed", "SURVIVED", "EQUIVALENT", "BROKEN", "timeout"
 GOOD = (KILLED, LATE)  # a mutant that hangs is noticed

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ecamp_fast.errors import STOPPED, EcampError, StorageError
+from ecamp_fast.printable import one_line
 from ecamp_fast.run.preemption import StopRequest
 from ecamp_fast.run.rundir import WRITING, RunDir
 from ecamp_fast.run.safety import lock
@@ -346,4 +347,4 @@ def _number_of_kernel() -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)

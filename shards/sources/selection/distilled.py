@@ -1,7 +1,6 @@
 """Distilled texts that somebody else wrote, in a table by study, given to the samples of a source."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from ecamp_fast.shards.sources.base import Listing, RecordFault, several
 from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.table import origin, read_table, read_whole
+from ecamp_fast.strict_json import parse_json
 
 _STUDIES = ("study_id", "study", "uid")
 _TEXTS = ("text", "distilled", "distilled_text", "distilled_report")  # a report may be the raw one
@@ -106,8 +106,8 @@ def _json_rows(path: Path, whole: str) -> Iterator[Row]:
         if not content.strip():
             continue
         try:
-            tree = json.loads(content)
-        except (ValueError, RecursionError):
+            tree = parse_json(content)
+        except ValueError:
             tree = None
         if not isinstance(tree, dict):
             raise DataError(f"{origin(path, line)}: no JSON object", "write one object a line: JSON lines")

@@ -1,0 +1,48 @@
+"""Names from outside in what we print: no control characters, and nothing of an address that may be a secret.
+
+File names, keys, headers of tables and keys of YAML come from others. An escape sequence in one of them would colour,
+hide or rewrite lines of a terminal or a log, a line break would forge a line of its own, and an override of the reading
+direction would show a name backwards. JSON escapes them by itself, so there only secrets are left out.
+"""
+
+import re
+from collections.abc import Iterable
+
+_ITEM = "\n  - "
+_BREAK = re.compile(r"(\n(?:  - |    ))")  # the line breaks of our own lists, and of lines that belong to one
+_ADDRESS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]+:/+)([^\s/'\"]*@)?([^\s?#'\"]*)([?#][^\s'\"]*)?")
+_LEFT_OUT = "?(left out)"
+
+
+def printable(text: str) -> str:
+    """The text on one line, whatever is not printable escaped as Python writes it: ``\\x1b``, ``\\n``, ``\\u202e``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """A line for a terminal or a log: ``printable``, without the secrets of addresses."""
+    return printable(without_secrets(text))
+
+
+def message(text: str) -> str:
+    """``printable``, but the line breaks of our own lists stay: those that `` - `` or four blanks follow."""
+    if text.isprintable():
+        return text
+    return "".join(part if number % 2 else printable(part) for number, part in enumerate(_BREAK.split(text)))
+
+
+def items(lines: Iterable[object]) -> str:
+    """A list for a message, each on a line of its own that nothing in it can break."""
+    return "".join(_ITEM + printable(str(line)) for line in lines)
+
+
+def without_secrets(text: str) -> str:
+    """The text without user, password, query and fragment of the addresses in it: a query may be a signature."""
+    return _ADDRESS.sub(_bare, text) if ":/" in text else text
+
+
+def _bare(address: re.Match[str]) -> str:
+    scheme, _, place, query = address.groups()
+    return f"{scheme}{place}{_LEFT_OUT if query else ''}"
