@@ -9,6 +9,7 @@ recipe     the whole, what must agree between its parts, and what follows from t
 load       from a name or a file to a recipe, and back
 overrides  ``--set KEY=VALUE``
 yaml       the scalars people write
+nearest    the key that a mistyped one stands for
 
 Beside it stands DeepSpeed's own JSON, which is compared with the recipe:
 

@@ -1,4 +1,5 @@
-"""The catalogue of faults in data: what may be wrong with shards (D), images and DICOM files (I), and text (T).
+"""The catalogue of faults: what may be wrong with shards (D), images and DICOM files (I), text (T), and with
+configuration and environment (E).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -61,6 +62,8 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # Configuration that cannot be meant: exit code 2, the line, the nearest key, all faults at once.
+    "E1": "unknown-key typo duplicate-key wrong-type contradictory-batch deepspeed-key line suggestion all-at-once",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}
