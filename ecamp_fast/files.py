@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -34,6 +35,31 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically."""
     write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def folder_fault(place: Path) -> str:
+    """Why nothing can be written to the folder ``place``, which need not exist yet; '' if it can. Leaves nothing."""
+    folder = place
+    try:
+        while not folder.exists() and folder != folder.parent:
+            if folder.is_symlink():
+                return f"{folder} is a link to {os.readlink(folder)}, which is not there"
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"{folder} is a file"
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ecamp-fast-") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def require_folder(place: Path, option: str = "--out") -> None:
+    """Raises StorageError where nothing can be written to the folder ``place``, which need not exist yet."""
+    if fault := folder_fault(place):
+        raise StorageError(f"{option} {place}: {fault}", f"choose another {option}, or fix its permissions")
 
 
 def sync(path: Path) -> None:

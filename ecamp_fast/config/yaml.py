@@ -7,6 +7,8 @@ import yaml
 
 from ecamp_fast.errors import ConfigError
 
+DEEPEST = 32  # mappings and lists within each other; a recipe has three
+
 
 class Document(NamedTuple):
     """What a YAML text holds.
@@ -22,7 +24,10 @@ class Document(NamedTuple):
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML with the scalars people write: 1e-4 is a number here, a string in YAML 1.1."""
+    """YAML with the scalars people write: 1e-4 is a number here, a string in YAML 1.1.
+
+    Aliases are refused: a page of them can stand for more than any memory holds, and a recipe needs none.
+    """
 
     # add_implicit_resolver copies the parents' table, but not its lists
     yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]  # the stubs call it an instance variable
@@ -30,17 +35,22 @@ class _Yaml(yaml.SafeLoader):
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    depth = 0
+
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.twins: list[str] = []
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Without aliases: a few lines of them stand for more than any memory holds."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.get_event()
-            what = f"line {event.start_mark.line + 1}: *{event.anchor} stands for a value that is written elsewhere"
-            raise ConfigError(what, "write the value itself, without & and *")
-        return super().compose_node(parent, index)
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise ConfigError(f"line {event.start_mark.line + 1}: an anchor or an alias", "write the value where it is")
+        if self.depth == DEEPEST:
+            raise ConfigError(f"line {event.start_mark.line + 1}: nested deeper than {DEEPEST}", "write it flatter")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 # `rebalance: off` is a word, not the boolean of YAML 1.1. Numbers are decimal: there 010 is eight, and 1:30 is ninety.

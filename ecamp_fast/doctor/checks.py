@@ -6,7 +6,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ecamp_fast.doctor import backends, data, devices, disk, engine, environment, packages, recipe, rundir
+from ecamp_fast.doctor import (
+    backends,
+    cluster,
+    data,
+    devices,
+    disk,
+    engine,
+    environment,
+    gpu_state,
+    host,
+    packages,
+    places,
+    recipe,
+    releases,
+    rundir,
+    variables,
+)
 from ecamp_fast.doctor.finding import CONFIG, DATA, ENVIRONMENT, STORAGE, Finding, Status, fail
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import EcampError
@@ -32,12 +48,22 @@ GROUPS = (
             environment.installation,
             environment.system,
             environment.encoding,
+            environment.language,
             environment.folders,
             environment.clock,
-            environment.variables,
+            places.home,
+            places.programs,
+            places.sockets,
+            places.temporary_room,
+            places.umask,
+            variables.variables,
+            variables.python_variables,
+            variables.libraries,
         ),
     ),
-    CheckGroup("packages", ENVIRONMENT, (packages.packages,)),
+    CheckGroup(
+        "packages", ENVIRONMENT, (packages.packages, variables.python_path, releases.bad_releases, releases.locked)
+    ),
     CheckGroup("recipe", CONFIG, (recipe.recipe, recipe.initial_weights)),
     CheckGroup(
         "devices",
@@ -45,7 +71,12 @@ GROUPS = (
         (
             devices.torch_build,
             devices.driver,
+            gpu_state.visible,
             devices.gpus,
+            gpu_state.modes,
+            gpu_state.slices,
+            gpu_state.memory_errors,
+            gpu_state.peers,
             devices.cpu_bf16,
             devices.collectives,
             devices.triton,
@@ -67,9 +98,60 @@ GROUPS = (
             data.length,
         ),
     ),
-    CheckGroup("run", CONFIG, (engine.accelerator, engine.batch, recipe.model, recipe.loader_threads, rundir.existing)),
-    CheckGroup("machine", ENVIRONMENT, (devices.memory, environment.open_files)),
-    CheckGroup("disk", STORAGE, (disk.out, disk.room, disk.shared_memory)),
+    CheckGroup(
+        "run",
+        CONFIG,
+        (
+            engine.accelerator,
+            engine.batch,
+            recipe.model,
+            recipe.loader_threads,
+            rundir.existing,
+            rundir.ownership,
+        ),
+    ),
+    CheckGroup(
+        "cluster",
+        ENVIRONMENT,
+        (
+            cluster.launch,
+            cluster.master,
+            cluster.host_name,
+            cluster.interfaces,
+            cluster.nccl,
+            cluster.slurm,
+            cluster.mpi,
+            cluster.hostfile,
+        ),
+    ),
+    CheckGroup(
+        "machine",
+        ENVIRONMENT,
+        (
+            devices.memory,
+            host.memory_limit,
+            host.loader_memory,
+            host.processor_limit,
+            variables.threads,
+            environment.open_files,
+            host.processes,
+            host.sizes,
+            host.locked_memory,
+        ),
+    ),
+    CheckGroup(
+        "disk",
+        STORAGE,
+        (
+            disk.out,
+            disk.names,
+            disk.file_system,
+            disk.commit,
+            disk.room,
+            disk.files,
+            disk.shared_memory,
+        ),
+    ),
 )
 
 
