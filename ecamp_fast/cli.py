@@ -13,6 +13,7 @@ from ecamp_fast.errors import EcampError, StorageError
 INTERRUPTED = 130  # what a shell makes of SIGINT
 # What the disk says when it refuses, wherever that happens: no fault of the program
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+_REFUSED += (errno.ENAMETOOLONG, errno.ELOOP)
 
 COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),
@@ -61,6 +62,11 @@ def _run(arguments: list[str], as_json: bool) -> int:
         what = f"{error.filename or 'a file'}: {error.strerror}"
         hint = "free space, check permissions, or choose another path"
         return _fail("StorageError", what, hint, StorageError.exit_code, as_json)
+    except ImportError as error:
+        from ecamp_fast.doctor.requirements import import_fault
+
+        fault = import_fault(error)
+        return _fail("EnvironmentFault", fault.what, fault.hint, fault.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted", "interrupted", "", INTERRUPTED, as_json)
     return code if isinstance(code, int) else 0  # click hands back the code of `context.exit(code)`

@@ -59,7 +59,16 @@ def folder_fault(place: Path) -> str:
 def require_folder(place: Path, option: str = "--out") -> None:
     """Raises StorageError where nothing can be written to the folder ``place``, which need not exist yet."""
     if fault := folder_fault(place):
-        raise StorageError(f"{option} {place}: {fault}", f"choose another {option}, or fix its permissions")
+        raise StorageError(f"{option} {place}: {fault}", "choose another, or fix its permissions")
+
+
+def require_file(path: Path) -> None:
+    """Raises StorageError where no file ``path`` can be written: its folder is not there, or it is one itself."""
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder", "name a file")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path.parent} is no folder", "make it, or choose another path")
+    require_folder(path.parent, "the folder")
 
 
 def sync(path: Path) -> None:

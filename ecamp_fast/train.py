@@ -15,6 +15,7 @@ import click
 
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import STOPPED, EcampError
+from ecamp_fast.files import require_folder
 
 PHANTOM_STUDIES = 640
 
@@ -58,14 +59,25 @@ def main(
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ImportError as error:
+        from ecamp_fast.doctor.requirements import import_fault
+
+        fault = import_fault(error)
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(fault.exit_code)
 
 
 def settle(
     recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str]
 ) -> tuple[Recipe, Path]:
-    """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
+    """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself.
+
+    Raises ConfigError, and StorageError where nothing can be written to the directory.
+    """
     recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
-    return recipe, out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
+    out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
+    require_folder(out)
+    return recipe, out
 
 
 def run_rank(recipe: Recipe, data: str | None, out: Path, ds_config: Path | None, resume: str, reporting: bool) -> int:

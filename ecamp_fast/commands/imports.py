@@ -21,15 +21,23 @@ def command(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], ov
 
     Nothing in SOURCE is executed. Use the result with `--set init_from=OUT.safetensors`.
     """
+    from ecamp_fast.files import require_file
     from ecamp_fast.weights.file import import_weights
 
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists", "choose another name, or --overwrite")
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out} must end in .safetensors", f"write {out.with_suffix('.safetensors')}")
+    require_file(out)
     report = import_weights(source, out, load_recipe(recipe, overrides))
     if as_json:
-        facts = {"out": str(out), "loaded": report.loaded, "missing": report.missing, "ignored": report.ignored}
+        facts = {
+            "schema": 1,
+            "out": str(out),
+            "loaded": report.loaded,
+            "missing": report.missing,
+            "ignored": report.ignored,
+        }
         click.echo(json.dumps(facts))
     else:
         click.echo(f"{out}: {report}")

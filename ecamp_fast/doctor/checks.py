@@ -24,6 +24,7 @@ from ecamp_fast.doctor import (
     variables,
 )
 from ecamp_fast.doctor.finding import CONFIG, DATA, ENVIRONMENT, STORAGE, Finding, Status, fail
+from ecamp_fast.doctor.requirements import import_fault
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import EcampError
 
@@ -179,11 +180,9 @@ def examine(check: Check, setup: RunSetup) -> list[Finding]:
                 findings.append(finding)
         except EcampError as error:
             findings.append(fail(name, error.what, error.hint, error.exit_code))
-        except ModuleNotFoundError as error:
-            findings.append(fail(name, f"needs {error.name}, which is not installed", _install(error), ENVIRONMENT))
         except ImportError as error:
-            found = packages.first_line(error)
-            findings.append(fail(name, found, "reinstall the package named here", ENVIRONMENT))
+            fault = import_fault(error)
+            findings.append(fail(name, fault.what, fault.hint, ENVIRONMENT))
         except Exception as error:  # the check itself is at fault; only its kind is told: messages may quote data
             hint = "please report it: this check does not know what it met"
             findings.append(fail(name, f"stumbled over a {type(error).__name__}", hint))
@@ -193,13 +192,3 @@ def examine(check: Check, setup: RunSetup) -> list[Finding]:
 def exit_code(findings: list[Finding]) -> int:
     """0 without a FAIL, else that of the first failing class: configuration, data, environment, disk."""
     return min((f.exit_code or 1 for f in findings if f.status is Status.FAIL), default=0)
-
-
-def _install(error: ModuleNotFoundError) -> str:
-    from ecamp_fast.doctor.requirements import requirements
-
-    root = (error.name or "").partition(".")[0]
-    if root == "ecamp_fast":
-        return "this installation is incomplete: pip install --force-reinstall ecamp-fast"
-    known = [r.hint for r in requirements() if r.module.partition(".")[0] == root]
-    return known[0] if known else f"pip install {root}"

@@ -138,7 +138,7 @@ def _kind(folder: Path) -> str:
 
 def _there(place: Path) -> Path:
     """The folder, or the nearest above it that there is."""
-    while not place.is_dir() and place != place.parent:
+    while not os.path.isdir(place) and place != place.parent:
         place = place.parent
     return place
 

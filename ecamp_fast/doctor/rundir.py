@@ -10,7 +10,7 @@ from ecamp_fast.doctor.run_setup import RunSetup
 
 def existing(setup: RunSetup) -> Iterator[Finding]:
     """Recipe, ranks and data of the run in --out against those asked about."""
-    if setup.out is None or setup.recipe is None or not setup.out.is_dir():
+    if setup.out is None or setup.recipe is None or not os.path.isdir(setup.out):
         return
     from ecamp_fast.run.rundir import RunDir
 
@@ -31,7 +31,7 @@ def existing(setup: RunSetup) -> Iterator[Finding]:
 
 def ownership(setup: RunSetup) -> Iterator[Finding]:
     """Owner and permissions of RUN: what others may write, they may make a run load."""
-    if setup.out is None or not setup.out.is_dir():
+    if setup.out is None or not os.path.isdir(setup.out):
         return
     status = setup.out.stat()
     if status.st_uid != os.getuid():
