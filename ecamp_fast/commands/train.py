@@ -34,7 +34,7 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     code = launch.wait(launch.start(_arguments(options), ranks), out)
     if as_json:
         state = RunDir(out, writes=False).state() if out.is_dir() else {}
-        print(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))
+        click.echo(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))
     sys.exit(code)
 
 

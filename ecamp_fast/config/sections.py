@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Far beyond what anybody trains: a slip of the keyboard is an error here, and no day of building a model.
-MOST = 65536  # of a width, a side, a text
+WIDEST = 65536  # of a width, a side, a text
 DEEPEST = 1024  # blocks
 LONGEST = 1e6  # epochs
 
@@ -17,29 +17,29 @@ class Section(BaseModel):
 class VisionConfig(Section):
     """ViT encoder (paper 4.1). Patches are square; positions are a fixed sine-cosine table."""
 
-    width: int = Field(768, ge=8, le=MOST)
+    width: int = Field(768, ge=8, le=WIDEST)
     depth: int = Field(12, ge=1, le=DEEPEST)
-    heads: int = Field(12, ge=1, le=MOST)
+    heads: int = Field(12, ge=1, le=WIDEST)
     mlp_ratio: float = Field(4.0, gt=0, le=64)
-    patch: int = Field(16, ge=1, le=MOST)  # pixels of the low-resolution image
+    patch: int = Field(16, ge=1, le=WIDEST)  # pixels of the low-resolution image
 
 
 class DecoderConfig(Section):
     """Image decoder: a narrow ViT over all patches."""
 
-    width: int = Field(512, ge=8, le=MOST)
+    width: int = Field(512, ge=8, le=WIDEST)
     depth: int = Field(4, ge=1, le=DEEPEST)
-    heads: int = Field(16, ge=1, le=MOST)
+    heads: int = Field(16, ge=1, le=WIDEST)
     mlp_ratio: float = Field(4.0, gt=0, le=64)
 
 
 class TextDecoderConfig(Section):
     """BERT decoder behind one context-fusion layer. Dropout rates apply to hidden states and to attention."""
 
-    width: int = Field(768, ge=8, le=MOST)
+    width: int = Field(768, ge=8, le=WIDEST)
     depth: int = Field(6, ge=0, le=DEEPEST)
-    heads: int = Field(6, ge=1, le=MOST)
-    ffn: int = Field(1536, ge=8, le=MOST)
+    heads: int = Field(6, ge=1, le=WIDEST)
+    ffn: int = Field(1536, ge=8, le=WIDEST)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
@@ -67,8 +67,8 @@ class ModelConfig(Section):
 class ImageConfig(Section):
     """Pictures: the high-resolution target, the low-resolution input, augmentation (keyed by seed, epoch, sample)."""
 
-    high_size: int = Field(448, ge=16, le=MOST)  # pixels per side: super-resolution target
-    low_size: int = Field(224, ge=8, le=MOST)  # pixels per side: encoder input and reconstruction target
+    high_size: int = Field(448, ge=16, le=WIDEST)  # pixels per side: super-resolution target
+    low_size: int = Field(224, ge=8, le=WIDEST)  # pixels per side: encoder input and reconstruction target
     low_res: Literal["antialiased", "plain"] = "antialiased"  # how 448 becomes 224
     crop_area: tuple[float, float] = (0.2, 1.0)  # RandomResizedCrop, share of the image
     crop_aspect: tuple[float, float] = (0.75, 4 / 3)
@@ -90,7 +90,7 @@ class ImageConfig(Section):
 
 
 class TextConfig(Section):
-    max_tokens: int = Field(256, ge=8, le=MOST)
+    max_tokens: int = Field(256, ge=8, le=WIDEST)
     distilled_probability: float = Field(0.8, ge=0, le=1)  # 0: context distillation off (Table 4, CD)
     distilled_position: Literal["random", "append"] = "random"  # a random sentence slot, or behind the report
     capacity: Literal["auto", "fixed", "exact"] = "auto"  # fixed: one shape for all batches; auto: fixed on a GPU

@@ -98,19 +98,19 @@ def host_name(setup: RunSetup) -> Iterator[Finding]:
 
 def interfaces(setup: RunSetup) -> Iterator[Finding]:
     """Network interfaces that a variable names, against those there are."""
-    there = [name for _, name in socket.if_nameindex()]
+    known = [name for _, name in socket.if_nameindex()]
     found = []
     for variable in INTERFACES:
         wanted = [name for name in os.environ.get(variable, "").lstrip("^=").split(",") if name]
         excluded = os.environ.get(variable, "").startswith("^")
         begin = variable == "NCCL_SOCKET_IFNAME" and not os.environ.get(variable, "").startswith("=")
-        fits = [n for n in wanted for one in there if one == n or (begin and one.startswith(n))]
+        fits = [n for n in wanted for one in known if one == n or (begin and one.startswith(n))]
         if wanted and not excluded and not fits:
-            hint = f"export {variable}= one of {', '.join(there)}, or unset it"
+            hint = f"export {variable}= one of {', '.join(known)}, or unset it"
             found.append(fail(variable, f"{', '.join(wanted)} is no interface of this machine", hint))
     yield from found
     if not found:
-        yield ok("interfaces", ", ".join(there) or "none")
+        yield ok("interfaces", ", ".join(known) or "none")
 
 
 def nccl(setup: RunSetup) -> Iterator[Finding]:
@@ -194,9 +194,9 @@ def resolves(host: str) -> bool:
         except (OSError, UnicodeError):
             return
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PATIENCE)
+    query = threading.Thread(target=ask, daemon=True)
+    query.start()
+    query.join(PATIENCE)
     return bool(found)
 
 

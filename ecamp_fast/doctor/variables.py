@@ -101,18 +101,18 @@ def libraries(setup: RunSetup) -> Iterator[Finding]:
     """What LD_PRELOAD and LD_LIBRARY_PATH put before the libraries that PyTorch brings."""
     preloaded = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
     gone = [path for path in preloaded if "/" in path and not Path(path).exists()]
-    strange = [path for path in preloaded if not any(name in path for name in ALLOCATORS)]
+    unusual = [path for path in preloaded if not any(name in path for name in ALLOCATORS)]
     folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
     before = sorted({f"{found.name} in {folder}" for folder in folders for found in _libraries_in(Path(folder))})
     if gone:
         yield warn("LD_PRELOAD", f"{', '.join(gone)} is not there: every process complains", "unset LD_PRELOAD")
-    elif strange:
-        yield warn("LD_PRELOAD", f"{', '.join(strange)} goes before every library", "unset LD_PRELOAD")
+    elif unusual:
+        yield warn("LD_PRELOAD", f"{', '.join(unusual)} goes before every library", "unset LD_PRELOAD")
     if before:
         more = f" and {len(before) - 3} more" if len(before) > 3 else ""
         found = f"{', '.join(before[:3])}{more} go before those that PyTorch brings"
         yield warn("LD_LIBRARY_PATH", found, "unset LD_LIBRARY_PATH, unless this machine needs it")
-    if not (strange or before):
+    if not (unusual or before):
         yield ok("libraries", "none before those that PyTorch brings")
 
 

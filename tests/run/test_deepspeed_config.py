@@ -116,7 +116,10 @@ def test_all_contradictions_are_named_at_once(tmp_path: Path) -> None:
 STRICT: list[tuple[dict[str, object], str]] = [
     ({"zero_optimization": {"stage": 2, "bogus": 1}}, "unknown key 'zero_optimization.bogus'"),
     ({"zero_optimization": {"stage": 2, "reduce_bucket_size": -1}}, "zero_optimization.reduce_bucket_size is -1, not "),
-    ({"zero_optimization": {"stage": 2, "reduce_bucket_size": 5.5}}, "zero_optimization.reduce_bucket_size is 5.5, not "),
+    (
+        {"zero_optimization": {"stage": 2, "reduce_bucket_size": 5.5}},
+        "zero_optimization.reduce_bucket_size is 5.5, not ",
+    ),
     ({"zero_optimization": {"stage": 1, "overlap_comm": "maybe"}}, "zero_optimization.overlap_comm is 'maybe', not "),
     ({"bf16": {"enabled": True, "imediate_grad_update": True}}, "unknown key 'bf16.imediate_grad_update'"),
     ({"compile": {"bogus": 1}}, "unknown key 'compile.bogus'"),
