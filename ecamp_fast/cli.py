@@ -12,8 +12,10 @@ from ecamp_fast.errors import EcampError, StorageError
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 # What the disk says when it refuses, wherever that happens: no fault of the program
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
-_REFUSED += (errno.ENAMETOOLONG, errno.ELOOP)
+_REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),

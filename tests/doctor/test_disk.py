@@ -38,6 +38,7 @@ def test_free_space_is_weighed_against_checkpoints(
 @pytest.mark.parametrize(
     ("free", "ranks", "status"), [(64 * 2**20, 2, Status.WARN), (64 * 2**20, 1, Status.OK), (2**30, 2, Status.OK)]
 )
+@pytest.mark.fault("E3.shared-memory")
 def test_shared_memory(free: int, ranks: int, status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_frsize=4096, f_bavail=free // 4096))
     finding = only(disk.shared_memory, RunSetup(asked_ranks=ranks))

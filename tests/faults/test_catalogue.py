@@ -64,6 +64,10 @@ CATALOGUE = {
     "T5": "swapped exit",
     # Configuration that cannot be meant: exit code 2, the line, the nearest key, all faults at once.
     "E1": "unknown-key typo duplicate-key wrong-type contradictory-batch deepspeed-key line suggestion all-at-once",
+    # Parts that are missing or do not fit: a run does without and says so, or exit code 4 with the command that helps.
+    "E2": "no-gpu old-driver flash-attn no-dali no-compiler wrong-torch",
+    # Hostile shells and machines: it works, or leaves with 4 or 5 and the cause.
+    "E3": "no-home read-only-home open-files shared-memory locale path out named works",
 }
 
 CLAUSES = {f"{line}.{clause}" for line, clauses in CATALOGUE.items() for clause in clauses.split()}
