@@ -47,10 +47,10 @@ def folder_fault(place: Path) -> str:
             folder = folder.parent
         if not folder.is_dir():
             return f"{folder} is a file"
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ecamp-fast-") as file:
-            file.write(bytes(4096))
-            file.flush()
-            os.fsync(file.fileno())
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ecamp-fast-") as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
     except OSError as error:
         return error.strerror or type(error).__name__
     return ""

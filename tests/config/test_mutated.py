@@ -1,13 +1,13 @@
-"""Two hundred configurations with something wrong in them: none is accepted, a slip of the pen gets its right answer.
+"""Configurations with something wrong in them: none is accepted, a slip of the pen gets its right answer.
 
-The mutations are drawn anew from ``SEED``: of recipes (typed keys, values and ranges are read off the models) and of
-DeepSpeed's JSON.
+Two hundred are drawn from ``SEED``, of recipes (keys, kinds and ranges are read off the models) and of DeepSpeed's
+JSON; a hundred more are written down: contradictions, and traps of both notations.
 """
 
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -214,7 +214,7 @@ TRAPS = (
     ("seed: 1\nseed: 1\n", "line 2", "twice"),
     ("optim:\n  lr: 1e-3\n  eps: 1e-8\n  lr: 1e-4\n", "line 4", "twice"),
     ("optim: {lr: 1e-3}\nbatch: {micro: 8}\noptim: {eps: 1}\n", "line 3", "twice"),
-    ("seed: 1\nseed: 2\nsed: 3\n", "line 2", "twice"),
+    ("seed: 1\nseed: 2\nsed: 3\n", "line 2", "twice", "line 3: unknown key 'sed'"),
     (BOMB, "an anchor or an alias"),
     ("a: &a {b: *a}\n", "an anchor or an alias"),
     ("base: &b {lr: 1}\noptim:\n  <<: *b\n", "an anchor or an alias"),
@@ -236,16 +236,6 @@ TRAPS = (
     ("name: 5\n", "name"),
     ("precision: [bf16]\n", "precision"),
 )
-
-
-def contradiction(chance: random.Random) -> Mutated:
-    text, *says = chance.choice(CONTRADICTIONS)
-    return Mutated(text, tuple(says))
-
-
-def trap(chance: random.Random) -> Mutated:
-    text, *says = chance.choice(TRAPS)
-    return Mutated(text, tuple(says))
 
 
 def several(chance: random.Random) -> Mutated:
@@ -347,16 +337,6 @@ JSON_TRAPS = (
 WORDS = {"log_level": ("debug", "info", "warning", "error", "critical"), "checkpoint.tag_validation": ("warn", "fail")}
 
 
-def json_value(chance: random.Random) -> Mutated:
-    value, *says = chance.choice(JSON_VALUES)
-    return Mutated(json.dumps(value), tuple(says))
-
-
-def json_trap(chance: random.Random) -> Mutated:
-    text, *says = chance.choice(JSON_TRAPS)
-    return Mutated(text, tuple(says))
-
-
 def json_word(chance: random.Random) -> Mutated:
     key = chance.choice(list(WORDS))
     right = chance.choice(WORDS[key])
@@ -369,11 +349,10 @@ def json_word(chance: random.Random) -> Mutated:
 Draw = Callable[[random.Random], Mutated]
 OF_RECIPES: tuple[Draw, ...] = (
     *(typo_of_a_key, typo_of_a_key, typo_of_a_key, typo_of_a_section, key_in_a_wrong_section, wrong_kind),
-    *(number_in_quotes, word_for_a_flag, near_a_choice, out_of_range, no_section, contradiction, trap, trap, several),
+    *(number_in_quotes, word_for_a_flag, near_a_choice, out_of_range, no_section, several),
 )
 OF_JSONS: tuple[Draw, ...] = (
-    *(json_key, json_key, json_nested_key, json_nested_key, json_wrong_section, json_several),
-    *(json_value, json_value, json_trap, json_word),
+    *(json_key, json_key, json_nested_key, json_nested_key, json_wrong_section, json_several, json_word),
 )
 
 
@@ -387,6 +366,11 @@ def drawn(kinds: tuple[Draw, ...], number: int) -> list[tuple[str, Mutated]]:
         if len(found) == number:
             break
     return list(found.values())
+
+
+def listed(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, Mutated]]:
+    """What is written down: (text, what must be said ...)."""
+    return [("listed", Mutated(text, tuple(says))) for text, *says in rows]
 
 
 def of_a_recipe(path: Path) -> None:
@@ -404,10 +388,10 @@ PAPER = load_recipe("paper")
 @pytest.mark.fault("E1.deepspeed-key", "E1.line", "E1.suggestion", "E1.all-at-once")
 def test_of_200_mutated_configurations_none_is_accepted_and_the_suggestion_is_right(tmp_path: Path) -> None:
     accepted, untold, asked, right = [], [], 0, []
-    cases = [(of_a_recipe, *one) for one in drawn(OF_RECIPES, RECIPES)] + [
-        (of_a_json, *one) for one in drawn(OF_JSONS, JSONS)
-    ]
-    assert len(cases) == RECIPES + JSONS
+    cases = [(of_a_recipe, *one) for one in (*drawn(OF_RECIPES, RECIPES), *listed(CONTRADICTIONS), *listed(TRAPS))]
+    values = [(json.dumps(value), *says) for value, *says in JSON_VALUES]
+    cases += [(of_a_json, *one) for one in (*drawn(OF_JSONS, JSONS), *listed(values), *listed(JSON_TRAPS))]
+    assert len(cases) == RECIPES + JSONS + sum(map(len, (CONTRADICTIONS, TRAPS, JSON_VALUES, JSON_TRAPS)))
     for number, (read, kind, mutated) in enumerate(cases):
         path = tmp_path / f"{number}.txt"
         path.write_text(mutated.text)
