@@ -72,6 +72,11 @@ def test_files(out: str, command: tuple[str, ...], place: Path, capsys: pytest.C
     assert code == (5 if not taken else 2), told
 
 
+def test_a_set_whose_name_no_file_can_have(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = leaves(capsys, "shard", "build", "--from", "phantom", "4", "a" * 256)
+    assert code == 5 and "File name too long" in told
+
+
 def test_before_anything_heavy_is_loaded(place: Path) -> None:
     program = (
         "import sys\n"

@@ -75,12 +75,6 @@ def test_each_alone(name: str, tmp_path: Path) -> None:
     works(shell(given, files, tmp_path / folder), tmp_path / folder)
 
 
-def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
-    run = shell({}, 0, tmp_path / "a")
-    done = run("shard", "build", "--from", "phantom", 4, "x" * 256, "--json")
-    assert done.returncode == 5 and "too long" in json.loads(done.stdout)["error"]["what"]
-
-
 @pytest.mark.complete
 @pytest.mark.fault("E3.no-home", "E3.read-only-home", "E3.open-files", "E3.locale", "E3.path", "E3.works")
 @pytest.mark.parametrize("name", [*SHELLS, "all at once"])
