@@ -76,17 +76,14 @@ def test_each_alone(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.complete
-@pytest.mark.fault("E3.no-home", "E3.read-only-home", "E3.open-files", "E3.locale", "E3.path", "E3.works")
-@pytest.mark.parametrize("name", [*SHELLS, "all at once"])
-def test_a_run_trains_or_says_what_lacks(name: str, tmp_path: Path) -> None:
+@pytest.mark.fault("E3.read-only-home", "E3.open-files", "E3.locale", "E3.path", "E3.works")
+@pytest.mark.parametrize("name", ["all at once", "a path with letters, in ASCII"])
+def test_a_run_trains(name: str, tmp_path: Path) -> None:
     given, files, folder = SHELLS.get(name, ALL_AT_ONCE)
     run = shell(given, files, tmp_path / folder)
     built = run("shard", "build", "--from", "phantom", 24, "set", "--size", 256, "--vocab-size", 300)
     assert built.returncode == 0, built.stderr
     options = ("--set", "batch={total: 8, micro: 4}", "--set", "schedule={epochs: 1, warmup_epochs: 0}")
     done = run("train", "--recipe", SMALL, "--data", "set", "--out", "run", "--ranks", 2, *options, "--json")
-    told = done.stdout + done.stderr
-    if done.returncode == 0:
-        assert json.loads(done.stdout.splitlines()[-1])["state"]["status"] == "complete", told
-    else:
-        assert done.returncode in (4, 5) and "hint" in told and "Traceback" not in told, told
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["state"]["status"] == "complete"
