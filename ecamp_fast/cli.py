@@ -16,6 +16,7 @@ INTERRUPTED = 130  # what a shell makes of SIGINT
 _REFUSED = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # links that lead nowhere among them
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
 )
 
 COMMANDS = {
@@ -68,6 +69,11 @@ def _run(arguments: list[str], as_json: bool) -> int:
         what = f"{error.filename or 'a file'}: {error.strerror}"
         hint = "free space, check permissions, or choose another path"
         return _fail("StorageError", what, hint, StorageError.exit_code, as_json)
+    except ImportError as error:
+        from ecamp_fast.doctor.requirements import import_fault
+
+        fault = import_fault(error)
+        return _fail("EnvironmentFault", fault.what, fault.hint, fault.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted", "interrupted", "", INTERRUPTED, as_json)
     return code if isinstance(code, int) else 0  # click hands back the code of `context.exit(code)`

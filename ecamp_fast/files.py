@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -72,6 +73,40 @@ def rename(source: Path, target: Path) -> None:
     reach("rename", file=target.name)
     os.replace(source, target)
     sync(target.parent)
+
+
+def folder_fault(place: Path) -> str:
+    """Why nothing can be written to the folder ``place``, which need not exist yet; '' if it can. Leaves nothing."""
+    folder = place
+    try:
+        while not folder.exists() and folder != folder.parent:
+            if folder.is_symlink():
+                return f"{folder} is a link to {os.readlink(folder)}, which is not there"
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"{folder} is a file"
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ecamp-fast-") as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def require_folder(place: Path, option: str = "--out") -> None:
+    """Raises StorageError where nothing can be written to the folder ``place``, which need not exist yet."""
+    if fault := folder_fault(place):
+        raise StorageError(f"{option} {place}: {fault}", "choose another, or fix its permissions")
+
+
+def require_file(path: Path) -> None:
+    """Raises StorageError where no file ``path`` can be written: its folder is not there, or it is one itself."""
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder", "name a file")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path.parent} is no folder", "make it, or choose another path")
+    require_folder(path.parent, "the folder")
 
 
 def sync(path: Path) -> None:

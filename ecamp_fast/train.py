@@ -74,6 +74,12 @@ def main(
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ImportError as error:
+        from ecamp_fast.doctor.requirements import import_fault
+
+        fault = import_fault(error)
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(fault.exit_code)
 
 
 def settle(
@@ -81,6 +87,7 @@ def settle(
 ) -> "tuple[Recipe, Path]":
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
     from ecamp_fast.config import load_recipe
+    from ecamp_fast.files import require_folder
     from ecamp_fast.run.rundir import check_is_folder
 
     recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
@@ -88,6 +95,7 @@ def settle(
         raise ConfigError(f"the recipe's name '{recipe.name}' is no name of a folder", "name a folder: --out RUN")
     out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
     check_is_folder(out)
+    require_folder(out)
     return recipe, out
 
 
@@ -110,6 +118,13 @@ def run_rank(
             GUARD.note_failure(error)
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
+        except ImportError as error:
+            from ecamp_fast.doctor.requirements import import_fault
+
+            fault = import_fault(error)
+            GUARD.note_failure(fault)
+            print(f"error: {fault}", file=sys.stderr)
+            return fault.exit_code
         except Exception as error:
             if not GUARD.note_failure(error):
                 traceback.print_exc()

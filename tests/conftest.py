@@ -1,12 +1,16 @@
 """What every test may use: the seed, the device, the real radiographs, and the judge of numerical error."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 import hypothesis
+import jsonschema
 import pytest
 import torch
 
@@ -32,6 +36,7 @@ SMALL = (
     "batch={total: 4, micro: 4}",
 )
 RENDEZVOUS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+SCHEMAS = Path(__file__).resolve().parents[1] / "ecamp_fast" / "commands" / "schemas"
 DEVICE_FILE = Path("/dev/nvidiactl")
 CUDA = torch.cuda.is_available()
 if not CUDA:
@@ -123,6 +128,58 @@ def pytest_configure(config: pytest.Config) -> None:
 def seed() -> None:
     """torch draws the same numbers in every test, whichever ran before."""
     torch.manual_seed(0)
+
+
+@cache
+def schema(name: str) -> jsonschema.Draft202012Validator:
+    """What ``ecamp-fast NAME --json`` prints (``shard-build``), or with ``error`` where it fails."""
+    return jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8")))
+
+
+@cache
+def command_of(module: str, function: str) -> str:
+    """The file of ``SCHEMAS`` for the command that is this function; '' where it is none of ours."""
+    from ecamp_fast.cli import COMMANDS
+    from ecamp_fast.commands.bench import BENCHES
+
+    names = {home: f"bench-{name}" for name, (home, _) in BENCHES.items()}
+    names |= {home: name for name, (home, _) in COMMANDS.items()} | {"ecamp_fast.commands.annotate": "shard-annotate"}
+    return names.get(module, "") if function == "command" else f"{names.get(module, '')}-{function}".lstrip("-")
+
+
+def schema_faults(text: object) -> list[str]:
+    """What is wrong with a JSON object that the running command prints; nothing where it prints something else."""
+    context = click.get_current_context(silent=True)
+    called = context.command.callback if context else None
+    try:
+        printed: Any = json.loads(str(text))
+    except ValueError:
+        return []
+    name = command_of(called.__module__, called.__name__) if called else ""
+    if not name or not isinstance(printed, dict) or "schema" not in printed:
+        return []
+    return [f"{name}: {fault.json_path}: {fault.message[:200]}" for fault in schema(name).iter_errors(printed)]
+
+
+@pytest.fixture
+def faults_of_json() -> Callable[[object], list[str]]:
+    """``schema_faults``: of what the command prints whose context is open."""
+    return schema_faults
+
+
+@pytest.fixture(autouse=True)
+def _every_json_is_as_its_schema_says(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a command prints as JSON in any test of this process is compared with its schema."""
+    faults: list[str] = []
+    echo = click.echo
+
+    def noted(message: Any = None, *arguments: Any, **options: Any) -> None:
+        faults.extend(schema_faults(message))
+        echo(message, *arguments, **options)
+
+    monkeypatch.setattr(click, "echo", noted)
+    yield
+    assert faults == []
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The command line: instant help, every command there, foreseen faults told without a traceback."""
 
+import errno
 import json
 import os
 import subprocess
@@ -162,14 +163,28 @@ def test_a_fault_of_ours_keeps_its_traceback(failing: list) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("number", [errno.ENOTDIR, errno.ENOSPC, errno.ENAMETOOLONG])
 def test_a_disk_that_refuses_is_a_foreseen_fault(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, as_json: bool
+    failing: list, capsys: pytest.CaptureFixture[str], number: int, as_json: bool
 ) -> None:
-    (tmp_path / "file").touch()
-    code, out, err = run(capsys, "demo", "--out", str(tmp_path / "file"), *["--json"] * as_json)
+    failing.append(OSError(number, os.strerror(number), "/a/path"))
+    code, out, err = run(capsys, "fail", *["--json"] * as_json)
     assert code == StorageError.exit_code and "Traceback" not in err
     told = json.loads(out)["error"]["what"] if as_json else err
-    assert str(tmp_path / "file") in told and "Not a directory" in told
+    assert "/a/path" in told and os.strerror(number) in told
+
+
+@pytest.mark.fault("E2.no-dali")
+def test_a_missing_library_is_a_foreseen_fault_with_its_command(
+    failing: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(ModuleNotFoundError("No module named 'nvidia.dali'", name="nvidia.dali"))
+    code, _, err = run(capsys, "fail")
+    assert code == 4 and "needs nvidia.dali" in err and 'pip install "nvidia-dali-cuda130>=2.0"' in err
+    failing[0] = ImportError("libcudart.so.13: cannot open shared object file\nmore", name="deepspeed")
+    code, out, _ = run(capsys, "fail", "--json")
+    assert (code, json.loads(out)["error"]["kind"]) == (4, "EnvironmentFault")
+    assert "libcudart.so.13" in out and "--force-reinstall" in out and "more" not in out
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from ecamp_fast.commands.verdict import conclude, failed, say
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.evidence.check import Check
+from ecamp_fast.files import require_folder
 
 if TYPE_CHECKING:
     from ecamp_fast.evidence.judge import Evidence
@@ -40,6 +41,7 @@ def command(out: Path, studies: int, ranks: int, overrides: tuple[str, ...], as_
     """Phantoms -> shards -> pre-train -> crash -> resume -> checks -> report, offline, on CPU or GPU."""
     began = time.perf_counter()
     recipe = load_recipe("demo", overrides)
+    require_folder(out)
     _clear(out)
     shards = out / "phantoms"
     say(f"drawing {studies} phantom studies and building their shards")

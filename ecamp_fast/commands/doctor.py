@@ -27,6 +27,7 @@ path = click.Path(path_type=Path)
 @click.option("--ranks", type=click.IntRange(1), help="Ranks of the run. Default: the GPUs, or one.")
 @click.option("--data", metavar="SHARDS", help="Shard set to look at: folder or address.")
 @click.option("--out", type=path, metavar="RUN", help="Run directory to look at.")
+@click.option("--hostfile", type=path, metavar="FILE", help="Of a run on several machines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     recipe_name: str | None,
@@ -35,6 +36,7 @@ def command(
     ranks: int | None,
     data: str | None,
     out: Path | None,
+    hostfile: Path | None,
     as_json: bool,
 ) -> None:
     """Check machine, configuration and data before a run: OK, WARN or FAIL, each with its hint.
@@ -45,7 +47,7 @@ def command(
     from ecamp_fast.run.deepspeed_config import find
 
     began = time.perf_counter()
-    setup = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out)
+    setup = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out, hostfile)
     findings: list[Finding] = []
     rows, group = [], ""
     for name, finding in run_checks(setup):

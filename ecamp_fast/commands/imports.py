@@ -46,15 +46,23 @@ def command(
 
 
 def _import(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], overwrite: bool, as_json: bool) -> None:
+    from ecamp_fast.files import require_file
     from ecamp_fast.weights.file import import_weights
 
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists", "choose another name, or --overwrite")
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out} must end in .safetensors", f"write {out.with_suffix('.safetensors')}")
+    require_file(out)
     report = import_weights(source, out, load_recipe(recipe, overrides))
     if as_json:
-        facts = {"out": str(out), "loaded": report.loaded, "missing": report.missing, "ignored": report.ignored}
+        facts = {
+            "schema": 1,
+            "out": str(out),
+            "loaded": report.loaded,
+            "missing": report.missing,
+            "ignored": report.ignored,
+        }
         click.echo(json.dumps(facts))
     else:
         tell(f"{out}: {report}")
@@ -78,7 +86,7 @@ def _convert(run: Path, as_json: bool) -> None:
     if as_json:
         converted = [{"checkpoint": str(new), "former": str(former)} for new, former in found.converted.items()]
         refused = {str(path): why for path, why in found.refused.items()}
-        click.echo(json.dumps({"converted": converted, "refused": refused}))
+        click.echo(json.dumps({"schema": 1, "converted": converted, "refused": refused}))
         return
     for new, former in found.converted.items():
         tell(f"{new}: converted; the former one is {former.name} beside it, which nothing needs any more")

@@ -230,10 +230,12 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
 @as_json
 def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
     """Describe SET in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels."""
-    from ecamp_fast.files import write_atomically
+    from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.shards.describe.stats import stats as measure
     from ecamp_fast.shards.describe.terms import plot as draw
 
+    if plot:
+        require_file(plot)
     result = measure(shard_set, max_tokens, threshold)
     if plot:
         write_atomically(plot, draw(result))
@@ -255,10 +257,11 @@ def show(
     shard_set: str, picture: Path, split: str | None, count: int, seed: int, keys: tuple[str, ...], as_json: bool
 ) -> None:
     """Draw samples of SET into PICTURE (PNG): image, attention map, boxes, text. As confidential as the set."""
-    from ecamp_fast.files import write_atomically
+    from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.shards.describe.show import show as draw
     from ecamp_fast.shards.load.read import ShardSet
 
+    require_file(picture)
     shards = ShardSet(shard_set)
     sheet, drawn = draw(shards, split or shards.splits[0], count, seed, keys)
     write_atomically(picture, sheet)

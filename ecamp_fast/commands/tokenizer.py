@@ -22,12 +22,13 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def train(corpus: Path, out: Path, column: str, vocab_size: int, as_json: bool) -> None:
     """Train a WordPiece tokenizer on CORPUS, a CSV file or a text file with one text per line, and save it as OUT."""
-    from ecamp_fast.files import write_atomically
+    from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.text.reading.cleaning import is_empty
     from ecamp_fast.text.wordpiece import train_wordpiece
 
     if out.exists():
         raise ConfigError(f"{out} exists already", "name a new file, or remove this one")
+    require_file(out)
     texts = dict.fromkeys(text for text in _texts(corpus, column) if not is_empty(text))
     if not texts:
         raise DataError(f"{corpus}: no text to train on", "check the file and the column")

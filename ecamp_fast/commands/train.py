@@ -37,7 +37,7 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     launch.say_last_line(out, code)
     if as_json:
         state = RunDir(out, writes=False).state() if out.is_dir() else {}
-        print(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))
+        click.echo(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))
     sys.exit(code)
 
 

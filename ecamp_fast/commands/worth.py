@@ -13,6 +13,7 @@ from ecamp_fast.commands.verdict import conclude, failed, say
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import STOPPED, ConfigError
 from ecamp_fast.evidence.check import Check
+from ecamp_fast.files import require_folder
 from ecamp_fast.machine import available_cores
 
 if TYPE_CHECKING:
@@ -45,20 +46,21 @@ def command(out: Path, studies: int, seed: int, overrides: tuple[str, ...], as_j
 
     Half an hour on two cores, each run on one of them; the same command goes on where it was cut off.
     """
-    from ecamp_fast.report.facts import save_results
-
     began = time.perf_counter()
     recipe = load_recipe("worth", [f"seed={seed}", *overrides])
     if recipe.seed != seed:
         raise ConfigError("a run is filed by its seed", "pass --seed instead of --set seed=")
     if not (recipe.losses.mlm and (recipe.losses.mim or recipe.losses.sr)):
         raise ConfigError("words and images are both judged", "leave losses.mlm and losses.mim on")
+    require_folder(out)
     shards, home = out / "phantoms", out / f"seed-{seed}"
     runs = {home / "ecamp": [], home / "image-only": ["losses.mlm=false"]}
     _build(studies, shards, recipe)
     say("pre-training with reports and with images alone, each on one core")
     _train({run: [f"seed={seed}", *overrides, *changes] for run, changes in runs.items()}, shards)
     say("judging on held-out phantoms")
+    from ecamp_fast.report.facts import save_results  # torch with it
+
     found = _judge(home, shards)
     checks = claims(found, _core_minutes(home / "ecamp"))
     save_results(home / "ecamp", evidence=found.as_dict(), checks=[check.as_dict() for check in checks])

@@ -10,6 +10,7 @@ load       from a name or a file to a recipe, and back
 changes    what a run may change when it goes on
 overrides  ``--set KEY=VALUE``
 yaml       the scalars people write
+nearest    the key that a mistyped one stands for
 
 Beside it stands DeepSpeed's own JSON, which is compared with the recipe:
 

@@ -1,14 +1,16 @@
 """A DeepSpeed JSON as a file: found by name or path, read with faults that say what is wrong in which line."""
 
-import difflib
 import json
 import re
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ecamp_fast.config.deepspeed_fault import Fault
 from ecamp_fast.config.load import RECIPES
+from ecamp_fast.config.nearest import did_you_mean
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.strict_json import parse_json
 
@@ -23,6 +25,9 @@ _MISTAKES = (  # what stands where JSON ends, and what it means
     (r"'", "strings stand in double quotes", 'write "..."'),
 )
 
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:\n]')
+_NAMED = re.compile(r"(?:unknown key ')?([\w.\[\]]+)")  # what a fault says begins with its key
+
 
 def find(source: str) -> Path:
     """The JSON of a name (``zero1``) or a path; a name of ours goes before a file. Without one: the default."""
@@ -35,11 +40,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises ConfigError where the file cannot be read, is no JSON, no object, or has a value where a section belongs.
     """
+    twins: list[str] = []
     try:
         text = path.read_text(encoding="utf-8-sig")
         config = parse_json(
             text,
-            object_pairs_hook=partial(_without_twins, path),
+            object_pairs_hook=partial(_without_twins, twins),
             parse_constant=partial(_no_number, path),
             parse_float=partial(_number, path, float),
             parse_int=partial(_number, path, int),
@@ -48,6 +54,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not UTF-8", "save it as UTF-8") from None
     except (OSError, ValueError) as error:
         raise _unread(path, error) from None
+    if twins:
+        told = "; ".join(f"key '{key}' appears twice" for key in twins)
+        raise ConfigError(f"{path}: {told}", "keep one of them")
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: holds no JSON object", "write {...}")
     config = _without_nulls(config)
@@ -55,6 +64,41 @@ def read_json(path: Path) -> dict[str, Any]:
     if values:
         raise ConfigError(f"{path}: {', '.join(values)} must be an object", f'write "{values[0]}": {{...}}')
     return config
+
+
+def with_lines(path: Path, faults: Sequence[Fault]) -> list[Fault]:
+    """The same faults, each with the line of its key in the file, where that has several."""
+    lines = _lines(path.read_text(encoding="utf-8-sig"))
+    if len(set(lines.values())) < 2:
+        return list(faults)
+    told = []
+    for fault in faults:
+        named = _NAMED.match(fault.what)
+        key = named[1].split("[")[0] if named else ""
+        while key and key not in lines:
+            key = key.rpartition(".")[0]
+        told.append(fault._replace(what=f"{fault.what} (line {lines[key]})") if key else fault)
+    return told
+
+
+def _lines(text: str) -> dict[str, int]:
+    """The line of every key, dotted, of a text that is JSON."""
+    found: dict[str, int] = {}
+    parents: list[str] = []
+    line, last = 1, ""
+    for token in _TOKEN.findall(text):
+        if token == "\n":
+            line += 1
+        elif token in "{[":
+            parents.append(f"{last}." if token == "{" and last else "")
+            last = ""
+        elif token in "}]":
+            parents.pop()
+        elif token == ":":
+            found.setdefault(last, line)
+        else:
+            last = (parents[-1] if parents else "") + token[1:-1]
+    return found
 
 
 def _unread(path: Path, error: Exception) -> ConfigError:
@@ -66,8 +110,7 @@ def _unread(path: Path, error: Exception) -> ConfigError:
     names = sorted(file.stem for file in RECIPES.glob("*.json"))
     hint = f"--ds_config takes {', '.join(names)}, or a JSON file"
     if isinstance(error, FileNotFoundError) and path.parent == Path():
-        close = difflib.get_close_matches(path.stem.lower(), names, n=1)
-        near = f"; did you mean '{close[0]}'?" if close else ""
+        near = did_you_mean(path.stem, names)
         return ConfigError(f"no DeepSpeed JSON '{path}', neither a name nor a file{near}", hint)
     return ConfigError(f"cannot read the DeepSpeed JSON {path}: {error.strerror}", f"check its path: {hint}")
 
@@ -93,11 +136,10 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _without_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_twins(twins: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; keys that come twice in it go to ``twins``."""
     keys = [key for key, _ in pairs]
-    twins = sorted({key for key in keys if keys.count(key) > 1})
-    if twins:
-        raise ConfigError(f"{path}: key '{twins[0]}' appears twice", "keep one of them")
+    twins += sorted({key for key in keys if keys.count(key) > 1})
     return dict(pairs)
 
 

@@ -3,10 +3,10 @@
 What is "auto", left out or equal is the recipe's; anything else is a contradiction that names both values.
 """
 
-import difflib
 from typing import Any
 
 from ecamp_fast.config.deepspeed_fault import AUTO, Fault, same
+from ecamp_fast.config.nearest import did_you_mean
 from ecamp_fast.config.recipe import Recipe
 
 # Of AdamW's further keys the values that mean what the recipe's AdamW does; None: how it is computed, whatever it says.
@@ -36,8 +36,7 @@ def optimizer_faults(section: dict[str, Any], recipe: Recipe) -> list[Fault]:
         elif key in _ADAMW:
             faults += _differing(name, value, _ADAMW[key], "")
         elif key not in _COMPUTED:
-            close = difflib.get_close_matches(key, [*wanted, *_ADAMW], n=1)
-            near = f"; did you mean '{close[0]}'?" if close else ""
+            near = did_you_mean(key, [*wanted, *_ADAMW, *_COMPUTED])
             faults.append(Fault(f"{name} is no key of AdamW{near}", f"correct or remove {name}"))
     return faults
 
@@ -70,8 +69,9 @@ def scheduler_faults(section: dict[str, Any], recipe: Recipe) -> list[Fault]:
             faults += [] if value == AUTO else [Fault(f"{name} is {value!r}, {epochs[key]}", hint)]
         elif key in wanted:
             faults += _differing(name, value, *wanted[key])
-        elif not faults:
-            faults.append(Fault(f"{name} is no key of the recipe's schedule", f"remove {name}"))
+        elif kind in (AUTO, _COSINE, *_TEMPLATES):
+            near = did_you_mean(key, [*wanted, *epochs])
+            faults.append(Fault(f"{name} is no key of the recipe's schedule{near}", f"correct or remove {name}"))
     return faults
 
 

@@ -4,15 +4,15 @@ DeepSpeed itself would take "auto" for a number, or ignore a key that it does no
 """
 
 import copy
-import difflib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 from ecamp_fast.config.deepspeed_fault import AUTO, Fault, asks, is_number, is_whole, same
-from ecamp_fast.config.deepspeed_kinds import kind_faults
+from ecamp_fast.config.deepspeed_kinds import NAMES, kind_faults, unknown_within
 from ecamp_fast.config.deepspeed_limits import limit_faults
 from ecamp_fast.config.deepspeed_optimizer import optimizer_faults, scheduler_faults
+from ecamp_fast.config.nearest import did_you_mean
 from ecamp_fast.config.recipe import Recipe
 
 MONITORS = {
@@ -119,7 +119,7 @@ def judge(config: dict[str, Any], recipe: Recipe, world: int | None) -> tuple[di
     resolved = copy.deepcopy(config)
     if "bf16" not in resolved and _OLD_BF16 in resolved:
         resolved["bf16"] = resolved.pop(_OLD_BF16)
-    faults = _unknown(resolved)
+    faults = [*_unknown(resolved), *unknown_within(resolved)]
     if world is not None:
         _batch(resolved, recipe, world, faults)
     _not_here(resolved, faults)
@@ -150,8 +150,7 @@ def _unknown(config: dict[str, Any]) -> list[Fault]:
     legal = KNOWN | set(NOT_HERE) | set(_FIXED)
     faults = []
     for key in sorted(set(config) - legal):
-        close = difflib.get_close_matches(key, sorted(legal), n=1)
-        near = f"; did you mean '{close[0]}'?" if close else ""
+        near = did_you_mean(key, [*sorted(legal), *NAMES])
         faults.append(Fault(f"unknown key '{key}' (DeepSpeed would ignore it){near}", f"correct or remove '{key}'"))
     return faults
 

@@ -1,20 +1,22 @@
 """From a name or a file to a valid recipe, and back to YAML; every fault is named with its key, all of them at once."""
 
-import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ecamp_fast.config.nearest import did_you_mean
 from ecamp_fast.config.overrides import apply_override
 from ecamp_fast.config.recipe import Recipe
-from ecamp_fast.config.yaml import parse_yaml
+from ecamp_fast.config.yaml import read_document
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.printable import items
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+SHOWN = 60  # characters of a value in a message
+_MEANT = {"on": "true", "yes": "true", "off": "false", "no": "false", "true": "true", "false": "false"}
 
 
 def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> Recipe:
@@ -27,19 +29,30 @@ def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "check its permissions; save it as UTF-8") from None
-    tree = parse_yaml(text, str(path))
+    tree, lines, twins = read_document(text, str(path))
     tree.setdefault("name", path.stem)
     for override in overrides:
         apply_override(tree, override)
-    return parse_recipe(tree, str(path))
+        lines = {key: line for key, line in lines.items() if not f"{key}.".startswith(f"{override.split('=')[0]}.")}
+    return parse_recipe(tree, str(path), lines, twins)
 
 
-def parse_recipe(tree: dict[str, Any], origin: str) -> Recipe:
-    """Validate a nested dict of recipe keys; ``origin`` names it in errors."""
+def parse_recipe(
+    tree: dict[str, Any], origin: str, lines: Mapping[str, int] | None = None, faults: Sequence[str] = ()
+) -> Recipe:
+    """Validate a nested dict of recipe keys; ``origin`` names it in errors.
+
+    lines   where the keys stand in it, dotted
+    faults  that it is known to have, told with the others
+    """
     try:
-        return Recipe.model_validate(_floats_and_tuples(tree, Recipe))
+        recipe, found = Recipe.model_validate(_floats_and_tuples(tree, Recipe)), list(faults)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error)}", "the recipe files show every key with its meaning") from None
+        found = [*faults, *_explain(error, lines or {})]
+    if found:
+        told = found[0] if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
+        raise ConfigError(f"{origin}: {told}", "the recipe files show every key with its meaning")
+    return recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -58,7 +71,7 @@ def _find(source: str | Path) -> Path:
     if path.is_file():
         return path
     raise ConfigError(
-        f"no recipe '{source}'" + _did_you_mean(str(source), recipe_names()),
+        f"no recipe '{source}'" + did_you_mean(str(source), recipe_names()),
         f"name one of {', '.join(recipe_names())}, or a YAML file",
     )
 
@@ -81,17 +94,54 @@ def _floats_and_tuples(tree: Any, section: type[BaseModel]) -> Any:
     return out
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
+def _explain(error: ValidationError, lines: Mapping[str, int]) -> Iterator[str]:
+    """One line for each key at fault."""
+    told: dict[str, list[str]] = {}
     for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"])
+        key = _key(fault["loc"])
         if fault["type"] == "extra_forbidden":
-            lines.append(f"unknown key '{key}'{_did_you_mean(key, _keys(Recipe))}")
+            told[key] = [f"unknown key '{key}'{did_you_mean(key, _keys(Recipe))}"]
         else:
-            message = fault["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(fault["input"], dict) else f", not {fault['input']!r}"
-            lines.append(f"{key}: {message}{given}" if key else message)
-    return lines[0] if len(lines) == 1 else items(lines)
+            message = fault["msg"].removeprefix("Value error, ") + _given(dict(fault))
+            told.setdefault(key, []).append(message)
+    for key, messages in told.items():
+        line = _line(key, lines)
+        unknown = messages[0].startswith("unknown key")
+        yield line + (f"{key}: " if key and not unknown else "") + " or ".join(messages)
+
+
+def _key(parts: Sequence[int | str]) -> str:
+    """The dotted key of an error, without what pydantic calls the kinds that a value may have."""
+    section: Any = Recipe
+    for number, part in enumerate(parts):
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return ".".join(map(str, [*parts[:number], *(place for place in parts[number:] if isinstance(place, int))]))
+        field = section.model_fields.get(str(part))
+        section = field.annotation if field else None
+    return ".".join(map(str, parts))
+
+
+def _line(key: str, lines: Mapping[str, int]) -> str:
+    """``line N: `` of a key, or of the section that it is in; nothing where the text has neither."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return f"line {lines[key]}: " if key else ""
+
+
+def _given(fault: dict[str, Any]) -> str:
+    """What was found instead, and what may have been meant by it."""
+    value, word = fault["input"], str(fault["input"])
+    if isinstance(value, dict):
+        return ""
+    meant = ""
+    if fault["type"] == "literal_error" and isinstance(value, str):
+        meant = did_you_mean(word, re.findall(r"'([^']*)'", str(fault["ctx"]["expected"])))
+    elif fault["type"] == "bool_type" and word.lower() in _MEANT:
+        meant = f"; did you mean {_MEANT[word.lower()]}?"
+    elif fault["type"] in ("int_type", "float_type") and isinstance(value, str) and re.fullmatch(r"[-+.\deE]+", word):
+        meant = f"; did you mean {word} without quotes?"
+    shown = repr(value)
+    return f", not {shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + '...'}{meant}"
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
@@ -101,10 +151,3 @@ def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             out += _keys(field.annotation, f"{prefix}{name}.")
     return out
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    leaf = word.rsplit(".", 1)[-1]
-    close = [k for k in known if k.rsplit(".", 1)[-1] == leaf]  # the right leaf in the wrong section
-    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""

@@ -62,16 +62,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Recipe":
-        image, patch = self.image, self.model.vision.patch
+        image, patch, faults = self.image, self.model.vision.patch, []
         if image.low_size % patch:
-            raise ValueError(f"image.low_size {image.low_size} is not a multiple of model.vision.patch {patch}")
+            faults.append(f"image.low_size {image.low_size} is not a multiple of model.vision.patch {patch}")
         if image.high_size != 2 * image.low_size:
-            raise ValueError("image.high_size must be twice image.low_size (super-resolution doubles)")
+            faults.append("image.high_size must be twice image.low_size (super-resolution doubles)")
         if not 0 < self.kept_patches < self.patches:
-            raise ValueError("masking.image_ratio leaves no patch kept or none masked")
+            faults.append("masking.image_ratio leaves no patch kept or none masked")
         total, micro = self.batch.total, self.batch.micro
         if micro != "auto" and total % micro:
-            raise ValueError(f"batch.total {total} is not a multiple of batch.micro {micro}")
+            faults.append(f"batch.total {total} is not a multiple of batch.micro {micro}")
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
     @property

@@ -4,6 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+# Far beyond what anybody trains: a slip of the keyboard is an error here, and no day of building a model.
+WIDEST = 65536  # of a width, a side, a text
+DEEPEST = 1024  # blocks
+LONGEST = 1e6  # epochs
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -12,29 +17,29 @@ class Section(BaseModel):
 class VisionConfig(Section):
     """ViT encoder (paper 4.1). Patches are square; positions are a fixed sine-cosine table."""
 
-    width: int = Field(768, ge=8)
-    depth: int = Field(12, ge=1)
-    heads: int = Field(12, ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
-    patch: int = Field(16, ge=1)  # pixels of the low-resolution image
+    width: int = Field(768, ge=8, le=WIDEST)
+    depth: int = Field(12, ge=1, le=DEEPEST)
+    heads: int = Field(12, ge=1, le=WIDEST)
+    mlp_ratio: float = Field(4.0, gt=0, le=64)
+    patch: int = Field(16, ge=1, le=WIDEST)  # pixels of the low-resolution image
 
 
 class DecoderConfig(Section):
     """Image decoder: a narrow ViT over all patches."""
 
-    width: int = Field(512, ge=8)
-    depth: int = Field(4, ge=1)
-    heads: int = Field(16, ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
+    width: int = Field(512, ge=8, le=WIDEST)
+    depth: int = Field(4, ge=1, le=DEEPEST)
+    heads: int = Field(16, ge=1, le=WIDEST)
+    mlp_ratio: float = Field(4.0, gt=0, le=64)
 
 
 class TextDecoderConfig(Section):
     """BERT decoder behind one context-fusion layer. Dropout rates apply to hidden states and to attention."""
 
-    width: int = Field(768, ge=8)
-    depth: int = Field(6, ge=0)
-    heads: int = Field(6, ge=1)
-    ffn: int = Field(1536, ge=8)
+    width: int = Field(768, ge=8, le=WIDEST)
+    depth: int = Field(6, ge=0, le=DEEPEST)
+    heads: int = Field(6, ge=1, le=WIDEST)
+    ffn: int = Field(1536, ge=8, le=WIDEST)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
@@ -47,30 +52,45 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "ModelConfig":
+        faults = []
         for name, part in (("vision", self.vision), ("decoder", self.decoder), ("text", self.text)):
             if part.width % part.heads:
-                raise ValueError(f"{name}: width {part.width} is not a multiple of heads {part.heads}")
+                faults.append(f"{name}: width {part.width} is not a multiple of heads {part.heads}")
         for name, part in (("vision", self.vision), ("decoder", self.decoder)):
             if part.width % 4:
-                raise ValueError(f"{name}: width {part.width} is not a multiple of 4 (sine-cosine positions)")
+                faults.append(f"{name}: width {part.width} is not a multiple of 4 (sine-cosine positions)")
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
 
 class ImageConfig(Section):
     """Pictures: the high-resolution target, the low-resolution input, augmentation (keyed by seed, epoch, sample)."""
 
-    high_size: int = Field(448, ge=16)  # pixels per side: super-resolution target
-    low_size: int = Field(224, ge=8)  # pixels per side: encoder input and reconstruction target
+    high_size: int = Field(448, ge=16, le=WIDEST)  # pixels per side: super-resolution target
+    low_size: int = Field(224, ge=8, le=WIDEST)  # pixels per side: encoder input and reconstruction target
     low_res: Literal["antialiased", "plain"] = "antialiased"  # how 448 becomes 224
     crop_area: tuple[float, float] = (0.2, 1.0)  # RandomResizedCrop, share of the image
     crop_aspect: tuple[float, float] = (0.75, 4 / 3)
     flip: float = Field(0.5, ge=0, le=1)  # probability of a horizontal flip
-    mean: float = 0.4721  # of grey values in [0, 1]
+    mean: float = Field(0.4721, ge=0, le=1)  # of grey values in [0, 1]
     std: float = Field(0.3037, gt=0)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "ImageConfig":
+        (smallest, largest), (narrowest, widest) = self.crop_area, self.crop_aspect
+        faults = []
+        if not 0 < smallest <= largest <= 1:
+            faults.append("crop_area must be two shares, 0 < smallest <= largest <= 1")
+        if not 0 < narrowest <= widest:
+            faults.append("crop_aspect must be two ratios, 0 < narrowest <= widest")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
 
 class TextConfig(Section):
-    max_tokens: int = Field(256, ge=8)
+    max_tokens: int = Field(256, ge=8, le=WIDEST)
     distilled_probability: float = Field(0.8, ge=0, le=1)  # 0: context distillation off (Table 4, CD)
     distilled_position: Literal["random", "append"] = "random"  # a random sentence slot, or behind the report
     capacity: Literal["auto", "fixed", "exact"] = "auto"  # fixed: one shape for all batches; auto: fixed on a GPU
@@ -130,9 +150,9 @@ class LossesConfig(Section):
 class ScheduleConfig(Section):
     """Linear warm-up, then a cosine to ``horizon_epochs``; training ends at ``epochs``."""
 
-    epochs: float = Field(115, gt=0)
-    warmup_epochs: float = Field(40, ge=0)
-    horizon_epochs: float = Field(200, gt=0)
+    epochs: float = Field(115, gt=0, le=LONGEST)
+    warmup_epochs: float = Field(40, ge=0, le=LONGEST)
+    horizon_epochs: float = Field(200, gt=0, le=LONGEST)
 
     @model_validator(mode="after")
     def _ordered(self) -> "ScheduleConfig":
@@ -149,6 +169,13 @@ class OptimConfig(Section):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.05, ge=0)  # not on vectors and biases
 
+    @field_validator("betas")
+    @classmethod
+    def _below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("betas must lie from 0 to below 1")
+        return betas
+
 
 class BatchConfig(Section):
     """In samples. Accumulation follows: total = micro x ranks x accumulation.
@@ -157,16 +184,16 @@ class BatchConfig(Section):
     a number. What counts in micro-batches reads ``Recipe.micro``, which is a number or an error.
     """
 
-    total: int = Field(8192, ge=1)
+    total: int = Field(8192, ge=1, le=2**31)
     micro: int | Literal["auto"] = 256  # per rank and micro-step
     balance: bool = True  # samples of a step share micro-batches so that all have about as many tokens
 
     @field_validator("micro", mode="before")
     @classmethod
     def _number_or_auto(cls, value: Any) -> Any:
-        if value == "auto" or (type(value) is int and value > 0):
+        if value == "auto" or (type(value) is int and 0 < value <= 2**31):
             return value
-        raise ValueError("must be a positive number, or auto")
+        raise ValueError("must be a positive whole number, or auto")
 
 
 class CheckpointConfig(Section):
@@ -177,6 +204,13 @@ class CheckpointConfig(Section):
     keep: int = Field(2, ge=2)  # complete checkpoints kept
     milestones: tuple[float, ...] = ()  # epochs after which a checkpoint is written that stays
     keep_best: bool = False  # the one with the lowest held-out loss stays too; checkpoints/BEST names it
+
+    @field_validator("milestones")
+    @classmethod
+    def _after_a_while(cls, milestones: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(epochs > 0 for epochs in milestones):
+            raise ValueError("milestones must be epochs above 0")
+        return milestones
 
 
 class EvaluationConfig(Section):
@@ -217,8 +251,8 @@ class SafetyConfig(Section):
 
 
 class LoaderConfig(Section):
-    threads: int = Field(4, ge=1)  # decoding threads per rank
-    prefetch: int = Field(2, ge=1)  # micro-batches ready ahead
+    threads: int = Field(4, ge=1, le=1024)  # decoding threads per rank
+    prefetch: int = Field(2, ge=1, le=1024)  # micro-batches ready ahead
     region: bool = True  # decode only the crop; false: the whole image, of which the GPU's JPEG engine may take more
     hardware: float = Field(0.65, ge=0, le=1)  # share of images for the GPU's JPEG engine; the rest goes to its cores
     quarantine: float = Field(1e-4, ge=0, le=1)  # share of an epoch's samples that may be damaged; others stand in

@@ -6,8 +6,25 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ecamp_fast.doctor import backends, data, devices, disk, engine, environment, packages, recipe, rundir
+from ecamp_fast.doctor import (
+    backends,
+    cluster,
+    data,
+    devices,
+    disk,
+    engine,
+    environment,
+    gpu_state,
+    host,
+    packages,
+    places,
+    recipe,
+    releases,
+    rundir,
+    variables,
+)
 from ecamp_fast.doctor.finding import CONFIG, DATA, ENVIRONMENT, STORAGE, Finding, Status, fail
+from ecamp_fast.doctor.requirements import import_fault
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import EcampError
 
@@ -32,12 +49,22 @@ GROUPS = (
             environment.installation,
             environment.system,
             environment.encoding,
+            environment.language,
             environment.folders,
             environment.clock,
-            environment.variables,
+            places.home,
+            places.programs,
+            places.sockets,
+            places.temporary_room,
+            places.umask,
+            variables.variables,
+            variables.python_variables,
+            variables.libraries,
         ),
     ),
-    CheckGroup("packages", ENVIRONMENT, (packages.packages,)),
+    CheckGroup(
+        "packages", ENVIRONMENT, (packages.packages, variables.python_path, releases.bad_releases, releases.locked)
+    ),
     CheckGroup("recipe", CONFIG, (recipe.recipe, recipe.initial_weights)),
     CheckGroup(
         "devices",
@@ -45,7 +72,12 @@ GROUPS = (
         (
             devices.torch_build,
             devices.driver,
+            gpu_state.visible,
             devices.gpus,
+            gpu_state.modes,
+            gpu_state.slices,
+            gpu_state.memory_errors,
+            gpu_state.peers,
             devices.cpu_bf16,
             devices.collectives,
             devices.triton,
@@ -67,9 +99,60 @@ GROUPS = (
             data.length,
         ),
     ),
-    CheckGroup("run", CONFIG, (engine.accelerator, engine.batch, recipe.model, recipe.loader_threads, rundir.existing)),
-    CheckGroup("machine", ENVIRONMENT, (devices.memory, environment.open_files)),
-    CheckGroup("disk", STORAGE, (disk.out, disk.room, disk.shared_memory)),
+    CheckGroup(
+        "run",
+        CONFIG,
+        (
+            engine.accelerator,
+            engine.batch,
+            recipe.model,
+            recipe.loader_threads,
+            rundir.existing,
+            rundir.ownership,
+        ),
+    ),
+    CheckGroup(
+        "cluster",
+        ENVIRONMENT,
+        (
+            cluster.launch,
+            cluster.master,
+            cluster.host_name,
+            cluster.interfaces,
+            cluster.nccl,
+            cluster.slurm,
+            cluster.mpi,
+            cluster.hostfile,
+        ),
+    ),
+    CheckGroup(
+        "machine",
+        ENVIRONMENT,
+        (
+            devices.memory,
+            host.memory_limit,
+            host.loader_memory,
+            host.processor_limit,
+            variables.threads,
+            environment.open_files,
+            host.processes,
+            host.sizes,
+            host.locked_memory,
+        ),
+    ),
+    CheckGroup(
+        "disk",
+        STORAGE,
+        (
+            disk.out,
+            disk.names,
+            disk.file_system,
+            disk.commit,
+            disk.room,
+            disk.files,
+            disk.shared_memory,
+        ),
+    ),
 )
 
 
@@ -97,11 +180,9 @@ def examine(check: Check, setup: RunSetup) -> list[Finding]:
                 findings.append(finding)
         except EcampError as error:
             findings.append(fail(name, error.what, error.hint, error.exit_code))
-        except ModuleNotFoundError as error:
-            findings.append(fail(name, f"needs {error.name}, which is not installed", _install(error), ENVIRONMENT))
         except ImportError as error:
-            found = packages.first_line(error)
-            findings.append(fail(name, found, "reinstall the package named here", ENVIRONMENT))
+            fault = import_fault(error)
+            findings.append(fail(name, fault.what, fault.hint, ENVIRONMENT))
         except Exception as error:  # the check itself is at fault; only its kind is told: messages may quote data
             hint = "please report it: this check does not know what it met"
             findings.append(fail(name, f"stumbled over a {type(error).__name__}", hint))
@@ -111,13 +192,3 @@ def examine(check: Check, setup: RunSetup) -> list[Finding]:
 def exit_code(findings: list[Finding]) -> int:
     """0 without a FAIL, else that of the first failing class: configuration, data, environment, disk."""
     return min((f.exit_code or 1 for f in findings if f.status is Status.FAIL), default=0)
-
-
-def _install(error: ModuleNotFoundError) -> str:
-    from ecamp_fast.doctor.requirements import requirements
-
-    root = (error.name or "").partition(".")[0]
-    if root == "ecamp_fast":
-        return "this installation is incomplete: pip install --force-reinstall ecamp-fast"
-    known = [r.hint for r in requirements() if r.module.partition(".")[0] == root]
-    return known[0] if known else f"pip install {root}"

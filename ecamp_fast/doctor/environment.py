@@ -1,4 +1,4 @@
-"""The process and its machine: Python, installation, text encoding, folders, limits, clock, variables."""
+"""The process and its machine: Python, installation, text encoding, folders, open files, clock."""
 
 import importlib.metadata
 import locale
@@ -15,6 +15,7 @@ import ecamp_fast
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.requirements import DISTRIBUTION, python_versions
 from ecamp_fast.doctor.run_setup import RunSetup
+from ecamp_fast.files import folder_fault
 from ecamp_fast.machine import available_cores
 
 OPEN_FILES = 1024  # the usual limit, enough for everything
@@ -72,6 +73,20 @@ def encoding(setup: RunSetup) -> Iterator[Finding]:
         yield warn("encoding", found, "export PYTHONUTF8=1, or LC_ALL=C.UTF-8")
 
 
+def language(setup: RunSetup) -> Iterator[Finding]:
+    """The locale that variables name is one that this machine has; without it programs fall back, each in its way."""
+    named = next((os.environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "")
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, named)
+    except locale.Error:
+        yield warn("locale", f"{named} is not installed on this machine", "export LC_ALL=C.UTF-8")
+        return
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    yield ok("locale", named or "none named")
+
+
 def folders(setup: RunSetup) -> Iterator[Finding]:
     """Places that libraries write to without asking: home, caches, temporary files."""
     temporary = Path(tempfile.gettempdir())
@@ -88,27 +103,10 @@ def folders(setup: RunSetup) -> Iterator[Finding]:
 
 
 def _writable(name: str, place: Path, hint: str, fatal: bool) -> Finding:
-    fault = write_fault(place)
+    fault = folder_fault(place)
     if not fault:
         return ok(name, f"{place} can be written")
     return (fail if fatal else warn)(name, f"{place}: {fault}", hint)
-
-
-def write_fault(place: Path) -> str:
-    """Why nothing can be written to the folder ``place``, which need not exist yet; '' if it can. Leaves nothing."""
-    folder = place
-    try:
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        if not folder.is_dir():
-            return f"{folder} is a file"
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ecamp-fast-doctor-") as file:
-            file.write(bytes(4096))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.strerror or type(error).__name__
-    return ""
 
 
 def open_files(setup: RunSetup) -> Iterator[Finding]:
@@ -136,16 +134,3 @@ def clock(setup: RunSetup) -> Iterator[Finding]:
         yield warn("clock", f"{behind / DAY:.0f} days before this package was installed", "set the clock (NTP)")
     else:
         yield ok("clock", time.strftime("%Y-%m-%d %H:%M:%S %Z"))
-
-
-def variables(setup: RunSetup) -> Iterator[Finding]:
-    """Variables of this shell that change what a run does."""
-    harmful = {
-        "WORLD_SIZE": "a run started by hand waits for ranks that do not exist",
-        "CUDA_LAUNCH_BLOCKING": "every GPU kernel is waited for",
-    }
-    found = [(name, why) for name, why in harmful.items() if os.environ.get(name)]
-    for name, why in found:
-        yield warn(name, f"is set to {os.environ[name]}: {why}", f"unset {name}")
-    if not found:
-        yield ok("variables", "none that would change a run")

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ecamp_fast.errors import EnvironmentFault
+
 DISTRIBUTION = "ecamp-fast"
 MODULES = {  # what we import of a distribution, where its name does not say it
     "nvidia-dali-cuda130": "nvidia.dali",
@@ -83,6 +85,22 @@ def parse(line: str) -> Requirement | None:
     if "extra ==" in marker or (platform and platform[1] != sys.platform):
         return None
     return Requirement(name, MODULES.get(name, name.replace("-", "_")), Versions(versions))
+
+
+def import_fault(error: ImportError) -> EnvironmentFault:
+    """That a package is missing or does not load, with the command that installs it."""
+    root = (error.name or "").partition(".")[0]
+    hints = [r.hint for r in requirements() if r.module.partition(".")[0] == root]
+    if root == "ecamp_fast":
+        hint = "this installation is incomplete: pip install --force-reinstall ecamp-fast"
+    elif isinstance(error, ModuleNotFoundError):
+        hint = hints[0] if hints else f"pip install {root}"
+    else:
+        hint = f"{hints[0]} --force-reinstall" if hints else "reinstall the package named here"
+    if isinstance(error, ModuleNotFoundError):
+        return EnvironmentFault(f"needs {error.name}, which is not installed", hint)
+    lines = str(error).strip().splitlines()
+    return EnvironmentFault(f"{type(error).__name__}: {lines[0] if lines else root}", hint)
 
 
 @cache

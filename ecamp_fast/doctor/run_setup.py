@@ -23,6 +23,7 @@ class RunSetup:
     asked_ranks: int | None = None
     data: Path | str | None = None
     out: Path | None = None
+    hostfile: Path | None = None
 
     recipe: "Recipe | None" = None
     shards: "ShardSet | None" = None

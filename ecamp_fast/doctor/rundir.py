@@ -1,14 +1,16 @@
-"""A run directory that is already there: whether the run asked about may go on in it."""
+"""A run directory that is already there: whose it is, and whether the run asked about may go on in it."""
 
+import os
+import stat
 from collections.abc import Iterator
 
-from ecamp_fast.doctor.finding import DATA, Finding, fail, ok, warn
+from ecamp_fast.doctor.finding import DATA, STORAGE, Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
 
 
 def existing(setup: RunSetup) -> Iterator[Finding]:
     """Recipe, ranks and data of the run in --out against those asked about."""
-    if setup.out is None or setup.recipe is None or not setup.out.is_dir():
+    if setup.out is None or setup.recipe is None or not os.path.isdir(setup.out):
         return
     from ecamp_fast.run.rundir import RunDir
 
@@ -24,6 +26,23 @@ def existing(setup: RunSetup) -> Iterator[Finding]:
     digest = state.get("manifest")
     if setup.shards and digest and digest != setup.shards.manifest.digest:
         yield fail("run", f"{found}, on other data", "pass the same --data, or choose another --out", DATA)
+
+
+def ownership(setup: RunSetup) -> Iterator[Finding]:
+    """Owner and permissions of RUN: what others may write, they may make a run load."""
+    if setup.out is None or not os.path.isdir(setup.out):
+        return
+    status = setup.out.stat()
+    if status.st_uid != os.getuid():
+        found = f"{setup.out} belongs to user {status.st_uid}, this is user {os.getuid()}"
+        yield fail("owner", found, "go on as its owner, or choose another --out", STORAGE)
+    elif status.st_mode & stat.S_IWOTH:
+        found = f"{setup.out} may be written by anybody, who could change its checkpoints"
+        yield fail("owner", found, f"chmod o-w {setup.out}", STORAGE)
+    elif status.st_mode & (stat.S_IROTH | stat.S_IXOTH):
+        yield ok("owner", f"this user; others may read it (chmod 700 {setup.out}, where the data must not be shared)")
+    else:
+        yield ok("owner", "this user alone")
 
 
 def _same_recipe(setup: RunSetup, found: str) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.config.deepspeed_fault import Fault, refusal
-from ecamp_fast.config.deepspeed_json import DEFAULT, find, read_json
+from ecamp_fast.config.deepspeed_json import DEFAULT, find, read_json, with_lines
 from ecamp_fast.config.deepspeed_values import judge
 from ecamp_fast.config.load import RECIPES
 
@@ -43,7 +43,7 @@ def check(path: Path | None, recipe: Recipe, world: int) -> None:
     if path and path.parent != RECIPES:
         faults = as_deepspeed_reads_it(resolved)
         if faults:
-            raise refusal(str(path), faults)
+            raise refusal(str(path), with_lines(path, faults))
 
 
 def as_deepspeed_reads_it(resolved: dict[str, Any]) -> list[Fault]:
@@ -78,7 +78,7 @@ def _judged(path: Path | None, recipe: Recipe, world: int | None) -> dict[str, A
     origin = path or DEFAULT
     resolved, faults = judge(read_json(origin), recipe, world)
     if faults:
-        raise refusal(str(origin), faults)
+        raise refusal(str(origin), with_lines(origin, faults))
     return resolved
 
 

@@ -33,7 +33,7 @@ def test_a_machine_with_only_a_cpu_is_well() -> None:
     report = json.loads(result.stdout)
     assert result.exit_code == report["exit_code"] == 0, [f for f in report["findings"] if f["status"] == "FAIL"]
     assert report["schema"] == 2
-    assert len(report["findings"]) >= 40
+    assert len(report["findings"]) >= 75  # 60 beside the packages
     assert {"name", "status", "found", "hint", "exit_code", "group"} == set(report["findings"][0])
     assert all(finding["hint"] for finding in report["findings"] if finding["status"] != "OK")
 
@@ -96,13 +96,13 @@ def _processor_seconds(code: str) -> tuple[float, subprocess.CompletedProcess[st
 
 
 @pytest.mark.slow
-def test_it_takes_less_than_ten_seconds_and_speaks_only_json() -> None:
-    """Ten seconds on a machine that imports the libraries in four; a slower one has as much more as it is slower."""
+def test_it_takes_five_seconds_beyond_its_imports_and_speaks_only_json() -> None:
+    """Five seconds on a machine that imports the libraries in four; a slower one has as much more as it is slower."""
     imports, _ = _processor_seconds("import torch, deepspeed, nvidia.dali.fn")
     seconds, run = _processor_seconds("from ecamp_fast.commands.doctor import command; command(['--json'])")
     assert json.loads(run.stdout)["exit_code"] == run.returncode == 0
     assert run.stderr == ""
-    assert seconds < 10 * max(1, imports / 4)
+    assert seconds - imports < 5 * max(1, imports / 4)
 
 
 def test_findings_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:

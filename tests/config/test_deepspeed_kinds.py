@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ecamp_fast.config import load_recipe
+from ecamp_fast.config.deepspeed_kinds import NAMES
 from ecamp_fast.config.deepspeed_values import judge
 
 BF16, FP32 = load_recipe("paper"), load_recipe("paper", ["precision=fp32"])
@@ -97,3 +98,30 @@ def test_what_does_not_go_together_is_refused_by_its_key(config: dict[str, Any],
 @pytest.mark.parametrize(("config", "recipe"), TAKEN, ids=[str(config) for config, _ in TAKEN])
 def test_what_deepspeed_takes_is_taken(config: dict[str, Any], recipe: Any) -> None:
     assert judge(config, recipe, 4)[1] == []
+
+
+def test_the_keys_of_strict_sections_are_deepspeeds() -> None:
+    from deepspeed.comm.config import CommsLoggerConfig
+    from deepspeed.compile.config import CompileConfig
+    from deepspeed.monitor.config import CometConfig, CSVConfig, TensorBoardConfig, WandbConfig
+    from deepspeed.runtime.precision_config import DeepSpeedBF16Config
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from deepspeed.utils.config import DeepSpeedThroughputTimerConfig
+
+    theirs = {
+        "zero_optimization": DeepSpeedZeroConfig,
+        "bf16": DeepSpeedBF16Config,
+        "comms_logger": CommsLoggerConfig,
+        "compile": CompileConfig,
+        "tensorboard": TensorBoardConfig,
+        "wandb": WandbConfig,
+        "csv_monitor": CSVConfig,
+        "comet": CometConfig,
+        "timers.throughput": DeepSpeedThroughputTimerConfig,
+    }
+    former = {"zero_optimization.mics_shard_size", "zero_optimization.mics_hierarchical_params_gather"}
+    former |= {"zero_optimization.zeropp_loco_param"}  # which other releases have, and we answer by name
+    for section, kind in theirs.items():
+        named = {name for name in NAMES if name.rpartition(".")[0] == section} - former
+        fields = {f"{section}.{key}" for name, field in kind.model_fields.items() for key in (name, field.alias) if key}
+        assert named == fields, section

@@ -27,6 +27,7 @@ def driver_says(monkeypatch: pytest.MonkeyPatch, version: str, returncode: int =
 
 
 @pytest.mark.skipif(not CPU_ONLY, reason="there is a GPU")
+@pytest.mark.fault("E2.no-gpu")
 def test_a_cpu_is_no_fault() -> None:
     setup = RunSetup(recipe=load_recipe(SMALL))
     findings = [
@@ -55,6 +56,7 @@ def test_bf16_without_instructions_is_emulated(monkeypatch: pytest.MonkeyPatch) 
         ("580.65.06\n", "13.0", None, "--gpus all"),
     ],
 )
+@pytest.mark.fault("E2.old-driver")
 def test_a_gpu_that_cannot_be_used_is_a_warning(
     version: str, cuda: str | None, hidden: str | None, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def test_more_ranks_than_gpus_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> N
     assert (finding.name, finding.status) == ("ranks", Status.WARN)
 
 
+@pytest.mark.fault("E2.no-compiler")
 def test_triton_needs_a_compiler_only_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)

@@ -9,6 +9,7 @@ from ecamp_fast.doctor import environment
 from ecamp_fast.doctor.finding import Status
 from ecamp_fast.doctor.requirements import Versions
 from ecamp_fast.doctor.run_setup import RunSetup
+from ecamp_fast.files import folder_fault
 
 SETUP = RunSetup()
 
@@ -55,11 +56,14 @@ def test_a_home_that_cannot_be_written_is_noticed(tmp_path: Path, monkeypatch: p
 
 
 def test_writing_is_tried_and_leaves_nothing(tmp_path: Path) -> None:
-    assert environment.write_fault(tmp_path / "not" / "there yet") == ""
+    assert folder_fault(tmp_path / "not" / "there yet") == ""
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
-    assert "is a file" in environment.write_fault(tmp_path / "file" / "run")
-    assert environment.write_fault(Path("/proc/run")) != ""
+    assert "is a file" in folder_fault(tmp_path / "file" / "run")
+    assert folder_fault(Path("/proc/run")) != ""
+    (tmp_path / "link").symlink_to("nowhere")
+    assert folder_fault(tmp_path / "link" / "run") == f"{tmp_path}/link is a link to nowhere, which is not there"
+    assert folder_fault(tmp_path / ("a" * 300)) == "File name too long"
 
 
 @pytest.mark.parametrize(
@@ -83,14 +87,6 @@ def test_the_limit_of_open_files(
 def test_a_clock_in_the_past_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 86400.0)
     assert only(environment.clock).status is Status.WARN
-
-
-def test_variables_that_change_a_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert only(environment.variables).status is Status.OK
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    finding = only(environment.variables)
-    assert (finding.name, finding.hint) == ("WORLD_SIZE", "unset WORLD_SIZE")
 
 
 def test_other_systems_are_told_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:

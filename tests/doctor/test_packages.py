@@ -41,6 +41,7 @@ def test_a_package_that_does_not_load_says_why(tmp_path: Path, monkeypatch: pyte
     assert "--force-reinstall" in finding.hint
 
 
+@pytest.mark.fault("E2.wrong-torch")
 def test_too_old_a_version_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "aged.py").write_text("__version__ = '0.9.3'\n")
     monkeypatch.syspath_prepend(tmp_path)

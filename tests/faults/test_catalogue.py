@@ -121,6 +121,12 @@ CATALOGUE = {
     "N4": "no-valid-token no-masked-patch batch-of-one",
     # DeepSpeed calls a norm that is not finite -1.
     "N5": "told-as-infinite not-applied",
+    # Configuration that cannot be meant: exit code 2, the line, the nearest key, all faults at once.
+    "E1": "unknown-key typo duplicate-key wrong-type contradictory-batch deepspeed-key line suggestion all-at-once",
+    # Parts that are missing or do not fit: a run does without and says so, or exit code 4 with the command that helps.
+    "E2": "no-gpu old-driver flash-attn no-dali no-compiler wrong-torch",
+    # Hostile shells and machines: it works, or leaves with 4 or 5 and the cause.
+    "E3": "no-home read-only-home open-files shared-memory locale path out named works",
     # A pickle with right digests in such a checkpoint: refused by the name it calls; it has not run. Files made to run
     # code, or to fill memory and stack: refused by name, nothing in them runs. So is all that fuzzing makes: no other
     # error, no two seconds, no half gigabyte.

@@ -119,7 +119,7 @@ MUTANTS = (
         KINDS,
         resolved,
         {
-            "unknown keys within a section pass": ("sorted(set(section) - set(kinds))", "()"),
+            "unknown keys within a section pass": ("sorted(set(_section(config, name)) - set(kinds))", "()"),
             "capitals are another word": ("(value.lower() if small else value)", "value"),
             "none is a count": ("is_whole(value) and value >= 1", "is_whole(value) and value >= 0"),
         },
