@@ -1,4 +1,4 @@
-"""Pre-train ECAMP: the program that the DeepSpeed launcher starts on every rank.
+"""Pre-train ECAMP: the program that deepspeed, torchrun or srun starts on every rank.
 
 deepspeed ecamp_fast/train.py --ds_config [NAME|FILE] [--recipe NAME|FILE] [--data SHARDS] [--out RUN] [--set KEY=VALUE]
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ecamp_fast import rendezvous
 from ecamp_fast.errors import STOPPED, ConfigError, EcampError
 from ecamp_fast.printable import one_line
 from ecamp_fast.run.rundir import RunDir
@@ -182,6 +183,16 @@ def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:
     return shards
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Be a rank: of a launcher, of ``srun``, or the only one. Leaves with 4 where variables do not say which."""
+    try:
+        rendezvous.adopt()  # the guard asks whether anybody started this rank
+    except EcampError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     with GUARD:  # before anything that takes long is imported
         main()
+
+
+if __name__ == "__main__":
+    start()
