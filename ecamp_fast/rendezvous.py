@@ -41,9 +41,9 @@ def check(environment: Mapping[str, str]) -> None:
     if missing := [name for name in VARIABLES if name not in given]:
         raise EnvironmentFault(f"half a launch: {', '.join(given)} set, {', '.join(missing)} not", hint)
     rank, local, world = (_number(environment, name, hint) for name in RANKS)
-    here = _number(environment, "LOCAL_WORLD_SIZE", hint) if environment.get("LOCAL_WORLD_SIZE") else world
-    if not (local <= rank < world and local < here <= world):
-        what = f"rank {rank} of {world}, number {local} of {here} on its machine, cannot be"
+    together = _number(environment, "LOCAL_WORLD_SIZE", hint) if environment.get("LOCAL_WORLD_SIZE") else world
+    if not (local <= rank < world and local < together <= world):
+        what = f"rank {rank} of {world}, number {local} of {together} on its machine, cannot be"
         raise EnvironmentFault(what, hint)
     if not 0 < _number(environment, "MASTER_PORT", hint) < 65536:
         raise EnvironmentFault(f"MASTER_PORT is {environment['MASTER_PORT']}, not a port from 1 to 65535", hint)
@@ -72,15 +72,15 @@ def _translated(environment: Mapping[str, str]) -> dict[str, str]:
         if environment.get(name) not in (None, "", str(number)):
             raise EnvironmentFault(f"{name} is {environment[name]}, SLURM says {number}", hint)
     translated = {name: str(number) for name, number in found.items()}
-    if here := _tasks_here(environment):
-        translated["LOCAL_WORLD_SIZE"] = str(here)
+    if together := _tasks_of_node(environment):
+        translated["LOCAL_WORLD_SIZE"] = str(together)
     translated["MASTER_ADDR"] = environment.get("MASTER_ADDR") or _first_host(environment, world)
     translated["MASTER_PORT"] = environment.get("MASTER_PORT") or str(_port(environment, hint))
     return translated
 
 
-def _tasks_here(environment: Mapping[str, str]) -> int:
-    """Of this node, from ``2(x3),1`` for each node in turn; 0 where SLURM does not say."""
+def _tasks_of_node(environment: Mapping[str, str]) -> int:
+    """How many run on this one, from ``2(x3),1`` for each node in turn; 0 where SLURM does not say."""
     node, counts = environment.get("SLURM_NODEID", ""), list[int]()
     for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
         counts += [int(count)] * int(times or 1)

@@ -5,10 +5,13 @@
 
 # shellcheck disable=SC2016 # what stands in quotes is for the shell inside
 inside='
-    until ip link show eth0 > /dev/null 2>&1; do sleep 0.05; done
+    until [ -e "$CABLE/laid" ]; do sleep 0.05; done
     hostname "node$NODE" && ip link set lo up && ip addr add "10.77.0.$((NODE + 1))/24" dev eth0 && ip link set eth0 up
     exec "$@"
 '
+CABLE=$(mktemp -d)
+export CABLE
+trap 'rm -r "$CABLE"' EXIT
 for node in 0 1; do
     NODE=$node unshare --net --uts --pid --fork --kill-child --mount-proc bash -c "$inside" node "$@" &
     nodes[node]=$!
@@ -16,6 +19,8 @@ for node in 0 1; do
 done
 ip link add cable0 type veth peer name cable1
 for node in 0 1; do ip link set "cable$node" netns "${nodes[node]}" name eth0; done
+exec 8< "/proc/${nodes[0]}/ns/net" 9< "/proc/${nodes[1]}/ns/net" # a node that ends must not take the cable with it
+touch "$CABLE/laid"
 
 highest=0
 for node in "${nodes[@]}"; do
