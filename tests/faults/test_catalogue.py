@@ -81,7 +81,7 @@ CATALOGUE = {
     # A request to stop, wherever a run is: what was trained is saved, the command returns, nobody and nothing is left.
     # A second one ends it at once. An evaluation is cut short, data that never comes is not waited for.
     "C4": (
-        "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed stop-in- set-up"
+        "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed stop-in-set-up"
     ),
     # A rank dies, is stopped, hangs or fails, the store hangs: all others leave in seconds, the message names rank,
     # step and samples, stacks are written, run_state tells it; a rank that wakes leaves too, the same command goes on.
@@ -110,8 +110,8 @@ CATALOGUE = {
     # A number that is not finite: the update is left out on all ranks together, within a budget, and the samples are
     # noted; ruined weights end the run with 6 at the next step and are never exported; a replay names what it was.
     "N1": (
-        "pixel term gradient one-rank all-ranks-together weight moment learning-rate init-from samples budget in- "
-        "a-row resume next-step exit hint never-exported strict-json replay nothing-leaves"
+        "healthy-checkpoint pixel term gradient one-rank all-ranks-together weight moment learning-rate init-from "
+        "samples budget in-a-row resume next-step exit hint never-exported strict-json replay nothing-leaves"
     ),
     # Ten times the loss or the norm: noted with the samples; on demand left out, or gone back from, or the end with 6.
     "N2": "ten-times samples logged skipped rolled-back ledger exit",
