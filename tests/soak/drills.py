@@ -4,8 +4,8 @@ python drills.py FOLDER DRILLS SEED    Prints what was measured, as JSON; an Ass
 
 The ranks are ``ecamp_fast/train.py`` as the launcher starts it, DeepSpeed and all, forked from this process, which has
 imported everything once and computed nothing: a start takes a second instead of eight. It may have one thread only, so
-it wants OPENBLAS_NUM_THREADS=1. A request is a SIGTERM to one
-rank or to both. At the end the run is compared, by its flight recorder, with one that nobody stopped.
+it wants OPENBLAS_NUM_THREADS=1. A request is a SIGTERM to one rank or to both. At the end the run is compared, by its
+flight recorder, with one that nobody stopped.
 """
 
 import contextlib
