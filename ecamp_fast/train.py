@@ -6,6 +6,8 @@ Without --data it draws phantoms (synthetic radiographs with reports) and trains
 The same command again goes on where the run stands.
 """
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -180,6 +182,14 @@ def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:
     return shards
 
 
-if __name__ == "__main__":
+def be_a_rank(arguments: Sequence[str] | None = None) -> None:
+    """All that is left of this process.  arguments: by default those it was started with"""
+    atexit.register(
+        gc.freeze
+    )  # else the interpreter's last collection takes 3 s, of what DeepSpeed and torch have made
     with GUARD:  # before anything that takes long is imported
-        main()
+        main(arguments)
+
+
+if __name__ == "__main__":
+    be_a_rank()
