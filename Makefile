@@ -12,7 +12,7 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test worth trainer faults mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock clean
+.PHONY: help setup demo test worth trainer faults fault-docs soak mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
@@ -20,6 +20,7 @@ help:
 	@echo 'make worth   what pre-training learns, against opponents that do not: half an hour on two cores'
 	@echo 'make test    all tests            make check   lint, types, import contracts, fast tests'
 	@echo 'make trainer  make faults   what the tests leave out: every case of the training loop, every fault'
+	@echo 'make soak    3,000 killed writers and a run that is stopped fifty times: a quarter of an hour'
 	@echo 'make mutants break the code on purpose: do the tests notice?'
 	@echo 'make bench   measure the parts    make wheel   dist/*.whl, the same bytes for the same sources'
 	@echo 'make audit   the lock: hashes, banned releases, known vulnerabilities (asks the network)'
@@ -63,7 +64,15 @@ trainer: setup
 	@$(BIN)/pytest --complete tests/training tests/run tests/bench/test_scaling.py tests/bench/test_train.py $(ARGS)
 
 faults: setup
-	@$(BIN)/pytest --complete tests/faults tests/run/checkpoint tests/run/safety tests/shards/builder/test_resume.py tests/shards/sources/test_mimic_cxr.py $(ARGS)
+	@$(BIN)/pytest --complete tests/faults tests/run/checkpoint tests/run/safety tests/shards/builder/test_resume.py tests/shards/sources/test_mimic_cxr.py tests/soak $(ARGS)
+
+# docs/faults.md from the catalogue, the tests and the figures of `make soak`.
+fault-docs: setup
+	@$(BIN)/python tests/faults/write_docs.py $(ARGS)
+
+# Figures go to tests/soak/results.json, and are committed by hand.
+soak: setup
+	@$(BIN)/python tests/soak/run.py $(ARGS)
 
 mutants: setup
 	@$(BIN)/python tests/mutants/run.py $(ARGS)

@@ -6,6 +6,8 @@ Without --data it draws phantoms (synthetic radiographs with reports) and trains
 The same command again goes on where the run stands.
 """
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -89,13 +91,11 @@ def settle(
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
     from ecamp_fast.config import load_recipe
     from ecamp_fast.files import require_folder
-    from ecamp_fast.run.rundir import check_is_folder
 
     recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
     if out is None and Path(recipe.name).name != recipe.name:
         raise ConfigError(f"the recipe's name '{recipe.name}' is no name of a folder", "name a folder: --out RUN")
     out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
-    check_is_folder(out)
     require_folder(out)
     return recipe, out
 
@@ -183,16 +183,22 @@ def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:
     return shards
 
 
-def start() -> None:
-    """Be a rank: of a launcher, of ``srun``, or the only one. Leaves with 4 where variables do not say which."""
+def be_a_rank(arguments: Sequence[str] | None = None) -> None:
+    """All that is left of this process.  arguments: by default those it was started with
+
+    Leaves with 4 where variables do not say which rank it is.
+    """
+    atexit.register(
+        gc.freeze
+    )  # else the interpreter's last collection takes 3 s, of what DeepSpeed and torch have made
     try:
         rendezvous.adopt()  # the guard asks whether anybody started this rank
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     with GUARD:  # before anything that takes long is imported
-        main()
+        main(arguments)
 
 
 if __name__ == "__main__":
-    start()
+    be_a_rank()

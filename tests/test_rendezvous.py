@@ -135,6 +135,6 @@ def test_the_guard_knows_that_srun_started_its_rank(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(train, "GUARD", contextlib.nullcontext())
     monkeypatch.setattr(contextlib.nullcontext, "__enter__", lambda guard: known.append(os.environ.get("RANK")))
-    monkeypatch.setattr(train, "main", lambda: known.append("main"))
-    train.start()
+    monkeypatch.setattr(train, "main", lambda arguments: known.append("main"))
+    train.be_a_rank()
     assert known == ["5", "main"]

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.config.changes import judge_changes, settings_of
-from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.errors import DataError, NumericsError, StorageError
 from ecamp_fast.run.checkpoint.agreement import RankFault, ranks_of_this_run, together
 from ecamp_fast.run.checkpoint.commit import ROOM
 from ecamp_fast.run.checkpoint.deepspeed_files import save_for_deepspeed
@@ -136,7 +136,7 @@ class RunCheckpoints:
         Returns its steps done.
         """
         step = self._load(path)
-        self._set_aside(step)
+        self._set_aside(step, self._main)
         return step
 
     def resume(self) -> int:
@@ -144,12 +144,13 @@ class RunCheckpoints:
 
         Raises DataError where none verifies or it is of other data, ConfigError where it is of another run.
         """
-        path = find_together(self._run.checkpoints, self._job.resume, self._note_rejected, self._known)
+        folder, mode = self._run.checkpoints, self._job.resume
+        path = find_together(folder, mode, self._note_rejected, self._known, self._healthy_until)
         self._best = together(self._ranks, "best", lambda: best_of(self._run.checkpoints)[1])[0]  # as rank 0 sees it
         if path is not None:
             step = self._load(path)
-            if self._job.resume not in ("auto", "must"):
-                self._set_aside(step)
+            later = self._main and (mode not in ("auto", "must") or self._healthy_until() is not None)
+            self._set_aside(step, later)
             return step
         if lost := steps_lost(self._run):
             self._run.event("restarted", steps=lost)
@@ -172,10 +173,13 @@ class RunCheckpoints:
             )
         return position.step
 
-    def _set_aside(self, step: int) -> None:
-        """Later checkpoints must neither be what the next start finds nor push out what this run saves."""
+    def _set_aside(self, step: int, does: bool) -> None:
+        """Later checkpoints must neither be what the next start finds nor push out what this run saves.
+
+        does: whether to do it, on rank 0; every rank calls it
+        """
         try:
-            left = together(self._ranks, "aside", lambda: set_aside(self._run.checkpoints, step) if self._main else [])
+            left = together(self._ranks, "aside", lambda: set_aside(self._run.checkpoints, step) if does else [])
         except RankFault as fault:
             raise StorageError(f"later checkpoints cannot be set aside: {fault}", "check permissions") from fault
         if left[0]:
@@ -192,6 +196,15 @@ class RunCheckpoints:
         saved = [event.get("step") for event in events if isinstance(event, dict) and event.get("event") == "saved"]
         steps = [step for step in (*saved, self._run.state().get("saved")) if isinstance(step, int)]
         return max(steps, default=None)
+
+    def _healthy_until(self) -> int | None:
+        """Where the last leg ended since numbers went bad, the step until which they were sound."""
+        try:
+            state = self._run.state()
+        except DataError:  # it says nothing then; the checkpoints are judged by themselves
+            return None
+        limit = state.get("healthy_until") if state.get("fault") == NumericsError.__name__ else None
+        return limit if isinstance(limit, int) else None
 
     def _note_rejected(self, name: str, reason: str) -> None:
         self._run.event("rejected", checkpoint=name, reason=reason)

@@ -79,13 +79,18 @@ CATALOGUE = {
         "retention former"
     ),
     # A request to stop, wherever a run is: what was trained is saved, the command returns, nobody and nothing is left.
-    # A second one ends it at once. An evaluation is cut short, data that never comes is not waited for.
+    # A second one ends it at once. An evaluation is cut short, data that never comes is not waited for. A job of SLURM
+    # whose time is up goes back to the queue, and only then.
     "C4": (
-        "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed stop-in- set-up"
+        "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed stop-in-set-up "
+        "slurm torchrun"
     ),
     # A rank dies, is stopped, hangs or fails, the store hangs: all others leave in seconds, the message names rank,
     # step and samples, stacks are written, run_state tells it; a rank that wakes leaves too, the same command goes on.
-    "C5": "sigkill exit stop hang failed store rank-0 named stacks all-leave state woken slow-disk resumes",
+    # A rank of another node is known to be dead by its silence, and those that lose their connections are not blamed.
+    "C5": (
+        "sigkill exit stop hang failed store rank-0 named stacks all-leave state woken slow-disk resumes other-node"
+    ),
     # Signals and kills of one process: ranks save and end with what started them; a killed rank is never a success; one
     # writer a run, and nobody beside ranks that are left of an earlier start.
     "C5b": (
@@ -96,22 +101,18 @@ CATALOGUE = {
     "C6": "dead failed stalled named saves-first all-leave",
     # A run goes on with other ranks, micro-batches, stages, precisions.
     "C7": "ranks stage any-ranks any-stage precision told former",
-    # A resumed run is the run: the same samples and masks, to the bit on as many ranks; every step is recorded, and
-    # where two runs part is named. A resumed run is the run: the same samples and masks on any number of ranks, all to
-    # the bit on as many; every step is recorded, and where two runs part is named. A resumed run is the run: the same
-    # samples and masks, to the bit on as many ranks, also from step 0 and from an earlier checkpoint; every step is
-    # recorded, and where two runs part is named.
+    # A resumed run is the run: the same samples and masks on any number of ranks, all to the bit on as many, also from
+    # step 0 and from an earlier checkpoint; every step is recorded, and where two runs part is named.
     "C8": "recorded same-samples-and-masks ten-kills difference-named step-0 earlier",
     # The configuration changed: what makes it another run is refused, what tunes is told and must be allowed.
     "C9": "identity tunables deepspeed difference-told",
-    # File systems of a network: slow, with handles that went stale, behind, with other clocks. File systems of a
-    # network: handles go stale, clocks differ.
+    # File systems of a network: slow, behind, with stale handles and other clocks: waited for, never believed.
     "C10": "slow-sync stale-handle not-visible clock-skew",
     # A number that is not finite: the update is left out on all ranks together, within a budget, and the samples are
     # noted; ruined weights end the run with 6 at the next step and are never exported; a replay names what it was.
     "N1": (
-        "pixel term gradient one-rank all-ranks-together weight moment learning-rate init-from samples budget in- "
-        "a-row resume next-step exit hint never-exported strict-json replay nothing-leaves"
+        "healthy-checkpoint pixel term gradient one-rank all-ranks-together weight moment learning-rate init-from "
+        "samples budget in-a-row resume next-step exit hint never-exported strict-json replay nothing-leaves"
     ),
     # Ten times the loss or the norm: noted with the samples; on demand left out, or gone back from, or the end with 6.
     "N2": "ten-times samples logged skipped rolled-back ledger exit",
@@ -127,9 +128,8 @@ CATALOGUE = {
     "E2": "no-gpu old-driver flash-attn no-dali no-compiler wrong-torch",
     # Hostile shells and machines: it works, or leaves with 4 or 5 and the cause.
     "E3": "no-home read-only-home open-files shared-memory locale path out named works",
-    # A pickle with right digests in such a checkpoint: refused by the name it calls; it has not run. Files made to run
-    # code, or to fill memory and stack: refused by name, nothing in them runs. So is all that fuzzing makes: no other
-    # error, no two seconds, no half gigabyte.
+    # Files made to run code, or to fill memory and stack, with right digests too: refused by name, nothing in them has
+    # run. So is all that fuzzing makes: no other error, no two seconds, no half gigabyte.
     "S1": "former torch pickle npy yaml aliases json manifest run-state safetensors nothing-run fuzzed exit",
     # Addresses that are programs, files or patterns: refused before anything is opened, and no secret of one is shown.
     "S2": "pipe http file shell glob secrets exit nothing-run",

@@ -230,7 +230,7 @@ def test_logs_that_cannot_be_read_are_no_fresh_start_but_stop_nobody_who_has_a_c
     (out / "events.jsonl").write_bytes(b'\xff\xfe\n5\n{"event": "saved"}\n')
     (out / "run_state.json").write_text("{")
     aside = (out / "checkpoints").rename(out / "aside")
-    with pytest.raises(DataError, match=r"events\.jsonl cannot be read"):
+    with pytest.raises(DataError, match=r"run_state\.json cannot be read"):
         opened().resume()
     (out / "events.jsonl").write_text('5\n"x"\n[]\n{"event": "saved"}\n{"event": "saved", "step": "9"}\n')
     with pytest.raises(DataError, match=r"run_state\.json cannot be read"):
@@ -352,3 +352,25 @@ def test_from_which_checkpoint_another_run_may_start(opened, out: Path, tmp_path
     assert opened(resume=str(kept)).resume() == 3
     with pytest.raises(DataError, match="name a complete checkpoint"):
         opened(resume=str(tmp_path)).resume()
+
+
+@pytest.mark.fault("N1.healthy-checkpoint")
+@pytest.mark.parametrize("resume", ["auto", "must"])
+def test_after_numbers_went_bad_the_same_command_goes_on_from_before(opened, out: Path, resume: str) -> None:
+    saved(opened("checkpoint.keep=4"), 2, 4, 6)
+    RunDir(out).set_state(status="failed", fault="NumericsError", healthy_until=5)
+    assert opened(resume=resume).resume() == 4
+    (told,) = events(out, "set_aside")
+    assert told["checkpoints"] == ["step-00000006"]
+    RunDir(out).set_state(fault="", healthy_until=3)  # another end than that is no reason
+    assert opened(resume=resume).resume() == 4
+
+
+@pytest.mark.fault("N1.healthy-checkpoint")
+def test_where_no_checkpoint_is_from_before_nothing_is_gone_on_from(opened, out: Path) -> None:
+    saved(opened(), 2, 4)
+    RunDir(out).set_state(status="failed", fault="NumericsError", healthy_until=1)
+    with pytest.raises(DataError, match="numbers of the run went bad after step 1") as caught:
+        opened().resume()
+    assert "--resume never" in caught.value.hint
+    assert opened(resume=str(out / "checkpoints" / "step-00000002")).resume() == 2

@@ -36,14 +36,17 @@ def put_back(folder: Path) -> None:
                 rename(replaced, path)
 
 
-def find(folder: Path, mode: str, note: Note, known: Known = lambda: None) -> Path | None:
+def find(
+    folder: Path, mode: str, note: Note, known: Known = lambda: None, healthy_until: int | None = None
+) -> Path | None:
     """The checkpoint to resume from, verified; None to start afresh.
 
-    folder  of the run's checkpoints
-    mode    ``auto`` (newest that verifies; none at all: afresh), ``must`` (none is an error), ``never``, or a path
-    note    called with (name, reason) for each that is rejected
-    known   tells the step of the last checkpoint that the run says it committed, None where of none; asked where
-            none is left
+    folder         of the run's checkpoints
+    mode           ``auto`` (newest that verifies; none at all: afresh), ``must`` (none is an error), ``never``, a path
+    note           called with (name, reason) for each that is rejected
+    known          tells the step of the last checkpoint that the run says it committed, None where of none; asked where
+                   none is left
+    healthy_until  in ``auto`` and ``must`` no later one is taken; None: the newest
 
     Raises DataError where a checkpoint was asked for, or there were some, and none verifies.
     """
@@ -54,7 +57,10 @@ def find(folder: Path, mode: str, note: Note, known: Known = lambda: None) -> Pa
         if fault := damage(path):
             raise _refused([path], f"checkpoint {path}: {fault}", "name a complete checkpoint, or use --resume auto")
         return path
-    candidates = committed(folder)
+    candidates = [path for path in committed(folder) if healthy_until is None or _step(path) <= healthy_until]
+    if not candidates and committed(folder):
+        found = f"numbers of the run went bad after step {healthy_until}, and no checkpoint in {folder} is from before"
+        raise DataError(found, "start afresh with --resume never and a lower optim.lr, or name one with --resume PATH")
     for candidate in candidates:
         if not (fault := damage(candidate)):
             return candidate
@@ -74,6 +80,10 @@ def find(folder: Path, mode: str, note: Note, known: Known = lambda: None) -> Pa
     return None
 
 
+def _step(path: Path) -> int:
+    return step_of(path.name) or 0
+
+
 def _refused(paths: list[Path], what: str, hint: str) -> DataError:
     """The error for checkpoints none of which verifies; those of versions up to 0.1 can be converted."""
     if any(is_former(path) for path in paths):
@@ -85,13 +95,19 @@ def _convert_hint(folder: Path) -> str:
     return f"checkpoints of versions up to 0.1 are converted by `ecamp-fast import --checkpoint {folder.parent}`"
 
 
-def find_together(folder: Path, mode: str, note: Note, known: Known = lambda: None) -> Path | None:
+def find_together(
+    folder: Path,
+    mode: str,
+    note: Note,
+    known: Known = lambda: None,
+    healthy_until: Known = lambda: None,
+) -> Path | None:
     """``find`` on rank 0, whose answer or error every rank gets; every rank calls it."""
     found: list[Any] = [None, None]
     if dist.get_rank() == 0:
         try:
             put_back(folder)
-            found[0] = find(folder, mode, note, known)
+            found[0] = find(folder, mode, note, known, healthy_until())
         except Exception as error:
             found[1] = error
     dist.broadcast_object_list(found)
