@@ -17,13 +17,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import yaml
 
-from ecamp_fast.errors import STOPPED
+from ecamp_fast.commands.train import command as train_command
+from ecamp_fast.errors import STOPPED, ConfigError, DataError, NumericsError, PolicyError
 from ecamp_fast.machine import free_port
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.safety.processes import ProcessId, descendants
+from ecamp_fast.train import main as program
 
 ROOT = Path(__file__).resolve().parents[2]
 SBATCH = ROOT / "docs" / "clusters" / "ecamp-fast.sbatch"
@@ -191,6 +195,33 @@ def test_a_job_of_slurm_is_saved_requeued_and_goes_on(
     assert RunDir(out, writes=False).state()["status"] == "complete"
     assert [line["step"] for line in read_metrics(out)] == list(range(1, RunDir(out).state()["step"] + 1))
     assert sum(line.startswith("scontrol") for line in again.noted()) == 1
+
+
+def pods(file: str) -> list[dict[str, Any]]:
+    """What a pod of each kind is made of, in a manifest for Kubernetes."""
+    spec = yaml.safe_load((SBATCH.parent / file).read_text())["spec"]
+    return [kind["template"]["spec"] | kind for kind in (spec.get("pytorchReplicaSpecs") or {"": spec}).values()]
+
+
+@pytest.mark.parametrize("file", ["job.yaml", "pytorchjob.yaml"])
+def test_a_pod_has_time_to_save_memory_to_share_and_options_that_there_are(file: str) -> None:
+    for pod in pods(file):
+        (container,) = pod["containers"]
+        assert pod["terminationGracePeriodSeconds"] >= 300 and pod["restartPolicy"] in ("Never", "OnFailure")
+        memory = {volume["name"] for volume in pod["volumes"] if volume.get("emptyDir", {}).get("medium") == "Memory"}
+        assert {mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/dev/shm"} == memory
+        words = container["command"] + container["args"]
+        name, starts = (train_command, "train") if file == "job.yaml" else (program, "ecamp_fast.train")
+        with click.Context(name) as context:
+            name.parse_args(context, words[words.index(starts) + 1 :])
+        assert (context.params["recipe_name"], str(context.params["out"])) == ("paper", "/data/runs/paper")
+
+
+def test_a_job_of_kubernetes_is_given_up_where_it_would_end_the_same_way_and_75_counts_for_nothing() -> None:
+    rules = yaml.safe_load((SBATCH.parent / "job.yaml").read_text())["spec"]["podFailurePolicy"]["rules"]
+    codes = {code: rule["action"] for rule in rules for code in rule.get("onExitCodes", {}).get("values", [])}
+    lost = (ConfigError, DataError, NumericsError, PolicyError)
+    assert codes == {**{error.exit_code: "FailJob" for error in lost}, STOPPED: "Ignore"}
 
 
 @pytest.mark.fault("C4.torchrun")
