@@ -60,8 +60,8 @@ SLURM = {
 # A rank that trains until TERM; its exit code then, and by itself, are in the first words of its command line
 RANK = """
     shift 3 # -u -m ecamp_fast.train
-    echo "rank $SLURM_PROCID of $SLURM_NTASKS: $*" >> "$NOTES"
     trap 'sleep 0.3; exit '"$1" TERM
+    echo "rank $SLURM_PROCID of $SLURM_NTASKS: $*" >> "$NOTES"
     for ((look = 0; look < $3; look++)); do sleep 0.05; done
     exit "$2"
 """
@@ -97,6 +97,10 @@ class Job:
         """What the programs of SLURM were asked, and what the ranks of ``RANK`` were told."""
         return self.notes.read_text().splitlines() if self.notes.exists() else []
 
+    def started(self) -> list[int]:
+        """The processes of its tasks."""
+        return [int(pid) for pid in self.tasks.read_text().split()] if self.tasks.exists() else []
+
     def time_is_up(self) -> None:
         """What the batch file asks for with ``--signal``."""
         (name,) = re.findall(r"^#SBATCH --signal=B:(\w+)@\d+$", SBATCH.read_text(), re.MULTILINE)
@@ -104,7 +108,7 @@ class Job:
 
     def cancel(self) -> None:
         """What ``scancel JOB`` does at first: TERM for all of the job."""
-        for pid in [self.batch.pid, *map(int, self.tasks.read_text().split())]:
+        for pid in [self.batch.pid, *self.started()]:
             os.kill(pid, signal.SIGTERM)
 
 
@@ -155,9 +159,8 @@ ENDS = {
 def test_the_job_goes_back_to_the_queue_when_its_time_was_up_and_only_then(job: Callable[..., Job], name: str) -> None:
     ways, event, code, again = ENDS[name]
     running = job(*map(str, ways), programs=SLURM | {"python": RANK})
-    until(lambda: sum("rank" in line for line in running.noted()) == 2 and running.tasks.exists(), running.batch)
-    time.sleep(0.1)
-    tasks = [int(pid) for pid in running.tasks.read_text().split()]
+    if event:
+        until(lambda: sum("rank" in line for line in running.noted()) == 2 and running.started(), running.batch)
     if event.startswith("time"):
         running.time_is_up()
     if event == "time twice":
@@ -166,8 +169,9 @@ def test_the_job_goes_back_to_the_queue_when_its_time_was_up_and_only_then(job: 
     if event == "cancel":
         running.cancel()
     if event == "kill":
-        os.kill(tasks[1], signal.SIGKILL)
-        os.kill(tasks[0], signal.SIGTERM)  # the other leaves by itself
+        first, second = running.started()
+        os.kill(second, signal.SIGKILL)
+        os.kill(first, signal.SIGTERM)  # the other leaves by itself
     assert running.batch.wait(20) == code
     asked = [line for line in running.noted() if line.startswith("sc")]
     told = [f"scancel --signal=TERM {JOB}"] if event.startswith("time") else []
@@ -265,10 +269,13 @@ def two_nodes() -> list[str]:
 @pytest.mark.fault("C5.other-node", "C5.resumes")
 @pytest.mark.slow
 @pytest.mark.complete
-@pytest.mark.parametrize("launcher, lost", [("deepspeed", 1), ("torchrun", 0)])
+@pytest.mark.parametrize(
+    "launcher, lost, whole", [("deepspeed", 1, False), ("deepspeed", 1, True), ("torchrun", 0, False)]
+)
 def test_the_node_that_is_left_names_the_one_that_was_lost_and_the_same_command_goes_on(
-    two_nodes: list[str], arguments: Callable[..., list[str]], tmp_path: Path, launcher: str, lost: int
+    two_nodes: list[str], arguments: Callable[..., list[str]], tmp_path: Path, launcher: str, lost: int, whole: bool
 ) -> None:
+    """whole: the machine is gone, not the rank alone: then no connection is closed"""
     out = tmp_path / "run"
     world = base64.urlsafe_b64encode(json.dumps({"node0": [0], "node1": [0]}).encode()).decode()
     begin = f'exec "$0" {LAUNCHERS[launcher].format(world=world)} "$@"'
@@ -279,7 +286,11 @@ def test_the_node_that_is_left_names_the_one_that_was_lost_and_the_same_command_
         first = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
         try:
             until(lambda: len(read_metrics(out)) >= 3, first)
-            os.kill(rank_on(lost, first), signal.SIGKILL)
+            culprit = rank_on(lost, first)
+            if whole:
+                unplug = ["nsenter", f"--target={culprit}", "--user", "--net", "ip", "link", "set", "eth0", "down"]
+                subprocess.run(unplug, check=True)
+            os.kill(culprit, signal.SIGKILL)
             began = time.monotonic()
             assert first.wait(90) != 0
             took = time.monotonic() - began
