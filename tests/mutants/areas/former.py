@@ -151,7 +151,7 @@ CASES = "tests/run/checkpoint/test_former.py"
 MUTANTS = [
     *mutants(
         "ecamp_fast/run/checkpoint/former.py",
-        f"{CASES} -k kill",
+        CASES,
         conversions,
         {
             "what a kill left between stays there": ("Conversion(_finish(folder), {})", "Conversion({}, {})"),
@@ -166,7 +166,7 @@ MUTANTS = [
     ),
     *mutants(
         "ecamp_fast/run/checkpoint/find.py",
-        f"{CASES} -k kill",
+        CASES,
         conversions,
         {"half converted ones are started over": ("if any(committed(folder / CONVERTED)):", "if False:")},
     ),
