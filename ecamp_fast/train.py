@@ -90,13 +90,11 @@ def settle(
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
     from ecamp_fast.config import load_recipe
     from ecamp_fast.files import require_folder
-    from ecamp_fast.run.rundir import check_is_folder
 
     recipe = load_recipe(recipe_name or ("paper" if data else "demo"), overrides)
     if out is None and Path(recipe.name).name != recipe.name:
         raise ConfigError(f"the recipe's name '{recipe.name}' is no name of a folder", "name a folder: --out RUN")
     out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
-    check_is_folder(out)
     require_folder(out)
     return recipe, out
 

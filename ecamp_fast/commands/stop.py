@@ -31,7 +31,7 @@ def command(run: Path, timeout: float, as_json: bool) -> None:
     if state.get("status") == "running":  # and nobody writes it
         _note_death(directory, "nobody writes it any more")
     if as_json:
-        click.echo(json.dumps({"schema": 1, **state}))
+        click.echo(json.dumps({"schema": 1, "status": "stopped", "step": 0, **state}))
     else:
         tell(f"{run}: {state.get('status', 'stopped')} at step {state.get('step', 0)}")
 

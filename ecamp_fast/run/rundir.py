@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
-from ecamp_fast.errors import ConfigError, DataError, StorageError
+from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.fault_points import reach
 from ecamp_fast.files import open_private, write_json
 from ecamp_fast.printable import one_line
@@ -41,8 +41,7 @@ class RunDir:
         self._told: set[str] = set()
 
     def create(self) -> None:
-        """Make the folder for its owner alone, if it is not there; writing makes it too.  Raises ConfigError."""
-        check_is_folder(self.path)
+        """Make the folder for its owner alone, if it is not there; writing makes it too.  Raises OSError."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -76,8 +75,11 @@ class RunDir:
         if not file.exists():
             return {}
         try:
-            return dict(parse_record(file.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
+            found = parse_record(file.read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError("no object")
+            return found
+        except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read ({type(error).__name__})", "delete it: checkpoints stay") from None
 
     def set_state(self, **facts: Any) -> None:
@@ -147,15 +149,6 @@ def _line_end(file: IO[bytes]) -> bytes:
         return b""
     file.seek(-1, os.SEEK_END)
     return b"" if file.read(1) == b"\n" else b"\n"
-
-
-def check_is_folder(path: Path) -> None:
-    """Raises ConfigError where ``path``, or a folder above it, is a file, or a link that leads nowhere."""
-    for above in (path, *path.parents):
-        if os.path.lexists(above):
-            if not above.is_dir():
-                raise ConfigError(f"{above} is no folder, so no run can be in {path}", "choose another --out")
-            return
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

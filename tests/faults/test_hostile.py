@@ -442,7 +442,7 @@ def test_a_run_that_cannot_be_where_it_is_to_be(place, tmp_path, leaves):
         out.symlink_to(out if place == "circle" else tmp_path / "nowhere")
     named = out / "run" if place == "below a file" else out
     code, message, _ = leaves("train", "--recipe", "demo", "--out", named)
-    assert code == 2 and f"{out} is no folder" in message and "hint: choose another --out" in message
+    assert code == 5 and str(out) in message and "hint: choose another" in message
     code, message, _ = leaves("demo", "--out", named)
     assert code in (2, 5) and str(named) in message
 

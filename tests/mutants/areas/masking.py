@@ -90,8 +90,8 @@ MUTANTS = mutants(
         "entities draw from the stream of words": ("Stream.ENTITIES", "Stream.WORDS"),
         "what is predicted is swapped between the two rules": ('mlm_positions == "all"', 'mlm_positions != "all"'),
         "labels are taken after masking": (
-            "torch.where(chosen, MASK_ID, labels), labels",
-            "torch.where(chosen, MASK_ID, labels), torch.where(chosen, MASK_ID, labels)",
+            "MaskedText(ids, labels,",
+            "MaskedText(ids, ids,",
         ),
     },
 )

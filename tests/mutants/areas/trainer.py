@@ -182,8 +182,8 @@ MUTANTS = [
             ),
             "evaluation comes a step late": ("self.step % every == 0", "self.step % every == 1"),
             "the batches begin at the next step": (
-                "batches = loader.batches(self.step, self.total)\n        log",
-                "batches = loader.batches(self.step + 1, self.total + 1)\n        log",
+                "loader.batches(self.step, self.total)",
+                "loader.batches(self.step + 1, self.total + 1)",
             ),
             "dropout is that of the first step": (
                 "self.optimizer_step.backward(self.step, rate",
@@ -235,7 +235,7 @@ MUTANTS = [
                 "(~sound).float()",
                 "self._vector[0].isnan().logical_not().float() * 0",
             ),
-            "stop is asked by all ranks or none": ("stops > 0", "stops > 1e9"),
+            "stop is asked by all ranks or none": ("Votes(stop > 0,", "Votes(stop > 1e9,"),
         },
     ),
     *mutants(

@@ -68,7 +68,7 @@ def a_failed_update() -> Any:
 
     import torch
 
-    from ecamp_fast.run.update import Update
+    from ecamp_fast.run.update import Update, Votes
 
     weight = torch.nn.Parameter(torch.ones(3))
     weight.grad = torch.ones(3)
@@ -83,8 +83,8 @@ def a_failed_update() -> Any:
     found = []
     with patch("torch.distributed.all_reduce", lambda vector: None):
         for failed in (False, True):
-            result = Update(engine, 0.0).apply(False, failed=failed)
-            found.append((result.failed, result.applied, float(engine.basic_optimizer.found_inf)))
+            result = Update(engine, 0.0).apply(Votes(failed=failed))
+            found.append((result.votes.failed, result.applied, float(engine.basic_optimizer.found_inf)))
     return found
 
 
@@ -126,6 +126,11 @@ MUTANTS = [
         "ecamp_fast/run/update.py",
         "tests/run/test_update.py::test_a_rank_without_data_leaves_the_update_out_everywhere",
         a_failed_update,
-        {"a step without data is applied": ("        if failed:\n            self._vector[0].fill_(math.inf)\n", "")},
+        {
+            "a step without data is applied": (
+                "        if votes.failed:\n            self._vector[0].fill_(math.inf)\n",
+                "",
+            )
+        },
     ),
 ]

@@ -233,7 +233,7 @@ def test_former_ones_are_refused_with_the_command_that_converts_them(run: Path, 
     assert len(load_trained(run).state_dict()) > 40
     events = [event for event in read_records(run / "events.jsonl") if event["event"] == "converted"]
     assert [event["former"] for event in events] == ["former-step-00000002", "former-step-00000001"]
-    assert convert(run)[:2] == (0, {"converted": [], "refused": {}})  # nothing is left to do
+    assert convert(run)[:2] == (0, {"schema": 1, "converted": [], "refused": {}})  # nothing is left to do
 
 
 class Payload:

@@ -54,7 +54,7 @@ def test_a_save_stalls_for_little_more_than_a_copy(tmp_path: Path, size: int, sa
     later = sorted(stalls[1:])
     median = later[len(later) // 2]
     print(f"{size / 2**20:.0f} MiB: stall {median:.3f} s in the median, {later[-1]:.3f} at most; one copy {once:.3f} s")
-    assert median < max(2 * once, 0.02)  # threads and clocks of a small one take their share
+    assert median < max(2 * once, 0.1)  # a small one waits longer for its turn than for memory
     assert size < BASE_MODEL or max(later) < 1.0
     grown = sizes[-1] - sizes[1]
     assert grown < max(0.02 * size, 2**22), f"{grown / 2**20:.0f} MiB more after {saves} saves"
