@@ -1,4 +1,4 @@
-"""Pre-train ECAMP: the program that the DeepSpeed launcher starts on every rank.
+"""Pre-train ECAMP: the program that deepspeed, torchrun or srun starts on every rank.
 
 deepspeed ecamp_fast/train.py --ds_config [NAME|FILE] [--recipe NAME|FILE] [--data SHARDS] [--out RUN] [--set KEY=VALUE]
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ecamp_fast import rendezvous
 from ecamp_fast.errors import STOPPED, ConfigError, EcampError
 from ecamp_fast.printable import one_line
 from ecamp_fast.run.rundir import RunDir
@@ -183,10 +184,18 @@ def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:
 
 
 def be_a_rank(arguments: Sequence[str] | None = None) -> None:
-    """All that is left of this process.  arguments: by default those it was started with"""
+    """All that is left of this process.  arguments: by default those it was started with
+
+    Leaves with 4 where variables do not say which rank it is.
+    """
     atexit.register(
         gc.freeze
     )  # else the interpreter's last collection takes 3 s, of what DeepSpeed and torch have made
+    try:
+        rendezvous.adopt()  # the guard asks whether anybody started this rank
+    except EcampError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     with GUARD:  # before anything that takes long is imported
         main(arguments)
 

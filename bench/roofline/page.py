@@ -1,4 +1,4 @@
-"""What ``bench roofline`` prints; its cluster section as Markdown tables, which docs/cluster.md has as well."""
+"""What ``bench roofline`` prints; its cluster section as Markdown tables, which docs/scaling.md has as well."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -10,8 +10,8 @@ from pathlib import Path
 from ecamp_fast.doctor.finding import CONFIG, Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.doctor.variables import Harm, is_on, is_set
+from ecamp_fast.rendezvous import VARIABLES, is_alone
 
-RENDEZVOUS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 HOSTFILE = Path("/job/hostfile")  # where DeepSpeed's launcher looks without --hostfile
 PATIENCE = 2.0  # seconds that a name server may take
 MPI = ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "MV2_COMM_WORLD_RANK")
@@ -36,18 +36,19 @@ NCCL = {
 
 def launch(setup: RunSetup) -> Iterator[Finding]:
     """The variables of a launcher: all of them, or none; numbers that go together."""
-    given = {name: os.environ[name] for name in RENDEZVOUS if os.environ.get(name)}
+    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     unset = f"unset {' '.join(given)}"
     if not given:
         yield ok("launch", "no launcher's variables: `ecamp-fast train` or `deepspeed` set them")
         return
-    missing = [name for name in RENDEZVOUS if name not in given]
+    missing = [name for name in VARIABLES if name not in given]
     if "WORLD_SIZE" in given and "RANK" not in given:
         found = f"is set to {given['WORLD_SIZE']}: a run started by hand waits for ranks that do not exist"
         yield fail("WORLD_SIZE", found, "unset WORLD_SIZE")
         return
     if missing:
-        yield warn("launch", f"{', '.join(given)} set, {', '.join(missing)} not: left by an earlier launch?", unset)
+        tell = warn if is_alone(given) else fail  # a run refuses half a launch
+        yield tell("launch", f"{', '.join(given)} set, {', '.join(missing)} not: left by an earlier launch?", unset)
         return
     wrong = [name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT") if not given[name].isdecimal()]
     if wrong:

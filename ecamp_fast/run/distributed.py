@@ -7,6 +7,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from ecamp_fast import rendezvous
+from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.machine import free_port
 
 TIMEOUT = timedelta(minutes=10)  # of a collective
@@ -27,13 +29,16 @@ class DistContext:
 
 
 def init() -> DistContext:
-    """Enter the process group that the launcher's environment describes; alone where there is none."""
-    if "WORLD_SIZE" not in os.environ:
+    """Enter the process group that the variables of a launcher or of SLURM describe; alone where there are none.
+
+    Raises EnvironmentFault where they are half set or contradict each other, or this rank has no GPU where there are.
+    """
+    rendezvous.adopt()
+    if rendezvous.is_alone():
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    local = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
-        device = torch.device("cuda", local)
+        device = torch.device("cuda", _device_of(int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()))
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
@@ -67,6 +72,15 @@ def gather(numbers: list[int], device: torch.device) -> list[list[int]]:
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, own)
     return [part.tolist() for part in parts]
+
+
+def _device_of(local: int, seen: int) -> int:
+    """The number of this rank's GPU.  local: its number on this machine   seen: GPUs that this process sees"""
+    if local >= seen:
+        what = f"local rank {local} has no GPU: it sees {seen}, and ranks take one each by their numbers"
+        hint = "start fewer ranks, or let each see all of the machine: SLURM's --gpus-per-node, not --gpus-per-task"
+        raise EnvironmentFault(what, hint)
+    return local
 
 
 def _share_cores() -> None:

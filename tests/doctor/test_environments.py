@@ -36,7 +36,7 @@ def plain(monkeypatch: Patch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
     ours = ("NCCL_", "TORCH_", "SLURM_", "OMPI_", "PMI_", "PYTHON", "LD_", "OMP_", "GLOO_", "MASTER_")
     for name in list(os.environ):
-        if name.startswith(ours) or name in (*cluster.RENDEZVOUS, "CUDA_VISIBLE_DEVICES", "TMPDIR"):
+        if name.startswith(ours) or name in (*cluster.VARIABLES, "CUDA_VISIBLE_DEVICES", "TMPDIR"):
             monkeypatch.delenv(name)
 
 
@@ -89,7 +89,7 @@ SHELLS = {
     "no threads": Shell({"OMP_NUM_THREADS": "0"}, WARN, ("no number of threads",)),
     "too many threads": Shell({"OMP_NUM_THREADS": "4096"}, WARN, ("4096 threads on", "export OMP_NUM_THREADS=")),
     "a world without a rank": Shell({"WORLD_SIZE": "4"}, FAIL, ("ranks that do not exist", "unset WORLD_SIZE")),
-    "half a launch": Shell({"RANK": "0", "MASTER_ADDR": "localhost"}, WARN, ("WORLD_SIZE", "earlier launch")),
+    "half a launch": Shell({"RANK": "0", "MASTER_ADDR": "localhost"}, FAIL, ("WORLD_SIZE", "earlier launch")),
     "a rank beyond the world": Shell(TORCHRUN | {"RANK": "5"}, FAIL, ("rank 5", "of 2 cannot be")),
     "a rank that is no number": Shell(TORCHRUN | {"RANK": "first"}, FAIL, ("RANK is 'first'",)),
     "a host that nobody knows": Shell(TORCHRUN | {"MASTER_ADDR": "no.such.invalid"}, FAIL, ("does not resolve",)),

@@ -71,7 +71,8 @@ def _unheard(own: Seen, ranks: Sequence[Seen], limits: WatchdogConfig, store: st
     if own.still < limit:
         return None
     if unheard >= limit:
-        culprit = f"the store at {store}, of rank 0 or its launcher,"
+        first = next((seen.member.name for seen in ranks if seen.member.rank == 0), "rank 0")
+        culprit = f"the store at {store}, of {first} or its launcher,"
         return Ending("silent", culprit, -1, own.beat, unheard, EnvironmentFault.exit_code, "silent")
     silent = max(ranks, key=lambda seen: seen.silent)
     return _ending("silent", silent, silent.silent, "silent", own) if silent.silent >= limit else None

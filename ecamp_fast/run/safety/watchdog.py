@@ -106,7 +106,7 @@ class Watchdog:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers send it once one rank has died, before it is named
         self._given_up()
         if isinstance(error, Exception) and not isinstance(error, EcampError) and self._world > 1:
-            time.sleep(EXPLAINED)  # where another rank caused it, the watchdog names that one and leaves meanwhile
+            time.sleep(self._explained())  # where another rank caused it, the watchdog names that one and leaves
         self._failing = True
         code = getattr(error, "exit_code", error.code if isinstance(error, SystemExit) else 1)
         code = code if isinstance(code, int) and code else 1
@@ -122,6 +122,11 @@ class Watchdog:
         timer = threading.Timer(LATEST, os._exit, (code,))
         timer.daemon = True
         timer.start()
+
+    def _explained(self) -> float:
+        """``EXPLAINED``; longer where ranks run on other machines, whose death shows only by their silence."""
+        apart = not all(member.rank == self._rank or self._visible(member) for member in self._members)
+        return EXPLAINED + apart * self._limits.silent
 
     def _all_have_ended(self) -> bool:
         heard = self._channel.heard if self._channel else {}
@@ -190,9 +195,12 @@ class Watchdog:
         return judge(self._rank, ranks, self._limits, address, now - answered)
 
     def _state(self, member: Member) -> str:
+        return member.state() if self._visible(member) else "running"
+
+    def _visible(self, member: Member) -> bool:
+        """Whether it is another process of this machine."""
         machine = self._members[self._rank].machine
-        visible = machine and member.machine == machine and member.rank != self._rank
-        return member.state() if visible else "running"
+        return bool(machine) and member.machine == machine and member.rank != self._rank
 
     def _heard_ending(self) -> Ending | None:
         for beat, _ in list(self._channel.heard.values()) if self._channel else ():

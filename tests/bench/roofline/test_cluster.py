@@ -122,7 +122,7 @@ def test_it_needs_no_torch() -> None:
 
 
 def test_the_page_has_the_tables_of_the_result_that_is_kept() -> None:
-    page = (ROOT / "docs" / "cluster.md").read_text().splitlines()
+    page = (ROOT / "docs" / "scaling.md").read_text().splitlines()
     result = json.loads((ROOT / RESULTS / "project.json").read_text())
     missing = [line for line in cluster_lines(result) if line.startswith("|") and line not in page]
     command = result["command"].replace("bench project", "bench roofline")  # it was kept under the former name

@@ -85,6 +85,26 @@ def test_all_others_leave_in_every_case(tmp_path: Path, name: str) -> None:
     check(tmp_path / "run", left, said, culprit, code, its_code, what)
 
 
+@pytest.mark.slow
+@pytest.mark.fault("C5.other-node")
+def test_a_rank_that_dies_on_another_machine_is_named_by_its_silence(tmp_path: Path) -> None:
+    """Its connections break at once, which is no reason to blame those that notice."""
+    limits = LIMITS | {"step": 30.0, "silent": 2.0}
+    left, said = lost(tmp_path / "run", "phase:name=step:rank=2:step=3:kill", limits=limits, apart=True)
+    what = r"has given no sign for \d s; .* samples s3-"
+    check(tmp_path / "run", left, said, 2, 4, -9, what)
+
+
+@pytest.mark.complete
+@pytest.mark.fault("C5.other-node")
+def test_the_host_of_a_store_that_is_gone_is_named(tmp_path: Path) -> None:
+    limits = LIMITS | {"step": 30.0, "silent": 2.0}
+    left, said = lost(tmp_path / "run", "phase:name=step:rank=0:step=3:kill", limits=limits, apart=True)
+    assert left.pop("0")[0] == -9 and {code for code, _ in left.values()} == {4}
+    named = r"error: the store at \S+, of rank 0 \(host \S+, pid \d+\) or its launcher, has given"
+    assert len(re.findall(named, said)) == 2
+
+
 @pytest.mark.complete
 @pytest.mark.parametrize("number", range(20))
 def test_twenty_of_twenty(tmp_path: Path, number: int) -> None:

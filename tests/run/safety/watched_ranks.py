@@ -1,7 +1,8 @@
 """Ranks of a run without a model: forked processes with a watchdog each, a loop of collectives, and a fault.
 
-python watched_ranks.py RUN JSON    JSON: ranks, steps, limits of safety.watchdog, fault (as ECAMP_FAULT), and whether
-the store is a process of its own that is stopped at ("store") so many seconds. Prints a JSON object: exit code of each
+python watched_ranks.py RUN JSON    JSON: ranks, steps, limits of safety.watchdog, fault (as ECAMP_FAULT), whether
+the store is a process of its own that is stopped at ("store") so many seconds, and whether the ranks are "apart", each
+on a machine of its own, so that none sees the other's process. Prints a JSON object: exit code of each
 rank (minus the signal that killed it) and seconds from the fault to its end. A rank that was stopped goes on once the
 others are gone.
 """
@@ -25,7 +26,7 @@ from ecamp_fast.fault_points import reach
 from ecamp_fast.machine import free_port
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.safety import judge, watchdog
+from ecamp_fast.run.safety import judge, member, watchdog
 from ecamp_fast.run.safety.heartbeat import Heartbeat
 from ecamp_fast.run.safety.watchdog import Watchdog
 
@@ -36,6 +37,9 @@ def train(rank: int, run: Path, case: dict) -> None:
     """Two micro-batches and a collective a step."""
     judge.LOADER_FIRST = 0.0  # there is no loader
     watchdog.INTERVAL = 0.25
+    if case.get("apart"):
+        watchdog.EXPLAINED = 0.5
+        member._machine = lambda: f"machine {rank}"
     dist.init_process_group("gloo", timeout=timedelta(minutes=10))
     heartbeat = Heartbeat()
     heartbeat.keys = dict.fromkeys(("data", "step"), lambda step, part, of: [f"s{step}-m{part}-r{of}"])
