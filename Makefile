@@ -63,8 +63,12 @@ test: setup
 trainer: setup
 	@$(BIN)/pytest --complete tests/training tests/run tests/bench/test_scaling.py tests/bench/test_train.py $(ARGS)
 
+# How long the whole takes is kept for `make fault-docs`.
 faults: setup
-	@$(BIN)/pytest --complete tests/faults tests/run/checkpoint tests/run/safety tests/shards/builder/test_resume.py tests/shards/sources/test_mimic_cxr.py tests/soak $(ARGS)
+	@mkdir -p build; began=$$SECONDS; \
+		$(BIN)/pytest --complete tests/faults tests/run/checkpoint tests/run/safety tests/shards/builder/test_resume.py \
+			tests/shards/sources/test_mimic_cxr.py tests/soak $(ARGS); \
+		$(if $(strip $(ARGS)),,echo $$((SECONDS - began)) > build/faults-seconds)
 
 # docs/faults.md from the catalogue, the tests and the figures of `make soak`.
 fault-docs: setup

@@ -188,9 +188,7 @@ def be_a_rank(arguments: Sequence[str] | None = None) -> None:
 
     Leaves with 4 where variables do not say which rank it is.
     """
-    atexit.register(
-        gc.freeze
-    )  # else the interpreter's last collection takes 3 s, of what DeepSpeed and torch have made
+    atexit.register(gc.freeze)  # else Python's last collection takes 3 s over what DeepSpeed and torch have made
     try:
         rendezvous.adopt()  # the guard asks whether anybody started this rank
     except EcampError as error:

@@ -76,7 +76,9 @@ def unescaped(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "print") and node.args:
             shown = ast.unparse(node.args[0])
-            if not shown.startswith(("json.dumps(", "one_line(", "'", '"', "f'error: {fault}'", "f'error: {error}'")):
+            if not shown.startswith(
+                ("json.dumps(", "dump_json(", "one_line(", "'", '"', "f'error: {fault}'", "f'error: {error}'")
+            ):
                 found.append(f"{node.lineno}: {shown}")
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
+from ecamp_fast.commands.terminal import tell
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.run.rundir import RunDir
@@ -52,10 +53,10 @@ def command(run: Path, other: Path | None, tolerance: float | None, as_json: boo
         click.echo(json.dumps(result | both))
     else:
         for path, flight, kind, again in zip(paths, flights, kinds, redone, strict=True):
-            click.echo(_of_run(path, flight, kind, again))
+            tell(_of_run(path, flight, kind, again))
         if between:
             for line in _between(flights, kinds, between, tolerance):
-                click.echo(line)
+                tell(line)
     click.get_current_context().exit(0 if equal else 1)
 
 

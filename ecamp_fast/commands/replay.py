@@ -30,7 +30,7 @@ def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
 
     context = init()
     try:
-        found = Rebuild(run, context, data).replay(step, lambda line: click.echo(line, err=True))
+        found = Rebuild(run, context, data).replay(step, lambda line: tell(line, err=True))
     finally:
         shutdown()
     if as_json:

@@ -82,15 +82,13 @@ CATALOGUE = {
     # A second one ends it at once. An evaluation is cut short, data that never comes is not waited for. A job of SLURM
     # whose time is up goes back to the queue, and only then.
     "C4": (
-        "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed stop-in-set-up "
-        "slurm torchrun"
+        "init compilation step evaluation save data int hup twice no-orphans no-shared-memory deepspeed "
+        "stop-in-set-up slurm torchrun"
     ),
     # A rank dies, is stopped, hangs or fails, the store hangs: all others leave in seconds, the message names rank,
     # step and samples, stacks are written, run_state tells it; a rank that wakes leaves too, the same command goes on.
     # A rank of another node is known to be dead by its silence, and those that lose their connections are not blamed.
-    "C5": (
-        "sigkill exit stop hang failed store rank-0 named stacks all-leave state woken slow-disk resumes other-node"
-    ),
+    "C5": "sigkill exit stop hang failed store rank-0 named stacks all-leave state woken slow-disk resumes other-node",
     # Signals and kills of one process: ranks save and end with what started them; a killed rank is never a success; one
     # writer a run, and nobody beside ranks that are left of an earlier start.
     "C5b": (

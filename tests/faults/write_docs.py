@@ -175,8 +175,8 @@ seed {seed}, {seconds:.0f} s.
 KILLED = """- {kills:,} SIGKILLs of writers of checkpoints, {at_a_point:,} of them at {points} named points,
   {in_background:,} while saving in the background: {corrupt_accepted} corrupt ones accepted, nothing to clean by hand.
 """
-ASKED = """- {drills} SIGTERMs in one training of two ranks: {seconds_median} s from the request to the end of all ranks in the
-  median, {seconds_worst} s at worst; {steps_lost_worst} steps lost at most, {orphans} processes left;
+ASKED = """- {drills} SIGTERMs in one training of two ranks: {seconds_median} s from the request to the end of all
+  ranks in the median, {seconds_worst} s at worst; {steps_lost_worst} steps lost at most, {orphans} processes left;
   {steps_compared} steps are {same} those of an uninterrupted run.
 """
 POINTS = """## Points

@@ -202,7 +202,7 @@ def soak(folder: Path, drills: int, seed: int) -> dict[str, Any]:
     return {
         "drills": drills,
         "seconds_median": round(statistics.median(seconds), 2),
-        "seconds_worst": max(seconds),
+        "seconds_worst": round(max(seconds), 2),
         "steps_lost_worst": max(one["lost"] for one in found),
         "steps_done_again": compared["runs"][1]["redone"]["steps"],
         "orphans": sum(one["orphans"] for one in found),

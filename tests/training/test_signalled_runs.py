@@ -16,10 +16,12 @@ import pytest
 from ecamp_fast.errors import STOPPED
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir, read_metrics
+from ecamp_fast.run.safety.compare import compare, compare_redone
+from ecamp_fast.run.safety.flight import FILE, SIZE, read_flight
 from ecamp_fast.run.safety.lock import LOCK
 from ecamp_fast.run.safety.processes import ProcessId, descendants
 
-pytestmark = [pytest.mark.slow, pytest.mark.complete]
+pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
 TOPS = {"train": [BIN / "ecamp-fast", "train", "--ranks=2"], "deepspeed": [BIN / "deepspeed", "--num_gpus=2"]}
 CASES = {
@@ -29,6 +31,8 @@ CASES = {
     "the terminal is closed, in an evaluation": ("deepspeed", "group", signal.SIGHUP, "evaluation"),
     "ecamp-fast train is interrupted, in a step": ("train", "top", signal.SIGINT, "step"),
 }
+REQUESTS = ("top", "rank", "launcher", "group", "rank")  # who gets SIGTERM, one after the other
+KILLS = ("group", "rank", "launcher", "top", "group")  # who gets SIGKILL, in turn with those
 Begin = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -86,6 +90,64 @@ def ranks(process: "subprocess.Popen[bytes]") -> list[int]:
     return [pid for pid in every if b"--local_rank" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def gone(process: "subprocess.Popen[bytes]", out: Path, since: float) -> int:
+    """Wait for the command and for all its ranks; its exit code."""
+    code = process.wait(60)
+    while of_run(out) and time.monotonic() - since < 20:
+        time.sleep(0.05)
+    assert of_run(out) == []
+    return code
+
+
+def send(process: "subprocess.Popen[bytes]", target: str, number: int) -> None:
+    if target == "group":
+        os.killpg(process.pid, number)
+    else:
+        below = descendants(process.pid)
+        os.kill({"top": process.pid, "launcher": below[0].pid, "rank": ranks(process)[-1]}[target], number)
+
+
+def leg(process: "subprocess.Popen[bytes]", out: Path, target: str, number: int) -> None:
+    """Let it train two steps more, signal it, and wait until nobody is left."""
+    flight = out / FILE
+    before = flight.stat().st_size if flight.exists() else SIZE
+    until(lambda: flight.exists() and flight.stat().st_size >= before + 2 * SIZE, process)
+    began = time.monotonic()
+    send(process, target, number)
+    gone(process, out, began)
+
+
+def assert_saved(out: Path) -> None:
+    state = RunDir(out, writes=False).state()
+    assert state["status"] == "stopped" and not (out / LOCK).exists()
+    assert state["step"] == read_flight(out).steps["step"].max() >= 2
+    assert (out / "checkpoints" / f"step-{state['step']:08d}").is_dir()
+
+
+@pytest.mark.fault("C4.deepspeed", "C5b.deepspeed")
+def test_a_request_to_the_deepspeed_command_saves(begin: Begin, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    leg(begin("deepspeed", out, "--set=checkpoint.every_steps=1000"), out, "top", signal.SIGTERM)
+    assert_saved(out)
+
+
+@pytest.mark.complete
+@pytest.mark.fault("C4.deepspeed", "C5b.deepspeed", "C8.ten-kills")
+def test_five_requests_and_five_kills_leave_no_trace(begin: Begin, train: Callable[..., int], tmp_path: Path) -> None:
+    whole, out, long = tmp_path / "whole", tmp_path / "run", "--set=schedule.epochs=20"
+    for asked, killed in zip(REQUESTS, KILLS, strict=True):
+        leg(begin("deepspeed", out, long), out, asked, signal.SIGTERM)
+        assert_saved(out)
+        leg(begin("deepspeed", out, long), out, killed, signal.SIGKILL)
+    assert begin("deepspeed", out, long).wait(300) == 0
+    assert train(whole, long) == 0
+    flight, same = read_flight(out), read_flight(whole)
+    found = compare(same.steps, flight.steps)
+    assert (found.first, found.compared) == (None, len(same.steps)) and len(same.steps) == len(flight.steps) > 40
+    assert compare_redone(flight).first is None
+
+
+@pytest.mark.complete
 @pytest.mark.fault("C4.deepspeed", "C4.no-shared-memory", "C5b.deepspeed")
 @pytest.mark.parametrize("name", CASES)
 def test_it_saves_ends_and_goes_on(begin: Begin, tmp_path: Path, name: str) -> None:
@@ -97,18 +159,10 @@ def test_it_saves_ends_and_goes_on(begin: Begin, tmp_path: Path, name: str) -> N
         until(lambda: (out / LOCK).exists(), process)
     else:
         until(lambda: len(read_metrics(out)) >= 2, process)
-    below = descendants(process.pid)
-    targets = {"top": process.pid, "launcher": below[0].pid, "rank": ranks(process)[-1]}
     began = time.monotonic()
-    if target == "group":
-        os.killpg(process.pid, number)
-    else:
-        os.kill(targets[target], number)
-    code = process.wait(60)
-    while of_run(out) and time.monotonic() - began < 20:
-        time.sleep(0.05)
+    send(process, target, number)
+    code = gone(process, out, began)
     print((tmp_path / "log").read_text()[-4000:])
-    assert of_run(out) == []
     state, log = RunDir(out, writes=False).state(), (tmp_path / "log").read_text()
     assert state["status"] == "stopped" and not (out / LOCK).exists() and not (out / "STOP").exists()
     assert unused(set(os.listdir("/dev/shm")) - shared) == set()
@@ -124,6 +178,7 @@ def test_it_saves_ends_and_goes_on(begin: Begin, tmp_path: Path, name: str) -> N
         assert RunDir(out, writes=False).state()["status"] == "complete"
 
 
+@pytest.mark.complete
 @pytest.mark.fault("C5b.second-start")
 def test_a_second_start_is_refused_and_the_first_goes_on(begin: Begin, tmp_path: Path) -> None:
     out = tmp_path / "run"

@@ -151,7 +151,7 @@ CASES = "tests/run/checkpoint/test_former.py"
 MUTANTS = [
     *mutants(
         "ecamp_fast/run/checkpoint/former.py",
-        f"{CASES} -k kill",
+        CASES,
         conversions,
         {
             "what a kill left between stays there": ("Conversion(_finish(folder), {})", "Conversion({}, {})"),
@@ -160,25 +160,25 @@ MUTANTS = [
     ),
     *mutants(
         "ecamp_fast/run/checkpoint/former.py",
-        f"{CASES} -k damage",
+        CASES,
         conversions,
         {"digests and owners do not matter": ("if fault := fault_of(path, _listed):", "if fault := '':")},
     ),
     *mutants(
         "ecamp_fast/run/checkpoint/find.py",
-        f"{CASES} -k kill",
+        CASES,
         conversions,
         {"half converted ones are started over": ("if any(committed(folder / CONVERTED)):", "if False:")},
     ),
     *mutants(
         "ecamp_fast/run/checkpoint/former_files.py",
-        f"{CASES} -k another_model",
+        CASES,
         conversions,
         {"ranges of other parameters are fine": ("        _compare(state, weights, model)\n", "")},
     ),
     *mutants(
         "ecamp_fast/run/checkpoint/former_files.py",
-        f"{CASES} -k joined",
+        CASES,
         conversions,
         {"the last rank comes first": ("for rank in sorted(found)]", "for rank in sorted(found, reverse=True)]")},
     ),
@@ -190,7 +190,7 @@ MUTANTS = [
     ),
     *mutants(
         "ecamp_fast/weights/torch_archive.py",
-        f"{CASES} -k stranger",
+        CASES,
         conversions,
         {
             "what a pickle names is called": (
@@ -201,7 +201,7 @@ MUTANTS = [
     ),
     *mutants(
         "ecamp_fast/weights/torch_archive.py",
-        f"{CASES} -k no_checkpoint_has",
+        CASES,
         conversions,
         {"endless contents are read": (" or self._left < 0:", ":")},
     ),
