@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -122,6 +123,19 @@ class Canaries:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Canaries())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hears_signals() -> Iterator[None]:
+    """Signals that ``nohup``, or a shell's ``&``, made this process ignore are heard, and so by what it starts."""
+    handlers = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.getsignal(number) for number in handlers}
+    ignored = [number for number, handler in before.items() if handler == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, handlers[number])
+    yield
+    for number in ignored:
+        signal.signal(number, before[number])
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from ecamp_fast.run.rundir import read_metrics, read_records
 
 pytestmark = pytest.mark.slow
 RELATIVE = 1e-5  # of a loss, in float32
-STEPS_AN_EPOCH = 3
+STEPS_AN_EPOCH = 45 / 16
 SETTINGS = [
     "precision=fp32",
     "log_every=1",
@@ -29,7 +29,7 @@ Trainers = Callable[[int, Path, Path, dict[str, Any]], None]
 
 def leg(run: str, steps: int, stage: int) -> dict[str, Any]:
     """A run up to so many steps, as ``trainers`` takes it."""
-    epochs = [f"schedule.epochs={steps / STEPS_AN_EPOCH}"]
+    epochs = [f"schedule.epochs={(steps - 0.5) / STEPS_AN_EPOCH}"]
     return {"run": run, "settings": SETTINGS + epochs, "ds_config": f"zero{stage}", "threads": 1}
 
 

@@ -5,10 +5,8 @@ The launcher, guard and lock are the product's; the ranks only pretend to train:
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,18 +60,8 @@ TWICE = [
 ]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def hears_hang_ups() -> Iterator[None]:
-    """What is started from here hears SIGHUP, even where the tests run under ``nohup``."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.fixture(scope="session")
-def played(
-    hears_hang_ups: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[Signal, dict[str, Any]]:
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Signal, dict[str, Any]]:
     """What became of every case that this session asks for: they run side by side."""
     params = [getattr(item, "callspec", None) for item in request.session.items]
     cases = [found.params["case"] for found in params if found and isinstance(found.params.get("case"), Signal)]
