@@ -58,6 +58,7 @@ class RunCheckpoints:
         self._last: Outcome | None = None
         self._saved = 0  # step of the last checkpoint that stands
         self.opening: list[str] = []  # what resuming has to say
+        self.left_out: list[int] = []  # steps whose updates the checkpoint gone on from says are to be left out
 
     @property
     def is_due(self) -> bool:
@@ -165,6 +166,7 @@ class RunCheckpoints:
         changes = judge_changes(position.settings, self._settings, self._job.allow, str(path))
         load_engine_state(self._engine, checkpoint)
         self._engine.global_steps = self._saved = position.step
+        self.left_out = position.left_out
         self._run.event("resumed", step=position.step, checkpoint=path.name, changes=changes)
         self.opening += [f"changed: {change}" for change in changes]
         if moved := other_layout(position.settings.get("layout", {}), self._settings["layout"]):

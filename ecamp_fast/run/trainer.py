@@ -112,7 +112,7 @@ class Trainer:
         self.step = self._checkpoints.resume()
         self._checkpoints.require_room()
         self.guard.begin(self.step)
-        self.numbers.resume(self.step)
+        self.numbers.resume(self.step, self._checkpoints.left_out)
         if self.context.is_main:
             write_atomically(self.run.path / "recipe.yaml", dump_recipe(self.recipe).encode())
             write_json(self.run.path / "ds_config.json", self.ds_config)

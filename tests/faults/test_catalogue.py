@@ -113,7 +113,7 @@ CATALOGUE = {
         "samples budget in-a-row resume next-step exit hint never-exported strict-json replay nothing-leaves"
     ),
     # Ten times the loss or the norm: noted with the samples; on demand left out, or gone back from, or the end with 6.
-    "N2": "ten-times samples logged skipped rolled-back ledger exit",
+    "N2": "ten-times samples logged skipped rolled-back ledger left-out-again exit",
     # The loss scale of fp16 sinks without end: there is no fp16, and who asks for it is told.
     "N3": "refused",
     # Nothing to predict, or a single sample: the loss is a number.

@@ -374,3 +374,10 @@ def test_where_no_checkpoint_is_from_before_nothing_is_gone_on_from(opened, out:
         opened().resume()
     assert "--resume never" in caught.value.hint
     assert opened(resume=str(out / "checkpoints" / "step-00000002")).resume() == 2
+
+
+@pytest.mark.fault("N2.left-out-again")
+def test_what_is_to_be_left_out_travels_with_the_checkpoint(opened, out: Path) -> None:
+    saved(opened(), 4, left_out=(7, 6))
+    again = opened()
+    assert again.left_out == [] and again.resume() == 4 and again.left_out == [6, 7]

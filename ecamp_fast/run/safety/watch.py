@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,17 @@ class NumbersWatch:
         """Steps whose updates are left out when they come again."""
         return self._numbers.left_out
 
-    def resume(self, step: int) -> None:
-        """Know what the run knew after ``step`` steps, from its files; rank 0 reads them."""
+    def resume(self, step: int, left_out: Collection[int] = ()) -> None:
+        """Know what the run knew after ``step`` steps, from its files; rank 0 reads them.
+
+        left_out: what the checkpoint knows of steps to be left out, which may be that of another run
+        """
         found: list[Any] = [None]
         if dist.get_rank() == 0:
             found[0] = read_records(self._run.path / "events.jsonl"), list(past_steps(self._run.path))
         dist.broadcast_object_list(found)
         self._numbers, self.goes_back = rebuild(self._recipe.safety, step, *found[0]), False
+        self._numbers.left_out = tuple(sorted({*self._numbers.left_out, *left_out}))
         healthy = (event.get("healthy_until") for event in found[0][0] if event.get("event") in ("skipped", "spike"))
         self._first = next((limit for limit in healthy if limit is not None), None)
 
