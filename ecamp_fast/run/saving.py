@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.config.changes import judge_changes, settings_of
-from ecamp_fast.errors import DataError, NumericsError, StorageError
+from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.run.checkpoint.agreement import RankFault, ranks_of_this_run, together
 from ecamp_fast.run.checkpoint.commit import ROOM
 from ecamp_fast.run.checkpoint.deepspeed_files import save_for_deepspeed
@@ -147,12 +147,12 @@ class RunCheckpoints:
         """
         folder, mode = self._run.checkpoints, self._job.resume
         path = find_together(folder, mode, self._note_rejected, self._known, self._healthy_until)
-        self._best = together(self._ranks, "best", lambda: best_of(self._run.checkpoints)[1])[0]  # as rank 0 sees it
         if path is not None:
             step = self._load(path)
             later = self._main and (mode not in ("auto", "must") or self._healthy_until() is not None)
             self._set_aside(step, later)
             return step
+        self._read_best()
         if lost := steps_lost(self._run):
             self._run.event("restarted", steps=lost)
             self.opening.append(f"no checkpoint was committed before: {lost} steps are trained again")
@@ -184,9 +184,14 @@ class RunCheckpoints:
             left = together(self._ranks, "aside", lambda: set_aside(self._run.checkpoints, step) if does else [])
         except RankFault as fault:
             raise StorageError(f"later checkpoints cannot be set aside: {fault}", "check permissions") from fault
+        self._read_best()
         if left[0]:
             self._run.event("set_aside", step=step, checkpoints=left[0])
             self.opening.append(f"set aside, since they are later: {', '.join(left[0])}")
+
+    def _read_best(self) -> None:
+        """As rank 0 sees it; every rank calls it."""
+        self._best = together(self._ranks, "best", lambda: best_of(self._run.checkpoints)[1])[0]
 
     def _known(self) -> int | None:
         """Step of the last checkpoint that the run itself knows of.  Raises DataError where it cannot be known."""
@@ -205,7 +210,7 @@ class RunCheckpoints:
             state = self._run.state()
         except DataError:  # it says nothing then; the checkpoints are judged by themselves
             return None
-        limit = state.get("healthy_until") if state.get("fault") == NumericsError.__name__ else None
+        limit = state.get("resume_before")
         return limit if isinstance(limit, int) else None
 
     def _note_rejected(self, name: str, reason: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 
 from ecamp_fast.config import dump_recipe
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import DataError, NumericsError
 from ecamp_fast.files import write_atomically, write_json
 from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.checkpoint.verify import damage
@@ -74,6 +74,9 @@ class Trainer:
                 return self._run(log)
             except BaseException as error:
                 self.heartbeat.ask()
+                if isinstance(error, NumericsError):  # on all ranks alike; what is on its way is from before
+                    self.heartbeat.mark("save", self.step)
+                    self.guard.note_saved(self._checkpoints.wait())
                 self.guard.note_failure(error)
                 raise
             finally:
@@ -118,7 +121,8 @@ class Trainer:
             write_json(self.run.path / "ds_config.json", self.ds_config)
             facts = run_facts(self.recipe, self.shards, self.context)
             facts |= {"healthy_until": self.numbers.healthy_until}
-            facts |= {"step": self.step, "total_steps": self.total, "ended": None}  # of an earlier leg
+            facts |= {"step": self.step, "total_steps": self.total}
+            facts |= {"ended": None, "resume_before": None}  # of an earlier leg
             self.run.set_state(status="running", **facts, **self.guard.leg)
         self.heartbeat.owns_run = True
 
@@ -218,10 +222,11 @@ class Trainer:
 
         Raises NumericsError where none is left.
         """
+        self.heartbeat.mark("save", self.step)  # which is as slow as the disk
         self._checkpoints.wait()
         self.step = self._checkpoints.go_back(self.numbers.go_back(self.step, damage))
         self.optimizer_step.meter.drain()
-        self.numbers.resume(self.step)
+        self.numbers.resume(self.step, self.numbers.left_out)  # the disk may have refused the line that says so
 
     def _evaluate(self, log: RunLog) -> float | None:
         """The held-out loss; infinite where nothing is held out, None where a request to stop cut it short."""

@@ -358,18 +358,18 @@ def test_from_which_checkpoint_another_run_may_start(opened, out: Path, tmp_path
 @pytest.mark.parametrize("resume", ["auto", "must"])
 def test_after_numbers_went_bad_the_same_command_goes_on_from_before(opened, out: Path, resume: str) -> None:
     saved(opened("checkpoint.keep=4"), 2, 4, 6)
-    RunDir(out).set_state(status="failed", fault="NumericsError", healthy_until=5)
+    RunDir(out).set_state(status="failed", resume_before=5)
     assert opened(resume=resume).resume() == 4
     (told,) = events(out, "set_aside")
     assert told["checkpoints"] == ["step-00000006"]
-    RunDir(out).set_state(fault="", healthy_until=3)  # another end than that is no reason
+    RunDir(out).set_state(resume_before=None)
     assert opened(resume=resume).resume() == 4
 
 
 @pytest.mark.fault("N1.healthy-checkpoint")
 def test_where_no_checkpoint_is_from_before_nothing_is_gone_on_from(opened, out: Path) -> None:
     saved(opened(), 2, 4)
-    RunDir(out).set_state(status="failed", fault="NumericsError", healthy_until=1)
+    RunDir(out).set_state(status="failed", resume_before=1)
     with pytest.raises(DataError, match="numbers of the run went bad after step 1") as caught:
         opened().resume()
     assert "--resume never" in caught.value.hint
@@ -381,3 +381,12 @@ def test_what_is_to_be_left_out_travels_with_the_checkpoint(opened, out: Path) -
     saved(opened(), 4, left_out=(7, 6))
     again = opened()
     assert again.left_out == [] and again.resume() == 4 and again.left_out == [6, 7]
+
+
+def test_a_best_that_was_set_aside_is_none(opened, out: Path) -> None:
+    checkpoints = opened("checkpoint.keep_best=true", "checkpoint.keep=4")
+    saved(checkpoints, 2, loss=0.9)
+    saved(checkpoints, 4, loss=0.5)
+    again = opened("checkpoint.keep_best=true", resume=str(out / "checkpoints" / "step-00000002"))
+    assert again.resume() == 2 and best_of(out / "checkpoints") == ("", math.inf)
+    assert again.is_best(0.8)

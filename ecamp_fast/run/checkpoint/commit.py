@@ -4,6 +4,7 @@ Every rank writes its tensors into ``step-NNNNNNNN.tmp-NONCE/`` and syncs them; 
 renames the folder. Ranks agree at every meeting, so all succeed or all fail.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -85,7 +86,8 @@ def _attempt(final: Path, pieces: Mapping[str, Piece], position: Position, ranks
         together(ranks, f"{key}/sealed", lambda: _seal(temporary, final, position, shares) if ranks.rank == 0 else None)
     except RankFault:  # all have met, nobody writes: what a full disk holds of it is in the way
         if ranks.rank == 0:
-            clean(final.parent)
+            with contextlib.suppress(OSError):  # the next attempt cleans too, where all ranks hear of it
+                clean(final.parent)
         raise
     return final
 
@@ -131,4 +133,5 @@ def _seal(temporary: Path, final: Path, position: Position, shares: list[Any]) -
         rename(final, final.with_name(f"{final.name}{REPLACED}"))
     rename(temporary, final)
     reach("checkpoint.committed", step=position.step)
-    clean(final.parent)
+    with contextlib.suppress(OSError):  # it is committed, whatever lies beside it
+        clean(final.parent)

@@ -86,6 +86,8 @@ def set_aside(folder: Path, step: int) -> list[str]:
                 _remove(aside)
             rename(path, aside)
             names.append(path.name)
+    if best_of(folder)[0] in names:
+        (folder / BEST).unlink()
     return names
 
 

@@ -227,9 +227,11 @@ class Guard:
 
         facts: for run_state.json
         """
-        WRITING.acquire(timeout=2.0)  # kept: nobody writes a state after this one
+        free = WRITING.acquire(timeout=2.0)  # kept: nobody writes a state after this one
         with contextlib.suppress(Exception):
-            if self._lock:
+            if not free:  # the disk hangs
+                pass
+            elif self._lock:
                 self._end_run(facts)
             elif self.run is not None and self._taken:  # before that, the run there may be another
                 self.run.stop_file.touch()  # what this rank was told, the others learn

@@ -65,9 +65,11 @@ def _machine() -> str:
 def moved_bytes(left_out: Iterable[threading.Thread]) -> int:
     """Bytes that Python's threads, but for some, have read from files and written to them; less as threads end.
 
-    0 where the system does not count them. Threads of libraries are left out: rank 0's serve the store at any time.
+    0 where the system does not count them. Threads of libraries are left out: rank 0's serve the store at any time; so
+    are those that watch, which are named ``ecamp-fast-`` and read all the time.
     """
-    mine = {os.getpid(), *(thread.native_id for thread in threading.enumerate())}  # a fork knows its main thread so
+    working = [thread for thread in threading.enumerate() if not thread.name.startswith("ecamp-fast-")]
+    mine = {os.getpid(), *(thread.native_id for thread in working)}  # a fork knows its main thread so
     return sum(map(_moved, mine - {thread.native_id for thread in left_out}))
 
 

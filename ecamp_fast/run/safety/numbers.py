@@ -83,7 +83,8 @@ class Numbers:
         if verdict.event:
             return verdict
         self._proved, self.in_a_row = step - 1, 0
-        if self.healthy_until is not None and step - self._bad >= self._safety.window:
+        last = max(self._bad, *self._backs, 0)
+        if (self.healthy_until is not None or self._backs) and step - last >= self._safety.window:
             self.healthy_until, self._backs = None, []
             return Judgement("calm")
         return verdict

@@ -120,7 +120,7 @@ class NumbersWatch:
     def _error(self, step: int, fault: str) -> NumericsError:
         """Says where to go on from; run_state.json says it too."""
         limit = self._numbers.last_healthy
-        self._run.set_state(healthy_until=limit)
+        self._run.set_state(healthy_until=limit, resume_before=limit)
         path = next(iter(before(self._run.checkpoints, limit)), None)
         again = f"go on from before it: --resume {path}" if path else "start a new --out"
         why = f"`ecamp-fast replay {self._run.path} {step}` says what went bad first"

@@ -137,3 +137,11 @@ def test_lines_of_before_are_read() -> None:
     found = rebuild(SafetyConfig(), 8, old, [])
     assert (found.skips, found.in_a_row, found.healthy_until, found.left_out) == (1, 0, None, ())
     assert rebuild(SafetyConfig(), 7, old, []).in_a_row == 1
+
+
+def test_a_roll_back_that_helped_is_not_counted_for_ever() -> None:
+    safety = SafetyConfig(spikes="roll_back")
+    events = [{"event": "rolled_back", "step": 21, "left_out": [20, 21]}]
+    numbers = rebuild(safety, 18, events, [(step, *GOOD) for step in range(1, 19)])
+    verdicts = go(numbers, [GOOD] * safety.window, start=21)
+    assert [verdict.event for verdict in verdicts[-2:]] == ["", "calm"] and numbers._backs == []
