@@ -240,8 +240,8 @@ MUTANTS = [
             "the folder is renamed before its names are on the disk": ("    sync(temporary)\n", ""),
             "the disk is asked once": ("ATTEMPTS = 3", "ATTEMPTS = 1"),
             "what was half written stays": (
-                "        if ranks.rank == 0:\n            clean(final.parent)\n        raise",
-                "        raise",
+                "                clean(final.parent)\n        raise",
+                "                pass\n        raise",
             ),
             "others may read it": ("temporary.mkdir(mode=0o700)", "temporary.mkdir()"),
             "what stands is never replaced": ("if final.exists() and not damage(final) and", "if final.exists() and"),
