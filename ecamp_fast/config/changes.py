@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from ecamp_fast.config.recipe import Recipe
+from ecamp_fast.config.recipe import Recipe, flatten
 from ecamp_fast.errors import ConfigError
 
 TUNED = (  # of a recipe, by how keys begin; other keys of its identity stay
@@ -30,14 +30,6 @@ Settings = dict[str, dict[str, Any]]
 def settings_of(recipe: Recipe, deepspeed: dict[str, Any]) -> Settings:
     """What decides the numbers of a run: dotted keys of the recipe, and of DeepSpeed's resolved JSON."""
     return {"recipe": recipe.identity(), "deepspeed": flatten(deepspeed)}
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys, dotted."""
-    out: dict[str, Any] = {}
-    for key, value in tree.items():
-        out |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return out
 
 
 def judge_changes(before: Settings, now: Settings, allowed: Collection[str], where: str) -> list[str]:

@@ -119,7 +119,7 @@ class Recipe(Section):
 
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
-        flat = _flatten(self.model_dump(mode="json"))
+        flat = flatten(self.model_dump(mode="json"))
         watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "safety.")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
         free = (*watching, *loader, "schedule.epochs", "compile", "activations", "share_projections")
@@ -146,8 +146,9 @@ def _sha256(keys: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys, dotted."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
-        out |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        out |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return out

@@ -12,7 +12,6 @@ from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.files import folder_fault, sync
 
-STATE_BYTES = 12  # of a checkpoint, per parameter: fp32 master weight and two moments
 SHARED_MEMORY = Path("/dev/shm")
 MOUNTS = Path("/proc/self/mountinfo")
 SLOW = 1.0  # seconds for a small file to be on the disk
@@ -40,13 +39,15 @@ def room(setup: RunSetup) -> Iterator[Finding]:
     if setup.recipe is None or setup.parameters is None:
         yield ok("free space", found)
         return
+    from ecamp_fast.run.checkpoint.manifest import ROOM, STATE_BYTES
+
     size = STATE_BYTES * setup.parameters
     kept = setup.recipe.checkpoint.keep
     found += f", a checkpoint takes about {size / 1e9:.2f} GB, {kept} are kept"
-    if free < 1.2 * size:
-        yield fail("free space", found, f"free {(1.2 * size - free) / 1e9:.1f} GB, or choose another --out")
-    elif free < 1.2 * (kept + 1) * size:
-        yield warn("free space", found, f"free {(1.2 * (kept + 1) * size - free) / 1e9:.1f} GB")
+    if free < ROOM * size:
+        yield fail("free space", found, f"free {(ROOM * size - free) / 1e9:.1f} GB, or choose another --out")
+    elif free < ROOM * (kept + 1) * size:
+        yield warn("free space", found, f"free {(ROOM * (kept + 1) * size - free) / 1e9:.1f} GB")
     else:
         yield ok("free space", found)
 

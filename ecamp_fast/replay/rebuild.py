@@ -16,14 +16,13 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.replay.search import Culprit, Search, SearchedStep
 from ecamp_fast.run import deepspeed_config
-from ecamp_fast.run.checkpoint.engine_state import load_engine_state
+from ecamp_fast.run.checkpoint.engine_state import load_engine_state, named_states
 from ecamp_fast.run.checkpoint.read import Checkpoint
 from ecamp_fast.run.checkpoint.verify import damage
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.metrics import NAMES
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.safety.numbers import LEAVE_OUT, NO_LIMITS
-from ecamp_fast.run.safety.tensors import states
 from ecamp_fast.run.safety.watch import before
 from ecamp_fast.run.schedule import learning_rate
 from ecamp_fast.run.setup import build
@@ -128,12 +127,12 @@ class Rebuild:
         with search.looking():
             for number in range(begun + 1, step + 1):
                 search.clear()
-                search.tensors("", states(engine))
+                search.tensors("", named_states(engine))
                 if search.first and not bad_since:
                     bad_since = number - 1, search.first
                 steps.backward(number - 1, learning_rate(self.recipe, number - 1, self._samples), batches)
                 result = steps.update(limits=LEAVE_OUT if number in left_out else NO_LIMITS)
-                search.tensors("", states(engine))
+                search.tensors("", named_states(engine))
                 given[number] = dict(zip(NAMES, result.losses, strict=True))
         batches.close()
         first = search.first

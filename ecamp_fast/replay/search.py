@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.objectives import Losses
-from ecamp_fast.run.safety.tensors import states
+from ecamp_fast.run.checkpoint.engine_state import named_states
 from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.update import gradients
 from ecamp_fast.weights.finite import first_not_finite
@@ -142,7 +142,7 @@ class SearchedStep(OptimizerStep):
         self._search.leave()
         super()._end_backward(rank)
         self._search.tensors("gradient", _named_gradients(self._engine))
-        self._search.tensors("", states(self._engine))
+        self._search.tensors("", named_states(self._engine))
 
 
 def _named_gradients(engine: Any) -> dict[str, Tensor]:

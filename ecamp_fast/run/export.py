@@ -1,11 +1,11 @@
 """The trained weights as one safetensors file, in float32: what fine-tuning, probing and export start from."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ecamp_fast.run.checkpoint.engine_state import unfused_masters
 from ecamp_fast.weights.file import save_weights
 
 WEIGHTS = "weights.safetensors"
@@ -26,16 +26,9 @@ def master_weights(engine: Any) -> dict[str, Tensor]:
     """Every parameter by name, in float32, as the optimizer keeps it. Every rank calls it."""
     from deepspeed.utils import safe_get_full_fp32_param
 
-    unfused = engine.optimizer if hasattr(engine.optimizer, "fp32_groups") else None  # bf16 without ZeRO
-    kept = dict(_pairs(unfused)) if unfused else {}
+    kept = unfused_masters(engine.optimizer)  # which DeepSpeed's function does not see
     masters = {}
     for name, parameter in engine.module.named_parameters():
         full = kept.get(id(parameter)) if kept else safe_get_full_fp32_param(parameter)
-        masters[name] = (parameter.detach().float() if full is None else full).view(parameter.shape)
+        masters[name] = (parameter.float() if full is None else full).detach().view(parameter.shape)
     return masters
-
-
-def _pairs(optimizer: Any) -> Iterator[tuple[int, Tensor]]:
-    """Parameters (their ``id``) and masters of an ``FP16_UnfusedOptimizer``; DeepSpeed's function does not see them."""
-    for weights, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
-        yield from zip(map(id, weights), (master.detach() for master in masters), strict=True)

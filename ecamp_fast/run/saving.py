@@ -13,18 +13,15 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.config.changes import judge_changes, settings_of
 from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.run.checkpoint.agreement import RankFault, ranks_of_this_run, together
-from ecamp_fast.run.checkpoint.commit import ROOM
 from ecamp_fast.run.checkpoint.deepspeed_files import save_for_deepspeed
 from ecamp_fast.run.checkpoint.engine_state import engine_state, load_engine_state
 from ecamp_fast.run.checkpoint.find import find_together
-from ecamp_fast.run.checkpoint.manifest import Position
+from ecamp_fast.run.checkpoint.manifest import ROOM, STATE_BYTES, Position
 from ecamp_fast.run.checkpoint.read import Checkpoint
 from ecamp_fast.run.checkpoint.retention import best_of, set_aside
 from ecamp_fast.run.checkpoint.saver import Outcome, Request, Saver
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job
-
-STATE_BYTES = 12  # of a checkpoint, per parameter: float32 weight and two moments
 
 
 class RunCheckpoints:

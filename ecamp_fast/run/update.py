@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ecamp_fast.run.safety.numbers import NO_LIMITS
 from ecamp_fast.run.safety.tally import SLOTS, Measured, StepTally
 
-NO_LIMITS = (math.inf, math.inf)
 CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
 

@@ -20,7 +20,7 @@ from ecamp_fast.fault_points import reach
 from ecamp_fast.files import rename, sync
 from ecamp_fast.run.checkpoint.agreement import Alone, RankFault, Ranks, together
 from ecamp_fast.run.checkpoint.find import REPLACED
-from ecamp_fast.run.checkpoint.manifest import Position, name_of, read_manifest, write_manifest
+from ecamp_fast.run.checkpoint.manifest import ROOM, Position, name_of, read_manifest, write_manifest
 from ecamp_fast.run.checkpoint.retention import clean
 from ecamp_fast.run.checkpoint.tensor_file import Piece, pieces_of, write_pieces
 from ecamp_fast.run.checkpoint.verify import damage
@@ -28,7 +28,6 @@ from ecamp_fast.weights.finite import first_not_finite
 
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds before the second attempt, doubled before the third
-ROOM = 1.2  # free space that a save asks for, in its own size
 
 
 def save(

@@ -69,6 +69,27 @@ def engine_state(engine: Any) -> dict[str, Tensor | Piece]:
     return found
 
 
+def named_states(engine: Any) -> dict[str, Tensor]:
+    """All that this rank computes with, for whoever looks at it: ``weight NAME``, ``master NAME`` where the optimizer
+    has a copy of its own, ``exp_avg NAME``, ``exp_avg_sq NAME``; in the order of the parameters.
+
+    Views, flat but for weights; there are no moments before the first update.
+    """
+    found: dict[str, Tensor] = {}
+    fragments = {fragment.name: fragment for fragment in _fragments(engine)}
+    for name, parameter in engine.module.named_parameters():
+        found[f"weight {name}"] = parameter.detach()
+        if (fragment := fragments.get(name)) is None:
+            continue
+        if fragment.owner is not parameter:
+            found[f"master {name}"] = fragment.weight
+        end = fragment.offset + len(fragment.weight)
+        for moment, values in _state(engine, fragment.owner).items():
+            if moment in MOMENTS:
+                found[f"{moment} {name}"] = values.view(-1)[fragment.offset : end]
+    return found
+
+
 @torch.no_grad()
 def load_engine_state(engine: Any, checkpoint: Checkpoint) -> None:
     """Read this rank's ranges, and the model's weights whole; every rank calls it, none waits for another.
@@ -133,20 +154,19 @@ def _fragments(engine: Any) -> Iterator[Fragment]:
     flat = getattr(optimizer, "single_partition_of_fp32_groups", None)  # ZeRO 1 and 2
     if flat is None:
         flat = getattr(optimizer, "fp32_groups_flat_partition", None)  # ZeRO 1 in bf16 with sums in float32
-    masters = _masters(optimizer)
+    masters = unfused_masters(optimizer)
     for name, parameter in engine.module.named_parameters():
         if flat is None:
-            master = masters.get(id(parameter), parameter).detach()
             owner = masters.get(id(parameter), parameter)
-            yield Fragment(name, parameter, 0, master.view(-1), owner, 0)
+            yield Fragment(name, parameter, 0, owner.detach().view(-1), owner, 0)
         elif (mapping := parameter._hp_mapping) is not None:
             owner, at = flat[mapping.param_group_index], mapping.hp_fragment_address
             weight = owner.detach().narrow(0, at.start, at.numel)
             yield Fragment(name, parameter, mapping.lp_fragment_address.start, weight, owner, at.start)
 
 
-def _masters(optimizer: Any) -> dict[int, Tensor]:
-    """``id`` of a parameter -> its float32 weights, in bf16 without ZeRO (``FP16_UnfusedOptimizer``)."""
+def unfused_masters(optimizer: Any) -> dict[int, Tensor]:
+    """``id`` of a parameter -> its float32 weights, in bf16 without ZeRO (``FP16_UnfusedOptimizer``); else empty."""
     pairs = zip(getattr(optimizer, "fp16_groups", ()), getattr(optimizer, "fp32_groups", ()), strict=True)
     return {id(weight): master for weights, masters in pairs for weight, master in zip(weights, masters, strict=True)}
 

@@ -19,6 +19,8 @@ from ecamp_fast import __version__
 from ecamp_fast.files import write_new
 
 FORMAT = 2
+STATE_BYTES = 12  # of a checkpoint, per parameter: float32 weight and two moments
+ROOM = 1.2  # free space that a save asks for, in its own size
 MANIFEST = "MANIFEST.json"
 LARGEST = 2**28  # bytes of a manifest
 SHOWN = 60  # characters of a value in a message

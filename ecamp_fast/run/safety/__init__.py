@@ -3,7 +3,6 @@
 numbers       what a run makes of bad numbers: updates left out, their budget, spikes, roll backs
 spikes        which values lie far above the last ones
 watch         gives the steps of a run to ``numbers``, writes down what it says
-tensors       the states of an engine by name
 spoil         where tests make numbers go bad
 recorder      writes RUN/flight.bin: 64 bytes for every optimizer step
 flight        that file: its records, read and appended

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecamp_fast.run.safety.processes import entry, kernel
+
 PROC = Path("/proc")
 
 
@@ -27,8 +29,8 @@ class Member:
     @staticmethod
     def me(rank: int) -> "Member":
         """This process."""
-        found = _stat(os.getpid())
-        return Member(rank, socket.gethostname(), os.getpid(), found[1] if found else 0, _machine())
+        found = entry(os.getpid())
+        return Member(rank, socket.gethostname(), os.getpid(), found.started if found else 0, _machine())
 
     @property
     def name(self) -> str:
@@ -37,27 +39,16 @@ class Member:
 
     def state(self) -> str:
         """``running``, ``stopped`` by a signal, or ``dead``; call it for members of this machine only."""
-        found = _stat(self.pid)
-        if found is None or found[1] != self.started or found[0] in "ZXx":
+        found = entry(self.pid)
+        if found is None or found.started != self.started or not found.alive:
             return "dead"
-        return "stopped" if found[0] == "T" else "running"  # a debugger's stop is a small t
-
-
-def _stat(pid: int) -> tuple[str, int] | None:
-    """State and start of a process, None where there is none. Its name, in brackets, may hold anything."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return fields[0], int(fields[19])
+        return "stopped" if found.state == "T" else "running"  # a debugger's stop is a small t
 
 
 def _machine() -> str:
     """Empty where it cannot be told: then nobody looks at its processes."""
     try:
-        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"
+        return kernel()
     except OSError:
         return ""
 

@@ -30,14 +30,14 @@ class Entry(NamedTuple):
     @property
     def alive(self) -> bool:
         """Whether it still runs, or could: a dead one whose parent has not asked for its end counts as dead."""
-        return self.state not in ("Z", "X")
+        return self.state not in ("Z", "X", "x")
 
 
 def entry(pid: int) -> Entry | None:
     """What the kernel knows of a process; None where there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
     return Entry(fields[0], int(fields[1]), int(fields[2]), int(fields[19]))

@@ -10,10 +10,10 @@ import torch.distributed as dist
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import NumericsError
+from ecamp_fast.run.checkpoint.engine_state import named_states
 from ecamp_fast.run.checkpoint.find import committed
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.safety.numbers import Numbers, rebuild
-from ecamp_fast.run.safety.tensors import states
 from ecamp_fast.shards.load.batching import MicroBatches
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.weights.finite import first_not_finite
@@ -129,7 +129,7 @@ class NumbersWatch:
     def _ruined(self) -> str:
         """The first state of the engine that is not finite, on whichever rank; an empty string where all are."""
         names: list[Any] = [""] * dist.get_world_size()
-        dist.all_gather_object(names, first_not_finite(states(self._engine)))
+        dist.all_gather_object(names, first_not_finite(named_states(self._engine)))
         return next((name for name in names if name), "")
 
     def _digest(self, step: int) -> str:
