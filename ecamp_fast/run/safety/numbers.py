@@ -111,7 +111,7 @@ class Numbers:
 
     def _spike(self, step: int, norm: float, loss: float, applied: bool) -> Judgement:
         for name, value, past in (("loss", loss, self._losses), ("grad_norm", norm, self._norms)):
-            if value > past.limit:
+            if past.is_spike(value):
                 self._trouble(step, applied)
                 facts = {"quantity": name, "value": value, "z": round(past.z(value), 1), "applied": applied}
                 facts |= {"healthy_until": self.healthy_until}

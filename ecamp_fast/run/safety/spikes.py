@@ -2,9 +2,8 @@
 
 import math
 from collections import deque
+from ctypes import c_float
 from statistics import median
-
-import numpy as np
 
 ARMED = 16  # values before any is judged
 _SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
@@ -32,6 +31,12 @@ class Spikes:
         middle, scale = self._spread()
         return middle + self._z * scale
 
+    def is_spike(self, value: float) -> bool:
+        """Whether ``value`` is above ``limit``; most are so near the median that the deviation need not be known."""
+        if len(self._values) < ARMED or value <= (1 + self._z * _FLOOR) * median(self._values):
+            return False
+        return value > self.limit
+
     def z(self, value: float) -> float:
         """How far ``value`` lies above the median, in robust standard deviations; 0 as long as too few are known."""
         if len(self._values) < ARMED:
@@ -41,8 +46,7 @@ class Spikes:
 
     def add(self, value: float) -> None:
         """The next value; one that is not finite tells nothing and is left out."""
-        with np.errstate(over="ignore"):
-            rounded = float(np.float32(value))
+        rounded = c_float(value).value
         if math.isfinite(rounded):
             self._values.append(rounded)
 

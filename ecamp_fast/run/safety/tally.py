@@ -68,10 +68,9 @@ class StepTally:
 
     def put(self, slots: Tensor) -> None:
         """This rank's part of the step, to be summed over the ranks.  slots: (SLOTS,) float64"""
-        keys = torch.cat(self._keys)
-        masks = keys * self._patches[torch.cat(self._keep)].sum(1)
-        digests = torch.stack((keys, masks)).sum(1)
-        slots[:2] = digests & _DIGEST
+        keys, keep = torch.cat(self._keys), torch.cat(self._keep)
+        masks = keys * self._patches.index_select(0, keep.view(-1)).view(keep.shape).sum(1)
+        slots[:2] = torch.stack((keys, masks)).sum(1).bitwise_and_(_DIGEST)
         slots[2].fill_(self._words & _DIGEST)
         self._clear()
 

@@ -66,8 +66,8 @@ def mask_digest(masked: MaskedText, max_tokens: int) -> int:
 
     So it does not depend on the order of samples, and those of micro-batches add up.  max_tokens: of a sample
     """
-    parts = _place_constants(max_tokens)[masked.position] * masked.key
-    return int((parts * (masked.ids == MASK_ID)).sum()) % 2**64
+    keys = masked.key * (masked.ids == MASK_ID)
+    return int(torch.dot(_place_constants(max_tokens)[masked.position], keys)) % 2**64
 
 
 @cache

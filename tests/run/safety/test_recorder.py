@@ -18,8 +18,11 @@ from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.safety.compare import Comparison, compare, compare_redone
 from ecamp_fast.run.safety.flight import FILE, FIRST, HEAD, LEFT_OUT, read_flight
+from ecamp_fast.run.safety.guard import Guard
+from ecamp_fast.run.safety.heartbeat import Heartbeat
 from ecamp_fast.run.safety.recorder import Recorder
 from ecamp_fast.run.safety.tally import Measured, StepTally
+from ecamp_fast.run.safety.watch import NumbersWatch
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.trainer import Trainer
@@ -226,10 +229,10 @@ def test_what_float32_cannot_hold_is_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_costs_less_than_half_a_percent_of_a_demo_step(
+def test_safety_costs_less_than_half_a_percent_of_a_demo_step(
     phantoms: Path, context: DistContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that is done for the records, the loader's thread included.
+    """All that is done for records, heartbeat and checks of numbers, the loader's thread included.
 
     Medians of each thread's own CPU time. Twice the half percent is allowed: small operations suffer most where others
     use the caches.
@@ -252,7 +255,14 @@ def test_it_costs_less_than_half_a_percent_of_a_demo_step(
     trainer = Trainer(Job(recipe, phantoms, tmp_path / "run"), context)
     trainer.total, total = 2, trainer.total
     trainer.train()  # what is done once: first allocations, the file
-    for owner, names in {StepTally: ("add", "put", "put_weights", "read"), Recorder: ("write",)}.items():
+    per_step = {
+        StepTally: ("add", "put", "put_weights", "read"),
+        Recorder: ("write",),
+        NumbersWatch: ("limits", "judge"),
+        Heartbeat: ("mark",),
+        Guard: ("done",),
+    }
+    for owner, names in per_step.items():
         for name in names:
             clocked(owner, name)
     clocked(layout, "mask_digest")
@@ -262,5 +272,5 @@ def test_it_costs_less_than_half_a_percent_of_a_demo_step(
     step = statistics.median(spent.pop("_step"))
     each = {name: statistics.median(found) * round(len(found) / (total - 2)) for name, found in spent.items()}
     told = ", ".join(f"{name} {seconds * 1e6:.0f}" for name, seconds in each.items())
-    print(f"a demo step {step * 1e3:.0f} ms, of which for its record {sum(each.values()) / step:.2%} (us: {told})")
+    print(f"a demo step {step * 1e3:.0f} ms, of which for its safety {sum(each.values()) / step:.2%} (us: {told})")
     assert sum(each.values()) < 0.01 * step
