@@ -1,7 +1,10 @@
 """What a run tells of its losses: sums that stay on the device, the clock beside them, and TensorBoard."""
 
 import math
+import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from torch import Tensor
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe
 from ecamp_fast.objectives import mlm_divisor
+from ecamp_fast.printable import one_line
 
 NAMES = ("loss", "mim", "sr", "mlm")
 # Of metrics.jsonl, for TensorBoard.
@@ -83,23 +87,36 @@ class Clock:
 class TensorBoardLog:
     """The lines of metrics.jsonl for TensorBoard, in ``folder``; nothing where it is not installed or not ``writes``.
 
-    Install it with ``pip install ecamp-fast[tensorboard]``.
+    Install it with ``pip install ecamp-fast[tensorboard]``. Where the disk refuses it is given up, and said once: what
+    it shows is in metrics.jsonl.
 
     start: step the run goes on from; what an earlier leg wrote beyond it is hidden
     """
 
     def __init__(self, folder: Path, writes: bool, start: int) -> None:
+        self._folder = folder
         self._writer: Any = None
         if writes and find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder), purge_step=start + 1)
+            with self._given_up_where_refused():
+                self._writer = SummaryWriter(str(folder), purge_step=start + 1)
 
     def add(self, record: dict[str, Any]) -> None:
         """record: a line of metrics.jsonl; what is not finite leaves a gap."""
         if self._writer is None:
             return
-        for name in SCALARS:
-            if math.isfinite(record.get(name, math.nan)):
-                self._writer.add_scalar(f"{record.get('split', 'train')}/{name}", record[name], record["step"])
-        self._writer.flush()
+        with self._given_up_where_refused():
+            for name in SCALARS:
+                if math.isfinite(record.get(name, math.nan)):
+                    self._writer.add_scalar(f"{record.get('split', 'train')}/{name}", record[name], record["step"])
+            self._writer.flush()
+
+    @contextmanager
+    def _given_up_where_refused(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            told = f"warning: {self._folder} cannot be written, training goes on without TensorBoard: {error}"
+            print(one_line(told), file=sys.stderr)

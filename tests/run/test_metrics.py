@@ -1,5 +1,7 @@
 import importlib.util
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -34,6 +36,32 @@ def test_scalars_are_written_by_one_rank(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "run")).Reload()
     assert sorted(events.Tags()["scalars"]) == ["train/loss", "train/mim", "val/loss", "val/mim"]
     assert [(event.step, event.value) for event in events.Scalars("val/loss")] == [(3, 2.5)]
+
+
+@pytest.mark.parametrize("refused", ["at first", "later"])
+def test_a_disk_that_refuses_ends_tensorboard_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: str
+) -> None:
+    class Writer:  # as the real one does: its thread's error comes out of a later call
+        def __init__(self, *_: object, **__: object) -> None:
+            self.calls = 0
+            if refused == "at first":
+                raise OSError(28, "No space left on device")
+
+        def add_scalar(self, *_: object) -> None:
+            self.calls += 1
+
+        def flush(self) -> None:
+            if self.calls > 2:
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(metrics, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    log = TensorBoardLog(tmp_path, writes=True, start=0)
+    for _ in range(4):
+        log.add(LINE)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "training goes on without TensorBoard" in said
 
 
 @pytest.mark.fault("N1.strict-json")

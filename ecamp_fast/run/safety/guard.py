@@ -285,13 +285,22 @@ class Guard:
             self.end_now(128 + self._stop.again, **lost)
         if self.requested and self._waits and time.monotonic() - max(self._waits, self._stop.first) > DATA:
             self.end_now(STOPPED, **lost)
-        with WRITING:  # `done` waits
-            if self.requested and not self._saves:
-                self.end_now(STOPPED)
+        if self.requested and not self._saves:
+            self._end_unless_done()
         if self._stop.signalled and self.run is not None and self._taken and not self._passed_on:
             with contextlib.suppress(OSError):
                 self.run.stop_file.touch()  # ranks that were not told see it in an evaluation, which waits for all
             self._passed_on = True
+
+    def _end_unless_done(self) -> None:
+        """End the process, as long as there is nothing to save; where a disk hangs, only after a while."""
+        free = WRITING.acquire(timeout=_LOOK)  # then `done` waits
+        try:
+            if not self._saves and (free or time.monotonic() - self._stop.first > DATA):
+                self.end_now(STOPPED)
+        finally:
+            if free:
+                WRITING.release()
 
     def _look_after_launchers(self) -> None:
         if self._orphaned:

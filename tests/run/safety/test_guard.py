@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ecamp_fast.errors import ConfigError
+from ecamp_fast.errors import STOPPED, ConfigError
 from ecamp_fast.run import preemption
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety import guard as guarding
@@ -83,6 +83,35 @@ def test_a_peer_that_left_for_a_request_is_no_failure(tmp_path: Path) -> None:
         assert not guard.note_failure(RuntimeError("connection closed by peer"))
         assert run.state()["status"] == "failed"
     assert not run.stop_file.exists()  # it was followed
+
+
+@pytest.mark.parametrize(("requests", "data", "code"), [(2, 60.0, 128 + signal.SIGTERM), (1, 1.0, STOPPED)])
+def test_a_request_is_followed_though_the_disk_hangs_in_a_write(
+    tmp_path: Path, requests: int, data: float, code: int
+) -> None:
+    """Before the first step: a second one ends the process at once, as always; a first one does after a while."""
+    program = (
+        "import sys, time\n"
+        "from ecamp_fast.run import preemption\n"
+        "from ecamp_fast.run.rundir import WRITING\n"
+        "from ecamp_fast.run.safety import guard\n"
+        f"guard.DATA, preemption.ONE_REQUEST = {data}, 0.1\n"
+        "with guard.Guard(leaves=True):\n"
+        "    with WRITING:\n"
+        "        print('writes', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    command, outside = [sys.executable, "-c", program], {"RANK", "ECAMP_FAST_LAUNCHER"}
+    environment = {name: value for name, value in os.environ.items() if name not in outside}
+    process = subprocess.Popen(
+        command, env=environment | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stdout.readline() == "writes\n"
+    began = time.monotonic()
+    for _ in range(requests):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    assert process.wait(30) == code and time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
