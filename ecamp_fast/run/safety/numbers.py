@@ -14,6 +14,7 @@ from ecamp_fast.run.safety.spikes import Spikes
 
 IN_A_ROW = 16  # updates left out, before the run gives up
 ALWAYS = 8  # updates that may be left out however short the run is
+RUINED = 10.0  # times the first loss: a model that knows nothing is better
 ROLL_BACKS = 3  # that did not help, before the run gives up
 LEAVE_OUT = (-1.0, math.inf)  # limits that no gradient keeps
 NO_LIMITS = (math.inf, math.inf)
@@ -54,6 +55,7 @@ class Numbers:
             max(start - 1, 0),
             0,
         )  # steps done when the weights last proved healthy; the last bad step
+        self._first_loss = math.inf
         self._backs: list[int] = []  # steps from which the run went back in this trouble
         self.skips, self.in_a_row = 0, 0  # updates left out for what their own step gave
         self.left_out: tuple[int, ...] = ()
@@ -78,8 +80,7 @@ class Numbers:
         if step in self.left_out:
             return Judgement("left_out")
         verdict = self._verdict(step, norm, loss, applied)
-        self._norms.add(norm)
-        self._losses.add(loss)
+        self._add(norm, loss)
         if verdict.event:
             return verdict
         self._proved, self.in_a_row = step - 1, 0
@@ -88,6 +89,23 @@ class Numbers:
             self.healthy_until, self._backs = None, []
             return Judgement("calm")
         return verdict
+
+    def fault_of_end(self, loss: float) -> str:
+        """Why the held-out loss of a run's end is that of a ruined model; an empty string where it is not.
+
+        Spikes that are only logged become the rule in the end, so the first step is what it is compared with.
+        """
+        if not math.isfinite(loss):
+            return "not finite"
+        if loss > RUINED * self._first_loss:
+            return f"{loss:.3g}, and the first step had {self._first_loss:.3g}: the weights are ruined"
+        return ""
+
+    def _add(self, norm: float, loss: float) -> None:
+        if math.isinf(self._first_loss) and math.isfinite(loss):
+            self._first_loss = loss
+        self._norms.add(norm)
+        self._losses.add(loss)
 
     def go_back(self, step: int) -> str:
         """Blame the updates since the weights last proved healthy, up to ``step``, where the run goes back.
@@ -168,8 +186,7 @@ def rebuild(
             found._backs = []
     for number, norm, loss in past:
         if number <= step and number not in found.left_out:
-            found._norms.add(norm)
-            found._losses.add(loss)
+            found._add(norm, loss)
     # A step that was gone through again counts as it went the last time.
     last = {event["step"]: event for event in told if event["event"] != "rolled_back" and event["step"] <= step}
     found._read(step, {number: event for number, event in last.items() if number not in found.left_out})

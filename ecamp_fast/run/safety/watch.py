@@ -9,10 +9,11 @@ from typing import Any
 import torch.distributed as dist
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import NumericsError
+from ecamp_fast.errors import DataError, NumericsError
 from ecamp_fast.run.checkpoint.engine_state import named_states
 from ecamp_fast.run.checkpoint.find import committed
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+from ecamp_fast.run.safety.flight import read_flight
 from ecamp_fast.run.safety.numbers import Numbers, rebuild
 from ecamp_fast.shards.load.batching import MicroBatches
 from ecamp_fast.shards.load.read import ShardSet
@@ -94,9 +95,9 @@ class NumbersWatch:
             raise self._error(step, fault)
 
     def judge_end(self, step: int, loss: float) -> None:
-        """Raises NumericsError where the held-out loss at the end of a run is not finite: no step follows to tell."""
-        if not math.isfinite(loss):
-            raise self._error(step, f"the held-out loss after step {step}, the last, is not finite")
+        """Raises NumericsError where the held-out loss at the end of a run is not sound: no step follows to tell."""
+        if fault := self._numbers.fault_of_end(loss):
+            raise self._error(step, f"the held-out loss after step {step}, the last, is {fault}")
 
     def go_back(self, step: int, damage: Callable[[Path], str]) -> Path:
         """The checkpoint to go back to from ``step``; updates that may be to blame are left out when they come again.
@@ -147,12 +148,17 @@ def samples_digest(samples: MicroBatches, step: int) -> str:
 
 
 def past_steps(run: Path) -> Iterator[tuple[int, float, float]]:
-    """(step, norm, loss) of the steps that metrics.jsonl knows, in order: all of them where ``log_every`` is 1.
+    """(step, norm, loss) of the steps that the run has gone through, in order, by its flight recorder.
 
-    Otherwise the loss is the mean since the line before, and the windows are taken from fewer, smoother values.
+    Where that is missing or damaged, by metrics.jsonl: where ``log_every`` is not 1, means since the line before.
     """
-    for record in read_metrics(run):
-        yield record["step"], record.get("grad_norm", math.nan), record["loss"]
+    try:
+        steps = read_flight(run).steps
+    except DataError:
+        for record in read_metrics(run):
+            yield record["step"], record.get("grad_norm", math.nan), record["loss"]
+    else:
+        yield from zip(*(steps[name].tolist() for name in ("step", "norm", "loss")), strict=True)
 
 
 def before(folder: Path, limit: int) -> list[Path]:

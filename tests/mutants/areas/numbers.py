@@ -28,7 +28,10 @@ def judged() -> Any:
                 found.append((numbers.go_back(len(steps)), numbers.left_out))
             again = rebuild(numbers._safety, len(steps) - 1, events, [(step, *good) for step in range(1, 90)])
             found.append((again.skips, again.in_a_row, again.healthy_until, again.limits(500)))
-    return found
+    worse = Numbers(SafetyConfig())
+    for step in range(1, 9):
+        worse.judge(step, 1.0, 5.0 * step, True)
+    return found, [worse.fault_of_end(loss) for loss in (49.0, 51.0, math.nan)]
 
 
 def limits() -> Any:
@@ -39,7 +42,7 @@ def limits() -> Any:
         spikes = Spikes(64, 10.0)
         for value in values:
             spikes.add(value)
-        found.append((spikes.limit, spikes.z(50.0)))
+        found.append((spikes.limit, spikes.z(50.0), [spikes.is_spike(value / 4) for value in range(400)]))
     return found
 
 
@@ -116,6 +119,10 @@ MUTANTS = [
                 "range(self.healthy_until + 2, step + 1)",
             ),
             "spikes are masked where they are to be logged": ('self._safety.spikes == "log" else', "False else"),
+            "a run ends ruined, and is complete": (
+                "if loss > RUINED * self._first_loss:",
+                "if loss > RUINED * max(self._losses._values):",
+            ),
             "a resumed run forgets what it left out": ("self.skips, number = len(unapplied), step", "number = step"),
         },
     ),
@@ -128,6 +135,7 @@ MUTANTS = [
                 "deviation = median(abs(value",
                 "deviation = max(abs(value",
             ),
+            "what is near the median is judged by a floor of its own": ("(1 + self._z * _FLOOR) *", "(1 + self._z) *"),
             "a flat curve has no room": ("_FLOOR = 0.05", "_FLOOR = 0.0"),
             "the first values judge": ("ARMED = 16", "ARMED = 8"),
         },

@@ -19,9 +19,11 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError, NumericsError
 from ecamp_fast.fault_points import VARIABLE
 from ecamp_fast.replay.rebuild import Rebuild, Replayed
+from ecamp_fast.run import trainer as trainer_module
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.export import WEIGHTS
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+from ecamp_fast.run.safety.flight import FILE, read_flight
 from ecamp_fast.run.safety.numbers import Numbers
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.trainer import Trainer
@@ -167,6 +169,31 @@ def test_a_wild_learning_rate_in_the_last_step_is_seen_by_the_held_out_loss(
         make().train()
     assert "step-00000004" in error.value.hint and not (out / WEIGHTS).exists()
     assert RunDir(out).state()["healthy_until"] == STEPS - 1 and not (out / "checkpoints" / "step-00000006").exists()
+
+
+@pytest.mark.fault("N1.never-exported")
+def test_a_run_that_ends_ruined_is_not_complete(make: Make, out: Path, monkeypatch: Any) -> None:
+    """Spikes are only logged by default, and a loss of 3e12 is finite."""
+    sound, losses = trainer_module.evaluate, iter([6.0, 6.0, 3e12])
+    monkeypatch.setattr(trainer_module, "evaluate", lambda *given: sound(*given) | {"loss": next(losses)})
+    with pytest.raises(NumericsError, match=r"held-out loss after step 6, the last, is 3e\+12") as error:
+        make("evaluation.every_steps=3").train()
+    assert error.value.exit_code == 6 and not (out / WEIGHTS).exists()
+    assert RunDir(out).state()["status"] == "failed"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_resume_knows_the_windows_of_every_step_though_few_were_logged(make: Make, out: Path, damaged: bool) -> None:
+    change = "log_every=3"
+    make(change).train()
+    if damaged:
+        (out / FILE).write_bytes(b"")
+    trainer = make(change, "schedule.epochs=2")
+    trainer.numbers.resume(5)
+    known = list(trainer.numbers._numbers._losses._values)
+    logged = [line["loss"] for line in read_metrics(out) if line["step"] <= 5]
+    assert len(logged) < 5
+    assert known == pytest.approx(logged if damaged else read_flight(out).steps["loss"][:5].tolist())
 
 
 @pytest.mark.fault("N1.budget")

@@ -63,6 +63,17 @@ def test_weights_are_proven_by_the_step_after_them() -> None:
     assert numbers.healthy_until is None and verdicts[-1].event == "calm"
 
 
+def test_a_run_does_not_end_ten_times_worse_than_it_began() -> None:
+    """Logged spikes become the rule after a while; the first finite loss does not."""
+    numbers = Numbers(SafetyConfig(spikes="log"))
+    go(numbers, [(1.0, math.nan), (1.0, 5.0), *[(1.0, 3e12)] * 70])
+    assert numbers.fault_of_end(49.0) == ""
+    assert "3e+12, and the first step had 5" in numbers.fault_of_end(3e12)
+    assert numbers.fault_of_end(math.nan) == "not finite"
+    again = rebuild(SafetyConfig(), 3, [], [(1, 1.0, math.inf), (2, 1.0, 6.0), (3, 1.0, 9.0), (4, 1.0, 1.0)])
+    assert not again.fault_of_end(59.0) and again.fault_of_end(61.0)
+
+
 def test_trouble_at_once_leaves_the_first_weights() -> None:
     numbers = Numbers(SafetyConfig())
     go(numbers, [BAD])

@@ -38,6 +38,16 @@ def test_ten_times_as_much_is_seen_and_noise_is_not() -> None:
         assert 10 * sorted(values[-64:])[32] > spikes.limit
 
 
+def test_a_spike_is_what_lies_above_the_limit() -> None:
+    draw = random.Random(2)
+    for _ in range(200):
+        middle, spread = draw.choice([-3.0, 0.0, 1.0, 5.0]), draw.choice([0.0, 0.01, 2.0])
+        spikes = filled([draw.gauss(middle, spread) for _ in range(draw.randint(10, 70))], z=draw.choice([1.0, 10.0]))
+        values = [draw.gauss(middle, 20 * spread + 1) for _ in range(20)]
+        found = [spikes.is_spike(value) for value in (*values, spikes.limit, math.inf)]
+        assert found == [value > spikes.limit for value in (*values, spikes.limit, math.inf)]
+
+
 def test_spikes_in_the_window_do_not_hide_the_next() -> None:
     assert filled([1.0, 1.1] * 20 + [1000.0] * 20).limit < 100
 
