@@ -413,6 +413,12 @@ def test_of_200_mutated_configurations_none_is_accepted_and_the_suggestion_is_ri
     assert asked >= 100 and len(right) <= 0.05 * asked, right
 
 
+@pytest.mark.parametrize(("word", "meant"), [("on", "true"), ("No", "false"), ("True", "true")])
+def test_a_word_for_a_flag_is_answered_with_the_flag(word: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean {meant}"):
+        load_recipe("paper", [f"loader.region='{word}'"])
+
+
 def test_the_same_seed_draws_the_same() -> None:
     assert drawn(OF_RECIPES, 20) == drawn(OF_RECIPES, 20) != drawn(OF_RECIPES[1:], 20)
 
