@@ -3,7 +3,10 @@
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -37,6 +40,29 @@ SMALL = (
     "batch={total: 4, micro: 4}",
 )
 RENDEZVOUS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+# Runs the commands in one process, since each would import the same; says which of them failed.
+COMMANDS = """
+import contextlib, io, shlex, socket, sys
+from ecamp_fast.cli import main
+
+wrong = []
+for host in ("192.0.2.1", "2001:db8::1"):
+    try:
+        socket.create_connection((host, 443), timeout=5)
+        sys.exit("there is a network")
+    except OSError as error:
+        assert error.errno in (99, 101, 113), error
+for line in sys.stdin.read().splitlines():
+    wanted, *words = shlex.split(line)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            main(words)
+    except SystemExit as end:
+        if str(end.code or 0) != wanted:
+            wrong.append(f"{line}: left with {end.code}: {said.getvalue()[-2000:]}")
+print("done", *wrong, sep="\\n--- ")
+"""
 SCHEMAS = Path(__file__).resolve().parents[1] / "ecamp_fast" / "commands" / "schemas"
 DEVICE_FILE = Path("/dev/nvidiactl")
 CUDA = torch.cuda.is_available()
@@ -258,3 +284,34 @@ def assert_no_worse() -> Callable[..., None]:
         assert error <= 2 * allowed + floor, f"{name}: error {error:.2e}, eager torch {allowed:.2e}"
 
     return check
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Callable[..., str]:
+    """alone(*lines): run commands, each "EXIT-CODE WORDS...", in ``tmp_path`` and without a network.
+
+    returns what did not go as it says
+    """
+    enter = ("unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    if (
+        not all(map(shutil.which, ("unshare", "ip")))
+        or subprocess.run([*enter, "true"], capture_output=True).returncode
+    ):
+        pytest.skip("this machine allows no network namespace (unshare -rn, ip)")
+
+    def run(*lines: str) -> str:
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        offline = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        done = subprocess.run(
+            [*enter, sys.executable, "-c", COMMANDS],
+            input="\n".join(lines),
+            env=offline | {"PYTHONPATH": path, "HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=1500,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.partition("done\n")[2]  # DeepSpeed prints something before it
+
+    return run

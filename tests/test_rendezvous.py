@@ -10,6 +10,7 @@ import pytest
 
 from ecamp_fast import rendezvous, train
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.run import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
@@ -138,3 +139,13 @@ def test_the_guard_knows_that_srun_started_its_rank(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(train, "main", lambda arguments: known.append("main"))
     train.be_a_rank()
     assert known == ["5", "main"]
+
+
+def test_ranks_are_told_who_they_are_by_their_launcher_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process has been a rank itself, the only one, where it measured or replayed a run."""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda command, **options: given.append(options["env"]))
+    launch.start([], 2)
+    assert not given[0].keys() & TORCHRUN.keys() and given[0]["PATH"] == os.environ["PATH"]

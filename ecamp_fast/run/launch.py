@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from ecamp_fast.errors import STOPPED, EcampError
 from ecamp_fast.machine import free_port
+from ecamp_fast.rendezvous import VARIABLES
 from ecamp_fast.run.preemption import SIGNALS, StopRequest
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety import lock
@@ -49,7 +50,9 @@ def start(
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
     command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
     command += ["--master_addr=127.0.0.1", f"--master_port={free_port()}", "--log_level=warning"]
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    # Not those of this process, which has been the only rank of a run where it measured or replayed one.
+    environment = {name: value for name, value in os.environ.items() if name not in (*VARIABLES, "LOCAL_WORLD_SIZE")}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     environment |= {SPEAKS: "1"} if log is None else {}  # who starts it has the last word
     whole = [*command, *program, *arguments]
     return subprocess.Popen(

@@ -1,72 +1,14 @@
 """Every command on a machine without a network: a namespace that has the loopback device and nothing else.
 
-That they pass there is what shows that none of them calls home: every other way out of the process is gone.
+That they pass there is what shows that none of them calls home: every other way out of the process is gone. What takes
+minutes is tried in ``tests/training/test_no_network.py``.
 """
-
-import os
-import shutil
-import subprocess
-import sys
 
 import pytest
-
-ENTER = ("unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
-ALONE = (
-    all(map(shutil.which, ("unshare", "ip"))) and not subprocess.run([*ENTER, "true"], capture_output=True).returncode
-)
-needs_namespace = pytest.mark.skipif(not ALONE, reason="this machine allows no network namespace (unshare -rn, ip)")
-
-# Runs the commands in one process, since each would import the same; says which of them failed.
-PROGRAM = """
-import contextlib, io, shlex, socket, sys
-from ecamp_fast.cli import main
-
-wrong = []
-for host in ("192.0.2.1", "2001:db8::1"):
-    try:
-        socket.create_connection((host, 443), timeout=5)
-        sys.exit("there is a network")
-    except OSError as error:
-        assert error.errno in (99, 101, 113), error
-for line in sys.stdin.read().splitlines():
-    wanted, *words = shlex.split(line)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            main(words)
-    except SystemExit as end:
-        if str(end.code or 0) != wanted:
-            wrong.append(f"{line}: left with {end.code}: {said.getvalue()[-2000:]}")
-print("done", *wrong, sep="\\n--- ")
-"""
-
-
-@pytest.fixture
-def alone(tmp_path):
-    """alone(*lines): run commands, each "EXIT-CODE WORDS...", without a network; returns what did not go as it says."""
-
-    def run(*lines):
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        offline = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        done = subprocess.run(
-            [*ENTER, sys.executable, "-c", PROGRAM],
-            input="\n".join(lines),
-            env=offline | {"PYTHONPATH": path, "HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.partition("done\n")[2]  # DeepSpeed prints something before it
-
-    return run
-
 
 BUILD = "--workers 1 --vocab-size 200 --size 64 --shard-size 4"
 
 
-@needs_namespace
 @pytest.mark.fault("P2.help", "P2.shards")
 def test_shards_are_built_and_looked_at(alone, tmp_path):
     (tmp_path / "texts.txt").write_text("No acute process.\nSmall effusion.\n")
@@ -98,7 +40,6 @@ def test_shards_are_built_and_looked_at(alone, tmp_path):
     )
 
 
-@needs_namespace
 @pytest.mark.slow
 @pytest.mark.fault("P2.doctor")
 def test_the_doctor_looks_at_everything(alone):
@@ -112,7 +53,6 @@ def test_the_doctor_looks_at_everything(alone):
     )
 
 
-@needs_namespace
 @pytest.mark.complete
 @pytest.mark.fault("P2.training")
 def test_a_run_is_trained_and_reported(alone, tmp_path):

@@ -101,7 +101,7 @@ def compared() -> Any:
     for field, value in (("samples", 9), ("mim", 4.001), ("norm", np.nan), ("flags", 1), ("flags", 2), ("weights", 9)):
         other = one.copy()
         other[field][2] = value
-        other["words"][2] = 77
+        other["words"][2], other["weights"][3] = 77, 5
         for tolerance in (None, 1e-2):
             found.append(compare(one, other[1:], tolerance))
             found.append(compare_redone(Flight(one, other[::-1]), tolerance))
@@ -125,8 +125,8 @@ MUTANTS = [
         f"{TESTS}tally.py",
         words,
         {
-            "every word counts as masked": ("(parts * (masked.ids == MASK_ID)).sum()", "parts.sum()"),
-            "masks of words are not bound to their sample": ("[masked.position] * masked.key", "[masked.position]"),
+            "every word counts as masked": ("masked.key * (masked.ids == MASK_ID)", "masked.key"),
+            "masks of words are not bound to their sample": ("keys = masked.key * (", "keys = masked.key.sign() * ("),
         },
     ),
     *mutants(

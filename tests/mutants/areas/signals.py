@@ -26,6 +26,7 @@ def ends() -> Any:
         ("train", "top", "KILL", "evaluation", False, None),
         ("train", "launch", "KILL", "evaluation", False, None),
         ("runner", "top", "HUP", "data", False, None),
+        ("runner", "top", "KILL", "evaluation", False, None),
         ("runner", "launch", "KILL", "evaluation", False, None),
         ("runner", "rank0", "TERM", "save", False, None),
         ("runner", "rank1", "INT", "evaluation", False, None),
