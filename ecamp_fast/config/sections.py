@@ -158,6 +158,11 @@ class ScheduleConfig(Section):
     def _ordered(self) -> "ScheduleConfig":
         if self.warmup_epochs >= self.horizon_epochs:
             raise ValueError("warmup_epochs must be below horizon_epochs")
+        if self.epochs > self.horizon_epochs:
+            raise ValueError(
+                f"epochs {self.epochs:g} is beyond horizon_epochs {self.horizon_epochs:g}, from where the learning rate "
+                "is 0: raise that too"
+            )
         return self
 
 

@@ -45,7 +45,7 @@ def opening_lines(
     chosen   whether ``batch.micro`` was chosen by what the memory allows
     """
     if step == total:
-        return [f"complete at step {step}: nothing to do; more epochs, or --resume never, train on"]
+        return [f"complete at step {step}: nothing to do; {_more(recipe)}; --resume never starts anew and keeps this run"]
     start = f"resuming at step {step}" if step else "starting"
     lines = [f"{start}: {_in_one_line(engine, recipe, shards.count('train'), context, total, chosen)}"]
     if shards.faults:
@@ -67,6 +67,15 @@ def _is_vit_b(recipe: Recipe) -> bool:
     """Whether MAE's ViT-B/16 fits the encoder."""
     vision = recipe.model.vision
     return (vision.width, vision.depth, vision.heads, vision.patch) == (768, 12, 12, 16)
+
+
+def _more(recipe: Recipe) -> str:
+    """What trains a complete run on; the learning rate is 0 from the horizon on."""
+    schedule = recipe.schedule
+    if schedule.epochs < schedule.horizon_epochs:
+        return f"schedule.epochs above {schedule.epochs:g} trains on"
+    horizon = "schedule.horizon_epochs"
+    return f"schedule.epochs and {horizon} above {schedule.epochs:g}, with --allow-change {horizon}, train on"
 
 
 def _in_one_line(engine: Any, recipe: Recipe, samples: int, context: DistContext, total: int, chosen: bool) -> str:

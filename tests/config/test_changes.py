@@ -123,7 +123,7 @@ def test_what_leaves_the_method_as_it_is_passes(changes: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     "change",
     [
-        *("name=x", "batch.micro=2", "log_every=3", "schedule.epochs=9", "checkpoint.every_steps=3", "compile=off"),
+        *("name=x", "batch.micro=2", "log_every=3", "schedule.epochs=5", "checkpoint.every_steps=3", "compile=off"),
         *("activations=recompute", "loader.threads=1", "loader.quarantine=0.5", "evaluation.samples=5"),
     ],
 )

@@ -182,6 +182,7 @@ CONTRADICTIONS = (
     ("model: {vision: {width: 100, heads: 3}, text: {width: 7e2, heads: 9}}", "model.text.width"),
     ("model: {vision: {width: 100, heads: 3}, text: {width: 700, heads: 9}}", "text: width 700"),
     ("schedule: {warmup_epochs: 300}", "below horizon_epochs"),
+    ("schedule: {epochs: 300}", "beyond horizon_epochs"),
     ("losses: {mim: false, sr: false, mlm: false}", "every term is off"),
     ("losses: {norm_pix: true}", "norm_pix needs sr"),
     ("fusion: {use_global: false, use_local: false}", "cannot both be false"),

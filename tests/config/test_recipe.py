@@ -38,6 +38,7 @@ def test_official_pads_text_and_paper_packs_it() -> None:
         (["losses.norm_pix=true"], "norm_pix needs sr: false"),
         (["losses.mim=false", "losses.sr=false", "losses.mlm=false"], "every term is off"),
         (["schedule.warmup_epochs=200"], "below horizon_epochs"),
+        (["schedule.epochs=201"], "epochs 201 is beyond horizon_epochs 200, from where the learning rate is 0"),
         (["masking.image_ratio=0.999"], "leaves no patch kept"),
     ],
 )

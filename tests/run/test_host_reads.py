@@ -101,7 +101,13 @@ def test_the_counter_counts() -> None:
 def test_one_read_per_optimizer_step_and_none_before_it(
     tiny: Callable[..., Recipe], phantoms: Path, context: DistContext, tmp_path: Path, stage: int, precision: str
 ) -> None:
-    recipe = tiny(f"precision={precision}", "schedule.epochs=100", "checkpoint.every_steps=1000", "log_every=1")
+    recipe = tiny(
+        f"precision={precision}",
+        "schedule.epochs=100",
+        "schedule.horizon_epochs=100",
+        "checkpoint.every_steps=1000",
+        "log_every=1",
+    )
     ds_config = tmp_path / "ds.json"
     ds_config.write_text(f'{{"zero_optimization": {{"stage": {stage}}}, "zero_allow_untested_optimizer": true}}')
     trainer = Trainer(Job(recipe, phantoms, tmp_path / "run", ds_config), context)

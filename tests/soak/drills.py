@@ -116,7 +116,9 @@ def warm_up() -> None:
 
 def command_line(shards: Path, out: Path, drills: int) -> list[str]:
     epochs = ((LEG + 1) * drills + 6) / STEPS_AN_EPOCH  # it is not to end before its last drill
-    settings = [f"--set={item}" for item in [*TINY, f"schedule.epochs={epochs:g}"]]
+    settings = [
+        f"--set={item}" for item in [*TINY, f"schedule.epochs={epochs:g}", f"schedule.horizon_epochs={epochs:g}"]
+    ]
     return [f"--data={shards}", f"--out={out}", "--recipe=demo", "--no-report", *settings]
 
 

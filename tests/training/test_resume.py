@@ -78,7 +78,8 @@ def test_ten_kills_at_random_moments_leave_no_trace(
     """Each leg is killed one to four records after its first, somewhere within the step that follows."""
     seed = random.randrange(1000)
     print(f"seed {seed}")
-    draw, long = random.Random(seed), ("--set=schedule.epochs=24", "--set=log_every=5")
+    draw = random.Random(seed)
+    long = [f"--set={key}" for key in ("schedule.epochs=24", "schedule.horizon_epochs=24", "log_every=5")]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert train(whole, *long) == 0
     steps = int(RunDir(whole, writes=False).state()["total_steps"])
@@ -179,7 +180,8 @@ def test_a_missing_shard_ends_a_run_before_its_first_step_or_is_stood_in_for(
 )
 def test_gradients_that_stay_not_finite_end_the_run(train: Callable[..., int], tmp_path: Path, ds_config: str) -> None:
     out = tmp_path / "run"
-    exploding = ("--set=optim.lr=1e30", "--set=schedule.warmup_epochs=0", "--set=schedule.epochs=10")
+    longer = "--set=schedule={epochs: 10, warmup_epochs: 0, horizon_epochs: 10}"
+    exploding = ("--set=optim.lr=1e30", longer)
     assert train(out, *exploding, f"--ds_config={ds_config}") == 6
     skipped = [event for event in read_records(out / "events.jsonl") if event["event"] == "skipped"]
     assert [event["in_total"] for event in skipped] == list(range(1, 10))  # of 8 that may be, in so short a run

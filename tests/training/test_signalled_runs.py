@@ -134,13 +134,14 @@ def test_a_request_to_the_deepspeed_command_saves(begin: Begin, tmp_path: Path) 
 @pytest.mark.complete
 @pytest.mark.fault("C4.deepspeed", "C5b.deepspeed", "C8.ten-kills")
 def test_five_requests_and_five_kills_leave_no_trace(begin: Begin, train: Callable[..., int], tmp_path: Path) -> None:
-    whole, out, long = tmp_path / "whole", tmp_path / "run", "--set=schedule.epochs=20"
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    long = ("--set=schedule.epochs=20", "--set=schedule.horizon_epochs=20")
     for asked, killed in zip(REQUESTS, KILLS, strict=True):
-        leg(begin("deepspeed", out, long), out, asked, signal.SIGTERM)
+        leg(begin("deepspeed", out, *long), out, asked, signal.SIGTERM)
         assert_saved(out)
-        leg(begin("deepspeed", out, long), out, killed, signal.SIGKILL)
-    assert begin("deepspeed", out, long).wait(300) == 0
-    assert train(whole, long) == 0
+        leg(begin("deepspeed", out, *long), out, killed, signal.SIGKILL)
+    assert begin("deepspeed", out, *long).wait(300) == 0
+    assert train(whole, *long) == 0
     flight, same = read_flight(out), read_flight(whole)
     found = compare(same.steps, flight.steps)
     assert (found.first, found.compared) == (None, len(same.steps)) and len(same.steps) == len(flight.steps) > 40

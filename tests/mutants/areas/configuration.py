@@ -22,6 +22,7 @@ def refusals() -> Any:
         "image: {crop_area: [0.9, 0.2]}",
         "sr: {guidance: sotf}\nlosses: {sr: on}",
         "optim:\n  lr: '1e-4'",
+        "schedule: {epochs: 201}",
     )
     found: list[Any] = []
     for text in texts:
@@ -83,6 +84,7 @@ MUTANTS = (
         refusals,
         {
             "betas may be anything": ("0 <= beta < 1", "0 <= beta"),
+            "epochs go on beyond the horizon": ("if self.epochs > self.horizon_epochs:", "if self.epochs > 1e9:"),
             "a crop may shrink": ("if not 0 < smallest <= largest <= 1:", "if not 0 < smallest <= 1:"),
         },
     )

@@ -201,7 +201,11 @@ def test_a_run_most_of_whose_updates_are_left_out_is_never_complete(make: Make, 
     """20 of 30, never 16 in a row."""
     monkeypatch.setenv(VARIABLE, ";".join(f"gradient:step={step}:nan" for step in range(1, 31) if step % 3))
     with pytest.raises(NumericsError, match="9 of 13 updates were left out"):
-        make("schedule.epochs=5", "evaluation.every_steps=null", "checkpoint.every_steps=100").train()
+        make(
+            "schedule={epochs: 5, warmup_epochs: 0, horizon_epochs: 5}",
+            "evaluation.every_steps=null",
+            "checkpoint.every_steps=100",
+        ).train()
     assert len(events(out, "skipped")) == 9 and not (out / WEIGHTS).exists()
 
 
