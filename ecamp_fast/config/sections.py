@@ -159,10 +159,8 @@ class ScheduleConfig(Section):
         if self.warmup_epochs >= self.horizon_epochs:
             raise ValueError("warmup_epochs must be below horizon_epochs")
         if self.epochs > self.horizon_epochs:
-            raise ValueError(
-                f"epochs {self.epochs:g} is beyond horizon_epochs {self.horizon_epochs:g}, from where the learning rate "
-                "is 0: raise that too"
-            )
+            horizon = f"horizon_epochs {self.horizon_epochs:g}"
+            raise ValueError(f"epochs {self.epochs:g} is beyond {horizon}, from where the learning rate is 0")
         return self
 
 

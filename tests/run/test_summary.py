@@ -58,6 +58,6 @@ def test_a_run_that_is_done_has_nothing_to_do(context: DistContext, phantoms: Pa
     """What it says would train it on does: the rate is 0 from the horizon on."""
     said = told(context, ShardSet(phantoms), "demo", step=10)
     assert said.startswith("complete at step 10: nothing to do; schedule.epochs and schedule.horizon_epochs above 8.5")
-    assert "--allow-change schedule.horizon_epochs" in said and "--resume never starts anew and keeps" in said
+    assert "--allow-change schedule.horizon_epochs" in said and "--resume never starts anew, and keeps" in said
     said = told(context, ShardSet(phantoms), "demo", "schedule.horizon_epochs=20", step=10)
     assert said.startswith("complete at step 10: nothing to do; schedule.epochs above 8.5 trains on")
