@@ -1,0 +1,41 @@
+"""Whose names a file's tensors have, and what of them is ours: ECAMP's and MAE's, MRM's, transformers', our own."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.errors import ConfigError
+from ecamp_fast.model.ecamp import current_name
+from ecamp_fast.weights.export.vit import from_transformers, is_of_transformers
+from ecamp_fast.weights.released_names import ENCODER, ImportReport, from_released, refuse_shape, released_parts
+
+_MRM = 4  # times the pixels that a patch has here: MRM predicts patches at twice the resolution
+
+
+def to_ours(
+    tensors: Mapping[str, Tensor], recipe: Recipe, expected: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], ImportReport]:
+    """A file's tensors as our state dict, as far as the file goes.
+
+    expected: state dict of a model of this recipe, for its names and shapes (also on meta)
+    Raises ConfigError where a shape differs, naming the tensor, or where the recipe ties what the file does not.
+    """
+    ours = {current_name(name): tensor for name, tensor in tensors.items()}
+    if ours.keys() & expected.keys():
+        return _direct(ours, expected)
+    if is_of_transformers(tensors):
+        _refuse_another_depth(tensors, recipe)
+        return _direct(from_transformers(tensors, recipe.model.vision.depth), expected)
+    return from_released(_without_mrm(tensors, recipe), recipe, expected)
+
+
+def _direct(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], ImportReport]:
+    """found: under our names"""
+    state = {name: tensor for name, tensor in found.items() if name in expected}
+    for name, tensor in state.items():
+        refuse_shape(name, tensor.shape, expected[name].shape)
+    missing, ignored = sorted(expected.keys() - state.keys()), sorted(found.keys() - state.keys())
+    return state, ImportReport(sorted(state), missing, ignored)
