@@ -28,6 +28,12 @@ def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
     Says which sample, layer, loss, gradient, weight or moment was not finite first. Writes nothing; shows neither
     reports nor pixels.
     """
+    from ecamp_fast.run.rundir import require_run
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    require_run(run)  # before anything heavy is loaded
+    if data:
+        require_set_at(data)
     from ecamp_fast.replay.rebuild import Rebuild
     from ecamp_fast.run.distributed import init, shutdown
 

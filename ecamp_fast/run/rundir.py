@@ -8,9 +8,9 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
-from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.fault_points import reach
-from ecamp_fast.files import open_private, write_json
+from ecamp_fast.files import missing_folder, open_private, write_json
 from ecamp_fast.printable import one_line
 from ecamp_fast.strict_json import dump_json, parse_record
 
@@ -149,6 +149,12 @@ def _line_end(file: IO[bytes]) -> bytes:
         return b""
     file.seek(-1, os.SEEK_END)
     return b"" if file.read(1) == b"\n" else b"\n"
+
+
+def require_run(run: Path) -> None:
+    """Raises ConfigError where a run is to be read and ``run`` is no folder."""
+    if fault := missing_folder(run):
+        raise ConfigError(fault, "name the folder given as --out")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
