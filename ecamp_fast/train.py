@@ -20,7 +20,7 @@ import click
 from ecamp_fast import rendezvous
 from ecamp_fast.errors import STOPPED, ConfigError, DataError, EcampError
 from ecamp_fast.printable import one_line
-from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.rundir import RunDir, require_own
 from ecamp_fast.run.safety.guard import Guard
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def settle(
         raise ConfigError(f"the recipe's name '{recipe.name}' is no name of a folder", "name a folder: --out RUN")
     out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
     require_folder(out)
+    require_own(out)
     _require_sources(recipe, data, resume)
     return recipe, out
 
