@@ -49,7 +49,7 @@ class RunDir:
         self._waiting: dict[str, deque[str]] = {}  # lines that the disk refused, by file
         self._facts: dict[str, Any] = {}  # of run_state.json, likewise
         self._told: set[str] = set()
-        self._made = False  # whether the folder is of this object's making
+        self._created = False  # whether the folder is of this object's making
 
     def create(self) -> None:
         """Make the folder for its owner alone, if it is not there; writing makes it too.  Raises OSError."""
@@ -59,11 +59,11 @@ class RunDir:
             if not self.path.is_dir():
                 raise
         else:
-            self._made = True
+            self._created = True
 
     def remove_unused(self) -> None:
         """Take away again the folder that ``create`` made, where nothing came into it."""
-        if self._made:
+        if self._created:
             with suppress(OSError):
                 self.path.rmdir()
 
