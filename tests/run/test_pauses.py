@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ecamp_fast import fault_points
 from ecamp_fast.config import Recipe
 from ecamp_fast.fault_points import VARIABLE
 from ecamp_fast.run import trainer as trainer_module
@@ -64,6 +65,7 @@ def test_a_pause_is_left_out(
     if "back" in what:
         changes = (*SETTINGS, "safety.spikes=roll_back")
         monkeypatch.setattr("ecamp_fast.run.safety.spikes.ARMED", 3)
+        monkeypatch.setattr(fault_points, "_seen", fault_points.Counter())  # the same fault is tried elsewhere
         monkeypatch.setenv(VARIABLE, "loss.term:step=5:micro=0:nth=1:spike")
     trainer = Trainer(Job(tiny(*changes), phantoms, tmp_path / "run"), context)
     assert trainer.train() == "complete" and len(calls) >= nth
