@@ -118,6 +118,13 @@ def folder_fault(place: Path) -> str:
     return ""
 
 
+def missing_folder(folder: Path) -> str:
+    """Why there is nothing to read in ``folder``: it is not there, or is a file; '' where it is a folder."""
+    if os.path.isdir(folder):
+        return ""
+    return f"{folder} is a file, no folder" if os.path.exists(folder) else f"no such folder: {folder}"
+
+
 def require_folder(place: Path, option: str = "--out") -> None:
     """Raises StorageError where nothing can be written to the folder ``place``, which need not exist yet."""
     if fault := folder_fault(place):

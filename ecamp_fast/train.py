@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ecamp_fast import rendezvous
-from ecamp_fast.errors import STOPPED, ConfigError, EcampError
+from ecamp_fast.errors import STOPPED, ConfigError, DataError, EcampError
 from ecamp_fast.printable import one_line
-from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.rundir import RunDir, require_own
 from ecamp_fast.run.safety.guard import Guard
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def main(
     from ecamp_fast.run.deepspeed_config import check, find
 
     try:
-        recipe, out = settle(recipe_name, data, out, overrides)
+        recipe, out = settle(recipe_name, data, out, overrides, resume)
         check(find(ds_config), recipe, int(os.environ.get("WORLD_SIZE", 1)))  # before anything is loaded
         sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting))
     except EcampError as error:
@@ -86,9 +86,12 @@ def main(
 
 
 def settle(
-    recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str]
+    recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str], resume: str = "auto"
 ) -> "tuple[Recipe, Path]":
-    """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself."""
+    """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself.
+
+    Raises ConfigError, DataError, StorageError or PolicyError where it names what is not there or cannot be meant.
+    """
     from ecamp_fast.config import load_recipe
     from ecamp_fast.files import require_folder
 
@@ -97,7 +100,22 @@ def settle(
         raise ConfigError(f"the recipe's name '{recipe.name}' is no name of a folder", "name a folder: --out RUN")
     out = out or Path("runs") / (recipe.name if data else f"phantoms-{recipe.name}")
     require_folder(out)
+    require_own(out)
+    _require_sources(recipe, data, resume)
     return recipe, out
+
+
+def _require_sources(recipe: "Recipe", data: str | None, resume: str) -> None:
+    """Raises DataError where what a run begins with is not there, PolicyError where ``data`` is a refused address."""
+    from ecamp_fast.files import missing_folder
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    if data:
+        require_set_at(data)
+    if recipe.init_from and not os.path.exists(recipe.init_from):
+        raise DataError(f"init_from: no such file: {recipe.init_from}", "`ecamp-fast import` makes one")
+    if resume not in ("auto", "must", "never") and (fault := missing_folder(Path(resume))):
+        raise DataError(f"--resume: {fault}", "name a complete checkpoint, or use --resume auto")
 
 
 def run_rank(

@@ -12,7 +12,8 @@ from ecamp_fast.commands.verdict import conclude, failed, say
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.evidence.check import Check
-from ecamp_fast.files import require_folder
+from ecamp_fast.files import open_private, require_folder
+from ecamp_fast.run.rundir import RunDir
 
 if TYPE_CHECKING:
     from ecamp_fast.evidence.judge import Evidence
@@ -60,8 +61,8 @@ def _clear(out: Path) -> None:
         if not (out / MARKER).exists():
             raise ConfigError(f"{out} is not empty and not a demo's", "choose another --out")
         shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).touch()
+    RunDir(out).create()
+    open_private(out / MARKER, "a").close()
 
 
 def _build(studies: int, shards: Path, recipe: Recipe) -> None:
@@ -87,7 +88,7 @@ def _can_be_killed(recipe: Recipe, shards: Path) -> None:
 
 def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[str, ...]) -> None:
     from ecamp_fast.run import launch
-    from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
+    from ecamp_fast.run.rundir import read_metrics, read_records
 
     arguments = [f"--data={shards}", f"--out={out}", "--recipe=demo", "--no-report"]
     arguments += [f"--set={item}" for item in overrides]
@@ -104,7 +105,7 @@ def _train_with_a_crash(out: Path, shards: Path, ranks: int, overrides: tuple[st
         file = out / "metrics.jsonl"
         return file.stat().st_size if file.exists() else 0
 
-    with open(out / "train.log", "ab") as log:
+    with open_private(out / "train.log", "ab") as log:
         if not launch.kill_when(launch.start(arguments, ranks, log), half_way, PATIENCE, written):
             raise failed(out, "could not be killed half way")
         say("killed with SIGKILL; resuming")

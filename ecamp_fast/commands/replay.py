@@ -1,5 +1,7 @@
 """``ecamp-fast replay``: one step of a run again, and what in it went bad first."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from ecamp_fast.strict_json import dump_json
 
 if TYPE_CHECKING:
     from ecamp_fast.replay.rebuild import Replayed
+    from ecamp_fast.replay.recorded import Recorded
 
 SHOWN = 8  # keys of samples, at most
 
@@ -25,6 +28,12 @@ def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
     Says which sample, layer, loss, gradient, weight or moment was not finite first. Writes nothing; shows neither
     reports nor pixels.
     """
+    from ecamp_fast.run.rundir import require_run
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    require_run(run)  # before anything heavy is loaded
+    if data:
+        require_set_at(data)
     from ecamp_fast.replay.rebuild import Rebuild
     from ecamp_fast.run.distributed import init, shutdown
 
@@ -54,7 +63,22 @@ def _in_words(found: "Replayed") -> list[str]:
         lines.append(f"samples: {', '.join(found.keys[:SHOWN])}{more}")
     if found.bad_since:
         lines.append(f"it was so after step {found.bad_since[0]} already: replay that one, or one before it")
-    if found.agrees is not None:
-        told = ", ".join(f"{name} {value:.6g}" for name, value in found.recorded.items())
-        lines.append(f"recorded: {told}: {'the same' if found.agrees else 'NOT the same'}")
+    if found.recorded:
+        lines.append(_compared(found.step, found.recorded))
     return lines
+
+
+def _compared(step: int, recorded: "Recorded") -> str:
+    """What the run recorded, what came now of the same steps where that is another number, and the verdict."""
+    then, now = _values(recorded.values), _values(recorded.came)
+    verdict = "the same" if then == now else "the same but for rounding" if recorded.agrees else "NOT the same"
+    if recorded.first < recorded.last:
+        of = f"mean of steps {recorded.first} to {recorded.last}, and the gradient of step {step}"
+        return f"recorded, {of}: {then}; replayed, of the same steps: {now}: {verdict}"
+    return f"recorded: {then}: the same" if then == now else f"recorded: {then}; replayed: {now}: {verdict}"
+
+
+def _values(values: Mapping[str, float]) -> str:
+    """The flight recorder keeps no NaN apart from what is infinite."""
+    told = {name: f"{value:.6g}" if math.isfinite(value) else "not finite" for name, value in values.items()}
+    return ", ".join(f"{'gradient' if name == 'grad_norm' else name} {text}" for name, text in told.items())

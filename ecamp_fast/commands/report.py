@@ -20,6 +20,12 @@ def command(run: Path, data: str | None, samples: int, pictures: bool, as_json: 
 
     With pictures the file contains images and text of the training data: handle it as such.
     """
+    from ecamp_fast.run.rundir import require_run
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    require_run(run)  # before anything heavy is loaded
+    if data:
+        require_set_at(data)
     from ecamp_fast.report.facts import gather, read_results
     from ecamp_fast.report.html import write_report
 

@@ -8,7 +8,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, EnvironmentFault
-from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.rundir import RunDir, require_run
 from ecamp_fast.run.safety import lock
 
 
@@ -21,8 +21,9 @@ def command(run: Path, timeout: float, as_json: bool) -> None:
 
     A run whose processes are gone is noted as failed: exit code 4.
     """
+    require_run(run)
     directory = RunDir(run, writes=False)
-    writer = lock.holder(run) if run.is_dir() else None
+    writer = lock.holder(run)
     if writer is None and not directory.state():
         raise ConfigError(f"{run} is not a run directory", "name the folder given as --out")
     if writer is not None:

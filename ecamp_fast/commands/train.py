@@ -25,10 +25,8 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.run.safety import lock
-    from ecamp_fast.shards.storage.address import parse_address
 
-    parse_address(str(options["data"] or ""))  # an address that is refused shows before launch
-    named = (options[name] for name in ("recipe_name", "data", "out", "overrides"))
+    named = (options[name] for name in ("recipe_name", "data", "out", "overrides", "resume"))
     recipe, out = settle(*named)  # type: ignore[arg-type]  # a fault shows before launch
     ranks = ranks or _devices()
     check(find(str(options["ds_config"])), recipe, ranks)

@@ -13,8 +13,9 @@ from ecamp_fast.commands.verdict import conclude, failed, say
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import STOPPED, ConfigError
 from ecamp_fast.evidence.check import Check
-from ecamp_fast.files import require_folder
+from ecamp_fast.files import open_private, require_folder
 from ecamp_fast.machine import available_cores
+from ecamp_fast.run.rundir import RunDir
 
 if TYPE_CHECKING:
     import subprocess
@@ -106,7 +107,6 @@ def _train(runs: dict[Path, list[str]], shards: Path) -> None:
     An interrupt asks them to stop; then this process leaves with ``STOPPED``, and a second one kills them.
     """
     from ecamp_fast.run import launch
-    from ecamp_fast.run.rundir import RunDir
 
     waiting, running = list(runs), dict[Path, _Training]()
     with launch.asked_to_stop() as asked:
@@ -141,11 +141,11 @@ class _Training:
 def _start(run: Path, overrides: list[str], shards: Path) -> _Training:
     from ecamp_fast.run import launch
 
-    run.mkdir(parents=True, exist_ok=True)
+    RunDir(run).create()
     new = _status(run) != "complete"
     arguments = [f"--data={shards}", f"--out={run}", "--recipe=worth", "--ds_config=zero0", "--no-report"]
     arguments += [f"--set={item}" for item in overrides]
-    with open(run / "train.log", "ab") as log:
+    with open_private(run / "train.log", "ab") as log:
         return _Training(launch.start(arguments, 1, log, threads=1), new)
 
 
@@ -165,8 +165,6 @@ def _ended(run: Path, training: _Training) -> bool:
 
 
 def _status(run: Path) -> str | None:
-    from ecamp_fast.run.rundir import RunDir
-
     return RunDir(run, writes=False).state().get("status")
 
 

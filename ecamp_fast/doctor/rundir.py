@@ -12,8 +12,9 @@ def existing(setup: RunSetup) -> Iterator[Finding]:
     """Recipe, ranks and data of the run in --out against those asked about."""
     if setup.out is None or setup.recipe is None or not os.path.isdir(setup.out):
         return
-    from ecamp_fast.run.rundir import RunDir
+    from ecamp_fast.run.rundir import RunDir, require_own
 
+    require_own(setup.out)
     state = RunDir(setup.out, writes=False).state()
     if not state:
         return

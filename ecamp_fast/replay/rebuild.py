@@ -5,15 +5,15 @@ then added in another order, so losses agree to rounding.
 """
 
 import json
-import math
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.replay.recorded import Recorded, find_record
 from ecamp_fast.replay.search import Culprit, Search, SearchedStep
 from ecamp_fast.run import deepspeed_config
 from ecamp_fast.run.checkpoint.engine_state import load_engine_state, named_states
@@ -31,7 +31,6 @@ from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
 
 BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-AGREE = 1e-3  # relative: another device, another order of sums
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class Replayed:
     losses    by ``metrics.NAMES``, means over the step
     first     what was not finite first; None where everything is finite
     bad_since the step after which the states were not finite already, and what was; None where they were before it
-    recorded  what metrics.jsonl says of the step; empty where it has no line that can be compared
-    agrees    whether that is what came now; None where there is nothing to compare
+    recorded  what the run recorded of the step; None where it recorded nothing
     """
 
     step: int
@@ -58,12 +56,17 @@ class Replayed:
     first: Culprit | None
     keys: tuple[str, ...]
     bad_since: tuple[int, Culprit] | None = None
-    recorded: Mapping[str, float] = field(default_factory=dict)
-    agrees: bool | None = None
+    recorded: Recorded | None = None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the run recorded what came now; None where there is nothing to compare."""
+        return self.recorded.agrees if self.recorded else None
 
     def as_dict(self) -> dict[str, Any]:
         """Without report text and pixels: samples are named by their keys."""
-        found = asdict(self) | {"finite": self.first is None}
+        found = asdict(self) | {"finite": self.first is None, "agrees": self.agrees}
+        found |= self.recorded.as_dict() if self.recorded else {"recorded": {}}
         if self.bad_since:
             found["bad_since"] = {"step": self.bad_since[0]} | asdict(self.bad_since[1])
         return found
@@ -107,7 +110,7 @@ class Rebuild:
         search = Search(engine.module)
         clipping = self._ds_config.get("gradient_clipping", 0.0)
         steps = SearchedStep(search, engine, self.recipe, self._context, clipping, ranks=self.ranks)
-        return self._go(engine, steps, search, path, begun, step)
+        return self._go(engine, steps, search, path, begun, step, say)
 
     def _restore(self, engine: Any, path: Path) -> int:
         """Put a checkpoint into the engine. Returns its steps."""
@@ -118,7 +121,14 @@ class Rebuild:
         return checkpoint.position.step
 
     def _go(
-        self, engine: Any, steps: SearchedStep, search: Search, path: Path | None, begun: int, step: int
+        self,
+        engine: Any,
+        steps: SearchedStep,
+        search: Search,
+        path: Path | None,
+        begun: int,
+        step: int,
+        say: Callable[[str], None],
     ) -> Replayed:
         """All steps after ``begun`` up to ``step``."""
         left_out, given, bad_since = self._left_out(), {}, None
@@ -136,7 +146,6 @@ class Rebuild:
                 given[number] = dict(zip(NAMES, result.losses, strict=True))
         batches.close()
         first = search.first
-        recorded, agrees = self._compare(step, given, result.norm)
         return Replayed(
             step=step,
             start=path.name if path else "",
@@ -148,8 +157,7 @@ class Rebuild:
             first=first,
             keys=tuple(self.shards.key("train", sample) for sample in first.samples) if first else (),
             bad_since=bad_since,
-            recorded=recorded,
-            agrees=agrees,
+            recorded=find_record(self.run, step, given, result.norm, say),
         )
 
     def _plan(self, path: Path | None, begun: int, step: int) -> str:
@@ -169,26 +177,6 @@ class Rebuild:
             for step, event in kinds.items()
             if event["event"] == "left_out" or (event["event"] == "spike" and not event["applied"])
         }
-
-    def _compare(
-        self, step: int, given: Mapping[int, Mapping[str, float]], norm: float
-    ) -> tuple[dict[str, float], bool | None]:
-        """The line of metrics that ends at ``step``, as far as all of its steps were gone through."""
-        lines = {record["step"]: record for record in read_metrics(self.run)}
-        if step not in lines:
-            return {}, None
-        recorded, came = {"grad_norm": lines[step]["grad_norm"]}, {"grad_norm": norm}
-        covered = range(max((line for line in lines if line < step), default=0) + 1, step + 1)
-        if all(number in given for number in covered):
-            recorded |= {name: lines[step][name] for name in NAMES}
-            came |= {name: sum(given[number][name] for number in covered) / len(covered) for name in NAMES}
-        return recorded, all(_alike(value, came[name]) for name, value in recorded.items())
-
-
-def _alike(recorded: float, came: float) -> bool:
-    if not (math.isfinite(recorded) and math.isfinite(came)):
-        return math.isfinite(recorded) == math.isfinite(came)
-    return abs(recorded - came) <= AGREE * abs(recorded) + 1e-12
 
 
 def _on_one_rank(file: Path, recipe: Recipe) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class LossMeter:
 
 
 class Clock:
-    """Images per second between two laps; saving and evaluation are left out."""
+    """Images per second between two laps; what is no step (saving, evaluation, logs, going back) is left out."""
 
     def __init__(self) -> None:
         self.start()
@@ -80,8 +80,8 @@ class Clock:
         return rate
 
     def pause(self, began: float) -> None:
-        """Do not count the time since ``began`` (``time.perf_counter()``)."""
-        self._since += time.perf_counter() - began
+        """Do not count the time since ``began`` (``time.perf_counter()``), or since the last lap if that is later."""
+        self._since += time.perf_counter() - max(began, self._since)
 
 
 class TensorBoardLog:

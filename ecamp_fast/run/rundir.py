@@ -5,12 +5,14 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
-from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.fault_points import reach
-from ecamp_fast.files import open_private, write_json
+from ecamp_fast.files import missing_folder, open_private, write_json
 from ecamp_fast.printable import one_line
 from ecamp_fast.strict_json import dump_json, parse_record
 
@@ -22,6 +24,14 @@ OF_A_RUN = (
     *("metrics.jsonl", "events.jsonl", "quarantine.jsonl", "flight.bin"),
     *("checkpoints", "deepspeed", "tensorboard", "weights.safetensors", "report.html", "endings"),
 )
+SIGNS = ("run_state.json", "checkpoints", "metrics.jsonl", "events.jsonl", "flight.bin")  # of these one tells a run
+MAY_LIE_THERE = (
+    *OF_A_RUN,
+    *("LOCK", "HEARTBEAT", "STOP", "previous-*", "stacks-rank*.txt", "made-by-demo", "phantoms*"),
+    *(".*", "*.log", "*.out", "*.err", "slurm-*"),  # where launchers and job scripts write
+)
+OF_A_SET = ("MANIFEST.json", "INDEX.bin", "tokenizer.json", "NOTICE.txt", "journal", "*.tar", "*.idx")
+_SHOWN = 3  # names of what is in the way
 
 
 class RunDir:
@@ -39,10 +49,23 @@ class RunDir:
         self._waiting: dict[str, deque[str]] = {}  # lines that the disk refused, by file
         self._facts: dict[str, Any] = {}  # of run_state.json, likewise
         self._told: set[str] = set()
+        self._created = False  # whether the folder is of this object's making
 
     def create(self) -> None:
         """Make the folder for its owner alone, if it is not there; writing makes it too.  Raises OSError."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            if not self.path.is_dir():
+                raise
+        else:
+            self._created = True
+
+    def remove_unused(self) -> None:
+        """Take away again the folder that ``create`` made, where nothing came into it."""
+        if self._created:
+            with suppress(OSError):
+                self.path.rmdir()
 
     @property
     def checkpoints(self) -> Path:
@@ -149,6 +172,37 @@ def _line_end(file: IO[bytes]) -> bytes:
         return b""
     file.seek(-1, os.SEEK_END)
     return b"" if file.read(1) == b"\n" else b"\n"
+
+
+def require_own(folder: Path) -> None:
+    """Raises ConfigError where a run cannot begin or go on in ``folder``: it is no run, and holds what others made.
+
+    A shard set in it or right below it is no hindrance, nor are logs. StorageError where it cannot be looked into.
+    """
+    if not folder.is_dir():
+        return
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise StorageError(f"--out {folder}: {error.strerror}", "choose another, or fix its permissions") from None
+    if any(name in SIGNS for name in names):
+        return
+    known = MAY_LIE_THERE + (OF_A_SET if "MANIFEST.json" in names else ())
+    others = [
+        name
+        for name in names
+        if not any(fnmatchcase(name, pattern) for pattern in known) and not (folder / name / "MANIFEST.json").exists()
+    ]
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        held = ", ".join(others[:_SHOWN]) + more
+        raise ConfigError(f"--out {folder} is no run, and not empty: it holds {held}", "name a new folder, or a run's")
+
+
+def require_run(run: Path) -> None:
+    """Raises ConfigError where a run is to be read and ``run`` is no folder."""
+    if fault := missing_folder(run):
+        raise ConfigError(fault, "name the folder given as --out")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from ecamp_fast.run.checkpoint.engine_state import model_state
 from ecamp_fast.run.checkpoint.find import find
 from ecamp_fast.run.checkpoint.read import Checkpoint
 from ecamp_fast.run.export import WEIGHTS
-from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.rundir import RunDir, require_run
 from ecamp_fast.weights.file import VOCABULARY, WORD, load_weights
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def load_trained(run: Path, device: torch.device | str = "cpu") -> Ecamp:
 
 def read_recipe(run: Path) -> Recipe:
     """The resolved recipe that a run was started with.  Raises ConfigError where there is none."""
+    require_run(run)
     file = run / "recipe.yaml"
     if not file.exists():
         raise ConfigError(f"{run} is not a run directory: it has no recipe.yaml", "name the folder given as --out")

@@ -141,15 +141,16 @@ class Trainer:
                 batches.close()
                 self._roll_back()
                 batches = self._batches(loader)
+                log.clock.start()  # as the sums of the losses do
                 continue
             log.clock.images += self.recipe.batch.total
+            paused = time.perf_counter()
             saving = result.votes.stop or result.votes.save or self.step in self._milestones
             saving = saving or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
                 log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
             if loader.quarantine:
                 self._judge(loader.quarantine, result)
-            paused = time.perf_counter()
             due = self._is_due(self.recipe.evaluation.every_steps) and not result.votes.stop
             loss = self._evaluate(log) if due else math.inf
             stopping = result.votes.stop or loss is None

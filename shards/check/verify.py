@@ -15,6 +15,7 @@ from ecamp_fast.printable import items
 from ecamp_fast.shards.check.members import Damage, inspect_members
 from ecamp_fast.shards.format.dali_index import index_fault
 from ecamp_fast.shards.format.manifest import INDEX, MANIFEST, Manifest, Shard, read_manifest
+from ecamp_fast.shards.storage.address import parse_address
 from ecamp_fast.shards.storage.presence import shard_faults, tokenizer_fault
 from ecamp_fast.shards.storage.store import Store, open_store
 
@@ -75,6 +76,8 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
     headers and padding are those the builder writes, contents have their CRC32; over all shards, that no key comes
     twice and no patient is in two splits; indices for DALI that lie beside shards. Nothing is extracted, and no more is
     read at once than the manifest says a member has.
+
+    Raises DataError where a folder is named that is none, or holds neither a manifest that can be read nor shards.
     """
     began = time.perf_counter()
     verdict = Verdict(path)
@@ -82,6 +85,8 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
         store = open_store(path)
         manifest = read_manifest(store.folder)
     except DataError as error:
+        if parse_address(path) is None and not any(Path(path).glob("*.tar")):
+            raise  # there is nothing to verify
         verdict.damage.append(Damage(INDEX if INDEX in error.what else MANIFEST, error.what))
         return verdict
     verdict.shards = len(manifest.shards)

@@ -17,7 +17,9 @@ Members of a sample, in this order:
 
 import hashlib
 import json
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -27,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.files import write_atomically
+from ecamp_fast.files import missing_folder, write_atomically
 from ecamp_fast.shards.format.member_index import INDEX, Members, open_index, pack_block, unpack_block
 from ecamp_fast.strict_json import parse_object
 from ecamp_fast.text.codes import ID_BITS
@@ -147,15 +149,25 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_atomically(folder / MANIFEST, b'{"sha256":"' + digest.encode() + b'",' + rest)
 
 
+def require_set(folder: Path) -> None:
+    """Raises DataError, with what to do, where ``folder`` is none or has no MANIFEST.json. Nothing is read."""
+    try:
+        os.stat(folder / MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        fault = missing_folder(folder) or f"{folder} is no shard set: it has no {MANIFEST}"
+        tables = [folder] if folder.is_file() else sorted(folder.glob("*.csv"))
+        build = f" --from csv {shlex.quote(str(tables[0]))} OUT" if tables and tables[0].suffix == ".csv" else ""
+        raise DataError(fault, f"check the path; `ecamp-fast shard build{build}` makes a set") from None
+    except OSError:  # who reads it says why it cannot be
+        pass
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read and check MANIFEST.json and INDEX.bin.  Raises DataError: missing, damaged, or of another format."""
     path = folder / MANIFEST
+    require_set(folder)
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder} is no shard set: it has no {MANIFEST}", "`ecamp-fast shard build` makes one"
-        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
     tree, digest = _parse(raw, str(path))

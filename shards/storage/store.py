@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.shards.format.manifest import require_set
 from ecamp_fast.shards.storage.address import parse_address
 
 _OPEN_FILES = 256  # descriptors kept open per set, or a quarter of what the process may have
@@ -60,6 +61,16 @@ def open_store(named: str | os.PathLike[str], cache_gb: float | None = None) -> 
     from ecamp_fast.shards.storage.remote import Remote, open_filesystem
 
     return Remote(address, open_filesystem(address), cache_gb)
+
+
+def require_set_at(named: str | os.PathLike[str]) -> None:
+    """Raises what opening the set that a path or an address names would, as far as it is known at once.
+
+    That is PolicyError for an address that is not allowed, DataError for a folder that is none or no shard set. An
+    address is not opened.
+    """
+    if parse_address(named) is None:
+        require_set(Path(named))
 
 
 class Folder:

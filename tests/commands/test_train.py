@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from ecamp_fast.cli import main
 from ecamp_fast.run import launch
+from ecamp_fast.run.rundir import require_own
 from ecamp_fast.train import main as program
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small.yaml")
@@ -46,6 +47,72 @@ def test_before_any_launcher_starts(name: str, micro: str, tmp_path: Path, monke
     with pytest.raises(SystemExit) as left:
         main(["train", "--ds_config", source(content, tmp_path), *options])
     assert left.value.code == 2 and not (tmp_path / "run").exists()
+
+
+FREE = {
+    "nothing": (),
+    "hidden files": (".git/config", ".nfs0001"),
+    "logs": ("train.log", "slurm-12.out", "job.err", "ecamp-7.log", "slurm-12.batch"),
+    "a former run": ("run_state.json", "notes.txt"),
+    "one that was killed early": ("recipe.yaml", "LOCK", "HEARTBEAT"),
+    "checkpoints": ("checkpoints/step-00000002/MANIFEST.json", "notes.txt"),
+    "what was set aside": ("previous-1/metrics.jsonl", "STOP", "stacks-rank0.txt"),
+    "its shard set": ("MANIFEST.json", "INDEX.bin", "tokenizer.json", "train-000000.tar", "train-000000.idx"),
+    "a shard set below": ("shards/MANIFEST.json", "shards/train-000000.tar"),
+    "phantoms": ("phantoms/MANIFEST.json", "phantoms.building/journal/x", "made-by-demo"),
+}
+TAKEN = {
+    "a file": (("thesis.tex",), "thesis.tex"),
+    "folders": (("photos/a.jpg", "src/b.py", "t.txt", "u.txt", "train.log"), "photos, src, t.txt and 1 more"),
+    "a set and more": (("MANIFEST.json", "train-000000.tar", "thesis.tex"), "thesis.tex"),
+    "tars without a set": (("backup.tar",), "backup.tar"),
+}
+
+
+def filled(folder: Path, names: tuple[str, ...]) -> str:
+    folder.mkdir()
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_run_begins_where_nobody_else_is(name: str, tmp_path: Path) -> None:
+    require_own(Path(filled(tmp_path / "run", FREE[name])))
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_folder_of_others_is_left_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("a launcher was started"))
+    names, held = TAKEN[name]
+    out = filled(tmp_path / "run", names)
+    with pytest.raises(SystemExit) as left:
+        main(["train", "--recipe", SMALL, "--ranks", "1", "--out", out])
+    told = capsys.readouterr().err
+    assert (
+        left.value.code == 2 and f"--out {out} is no run, and not empty: it holds {held}\n" in told and "hint: " in told
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_leaves_it_alone_too(rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setattr("ecamp_fast.train.run_rank", lambda *_: pytest.fail("the run began"))
+    out = filled(tmp_path / "run", ("thesis.tex",))
+    done = CliRunner().invoke(program, ["--recipe", SMALL, "--out", out])
+    assert done.exit_code == 2 and "it holds thesis.tex" in done.output
+    assert [path.name for path in Path(out).iterdir()] == ["thesis.tex"]
+
+
+def test_the_doctor_sees_it_before(tmp_path: Path, capsys: Any) -> None:
+    out = filled(tmp_path / "run", ("thesis.tex",))
+    with pytest.raises(SystemExit):
+        main(["doctor", "--recipe", SMALL, "--ranks", "1", "--out", out, "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [one["exit_code"] for one in found if "it holds thesis.tex" in one["found"]] == [2]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -187,4 +187,4 @@ def test_training_leaves_with_3_before_its_first_step(damage, pristine, tmp_path
     )
     assert done.returncode == 3, done.stderr
     assert named in done.stderr and "hint: " in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run").exists()

@@ -289,7 +289,7 @@ def test_an_address_that_is_none_is_refused_by_every_command(kind, command, tmp_
 def test_a_pattern_or_a_command_without_a_scheme_is_the_name_of_a_folder(named, tmp_path, leaves, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, message, _ = leaves("shard", "verify", named)
-    assert code == 3 and "is no shard set" in message and not os.listdir(tmp_path)
+    assert code == 3 and "no such folder" in message and not os.listdir(tmp_path)
 
 
 @pytest.mark.fault("S2.secrets")

@@ -137,3 +137,10 @@ def test_the_clock_leaves_out_what_it_is_told_to(monkeypatch: pytest.MonkeyPatch
     assert clock.lap() == 10.0  # 6 seconds
     clock.images, now[0] = 8, 112.0
     assert clock.lap() == 4.0
+    began, now[0] = now[0], 113.0
+    clock.images, now[0] = 8, 114.0
+    assert clock.lap() == 4.0  # in the midst of a pause
+    now[0] = 120.0
+    clock.pause(began)
+    clock.images, now[0] = 8, 122.0
+    assert clock.lap() == 4.0  # of the pause, what came before that lap does not count twice

@@ -16,6 +16,7 @@ import numpy as np
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.fault_points import reach
+from ecamp_fast.files import missing_folder
 
 FILE = "flight.bin"
 VERSION = 1
@@ -73,7 +74,9 @@ def read_flight(run: Path) -> Flight:
     path = run / FILE
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if fault := missing_folder(run):
+            raise DataError(fault, "name the folder given as --out") from None
         hint = "name the folder given as --out; versions up to 0.1 recorded nothing"
         raise DataError(f"{run} has no {FILE}", hint) from None
     except OSError as error:

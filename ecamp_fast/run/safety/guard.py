@@ -112,9 +112,11 @@ class Guard:
             mine = lock.RunLock(run.path)
             mine.acquire(_say)
         except OSError as error:
+            run.remove_unused()
             self._refusal = StorageError(f"cannot make {run.path}: {error.strerror}", "choose another --out")
             raise self._refusal from error
         except EcampError as error:
+            run.remove_unused()
             self._refusal = error
             raise
         self._lock = mine
@@ -258,6 +260,8 @@ class Guard:
                 with contextlib.suppress(OSError):
                     self.run.stop_file.unlink(missing_ok=True)  # it was followed
             self._lock.release()
+            if self.run:
+                self.run.remove_unused()  # a start that failed leaves no empty folder
 
     def _watch(self) -> None:
         """The thread: ends with the pipe that signals are written to."""

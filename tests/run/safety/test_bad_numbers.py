@@ -319,6 +319,9 @@ def test_the_command_tells_keys_and_neither_text_nor_pixels(
 
 
 def test_what_cannot_be_replayed_is_said(make: Make, phantoms: Path, out: Path, context: DistContext) -> None:
+    with pytest.raises(ConfigError, match="no such folder"):
+        Rebuild(out, context)
+    out.mkdir()
     with pytest.raises(ConfigError, match=r"no recipe\.yaml"):
         Rebuild(out, context)
     make("schedule.epochs=0.1").train()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ecamp_fast.errors import STOPPED, ConfigError
+from ecamp_fast.errors import STOPPED, ConfigError, StorageError
 from ecamp_fast.run import preemption
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety import guard as guarding
@@ -68,6 +68,50 @@ def test_a_failure_before_the_run_began_changes_nothing(tmp_path: Path) -> None:
         guard.begin(3)
         assert not guard.note_failure(ValueError("x"))
         assert run.state()["status"] == "failed" and run.state()["fault"] == "ValueError"
+
+
+def fails_to_start(run: RunDir) -> None:
+    with pytest.raises(ConfigError), Guard() as guard:
+        guard.claim(run, run.stop_asked())
+        alone(guard, run)
+        assert (run.path / lock.LOCK).exists()
+        error = ConfigError("x")
+        guard.note_failure(error)
+        raise error
+
+
+def test_a_start_that_failed_leaves_no_folder(tmp_path: Path) -> None:
+    fails_to_start(RunDir(tmp_path / "runs" / "first"))
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"] and not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("held", [(), ("train.log",)])
+def test_a_start_that_failed_leaves_the_folder_that_was_there(tmp_path: Path, held: tuple[str, ...]) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in held:
+        (out / name).touch()
+    fails_to_start(RunDir(out))
+    assert sorted(path.name for path in out.iterdir()) == list(held)
+
+
+def test_a_start_that_failed_leaves_what_it_wrote(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(ConfigError), Guard() as guard:
+        alone(guard, run)
+        run.event("lost", samples=1)
+        raise ConfigError("x")
+    assert [path.name for path in run.path.iterdir()] == ["events.jsonl"]
+
+
+def test_a_folder_that_cannot_be_locked_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr(lock.RunLock, "acquire", refuse)
+    with pytest.raises(StorageError), Guard() as guard:
+        guard.claim(RunDir(tmp_path / "run"), None)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_peer_that_left_for_a_request_is_no_failure(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_shard_without_permission_is_named(copied, monkeypatch):
 def test_what_is_no_set_is_said_so(tmp_path):
     with pytest.raises(DataError, match="is no shard set"):
         ShardSet(tmp_path)
-    with pytest.raises(DataError, match="is no shard set"):
+    with pytest.raises(DataError, match="no such folder"):
         ShardSet(tmp_path / "nowhere")
 
 
