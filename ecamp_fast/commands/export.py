@@ -41,13 +41,14 @@ def command(run: Path, out: Path, forms: str, as_json: bool) -> None:
 
     model = load_trained(run)
     origin = _origin(run)
+    written = []
     for name in chosen:
-        _write(name, model, origin, out / name)
+        digest = _write(name, model, origin, out / name)
+        written.append({"form": name, "folder": str(out / name), "sha256": digest})
         if not as_json:
             tell(f"{out / name}: written")
     if as_json:
-        facts = {"schema": 1, "out": {name: str(out / name) for name in chosen}, "sha256": origin.sha256}
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps({"schema": 1, "written": written}))
 
 
 def _chosen(forms: str) -> list[str]:
@@ -59,14 +60,16 @@ def _chosen(forms: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _write(form: str, model: "Ecamp", origin: "Origin", out: Path) -> None:
-    """One form, whole or not at all: it is made beside and renamed."""
+def _write(form: str, model: "Ecamp", origin: "Origin", out: Path) -> str:
+    """One form, whole or not at all: it is made beside and renamed.  returns the sha256 of its weights"""
     from ecamp_fast.files import new_folder
     from ecamp_fast.weights.export.card import card
 
     with new_folder(out) as folder:
         _writer(form)(model, folder)
-        (folder / "README.md").write_text(card(form, model.recipe, origin), encoding="utf-8")
+        digest = _sha256(max(folder.iterdir(), key=lambda file: file.stat().st_size))
+        (folder / "README.md").write_text(card(form, model.recipe, origin, digest), encoding="utf-8")
+    return digest
 
 
 def _writer(form: str) -> "Callable[[Ecamp, Path], None]":
@@ -79,7 +82,6 @@ def _writer(form: str) -> "Callable[[Ecamp, Path], None]":
 
 def _origin(run: Path) -> "Origin":
     from ecamp_fast.run.rundir import RunDir
-    from ecamp_fast.run.trained import weights_file
     from ecamp_fast.shards.format.manifest import read_manifest
     from ecamp_fast.weights.export.card import Origin
 
@@ -91,7 +93,9 @@ def _origin(run: Path) -> "Origin":
         manifest = None  # the set is elsewhere by now; its digest is known
     if manifest is not None and manifest.digest == state.get("manifest"):
         data |= {"source": manifest.source["kind"], "samples": manifest.counts["samples"]}
-    with open(weights_file(run), "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    name = run.resolve().name
-    return Origin(f"ECAMP image encoder {name}", name, digest, state.get("step"), data)
+    return Origin(f"ECAMP image encoder {run.resolve().name}", state.get("step"), data)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

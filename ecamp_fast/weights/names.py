@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.ecamp import current_name
+from ecamp_fast.model.vision import CHANNELS
 from ecamp_fast.weights.export.vit import from_transformers, is_of_transformers
-from ecamp_fast.weights.released_names import ENCODER, ImportReport, from_released, refuse_shape, released_parts
+from ecamp_fast.weights.released_names import ImportReport, from_released, refuse_shape
 
 _MRM = 4  # times the pixels that a patch has here: MRM predicts patches at twice the resolution
 
@@ -25,9 +25,11 @@ def to_ours(
     if ours.keys() & expected.keys():
         return _direct(ours, expected)
     if is_of_transformers(tensors):
-        _refuse_another_depth(tensors, recipe)
         return _direct(from_transformers(tensors, recipe.model.vision.depth), expected)
-    return from_released(_without_mrm(tensors, recipe), recipe, expected)
+    misfits = _not_of_mrm(tensors, recipe)
+    state, report = from_released({n: t for n, t in tensors.items() if n not in misfits}, recipe, expected)
+    report.ignored = sorted([*report.ignored, *misfits])
+    return state, report
 
 
 def _direct(
@@ -39,3 +41,16 @@ def _direct(
         refuse_shape(name, tensor.shape, expected[name].shape)
     missing, ignored = sorted(expected.keys() - state.keys()), sorted(found.keys() - state.keys())
     return state, ImportReport(sorted(state), missing, ignored)
+
+
+def _not_of_mrm(tensors: Mapping[str, Tensor], recipe: Recipe) -> set[str]:
+    """Of an MRM checkpoint the names for which there is no place here: its prediction and its text side; else none.
+
+    It predicts patches at twice the resolution; its text side has 384 numbers a token and no fusion.
+    """
+    pixels = recipe.model.vision.patch**2 * CHANNELS
+    plain = {name.removeprefix("module."): name for name in tensors}
+    head = plain.get("decoder_pred.weight")
+    if head is None or len(tensors[head]) != _MRM * pixels:
+        return set()
+    return {name for short, name in plain.items() if short.startswith(("decoder_pred.", "bert_"))}

@@ -23,15 +23,11 @@ class Origin:
     """Where weights come from.
 
     title   of the model
-    run     what its run is called
-    sha256  of the weights as the run or file had them
     steps   optimizer steps; None where not known
     data    what the run saw: source, samples and the digest of its manifest, as far as known
     """
 
     title: str
-    run: str
-    sha256: str
     steps: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,8 +62,12 @@ features = encoder(encoder.preprocess(["image.png"]))""",
 }
 
 
-def card(form: str, recipe: Recipe, origin: Origin) -> str:
-    """The README.md of a folder.  form: ``timm``, ``transformers``, ``onnx`` or ``ours``"""
+def card(form: str, recipe: Recipe, origin: Origin, sha256: str) -> str:
+    """The README.md of a folder.
+
+    form    ``timm``, ``transformers``, ``onnx`` or ``ours``
+    sha256  of the file of weights beside it
+    """
     library, use = _USES[form]
     vision, pixels = recipe.model.vision, recipe.image
     source = str(origin.data.get("source", ""))
@@ -78,7 +78,7 @@ def card(form: str, recipe: Recipe, origin: Origin) -> str:
         f"trained by ECAMP (masked images and reports; recipe {recipe.name})"
         + (f", {origin.steps} optimizer steps" if origin.steps is not None else ""),
         f"data: {_data(origin.data)}",
-        f"weights of the run: sha256 {origin.sha256}",
+        f"sha256 of the weights: {sha256}",
     ]
     lines = [
         "---",
@@ -110,7 +110,5 @@ def card(form: str, recipe: Recipe, origin: Origin) -> str:
 def _data(data: Mapping[str, Any]) -> str:
     if not data:
         return "not known"
-    told = [str(data[name]) for name in ("source",) if data.get(name)]
-    told += [f"{data['samples']} samples" for _ in range(1) if data.get("samples") is not None]
-    told += [f"manifest {data['manifest']}" for _ in range(1) if data.get("manifest")]
-    return ", ".join(told) or "not known"
+    words = {"source": "{}", "samples": "{} samples", "manifest": "manifest {}"}
+    return ", ".join(text.format(data[name]) for name, text in words.items() if name in data)

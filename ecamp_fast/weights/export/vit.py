@@ -49,14 +49,15 @@ def to_transformers(state: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Te
 def from_transformers(tensors: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     """Ours of a file of ``ViTModel``, as far as it goes; ``vit.`` in front, as larger models have it, is taken off.
 
-    tensors: of the file   depth: blocks of the model
+    depth: blocks of the model
+    What has no place in it, further blocks and a pooler among that, keeps its name.
     """
-    found = {name.removeprefix("vit."): tensor for name, tensor in tensors.items()}
-    out = {ours: found[theirs] for ours, theirs in _OUTSIDE.items() if theirs in found}
+    rest = {name.removeprefix("vit."): tensor for name, tensor in tensors.items()}
+    out = {ours: rest.pop(theirs) for ours, theirs in _OUTSIDE.items() if theirs in rest}
     for ours, names in _parts_of_blocks(depth):
-        if all(name in found for name in names):
-            out[ours] = torch.cat([found[name] for name in names])
-    return out
+        if all(name in rest for name in names):
+            out[ours] = torch.cat([rest.pop(name) for name in names])
+    return out | rest
 
 
 def is_of_transformers(tensors: Mapping[str, Tensor]) -> bool:
