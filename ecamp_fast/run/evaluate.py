@@ -1,6 +1,7 @@
 """The losses on the held-out split, every rank its share of the batches."""
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -33,17 +34,16 @@ def evaluate(
     model, meter = engine.module, LossMeter(loader.device, engine.module.recipe)
     words = torch.zeros(4, dtype=torch.float64, device=loader.device)  # the last: ranks that were cut short
     engine.eval()
-    batches = loader.evaluation(limit)
-    for batch in watched(batches):
-        if stopped():
-            words[3] += 1
-            batches.close()
-            break
-        losses, scores = model.losses_and_words(batch)
-        meter.add(losses, batch, weight=len(batch))
-        if scores:
-            for slot, value in enumerate((scores.nats.sum(), scores.hits.sum(), len(scores.nats))):
-                words[slot] += value
+    with closing(loader.evaluation(limit)) as batches:
+        for batch in watched(batches):
+            if stopped():
+                words[3] += 1
+                break
+            losses, scores = model.losses_and_words(batch)
+            meter.add(losses, batch, weight=len(batch))
+            if scores:
+                for slot, value in enumerate((scores.nats.sum(), scores.hits.sum(), len(scores.nats))):
+                    words[slot] += value
     engine.train()
     means = meter.drain()
     nats, hits, count, cut = _sums(words)

@@ -63,6 +63,7 @@ class Trainer:
         self._checkpoints = self._make_checkpoints()
         self.numbers = NumbersWatch(self.run, self.recipe, self.shards, self.engine)
         self._started = False
+        self._feed: GuardedBatches | None = None  # of training
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
@@ -80,6 +81,8 @@ class Trainer:
                 self.guard.note_failure(error)
                 raise
             finally:
+                if self._feed:
+                    self._feed.close()  # whoever catches the error keeps this frame, and its threads with it
                 log.close()
                 self.recorder.close()
 
@@ -199,7 +202,8 @@ class Trainer:
     def _batches(self, loader: Loader) -> GuardedBatches:
         """Of the steps still to be done."""
         every = self.guard.waiting(loader.batches(self.step, self.total))
-        return GuardedBatches(every, self.heartbeat, self.step, self.optimizer_step.accumulation)
+        self._feed = GuardedBatches(every, self.heartbeat, self.step, self.optimizer_step.accumulation)
+        return self._feed
 
     def _step(self, batches: GuardedBatches, quarantine: Quarantine | None) -> UpdateResult:
         rate = learning_rate(self.recipe, self.step, self.samples)

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,16 @@ TINY = [
     "batch.micro=4",
 ]
 VOCABULARY = 100
+
+
+@pytest.fixture(autouse=True)
+def no_loader_goes_on() -> Iterator[None]:
+    """However a run ended, with the error in somebody's hands, none of its loaders' threads is left."""
+    yield
+    until = time.monotonic() + 10
+    while left := [thread for thread in threading.enumerate() if thread.name == "ecamp-fast-loader"]:
+        assert time.monotonic() < until, left
+        time.sleep(0.02)
 
 
 @pytest.fixture
