@@ -84,19 +84,19 @@ def new_folder(path: Path) -> Generator[Path]:
     Its files are for their owner alone, and are synced. Raises StorageError where the disk refuses.
     """
     require_folder(path.parent, "the folder")
-    made = path.with_name(f".{path.name}.tmp-{uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex}")
     try:
-        made.mkdir(mode=0o700, parents=True)
-        yield made
-        for file in made.iterdir():
+        temporary.mkdir(mode=0o700, parents=True)
+        yield temporary
+        for file in temporary.iterdir():
             file.chmod(0o600)
             sync(file)
-        sync(made)
-        rename(made, path)
+        sync(temporary)
+        rename(temporary, path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}", "free space, or check permissions") from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def folder_fault(place: Path) -> str:

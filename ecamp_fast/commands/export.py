@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from ecamp_fast.model.ecamp import Ecamp
     from ecamp_fast.weights.export.card import Origin
 
-FORMS = ("timm", "transformers", "onnx", "ours")
+FORMS = {
+    "timm": "ecamp_fast.weights.export.to_timm",
+    "transformers": "ecamp_fast.weights.export.to_transformers",
+    "onnx": "ecamp_fast.weights.export.to_onnx",
+    "ours": "ecamp_fast.weights.export.to_ours",
+}
 DEFAULT = "timm,transformers,ours"
 
 
@@ -75,8 +80,7 @@ def _write(form: str, model: "Ecamp", origin: "Origin", out: Path) -> str:
 def _writer(form: str) -> "Callable[[Ecamp, Path], None]":
     from importlib import import_module
 
-    module = import_module(f"ecamp_fast.weights.export.to_{form}")
-    write: Callable[[Ecamp, Path], None] = module.write
+    write: Callable[[Ecamp, Path], None] = import_module(FORMS[form]).write
     return write
 
 

@@ -58,7 +58,7 @@ class PretrainedEncoder(nn.Module):
 
         Raises DataError, naming the picture by its number, where one cannot be read.
         """
-        size, made = self.recipe.image.high_size, []
+        size, squares = self.recipe.image.high_size, []
         for number, picture in enumerate(pictures):
             try:
                 grey = _grey(picture)
@@ -66,10 +66,10 @@ class PretrainedEncoder(nn.Module):
                 reason = error.strerror if isinstance(error, OSError) else str(error)
                 raise DataError(f"picture {number} cannot be read: {reason}", "leave it out") from None
             (y, x, height, width) = whole_boxes([grey.shape[0]], [grey.shape[1]])[0]
-            made.append(resize(np.ascontiguousarray(grey[y : y + height, x : x + width]), size))
-        if not made:
+            squares.append(resize(np.ascontiguousarray(grey[y : y + height, x : x + width]), size))
+        if not squares:
             return torch.empty(0, 1, size, size, dtype=torch.uint8)
-        return torch.from_numpy(np.stack(made))[:, None]
+        return torch.from_numpy(np.stack(squares))[:, None]
 
     def forward(self, images: Tensor, pooling: int = 1) -> Tensor:
         """Means of patch tokens.  images: as of ``preprocess``, on any device   pooling, returns: ``image_features``"""

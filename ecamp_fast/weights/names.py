@@ -7,8 +7,8 @@ from torch import Tensor
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import current_name
 from ecamp_fast.model.vision import CHANNELS
-from ecamp_fast.weights.export.vit import from_transformers, is_of_transformers
 from ecamp_fast.weights.released_names import ImportReport, from_released, refuse_shape
+from ecamp_fast.weights.vit_names import from_transformers, is_of_transformers
 
 _MRM = 4  # times the pixels that a patch has here: MRM predicts patches at twice the resolution
 
@@ -32,9 +32,7 @@ def to_ours(
     return state, report
 
 
-def _direct(
-    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], ImportReport]:
+def _direct(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ImportReport]:
     """found: under our names"""
     state = {name: tensor for name, tensor in found.items() if name in expected}
     for name, tensor in state.items():

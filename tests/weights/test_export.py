@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -146,7 +147,7 @@ def test_of_mrm_the_image_side_is_read(model: Ecamp, tmp_path: Path) -> None:
     torch.save({"model": image}, tmp_path / "MRM.pth")
     report = import_weights(tmp_path / "MRM.pth", tmp_path / "again.safetensors", model.recipe)
     again = load_file(tmp_path / "again.safetensors")
-    assert all(torch.equal(again[name], tensor) for name, tensor in model.encoder.state_dict("encoder.").items())
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.encoder.state_dict(prefix="encoder.").items())
     assert "decoder_pred.weight" in report.ignored and "bert_mlp.weight" in report.ignored
     assert {name for name in report.missing if not name.startswith("text.")} == {
         *("decoder.predict.weight", "decoder.predict.bias"),
@@ -171,7 +172,10 @@ def test_a_loaded_encoder_reads_pictures(run: Path, model: Ecamp, picture: Path)
     assert images.shape == (5, 1, size, size) and images.dtype == torch.uint8
     assert all(torch.equal(images[0], other) for other in images)
     with torch.no_grad():
-        assert torch.equal(encoder(images[:1]), model.features(images[:1])) and encoder.width == model.recipe.model.vision.width
+        assert (
+            torch.equal(encoder(images[:1]), model.features(images[:1]))
+            and encoder.width == model.recipe.model.vision.width
+        )
         found = encoder.tokens(images[:1])
     assert torch.equal(found, image_tokens(model.encoder, model.recipe, images[:1]).detach())
     assert encoder.preprocess([]).shape == (0, 1, size, size)
@@ -198,7 +202,8 @@ def test_a_picture_is_seen_alike_by_all(out: Path, run: Path, model: Ecamp, pict
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8), b"no picture", "/no/such.png"]
+    "wrong",
+    [np.zeros((4, 4)), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8), b"no picture", "/no/such.png"],
 )
 def test_what_is_no_picture_is_named_by_its_number(run: Path, picture: Path, wrong: Any) -> None:
     with pytest.raises(DataError, match="picture 1 cannot be read"):
@@ -214,17 +219,39 @@ def test_cards_say_what_the_weights_are(out: Path, run: Path) -> None:
         assert (out / form).stat().st_mode & 0o777 == 0o700 and (out / form / file).stat().st_mode & 0o777 == 0o600
 
 
+def run_lines(code: str, names: dict[str, Any], folder: Path) -> torch.Tensor:
+    """What lines of Python leave as ``features``.  names: that they find"""
+    (folder / "lines.py").write_text(code)
+    with torch.no_grad():
+        features: torch.Tensor = runpy.run_path(str(folder / "lines.py"), names)["features"]
+    return features
+
+
 def test_the_lines_of_the_cards_run(out: Path, picture: Path, tmp_path: Path) -> None:
     found = []
     for form in FILES:
         code = (out / form / "README.md").read_text().split("```python\n")[1].split("```")[0]
         code = code.replace("FOLDER", str(out / form)).replace("image.png", str(picture))
         names: dict[str, Any] = {"image": Image.open(picture)}
-        with torch.no_grad():
-            exec(code, names)
-        found.append(names["features"])
+        found.append(run_lines(code, names, tmp_path))
     assert all(features.shape == found[0].shape for features in found)
-    assert all(apart(features.detach(), found[0]) < 0.1 for features in found)
+    assert all(apart(features, found[0]) < 0.1 for features in found)
+
+
+def test_the_lines_of_the_readme_run(
+    out: Path, model: Ecamp, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(ecamp_fast.__file__).resolve().parents[1] / "README.md").read_text()
+    section = text.split("## The encoder elsewhere\n")[1].split("\n## ")[0]
+    blocks = [block.split("```")[0] for block in section.split("```python\n")[1:]]
+    assert len(blocks) == 3 and all(len(block.split("\n")) <= 5 for block in blocks)
+    shutil.copytree(out, tmp_path / "exported")
+    shutil.copy(picture, tmp_path / "image.png")
+    monkeypatch.chdir(tmp_path)
+    size = model.recipe.image.low_size
+    for block in blocks:
+        names: dict[str, Any] = {"pixels": torch.randn(1, 3, size, size)}
+        assert run_lines(block, names, tmp_path).shape == (1, model.recipe.model.vision.width)
 
 
 def test_data_that_is_known_brings_its_duties(run: Path, tmp_path: Path) -> None:
@@ -263,4 +290,6 @@ def test_a_form_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch
 def test_the_digests_are_told_as_json(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(run), str(tmp_path / "out"), "--to", "ours", "--json"])
     (written,) = json.loads(done.stdout)["written"]
-    assert written["sha256"] == hashlib.sha256((Path(written["folder"]) / "weights.safetensors").read_bytes()).hexdigest()
+    assert (
+        written["sha256"] == hashlib.sha256((Path(written["folder"]) / "weights.safetensors").read_bytes()).hexdigest()
+    )

@@ -9,8 +9,8 @@ from ecamp_fast.printable import one_line
 
 # Of what others own. Weights carry the duties of what they were trained on.
 _DUTIES = {
-    "mimic-cxr": "MIMIC-CXR is credentialed (PhysioNet Credentialed Health Data License 1.5.0). Its owners count weights "
-    "trained on it as derived: share them with credentialed users alone, through PhysioNet.",
+    "mimic-cxr": "MIMIC-CXR is credentialed (PhysioNet Credentialed Health Data License 1.5.0). Its owners count "
+    "what is trained on it as derived: share it with credentialed users alone, through PhysioNet.",
     "phantom": "The pictures and reports are drawn by the program; no patient is in them. The weights know nothing of "
     "real radiographs.",
     "openi": "The Indiana collection (Open-i) is CC BY-NC-ND 4.0: name it; not for commerce.",
@@ -100,7 +100,7 @@ def card(form: str, recipe: Recipe, origin: Origin, sha256: str) -> str:
         "",
         "## Limits",
         "",
-        "For research. Not a medical device, and tried on no patient's behalf: nothing here may decide on care. What it "
+        "For research. Not a medical device: nothing here may decide on care. What it "
         "learned holds for pictures like those it saw: other devices, ages and countries have to be measured first.",
         "",
     ]

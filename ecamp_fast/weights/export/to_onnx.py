@@ -30,7 +30,7 @@ def write(model: Ecamp, out: Path) -> None:
         raise EnvironmentFault(f"{' and '.join(missing)} not installed", "pip install ecamp-fast[onnx]")
     size = model.recipe.image.low_size
     torch.onnx.export(
-        _Both(model),
+        _Both(model).eval(),
         (torch.zeros(2, CHANNELS, size, size),),
         str(out / "model.onnx"),
         input_names=["pixels"],

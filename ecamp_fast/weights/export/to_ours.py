@@ -1,4 +1,4 @@
-"""The whole model as this library reads it: ``ecamp_fast.load(FOLDER)``, ``--set init_from=FOLDER/weights.safetensors``."""
+"""The whole model as this library reads it: ``ecamp_fast.load``, and its weights by ``--set init_from``."""
 
 from pathlib import Path
 

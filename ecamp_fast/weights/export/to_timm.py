@@ -1,6 +1,5 @@
 """The encoder as timm reads it: ``timm.create_model("local-dir:FOLDER", pretrained=True)``."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import nn
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.vision import CHANNELS
-from ecamp_fast.weights.export.vit import to_timm
+from ecamp_fast.weights.vit_names import to_timm
 
 ARCHITECTURE = "vit_base_patch16_224"  # every size of it is an argument
 
@@ -27,10 +26,9 @@ def write(model: Ecamp, out: Path) -> None:
     """``config.json`` and ``model.safetensors`` in ``out``, which must exist."""
     from timm.models import save_for_hf
 
-    made = twin(model)
-    made.pretrained_cfg = preprocessing(model.recipe)  # type: ignore[assignment]
-    logging.getLogger("timm").setLevel(logging.WARNING)
-    save_for_hf(made, str(out), model_args=arguments(model.recipe), safe_serialization=True)
+    theirs = twin(model)
+    theirs.pretrained_cfg = preprocessing(model.recipe)  # type: ignore[assignment]
+    save_for_hf(theirs, str(out), model_args=arguments(model.recipe), safe_serialization=True)
 
 
 def arguments(recipe: Recipe) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.vision import CHANNELS, EPSILON
-from ecamp_fast.weights.export.vit import to_transformers
+from ecamp_fast.weights.vit_names import to_transformers
 
 
 def write(model: Ecamp, out: Path) -> None:

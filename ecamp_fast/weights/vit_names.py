@@ -1,8 +1,8 @@
 """The encoder's tensors under the names of others: timm's ViT, which are MAE's and the release's, and transformers'.
 
 Both hold the same numbers as ours, so what is written and read back is equal to the bit. transformers has two sets of
-names: files have those of its first four versions, which all its versions read and write; ``ViTModel`` itself has others
-since its fifth.
+names: files have those of its first four versions, which all its versions read; ``ViTModel`` itself has others since
+its fifth.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,9 +33,7 @@ _OUTSIDE = {  # of blocks: ours -> in a file of transformers
 
 def to_timm(state: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
     """The encoder as timm's ``VisionTransformer`` names it.  state: of ``Ecamp``, under our names"""
-    return {
-        name: state[part.name] for name, part in released_parts(recipe).items() if part.name.startswith(ENCODER)
-    }
+    return {name: state[part.name] for name, part in released_parts(recipe).items() if part.name.startswith(ENCODER)}
 
 
 def to_transformers(state: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
