@@ -34,6 +34,7 @@ COMMANDS = {
         "ecamp_fast.commands.export",
         "Write a run's image encoder for timm, transformers, ONNX and ecamp-fast.",
     ),
+    "features": ("ecamp_fast.commands.features", "Write the frozen features of a shard set into one file."),
     "import": ("ecamp_fast.commands.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
 }

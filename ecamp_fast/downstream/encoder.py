@@ -65,7 +65,7 @@ class PretrainedEncoder(nn.Module):
             except (BadImage, OSError) as error:
                 reason = error.strerror if isinstance(error, OSError) else str(error)
                 raise DataError(f"picture {number} cannot be read: {reason}", "leave it out") from None
-            (y, x, height, width) = whole_boxes([grey.shape[0]], [grey.shape[1]])[0]
+            (y, x, height, width) = whole_boxes(np.asarray(grey.shape[:1]), np.asarray(grey.shape[1:]))[0]
             squares.append(resize(np.ascontiguousarray(grey[y : y + height, x : x + width]), size))
         if not squares:
             return torch.empty(0, 1, size, size, dtype=torch.uint8)
