@@ -8,14 +8,12 @@ import click
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
 
-SPLITS = ("train", "val", "test")
-
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("shards")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Several may be named. Default: all.")
+@click.option("--split", "splits", multiple=True, metavar="NAME", help="Several may be named. Default: all.")
 @click.option(
     "--pooling", default=1, show_default=True, type=click.IntRange(1, 64), help="Means over so many parts a side."
 )
@@ -34,8 +32,8 @@ def command(
 ) -> None:
     """Write the features that RUN's encoder has of the images of SHARDS into OUT.npz.
 
-    RUN is a run, or the folder `ours` of an export. The file has `features` (N, D) float32, the mean of the patch tokens
-    of the whole image; `keys`, `splits` and `patients` (N); `labels` (N, F) bool by `findings` (F). It holds names of
+    RUN is a run, or the folder `ours` of an export. The file has `features` (N, D) float32, the mean of the patch
+    tokens of each image; `keys`, `splits` and `patients` (N); `labels` (N, F) bool by `findings` (F). It holds names of
     patients as the set has them, so it is for its owner alone.
     """
     if out.exists() and not overwrite:
@@ -54,7 +52,8 @@ def command(
     from ecamp_fast.run.trained import load_trained
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    count = write_features(load_trained(run, where), ShardSet(shards), splits or SPLITS, out, pooling)
+    known = ShardSet(shards)
+    count = write_features(load_trained(run, where), known, splits or known.splits, out, pooling)
     if as_json:
         click.echo(json.dumps({"schema": 1, "out": str(out), "samples": count}))
     else:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from ecamp_fast.downstream.features import encode, labelled
-from ecamp_fast.errors import DataError
 from ecamp_fast.files import write_atomically
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.load.loader import Loader
@@ -18,11 +17,9 @@ def write_features(model: Ecamp, shards: ShardSet, splits: Sequence[str], out: P
     """``features`` (N, D) float32, ``keys``, ``splits``, ``patients`` (N), ``labels`` (N, F) bool by ``findings`` (F).
 
     pooling: as of ``Ecamp.features``
-    returns the number of samples; ``out`` is complete or absent. Raises DataError where the splits are empty.
+    returns the number of samples; ``out`` is complete or absent. Raises DataError where the set has no such split.
     """
-    known = {split: labelled(shards, split) for split in splits if shards.count(split)}
-    if not known:
-        raise DataError(f"no sample in {', '.join(splits)}", "name another --split")
+    known = {split: labelled(shards, split) for split in splits}
     findings = sorted({finding for one in known.values() for finding in one.findings})
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "keys", "splits", "patients", "labels")}
     for split, one in known.items():

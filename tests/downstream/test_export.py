@@ -62,7 +62,7 @@ def test_features_stand_beside_their_keys_patients_and_labels(
         assert found["patients"][row] == str(about.get("patient_id") or about["study_id"])
         assert {*found["findings"][found["labels"][row]]} == {*about["labels"]}
         with torch.no_grad():
-            wanted = encoder(encoder.preprocess([known.read(split, index).image]))[0].numpy()
+            wanted = encoder(encoder.preprocess([known.read(split, index)["jpg"]]))[0].numpy()
         np.testing.assert_allclose(
             found["features"][row], wanted, rtol=1e-3, atol=1e-3
         )  # its own picture, decoded here
@@ -89,4 +89,5 @@ def test_what_cannot_be_meant_is_refused(run: Path, shards: Path, tmp_path: Path
     assert "exists" in refused(run, shards, tmp_path / "f.npz")
     assert "no such folder" in refused(run, tmp_path / "none", tmp_path / "g.npz")
     assert "no such folder" in refused(tmp_path / "none", shards, tmp_path / "g.npz")
+    assert "no split 'test'" in refused(run, shards, tmp_path / "g.npz", "--split", "val", "--split", "test")
     assert not (tmp_path / "g.npz").exists()
