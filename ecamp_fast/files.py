@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -73,6 +75,28 @@ def rename(source: Path, target: Path) -> None:
     reach("rename", file=target.name)
     os.replace(source, target)
     sync(target.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Generator[Path]:
+    """A folder to fill, which is called ``path`` once it is whole; where that fails nothing of it is left.
+
+    Its files are for their owner alone, and are synced. Raises StorageError where the disk refuses.
+    """
+    require_folder(path.parent, "the folder")
+    temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex}")
+    try:
+        temporary.mkdir(mode=0o700, parents=True)
+        yield temporary
+        for file in temporary.iterdir():
+            file.chmod(0o600)
+            sync(file)
+        sync(temporary)
+        rename(temporary, path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}", "free space, or check permissions") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def folder_fault(place: Path) -> str:

@@ -5,6 +5,8 @@ bench         ``bench NAME``: measure one part, or all of them
 compare_runs  ``compare-runs``: the first step and quantity in which two runs differ
 demo          the whole way on phantoms, with a crash in the middle
 doctor        look before the run does
+export        the trained image encoder for other libraries
+features      frozen features of a shard set as one file
 imports       ``import``: released checkpoints into weights for ``init_from``
 replay        one step of a run again, and what in it went bad first
 report        write the report of a run anew

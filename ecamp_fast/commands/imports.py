@@ -29,7 +29,9 @@ def command(
     run: Path | None,
     as_json: bool,
 ) -> None:
-    """Convert SOURCE (.pth or .safetensors; ECAMP, MAE encoder, whole MAE) into OUT.safetensors.
+    """Convert SOURCE (.pth or .safetensors; ECAMP, MAE, MRM, a ViT of timm or transformers) into OUT.safetensors.
+
+    SOURCE may be a folder that `ecamp-fast export` wrote. Of MRM the image side is taken.
 
     Use the result with `--set init_from=OUT.safetensors`. With --checkpoint, the checkpoints of a run that was started
     with a version up to 0.1 are converted, so that the run goes on; the former ones stay beside them. Nothing that is

@@ -221,26 +221,8 @@ class Ecamp(nn.Module):
         return text.ids.index_copy(0, text.rows[masked], logits.argmax(-1))
 
     def features(self, image: Tensor, pooling: int = 1) -> Tensor:
-        """Means of the encoded patch tokens, all patches seen: what probes and classifiers read.
-
-        image    (B, 1, S, S) uint8 at high or at low resolution
-        pooling  a mean for each of pooling x pooling parts of the image, one after the other; 1: of all
-        returns  (B, pooling * pooling * D) in the dtype of the weights
-        """
-        pixels = self.recipe.image
-        low = image
-        if image.shape[-1] == pixels.high_size:
-            low = low_resolution(image, pixels.mean, pixels.std, antialias=pixels.low_res == "antialiased")
-        elif image.shape[-1] == pixels.low_size:
-            low = normalise(image, pixels.mean, pixels.std)
-        else:
-            raise ValueError(f"image of {image.shape[-1]} pixels, must have {pixels.high_size} or {pixels.low_size}")
-        every = torch.arange(self.recipe.patches, device=image.device).expand(len(image), -1)
-        tokens = self.encoder(low, every)[:, 1:]
-        if pooling == 1:
-            return tokens.mean(1)
-        parts = tokens.mT.unflatten(2, (self.recipe.grid, self.recipe.grid))
-        return nn.functional.adaptive_avg_pool2d(parts, pooling).flatten(2).mT.flatten(1)
+        """``image_features`` of this model's encoder."""
+        return image_features(self.encoder, self.recipe, image, pooling)
 
     def _text_layouts(self, view: View, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
         """Of queries and keys. Padded text: every place is a query, real tokens are keys; packed text has no others."""
@@ -249,6 +231,38 @@ class Ecamp(nn.Module):
             return SequenceLayout.equal(len(view.lengths), max_tokens), SequenceLayout.padded(view.lengths, max_tokens)
         packed = SequenceLayout.packed(text.cu_seqlens, len(text.ids), text.max_seqlen)
         return packed, packed
+
+
+def image_tokens(encoder: Encoder, recipe: Recipe, image: Tensor) -> Tensor:
+    """All tokens of an encoder that sees every patch, after its final norm.
+
+    image    (B, 1, S, S) uint8 at high or at low resolution
+    returns  (B, 1 + N, D) in the dtype of the weights, the class token first
+    """
+    pixels = recipe.image
+    if image.shape[-1] == pixels.high_size:
+        low = low_resolution(image, pixels.mean, pixels.std, antialias=pixels.low_res == "antialiased")
+    elif image.shape[-1] == pixels.low_size:
+        low = normalise(image, pixels.mean, pixels.std)
+    else:
+        raise ValueError(f"image of {image.shape[-1]} pixels, must have {pixels.high_size} or {pixels.low_size}")
+    every = torch.arange(recipe.patches, device=image.device).expand(len(image), -1)
+    tokens: Tensor = encoder(low, every)
+    return tokens
+
+
+def image_features(encoder: Encoder, recipe: Recipe, image: Tensor, pooling: int = 1) -> Tensor:
+    """Means of the encoded patch tokens, all patches seen: what probes and classifiers read.
+
+    image    as of ``image_tokens``
+    pooling  a mean for each of pooling x pooling parts of the image, one after the other; 1: of all
+    returns  (B, pooling * pooling * D) in the dtype of the weights
+    """
+    tokens = image_tokens(encoder, recipe, image)[:, 1:]
+    if pooling == 1:
+        return tokens.mean(1)
+    parts = tokens.mT.unflatten(2, (recipe.grid, recipe.grid))
+    return nn.functional.adaptive_avg_pool2d(parts, pooling).flatten(2).mT.flatten(1)
 
 
 def attention_cases(recipe: Recipe, cuda: bool) -> dict[str, AttentionCase]:

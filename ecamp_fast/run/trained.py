@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def load_trained(run: Path, device: torch.device | str = "cpu") -> Ecamp:
-    """The model of a run, complete or not, in evaluation mode and float32.
+    """The model of a run, complete or not, or of the folder ``ours`` of an export; in evaluation mode and float32.
 
-    Raises ConfigError where ``run`` is no run directory, DataError where it has no weights that verify and fit.
+    Raises ConfigError where ``run`` is neither, DataError where it has no weights that verify and fit.
     """
     recipe, weights = read_recipe(run), run / WEIGHTS
-    complete = RunDir(run, writes=False).state().get("status") == "complete"
+    complete = RunDir(run, writes=False).state().get("status", "complete") == "complete"  # an export has no state
     model = _exported(recipe, weights) if complete and weights.exists() else _newest(recipe, run)
     return model.float().eval().to(device)
 

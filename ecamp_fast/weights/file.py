@@ -22,7 +22,8 @@ from ecamp_fast.model.ecamp import Ecamp, current_name
 from ecamp_fast.printable import one_line
 from ecamp_fast.strict_json import parse_json
 from ecamp_fast.weights.finite import first_not_finite
-from ecamp_fast.weights.released_names import WORDS, ImportReport, from_released, refuse_shape
+from ecamp_fast.weights.names import to_ours
+from ecamp_fast.weights.released_names import WORDS, ImportReport, refuse_shape
 from ecamp_fast.weights.torch_archive import read_torch_archive
 
 METADATA = "ecamp_fast"  # key of the JSON in the safetensors header
@@ -34,20 +35,22 @@ log = logging.getLogger(__name__)
 
 
 def import_weights(source: Path, out: Path, recipe: Recipe) -> ImportReport:
-    """Convert a released ECAMP or MAE checkpoint (.pth, .safetensors) into a file for ``load_weights``.
+    """Convert a checkpoint (.pth, .safetensors; ``names.to_ours`` says whose) into a file for ``load_weights``.
 
-    Runs nothing that is in the file. recipe: gives the sizes that the checkpoint must have.
+    source: a file, or a folder that ``ecamp-fast export`` wrote. Runs nothing that is in it.
+    recipe: gives the sizes that the checkpoint must have.
     Raises DataError for damaged or hostile files and for weights that are not finite, ConfigError where sizes differ,
     StorageError where ``out`` cannot be written; ``out`` is complete or absent.
     """
+    source = _file_of(source)
     tensors = read_checkpoint(source)
-    words = tensors.get(WORDS, tensors.get("module." + WORDS))
+    words = next((tensors[name] for name in (WORD, WORDS, "module." + WORDS) if name in tensors), None)
     vocab_size = 1 if words is None else words.shape[0]
     with torch.device("meta"):
         model = Ecamp(recipe, vocab_size)
-    state, report = from_released(tensors, recipe, model.state_dict())
+    state, report = to_ours(tensors, recipe, model.state_dict())
     if not report.loaded:
-        raise DataError(f"{source} holds no tensor of ECAMP or MAE", "give a released checkpoint")
+        raise DataError(f"{source} holds no tensor of ECAMP, MAE, MRM or a ViT", "give a released checkpoint")
     _refuse_not_finite(state, source)
     about = {
         "format": FORMAT,
@@ -122,6 +125,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise DataError(
             f"{path} is neither a zip archive of torch.save nor safetensors ({type(error).__name__})", "check the path"
         ) from None
+
+
+def _file_of(source: Path) -> Path:
+    """The weights in a folder that an export wrote; any other path as it is."""
+    names = ("weights.safetensors", "model.safetensors")
+    return next((source / name for name in names if (source / name).is_file()), source)
 
 
 def _our_tensors(path: Path) -> dict[str, Tensor]:

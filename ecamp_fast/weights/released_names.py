@@ -15,6 +15,7 @@ from torch import Tensor
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError
 
+ENCODER = "encoder."  # how our names of the image encoder begin
 BERT = "bert_encoder.model.bert."
 HEAD = "bert_encoder.model.cls.predictions."
 FUSION = BERT + "context_fusion_layer."

@@ -136,7 +136,7 @@ def test_files_of_others_are_not_loaded_directly(source, tmp_path: Path, recipe:
         with pytest.raises(DataError, match="ecamp-fast import"):
             load_weights(model, file)
     save_file({"unknown": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(DataError, match="holds no tensor of ECAMP or MAE"):
+    with pytest.raises(DataError, match="holds no tensor of ECAMP, MAE, MRM or a ViT"):
         import_weights(tmp_path / "x.safetensors", tmp_path / "w.safetensors", recipe)
 
 

@@ -1,0 +1,105 @@
+"""``ecamp-fast export``: the trained image encoder in the forms that other libraries read."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ecamp_fast.commands.terminal import tell
+from ecamp_fast.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from ecamp_fast.model.ecamp import Ecamp
+    from ecamp_fast.weights.export.card import Origin
+
+FORMS = {
+    "timm": "ecamp_fast.weights.export.to_timm",
+    "transformers": "ecamp_fast.weights.export.to_transformers",
+    "onnx": "ecamp_fast.weights.export.to_onnx",
+    "ours": "ecamp_fast.weights.export.to_ours",
+}
+DEFAULT = "timm,transformers,ours"
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", "forms", default=DEFAULT, show_default=True, metavar="NAMES", help=f"Of {', '.join(FORMS)}.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: Path, out: Path, forms: str, as_json: bool) -> None:
+    """Write the image encoder of RUN into OUT/timm, OUT/transformers and OUT/ours, each with a model card.
+
+    \b
+    timm.create_model("local-dir:OUT/timm", pretrained=True)
+    transformers.AutoModel.from_pretrained("OUT/transformers", add_pooling_layer=False)
+    ecamp_fast.load("OUT/ours")    the whole model, text side too
+
+    A run that is not complete is exported as its newest checkpoint is. Nothing is uploaded anywhere.
+    """
+    chosen = _chosen(forms)
+    if taken := [name for name in chosen if (out / name).exists()]:
+        raise ConfigError(f"{out / taken[0]} exists", "choose another OUT, or remove it")
+    from ecamp_fast.run.trained import load_trained
+
+    model = load_trained(run)
+    origin = _origin(run)
+    written = []
+    for name in chosen:
+        digest = _write(name, model, origin, out / name)
+        written.append({"form": name, "folder": str(out / name), "sha256": digest})
+        if not as_json:
+            tell(f"{out / name}: written")
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "written": written}))
+
+
+def _chosen(forms: str) -> list[str]:
+    names = [name.strip() for name in forms.split(",") if name.strip()]
+    if wrong := [name for name in names if name not in FORMS]:
+        raise ConfigError(f"--to {wrong[0]} is no form of weights", f"choose of {', '.join(FORMS)}")
+    if not names:
+        raise ConfigError("--to names nothing", f"choose of {', '.join(FORMS)}")
+    return list(dict.fromkeys(names))
+
+
+def _write(form: str, model: "Ecamp", origin: "Origin", out: Path) -> str:
+    """One form, whole or not at all: it is made beside and renamed.  returns the sha256 of its weights"""
+    from ecamp_fast.files import new_folder
+    from ecamp_fast.weights.export.card import card
+
+    with new_folder(out) as folder:
+        _writer(form)(model, folder)
+        digest = _sha256(max(folder.iterdir(), key=lambda file: file.stat().st_size))
+        (folder / "README.md").write_text(card(form, model.recipe, origin, digest), encoding="utf-8")
+    return digest
+
+
+def _writer(form: str) -> "Callable[[Ecamp, Path], None]":
+    from importlib import import_module
+
+    write: Callable[[Ecamp, Path], None] = import_module(FORMS[form]).write
+    return write
+
+
+def _origin(run: Path) -> "Origin":
+    from ecamp_fast.run.rundir import RunDir
+    from ecamp_fast.shards.format.manifest import read_manifest
+    from ecamp_fast.weights.export.card import Origin
+
+    state = RunDir(run, writes=False).state()
+    data: dict[str, object] = {"manifest": state["manifest"]} if state.get("manifest") else {}
+    try:
+        manifest = read_manifest(Path(state["data"])) if state.get("data") else None
+    except (DataError, ConfigError):
+        manifest = None  # the set is elsewhere by now; its digest is known
+    if manifest is not None and manifest.digest == state.get("manifest"):
+        data |= {"source": manifest.source["kind"], "samples": manifest.counts["samples"]}
+    return Origin(f"ECAMP image encoder {run.resolve().name}", state.get("step"), data)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,60 @@
+"""``ecamp-fast features``: the frozen features of a shard set, for whatever is fitted on them."""
+
+import json
+from pathlib import Path
+
+import click
+
+from ecamp_fast.commands.terminal import tell
+from ecamp_fast.errors import ConfigError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("shards")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--split", "splits", multiple=True, metavar="NAME", help="Several may be named. Default: all.")
+@click.option(
+    "--pooling", default=1, show_default=True, type=click.IntRange(1, 64), help="Means over so many parts a side."
+)
+@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    run: Path,
+    shards: str,
+    out: Path,
+    splits: tuple[str, ...],
+    pooling: int,
+    device: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write the features that RUN's encoder has of the images of SHARDS into OUT.npz.
+
+    RUN is a run, or the folder `ours` of an export. The file has `features` (N, D) float32, the mean of the patch
+    tokens of each image; `keys`, `splits` and `patients` (N); `labels` (N, F) bool by `findings` (F). It holds names of
+    patients as the set has them, so it is for its owner alone.
+    """
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists", "choose another name, or --overwrite")
+    if out.suffix != ".npz":
+        raise ConfigError(f"{out} must end in .npz", f"write {out.with_suffix('.npz')}")
+    from ecamp_fast.files import require_file
+    from ecamp_fast.shards.load.read import ShardSet
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    require_file(out)
+    require_set_at(shards)
+    import torch
+
+    from ecamp_fast.downstream.export import write_features
+    from ecamp_fast.run.trained import load_trained
+
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    known = ShardSet(shards)
+    count = write_features(load_trained(run, where), known, splits or known.splits, out, pooling)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "out": str(out), "samples": count}))
+    else:
+        tell(f"{out}: features of {count} samples")

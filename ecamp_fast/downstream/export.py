@@ -1,0 +1,45 @@
+"""Frozen features of a shard set as one file of numpy's, for tools that know nothing of shards."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ecamp_fast.downstream.features import encode, labelled
+from ecamp_fast.files import write_atomically
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.shards.load.loader import Loader
+from ecamp_fast.shards.load.read import ShardSet
+
+
+def write_features(model: Ecamp, shards: ShardSet, splits: Sequence[str], out: Path, pooling: int = 1) -> int:
+    """``features`` (N, D) float32, ``keys``, ``splits``, ``patients`` (N), ``labels`` (N, F) bool by ``findings`` (F).
+
+    pooling: as of ``Ecamp.features``
+    returns the number of samples; ``out`` is complete or absent. Raises DataError where the set has no such split.
+    """
+    known = {split: labelled(shards, split) for split in splits}
+    findings = sorted({finding for one in known.values() for finding in one.findings})
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "keys", "splits", "patients", "labels")}
+    for split, one in known.items():
+        columns["features"].append(_features(model, shards, split, pooling))
+        columns["keys"].append(np.array([shards.key(split, index) for index in range(shards.count(split))]))
+        columns["splits"].append(np.array([split] * shards.count(split)))
+        columns["patients"].append(np.array(one.patients))
+        labels = np.zeros((shards.count(split), len(findings)), bool)
+        labels[:, [findings.index(finding) for finding in one.findings]] = one.labels.numpy()
+        columns["labels"].append(labels)
+    held = {name: np.concatenate(parts) for name, parts in columns.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, findings=np.array(findings, dtype=str), **held)  # type: ignore[arg-type]
+    write_atomically(out, buffer.getvalue())
+    return len(held["keys"])
+
+
+def _features(model: Ecamp, shards: ShardSet, split: str, pooling: int) -> np.ndarray:
+    """(N, D) float32, in the order of the split."""
+    device = next(model.parameters()).device
+    loader = Loader(shards, split, model.recipe, device=device, train=False)
+    parts = [encode(model, batch.image, pooling).numpy() for batch in loader.evaluation(None)]
+    return np.concatenate(parts)
