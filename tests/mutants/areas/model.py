@@ -114,7 +114,7 @@ MUTANTS = [
         a_model,
         {
             "features count the class token": (
-                "tokens = self.encoder(low, every)[:, 1:]",
+                "tokens = image_tokens(encoder, recipe, image)[:, 1:]",
                 "tokens = self.encoder(low, every)[:, :-1]",
             )
         },
