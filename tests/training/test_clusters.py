@@ -279,13 +279,14 @@ def test_the_node_that_is_left_names_the_one_that_was_lost_and_the_same_command_
     out = tmp_path / "run"
     world = base64.urlsafe_b64encode(json.dumps({"node0": [0], "node1": [0]}).encode()).decode()
     begin = f'exec "$0" {LAUNCHERS[launcher].format(world=world)} "$@"'
-    settings = arguments(out, "--set=safety.watchdog.silent=10")
+    settings = arguments(out, "--set=safety.watchdog.silent=10", "--set=schedule.epochs=8")
     command = [*two_nodes, "sh", "-c", begin, sys.executable, str(launch.SCRIPT), *settings]
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "eth0"}
     with open(tmp_path / "log", "ab") as log:
         first = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
         try:
-            until(lambda: len(read_metrics(out)) >= 3, first)
+            # A second save waits for the first, so by the second all ranks know of one.
+            until(lambda: RunDir(out, writes=False).state().get("saved", 0) >= 4, first)
             culprit = rank_on(lost, first)
             if whole:
                 unplug = ["nsenter", f"--target={culprit}", "--user", "--net", "ip", "link", "set", "eth0", "down"]

@@ -190,17 +190,25 @@ class Crew:
         self._teams: list[Team] = []
 
     def start(self, job: Job, world: int = 2, fault: str = "", patience: float = 60.0) -> Team:
-        """Ranks that do ``job(ranks, tell)``; the fault is that of ECAMP_FAULT."""
+        """Ranks that do ``job(ranks, tell)``; the fault is that of ECAMP_FAULT.
+
+        None begins before all are forked: the store's thread looks up the name of each that connects, and who is forked
+        meanwhile inherits a lock of the C library that nobody opens.
+        """
         self._runs += 1
-        pids, pipes = [], []
+        pids, pipes, (gate, opens) = [], [], os.pipe()
         for rank in range(world):
             read, write = os.pipe()
             pid = os.fork()
             if pid == 0:
+                os.close(opens)
+                os.read(gate, 1)  # until the last that could write is gone
                 self._be(job, rank, world, fault, patience, write)
             os.close(write)
             pids.append(pid)
             pipes.append(read)
+        os.close(opens)
+        os.close(gate)
         self._teams.append(Team(pids, pipes, [""] * world))
         return self._teams[-1]
 
