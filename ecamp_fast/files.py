@@ -70,6 +70,12 @@ def write_new(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
     return digest.hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """Of a file's content, in hexadecimal.  Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def rename(source: Path, target: Path) -> None:
     """Rename a file or folder; its parent is synced.  Raises OSError."""
     reach("rename", file=target.name)

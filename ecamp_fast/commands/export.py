@@ -1,6 +1,5 @@
 """``ecamp-fast export``: the trained image encoder in the forms that other libraries read."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +41,10 @@ def command(run: Path, out: Path, forms: str, as_json: bool) -> None:
     chosen = _chosen(forms)
     if taken := [name for name in chosen if (out / name).exists()]:
         raise ConfigError(f"{out / taken[0]} exists", "choose another OUT, or remove it")
+    if "onnx" in chosen:
+        from ecamp_fast.weights.export.to_onnx import require
+
+        require()  # before other forms are written
     from ecamp_fast.run.trained import load_trained
 
     model = load_trained(run)
@@ -67,12 +70,12 @@ def _chosen(forms: str) -> list[str]:
 
 def _write(form: str, model: "Ecamp", origin: "Origin", out: Path) -> str:
     """One form, whole or not at all: it is made beside and renamed.  returns the sha256 of its weights"""
-    from ecamp_fast.files import new_folder
+    from ecamp_fast.files import new_folder, sha256_of
     from ecamp_fast.weights.export.card import card
 
     with new_folder(out) as folder:
         _writer(form)(model, folder)
-        digest = _sha256(max(folder.iterdir(), key=lambda file: file.stat().st_size))
+        digest = sha256_of(max(folder.iterdir(), key=lambda file: file.stat().st_size))
         (folder / "README.md").write_text(card(form, model.recipe, origin, digest), encoding="utf-8")
     return digest
 
@@ -98,8 +101,3 @@ def _origin(run: Path) -> "Origin":
     if manifest is not None and manifest.digest == state.get("manifest"):
         data |= {"source": manifest.source["kind"], "samples": manifest.counts["samples"]}
     return Origin(f"ECAMP image encoder {run.resolve().name}", state.get("step"), data)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,7 @@ from ecamp_fast.shards.images.limits import BadImage
 from ecamp_fast.shards.load.crop import whole_boxes
 from ecamp_fast.shards.load.resize import resize
 
+_PLAIN = ("1", "L", "RGB", "YCbCr")  # modes of Pillow that become grey in one way alone
 Picture = str | Path | bytes | Image.Image | np.ndarray
 
 
@@ -52,8 +53,8 @@ class PretrainedEncoder(nn.Module):
     def preprocess(self, pictures: Sequence[Picture]) -> Tensor:
         """Pictures as the encoder was trained to see them: grey, the centred square, resized; no normalisation yet.
 
-        pictures: files, their content, Pillow pictures or grey arrays (H, W) of uint8; what is read is what ``shard
-        build`` reads, by the same rules
+        pictures: files or their content, read as ``shard build`` reads them; Pillow pictures of 8 bits without
+        transparency; grey arrays (H, W) of uint8
         returns (B, 1, S, S) uint8 at high resolution
 
         Raises DataError, naming the picture by its number, where one cannot be read.
@@ -91,5 +92,7 @@ def _grey(picture: Picture) -> np.ndarray:
             raise BadImage(f"an array of {picture.dtype} and shape {picture.shape}, not (H, W) of uint8")
         return picture
     if isinstance(picture, Image.Image):
+        if picture.mode not in _PLAIN:  # Pillow would cut 16 bits off at 255, and drop transparency
+            raise BadImage(f"a Pillow picture of mode {picture.mode}: give its file, which is converted by rule")
         return np.asarray(picture.convert("L"))
     return np.asarray(decode(picture if isinstance(picture, bytes) else Path(picture).read_bytes()))

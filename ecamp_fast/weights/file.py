@@ -3,7 +3,6 @@
 Our format is safetensors under our own parameter names, possibly not all of them, with the sizes as JSON metadata.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError, NumericsError
-from ecamp_fast.files import write_atomically
+from ecamp_fast.files import sha256_of, write_atomically
 from ecamp_fast.model.ecamp import Ecamp, current_name
 from ecamp_fast.printable import one_line
 from ecamp_fast.strict_json import parse_json
@@ -55,7 +54,7 @@ def import_weights(source: Path, out: Path, recipe: Recipe) -> ImportReport:
     about = {
         "format": FORMAT,
         "sizes": _sizes(recipe, None if words is None else vocab_size),
-        "source_sha256": _sha256(source),
+        "source_sha256": sha256_of(source),
         "missing": report.missing,
     }
     write_atomically(out, safetensors.torch.save(state, {METADATA: json.dumps(about)}))
@@ -178,8 +177,3 @@ def _head(path: Path) -> bytes:
             return file.read(16)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "check the path") from None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -111,10 +111,15 @@ def test_a_rank_says_it_before_the_run_begins(
 
 
 def test_an_address_is_not_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ecamp_fast.shards.storage.store import require_set_at
+    from ecamp_fast.shards.storage import store
 
+    asked: list[Path] = []
+    monkeypatch.setattr(store, "require_set", asked.append)
+    store.require_set_at("a/folder")
+    assert asked == [Path("a/folder")]
     for address in ("s3://bucket/set", "gs://bucket/set", "https://host/set"):
-        require_set_at(address)
+        store.require_set_at(address)
+    assert len(asked) == 1
 
 
 def test_at_once() -> None:

@@ -9,7 +9,6 @@ from click.testing import CliRunner
 
 from ecamp_fast.cli import main
 from ecamp_fast.run import launch
-from ecamp_fast.run.rundir import require_own
 from ecamp_fast.train import main as program
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small.yaml")
@@ -78,8 +77,17 @@ def filled(folder: Path, names: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_a_run_begins_where_nobody_else_is(name: str, tmp_path: Path) -> None:
-    require_own(Path(filled(tmp_path / "run", FREE[name])))
+def test_a_run_begins_where_nobody_else_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Started(Exception):
+        pass
+
+    def start(*_: object, **__: object) -> None:
+        raise Started
+
+    monkeypatch.setattr(launch, "start", start)
+    out = filled(tmp_path / "run", FREE[name])
+    with pytest.raises(Started):
+        main(["train", "--recipe", SMALL, "--ranks", "1", "--out", out])
 
 
 @pytest.mark.parametrize("name", TAKEN)

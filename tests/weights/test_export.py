@@ -18,16 +18,19 @@ from safetensors.torch import load_file
 import ecamp_fast
 from ecamp_fast.commands.export import command
 from ecamp_fast.config import Recipe
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
 from ecamp_fast.model.ecamp import Ecamp, image_tokens
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.shards.builder.build import build_phantoms
 from ecamp_fast.shards.format.manifest import read_manifest
-from ecamp_fast.weights.export import to_ours
+from ecamp_fast.weights.export import to_onnx, to_ours
 from ecamp_fast.weights.file import import_weights
 from ecamp_fast.weights.released_names import to_released
 
 FILES = {"timm": "model.safetensors", "transformers": "model.safetensors", "ours": "weights.safetensors"}
+
+
+DEEP = Image.fromarray(np.full((8, 8), 40_000, np.uint16))  # as Pillow makes grey of it, all is white
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +206,7 @@ def test_a_picture_is_seen_alike_by_all(out: Path, run: Path, model: Ecamp, pict
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros((4, 4)), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8), b"no picture", "/no/such.png"],
+    [np.zeros((4, 4)), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8), b"no picture", "/no/such.png", DEEP],
 )
 def test_what_is_no_picture_is_named_by_its_number(run: Path, picture: Path, wrong: Any) -> None:
     with pytest.raises(DataError, match="picture 1 cannot be read"):
@@ -274,6 +277,15 @@ def test_what_cannot_be_meant_is_refused_before_anything(out: Path, run: Path, a
     with pytest.raises(ConfigError, match=says):
         CliRunner().invoke(command, [str(run), str(out), *arguments], catch_exceptions=False)
     assert sorted(out.rglob("*")) == before
+
+
+def test_onnx_is_asked_for_before_anything_is_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_onnx, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault, match="onnx and onnxscript not installed"):
+        CliRunner().invoke(command, [str(run), str(tmp_path / "out"), "--to", "timm,onnx"], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_form_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

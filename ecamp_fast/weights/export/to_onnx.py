@@ -24,10 +24,14 @@ class _Both(nn.Module):
         return tokens, tokens[:, 1:].mean(1)
 
 
-def write(model: Ecamp, out: Path) -> None:
-    """``model.onnx`` in ``out``, which must exist.  Raises EnvironmentFault where onnx is not installed."""
+def require() -> None:
+    """Raises EnvironmentFault where onnx is not installed."""
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise EnvironmentFault(f"{' and '.join(missing)} not installed", "pip install ecamp-fast[onnx]")
+
+
+def write(model: Ecamp, out: Path) -> None:
+    """``model.onnx`` in ``out``, which must exist; ``require`` first."""
     size = model.recipe.image.low_size
     torch.onnx.export(
         _Both(model).eval(),

@@ -18,7 +18,8 @@ def twin(model: Ecamp) -> nn.Module:
     import timm
 
     twin: nn.Module = timm.create_model(ARCHITECTURE, **arguments(model.recipe))
-    twin.load_state_dict({name: tensor.detach().float() for name, tensor in _state(model).items()})
+    state = to_timm(model.state_dict(), model.recipe)
+    twin.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return twin.eval()
 
 
@@ -67,7 +68,3 @@ def preprocessing(recipe: Recipe) -> dict[str, Any]:
         "first_conv": "patch_embed.proj",
         "classifier": "head",
     }
-
-
-def _state(model: Ecamp) -> dict[str, Any]:
-    return to_timm(model.state_dict(), model.recipe)

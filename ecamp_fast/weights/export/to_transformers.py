@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.vision import CHANNELS, EPSILON
@@ -35,7 +34,8 @@ def write(model: Ecamp, out: Path) -> None:
         architectures=["ViTModel"],
     )
     config.save_pretrained(out)
-    tensors = {name: tensor.detach().float().contiguous() for name, tensor in _state(model).items()}
+    state = to_transformers(model.state_dict(), recipe)
+    tensors = {name: tensor.float().contiguous() for name, tensor in state.items()}
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
     CLIPImageProcessor(
         size={"shortest_edge": pixels.low_size},
@@ -44,7 +44,3 @@ def write(model: Ecamp, out: Path) -> None:
         image_std=[pixels.std] * CHANNELS,
         do_convert_rgb=True,
     ).save_pretrained(out)
-
-
-def _state(model: Ecamp) -> dict[str, Tensor]:
-    return to_transformers(model.state_dict(), model.recipe)
