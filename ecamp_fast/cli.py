@@ -31,11 +31,11 @@ COMMANDS = {
     "compare-runs": ("ecamp_fast.commands.compare_runs", "Name the first step and quantity in which two runs differ."),
     "report": ("ecamp_fast.commands.report", "Write the HTML report of a run."),
     "export": (
-        "ecamp_fast.commands.export",
+        "ecamp_fast.commands.downstream.export",
         "Write a run's image encoder for timm, transformers, ONNX and ecamp-fast.",
     ),
-    "features": ("ecamp_fast.commands.features", "Write the frozen features of a shard set into one file."),
-    "import": ("ecamp_fast.commands.imports", "Convert released weights, or a run's former checkpoints."),
+    "features": ("ecamp_fast.commands.downstream.features", "Write the frozen features of a shard set into one file."),
+    "import": ("ecamp_fast.commands.downstream.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
 }
 

@@ -5,9 +5,6 @@ bench         ``bench NAME``: measure one part, or all of them
 compare_runs  ``compare-runs``: the first step and quantity in which two runs differ
 demo          the whole way on phantoms, with a crash in the middle
 doctor        look before the run does
-export        the trained image encoder for other libraries
-features      frozen features of a shard set as one file
-imports       ``import``: released checkpoints into weights for ``init_from``
 replay        one step of a run again, and what in it went bad first
 report        write the report of a run anew
 shard         build, merge, verify, repair, describe and draw shard sets
@@ -16,6 +13,8 @@ terminal      lines for a person, with the names in them escaped
 tokenizer     ``tokenizer train``
 train         launch the ranks of a run, and watch them
 worth         what pre-training is worth: trained with reports and without, and judged
+
+downstream    commands that use what a run has learned
 
 lazy          a group that imports a command when it is called
 progress      a bar on a terminal, plain lines elsewhere

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ecamp_fast.commands.features import command
+from ecamp_fast.commands.downstream.features import command
 from ecamp_fast.config import Recipe
 from ecamp_fast.downstream.encoder import PretrainedEncoder
 from ecamp_fast.errors import ConfigError, DataError

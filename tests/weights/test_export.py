@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ecamp_fast
-from ecamp_fast.commands.export import command
+from ecamp_fast.commands.downstream.export import command
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
 from ecamp_fast.model.ecamp import Ecamp, image_tokens

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ecamp_fast.commands.imports import command
+from ecamp_fast.commands.downstream.imports import command
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError, NumericsError
 from ecamp_fast.model.ecamp import Ecamp

@@ -1,0 +1,1 @@
+"""Shard sets as tasks read them: labels, subsets of the training split, images with masks and boxes."""

@@ -1,0 +1,1 @@
+"""Classification, probing, segmentation, detection: data, model and score of each."""

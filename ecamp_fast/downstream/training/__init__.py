@@ -1,0 +1,1 @@
+"""Fitting a task's model: settings, loop, state."""
