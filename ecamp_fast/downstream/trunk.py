@@ -38,7 +38,7 @@ class Trunk(nn.Module):
 
     def __init__(self, net: nn.Module, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.net, self.size = net, size
+        self.net, self.size, self._is_frozen = net, size, False
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.is_vit = hasattr(net, "blocks")
@@ -47,6 +47,21 @@ class Trunk(nn.Module):
         self.grid: int = -(-size // patch)
         for parameter in self._final_norm().parameters():  # no task trains it: see ``forward`` and ``features``
             parameter.requires_grad_(False)
+
+    def freeze(self) -> None:
+        """Nothing of it is trained from now on, and it stays in evaluation mode whatever the model around it does."""
+        self.requires_grad_(False)
+        self.eval()
+        self._is_frozen = True
+
+    def train(self, mode: bool = True) -> "Trunk":
+        super().train(mode and not self._is_frozen)
+        return self
+
+    def compile_blocks(self) -> None:
+        """Compile each block of a ViT by itself: one graph for all of them."""
+        for block in getattr(self.net, "blocks", ()):
+            block.compile()
 
     def forward(self, images: Tensor) -> Tensor:
         """Patch tokens before the final norm, without the class token, row by row (SPEC 7.2, 7.3).

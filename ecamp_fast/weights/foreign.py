@@ -1,6 +1,5 @@
 """Image encoders of others from local files, as timm's models: a ViT of timm or transformers, a ResNet-50."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from ecamp_fast.strict_json import parse_object
 from ecamp_fast.weights.file import read_checkpoint
 from ecamp_fast.weights.vit_names import is_of_transformers, transformers_to_timm
 
-# What the paper's tasks normalise with (SPEC 7.1), whoever trained the weights; a configuration that says otherwise wins.
+# What the paper's tasks normalise with, whoever trained the weights; a configuration that says otherwise wins
 MEAN, STD = (0.4722,) * 3, (0.3028,) * 3
 HEAD_WIDTH = 64  # of every ViT whose file does not say how many heads it has
 RESNET_SIZE = 224
@@ -153,7 +152,7 @@ def _resnet50(tensors: Mapping[str, Tensor], drop_path: float, path: Path) -> nn
 
 @torch.no_grad()
 def _filled(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """The net with the file's tensors; what the file has besides is passed over.  Raises DataError for what it lacks."""
+    """The net with the file's tensors, others of the file being passed over.  Raises DataError for what it lacks."""
     wanted = net.state_dict()
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
