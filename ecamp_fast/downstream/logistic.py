@@ -63,9 +63,7 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float], known: Tensor | N
     return Logistic(mean, scale, weights.transpose(0, 1), intercepts.transpose(0, 1))
 
 
-def _descend(
-    inputs: Tensor, targets: Tensor, share: Tensor, strength: Tensor, bound: Tensor
-) -> tuple[Tensor, Tensor]:
+def _descend(inputs: Tensor, targets: Tensor, share: Tensor, strength: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
     """The minimum, by accelerated gradient descent; C columns, one per strength and finding.
 
     inputs    (N, D), decorrelated
