@@ -62,8 +62,8 @@ MUTANTS = [
                 "patients = [str(i) for i in range(len(patients))]; names = sorted(set(patients))",
             ),
             "the ridge is chosen on what was fitted": (
-                "fit(features[~held], labels[~held], RIDGES).logits(features[held])",
-                "fit(features, labels, RIDGES).logits(features[held])",
+                "found = fit(features[~held], labels[~held], RIDGES,",
+                "found = fit(features, labels, RIDGES,",
             ),
             "the inner folds know no patients": (
                 "    fold = patient_folds(patients, FOLDS, seed)\n    score",
