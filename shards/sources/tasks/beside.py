@@ -1,4 +1,4 @@
-"""What a person's own table says of its images: classes by column, masks and boxes in columns or in tables beside it."""
+"""What a person's own table says of its images: classes, masks and boxes, in columns or in tables beside it."""
 
 import os
 from collections import defaultdict

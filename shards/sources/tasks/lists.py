@@ -46,17 +46,22 @@ class Listed:
     """An image of the lists.
 
     name       as they have it
-    origin     where it stands first
+    row        where it stands first
     splits     it is in, test before val before train
     fractions  training lists it is in
     said       of it
     """
 
     name: str
-    origin: str
+    row: str
     said: Said
     splits: list[str] = field(default_factory=list)
     fractions: list[str] = field(default_factory=list)
+
+    @property
+    def origin(self) -> str:
+        """For messages: the row, and the image."""
+        return f"{self.row} ({redact_place(self.name)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,9 @@ def read_lists(folder: Path, task: Task, listing: Listing) -> dict[str, Listed]:
             listing.notes.append(f"{file.path.name} has {has}, the list of the paper's protocol {official:,}")
         for name, (where, said, _) in rows.items():
             one = found.setdefault(name, Listed(name, where, said))
-            if one.said != said:
+            if one.said is not said and one.said != said:
                 what = f"other labels, boxes or masks than in {one.origin}"
-                listing.faults.append(RecordFault(where, what, _REPAIR))
+                listing.faults.append(RecordFault(f"{where} ({redact_place(name)})", what, _REPAIR))
             if file.split not in one.splits:
                 one.splits.append(file.split)
             if file.fraction:
@@ -135,38 +140,36 @@ def _text(file: _File, task: Task, listing: Listing) -> Rows:
         raise DataError(f"{file.path}: labels of no known classes", "say which with --task")
     wanted = 1 if task.exclusive else len(task.classes)
     rows: Rows = {}
+    known: dict[tuple[str, ...], Said | str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         where = origin(file.path, number)
         name, *values = line.strip().rsplit(None, wanted)
-        fault = ""
+        said = known.get(tuple(values))
+        if said is None:
+            said = known[tuple(values)] = _said(values, task)
+        fault = said if isinstance(said, str) else ""
         if len(values) != wanted or _number(name.rsplit(None, 1)[-1]) is not None:
             fault = f"{len(line.split()) - 1} labels, {several(wanted, 'is', 'are')} expected"
         elif name in rows:
             fault = f"the same image as in {rows[name][0]}"
-        else:
-            labels = _labels(values, task)
-            if labels is None:
-                top = len(task.classes) - 1 if task.exclusive else 1
-                fault = f"a label that is no number from 0 to {top}"
-            else:
-                rows[name] = (f"{where} ({redact_place(name)})", Said(labels), 1)
         if fault:
-            listing.faults.append(RecordFault(where, fault, _REPAIR))
+            listing.faults.append(RecordFault(f"{where} ({redact_place(name)})", fault, _REPAIR))
+        elif isinstance(said, Said):
+            rows[name] = (where, said, 1)
     return rows
 
 
-def _labels(values: list[str], task: Task) -> Labels | None:
+def _said(values: list[str], task: Task) -> Said | str:
+    """What the numbers of a line say, or what is wrong with them."""
     numbers = [_number(value) for value in values]
+    top = len(task.classes) - 1 if task.exclusive else 1
+    if not all(number is not None and 0 <= number <= top for number in numbers):
+        return f"a label that is no number from 0 to {top}"
     if task.exclusive:
-        (number,) = numbers
-        if number is None or not 0 <= number < len(task.classes):
-            return None
-        return {name: int(at == number) for at, name in enumerate(task.classes)}
-    if any(number not in (0, 1) for number in numbers):
-        return None
-    return {name: int(number or 0) for name, number in zip(task.classes, numbers, strict=True)}
+        return Said({name: int(at == numbers[0]) for at, name in enumerate(task.classes)})
+    return Said({name: int(number or 0) for name, number in zip(task.classes, numbers, strict=False)})
 
 
 def _number(text: str) -> int | None:
@@ -189,11 +192,11 @@ def read_masks(path: Path, listing: Listing) -> Rows:
         cells[cell(row[key])].append((line, row[value]))
     rows: Rows = {}
     for name, lines in cells.items():
-        where = f"{origin(path, lines[0][0])} ({redact_place(name)})"
+        where = origin(path, lines[0][0])
         try:
             rows[name] = (where, said_by(kind, [text for _, text in lines]), len(lines))
         except ValueError as error:
-            listing.faults.append(RecordFault(where, str(error), _REPAIR))
+            listing.faults.append(RecordFault(f"{where} ({redact_place(name)})", str(error), _REPAIR))
     return rows
 
 

@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 from ecamp_fast.shards.sources.base import Listing, Record
+from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.tasks.base import TaskSource
 from ecamp_fast.shards.sources.tasks.lists import read_masks
 from ecamp_fast.shards.sources.tasks.protocol import PNEUMOTHORAX, TASKS
@@ -26,7 +27,9 @@ class SiimSource(TaskSource):
         assert path
         found = read_masks(path, listing)
         return {
-            name: Record(*(where, row, name, name, name, ""), labels=said.labels or {}, masks=said.masks)
+            name: Record(
+                *(f"{where} ({redact(name)})", row, name, name, name, ""), labels=said.labels or {}, masks=said.masks
+            )
             for row, (name, (where, said, _)) in enumerate(found.items())
         }
 
