@@ -263,7 +263,7 @@ def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | N
 def show(
     shard_set: str, picture: Path, split: str | None, count: int, seed: int, keys: tuple[str, ...], as_json: bool
 ) -> None:
-    """Draw samples of SET into PICTURE (PNG): image, attention map, boxes, text. As confidential as the set."""
+    """Draw samples of SET into PICTURE (PNG): image, attention map, masks, boxes, text. As confidential as the set."""
     from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.shards.describe.show import show as draw
     from ecamp_fast.shards.load.read import ShardSet
