@@ -105,6 +105,4 @@ def test_a_table_with_classes_masks_and_boxes_is_built_and_drawn(tmp_path):
         assert done.exit_code == 0, done.output
         drawn[key] = np.array(Image.open(tmp_path / "x.png")).astype(int)[10:330, 10:330]
     coloured = {key: {*np.nonzero(np.ptp(picture, axis=2).sum(1))[0].tolist()} for key, picture in drawn.items()}
-    assert not coloured["i2_i2"] and {105, 199} <= coloured["i0_i0"] <= {
-        *range(105, 200)
-    }  # 21 to 39 of 64
+    assert not coloured["i2_i2"] and {105, 199} <= coloured["i0_i0"] <= {*range(105, 200)}  # 21 to 39 of 64

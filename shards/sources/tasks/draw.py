@@ -22,7 +22,7 @@ def carve(records: Sequence[Record], wanted: Mapping[str, int], seed: int) -> di
     for record in records:
         if record.split == "train":
             groups[record.patient_id or f"study {record.study_id}"].append(record)
-    names = sorted(groups)
+    names = list(groups)
     hashes = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") for name in names]
     numbers = uniform(sample_keys(seed, 0, np.array(hashes, np.uint64)), Stream.SPLIT, 1)[:, 0]
     order = iter([names[index] for index in np.argsort(numbers, kind="stable")])

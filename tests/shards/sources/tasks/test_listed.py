@@ -203,3 +203,20 @@ def test_pictures_are_found_however_they_are_laid_out(pictures):
         True,
         True,
     ]
+
+
+def test_images_in_folders_of_other_names_are_told_by_patient_and_study(pictures):
+    """CheXpert's full-size images lie in folders of batches, a hundred thousand view1_frontal.jpg."""
+    places = [
+        f"batch {1 + n % 2}/patient{n:05d}/study{1 + n % 3}/view{v}_frontal.jpg" for n in range(9) for v in (1, 2)
+    ]
+    folder = pictures(*places, "batch 1/patient00000/study1/view3_frontal.png")
+    zero = " 0" * 5
+    lines = [f"train/{place.partition('/')[2]}{zero}\n" for place in places]
+    lines += [
+        f"train/patient00000/study1/view3_frontal.jpg{zero}\n",
+        f"train/patient00000/study9/view1_frontal.jpg{zero}\n",
+    ]
+    listing = ListSource(lists(folder, train="".join(lines)), "chexpert").list_records()
+    assert [one.place for one in listing.records] == [*places, "batch 1/patient00000/study1/view3_frontal.png"]
+    assert ["pictures of that name" in fault.what for fault in listing.absent] == [True]
