@@ -56,8 +56,8 @@ def annotated() -> Any:
                 out.append(annotated(loaded, record, Path(), (), canvas).boxes)
             except ValueError as error:
                 out.append(str(error))
-    runs = runs_place(["2048 900", "100000 3000"])
-    for masks in ({"a": runs}, {"b": runs, "a": EMPTY}, {}):
+    runs = runs_place(["2048 90000", "500000 90000"])
+    for masks in ({"a": runs}, {"b": runs, "a": EMPTY}, {"a": EMPTY}, {}):
         given = annotated(loaded, Record("row", 1, "s", "1", "a.png", "", masks=masks), Path(), ("a", "b"))
         out.append((given.mask_names, None if given.masks is None else given.masks.tolist()))
     return out
@@ -79,6 +79,7 @@ def listed() -> Any:
         ("aptos", {"train_list.txt": "a.png 5\nb.png 1 1\nc.png -1\nd.png 0\nd.png 0\n"}),
         ("chexpert", {"train_list_1.txt": "a b.jpg 0 1 0 1 1 \n", "val_list.txt": "c.jpg 1 0 0 0\nd.jpg 2 0 0 0 0"}),
         ("siim", {"train_list_1.csv": head + "i,5 3\ni,9 2\nj,-1\n", "test_list.csv": head + "i,5 3\ni,9 2\n"}),
+        ("siim", {"train_list_1.csv": head + "i,5 3\nj,-1\n", "val_list.csv": head + "i,5 3\nj,5 3\n"}),
         ("siim", {"train_list_1.csv": head + "i,5 3\ni,-1\nj,5 3 1\n", "val_list.csv": head + "k,5 3\n"}),
         ("rsna", {"train_list.csv": 'image_path,bbox\na.png,"[[1,2,3,4]]"\nb.png,"[[0.0,0.0,0.0,0.0]]"\nb.png,[]\n'}),
         ("riga", {"train_list.csv": "img_path,mask_path\na.png,m.png\nb.png,\n"}),
