@@ -148,7 +148,7 @@ MUTANTS = [
         {
             "uncertain cardiomegaly is present": ('"Cardiomegaly": ABSENT', '"Cardiomegaly": PRESENT'),
             "uncertain edema is absent": ('"Edema": PRESENT', '"Edema": ABSENT'),
-            "what has no rule is absent": ("UNCERTAIN_AS.get(name, UNCERTAIN)", "UNCERTAIN_AS.get(name, ABSENT)"),
+            "what has no rule is absent": ("uncertain.get(name, UNCERTAIN)", "uncertain.get(name, ABSENT)"),
             "what is blank is absent everywhere": ("else math.nan\n", "else float(ABSENT)\n"),
             "what is blank is unknown in sets that list": (
                 "if not classes or kind in BLANK_IS_ABSENT",
@@ -214,7 +214,7 @@ MUTANTS = [
     ),
     *mutants(
         "shards/sources/tasks/draw.py",
-        OWNERS,
+        f"{TASKS}/test_draw.py",
         carved,
         {
             "images are carved, not patients": (
