@@ -41,13 +41,20 @@ def read_labels(value: Any) -> Labels | None:
     return None
 
 
-def targets(labels: Mapping[str, int], names: Sequence[str], classes: Sequence[str], kind: str) -> list[float]:
+def targets(
+    labels: Mapping[str, int],
+    names: Sequence[str],
+    classes: Sequence[str],
+    kind: str,
+    uncertain: Mapping[str, int] = UNCERTAIN_AS,
+) -> list[float]:
     """What a task learns of the classes ``names`` in one sample: 1.0, 0.0, or NaN where it is not known.
 
-    labels   of the sample
-    names    classes of the task
-    classes  those of the set (``Manifest.labels``); none: the set lists what is present, and what it does not is absent
-    kind     of the set's source (``Manifest.source["kind"]``)
+    labels     of the sample
+    names      classes of the task
+    classes    those of the set (``Manifest.labels``); none: the set lists what is present, what it does not is absent
+    kind       of the set's source (``Manifest.source["kind"]``)
+    uncertain  what an uncertain class counts as; one that is not there stays unknown
     """
     blank = float(ABSENT) if not classes or kind in BLANK_IS_ABSENT else math.nan
     stated = {PRESENT: 1.0, ABSENT: 0.0}
@@ -57,7 +64,7 @@ def targets(labels: Mapping[str, int], names: Sequence[str], classes: Sequence[s
         if value is None:
             return blank
         if value == UNCERTAIN:
-            value = UNCERTAIN_AS.get(name, UNCERTAIN)
+            value = uncertain.get(name, UNCERTAIN)
         return stated.get(value, math.nan)
 
     return [target(name) for name in names]
