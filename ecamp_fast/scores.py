@@ -1,4 +1,4 @@
-"""Scores of a classifier, and how sure they are: area under the ROC curve, and intervals over patients. numpy alone.
+"""Scores of classifiers and masks, and how sure they are: AUROC, Dice, intervals over patients. numpy alone.
 
 Legend: N samples, F findings, D resamples of the bootstrap.
 """
@@ -88,3 +88,23 @@ def mean_auroc(scores: Array, positive: Array, weights: Array | None = None) -> 
     known = ~np.isnan(found)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, found, 0.0).sum(-1) / known.sum(-1))
+
+
+def dice(predicted: Array, truth: Array) -> Array:
+    """Overlap of two masks, 2 |A and B| / (|A| + |B|); 1 where both are empty, as the paper scores it.
+
+    predicted, truth: (..., H, W) bool   returns (...) float64.
+    """
+    shared, together = (predicted & truth).sum((-2, -1)), predicted.sum((-2, -1)) + truth.sum((-2, -1))
+    return np.where(together > 0, 2 * shared / np.maximum(together, 1), 1.0)
+
+
+def mean_over(values: Array, chosen: Array, weights: Array | None = None) -> Array:
+    """Mean of the values that are chosen; NaN where there is none.
+
+    values: (N,)   chosen: (N,) bool   weights: (D, N) >= 0, how often each sample counts   returns shape () or (D,).
+    """
+    counts = np.ones((1, len(values))) if weights is None else weights
+    with np.errstate(invalid="ignore"):
+        found = counts[:, chosen] @ values[chosen] / counts[:, chosen].sum(1)  # 0 / 0 is NaN
+    return np.asarray(found[0] if weights is None else found)
