@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional as vision
@@ -49,15 +50,15 @@ class Turns:
 
 
 def draw_turns(
-    seed: int, epoch: int, samples: np.ndarray, *, angle: float = 10.0, scale: float = 0.1, chance: float = 0.5
+    seed: int, epochs: ArrayLike, samples: np.ndarray, *, angle: float = 10.0, scale: float = 0.1, chance: float = 0.5
 ) -> Turns:
-    """Of each sample in an epoch: with ``chance`` an angle and a scale, uniform in +-angle and 1 +- scale; else none.
+    """Of each sample in its epoch: with ``chance`` an angle and a scale, uniform in +-angle and 1 +- scale; else none.
 
     A function of (seed, epoch, sample) alone, so a resumed run turns as one that was never stopped.
 
-    samples: (B,) integers
+    epochs: a number or (B,)   samples: (B,) integers
     """
-    chosen, turn, grow = uniform(sample_keys(seed, epoch, samples), Stream.TURN, 3).astype(np.float64).T
+    chosen, turn, grow = uniform(sample_keys(seed, epochs, samples), Stream.TURN, 3).astype(np.float64).T
     moves = chosen < chance
     return Turns(np.where(moves, (2 * turn - 1) * angle, 0.0), np.where(moves, 1 + (2 * grow - 1) * scale, 1.0))
 

@@ -87,15 +87,20 @@ class Convolutional(nn.Module):
 
 
 class Heads(nn.Module):
-    """One head for each mask, each with weights of its own, as the paper has disc and cup on one trunk."""
+    """One head for each mask, each with weights of its own, as the paper has disc and cup on one trunk.
 
-    def __init__(self, name: HeadName, masks: int, width: int, grid: int, size: int) -> None:
+    levels: blocks whose tokens are given side by side; more than one to ``dpt`` alone
+    """
+
+    def __init__(self, name: HeadName, masks: int, width: int, grid: int, size: int, levels: int = 1) -> None:
         """Raises EnvironmentFault for ``dpt`` where its library is not installed."""
         super().__init__()
-        self.heads = nn.ModuleList(_KINDS[name](width, grid, size) for _ in range(masks))
+        self.heads = nn.ModuleList(
+            DPT(width, grid, size, levels) if name == "dpt" else _KINDS[name](width, grid, size) for _ in range(masks)
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (B, G*G, D)   returns logits (B, M, S, S) float32."""
+        """tokens: (B, G*G, levels * D)   returns logits (B, M, S, S) float32."""
         return torch.cat([head(tokens) for head in self.heads], 1).float()
 
 
@@ -103,7 +108,6 @@ _KINDS: dict[HeadName, Callable[[int, int, int], nn.Module]] = {
     "setr": SETR,
     "linear": Linear,
     "convolutional": Convolutional,
-    "dpt": DPT,
 }
 
 

@@ -1,8 +1,6 @@
 """The decoder of DPT (Ranftl et al. 2021) as segmentation-models-pytorch has it, on the tokens of any trunk.
 
-DPT reads four blocks of a ViT. A trunk promises its last tokens alone, whichever library it comes from, so all four
-scales are drawn from these, as a simple pyramid does (Li et al. 2022): every encoder gets the same head, and tokens of
-a frozen one are kept once instead of four times.
+Its model there opens a ViT of timm's hub by name; here its decoder alone is taken, and our trunk reads the image.
 """
 
 from importlib.util import find_spec
@@ -12,21 +10,24 @@ from torch.nn.functional import interpolate
 
 from ecamp_fast.errors import EnvironmentFault
 
-SCALES = 4  # maps of 4, 2, 1 and 1/2 cells a patch
-STRIDE = 16  # what its decoder must take a patch for to draw these
+SCALES = 4  # maps of 4, 2, 1 and 1/2 cells a patch, from the lowest block to the highest
+STRIDE = 16  # what the decoder must take a patch for, to draw these
 CHANNELS = 256  # where the scales meet, for tokens of 768; a third of D below
 
 
 class DPT(nn.Module):
-    """Four scales of the token map, joined from the coarsest to the finest, then two convolutions and one logit."""
+    """Four scales, each drawn from a block's tokens, joined from the coarsest to the finest; two convolutions.
 
-    def __init__(self, width: int, grid: int, size: int) -> None:
+    levels: blocks whose tokens are given, 1 to 4; where they are fewer, the lowest serves the finest scales too
+    """
+
+    def __init__(self, width: int, grid: int, size: int, levels: int) -> None:
         """Raises EnvironmentFault where segmentation-models-pytorch is not installed."""
         super().__init__()
         require()
         from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder, DPTSegmentationHead
 
-        self.grid, self.size = grid, size
+        self.grid, self.size, self.levels = grid, size, levels
         self.even = grid + grid % 2  # cells a side that can be halved and doubled again
         channels = min(CHANNELS, max(8, round(width / 24) * 8))
         self.decode = DPTDecoder(
@@ -40,12 +41,18 @@ class DPT(nn.Module):
         self.predict = DPTSegmentationHead(channels, 1, upsampling=1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (B, G*G, D)   returns logits (B, 1, S, S)."""
+        """tokens: (B, G*G, levels * D)   returns logits (B, 1, S, S)."""
         x = tokens.mT.unflatten(2, (self.grid, self.grid))
         if self.even != self.grid:
             x = interpolate(x, (self.even, self.even), mode="bilinear", align_corners=False)
-        logits = self.predict(self.decode([x] * SCALES, [None] * SCALES))
+        maps = list(x.chunk(self.levels, 1))
+        logits = self.predict(self.decode([maps[0]] * (SCALES - self.levels) + maps, [None] * SCALES))
         return interpolate(logits, (self.size, self.size), mode="bilinear", align_corners=False)
+
+
+def blocks_of(depth: int) -> list[int]:
+    """The blocks that a ViT of ``depth`` gives: of 12 the third, sixth, ninth and twelfth, counted from 0."""
+    return sorted({max(1, round(depth * part / SCALES)) - 1 for part in range(1, SCALES + 1)})
 
 
 def require() -> None:

@@ -1,6 +1,7 @@
 """Classification, probing, segmentation, detection: data, model and score of each.
 
 classify    a classifier, all weights trained or the head alone
+segment     masks, by a decoder on patch tokens
 probing     logistic regression on frozen features, beside untrained ones and pixels
 splits      which samples a task is fitted to, chosen by, and judged on
 scoring     scores by class and overall, with intervals over patients

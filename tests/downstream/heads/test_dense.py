@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ecamp_fast.downstream.heads import dpt
 from ecamp_fast.downstream.heads.dense import HEADS, SETR, HeadName, Heads, as_map
+from ecamp_fast.downstream.heads.dpt import blocks_of
 from ecamp_fast.downstream.heads.mask_loss import mask_loss
 from ecamp_fast.errors import EnvironmentFault
 
@@ -87,3 +88,23 @@ def test_what_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.Monke
     monkeypatch.setattr(dpt, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match=r"pip install ecamp-fast\[segment\]"):
         Heads("dpt", 1, 16, 4, 16)
+
+
+def test_dpt_reads_four_blocks_of_a_vit_or_as_many_as_there_are() -> None:
+    assert [blocks_of(depth) for depth in (12, 24, 4, 3, 1)] == [
+        [2, 5, 8, 11],
+        [5, 11, 17, 23],
+        [0, 1, 2, 3],
+        [0, 1, 2],
+        [0],
+    ]
+
+
+@pytest.mark.skipif(not INSTALLED, reason="dpt")
+def test_dpt_tells_its_levels_apart() -> None:
+    heads = Heads("dpt", 1, 16, 4, 16, levels=3)
+    tokens = torch.randn(2, 16, 48, requires_grad=True)
+    heads(tokens).square().sum().backward()
+    assert tokens.grad is not None
+    grads = tokens.grad.abs().sum((0, 1)).view(3, 16).sum(1)
+    assert (grads > 0).all() and (grads[:-1] - grads[1:]).abs().min() > 0
