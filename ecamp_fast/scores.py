@@ -84,10 +84,14 @@ def _auroc(scores: Array, positive: Array, counts: Array) -> Array:
 
 def mean_auroc(scores: Array, positive: Array, weights: Array | None = None) -> Array:
     """Mean of ``auroc`` over the findings that have both classes; NaN where none has. Shape () or (D,)."""
-    found = auroc(scores, positive, weights)
-    known = ~np.isnan(found)
+    return row_means(auroc(scores, positive, weights))
+
+
+def row_means(values: Array) -> Array:
+    """Means along the last axis of what is not NaN; NaN where everything is."""
+    known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, found, 0.0).sum(-1) / known.sum(-1))
+        return np.asarray(np.where(known, values, 0.0).sum(-1) / known.sum(-1))
 
 
 def dice(predicted: Array, truth: Array) -> Array:

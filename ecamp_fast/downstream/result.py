@@ -48,7 +48,8 @@ class TaskResult:
         return {"schema": SCHEMA, **asdict(self)}
 
     def write(self, out: Path) -> None:
-        """OUT/result.json, complete or absent."""
+        """OUT/result.json, complete or absent; OUT is created."""
+        out.mkdir(parents=True, exist_ok=True)
         write_json(out / RESULT, self.as_dict())
 
 

@@ -198,14 +198,11 @@ class SegmentTask:
 
     @torch.no_grad()
     def _encoded(self, data: TaskData) -> Iterator[MaskBatch]:
-        """Of every image in order, by the trunk in evaluation mode."""
-        training = self.model.trunk.training
-        self.model.trunk.eval()
+        """Of every image in order; the trunk is in evaluation mode, for good where it is frozen."""
         for batch in data.ordered(AT_ONCE):
             with self._precision():
                 tokens = self.model.tokens(batch.images)
             yield MaskBatch(tokens, self._masks(batch))
-        self.model.trunk.train(training)
 
     def _in_order(self, kept: MaskBatch) -> Iterator[MaskBatch]:
         for tokens, masks in zip(kept.inputs.split(AT_ONCE), kept.masks.split(AT_ONCE), strict=True):
@@ -259,8 +256,7 @@ def segment(
     if settings.compile:
         trunk.compile_blocks()
     task = SegmentTask(model, shards, splits, settings, options, say)
-    facts = {"masks": list(options.masks), "from_boxes": options.boxes, "head": options.head}
-    facts |= {"augment": options.augment, "balance": options.balance, "size": trunk.size}
+    facts = _facts(options) | {"size": trunk.size}
     identity = {"task": SEGMENT, "encoder": encoder, "subset": repr(options.subset), **facts}
     with threads_for(trunk.width, torch.device(device)):
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
@@ -292,17 +288,28 @@ def segment(
     return result
 
 
+def _facts(options: SegmentOptions) -> dict[str, Any]:
+    """What a fit depends on beside its settings."""
+    return {
+        "masks": list(options.masks),
+        "from_boxes": options.boxes,
+        "head": options.head,
+        "augment": options.augment,
+        "balance": options.balance,
+    }
+
+
 def over_positives(overlap: Overlap, masks: tuple[str, ...], weights: Array) -> dict[str, Any]:
     """Dice over the images that have a mask, with its interval; by mask, with how many images that are.
 
     weights: (1 + D, N), draws of patients
     """
     columns = zip(overlap.dice.T, overlap.positive.T, strict=True)
-    draws = np.stack([scores.mean_over(dice, positive, weights) for dice, positive in columns], 1)
+    means = np.stack([scores.mean_over(dice, positive, weights) for dice, positive in columns], 1)
     counts = dict(zip(masks, overlap.positive.sum(0).tolist(), strict=True))
     known = overlap.positive.any()
-    interval = asdict(mean_over_classes(draws)) if known else None
-    return {"dice": interval, "per_class": by_class(draws[0], masks), "images": counts}
+    interval = asdict(mean_over_classes(means)) if known else None
+    return {"dice": interval, "per_class": by_class(means[0], masks), "images": counts}
 
 
 def balanced(train: Part, masks: tuple[str, ...], seed: int) -> Part:
