@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 1000
+BLOCK = 256  # samples whose pairs with all others are held at once
 ROUNDING = 1e-5  # of what is scored: below it two numbers in float32 are one
 Array = np.ndarray
 
@@ -80,6 +81,39 @@ def _auroc(scores: Array, positive: Array, counts: Array) -> Array:
     below = lost.cumsum(1) - lost
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((won * (below + lost / 2)).sum(1) / (won.sum(1) * lost.sum(1)))  # 0 / 0 is NaN
+
+
+def auroc_of_parts(scores: Array, positive: Array, owners: Array, weights: Array) -> Array:
+    """``auroc`` of many parts of few samples, such as the patches of images, where a sample's parts are drawn together.
+
+    The pairs between every two samples are counted once, so that draws cost as much as there are samples, not parts.
+
+    scores: (R, F) floating   positive: (R, F) bool   owners: (R,) integers below N   weights: (D, N) >= 0
+    returns (D, F) float64; NaN for a finding that lacks positive or negative parts.
+    """
+    columns = zip(scores.T, positive.T, strict=True)
+    return np.stack([_auroc_of_parts(*column, owners, weights) for column in columns], axis=1)
+
+
+def _auroc_of_parts(scores: Array, positive: Array, owners: Array, weights: Array) -> Array:
+    """(D,) of one finding."""
+    samples = weights.shape[1]
+    high, of_high = scores[positive], owners[positive]
+    order = np.lexsort((scores[~positive], owners[~positive]))
+    low, of_low = scores[~positive][order], owners[~positive][order]
+    starts = np.searchsorted(of_low, np.arange(samples + 1))
+    won = np.zeros(len(weights))
+    for first in range(0, samples, BLOCK):
+        block = range(first, min(first + BLOCK, samples))
+        pairs = np.zeros((samples, len(block)))
+        for column, sample in enumerate(block):
+            own = low[starts[sample] : starts[sample + 1]]
+            wins = (np.searchsorted(own, high, "left") + np.searchsorted(own, high, "right")) / 2
+            pairs[:, column] = np.bincount(of_high, wins, samples)
+        won += ((weights @ pairs) * weights[:, block.start : block.stop]).sum(1)
+    counts = [weights @ np.bincount(part, minlength=samples) for part in (of_high, of_low)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(won / (counts[0] * counts[1]))  # 0 / 0 is NaN
 
 
 def mean_auroc(scores: Array, positive: Array, weights: Array | None = None) -> Array:

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecamp_fast.scores import Estimate, auroc, dice, draw_patients, estimate, mean_auroc, mean_over, weighted_mean
+from ecamp_fast import scores
+from ecamp_fast.scores import (
+    Estimate,
+    auroc,
+    auroc_of_parts,
+    dice,
+    draw_patients,
+    estimate,
+    mean_auroc,
+    mean_over,
+    weighted_mean,
+)
 
 
 def by_pairs(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> float:
@@ -85,6 +96,29 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 def test_a_weighted_mean() -> None:
     weights = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
     assert weighted_mean(np.array([1.0, 2.0, 6.0]), weights).tolist() == pytest.approx([3.0, 8 / 3])
+
+
+def test_parts_of_samples_are_drawn_together() -> None:
+    """Against the plain formula with every part's weight written out; with ties, and samples of one kind alone."""
+    generator = np.random.default_rng(5)
+    owners = generator.integers(0, 9, 300)
+    values, positive = generator.integers(0, 6, (300, 3)).astype(float), generator.random((300, 3)) < 0.3
+    positive[owners == 2] = False
+    positive[owners == 4] = True
+    positive[:, 2] = False
+    weights = draw_patients([str(n // 2) for n in range(10)], 40)  # the last sample has no parts
+    expected = auroc(values, positive, weights[:, owners])
+    assert np.allclose(auroc_of_parts(values, positive, owners, weights), expected, rtol=1e-12, equal_nan=True)
+    assert np.isnan(expected[:, 2]).all() and not np.isnan(expected[0, :2]).any()
+
+
+def test_pairs_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(6)
+    owners, weights = np.repeat(np.arange(7), 5), generator.integers(0, 3, (4, 7)).astype(float)
+    values, positive = generator.random((35, 1)), generator.random((35, 1)) < 0.5
+    whole = auroc_of_parts(values, positive, owners, weights)
+    monkeypatch.setattr(scores, "BLOCK", 3)
+    assert np.allclose(auroc_of_parts(values, positive, owners, weights), whole, rtol=1e-12)
 
 
 def dice_by_hand(predicted: np.ndarray, truth: np.ndarray) -> float:

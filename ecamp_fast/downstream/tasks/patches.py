@@ -21,7 +21,7 @@ from ecamp_fast.downstream.data.samples import TaskBatch, TaskData
 from ecamp_fast.downstream.probe import tuned
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tasks.probing import DEFAULTS, ProbeOptions, Rows, untrained_source
-from ecamp_fast.downstream.tasks.scoring import by_class, class_areas, mean_over_classes
+from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
 from ecamp_fast.downstream.tasks.splits import Part, TaskSplits, split_task
 from ecamp_fast.downstream.threads import one_thread, threads_for
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
@@ -32,7 +32,6 @@ from ecamp_fast.shards.load.read import ShardSet
 HOLDS = 0.25  # share of a patch that a mask covers, from which on the patch holds the finding
 PATCHES = 100_000  # of a split at most, drawn by a key
 AT_ONCE = 64  # images through the trunk
-RESAMPLED = 32  # draws of patients, weighed at once: a weight for each patch of each draw is held
 
 Array = np.ndarray
 Features = Callable[[Tensor], Tensor]  # (B, 1, S, S) uint8 to (B, G*G, D)
@@ -200,7 +199,4 @@ class _Judge:
 
     def _areas(self, outputs: Array, test: _Patches) -> Array:
         """(1 + D, F).  outputs: (R, F)"""
-        values = test.holds.numpy().astype(np.float64)
-        starts = range(0, len(self._weights), RESAMPLED)
-        weights = (self._weights[start : start + RESAMPLED][:, test.owners] for start in starts)
-        return np.concatenate([class_areas(outputs, values, part) for part in weights])
+        return scores.auroc_of_parts(outputs, test.holds.numpy(), test.owners, self._weights)
