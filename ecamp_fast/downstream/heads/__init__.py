@@ -1,1 +1,6 @@
-"""What is put on a trunk's patch tokens, and the losses of it."""
+"""What is put on a trunk's patch tokens, and the losses of it.
+
+dense      one logit per pixel: the paper's head, a linear one, a convolutional one
+dpt        the decoder of DPT, by segmentation-models-pytorch
+mask_loss  focal loss and soft Dice
+"""

@@ -61,7 +61,7 @@ class Rows:
     def against(self, other: "Rows") -> dict[str, float]:
         """By how much this is better than another, paired over the draws of patients."""
         known = ~np.isnan(self.draws[0])
-        gap = np.nanmean(self.draws[:, known], 1) - np.nanmean(other.draws[:, known], 1)
+        gap = scores.row_means(self.draws[:, known]) - scores.row_means(other.draws[:, known])
         return scores.estimate(gap).as_dict()
 
 
@@ -87,7 +87,7 @@ def probe_encoder(
     own = judge.rows("encoder", *(_features(trunk, part, options.pooling) for part in parts))
     others = []
     if options.baselines:
-        if base := _untrained(encoder):
+        if base := untrained_source(encoder):
             plain = open_trunk(base, size=options.size, device=device)
             others.append(judge.rows("untrained", *(_features(plain, part, options.pooling) for part in parts)))
         others += pixel_rows(judge, shards, splits, trunk, options.pooling, device)
@@ -169,7 +169,7 @@ def _features(trunk: Trunk, data: TaskData, pooling: int) -> Tensor:
         return torch.cat([trunk.features(batch.images, pooling).float().cpu() for batch in data.ordered(AT_ONCE)])
 
 
-def _untrained(encoder: str) -> str | None:
+def untrained_source(encoder: str) -> str | None:
     """Its opponent: our encoder's own recipe with first weights."""
     is_ours = not encoder.startswith(UNTRAINED) and (Path(encoder) / "recipe.yaml").exists()
     return f"{UNTRAINED}{encoder}" if is_ours else None

@@ -62,7 +62,7 @@ def mean_over_classes(draws: Array) -> Estimate:
     known = ~np.isnan(draws[0])
     if not known.any():
         return Estimate(float("nan"), float("nan"), float("nan"))
-    return scores.estimate(np.nanmean(draws[:, known], 1))
+    return scores.estimate(scores.row_means(draws[:, known]))
 
 
 def by_class(values: Array, names: Sequence[str]) -> dict[str, float | None]:
