@@ -40,14 +40,6 @@ def subsets() -> Any:
     ]
 
 
-def labels() -> Any:
-    """What a class of a sample counts as."""
-    from ecamp_fast.downstream.data.labels import _value
-
-    known = {"a": -1, "b": 1, "c": 0}
-    return [str(_value(known, name, {"a": 1}, 0.0)) for name in "abcd"] + [str(_value(known, "a", {}, 0.0))]
-
-
 def views() -> Any:
     """Masks and boxes of a view."""
     import numpy as np
@@ -167,15 +159,6 @@ MUTANTS = [
         {
             "a subset lacks its last patient": ("wanted - 1e-9)) + 1)", "wanted - 1e-9)))"),
             "the seed of a subset is not heard": ("keys = sample_keys(seed, 0,", "keys = sample_keys(0, 0,"),
-        },
-    ),
-    *mutants(
-        "ecamp_fast/downstream/data/labels.py",
-        DATA,
-        labels,
-        {
-            "an uncertain label is absent": ("return float(uncertain.get(name, np.nan)) if", "return 0.0 if"),
-            "what is unstated is unknown in old sets": ("        return unstated", "        return float('nan')"),
         },
     ),
     *mutants(
