@@ -104,8 +104,8 @@ MUTANTS = [
         {
             "ties count as lost": ("(below + lost / 2)", "below"),
             "findings without both classes count one half": (
-                "found = auroc(scores, positive, weights)",
-                "found = np.nan_to_num(auroc(scores, positive, weights), nan=0.5)",
+                "row_means(auroc(scores, positive, weights))",
+                "row_means(np.nan_to_num(auroc(scores, positive, weights), nan=0.5))",
             ),
             "positives alone count as often as they were drawn": (
                 "counts * ~positive, starts",
