@@ -78,7 +78,7 @@ def assign(
     offset = centre - torch.stack([column, row], 1)
     log_size = (side / anchor_side[anchor]).log()
     found = (image, anchor, row, column, offset, log_size, label)
-    return Assigned(*(values[kept] for values in found), background=background)
+    return Assigned(*(values[kept] for values in found), background)
 
 
 def _at_origin(sides: Tensor) -> Tensor:

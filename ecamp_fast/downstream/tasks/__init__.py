@@ -1,1 +1,4 @@
-"""Classification, probing, segmentation, detection: data, model and score of each."""
+"""Classification, probing, segmentation, detection: data, model and score of each.
+
+average_precision  mean average precision of boxes, and its draws
+"""

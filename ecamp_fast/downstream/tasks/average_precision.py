@@ -78,12 +78,12 @@ def average_precision(
     """
     if len(found) != len(truth):
         raise ValueError(f"{len(found)} images with detections and {len(truth)} with boxes do not match")
-    images = np.arange(len(truth))
+    images = list(range(len(truth)))
     if counted == "mgca":
-        images = np.asarray([i for i in images if len(found[i].boxes) and len(truth[i].boxes)], dtype=np.int64)
+        images = [i for i in images if len(found[i].boxes) and len(truth[i].boxes)]
     found, truth = [found[i] for i in images], [truth[i] for i in images]
     draws = np.empty((0, len(images))) if weights is None else weights[:, images]
-    if not len(images):
+    if not images:
         return Precisions(np.full((1 + len(draws), classes), np.nan))
     matched = _Matched(found, truth, classes, overlaps)
     rows = [np.arange(len(images)), *(np.repeat(np.arange(len(images)), draw.astype(np.int64)) for draw in draws)]
@@ -93,9 +93,7 @@ def average_precision(
 class _Matched:
     """Detections matched with boxes, image by image, by faster-coco-eval."""
 
-    def __init__(
-        self, found: Sequence[Boxes], truth: Sequence[Boxes], classes: int, overlaps: Sequence[float]
-    ) -> None:
+    def __init__(self, found: Sequence[Boxes], truth: Sequence[Boxes], classes: int, overlaps: Sequence[float]) -> None:
         coco, evaluation, self._core = _library()
         self._images, self._classes = len(truth), classes
         run = evaluation(
@@ -126,7 +124,11 @@ def _dataset(images: Sequence[Boxes], classes: int) -> dict[str, Any]:
         corners = np.asarray(image.boxes, dtype=np.float64).reshape(-1, 4)
         sides = corners[:, 2:] - corners[:, :2]
         for index, (corner, side) in enumerate(zip(corners[:, :2].tolist(), sides.tolist(), strict=True)):
-            annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": int(image.labels[index]) + 1}
+            annotation: dict[str, Any] = {
+                "id": len(annotations) + 1,
+                "image_id": number,
+                "category_id": int(image.labels[index]) + 1,
+            }
             annotation |= {"bbox": corner + side, "area": side[0] * side[1], "iscrowd": 0}
             if image.scores is not None:
                 annotation["score"] = float(image.scores[index])
