@@ -77,8 +77,8 @@ def assign(
     kept = last.scatter_reduce(0, slot, number, "amax")[slot] == number
     offset = centre - torch.stack([column, row], 1)
     log_size = (side / anchor_side[anchor]).log()
-    found = (image, anchor, row, column, offset, log_size, label)
-    return Assigned(*(values[kept] for values in found), background)
+    image, anchor, row, column, label = (values[kept] for values in (image, anchor, row, column, label))
+    return Assigned(image, anchor, row, column, offset[kept], log_size[kept], label, background)
 
 
 def _at_origin(sides: Tensor) -> Tensor:
