@@ -1,11 +1,9 @@
-"""What a detector finds in an image, and what every detector on a trunk's tokens can do.
+"""What a detector finds in an image, and the surest of what overlaps.
 
-Legend: B images, N = G * G tokens, D width, C classes, S pixels a side, n boxes of an image.
+Legend: B images, G tokens a side, D width, S pixels a side, n boxes of an image.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -31,16 +29,6 @@ class Detections:
     def cpu(self) -> "Detections":
         """On the host."""
         return Detections(self.boxes.cpu(), self.scores.cpu(), self.labels.cpu())
-
-
-class Detector(Protocol):
-    """A module on the tokens of a trunk."""
-
-    def loss(self, tokens: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-        """tokens: (B, N, D)   boxes: B of (n, 4), pixels   labels: B of (n,) int64   returns () float32."""
-
-    def detect(self, tokens: Tensor) -> list[Detections]:
-        """tokens: (B, N, D)   returns B detections."""
 
 
 def as_map(tokens: Tensor, grid: int) -> Tensor:

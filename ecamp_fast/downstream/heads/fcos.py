@@ -73,7 +73,8 @@ class FcosDetector(nn.Module):
     def loss(self, tokens: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
         """Focal loss of classes, generalised IoU of boxes, cross-entropy of centredness; in float32, summed.
 
-        Arguments as of ``Detector``; images without boxes are all background.
+        tokens: (B, G * G, D)   boxes: B of (n, 4), x1, y1, x2, y2 in pixels   labels: B of (n,) int64
+        returns () float32; an image without boxes is all background
         """
         targets = [{"boxes": box, "labels": label} for box, label in zip(boxes, labels, strict=True)]
         losses = self.fcos.compute_loss(targets, self._outputs(tokens), [self.points] * len(tokens), self.levels)

@@ -152,7 +152,11 @@ class YoloDetector(nn.Module):
         return found
 
     def loss(self, tokens: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-        """The sum over scales. Arguments as of ``Detector``."""
+        """The sum over scales.
+
+        tokens: (B, G * G, D)   boxes: B of (n, 4), x1, y1, x2, y2 in pixels   labels: B of (n,) int64
+        returns () float32
+        """
         total = tokens.new_zeros((), dtype=torch.float32)
         for raw, anchors in zip(self._by_anchor(tokens), self.anchors, strict=True):
             cells = raw.shape[2]

@@ -36,28 +36,6 @@ class Boxes:
     scores: Array | None = None
 
 
-@dataclass(frozen=True)
-class Precisions:
-    """Average precision of each draw and class.
-
-    values  (1 + D, C) float64   mean over overlaps and recalls; row 0 is of all images; NaN: no box of that class
-    """
-
-    values: Array
-
-    @property
-    def mean(self) -> Array:
-        """Over the classes that a draw has boxes of: (1 + D,) float64; NaN where there are none."""
-        known = ~np.isnan(self.values)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.where(known, self.values, 0).sum(1) / known.sum(1))
-
-    @property
-    def per_class(self) -> Array:
-        """Of all images: (C,) float64."""
-        return np.asarray(self.values[0])
-
-
 def average_precision(
     found: Sequence[Boxes],
     truth: Sequence[Boxes],
@@ -66,7 +44,7 @@ def average_precision(
     weights: Array | None = None,
     counted: Counted = "all",
     overlaps: Sequence[float] = OVERLAPS,
-) -> Precisions:
+) -> Array:
     """Average precision over ``overlaps`` and 101 recalls, of at most 100 detections an image and class.
 
     found    I detections, with scores   truth: I, without
@@ -74,6 +52,7 @@ def average_precision(
              ones left out); images are matched once, and only counted anew for each draw
     counted  "mgca": images without boxes or without detections are left out
 
+    returns (1 + D, C) float64, means over overlaps and recalls; row 0 is of all images; NaN: no box of that class
     Raises EnvironmentFault where faster-coco-eval is not installed.
     """
     if len(found) != len(truth):
@@ -84,10 +63,10 @@ def average_precision(
     found, truth = [found[i] for i in images], [truth[i] for i in images]
     draws = np.empty((0, len(images))) if weights is None else weights[:, images]
     if not images:
-        return Precisions(np.full((1 + len(draws), classes), np.nan))
+        return np.full((1 + len(draws), classes), np.nan)
     matched = _Matched(found, truth, classes, overlaps)
     rows = [np.arange(len(images)), *(np.repeat(np.arange(len(images)), draw.astype(np.int64)) for draw in draws)]
-    return Precisions(np.stack([matched.precision(row) for row in rows]))
+    return np.stack([matched.precision(row) for row in rows])
 
 
 class _Matched:
@@ -138,6 +117,11 @@ def _dataset(images: Sequence[Boxes], classes: int) -> dict[str, Any]:
         "categories": [{"id": number, "name": str(number)} for number in range(1, classes + 1)],
         "annotations": annotations,
     }
+
+
+def require_library() -> None:
+    """Raises EnvironmentFault where faster-coco-eval is not installed: better before a fit than after it."""
+    _library()
 
 
 def _library() -> tuple[Any, Any, Any]:
