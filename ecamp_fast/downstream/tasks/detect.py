@@ -132,7 +132,8 @@ class DetectTask:
     def __init__(
         self, model: DetectionModel, shards: ShardSet, splits: TaskSplits, names: Sequence[str], settings: Settings
     ) -> None:
-        self.model, self._shards, self._splits = model, shards, splits
+        self.model: nn.Module = model
+        self._model, self._shards, self._splits = model, shards, splits
         self._settings, self._names = settings, list(names)
         train, val = self._data(splits.train), self._data(splits.val)
         self.steps_per_epoch = train.steps_per_epoch(settings.batch)
@@ -141,21 +142,21 @@ class DetectTask:
         self._train, self._val = (self._source(data, dtype) for data in (train, val))
 
     def _data(self, part: Part) -> TaskData:
-        device = next(self.model.parameters()).device
-        size, seed = self.model.trunk.size, self._settings.seed
+        device = next(self._model.parameters()).device
+        size, seed = self._model.trunk.size, self._settings.seed
         return TaskData(
             self._shards, part.split, part.labels, part.rows, size=size, boxes=self._names, device=device, seed=seed
         )
 
     def _source(self, data: TaskData, dtype: torch.dtype) -> BoxSource:
-        return TokenCache(self.model.trunk, data, dtype) if self.cached else BoxImages(data)
+        return TokenCache(self._model.trunk, data, dtype) if self.cached else BoxImages(data)
 
     def batches(self, start: int, stop: int) -> Iterator[BoxBatch]:
         parts = self._settings.accumulation
         return self._train.training(self._settings.batch // parts, start * parts, stop * parts)
 
     def loss(self, batch: BoxBatch) -> Tensor:
-        return self.model.loss(batch)
+        return self._model.loss(batch)
 
     def validate(self) -> float:
         """Mean average precision on the validation split."""
@@ -177,7 +178,7 @@ class DetectTask:
         found: list[Boxes] = []
         truth: list[Boxes] = []
         for batch in source.ordered(EVALUATED_AT_ONCE):
-            found += [_found(one.cpu()) for one in self.model.detect(batch.inputs)]
+            found += [_found(one.cpu()) for one in self._model.detect(batch.inputs)]
             pairs = zip(batch.boxes, batch.labels, strict=True)
             truth += [Boxes(boxes.cpu().numpy(), labels.cpu().numpy()) for boxes, labels in pairs]
         return found, truth
