@@ -216,6 +216,7 @@ def detect(
     trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
     splits = split_task(shards, options.subset, test_split=options.test_split)
     names = box_names(shards, splits, options.names)
+    require_boxes(shards, splits, names)
     whole = options.subset.percent == 100 and not options.subset.count
     torch.manual_seed(settings.seed)
     head = build_head(options.head, trunk, len(names), whole).to(device)
@@ -290,3 +291,11 @@ def box_names(shards: ShardSet, splits: TaskSplits, wanted: Sequence[str] = ()) 
     if absent := [name for name in wanted if name not in known]:
         raise DataError(f"{shards.path} has no boxes of {items(absent)}", f"it has {items(known)}")
     return list(wanted) or known
+
+
+def require_boxes(shards: ShardSet, splits: TaskSplits, names: Sequence[str]) -> None:
+    """Raises DataError where no image that is fitted to, or validated or judged on, has a box of these findings."""
+    for use, part in (("fitted to", splits.train), ("validated on", splits.val), ("judged on", splits.test)):
+        boxes = (box for row in part.rows for box in shards.metadata(part.split, int(row)).get("boxes", ()))
+        if not any(box.get("finding") in names for box in boxes):
+            raise DataError(f"none of the {len(part)} images that are {use} has a box", "use more images")

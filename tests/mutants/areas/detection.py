@@ -13,7 +13,11 @@ def _boxes() -> Any:
     import torch
 
     small = [[100.0, 100.0, 104.0, 104.0], [101.0, 90.0, 131.0, 150.0], [102.0, 92.0, 130.0, 148.0]]
-    some = [torch.tensor(small), torch.zeros(0, 4), torch.tensor([[10.0, 20.0, 150.0, 90.0], [200.0, 180.0, 224.0, 224.0]])]
+    some = [
+        torch.tensor(small),
+        torch.zeros(0, 4),
+        torch.tensor([[10.0, 20.0, 150.0, 90.0], [200.0, 180.0, 224.0, 224.0]]),
+    ]
     return some, [torch.tensor([0, 1, 0]), torch.zeros(0, dtype=torch.int64), torch.tensor([1, 1])]
 
 
@@ -71,7 +75,9 @@ def told() -> Any:
     found = []
     for detector in (_yolo().eval(), _yolo(True).eval(), fcos.eval()):
         for one in detector.detect(tokens):
-            found.append([one.boxes.round(decimals=2).tolist(), one.scores.round(decimals=4).tolist(), one.labels.tolist()])
+            found.append(
+                [one.boxes.round(decimals=2).tolist(), one.scores.round(decimals=4).tolist(), one.labels.tolist()]
+            )
     return found
 
 
@@ -108,7 +114,9 @@ def scored() -> Any:
         kinds = np.concatenate([labels, np.zeros(len(more), np.int64)])
         found.append(Boxes(near, kinds, rng.uniform(size=len(near))))
     weights = rng.multinomial(30, np.full(30, 1 / 30), 3)
-    many = Boxes(np.array([[50.0, 50, 60, 60]] * 100 + [[10.0, 10, 20, 20]]), np.zeros(101, int), np.linspace(1, 0.1, 101))
+    many = Boxes(
+        np.array([[50.0, 50, 60, 60]] * 100 + [[10.0, 10, 20, 20]]), np.zeros(101, int), np.linspace(1, 0.1, 101)
+    )
     square = Boxes(np.array([[10.0, 10, 20, 20]]), np.zeros(1, int))
     return [
         average_precision(found, truth, 3, weights=weights).round(9).tolist(),
