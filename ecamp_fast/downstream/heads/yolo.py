@@ -168,7 +168,8 @@ class YoloDetector(nn.Module):
         """Boxes whose objectness, their score, is at least ``min_score``, the surest of those that overlap by 0.5."""
         found = [self._decode(raw, anchors) for raw, anchors in zip(self._by_anchor(tokens), self.anchors, strict=True)]
         boxes, scores, labels = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
-        sure, size, pixel = scores >= self.min_score, 0 if self.mgca else self.size, float(self.mgca)
+        sure = scores >= self.min_score
+        size, pixel = (0, 1.0) if self.mgca else (self.size, 0.0)
         return [
             keep_best(boxes[b, sure[b]], scores[b, sure[b]], labels[b, sure[b]], size, _SUPPRESSED, pixel)
             for b in range(len(tokens))

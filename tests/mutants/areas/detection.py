@@ -122,5 +122,162 @@ def scored() -> Any:
         average_precision(found, truth, 3, weights=weights).round(9).tolist(),
         average_precision(found, truth, 3, counted="mgca").round(9).tolist(),
         average_precision([many], [square], 1).tolist(),
-        average_precision([square], [square], 1).tolist() if False else None,
     ]
+
+
+def cached() -> Any:
+    """Samples of a cache in the order of training."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from ecamp_fast.downstream.data.samples import TaskBatch
+    from ecamp_fast.downstream.data.token_cache import TokenCache
+
+    class Data:
+        seed, device = 3, torch.device("cpu")
+
+        def __len__(self) -> int:
+            return 7
+
+        def ordered(self, batch: int) -> Any:
+            images = torch.arange(7)[:, None, None, None].to(torch.uint8)
+            boxes = [torch.full((1, 4), float(i)) for i in range(7)]
+            yield TaskBatch(
+                images, torch.zeros(7, 0), None, boxes, [torch.tensor([i]) for i in range(7)], torch.arange(7)
+            )
+
+    class Tokens(SimpleNamespace):
+        def __call__(self, images: Any) -> Any:
+            return images.float().reshape(-1, 1, 1)
+
+    cache = TokenCache(Tokens(grid=1, width=1), Data())  # type: ignore[arg-type]
+    batches = [*cache.ordered(3), *cache.training(3, 1, 4)]
+    return [[b.inputs.flatten().tolist(), [box[0, 0].item() for box in b.boxes], len(b.labels)] for b in batches]
+
+
+def papers() -> Any:
+    from ecamp_fast.downstream.training.settings import load_settings, row_names
+
+    return [load_settings("detect", name).model_dump() for name in row_names("detect")]
+
+
+HEADS = "ecamp_fast/downstream/heads/"
+MUTANTS = [
+    *mutants(
+        HEADS + "neck.py",
+        YOLO,
+        sized,
+        {
+            "the coarse scale has a bias": ("stride=2, bias=False", "stride=2, bias=True"),
+            "the fine scale is no finer": ("scale_factor=2", "scale_factor=1"),
+        },
+    ),
+    *mutants(
+        HEADS + "yolo.py",
+        YOLO,
+        taught,
+        {
+            "an assigned anchor is background too": ("    if not mgca:\n", "    if mgca:\n"),
+            "anchors that are alike are background": (
+                "background[image[similar], which",
+                "background[image[similar], which - which",
+            ),
+            "shapes are compared without the pixel more": ("_at_origin(side + mgca)", "_at_origin(side)"),
+            "the first of two boxes stands": ('number, "amax")', 'number, "amin", include_self=False)'),
+            "the offset is of the image": ("offset = centre - torch.stack([column, row], 1)", "offset = centre % 0.5"),
+            "sizes are not over the anchor's": (
+                "log_size = (side / anchor_side[anchor]).log()",
+                "log_size = side.log()",
+            ),
+            "background weighs as much as boxes": (
+                "COORDINATES, BACKGROUND = 2.5, 0.5",
+                "COORDINATES, BACKGROUND = 2.5, 1.0",
+            ),
+            "coordinates weigh one": ("COORDINATES, BACKGROUND = 2.5, 0.5", "COORDINATES, BACKGROUND = 1.0, 0.5"),
+            "a mean over boxes": ("* empty + kind) / cells", "* empty + kind) / len(answers)"),
+            "classes are summed": (" / classes.shape[1]", ""),
+        },
+    ),
+    *mutants(
+        HEADS + "yolo.py",
+        YOLO,
+        told,
+        {
+            "x and y are swapped": ('indexing="xy"', 'indexing="ij"'),
+            "sizes are doubled": ("anchors[:, None, None] / 2", "anchors[:, None, None]"),
+            "all that is found is told": ("sure = scores >= self.min_score", "sure = scores >= 0"),
+        },
+    ),
+    *mutants(
+        HEADS + "fcos.py",
+        FCOS,
+        told,
+        {
+            "centredness is forgotten": ('* outputs["bbox_ctrness"].sigmoid()).sqrt()', ").sqrt()"),
+            "points are corners": (
+                "edge = torch.arange(count) * (size / count)",
+                "edge = (torch.arange(count) - 0.5) * (size / count)",
+            ),
+            "x and y are swapped": ("torch.stack([x, y], -1)", "torch.stack([y, x], -1)"),
+        },
+    ),
+    *mutants(
+        HEADS + "fcos.py",
+        FCOS,
+        sized,
+        {"an odd grid is halved downwards": ("((grid + 1) // 2) ** 2]", "(grid // 2) ** 2]")},
+    ),
+    *mutants(
+        HEADS + "detections.py",
+        f"{YOLO} {FCOS}",
+        kept,
+        {
+            "two hundred are kept": ("LIMIT = 100", "LIMIT = 200"),
+            "the least sure comes first": ("descending=True", "descending=False"),
+            "boxes reach out of the image": ("    if size:\n", "    if size < 0:\n"),
+            "the pixel more is forgotten": ("[0, 0, pixel, pixel]", "[0, 0, 0, 0]"),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/downstream/tasks/average_precision.py",
+        PRECISION,
+        scored,
+        {
+            "overlaps are COCO's": ("round(0.4 + 0.05 * step, 2)", "round(0.5 + 0.05 * step, 2)"),
+            "more detections count": ("LIMIT = 100", "LIMIT = 1000"),
+            "images without detections are left out": ('if counted == "mgca":', "if True:"),
+            "MGCA's count has images without boxes": (
+                "if len(found[i].boxes) and len(truth[i].boxes)",
+                "if len(found[i].boxes)",
+            ),
+            "a draw counts each image once": ("draw.astype(np.int64))", "draw.astype(np.int64).clip(max=1))"),
+            "an absent class counts": (
+                "np.where((values < 0).any((0, 1)), np.nan,",
+                "np.where((values < -1).any((0, 1)), np.nan,",
+            ),
+            "boxes are rounded to float32": (
+                "np.asarray(image.boxes, dtype=np.float64)",
+                "np.asarray(image.boxes, dtype=np.float32)",
+            ),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/downstream/data/token_cache.py",
+        "tests/downstream/test_detect.py",
+        cached,
+        {
+            "another order than images have": ("positions)[1])", "positions)[1][::-1].copy())"),
+            "boxes of other images": ("[self._boxes[i] for i in chosen]", "[self._boxes[0] for i in chosen]"),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/recipes/tasks/detect.yaml",
+        "tests/downstream/test_detect.py",
+        papers,
+        {
+            "1 % takes larger batches": ("batch: 96", "batch: 128"),
+            "the trunk is trained": ("frozen: true", "frozen: false"),
+        },
+    ),
+]
