@@ -1,4 +1,4 @@
-"""Fine-tuning and probing: what must be learned is learned, what holds nothing scores nothing, and files tell it all."""
+"""Fine-tuning and probing: what must be learned is learned, what holds nothing scores nothing, files tell it all."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from ecamp_fast import cli
 from ecamp_fast.downstream.tasks import probing, scoring
-from ecamp_fast.downstream.tasks.classify import ClassifyOptions, Classifier, classify, is_exclusive
+from ecamp_fast.downstream.tasks.classify import Classifier, ClassifyOptions, classify, is_exclusive
 from ecamp_fast.downstream.tasks.probing import ProbeOptions, probe_encoder
 from ecamp_fast.downstream.tasks.splits import Subset, split_task
 from ecamp_fast.downstream.tasks.timm_model import FittedClassifier, twin
@@ -111,9 +111,10 @@ def test_a_fitted_classifier_predicts_files_as_it_was_judged(
     net = timm.create_model(f"local-dir:{out / 'timm'}", pretrained=True).eval()
     from ecamp_fast.downstream.encoder import read_pictures
 
-    pixels = (read_pictures([image], 32).float() / 255 - 0.4722) / 0.3028
+    trunk = open_trunk(tiny_run)
+    pixels = (read_pictures([image], 32).float() / 255 - trunk.mean) / trunk.std
     with torch.no_grad():
-        wanted = net(pixels.expand(-1, 3, -1, -1)).sigmoid()[0]
+        wanted = net(pixels).sigmoid()[0]
     np.testing.assert_allclose([float(cell) for cell in rows[1].split(",")[1:]], wanted, atol=1e-5)
     assert FittedClassifier(out / "timm").classes == rows[0].split(",")[1:]
 
@@ -171,7 +172,7 @@ def test_principal_components_are_numpys(phantoms: ShardSet) -> None:
     draw = np.random.default_rng(2)
     train, test = draw.normal(size=(30, 9)) @ draw.normal(size=(9, 9)), draw.normal(size=(5, 9))
     found, other = probing._principal(torch.from_numpy(train), torch.from_numpy(test), 4)
-    values, vectors = np.linalg.eigh(np.cov(train.T))
+    _, vectors = np.linalg.eigh(np.cov(train.T))
     wanted = (train - train.mean(0)) @ vectors[:, ::-1][:, :4]
     np.testing.assert_allclose(np.abs(found), np.abs(wanted), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.abs(other), np.abs((test - train.mean(0)) @ vectors[:, ::-1][:, :4]), atol=1e-5)
