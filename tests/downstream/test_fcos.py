@@ -1,5 +1,7 @@
 """FCOS on a pyramid: torchvision's own matching and post-processing on the same numbers, and images without boxes."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -28,9 +30,18 @@ def test_the_pyramid_has_three_scales(grid: int, cells: list[int]) -> None:
 
 
 def test_tokens_of_any_scale_are_alike_to_the_pyramid() -> None:
-    tokens, pyramid = torch.randn(1, 16, 16), Pyramid(16, 4, 32)
-    for one, other in zip(pyramid(tokens), pyramid(1000 * tokens + 50), strict=True):
-        assert torch.allclose(one, other, atol=1e-3)
+    """In training, and after it by what it saw there."""
+    tokens, pyramid = torch.randn(4, 16, 16), Pyramid(16, 4, 32)
+    scale = torch.logspace(-1, 4, 16)
+    other = deepcopy(pyramid)
+    for _ in range(2):
+        for one, moved in zip(pyramid(tokens), other(scale * tokens + 50), strict=True):
+            assert torch.allclose(one, moved, atol=2e-2)
+        for _ in range(200):
+            pyramid(tokens)
+            other(scale * tokens + 50)
+        pyramid.eval()
+        other.eval()
 
 
 def test_points_are_torchvisions_moved_to_the_middle_of_their_cells() -> None:

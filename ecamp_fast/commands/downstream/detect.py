@@ -27,7 +27,9 @@ TASK = "detect"
 @click.option(
     "--head", type=click.Choice(["yolo", "fcos"]), default="yolo", show_default=True, help="The paper's: yolo."
 )
-@click.option("--channels", type=click.IntRange(32), help="Width of the head. Default: 1024 of yolo, 64 of fcos.")
+@click.option(
+    "--channels", type=click.IntRange(32), help="Width of the head. Default: yolo 1024, fcos 256 (small trunks 64)."
+)
 @click.option("--reduction", type=click.IntRange(1), help="Of yolo's bottlenecks. Default: 8, of the whole split 4.")
 @click.option("--mgca", is_flag=True, help="Yolo with the released code's conventions, to compare.")
 @options.fit_arguments

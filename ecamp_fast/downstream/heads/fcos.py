@@ -1,8 +1,8 @@
 """torchvision's FCOS on a simple pyramid over the tokens of a plain transformer (Tian et al. 2019, Li et al. 2022).
 
-Without anchors there is nothing to fit to a data set's boxes, and with group norm nothing depends on the batch, so it
-serves few images and small trunks. Head, loss and matching are torchvision's; the points that boxes are measured from
-are the middles of cells here, where torchvision has their corners.
+Without anchors there is nothing to fit to a data set's boxes, so it serves few images and small trunks. Head, loss and
+matching are torchvision's; the points that boxes are measured from are the middles of cells here, where torchvision has
+their corners.
 
 Legend: B images, G tokens a side, D width of the trunk, W width of the pyramid, P points of all scales.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.fcos import FCOS
+from torchvision.models.detection.fcos import FCOS, FCOSHead
 
 from ecamp_fast.downstream.heads.detections import Detections, as_map, keep_best
 
@@ -21,13 +21,14 @@ _GROUPS = 32  # of torchvision's group norms
 class Pyramid(nn.Module):
     """tokens (B, G * G, D) -> maps (B, W, 2G, 2G), (B, W, G, G), (B, W, G/2, G/2), the fine one first.
 
-    Tokens are normalised first: they come before the trunk's final norm, at any scale.
+    Each channel of the tokens is standardised first: they come before the trunk's final norm, and most of their spread
+    lies in a few channels, which a norm over channels would leave so.
     """
 
     def __init__(self, width: int, grid: int, channels: int) -> None:
         super().__init__()
         self.grid, self.out_channels = grid, channels
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.BatchNorm2d(width)
         self.fine = nn.Sequential(nn.ConvTranspose2d(width, channels, 2, stride=2), nn.GroupNorm(1, channels))
         self.middle = nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(1, channels))
         self.coarse = nn.Sequential(
@@ -36,7 +37,7 @@ class Pyramid(nn.Module):
 
     def forward(self, tokens: Tensor) -> list[Tensor]:
         """tokens: (B, G * G, D)   returns the three maps."""
-        features = as_map(self.norm(tokens), self.grid)
+        features = self.norm(as_map(tokens, self.grid))
         return [scale(features) for scale in (self.fine, self.middle, self.coarse)]
 
 
@@ -45,6 +46,7 @@ class FcosDetector(nn.Module):
 
     width      D   grid: G   size: S, pixels a side of the image   classes
     channels   W, a multiple of 32
+    convs      3x3 convolutions before the outputs, of classes and of boxes each; torchvision has 4
     min_score  below which nothing is reported; low, since precision is averaged over all recalls
     overlap    above which the less sure of two boxes goes
     """
@@ -57,6 +59,7 @@ class FcosDetector(nn.Module):
         classes: int,
         *,
         channels: int = 96,
+        convs: int = 4,
         min_score: float = 0.02,
         overlap: float = 0.5,
     ) -> None:
@@ -64,7 +67,8 @@ class FcosDetector(nn.Module):
         if channels % _GROUPS:
             raise ValueError(f"channels must be a multiple of {_GROUPS}, not {channels}")
         self.size, self.min_score, self.overlap = size, min_score, overlap
-        self.fcos = FCOS(Pyramid(width, grid, channels), classes)
+        head = FCOSHead(channels, 1, classes, convs)
+        self.fcos = FCOS(Pyramid(width, grid, channels), classes, head=head)
         self.levels = [(2 * grid) ** 2, grid**2, ((grid + 1) // 2) ** 2]  # points of each
         points = torch.cat([_cells(count, size) for count in (2 * grid, grid, (grid + 1) // 2)])
         self.points: Tensor

@@ -24,7 +24,7 @@ from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tasks.average_precision import Boxes, average_precision, require_library
 from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
 from ecamp_fast.downstream.tasks.splits import Part, Subset, TaskSplits, split_task
-from ecamp_fast.downstream.threads import threads_for
+from ecamp_fast.downstream.threads import SMALL, threads_for
 from ecamp_fast.downstream.training.loop import fit
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
@@ -46,7 +46,7 @@ class HeadOptions:
     """Which detector.
 
     name       yolo, the paper's, or fcos
-    channels   of yolo's middle scale, of fcos's pyramid; None: 1024, 64
+    channels   of yolo's middle scale, of fcos's pyramid; None: 1024; 256, or 64 on a small trunk
     reduction  of yolo's bottlenecks; None: 8, and 4 for the whole training split (SPEC 7.3)
     mgca       yolo with the released conventions (``heads.yolo``)
     """
@@ -107,10 +107,11 @@ def build_head(options: HeadOptions, trunk: Trunk, classes: int, whole: bool) ->
         return YoloDetector(*sizes, channels=channels, reduction=reduction, mgca=options.mgca)
     if options.reduction or options.mgca:
         raise ConfigError("--reduction and --mgca are of the head yolo", "leave them out, or pass --head yolo")
-    channels = options.channels or 64
+    small = trunk.width <= SMALL
+    channels = options.channels or (64 if small else 256)
     if channels % 32:
         raise ConfigError(f"{channels} channels", "name a multiple of 32")
-    return FcosDetector(*sizes, channels=channels)
+    return FcosDetector(*sizes, channels=channels, convs=2 if small else 4)
 
 
 @dataclass(frozen=True)
