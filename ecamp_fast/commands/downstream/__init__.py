@@ -7,6 +7,7 @@ imports   ``import``: released checkpoints into weights for ``init_from``
 finetune  ``finetune TASK``: which there are
 classify  ``finetune classify``: classes of an image
 segment   ``finetune segment``: masks of findings
+detect    ``finetune detect``: boxes in an image
 probe     what frozen features say, beside what they must beat
 predict   probabilities of a fitted classifier for image files
 
