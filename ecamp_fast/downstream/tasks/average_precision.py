@@ -1,4 +1,4 @@
-"""Mean average precision of boxes, by faster-coco-eval itself, with draws of patients for its interval.
+"""Mean average precision of boxes, by faster-coco-eval itself, with resampled of patients for its interval.
 
 Every image counts: one without boxes can only hold false positives, one without detections only what was missed. The
 metric of MGCA, which ECAMP reports (SPEC 2.4 row 24), leaves both out and so comes out higher; it is there to compare.
@@ -61,11 +61,11 @@ def average_precision(
     if counted == "mgca":
         images = [i for i in images if len(found[i].boxes) and len(truth[i].boxes)]
     found, truth = [found[i] for i in images], [truth[i] for i in images]
-    draws = np.empty((0, len(images))) if weights is None else weights[:, images]
+    resampled = np.empty((0, len(images))) if weights is None else weights[:, images]
     if not images:
-        return np.full((1 + len(draws), classes), np.nan)
+        return np.full((1 + len(resampled), classes), np.nan)
     matched = _Matched(found, truth, classes, overlaps)
-    rows = [np.arange(len(images)), *(np.repeat(np.arange(len(images)), draw.astype(np.int64)) for draw in draws)]
+    rows = [np.arange(len(images)), *(np.repeat(np.arange(len(images)), draw.astype(np.int64)) for draw in resampled)]
     return np.stack([matched.precision(row) for row in rows])
 
 

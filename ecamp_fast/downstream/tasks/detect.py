@@ -23,7 +23,7 @@ from ecamp_fast.downstream.heads.yolo import YoloDetector
 from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tasks.average_precision import Boxes, average_precision, require_library
 from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
-from ecamp_fast.downstream.tasks.splits import Part, Subset, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import SMALL, threads_for
 from ecamp_fast.downstream.training.loop import fit
 from ecamp_fast.downstream.training.settings import Settings
@@ -34,7 +34,7 @@ from ecamp_fast.scores import draw_patients
 from ecamp_fast.shards.load.read import ShardSet
 
 DETECT = "detect"
-RESAMPLES = 200  # draws of patients for the interval
+RESAMPLES = 200  # resampled of patients for the interval
 EVALUATED_AT_ONCE = 128
 CACHE_GIB = 16.0  # tokens of a frozen trunk are kept up to this
 Head = Literal["yolo", "fcos"]
@@ -118,12 +118,12 @@ def build_head(options: HeadOptions, trunk: Trunk, classes: int, whole: bool) ->
 class DetectionScores:
     """Average precision, 0 to 1.
 
-    draws  (1 + D, C): of all images, then of each draw of patients; NaN: no box of that class
+    resampled  (1 + D, C): of all images, then of each draw of patients; NaN: no box of that class
     mgca   mean over classes by MGCA's count, which leaves out images without boxes or detections; None: no image left
     """
 
     names: list[str]
-    draws: np.ndarray
+    resampled: np.ndarray
     mgca: float | None
 
 
@@ -142,7 +142,7 @@ class DetectTask:
         self.cached = settings.frozen and TokenCache.gib(model.trunk, len(train) + len(val), dtype) <= CACHE_GIB
         self._train, self._val = (self._source(data, dtype) for data in (train, val))
 
-    def _data(self, part: Part) -> TaskData:
+    def _data(self, part: TaskPart) -> TaskData:
         device = next(self._model.parameters()).device
         size, seed = self._model.trunk.size, self._settings.seed
         return TaskData(
@@ -169,9 +169,9 @@ class DetectTask:
         data = self._data(self._splits.test)
         found, truth = self._detections(BoxImages(data))
         weights = draw_patients(data.patients, resamples)[1:]
-        draws = average_precision(found, truth, len(self._names), weights=weights)
+        resampled = average_precision(found, truth, len(self._names), weights=weights)
         mgca = _mean(average_precision(found, truth, len(self._names), counted="mgca")[0])
-        return DetectionScores(self._names, draws, None if np.isnan(mgca) else mgca)
+        return DetectionScores(self._names, resampled, None if np.isnan(mgca) else mgca)
 
     @torch.no_grad()
     def _detections(self, source: BoxSource) -> tuple[list[Boxes], list[Boxes]]:
@@ -258,22 +258,22 @@ def _result(
     data: str,
     extra: dict[str, Any],
 ) -> TaskResult:
-    overall = mean_over_classes(scores.draws)
-    known = ~np.isnan(scores.draws[0])
+    overall = mean_over_classes(scores.resampled)
+    known = ~np.isnan(scores.resampled[0])
     return TaskResult(
         task=DETECT,
         metric="map",
         score=overall.value,
         low=overall.low,
         high=overall.high,
-        per_class=by_class(scores.draws[0], scores.names),
+        per_class=by_class(scores.resampled[0], scores.names),
         settings=settings.model_dump(mode="json"),
         data=data,
         encoder=encoder,
         fraction=options.subset.percent,
         seed=settings.seed,
         samples=splits.counts(),
-        extra={**extra, "map_mgca": scores.mgca, "draws": np.nanmean(scores.draws[:, known], 1).tolist()},
+        extra={**extra, "map_mgca": scores.mgca, "resampled": np.nanmean(scores.resampled[:, known], 1).tolist()},
     )
 
 

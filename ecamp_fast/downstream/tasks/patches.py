@@ -20,9 +20,9 @@ from ecamp_fast import scores
 from ecamp_fast.downstream.data.samples import TaskBatch, TaskData
 from ecamp_fast.downstream.probe import tuned
 from ecamp_fast.downstream.result import TaskResult
-from ecamp_fast.downstream.tasks.probing import DEFAULTS, ProbeOptions, Rows, untrained_source
+from ecamp_fast.downstream.tasks.probing import DEFAULTS, ProbeAreas, ProbeOptions, untrained_source
 from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
-from ecamp_fast.downstream.tasks.splits import Part, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.splits import TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import one_thread, threads_for
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
 from ecamp_fast.errors import ConfigError, DataError
@@ -92,9 +92,9 @@ def probe_patches(
         if base := untrained_source(encoder):
             others.append(judge.rows("untrained", *read(open_trunk(base, size=options.size, device=device))))
         others.append(judge.rows("pixels of the patch", *read(lambda images: pixels_of(images, trunk.grid))))
-    result = _result(encoder, shards, options, trunk, splits, own.draws, names)
+    result = _result(encoder, shards, options, trunk, splits, own.resampled, names)
     result.extra.update(
-        baselines={one.name: mean_over_classes(one.draws).as_dict() for one in others},
+        baselines={one.name: mean_over_classes(one.resampled).as_dict() for one in others},
         differences={one.name: own.against(one) for one in others},
         place=mean_over_classes(judge.place(train, test)).as_dict(),
         patches={"train": len(train.owners), "test": len(test.owners)},
@@ -145,7 +145,7 @@ def held_by(masks: Tensor, grid: int) -> Tensor:
     return adaptive_avg_pool2d(masks, grid).flatten(2).mT >= HOLDS
 
 
-def _data(shards: ShardSet, part: Part, names: tuple[str, ...], size: int, device: torch.device | str) -> TaskData:
+def _data(shards: ShardSet, part: TaskPart, names: tuple[str, ...], size: int, device: torch.device | str) -> TaskData:
     return TaskData(shards, part.split, part.labels, part.rows, size=size, masks=names, device=device)
 
 
@@ -176,19 +176,19 @@ def _drawn(
 
 
 class _Judge:
-    """Fits and scores features on one division of a set, always on the same draws of patients."""
+    """Fits and scores features on one division of a set, always on the same resampled of patients."""
 
     def __init__(self, splits: TaskSplits, seed: int) -> None:
         self._seed, self._patients = seed, splits.train.patients
         self._weights = scores.draw_patients(splits.test.patients)
 
-    def rows(self, name: str, train: _Patches, test: _Patches) -> Rows:
+    def rows(self, name: str, train: _Patches, test: _Patches) -> ProbeAreas:
         """Both without the training images' mean at their position."""
         own, others = (part.features - train.means[part.positions] for part in (train, test))
         patients = [self._patients[owner] for owner in train.owners]
         with one_thread():
             logits = tuned(own, train.holds, patients, self._seed, others)
-        return Rows(name, self._areas(logits.numpy(), test))
+        return ProbeAreas(name, self._areas(logits.numpy(), test))
 
     def place(self, train: _Patches, test: _Patches) -> Array:
         """(1 + D, F): the score of each position is the share of training patches there that hold the finding."""

@@ -22,7 +22,7 @@ from ecamp_fast.downstream.heads.dense import HeadName, Heads
 from ecamp_fast.downstream.heads.mask_loss import mask_loss
 from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
-from ecamp_fast.downstream.tasks.splits import Part, Subset, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.downstream.training.loop import fit
 from ecamp_fast.downstream.training.settings import Settings
@@ -130,7 +130,7 @@ class SegmentTask:
         self._device = next(model.parameters()).device
         self._room = int(options.cache_gb * GIB) if settings.frozen else 0
 
-        def data(part: Part) -> TaskData:
+        def data(part: TaskPart) -> TaskData:
             chosen = {"boxes": options.masks} if options.boxes else {"masks": options.masks}
             size, device, seed = model.trunk.size, self._device, settings.seed
             return TaskData(shards, part.split, part.labels, part.rows, size=size, device=device, seed=seed, **chosen)
@@ -312,7 +312,7 @@ def over_positives(overlap: Overlap, masks: tuple[str, ...], weights: Array) -> 
     return {"dice": interval, "per_class": by_class(means[0], masks), "images": counts}
 
 
-def balanced(train: Part, masks: tuple[str, ...], seed: int) -> Part:
+def balanced(train: TaskPart, masks: tuple[str, ...], seed: int) -> TaskPart:
     """All samples whose label says that one of ``masks`` is there, and as many of the others, by a keyed order.
 
     Raises ConfigError where a mask has no label of its name.

@@ -30,8 +30,10 @@ class Task(Protocol):
     steps_per_epoch  over the training samples that are used
     """
 
-    model: nn.Module
     steps_per_epoch: int
+
+    @property
+    def model(self) -> nn.Module: ...
 
     def batches(self, start: int, stop: int) -> Iterator[Any]:
         """Micro-batches of the steps ``start`` to ``stop`` - 1: ``Settings.accumulation`` of them a step."""

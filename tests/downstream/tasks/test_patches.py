@@ -1,4 +1,4 @@
-"""The patch probe: what a patch is, that place is taken away, that draws in parts are draws; and the command."""
+"""The patch probe: what a patch is, that place is taken away, that resampled in parts are resampled; and the command."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from ecamp_fast.downstream.data.samples import TaskData
 from ecamp_fast.downstream.tasks import patches
 from ecamp_fast.downstream.tasks.patches import _Judge, _Patches, _read, held_by, pixels_of
 from ecamp_fast.downstream.tasks.scoring import class_areas
-from ecamp_fast.downstream.tasks.splits import Part, TaskSplits
+from ecamp_fast.downstream.tasks.splits import TaskPart, TaskSplits
 from ecamp_fast.scores import draw_patients
 from ecamp_fast.shards.builder.build import Options, build_phantoms
 from ecamp_fast.shards.load.read import ShardSet
@@ -23,10 +23,10 @@ from ecamp_fast.shards.load.read import ShardSet
 IMAGES, CELLS, WIDTH = 60, 9, 5
 
 
-def part(first: int) -> Part:
+def part(first: int) -> TaskPart:
     names = [f"p{first + number // 2}" for number in range(IMAGES)]
     labels = Labels([], np.zeros((IMAGES, 0), np.float32), names, [frozenset()] * IMAGES)
-    return Part("train", labels, np.arange(IMAGES))
+    return TaskPart("train", labels, np.arange(IMAGES))
 
 
 def planted(signal: float, seed: int) -> _Patches:
@@ -51,8 +51,8 @@ def judge() -> _Judge:
 
 
 def test_place_alone_says_nothing_and_a_finding_in_the_features_does(judge: _Judge) -> None:
-    blind = judge.rows("blind", planted(0.0, 1), planted(0.0, 2)).draws
-    seeing = judge.rows("seeing", planted(3.0, 1), planted(3.0, 2)).draws
+    blind = judge.rows("blind", planted(0.0, 1), planted(0.0, 2)).resampled
+    seeing = judge.rows("seeing", planted(3.0, 1), planted(3.0, 2)).resampled
     assert blind[0, 0] == pytest.approx(0.5, abs=0.07) and seeing[0, 0] > 0.9
     assert judge.place(planted(0.0, 1), planted(0.0, 2))[0, 0] > 0.65
 

@@ -22,7 +22,7 @@ from ecamp_fast.downstream.tasks.segment import (
     over_positives,
     segment,
 )
-from ecamp_fast.downstream.tasks.splits import Part, Subset, split_task
+from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, split_task
 from ecamp_fast.downstream.training.loop import fit
 from ecamp_fast.downstream.training.settings import load_settings
 from ecamp_fast.downstream.trunk import open_trunk
@@ -172,7 +172,7 @@ def test_balance_keeps_all_positives_and_as_many_others() -> None:
     values = np.zeros((40, 2), np.float32)
     values[[3, 5, 8], 1] = 1
     values[[20, 21], 0] = 1
-    part = Part("train", Labels(["x", "y"], values, list("p" * 40), []), np.arange(2, 40))
+    part = TaskPart("train", Labels(["x", "y"], values, list("p" * 40), []), np.arange(2, 40))
     rows = balanced(part, ("y",), seed=1).rows.tolist()
     assert len(rows) == len(set(rows)) == 6 and rows == sorted(rows) and {3, 5, 8} <= {*rows} <= {*range(2, 40)}
     assert balanced(part, ("y",), seed=2).rows.tolist() != rows == balanced(part, ("y",), seed=1).rows.tolist()

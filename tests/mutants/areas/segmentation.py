@@ -70,12 +70,12 @@ def balanced() -> Any:
 
     from ecamp_fast.downstream.data.labels import Labels
     from ecamp_fast.downstream.tasks.segment import Overlap, balanced, over_positives
-    from ecamp_fast.downstream.tasks.splits import Part
+    from ecamp_fast.downstream.tasks.splits import TaskPart
 
     values = np.zeros((30, 2), np.float32)
     values[[3, 5, 8], 1] = 1
     values[[9, 12], 0] = 1
-    part = Part("train", Labels(["x", "y"], values, list("p" * 30), []), np.arange(2, 30))
+    part = TaskPart("train", Labels(["x", "y"], values, list("p" * 30), []), np.arange(2, 30))
     overlap = Overlap(
         np.array([[1.0, 0.5], [0.2, 1.0], [0.6, 0.1]]), np.array([[False, True], [True, False], [True, True]])
     )
@@ -89,10 +89,10 @@ def patched() -> Any:
 
     from ecamp_fast.downstream.data.labels import Labels
     from ecamp_fast.downstream.tasks.patches import _Judge, _Patches, held_by, pixels_of
-    from ecamp_fast.downstream.tasks.splits import Part, TaskSplits
+    from ecamp_fast.downstream.tasks.splits import TaskPart, TaskSplits
 
     labels = Labels([], np.zeros((30, 0), np.float32), [f"p{n // 2}" for n in range(30)], [])
-    part = Part("train", labels, np.arange(30))
+    part = TaskPart("train", labels, np.arange(30))
 
     def planted(seed: int) -> _Patches:
         generator = torch.Generator().manual_seed(seed)
@@ -106,7 +106,7 @@ def patched() -> Any:
     images = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6)
     masks = images / 36.0 * (images % 3 > 0)
     return (
-        judge.rows("", train, test).draws[:5].round(6).tolist(),
+        judge.rows("", train, test).resampled[:5].round(6).tolist(),
         judge.place(train, test)[:5].tolist(),
         pixels_of(images, 3).tolist(),
         held_by(masks, 3).tolist(),
