@@ -9,5 +9,5 @@ splits      which samples a task is fitted to, chosen by, and judged on
 scoring     scores by class and overall, with intervals over patients
 timm_model  a fitted classifier as a folder of timm, and what predicts with it
 
-average_precision  mean average precision of boxes, and its draws
+average_precision  mean average precision of boxes
 """

@@ -1,4 +1,4 @@
-"""Mean average precision of boxes, by faster-coco-eval itself, with resampled of patients for its interval.
+"""Mean average precision of boxes, by faster-coco-eval itself, with an interval over patients.
 
 Every image counts: one without boxes can only hold false positives, one without detections only what was missed. The
 metric of MGCA, which ECAMP reports (SPEC 2.4 row 24), leaves both out and so comes out higher; it is there to compare.

@@ -50,7 +50,7 @@ DEFAULTS = ClassifyOptions()
 
 
 class ClassifyTask:
-    """``training.loop.Task`` of a classifier."""
+    """``training.loop.FitTask`` of a classifier."""
 
     def __init__(
         self, model: Classifier, shards: ShardSet, splits: TaskSplits, settings: Settings, exclusive: bool

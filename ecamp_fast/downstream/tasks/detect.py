@@ -34,7 +34,7 @@ from ecamp_fast.scores import draw_patients
 from ecamp_fast.shards.load.read import ShardSet
 
 DETECT = "detect"
-RESAMPLES = 200  # resampled of patients for the interval
+RESAMPLES = 200  # of patients, for the interval
 EVALUATED_AT_ONCE = 128
 CACHE_GIB = 16.0  # tokens of a frozen trunk are kept up to this
 Head = Literal["yolo", "fcos"]
@@ -128,7 +128,7 @@ class DetectionScores:
 
 
 class DetectTask:
-    """``training.loop.Task`` of a detector."""
+    """``training.loop.FitTask`` of a detector."""
 
     def __init__(
         self, model: DetectionModel, shards: ShardSet, splits: TaskSplits, names: Sequence[str], settings: Settings

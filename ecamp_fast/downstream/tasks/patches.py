@@ -176,7 +176,7 @@ def _drawn(
 
 
 class _Judge:
-    """Fits and scores features on one division of a set, always on the same resampled of patients."""
+    """Fits and scores features on one division of a set, always on the same resampled patients."""
 
     def __init__(self, splits: TaskSplits, seed: int) -> None:
         self._seed, self._patients = seed, splits.train.patients

@@ -53,13 +53,13 @@ DEFAULTS = ProbeOptions()
 
 @dataclass(frozen=True)
 class ProbeAreas:
-    """Areas under the ROC curve of one set of features.  resampled: (1 + D, F), of all test samples and of each draw"""
+    """Areas under the ROC curve of one set of features.  resampled: (1 + D, F), of all test samples and of resampled ones"""
 
     name: str
     resampled: Array
 
     def against(self, other: "ProbeAreas") -> dict[str, float]:
-        """By how much this is better than another, paired over the resampled of patients."""
+        """By how much this is better than another, paired over resampled patients."""
         known = ~np.isnan(self.resampled[0])
         gap = scores.row_means(self.resampled[:, known]) - scores.row_means(other.resampled[:, known])
         return scores.estimate(gap).as_dict()
@@ -115,7 +115,7 @@ def probe_encoder(
 
 
 class _Judge:
-    """Fits and scores features on one division of a set, always on the same resampled of patients."""
+    """Fits and scores features on one division of a set, always on the same resampled patients."""
 
     def __init__(self, splits: TaskSplits, seed: int) -> None:
         self._splits, self._seed = splits, seed

@@ -115,7 +115,7 @@ class Overlap:
 
 
 class SegmentTask:
-    """``training.loop.Task`` of a segmenter.  say: gets a line where tokens are kept, and where they are not"""
+    """``training.loop.FitTask`` of a segmenter.  say: gets a line where tokens are kept, and where they are not"""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from ecamp_fast.files import require_folder
 SPIKES = 20  # steps in a row whose gradient is not finite before a fit gives up
 
 
-class Task(Protocol):
+class FitTask(Protocol):
     """What is fitted.
 
     model            its parameters that require gradients are trained, and its buffers change with them
@@ -70,7 +70,7 @@ class _Progress:
 
 
 def fit(
-    task: Task,
+    task: FitTask,
     settings: Settings,
     out: Path,
     identity: Mapping[str, Any],
@@ -105,7 +105,7 @@ def fit(
 
 @dataclass
 class _Run:
-    task: Task
+    task: FitTask
     settings: Settings
     optimizer: torch.optim.Optimizer
     average: Averaged | None

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from ecamp_fast import cli
 from ecamp_fast.downstream.heads.classifier import Classifier
 from ecamp_fast.downstream.tasks import probing, scoring
-from ecamp_fast.downstream.tasks.classify import Classifier, ClassifyOptions, classify, is_exclusive
+from ecamp_fast.downstream.tasks.classify import ClassifyOptions, classify, is_exclusive
 from ecamp_fast.downstream.tasks.probing import ProbeOptions, probe_encoder
 from ecamp_fast.downstream.tasks.splits import Subset, split_task
 from ecamp_fast.downstream.tasks.timm_model import FittedClassifier, twin

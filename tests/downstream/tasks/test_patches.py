@@ -1,4 +1,4 @@
-"""The patch probe: what a patch is, that place is taken away, that resampled in parts are resampled; and the command."""
+"""The patch probe: what a patch is, that place is taken away, that parts are resampled together; and the command."""
 
 import json
 from pathlib import Path

@@ -97,7 +97,7 @@ def kept() -> Any:
 
 
 def scored() -> Any:
-    """Average precision of all images, of resampled, and by MGCA's count."""
+    """Average precision of all images, of resampled patients, and by MGCA's count."""
     import numpy as np
 
     from ecamp_fast.downstream.tasks.average_precision import Boxes, average_precision
