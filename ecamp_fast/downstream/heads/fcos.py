@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.fcos import FCOS
 
 from ecamp_fast.downstream.heads.detections import Detections, as_map, keep_best
 
@@ -46,7 +46,6 @@ class FcosDetector(nn.Module):
 
     width      D   grid: G   size: S, pixels a side of the image   classes
     channels   W, a multiple of 32
-    convs      3x3 convolutions before the outputs, of classes and of boxes each; torchvision has 4
     min_score  below which nothing is reported; low, since precision is averaged over all recalls
     overlap    above which the less sure of two boxes goes
     """
@@ -59,7 +58,6 @@ class FcosDetector(nn.Module):
         classes: int,
         *,
         channels: int = 96,
-        convs: int = 4,
         min_score: float = 0.02,
         overlap: float = 0.5,
     ) -> None:
@@ -67,8 +65,7 @@ class FcosDetector(nn.Module):
         if channels % _GROUPS:
             raise ValueError(f"channels must be a multiple of {_GROUPS}, not {channels}")
         self.size, self.min_score, self.overlap = size, min_score, overlap
-        head = FCOSHead(channels, 1, classes, convs)
-        self.fcos = FCOS(Pyramid(width, grid, channels), classes, head=head)
+        self.fcos = FCOS(Pyramid(width, grid, channels), classes)
         self.levels = [(2 * grid) ** 2, grid**2, ((grid + 1) // 2) ** 2]  # points of each
         points = torch.cat([_cells(count, size) for count in (2 * grid, grid, (grid + 1) // 2)])
         self.points: Tensor

@@ -107,11 +107,10 @@ def build_head(options: HeadOptions, trunk: Trunk, classes: int, whole: bool) ->
         return YoloDetector(*sizes, channels=channels, reduction=reduction, mgca=options.mgca)
     if options.reduction or options.mgca:
         raise ConfigError("--reduction and --mgca are of the head yolo", "leave them out, or pass --head yolo")
-    small = trunk.width <= SMALL
-    channels = options.channels or (64 if small else 256)
+    channels = options.channels or (64 if trunk.width <= SMALL else 256)
     if channels % 32:
         raise ConfigError(f"{channels} channels", "name a multiple of 32")
-    return FcosDetector(*sizes, channels=channels, convs=2 if small else 4)
+    return FcosDetector(*sizes, channels=channels)
 
 
 @dataclass(frozen=True)
