@@ -101,3 +101,10 @@ class TextDecoder(nn.Module):
             x = layer(x, queries, keys)
         result: Tensor = last(x, queries, keys, query_rows)
         return result
+
+    def cross_attention(self, ids: Tensor, latent: Tensor, queries: SequenceLayout, keys: SequenceLayout) -> Tensor:
+        """Where each text row looks: (T, H, K) probabilities over the patches of its sample, see ``ContextFusion``.
+
+        ids, latent, queries, keys: as of ``forward``
+        """
+        return self.fusion.cross_attention(self.embeddings(ids, queries), self.bridge(latent[:, 1:]), queries, keys)
