@@ -63,7 +63,9 @@ class ContextFusion(nn.Module):
         rate = self.rate if self.training else 0.0
         return attention(q, k, v, q_layout=queries, kv_layout=pictures, dropout=rate).flatten(1)
 
-    def cross_attention(self, embedded: Tensor, patches: Tensor, queries: SequenceLayout, keys: SequenceLayout) -> Tensor:
+    def cross_attention(
+        self, embedded: Tensor, patches: Tensor, queries: SequenceLayout, keys: SequenceLayout
+    ) -> Tensor:
         """Where each text row looks: the probabilities of the local scale (paper Fig. 4), in evaluation mode.
 
         Training has them nowhere, so they are computed here for looking at, from the same weights.

@@ -113,8 +113,7 @@ def test_what_is_looked_at_is_what_attention_collects(small, layout: str) -> Non
     text = module.attention(embedded, queries, keys)
     values = module.key_value(patches).chunk(2, 2)[1].unflatten(2, (HEADS, -1))
     mixed = [
-        torch.einsum("lhk,khc->lhc", mine, v).flatten(1)
-        for mine, v in zip(found.split(counts), values, strict=True)
+        torch.einsum("lhk,khc->lhc", mine, v).flatten(1) for mine, v in zip(found.split(counts), values, strict=True)
     ]
     torch.testing.assert_close(torch.cat(mixed), module._local(text, patches, queries), atol=1e-6, rtol=0)
     for mine, rows, x in zip(found.split(counts), text.split(counts), patches, strict=True):
