@@ -10,4 +10,5 @@ probe     what frozen features say, beside what they must beat
 predict   probabilities of a fitted classifier for image files
 
 task_options  what the commands of all tasks share
+visualize where words look, as a page of pictures and numbers
 """

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ecamp_fast.downstream.features import untrained
 from ecamp_fast.downstream.visualize.boxes import boxes_in_view, findings_stated
 from ecamp_fast.downstream.visualize.claims import Pair, Peaks, Pointing, compare_peaks, point
 from ecamp_fast.downstream.visualize.look import encode_whole, look, map_of
@@ -20,6 +21,7 @@ from ecamp_fast.text.reading.entities import find_mentions
 from ecamp_fast.text.wordpiece import Wordpiece, load_wordpiece
 
 SENTENCE = "There is {}."  # that names a finding, the same words for every image
+INITS = 2  # models with random weights
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,11 @@ class Claims:
 
 @dataclass(frozen=True)
 class _Maps:
-    """Of the images of a split, by finding: (N, F, H, P) of its sentence; by image and finding (H, P) of its report."""
+    """Of the images of a split, by one model.
+
+    sentence  (N, F, H, P) of the sentence of each finding
+    own       (H, P) by image and finding, of what the image's report says of it
+    """
 
     sentence: np.ndarray
     own: dict[tuple[int, str], np.ndarray]
@@ -69,22 +75,35 @@ def measure(model: Ecamp, shards: ShardSet, split: str, count: int | None = None
     if not findings:
         return Claims(total, None, [], None, None, None)
     pairs = [Pair(image, finding, one[finding]) for image, one in enumerate(boxes) for finding in one]
-    maps, guidance = _maps(model, shards, split, findings, pairs, total)
-    number = [(pair.image, findings.index(pair.finding)) for pair in pairs]
-    per_head = np.array([maps.sentence[image, finding] for image, finding in number])
+    device = next(model.parameters()).device
+    random = [untrained(model.recipe, seed, model.vocab_size).to(device) for seed in range(INITS)]
+    (maps, *others), guidance = _maps([model, *random], shards, split, findings, pairs, total)
+    number = tuple(np.array([(pair.image, findings.index(pair.finding)) for pair in pairs]).T)
+    per_head = maps.sentence[number]
     own = [pair for pair in pairs if (pair.image, pair.finding) in maps.own]
     healthy = np.array([not findings_stated(one) for one in about])
     ill = np.zeros((total, len(findings)), bool)
-    ill[tuple(np.array(number).T)] = True
-    peaks = maps.sentence.max((2, 3)) * maps.sentence.shape[-1]
+    ill[number] = True
     return Claims(
         samples=total,
-        sentence=point(pairs, per_head.max(1), patients),
+        sentence=point(pairs, per_head.max(1), patients, [one.sentence[number].max(1) for one in others]),
         heads=[point(pairs, per_head[:, head], patients).hit.value for head in range(per_head.shape[1])],
-        own_report=point(own, np.array([maps.own[p.image, p.finding].max(0) for p in own]), patients) if own else None,
-        peaks=compare_peaks(peaks, ill, healthy, findings, patients) if healthy.any() else None,
+        own_report=point(own, _own_maps(maps, own), patients, [_own_maps(o, own) for o in others]) if own else None,
+        peaks=compare_peaks(_peaks(maps), [_peaks(one) for one in others], ill, healthy, findings, patients)
+        if healthy.any()
+        else None,
         guidance=_guidance(guidance, boxes, patients),
     )
+
+
+def _own_maps(maps: _Maps, pairs: Sequence[Pair]) -> np.ndarray:
+    """(E, P), the highest of all heads."""
+    return np.array([maps.own[pair.image, pair.finding].max(0) for pair in pairs])
+
+
+def _peaks(maps: _Maps) -> np.ndarray:
+    """(N, F), as multiples of a flat map."""
+    return np.asarray(maps.sentence.max((2, 3)) * maps.sentence.shape[-1])
 
 
 def sentence_query(finding: str, wordpiece: Wordpiece, max_tokens: int) -> tuple[ReadText, Query]:
@@ -103,30 +122,31 @@ def entity_name(finding: str) -> str | None:
 
 
 def _maps(
-    model: Ecamp, shards: ShardSet, split: str, findings: Sequence[str], pairs: Sequence[Pair], total: int
-) -> tuple[_Maps, np.ndarray]:
-    """Of all images, batch by batch; and the stored maps over the view, (N, 28, 28)."""
-    wordpiece = load_wordpiece(shards.wordpiece_path)
-    max_tokens = model.recipe.text.max_tokens
-    sentences = [sentence_query(finding, wordpiece, max_tokens) for finding in findings]
+    models: Sequence[Ecamp], shards: ShardSet, split: str, findings: Sequence[str], pairs: Sequence[Pair], total: int
+) -> tuple[list[_Maps], np.ndarray]:
+    """Of each model, images read once; and the stored maps over the view, (N, 28, 28)."""
+    wordpiece, recipe = load_wordpiece(shards.wordpiece_path), models[0].recipe
+    sentences = [sentence_query(finding, wordpiece, recipe.text.max_tokens) for finding in findings]
     wanted: dict[int, list[str]] = {}
     for pair in pairs:
         wanted.setdefault(pair.image, []).append(pair.finding)
-    grids: list[np.ndarray] = []
-    own: dict[tuple[int, str], np.ndarray] = {}
+    grids: list[list[np.ndarray]] = [[] for _ in models]
+    own: list[dict[tuple[int, str], np.ndarray]] = [{} for _ in models]
     stored: list[Tensor] = []
-    device = next(model.parameters()).device
-    for batch in Loader(shards, split, model.recipe, device=device, train=False).evaluation(total):
+    device = next(models[0].parameters()).device
+    for batch in Loader(shards, split, recipe, device=device, train=False).evaluation(total):
         stored.append(batch.attention.cpu())
-        for latent, image in zip(encode_whole(model, batch.image), batch.samples.tolist(), strict=True):
-            found = look(model, latent, [read.ids for read, _ in sentences])
-            of = [map_of(one, query) for one, (_, query) in zip(found, sentences, strict=True)]
-            grids.append(torch.stack(of).numpy())
-            if image in wanted:
-                report = shards.read(split, image, (REPORT,)).get(REPORT, b"").decode()
-                mine = _own(model, latent, read_text(report, wordpiece, max_tokens), wanted[image])
-                own |= {(image, finding): one for finding, one in mine.items()}
-    return _Maps(np.stack(grids), own), torch.cat(stored).numpy()
+        numbers = batch.samples.tolist()
+        reports = {n: shards.read(split, n, (REPORT,)).get(REPORT, b"").decode() for n in numbers if n in wanted}
+        reads = {n: read_text(report, wordpiece, recipe.text.max_tokens) for n, report in reports.items()}
+        for model, grid, mine in zip(models, grids, own, strict=True):
+            for latent, image in zip(encode_whole(model, batch.image), numbers, strict=True):
+                found = look(model, latent, [read.ids for read, _ in sentences])
+                of = [map_of(one, query) for one, (_, query) in zip(found, sentences, strict=True)]
+                grid.append(torch.stack(of).numpy())
+                for finding, one in _own(model, latent, reads[image], wanted[image]).items() if image in reads else ():
+                    mine[image, finding] = one
+    return [_Maps(np.stack(grid), mine) for grid, mine in zip(grids, own, strict=True)], torch.cat(stored).numpy()
 
 
 def _own(model: Ecamp, latent: Tensor, read: ReadText, findings: Sequence[str]) -> dict[str, np.ndarray]:
