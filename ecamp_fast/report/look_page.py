@@ -112,8 +112,8 @@ def _peaks_check(found: Peaks | None) -> Check | None:
     if found is None:
         return None
     text = (
-        f"AUROC of the peak, ill against healthy, {_spread(found.auroc)}; with random weights {found.random.value:.3f}, "
-        f"above it by {told(found.above)}. Mean peak {found.ill:.1f} times a flat map on ill images, "
+        f"AUROC of the peak, ill against healthy, {_spread(found.auroc)}; random weights {found.random.value:.3f}, "
+        f"above them by {told(found.above)}. Mean peak {found.ill:.1f} times a flat map on ill images, "
         f"{found.healthy:.1f} on healthy ones"
     )
     return Check("maps are sharper where there is a finding", text, found.holds)
@@ -125,7 +125,7 @@ def _claims(claims: Claims) -> str:
         return '<h2>Checks</h2><p class="soft">The set has no boxes: it cannot show whether maps point at findings.</p>'
     failed = [check.name for check in found if not check.passed and check.name != _STORED]
     plain = (
-        f'<p class="soft">On these {claims.samples:,} images the model does not show what the paper\'s figure claims: '
+        f'<p class="soft">On these {claims.samples:,} images the model lacks what the paper\'s figure claims: '
         f"{escape('; '.join(failed))}. A map of it is no evidence of where a finding is.</p>"
         if failed
         else ""

@@ -158,6 +158,9 @@ def _told_apart(peaks: Array, ill: Array, healthy: Array, weights: Array) -> Arr
     columns = []
     for column in range(peaks.shape[1]):
         seen = ill[:, column] | healthy
+        if not seen.any():
+            columns.append(np.full(len(weights), np.nan))
+            continue
         columns.append(auroc(peaks[seen, column : column + 1], ill[seen, column : column + 1], weights[:, seen])[:, 0])
     return np.stack(columns, 1)
 
