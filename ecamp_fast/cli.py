@@ -40,6 +40,7 @@ COMMANDS = {
     "predict": (
         "ecamp_fast.commands.downstream.predict",
         "Class probabilities of a fitted classifier for image files.",
+    ),
     "visualize": (
         "ecamp_fast.commands.downstream.visualize",
         "Draw where words look in images, and measure it by boxes.",

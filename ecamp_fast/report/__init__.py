@@ -10,5 +10,6 @@ sections  its tiles, verdicts, curves and tables
 curves    line charts as inline SVG
 looks     maps of cross-attention over the images of samples
 look_page the page of maps, and of what they are worth
+card_page the report card that needs no label, of one model or two, as a page and as Markdown
 gallery   pictures and filled-in reports
 """
