@@ -30,7 +30,7 @@ class Stated:
     patients: list[str]
 
 
-def stated(shards: ShardSet, split: str, patients: Sequence[str], least: int = LEAST) -> Stated:
+def stated(shards: ShardSet, split: str, patients: Sequence[str], least: int) -> Stated:
     """Read the reports of the first samples of a split; ``patients`` of each of them.
 
     Entities that ``least`` patients have and as many have not; organs, which everybody has, are none of them.

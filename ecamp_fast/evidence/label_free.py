@@ -19,7 +19,7 @@ from ecamp_fast.downstream.features import encode, untrained
 from ecamp_fast.downstream.probe import probe
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.errors import DataError
-from ecamp_fast.evidence.entities import Stated, stated
+from ecamp_fast.evidence.entities import LEAST, Stated, stated
 from ecamp_fast.evidence.features import INITS, RAW, pixels
 from ecamp_fast.evidence.images import interpolate, masked_correlation, pixel_mask
 from ecamp_fast.evidence.retrieval import GALLERY, retrieve
@@ -241,7 +241,7 @@ def _features(card: LabelFree, model: Ecamp, shards: ShardSet, samples: Samples,
         RANDOM: [encode(untrained(model.recipe, seed).to(images.device), images) for seed in range(INITS)],
         f"pixels {RAW} x {RAW}": [pixels(images, RAW).cpu()],
     }
-    labels = stated(shards, card.split, samples.patients)
+    labels = stated(shards, card.split, samples.patients, LEAST)
     try:
         card.measures["probe"] = _probe(features, others, labels)
     except DataError as error:
@@ -273,5 +273,5 @@ def _probe(features: Tensor, others: Mapping[str, Sequence[Tensor]], labels: Sta
         return probe(one[labels.rows], labels.labels, labels.patients).auroc(weights)
 
     opponents = {name: np.mean([score(one) for one in several], axis=0) for name, several in others.items()}
-    title = f"Linear probe of {len(labels.entities)} entities that reports state, AUROC"
+    title = f"Linear probe of what reports state ({', '.join(labels.entities)}), AUROC"
     return Measure(title, score(features), opponents)

@@ -11,8 +11,8 @@ from ecamp_fast.scores import Estimate
 
 TITLE = "Report card without labels"
 _FOOT = (
-    "Intervals hold 95 % of draws of patients. An arrow down: less is better. Nothing here is a medical result: it says "
-    "what a model learned of these images and reports, not whether it is right about a patient."
+    "Intervals hold 95 % of draws of patients. An arrow down: less is better. Nothing here is a medical result: it "
+    "says what a model learned of these images and reports, not whether it is right about a patient."
 )
 
 
@@ -80,7 +80,7 @@ def _table(cards: Mapping[str, LabelFree]) -> _Table:
         notes.append(
             f"The recipes differ in {', '.join(keys)}: what depends on what they hide is shown and not compared."
         )
-    return _Table(["", *names, f"{names[0]} better by", "without learning it"], rows, notes)
+    return _Table(["", *names, f"{names[0]} better by", f"without learning it, {names[0]}"], rows, notes)
 
 
 def _notes(cards: Mapping[str, LabelFree]) -> list[str]:

@@ -55,7 +55,7 @@ def test_of_phantoms_everything_is_drawn_and_an_untrained_model_shows_nothing(
     assert sorted(found["files"]) == sorted(file.name for file in out.iterdir())
     verdicts = {check["name"]: check["passed"] for check in found["checks"]}
     assert verdicts.pop("stored attention maps point at the boxes") is True
-    assert len(verdicts) == 3 and not any(verdicts.values())
+    assert len(verdicts) == 5 and not any(verdicts.values())
     page = (out / "index.html").read_text()
     assert "lacks what the paper" in page and "data:image/png" in page and "Reconstructions" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")

@@ -50,12 +50,17 @@ class Pointing:
 
     @property
     def holds(self) -> bool:
-        """Whether maps surely point better than each opponent."""
-        return all(one.positive for one in self.above.values())
+        """Whether maps surely point better than each opponent but the usual place."""
+        return all(one.positive for name, one in self.above.items() if name != PRIOR)
+
+    @property
+    def beyond_prior(self) -> bool:
+        """Whether they surely point better than the usual place: otherwise they need not know this image."""
+        return self.above[PRIOR].positive
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self) | {"holds": self.holds}
+        return asdict(self) | {"holds": self.holds, "beyond_prior": self.beyond_prior}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def planted(count: int, seed: int = 0) -> tuple[list[Pair], np.ndarray, list[str
 def test_a_map_that_peaks_at_the_finding_points_and_holds() -> None:
     pairs, truth, patients = planted(60)
     found = point(pairs, np.eye(GRID * GRID)[truth], patients)
-    assert found.hit.value == 1.0 and found.holds and found.pairs == 60
+    assert found.hit.value == 1.0 and found.holds and found.beyond_prior and found.pairs == 60
     assert set(found.opponents) == {CHANCE, CENTRE, PRIOR}
 
 
@@ -54,6 +54,16 @@ def test_the_usual_place_is_that_of_other_patients_and_the_same_finding() -> Non
     assert alone.opponents[PRIOR].value == pytest.approx((4 / 13 + 4 / 13 + 0 + 0.25) / 4)
     same = point(pairs, flat, ["a", "a", "c", "d"])  # a patient does not tell of themselves
     assert same.opponents[PRIOR].value == pytest.approx((0 + 0 + 0 + 0.25) / 4)
+
+
+def test_maps_of_the_usual_place_are_not_better_than_it() -> None:
+    generator = np.random.default_rng(2)
+    corners = generator.choice([0.05, 0.1, 0.15], (50, 2))  # always about the same place, off the centre
+    pairs = [Pair(number, "mass", np.r_[corner, corner + 0.3][None]) for number, corner in enumerate(corners)]
+    maps = np.zeros((50, GRID * GRID))
+    maps[:, GRID + 1] = 1.0
+    found = point(pairs, maps, [f"p{number}" for number in range(50)])
+    assert found.holds and not found.beyond_prior
 
 
 def test_the_centre_is_a_point() -> None:
