@@ -44,14 +44,14 @@ class Measure:
     """One number of a model.
 
     title      what it is
-    draws      (1 + D,) of all patients and of each draw
+    resampled  (1 + D,) of all patients and of each draw
     opponents  by name, likewise: what a model gets that learned nothing of it
     lower      whether less is better
     by_recipe  whether it depends on what the recipe hides
     """
 
     title: str
-    draws: np.ndarray
+    resampled: np.ndarray
     opponents: Mapping[str, np.ndarray] = field(default_factory=dict)
     lower: bool = False
     by_recipe: bool = False
@@ -59,17 +59,17 @@ class Measure:
     @property
     def value(self) -> Estimate:
         """The number with its interval."""
-        return estimate(self.draws)
+        return estimate(self.resampled)
 
     def better(self, opponent: np.ndarray) -> Estimate:
         """By how much it is better than an opponent, or than another model; over 0 is better.  opponent: (1 + D,)"""
-        return estimate((opponent - self.draws) if self.lower else (self.draws - opponent))
+        return estimate((opponent - self.resampled) if self.lower else (self.resampled - opponent))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         opponents = {
-            name: {"value": float(draws[0]), "better": self.better(draws).as_dict()}
-            for name, draws in self.opponents.items()
+            name: {"value": float(resampled[0]), "better": self.better(resampled).as_dict()}
+            for name, resampled in self.opponents.items()
         }
         return {"title": self.title, "lower_is_better": self.lower, **self.value.as_dict(), "opponents": opponents}
 
@@ -106,7 +106,7 @@ class LabelFree:
         """
         alike = not self.hides_otherwise(other)
         return {
-            name: one.better(other.measures[name].draws)
+            name: one.better(other.measures[name].resampled)
             for name, one in self.measures.items()
             if name in other.measures and (alike or not one.by_recipe)
         }
@@ -189,9 +189,9 @@ def _own_image(model: Ecamp, samples: Samples, weights: np.ndarray) -> dict[str,
         found["own"].append(masked_correlation(drawn.prediction, low, mask))
         found[OTHER].append(masked_correlation(drawn.prediction, model.view(other).low, mask))
         found["interpolation"].append(masked_correlation(smooth, low, mask))
-    draws = {name: weighted_mean(torch.cat(parts).cpu().numpy(), weights) for name, parts in found.items()}
+    resampled = {name: weighted_mean(torch.cat(parts).cpu().numpy(), weights) for name, parts in found.items()}
     title = "Correlation of hidden patches with the own image"
-    return {"reconstruction": Measure(title, draws.pop("own"), draws, by_recipe=True)}
+    return {"reconstruction": Measure(title, resampled.pop("own"), resampled, by_recipe=True)}
 
 
 def _words(model: Ecamp, samples: Samples, weights: np.ndarray) -> dict[str, Measure]:
@@ -209,8 +209,8 @@ def _words(model: Ecamp, samples: Samples, weights: np.ndarray) -> dict[str, Mea
     for name, (worth, what) in kinds.items():
         if worth.any():
             opponents = {OTHER: mean(other["nats"], worth)}
-            draws = mean(own["nats"], worth)
-            found[name] = Measure(f"Nats of {what}", draws, opponents, lower=True, by_recipe=True)
+            resampled = mean(own["nats"], worth)
+            found[name] = Measure(f"Nats of {what}", resampled, opponents, lower=True, by_recipe=True)
     found["accuracy"] = Measure("Hidden words that are predicted rightly", mean(own["hit"], alike), by_recipe=True)
     return found
 
@@ -222,14 +222,14 @@ def _retrieval(model: Ecamp, samples: Samples) -> dict[str, Measure]:
     for kind, rank in (("report", ranks.report), ("image", ranks.image)):
         title = f"Own {kind} among {size}"
         for first in (1, 5):
-            draws = weighted_mean((rank <= first).astype(float), weights)
-            chance = {CHANCE: np.full_like(draws, min(first / size, 1.0))}
+            resampled = weighted_mean((rank <= first).astype(float), weights)
+            chance = {CHANCE: np.full_like(resampled, min(first / size, 1.0))}
             found[f"retrieval/{kind}@{first}"] = Measure(
-                f"{title}: in the first {first}", draws, chance, by_recipe=True
+                f"{title}: in the first {first}", resampled, chance, by_recipe=True
             )
-        draws = weighted_mean(rank, weights)
-        chance = {CHANCE: np.full_like(draws, (size + 1) / 2)}
-        found[f"retrieval/{kind}_rank"] = Measure(f"{title}: mean rank", draws, chance, lower=True, by_recipe=True)
+        resampled = weighted_mean(rank, weights)
+        chance = {CHANCE: np.full_like(resampled, (size + 1) / 2)}
+        found[f"retrieval/{kind}_rank"] = Measure(f"{title}: mean rank", resampled, chance, lower=True, by_recipe=True)
     return found
 
 
@@ -258,9 +258,11 @@ def _features(card: LabelFree, model: Ecamp, shards: ShardSet, samples: Samples,
         card.absent["views"] = "no study of these samples has two views"
         return
     chances = {name: np.mean([agree(one) for one in several], axis=0) for name, several in others.items()}
-    draws = {name: weighted_mean(one[known], weights[:, known]) for name, one in {"own": own, **chances}.items()}
+    resampled = {name: weighted_mean(one[known], weights[:, known]) for name, one in {"own": own, **chances}.items()}
     title = f"Views of a study look alike, AUROC of {int(known.sum())} samples"
-    card.measures["views"] = Measure(title, draws.pop("own"), draws | {CHANCE: np.full_like(weights[:, 0], 0.5)})
+    card.measures["views"] = Measure(
+        title, resampled.pop("own"), resampled | {CHANCE: np.full_like(weights[:, 0], 0.5)}
+    )
 
 
 def _probe(features: Tensor, others: Mapping[str, Sequence[Tensor]], labels: Stated) -> Measure:

@@ -18,7 +18,7 @@ GALLERY = 64  # patients among whom is searched
 
 
 @dataclass(frozen=True)
-class Ranks:
+class OwnRanks:
     """The place of the own one among N, 1 is best, ties count half.
 
     report    (N,) of each image's report
@@ -31,13 +31,13 @@ class Ranks:
     patients: list[str]
 
 
-def retrieve(model: Ecamp, samples: Samples, gallery: int = GALLERY) -> Ranks:
+def retrieve(model: Ecamp, samples: Samples, gallery: int = GALLERY) -> OwnRanks:
     """Of the first samples of up to ``gallery`` patients.  model: with a text side, in evaluation mode"""
     chosen = first_of_patients(samples.patients)[:gallery]
     few = samples.first(chosen[-1] + 1)
     latents = encode_whole(model, few.images[chosen])
     nats = np.stack([_nats(model, latent, few) for latent in latents])[:, chosen]
-    return Ranks(*own_ranks(nats), [samples.patients[number] for number in chosen])
+    return OwnRanks(*own_ranks(nats), [samples.patients[number] for number in chosen])
 
 
 def first_of_patients(patients: list[str]) -> list[int]:
@@ -46,7 +46,7 @@ def first_of_patients(patients: list[str]) -> list[int]:
 
 
 def own_ranks(nats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of the own report of each image, and of the own image of each report.
+    """OwnRanks of the own report of each image, and of the own image of each report.
 
     For an image, a report counts by how much cheaper it is than with the average image: else the reports that are easy
     to guess would be everybody's.

@@ -107,4 +107,5 @@ class TextDecoder(nn.Module):
 
         ids, latent, queries, keys: as of ``forward``
         """
-        return self.fusion.cross_attention(self.embeddings(ids, queries), self.bridge(latent[:, 1:]), queries, keys)
+        patches = self.bridge(latent.narrow(1, 1, latent.shape[1] - 1))  # without the class token, as above
+        return self.fusion.cross_attention(self.embeddings(ids, queries), patches, queries, keys)

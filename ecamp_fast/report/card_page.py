@@ -95,8 +95,11 @@ def _against(one: Measure) -> list[str]:
     """The opponents, and by how much the model is better than the one that comes nearest."""
     if not one.opponents:
         return ["", ""]
-    told = ", ".join(f"{name} {draws[0]:.3f}" for name, draws in one.opponents.items())
-    return [told, _signed(min((one.better(draws) for draws in one.opponents.values()), key=lambda by: by.value))]
+    told = ", ".join(f"{name} {resampled[0]:.3f}" for name, resampled in one.opponents.items())
+    return [
+        told,
+        _signed(min((one.better(resampled) for resampled in one.opponents.values()), key=lambda by: by.value)),
+    ]
 
 
 def _spread(number: Estimate) -> str:

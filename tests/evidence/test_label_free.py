@@ -126,7 +126,7 @@ def test_views_of_a_study_are_compared_where_there_are_some(
     monkeypatch.setattr(module, "LEAST", 10**6)  # nothing to probe
     found = LabelFree("val", len(val.patients), 1, {}, {}, untrained_model.recipe)
     module._features(found, untrained_model, phantoms, val, draw_patients(val.patients))
-    own = agreement(encode(untrained_model, val.images).double().numpy(), val.patients, val.patients, [""] * 30)
+    own = agreement(encode(untrained_model, val.images).double().numpy(), val.patients, val.patients, [""] * len(val.patients))
     assert found.absent.keys() == {"probe"} and found.measures.keys() == {"views"}
     views = found.measures["views"]
     assert set(views.opponents) == {RANDOM, "pixels 16 x 16", "chance"}

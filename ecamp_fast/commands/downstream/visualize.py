@@ -110,7 +110,7 @@ def _of_set(run: Path, model: "Ecamp", asked: "Asked", options: dict[str, Any]) 
         raise DataError(f"{shards.path}: {fault}", "build the set with the run's tokenizer (--tokenizer)")
     shards.count(split)
     require_text(shards, model.recipe, (split,))
-    drawn = _draws(shards, options["pictures"]) and options["samples"] > 0
+    drawn = _may_draw(shards, options["pictures"]) and options["samples"] > 0
     looks, pictures = [], []
     if drawn:
         looks = looks_of(model, shards, split, load_wordpiece(shards.wordpiece_path), asked, options["samples"])
@@ -123,7 +123,7 @@ def _of_set(run: Path, model: "Ecamp", asked: "Asked", options: dict[str, Any]) 
     return LookPage(run.resolve().name, options["style"], looks, pictures, claims, why, source)
 
 
-def _draws(shards: "ShardSet", pictures: bool | None) -> bool:
+def _may_draw(shards: "ShardSet", pictures: bool | None) -> bool:
     """Whether images may be drawn: where somebody says so, else where they are of nobody."""
     return shards.manifest.source["kind"] == PHANTOMS if pictures is None else pictures
 
