@@ -108,6 +108,22 @@ def test_entities_are_what_reports_state_and_enough_patients_have(phantoms: Shar
     assert read_entities("No effusion. Small pneumothorax.") == {"pneumothorax"}
 
 
+def test_entities_by_hand() -> None:
+    texts = [
+        "No edema. Small effusion.",
+        "Edema.",
+        "Effusion, edema. The aorta is tortuous.",
+        "",
+        "Effusion.",
+        "No mass.",
+    ]
+    shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()})
+    found = stated(shards, "val", list("aabbcc"), 1)
+    assert found.entities == ["edema"]  # of a and b; all have an effusion, nobody a mass, and an aorta is an organ
+    assert found.rows.tolist() == [0, 1, 2, 4, 5] and found.patients == list("aabcc")
+    assert found.labels[:, 0].tolist() == [False, True, True, False, False]
+
+
 def test_the_probe_is_the_house_probe(
     card: LabelFree, untrained_model: Ecamp, phantoms: ShardSet, val: Samples
 ) -> None:
@@ -126,7 +142,9 @@ def test_views_of_a_study_are_compared_where_there_are_some(
     monkeypatch.setattr(module, "LEAST", 10**6)  # nothing to probe
     found = LabelFree("val", len(val.patients), 1, {}, {}, untrained_model.recipe)
     module._features(found, untrained_model, phantoms, val, draw_patients(val.patients))
-    own = agreement(encode(untrained_model, val.images).double().numpy(), val.patients, val.patients, [""] * len(val.patients))
+    own = agreement(
+        encode(untrained_model, val.images).double().numpy(), val.patients, val.patients, [""] * len(val.patients)
+    )
     assert found.absent.keys() == {"probe"} and found.measures.keys() == {"views"}
     views = found.measures["views"]
     assert set(views.opponents) == {RANDOM, "pixels 16 x 16", "chance"}

@@ -19,6 +19,7 @@ def study(count: int, noise: float, seed: int = 0) -> tuple[np.ndarray, list[str
 def test_equals_the_pairs_by_hand() -> None:
     features, studies, patients, views = study(5, 1.5)
     studies[2:4], patients[2:4] = ["s0", "s0"], ["ps0", "ps0"]  # a study of four views
+    patients[4:6] = ["ps0", "ps0"]  # and another study of its patient
     found = agreement(features, studies, patients, views)
     centred = features - features.mean(0)
     for number in range(10):

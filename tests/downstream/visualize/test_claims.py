@@ -67,8 +67,9 @@ def test_maps_of_the_usual_place_are_not_better_than_it() -> None:
 
 
 def test_the_centre_is_a_point() -> None:
-    pairs = [Pair(0, "m", np.array([[0.4, 0.4, 0.6, 0.6]])), Pair(1, "m", np.array([[0.0, 0.0, 0.2, 0.2]]))]
-    assert point(pairs, np.ones((2, 36)), ["a", "b"]).opponents[CENTRE].value == 0.5
+    middle, corner = np.array([[0.4, 0.4, 0.6, 0.6]]), np.array([[0.0, 0.0, 0.3, 0.3]])
+    pairs = [Pair(0, "m", middle), Pair(1, "m", corner), Pair(2, "m", corner)]
+    assert point(pairs, np.ones((3, 36)), ["a", "b", "c"]).opponents[CENTRE].value == pytest.approx(1 / 3)
 
 
 def test_a_small_box_can_be_hit() -> None:

@@ -9,7 +9,7 @@ RETRIEVAL = f"{OWN}ranks_by_hand {OWN}noise_is_at_chance {OWN}the_first_of_each_
 RETRIEVAL += f" {OWN}a_report_that_is_easy_to_guess_is_not_everybodys"
 VIEWS = "tests/evidence/test_views.py"
 CARD = "tests/evidence/test_label_free.py::test_better_is_signed_and_paired"
-ENTITIES = "tests/evidence/test_label_free.py::test_entities_are_what_reports_state_and_enough_patients_have"
+ENTITIES = "tests/evidence/test_label_free.py::test_entities_by_hand"
 
 
 def ranks() -> Any:
@@ -47,7 +47,14 @@ def labels() -> Any:
 
     from ecamp_fast.evidence.entities import stated
 
-    texts = ["No edema. Small effusion.", "Edema.", "Edema. The aorta is tortuous.", "", "Effusion.", "No effusion."]
+    texts = [
+        "No edema. Small effusion.",
+        "Edema.",
+        "Effusion, edema. The aorta is tortuous.",
+        "",
+        "Effusion.",
+        "No effusion.",
+    ]
     shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()})
     found = stated(shards, "val", list("aabbcc"), 1)  # type: ignore[arg-type]
     return found.entities, found.labels.tolist(), found.rows.tolist(), found.patients

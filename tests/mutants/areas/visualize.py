@@ -46,7 +46,7 @@ def read() -> Any:
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", "[SEP]", "no", "eff", "##usion", "small", "."]
     wordpiece = Wordpiece(build_tokenizer({word: number for number, word in enumerate(words)}), b"")
-    text = read_text("No effusion. Small effusion.", wordpiece, 12)
+    text = read_text("No effusion. Small effusion.", wordpiece, 8)
     found = [word_query(text, "Effusion"), entity_query(text, "effusion")]
     return text.ids.tolist(), [query and (query.rows, query.denied) for query in found]
 
@@ -65,7 +65,7 @@ def game() -> Any:
     maps = generator.random((30, 25))
     maps[:9] = 1.0
     ill = generator.random((30, 2)) < 0.4
-    peaks = generator.random((30, 2)) + ill
+    peaks = generator.random((30, 2)) + 0.3 * ill
     about = {"height": 50, "width": 80, "boxes": [{"finding": "a", "x": 20, "y": 5, "width": 30, "height": 9}]}
     found = compare_peaks(peaks, [peaks], ill, ~ill.any(1), ["a", "b"], patients)
     flat = compare_peaks(peaks, [1 - peaks], ill, ~ill.any(1), ["a", "b"], patients)
