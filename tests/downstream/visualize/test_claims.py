@@ -94,8 +94,8 @@ def test_boxes_follow_the_centred_square() -> None:
 
 
 def test_who_is_healthy() -> None:
-    assert findings_stated({"labels": []}) == set() == findings_stated({"labels": {"edema": 0}})
-    assert findings_stated({"labels": ["No Finding"]}) == set() == findings_stated({"labels": {"No Finding": 1}})
+    assert findings_stated({"labels": {}}) == set() == findings_stated({"labels": {"edema": 0}})
+    assert findings_stated({"labels": {"No Finding": 1}}) == set()
     assert findings_stated({"labels": {"edema": -1, "mass": 1}, "boxes": [{"finding": "x"}]}) == {"edema", "mass", "x"}
 
 
