@@ -41,6 +41,10 @@ COMMANDS = {
         "ecamp_fast.commands.downstream.predict",
         "Class probabilities of a fitted classifier for image files.",
     ),
+    "visualize": (
+        "ecamp_fast.commands.downstream.visualize",
+        "Draw where words look in images, and measure it by boxes.",
+    ),
     "import": ("ecamp_fast.commands.downstream.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
 }

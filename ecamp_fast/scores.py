@@ -146,3 +146,29 @@ def mean_over(values: Array, chosen: Array, weights: Array | None = None) -> Arr
     with np.errstate(invalid="ignore"):
         found = counts[:, chosen] @ values[chosen] / counts[:, chosen].sum(1)  # 0 / 0 is NaN
     return np.asarray(found[0] if weights is None else found)
+
+
+def inside(points: Array, boxes: Array) -> Array:
+    """Whether each point lies in any of some boxes.
+
+    points   (P, 2) x, y
+    boxes    (n, 4) x1, y1, x2, y2; the lower edges belong to a box, the upper ones do not
+    returns  (P,) bool
+    """
+    x, y = points[:, :1], points[:, 1:]
+    x1, y1, x2, y2 = boxes.T
+    return np.asarray(((x >= x1) & (x < x2) & (y >= y1) & (y < y2)).any(1))
+
+
+def pointing_game(maps: Array, points: Array, boxes: Sequence[Array]) -> Array:
+    """Whether the peak of each map lies in one of its image's boxes (Zhang et al. 2016).
+
+    Where several places are as high, the share of them that lies there: so a flat map has the chance of a blind guess.
+
+    maps     (N, P)
+    points   (P, 2) x, y of the places
+    boxes    N arrays (n, 4) as of ``inside``
+    returns  (N,) float64, 0 to 1
+    """
+    peaks = maps == maps.max(1, keepdims=True)
+    return np.array([inside(points[peak], mine).mean() for peak, mine in zip(peaks, boxes, strict=True)], np.float64)

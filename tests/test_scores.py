@@ -15,8 +15,10 @@ from ecamp_fast.scores import (
     dice,
     draw_patients,
     estimate,
+    inside,
     mean_auroc,
     mean_over,
+    pointing_game,
     weighted_mean,
 )
 
@@ -148,3 +150,25 @@ def test_mean_over_positives_counts_each_as_often_as_it_was_drawn() -> None:
     found = mean_over(values, chosen, weights)
     assert mean_over(values, chosen) == pytest.approx(0.25)
     assert found[:2].tolist() == pytest.approx([0.25, (0.5 * 2 + 0.25) / 3]) and math.isnan(found[2])
+
+
+def test_points_lie_in_boxes_as_pixels_do() -> None:
+    """Against drawing the boxes: the centre of each pixel, and the edges, of which the upper ones are outside."""
+    boxes = np.array([[1.0, 2.0, 4.0, 3.0], [3.0, 0.0, 5.0, 5.0]])
+    drawn = np.zeros((6, 6), bool)
+    for x1, y1, x2, y2 in boxes.astype(int):
+        drawn[y1:y2, x1:x2] = True
+    y, x = np.mgrid[:6, :6]
+    for shift in (0.0, 0.5):
+        points = np.stack([x.ravel() + shift, y.ravel() + shift], 1)
+        assert inside(points, boxes).tolist() == drawn.ravel().tolist()
+    assert not inside(points, np.zeros((0, 4))).any()
+
+
+def test_the_peak_of_a_map_is_in_the_box_or_not_and_a_flat_map_is_a_blind_guess() -> None:
+    points = np.array([[x + 0.5, y + 0.5] for y in range(4) for x in range(4)])
+    maps = np.zeros((4, 16))
+    maps[0, 6] = maps[1, 6] = maps[3, 6] = maps[3, 0] = 1.0  # the third is flat, the fourth has two peaks
+    right, below = np.array([[2.0, 1.0, 3.0, 2.0]]), np.array([[1.0, 2.0, 2.0, 3.0]])
+    found = pointing_game(maps, points, [right, below, right, right])
+    assert found.tolist() == [1.0, 0.0, 1 / 16, 0.5]

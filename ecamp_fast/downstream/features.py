@@ -61,12 +61,13 @@ def encode(model: Ecamp, images: Tensor, pooling: int = 1) -> Tensor:
         return torch.cat([model.features(part.to(device), pooling).float().cpu() for part in images.split(BATCH)])
 
 
-def untrained(recipe: Recipe, seed: int) -> Ecamp:
+def untrained(recipe: Recipe, seed: int, vocab_size: int | None = None) -> Ecamp:
     """A model with the initial weights of ``seed``; the random state of the caller stays as it is.
 
-    It has the image side alone: features need no more.
+    vocab_size: of the whole model; None: of the image side alone, since features need no more
     """
-    image_only = recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})
+    if vocab_size is None:
+        recipe = recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Ecamp(image_only, vocab_size=1).eval()
+        return Ecamp(recipe, vocab_size or 1).eval()

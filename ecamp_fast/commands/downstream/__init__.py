@@ -11,5 +11,8 @@ detect    ``finetune detect``: boxes in an image
 probe     what frozen features say, beside what they must beat
 predict   probabilities of a fitted classifier for image files
 
+visualize   where words look, as a page of pictures and numbers
+label_free  ``evaluate --label-free``: a report card without labels
+
 task_options  what the commands of all tasks share
 """
