@@ -53,7 +53,7 @@ DEFAULTS = ProbeOptions()
 
 @dataclass(frozen=True)
 class ProbeAreas:
-    """Areas under the ROC curve of one set of features.  resampled: (1 + D, F), of all test samples and of resampled ones"""
+    """AUROC of one set of features.  resampled: (1 + D, F), of all test samples, then of each draw"""
 
     name: str
     resampled: Array
