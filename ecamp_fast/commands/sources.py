@@ -47,7 +47,18 @@ distilled_option = click.option(
     help="Distilled texts by study: columns study_id and text, as CSV, TSV or JSON lines. The rules write the others.",
 )
 TASK_OPTIONS = ("lists", "task", "splits", "labels", "masks", "boxes")
-_AS_CSV = {"labels": "csv", "masks": "csv", "boxes": "csv", "task": "list"}
+_READ_TEXT = ("csv", "folder", "mimic-cxr", "openi", "webdataset")
+_TAKERS = {
+    "use-last": ("mimic-cxr",),
+    "reports": ("mimic-cxr", "csv"),
+    "columns": ("csv",),
+    "empty-reports keep": _READ_TEXT,
+    "views": ("csv", "mimic-cxr", "openi", "webdataset", "phantom", "nih", "chexpert"),
+    "distilled": _READ_TEXT,
+    **dict.fromkeys(("labels", "masks", "boxes"), ("csv",)),
+    "task": ("list",),
+    **dict.fromkeys(("lists", "splits"), TASK_KINDS),
+}
 
 
 def task_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,18 +143,8 @@ def open_source(
     Raises ConfigError for what cannot be meant.
     """
     keep_empty = empty_reports == "keep"
-    for name, given, kinds in (
-        ("--use-last", use_last, ("mimic-cxr",)),
-        ("--reports", reports, ("mimic-cxr", "csv")),
-        ("--columns", columns, ("csv",)),
-        ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
-        ("--views", views, ("csv", "mimic-cxr", "openi", "webdataset", "phantom", "nih", "chexpert")),
-        ("--distilled", distilled, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
-        *((f"--{name}", of_tasks.get(name), (_AS_CSV[name],)) for name in _AS_CSV),
-        *((f"--{name}", of_tasks.get(name), TASK_KINDS) for name in ("lists", "splits")),
-    ):
-        if given and kind not in kinds:
-            raise ConfigError(f"{name} is for --from {', '.join(kinds)}, not for --from {kind}", f"leave out {name}")
+    given = {"use-last": use_last, "reports": reports, "columns": columns, "empty-reports keep": keep_empty}
+    _check_takers(kind, given | {"views": views, "distilled": distilled} | of_tasks)
     selection = _selection(views, distilled)
     if kind == "mimic-cxr":
         from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
@@ -176,6 +177,14 @@ def open_source(
     if not source.isdecimal() or int(source) < 1:
         raise ConfigError(f"--from phantom: '{source}' is no number of studies", "write --from phantom 40 OUT")
     return PhantomSource(int(source), seed, size, selection=selection)
+
+
+def _check_takers(kind: str, given: Mapping[str, object]) -> None:
+    """Raises ConfigError for an option that other kinds take."""
+    for option, kinds in _TAKERS.items():
+        if given.get(option) and kind not in kinds:
+            what = f"--{option} is for --from {', '.join(kinds)}, not for --from {kind}"
+            raise ConfigError(what, f"leave out --{option}")
 
 
 def _beside(options: Mapping[str, str | None]) -> "Beside":

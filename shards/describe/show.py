@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
-from ecamp_fast.shards.format.labels import ABSENT, PRESENT
+from ecamp_fast.shards.format.labels import NEGATIVE, POSITIVE
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, PLANES, REPORT
 from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.images.encode import read_pgm
@@ -112,7 +112,7 @@ def _words(sample: Sample, metadata: dict[str, Any]) -> str:
 
 def _stated(labels: dict[str, int]) -> str:
     """The classes that are present, and with a question mark those that are uncertain."""
-    return "; ".join(f"{name}{'' if value == PRESENT else '?'}" for name, value in labels.items() if value != ABSENT)
+    return "; ".join(f"{name}{'' if value == POSITIVE else '?'}" for name, value in labels.items() if value != NEGATIVE)
 
 
 def _wrapped(text: str) -> list[str]:

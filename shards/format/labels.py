@@ -10,26 +10,26 @@ from typing import Any
 
 Labels = dict[str, int]
 
-PRESENT, ABSENT, UNCERTAIN = 1, 0, -1
-VALUES = (PRESENT, ABSENT, UNCERTAIN)
+POSITIVE, NEGATIVE, UNCERTAIN = 1, 0, -1
+VALUES = (POSITIVE, NEGATIVE, UNCERTAIN)
 
 # What an uncertain class counts as in CheXpert and in sets that its labeller read. The prevalences of the lists that
 # the official code ships fit these and no others (SPEC 7.1). Classes without a rule stay unknown.
 UNCERTAIN_AS: dict[str, int] = {
-    "Atelectasis": PRESENT,
-    "Edema": PRESENT,
-    "Effusion": PRESENT,
-    "Pleural Effusion": PRESENT,
-    "Cardiomegaly": ABSENT,
-    "Consolidation": ABSENT,
+    "Atelectasis": POSITIVE,
+    "Edema": POSITIVE,
+    "Effusion": POSITIVE,
+    "Pleural Effusion": POSITIVE,
+    "Cardiomegaly": NEGATIVE,
+    "Consolidation": NEGATIVE,
 }
 # Kinds of source whose labeller leaves a class blank that a report does not mention: it counts as absent there.
-BLANK_IS_ABSENT = frozenset({"chexpert", "mimic-cxr"})
+BLANK_IS_NEGATIVE = frozenset({"chexpert", "mimic-cxr"})
 
 
 def positives(names: Iterable[str]) -> Labels:
     """The labels of a source that lists what is present, and says nothing of the rest."""
-    return dict.fromkeys(names, PRESENT)
+    return dict.fromkeys(names, POSITIVE)
 
 
 def read_labels(value: Any) -> Labels | None:
@@ -56,8 +56,8 @@ def targets(
     kind       of the set's source (``Manifest.source["kind"]``)
     uncertain  what an uncertain class counts as; one that is not there stays unknown
     """
-    blank = float(ABSENT) if not classes or kind in BLANK_IS_ABSENT else math.nan
-    stated = {PRESENT: 1.0, ABSENT: 0.0}
+    blank = float(NEGATIVE) if not classes or kind in BLANK_IS_NEGATIVE else math.nan
+    stated = {POSITIVE: 1.0, NEGATIVE: 0.0}
 
     def target(name: str) -> float:
         value = labels.get(name)
@@ -78,7 +78,7 @@ def class_order(samples: Iterable[Labels]) -> tuple[str, ...]:
     order: list[str] = []
     lists = True
     for labels in samples:
-        lists = lists and all(value == PRESENT for value in labels.values())
+        lists = lists and all(value == POSITIVE for value in labels.values())
         if labels.keys() <= {*order}:
             continue
         at = 0

@@ -13,8 +13,8 @@ from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.tasks.annotations import annotated, name_planes
 from ecamp_fast.shards.sources.tasks.draw import carve, few, tell
 from ecamp_fast.shards.sources.tasks.lists import ORDER, Listed, normal, one_split, read_lists
-from ecamp_fast.shards.sources.tasks.places import Pictures
-from ecamp_fast.shards.sources.tasks.protocol import PATIENTS, TASKS, Task
+from ecamp_fast.shards.sources.tasks.places import ImagePlaces
+from ecamp_fast.shards.sources.tasks.protocol import PATIENTS, TASKS, Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class TaskSource:
         return self.kind
 
     @property
-    def task(self) -> Task:
+    def task(self) -> Dataset:
         """The protocol of this data set."""
-        return TASKS.get(self.name, Task(()))
+        return TASKS.get(self.name, Dataset(()))
 
     def rows(self, listing: Listing) -> dict[str, Record]:
         """What the owner ships: a record for each image, by ``key`` of its name, splits as the owner has them. The
@@ -90,9 +90,9 @@ class TaskSource:
             place=name,
             report="",
             patient_id=patient[1] if patient else "",
-            labels=one.said.labels or {},
-            boxes=one.said.boxes,
-            masks=one.said.masks,
+            labels=one.stated.labels or {},
+            boxes=one.stated.boxes,
+            masks=one.stated.masks,
         )
 
     def list_records(self) -> Listing:
@@ -100,7 +100,7 @@ class TaskSource:
         listing, views = Listing([]), self.selection.filter()
         rows = self.rows(listing)
         records = self._by_lists(rows, listing) if self.splits.lists else self._by_owner(rows, listing)
-        pictures = Pictures(self.folder, listing)
+        pictures = ImagePlaces(self.folder, listing)
         for record in records:
             if not views.takes(record.view):
                 continue
@@ -173,10 +173,10 @@ class TaskSource:
 
     def _agree(self, labels: Labels, one: Listed) -> bool:
         """Whether what a list says of the classes is what the rows come to by the rule of the task."""
-        said = one.said.labels
-        if said is None or not said.keys() <= {*self.classes}:
+        stated = one.stated.labels
+        if stated is None or not stated.keys() <= {*self.classes}:
             return True
-        return targets(labels, list(said), self.classes, self.kind) == [float(value) for value in said.values()]
+        return targets(labels, list(stated), self.classes, self.kind) == [float(value) for value in stated.values()]
 
 
 def in_splits(record: Record, one: Listed) -> list[Record]:

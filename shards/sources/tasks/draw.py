@@ -9,7 +9,7 @@ import numpy as np
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.shards.sources.base import Listing, Record, several
 
-_MOST = 8  # a split takes at most an eighth of few images
+_EIGHTH = 8  # a split takes at most an eighth of few images
 
 
 def carve(records: Sequence[Record], wanted: Mapping[str, int], seed: int) -> dict[str, int]:
@@ -37,7 +37,7 @@ def carve(records: Sequence[Record], wanted: Mapping[str, int], seed: int) -> di
 
 def few(records: Iterable[Record], wanted: int) -> int:
     """``wanted`` images, of sets that were copied in part at most an eighth of those in train."""
-    return min(wanted, sum(record.split == "train" for record in records) // _MOST)
+    return min(wanted, sum(record.split == "train" for record in records) // _EIGHTH)
 
 
 def tell(listing: Listing, taken: Mapping[str, int], seed: int) -> None:

@@ -18,7 +18,7 @@ from ecamp_fast.shards.sources.leftovers import is_leftover
 from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.table import origin, read_table, read_whole
 from ecamp_fast.shards.sources.tasks.annotations import EMPTY, parse_boxes, runs_place
-from ecamp_fast.shards.sources.tasks.protocol import PNEUMONIA, PNEUMOTHORAX, RIGA_PLANES, Task
+from ecamp_fast.shards.sources.tasks.protocol import PNEUMONIA, PNEUMOTHORAX, RIGA_PLANES, Dataset
 
 _LIST = re.compile(r"(train|val|valid|test)_list(?:_(1|10|100))?\.(txt|csv)")
 ORDER = ("test", "val", "train")  # where an image that is in several splits stays
@@ -33,7 +33,7 @@ _REPAIR = "take the lists as they were published, or correct the row"
 
 
 @dataclass(slots=True)
-class Said:
+class Annotation:
     """What a list says of an image, None where it does not: labels, boxes, places of masks."""
 
     labels: Labels | None = None
@@ -49,12 +49,12 @@ class Listed:
     row        where it stands first
     splits     it is in, test before val before train
     fractions  training lists it is in
-    said       of it
+    stated       of it
     """
 
     name: str
     row: str
-    said: Said
+    stated: Annotation
     splits: list[str] = field(default_factory=list)
     fractions: list[str] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class _File:
         return self.fraction if self.split == "train" else self.split
 
 
-def read_lists(folder: Path, task: Task, listing: Listing) -> dict[str, Listed]:
+def read_lists(folder: Path, task: Dataset, listing: Listing) -> dict[str, Listed]:
     """All images of the lists in ``folder``, by name; faults and notes go to ``listing``.
 
     Raises DataError where there are none, or of two kinds.
@@ -89,9 +89,9 @@ def read_lists(folder: Path, task: Task, listing: Listing) -> dict[str, Listed]:
         if official is not None and official != count:
             has = several(count, "row", "rows")
             listing.notes.append(f"{file.path.name} has {has}, the list of the paper's protocol {official:,}")
-        for name, (where, said, _) in rows.items():
-            one = found.setdefault(name, Listed(name, where, said))
-            if one.said is not said and one.said != said:
+        for name, (where, stated, _) in rows.items():
+            one = found.setdefault(name, Listed(name, where, stated))
+            if one.stated is not stated and one.stated != stated:
                 what = f"other labels, boxes or masks than in {one.origin}"
                 listing.faults.append(RecordFault(f"{where} ({redact_place(name)})", what, _REPAIR))
             if file.split not in one.splits:
@@ -129,54 +129,54 @@ def _files(folder: Path) -> list[_File]:
     return files
 
 
-Rows = dict[str, tuple[str, Said, int]]  # by name: where it stands, what is said of it, in how many rows
+ListRows = dict[str, tuple[str, Annotation, int]]  # by name: where it stands, what is said of it, in how many rows
 
 
-def _text(file: _File, task: Task, listing: Listing) -> Rows:
+def _text(file: _File, task: Dataset, listing: Listing) -> ListRows:
     """A path and its labels a line, without a header."""
     text, note = read_whole(file.path)
     listing.notes += [note] if note else []
     if not task.classes:
         raise DataError(f"{file.path}: labels of no known classes", "say which with --task")
     wanted = 1 if task.exclusive else len(task.classes)
-    rows: Rows = {}
-    known: dict[tuple[str, ...], Said | str] = {}
+    rows: ListRows = {}
+    known: dict[tuple[str, ...], Annotation | str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         where = origin(file.path, number)
         name, *values = line.strip().rsplit(None, wanted)
-        said = known.get(tuple(values))
-        if said is None:
-            said = known[tuple(values)] = _said(values, task)
-        fault = said if isinstance(said, str) else ""
+        stated = known.get(tuple(values))
+        if stated is None:
+            stated = known[tuple(values)] = _annotation(values, task)
+        fault = stated if isinstance(stated, str) else ""
         if len(values) != wanted or _number(name.rsplit(None, 1)[-1]) is not None:
             fault = f"{len(line.split()) - 1} labels, {several(wanted, 'is', 'are')} expected"
         elif name in rows:
             fault = f"the same image as in {rows[name][0]}"
         if fault:
             listing.faults.append(RecordFault(f"{where} ({redact_place(name)})", fault, _REPAIR))
-        elif isinstance(said, Said):
-            rows[name] = (where, said, 1)
+        elif isinstance(stated, Annotation):
+            rows[name] = (where, stated, 1)
     return rows
 
 
-def _said(values: list[str], task: Task) -> Said | str:
+def _annotation(values: list[str], task: Dataset) -> Annotation | str:
     """What the numbers of a line say, or what is wrong with them."""
     numbers = [_number(value) for value in values]
     top = len(task.classes) - 1 if task.exclusive else 1
     if not all(number is not None and 0 <= number <= top for number in numbers):
         return f"a label that is no number from 0 to {top}"
     if task.exclusive:
-        return Said({name: int(at == numbers[0]) for at, name in enumerate(task.classes)})
-    return Said({name: int(number or 0) for name, number in zip(task.classes, numbers, strict=False)})
+        return Annotation({name: int(at == numbers[0]) for at, name in enumerate(task.classes)})
+    return Annotation({name: int(number or 0) for name, number in zip(task.classes, numbers, strict=False)})
 
 
 def _number(text: str) -> int | None:
     return int(text) if text.lstrip("-").isdecimal() and text.isascii() else None
 
 
-def read_masks(path: Path, listing: Listing) -> Rows:
+def read_masks(path: Path, listing: Listing) -> ListRows:
     """A table with masks or boxes; which one, its header says.  Raises DataError."""
     header = read_whole(path)[0].split("\n", 1)[0]
     kind = next((kind for kind, names in _NEEDED.items() if names[1] in header), "rle")
@@ -190,7 +190,7 @@ def read_masks(path: Path, listing: Listing) -> Rows:
             listing.faults.append(RecordFault(origin(path, line), f"no {key}", _REPAIR))
             continue
         cells[cell(row[key])].append((line, row[value]))
-    rows: Rows = {}
+    rows: ListRows = {}
     for name, lines in cells.items():
         where = origin(path, lines[0][0])
         try:
@@ -200,7 +200,7 @@ def read_masks(path: Path, listing: Listing) -> Rows:
     return rows
 
 
-def said_by(kind: str, texts: list[str]) -> Said:
+def said_by(kind: str, texts: list[str]) -> Annotation:
     """What the cells of one image say.  kind: rle, bbox or mask.  Raises ValueError."""
     if kind == "rle":
         return _runs(texts)
@@ -208,20 +208,20 @@ def said_by(kind: str, texts: list[str]) -> Said:
         raise ValueError(f"{len(texts)} rows for one image")
     if kind == "bbox":
         boxes = parse_boxes(texts[0], PNEUMONIA)
-        return Said({PNEUMONIA: int(bool(boxes))}, boxes)
+        return Annotation({PNEUMONIA: int(bool(boxes))}, boxes)
     place = cell(texts[0])
     if not place:
         raise ValueError("no mask")
-    return Said(None, (), dict.fromkeys(RIGA_PLANES, place))
+    return Annotation(None, (), dict.fromkeys(RIGA_PLANES, place))
 
 
-def _runs(texts: list[str]) -> Said:
+def _runs(texts: list[str]) -> Annotation:
     stripped = [text.strip() for text in texts]
     absent = [text == _NO_MASK for text in stripped]
     if any(absent) and not all(absent):
         raise ValueError("run lengths in one row, and none (-1) in another")
     place = EMPTY if all(absent) else runs_place(stripped)
-    return Said({PNEUMOTHORAX: int(place != EMPTY)}, (), {PNEUMOTHORAX: place})
+    return Annotation({PNEUMOTHORAX: int(place != EMPTY)}, (), {PNEUMOTHORAX: place})
 
 
 def normal(place: str) -> str:
@@ -229,7 +229,7 @@ def normal(place: str) -> str:
     return str(PurePosixPath(place.replace("\\", "/")))
 
 
-def one_split(listed: Iterable[Listed], task: Task, listing: Listing) -> None:
+def one_split(listed: Iterable[Listed], task: Dataset, listing: Listing) -> None:
     """Keep every image in one split: the first of test, val, train. Where the official lists do not overlap, that is a
     fault of each.
     """

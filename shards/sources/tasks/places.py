@@ -12,7 +12,7 @@ _HINT = "name the folder above the images, or keep one of them"
 _DEPTH = 3  # folders and file that tell a picture: patient00001/study1/view1_frontal
 
 
-class Pictures:
+class ImagePlaces:
     """The pictures below ``folder``; what cannot be listed becomes a fault of ``listing``."""
 
     def __init__(self, folder: Path, listing: Listing) -> None:

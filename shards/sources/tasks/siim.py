@@ -28,9 +28,11 @@ class SiimSource(TaskSource):
         found = read_masks(path, listing)
         return {
             name: Record(
-                *(f"{where} ({redact(name)})", row, name, name, name, ""), labels=said.labels or {}, masks=said.masks
+                *(f"{where} ({redact(name)})", row, name, name, name, ""),
+                labels=stated.labels or {},
+                masks=stated.masks,
             )
-            for row, (name, (where, said, _)) in enumerate(found.items())
+            for row, (name, (where, stated, _)) in enumerate(found.items())
         }
 
     def key(self, name: str) -> str:

@@ -52,8 +52,8 @@ def among(names: Iterable[str], classes: tuple[str, ...]) -> Labels:
 
     Raises ValueError: a name that is none of them, but for those that say that nothing was found.
     """
-    present = {name.strip() for name in names}
-    other = sorted(present.difference(classes, NO_FINDING))
+    found = {name.strip() for name in names}
+    other = sorted(found.difference(classes, NO_FINDING))
     if other:
         raise ValueError(f"class {redact(other[0])} is none of {', '.join(classes)}")
-    return {name: int(name in present) for name in classes}
+    return {name: int(name in found) for name in classes}

@@ -91,7 +91,7 @@ def listed() -> Any:
                 Path(name, file).write_text(text)
             listing = Listing([])
             found = read_lists(Path(name), TASKS[task], listing)
-            before = [(one.name, list(one.splits), list(one.fractions), repr(one.said)) for one in found.values()]
+            before = [(one.name, list(one.splits), list(one.fractions), repr(one.stated)) for one in found.values()]
             one_split(found.values(), TASKS[task], listing)
             after = [(one.splits, one.fractions) for one in found.values()]
             out.append((before, after, [str(fault) for fault in listing.faults], listing.notes))
@@ -146,13 +146,13 @@ MUTANTS = [
         LABELS,
         resolved,
         {
-            "uncertain cardiomegaly is present": ('"Cardiomegaly": ABSENT', '"Cardiomegaly": PRESENT'),
-            "uncertain edema is absent": ('"Edema": PRESENT', '"Edema": ABSENT'),
-            "what has no rule is absent": ("uncertain.get(name, UNCERTAIN)", "uncertain.get(name, ABSENT)"),
-            "what is blank is absent everywhere": ("else math.nan\n", "else float(ABSENT)\n"),
+            "uncertain cardiomegaly is present": ('"Cardiomegaly": NEGATIVE', '"Cardiomegaly": POSITIVE'),
+            "uncertain edema is absent": ('"Edema": POSITIVE', '"Edema": NEGATIVE'),
+            "what has no rule is absent": ("uncertain.get(name, UNCERTAIN)", "uncertain.get(name, NEGATIVE)"),
+            "what is blank is absent everywhere": ("else math.nan\n", "else float(NEGATIVE)\n"),
             "what is blank is unknown in sets that list": (
-                "if not classes or kind in BLANK_IS_ABSENT",
-                "if kind in BLANK_IS_ABSENT",
+                "if not classes or kind in BLANK_IS_NEGATIVE",
+                "if kind in BLANK_IS_NEGATIVE",
             ),
             "any number is a value": ("number in VALUES for number", "number < 9 for number"),
             "a class comes behind all": ("order.insert(at, name)", "order.append(name)"),
@@ -199,7 +199,10 @@ MUTANTS = [
                 "        if not task.overlaps:\n",
                 "        if task.exclusive is None:\n",
             ),
-            "lists of one image may differ": ("one.said is not said and one.said != said", "one.said is None"),
+            "lists of one image may differ": (
+                "one.stated is not stated and one.stated != stated",
+                "one.stated is None",
+            ),
             "numbers of classes count from one": ("int(at == numbers[0])", "int(at + 1 == numbers[0])"),
             "labels may be too many": ("if len(values) != wanted or _number(", "if len(values) != wanted and _number("),
             "an image that is listed twice counts once": ("        elif name in rows:\n", "        elif name == '':\n"),
@@ -224,7 +227,7 @@ MUTANTS = [
             "the seed is no matter": ("sample_keys(seed, 0,", "sample_keys(0, 0,"),
             "test is carved too": ('        if record.split == "train":\n', "        if record.split:\n"),
             "one patient is enough": ("while taken[split] < count and", "while not taken[split] and"),
-            "a quarter of few is taken": ("_MOST = 8", "_MOST = 4"),
+            "a quarter of few is taken": ("_EIGHTH = 8", "_EIGHTH = 4"),
         },
     ),
     *mutants(
@@ -237,7 +240,7 @@ MUTANTS = [
             "a class that there is not is passed over": ("    if other:\n", "    if len(other) > 9:\n"),
             "what is not listed is unknown": (
                 "for name in classes}\n",
-                "for name in classes if name in present}\n",
+                "for name in classes if name in found}\n",
             ),
         },
     ),

@@ -57,7 +57,7 @@ def test_text_lists_have_the_heads_and_counts_of_the_protocol(task, tmp_path):
     assert not listing.faults and not listing.notes and len(found) == total
     first = found[name(0)]
     assert first.splits == ["train"] and "1" in first.fractions and "100" in first.fractions
-    stated = [first.said.labels[one] for one in TASKS[task].classes]
+    stated = [first.stated.labels[one] for one in TASKS[task].classes]
     if task in EXCLUSIVE:
         assert stated == [int(at == int(values)) for at in range(classes)]
     else:
@@ -106,11 +106,11 @@ def test_tables_of_boxes_have_the_head_and_counts_of_the_protocol(tmp_path):
     found = read_lists(tmp_path, TASKS["rsna"], listing)
     assert not listing.faults and not listing.notes
     for name, positives in (("1", 38), ("10", 361), ("100", 3579)):
-        assert sum(bool(one.said.boxes) for one in found.values() if name in one.fractions) == positives
-    assert sum(bool(one.said.boxes) for one in found.values() if one.splits == ["test"]) == 1251
+        assert sum(bool(one.stated.boxes) for one in found.values() if name in one.fractions) == positives
+    assert sum(bool(one.stated.boxes) for one in found.values() if one.splits == ["test"]) == 1251
     first = found["train_images/a37191a3-64a6-4a9d-9340-36f3decb92d6.png"]
-    assert first.said.boxes == () and first.said.labels == {"Pneumonia": 0}
-    box = next(one.said.boxes for one in found.values() if one.said.boxes)
+    assert first.stated.boxes == () and first.stated.labels == {"Pneumonia": 0}
+    box = next(one.stated.boxes for one in found.values() if one.stated.boxes)
     assert box == (("Pneumonia", 264, 152, 213, 379), ("Pneumonia", 562, 152, 256, 453))
 
 
@@ -159,7 +159,7 @@ def test_tables_of_run_lengths_have_the_head_and_counts_of_the_protocol(tmp_path
     assert sum(one.splits == ["val"] for one in found.values()) == 1898 - 124
     assert sum(one.splits == ["train"] for one in found.values()) == 80 + 797 - 49 - 55 - 5 - 5
     assert all(len(one.splits) == 1 and not (one.fractions and one.splits != ["train"]) for one in found.values())
-    assert sum(one.said.labels["Pneumothorax"] for one in found.values()) == 672 + 539 + 118 + 15
+    assert sum(one.stated.labels["Pneumothorax"] for one in found.values()) == 672 + 539 + 118 + 15
 
 
 def test_tables_of_masks_have_the_head_and_counts_of_the_protocol(tmp_path):
@@ -177,7 +177,7 @@ def test_tables_of_masks_have_the_head_and_counts_of_the_protocol(tmp_path):
     assert not listing.faults and not listing.notes and len(found) == 750
     first = found["Image/BinRushed/BinRushed1/image47.tif"]
     mask = "FinalLabel/BinRushed/BinRushed1/image47.tif"
-    assert (first.splits, first.fractions, first.said.masks) == (
+    assert (first.splits, first.fractions, first.stated.masks) == (
         ["train"],
         ["1", "10", "100"],
         {"disc": mask, "cup": mask},
