@@ -22,7 +22,7 @@ deepspeed_optimizer  its optimizer and scheduler
 deepspeed_fault      what is wrong with a value, and what to do about it
 """
 
-from ecamp_fast.config.load import RECIPES, dump_recipe, load_recipe, parse_recipe, recipe_names
+from ecamp_fast.config.load import RECIPES, dump_recipe, load_recipe, parse_recipe, parse_section, recipe_names
 from ecamp_fast.config.recipe import Recipe
 from ecamp_fast.config.sections import (
     BatchConfig,
@@ -68,6 +68,7 @@ __all__ = [
     "dump_recipe",
     "load_recipe",
     "parse_recipe",
+    "parse_section",
     "parse_yaml",
     "recipe_names",
 ]

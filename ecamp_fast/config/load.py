@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,8 @@ from ecamp_fast.errors import ConfigError
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SHOWN = 60  # characters of a value in a message
 _MEANT = {"on": "true", "yes": "true", "off": "false", "no": "false", "true": "true", "false": "false"}
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> Recipe:
@@ -45,14 +47,26 @@ def parse_recipe(
     lines   where the keys stand in it, dotted
     faults  that it is known to have, told with the others
     """
+    return parse_section(Recipe, tree, origin, lines, faults)
+
+
+def parse_section(
+    section: type[Parsed],
+    tree: dict[str, Any],
+    origin: str,
+    lines: Mapping[str, int] | None = None,
+    faults: Sequence[str] = (),
+    hint: str = "the recipe files show every key with its meaning",
+) -> Parsed:
+    """``parse_recipe`` for the keys of any strict model."""
     try:
-        recipe, found = Recipe.model_validate(_floats_and_tuples(tree, Recipe)), list(faults)
+        parsed, found = section.model_validate(_floats_and_tuples(tree, section)), list(faults)
     except ValidationError as error:
-        found = [*faults, *_explain(error, lines or {})]
+        found = [*faults, *_explain(error, lines or {}, section)]
     if found:
         told = found[0] if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
-        raise ConfigError(f"{origin}: {told}", "the recipe files show every key with its meaning")
-    return recipe
+        raise ConfigError(f"{origin}: {told}", hint)
+    return parsed
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -94,13 +108,13 @@ def _floats_and_tuples(tree: Any, section: type[BaseModel]) -> Any:
     return out
 
 
-def _explain(error: ValidationError, lines: Mapping[str, int]) -> Iterator[str]:
+def _explain(error: ValidationError, lines: Mapping[str, int], whole: type[BaseModel]) -> Iterator[str]:
     """One line for each key at fault."""
     told: dict[str, list[str]] = {}
     for fault in error.errors():
-        key = _key(fault["loc"])
+        key = _key(fault["loc"], whole)
         if fault["type"] == "extra_forbidden":
-            told[key] = [f"unknown key '{key}'{did_you_mean(key, _keys(Recipe))}"]
+            told[key] = [f"unknown key '{key}'{did_you_mean(key, _keys(whole))}"]
         else:
             message = fault["msg"].removeprefix("Value error, ") + _given(dict(fault))
             told.setdefault(key, []).append(message)
@@ -110,9 +124,9 @@ def _explain(error: ValidationError, lines: Mapping[str, int]) -> Iterator[str]:
         yield line + (f"{key}: " if key and not unknown else "") + " or ".join(messages)
 
 
-def _key(parts: Sequence[int | str]) -> str:
+def _key(parts: Sequence[int | str], whole: type[BaseModel]) -> str:
     """The dotted key of an error, without what pydantic calls the kinds that a value may have."""
-    section: Any = Recipe
+    section: Any = whole
     for number, part in enumerate(parts):
         if not (isinstance(section, type) and issubclass(section, BaseModel)):
             return ".".join(map(str, [*parts[:number], *(place for place in parts[number:] if isinstance(place, int))]))

@@ -30,6 +30,9 @@ _OUTSIDE = {  # of blocks: ours -> in a file of transformers
     "encoder.norm.bias": "layernorm.bias",
 }
 
+_TIMM_OUTSIDE = {"class_token": "cls_token", "positions": "pos_embed", "patch.": "patch_embed.proj."}
+_TIMM_BLOCK = {".qkv.": ".attn.qkv.", ".proj.": ".attn.proj.", ".fc1.": ".mlp.fc1.", ".fc2.": ".mlp.fc2."}
+
 
 def to_timm(state: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
     """The encoder as timm's ``VisionTransformer`` names it.  state: of ``Ecamp``, under our names"""
@@ -56,6 +59,18 @@ def from_transformers(tensors: Mapping[str, Tensor], depth: int) -> dict[str, Te
         if all(name in rest for name in names):
             out[ours] = torch.cat([rest.pop(name) for name in names])
     return out | rest
+
+
+def transformers_to_timm(tensors: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """A file of ``ViTModel`` under timm's names, whatever its sizes.  depth: blocks of the model"""
+    out = {}
+    for name, tensor in from_transformers(tensors, depth).items():
+        short = name.removeprefix("encoder.")
+        rules = _TIMM_BLOCK if short.startswith("blocks.") else _TIMM_OUTSIDE
+        for ours, theirs in rules.items():
+            short = short.replace(ours, theirs)
+        out[short] = tensor
+    return out
 
 
 def is_of_transformers(tensors: Mapping[str, Tensor]) -> bool:

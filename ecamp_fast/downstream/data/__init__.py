@@ -1,1 +1,6 @@
-"""Shard sets as tasks read them: labels, subsets of the training split, images with masks and boxes."""
+"""Shard sets as tasks read them.
+
+labels   what is known of each sample, and uncertain labels resolved by the rule of their class
+subsets  1, 10, 100 % of the training split: official lists, or nested subsets of patients
+samples  images with labels, masks and boxes, in order or in the keyed order of training
+"""

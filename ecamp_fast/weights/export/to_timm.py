@@ -13,11 +13,14 @@ from ecamp_fast.weights.vit_names import to_timm
 ARCHITECTURE = "vit_base_patch16_224"  # every size of it is an argument
 
 
-def twin(model: Ecamp) -> nn.Module:
-    """timm's model with the encoder's weights: (B, 3, S, S) normalised -> (B, D), the mean of patch tokens."""
+def twin(model: Ecamp, drop_path: float = 0.0) -> nn.Module:
+    """timm's model with the encoder's weights: (B, 3, S, S) normalised -> (B, D), the mean of patch tokens.
+
+    drop_path: of its last block in training, falling to 0 at the first
+    """
     import timm
 
-    twin: nn.Module = timm.create_model(ARCHITECTURE, **arguments(model.recipe))
+    twin: nn.Module = timm.create_model(ARCHITECTURE, **arguments(model.recipe), drop_path_rate=drop_path)
     state = to_timm(model.state_dict(), model.recipe)
     twin.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return twin.eval()

@@ -1,0 +1,76 @@
+"""What a task writes at its end: one score with its interval, and everything that it depends on."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ecamp_fast.errors import DataError
+from ecamp_fast.files import write_json
+from ecamp_fast.strict_json import parse_object
+
+RESULT = "result.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The score of one fit on the test split.
+
+    task       classify, probe, segment, detect, ...
+    metric     auroc, accuracy, dice, map
+    score      the mean over classes, higher is better
+    low, high  95 % interval over patients (bootstrap)
+    per_class  score of each class; None where the test split has not both kinds of it, and it cannot be told
+    settings   as used
+    data       digest of the shard set
+    encoder    what ``open_trunk`` was given
+    fraction   percent of the training split
+    seed       of the fit and of the subset
+    samples    by split: train (used), val, test
+    extra      further scores and facts of the task
+    """
+
+    task: str
+    metric: str
+    score: float
+    low: float
+    high: float
+    per_class: dict[str, float | None]
+    settings: dict[str, Any]
+    data: str
+    encoder: str
+    fraction: float
+    seed: int
+    samples: dict[str, int]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
+
+    def write(self, out: Path) -> None:
+        """OUT/result.json, complete or absent."""
+        write_json(out / RESULT, self.as_dict())
+
+
+def read_result(out: Path) -> TaskResult | None:
+    """Of a finished fit; None where there is none.  Raises DataError where the file is not one of ours."""
+    file = out / RESULT
+    if not file.exists():
+        return None
+    try:
+        tree = parse_object(file.read_bytes())
+        if tree.pop("schema") != SCHEMA:
+            raise ValueError("of another version")
+        return TaskResult(**tree)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file}: {error}", "delete it, and run the same command again") from None
+
+
+def summary(result: TaskResult) -> str:
+    """One line for a person."""
+    interval = f"{result.low:.4f} to {result.high:.4f}"
+    absent = [name for name, value in result.per_class.items() if value is None]
+    note = f"; not scored, since one kind is absent: {', '.join(absent)}" if absent else ""
+    return (
+        f"{result.task} {result.metric} {result.score:.4f} (95 % {interval}) on {result.samples['test']} images{note}"
+    )

@@ -1,0 +1,140 @@
+"""The checkpoints of a fit: model, optimizer, average; committed and verified by ``run.checkpoint``, best ones kept."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecamp_fast.downstream.training.optimizer import Averaged, trained_state
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.run.checkpoint.agreement import Alone
+from ecamp_fast.run.checkpoint.find import find
+from ecamp_fast.run.checkpoint.manifest import Position
+from ecamp_fast.run.checkpoint.read import Checkpoint
+from ecamp_fast.run.checkpoint.retention import best_of
+from ecamp_fast.run.checkpoint.saver import Request, Saver
+
+KEEP = 2
+MODEL, OPTIMIZER, AVERAGE, PROGRESS = "model/", "optimizer/", "average/", "progress/"
+
+
+class FitState:
+    """Saves and restores one fit in ``folder``/checkpoints.
+
+    identity  what a fit must share with the one it goes on from: settings, data, encoder
+    data      digest of the shard set
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], data: str) -> None:
+        self._folder = folder / "checkpoints"
+        self._identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it comes back from a manifest
+        self._data = data
+        self._saver = Saver(self._folder, Alone(), KEEP, background=False)
+
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: Averaged | None,
+        counters: Mapping[str, float],
+        best: float | None,
+    ) -> None:
+        """A checkpoint after ``step`` steps.
+
+        counters: of the loop   best: the score, higher is better, where this is the best so far: it then stays
+        Raises what kept it from the disk.
+        """
+        tensors = {MODEL + name: one for name, one in trained_state(model).items()}
+        tensors |= {OPTIMIZER + name: one for name, one in _optimizer_state(model, optimizer).items()}
+        if average:
+            tensors |= {AVERAGE + name: one for name, one in average.values.items()}
+        tensors |= {PROGRESS + name: torch.tensor(float(value)) for name, value in counters.items()}
+        position = Position(step=step, data=self._data, settings={"fit": self._identity})
+        self._saver.save(tensors, Request(position, None if best is None else -best))
+        for outcome in self._saver.finished():
+            if outcome.fault:
+                raise outcome.fault
+
+    def resume(
+        self, mode: str, model: nn.Module, optimizer: torch.optim.Optimizer, average: Averaged | None
+    ) -> tuple[int, dict[str, float]]:
+        """Load the checkpoint that ``mode`` means (``run.checkpoint.find``).
+
+        returns steps done, 0 where a fit begins, and the loop's counters
+        Raises ConfigError where it is of another fit, DataError where it is of other data or does not fit.
+        """
+        path = find(self._folder, mode, lambda name, reason: None)
+        if path is None:
+            return 0, {}
+        checkpoint = Checkpoint(path)
+        self._compare(checkpoint, path)
+        _load(model, _part(checkpoint, MODEL), path)
+        _load_optimizer(model, optimizer, _part(checkpoint, OPTIMIZER))
+        if average:
+            average.values = _part(checkpoint, AVERAGE, like=average.values)
+        counters = {name: float(value) for name, value in _part(checkpoint, PROGRESS).items()}
+        return checkpoint.position.step, counters
+
+    def best(self) -> tuple[int, float] | None:
+        """Step and score of the best checkpoint so far."""
+        name, loss = best_of(self._folder)
+        return (Checkpoint(self._folder / name).position.step, -loss) if name and math.isfinite(loss) else None
+
+    def load_best(self, model: nn.Module) -> None:
+        """The weights that were validated best: the averaged ones, where there is an average."""
+        name, _ = best_of(self._folder)
+        if not name:
+            return
+        path = self._folder / name
+        checkpoint = Checkpoint(path)
+        _load(model, _part(checkpoint, AVERAGE) or _part(checkpoint, MODEL), path)
+
+    def _compare(self, checkpoint: Checkpoint, path: Path) -> None:
+        if checkpoint.position.data != self._data:
+            raise DataError(f"{path} was fitted to another shard set", "pass the same set, or another OUT")
+        before = checkpoint.position.settings.get("fit", {})
+        other = [key for key in before.keys() | self._identity.keys() if before.get(key) != self._identity.get(key)]
+        if other:
+            told = ", ".join(f"{key} was {before.get(key)}, is {self._identity.get(key)}" for key in sorted(other))
+            raise ConfigError(f"{path} is of another fit: {told}", "choose another OUT, or --resume never")
+
+
+def _part(checkpoint: Checkpoint, prefix: str, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    found = {n.removeprefix(prefix): checkpoint.read(n) for n in checkpoint.names if n.startswith(prefix)}
+    return {name: one.to(like[name].device) for name, one in found.items()} if like else found
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    known = {name: one.shape for name, one in trained_state(model).items()}
+    if known != {name: one.shape for name, one in state.items()}:
+        raise DataError(f"{path} does not fit the model", "use the encoder and the settings that it was fitted with")
+    model.load_state_dict(state, strict=False)
+
+
+def _names(model: nn.Module) -> dict[Tensor, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """``KIND/PARAMETER``: what the optimizer keeps of each."""
+    names = _names(model)
+    return {
+        f"{kind}/{names[parameter]}": value
+        for parameter, kept in optimizer.state.items()
+        for kind, value in kept.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+    parameters = dict(model.named_parameters())
+    for name, value in state.items():
+        kind, _, parameter = name.partition("/")
+        owner = parameters[parameter]
+        # AdamW counts its steps on the host
+        optimizer.state[owner][kind] = value.clone() if kind == "step" else value.to(owner.device).clone()
