@@ -15,7 +15,7 @@ from ecamp_fast.downstream.tables.published import (
     BY_DISEASE,
     CXR14,
     TABLES,
-    Table,
+    PublishedTable,
     beside,
     published,
     published_by_disease,
@@ -36,11 +36,8 @@ def test_every_row_is_there(name: str, rows: int, numbers: int) -> None:
 @pytest.mark.parametrize("name", BY_DISEASE)
 def test_every_row_by_disease_is_there(name: str) -> None:
     rows = published_by_disease(name).rows
-    assert [(f, len(list(group))) for f, group in groupby(rows, lambda row: row.fraction)] == [
-        (1, 7),
-        (10, 7),
-        (100, 7),
-    ]
+    counts = [(fraction, len(list(group))) for fraction, group in groupby(rows, lambda row: row.fraction)]
+    assert counts == [(1, 7), (10, 7), (100, 7)]
 
 
 @pytest.mark.parametrize("name", BY_DISEASE)
@@ -202,4 +199,4 @@ def test_a_row_that_does_not_fit_is_refused(change: dict) -> None:
     tree = json.loads(room._json("1", TABLES))
     tree["rows"][-1] |= change
     with pytest.raises(ValidationError):
-        Table.model_validate_json(json.dumps(tree))
+        PublishedTable.model_validate_json(json.dumps(tree))

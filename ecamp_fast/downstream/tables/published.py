@@ -29,7 +29,7 @@ CXR14 = (
 )
 
 
-class Row(Section):
+class PublishedRow(Section):
     """A row of a table.
 
     method, printed  its name, and how that is spelt there where it differs
@@ -61,11 +61,11 @@ class PublishedCell:
     data: str
     metric: Metric
     fraction: float
-    row: Row
+    row: PublishedRow
     value: float
 
 
-class Columns(Section):
+class PublishedColumns(Section):
     """Neighbouring columns of one data set and metric, one for each percentage of the training data."""
 
     data: str
@@ -74,19 +74,19 @@ class Columns(Section):
     fractions: tuple[float, ...]
 
 
-class Table(Section):
+class PublishedTable(Section):
     """One of Tables 1 to 5.  kind: what was done, where all columns share it"""
 
     table: str
     title: str
     place: str
     kind: Kind | None = None
-    columns: tuple[Columns, ...]
+    columns: tuple[PublishedColumns, ...]
     notes: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
 
     @model_validator(mode="after")
-    def _rows_fit(self) -> "Table":
+    def _rows_fit(self) -> "PublishedTable":
         count = sum(len(columns.fractions) for columns in self.columns)
         names = [(row.method, row.backbone) for row in self.rows]
         faults = [f"{row.method} has {len(row.values)} values" for row in self.rows if len(row.values) != count]
@@ -108,7 +108,7 @@ class Table(Section):
         return found
 
 
-class DiseaseRow(Row):
+class DiseaseRow(PublishedRow):
     """A row of S4 or S5.
 
     order    headings: as the columns are called; dataset: in ``CXR14``'s order, whatever they are called
@@ -154,9 +154,9 @@ class DiseaseTable(Section):
 
 
 @cache
-def published(name: str) -> Table:
+def published(name: str) -> PublishedTable:
     """One of ``TABLES``.  Raises ConfigError where there is none of this name."""
-    return Table.model_validate_json(_json(name, TABLES))
+    return PublishedTable.model_validate_json(_json(name, TABLES))
 
 
 @cache
