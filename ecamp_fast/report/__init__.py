@@ -10,4 +10,5 @@ html      the page, which loads nothing
 sections  its tiles, verdicts, curves and tables
 curves    line charts as inline SVG
 gallery   pictures and filled-in reports
+comparison  the page of ``evaluate``: ours beside the paper's tables
 """

@@ -34,7 +34,6 @@ def write_report(run: Path, pictures: Sequence[Pictures] = (), heading: str = "H
 
 def page(facts: Facts, pictures: Sequence[Pictures], heading: str = "") -> str:
     """The whole document as text."""
-    style, script = (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
     notice = f'<p class="notice">{CONFIDENTIAL}</p>' if pictures else ""
     samples = f"<h2>{escape(heading)}</h2>{gallery(pictures)}" if pictures else ""
     body = [
@@ -50,11 +49,17 @@ def page(facts: Facts, pictures: Sequence[Pictures], heading: str = "") -> str:
         f"<footer>Made by ecamp-fast {escape(__version__)}. Pre-training losses and phantoms are no medical results."
         "</footer>",
     ]
+    return document(f"{facts.name}: ECAMP pre-training", body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A page that needs nothing else, and may load nothing else.  body: its parts as HTML, empty ones left out"""
+    style, script = (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(facts.name)}: ECAMP pre-training</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{chr(10).join(part for part in body if part)}\n</main>\n"
         f"<script>{script}</script>\n</body>\n</html>\n"
     )

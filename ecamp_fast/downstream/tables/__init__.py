@@ -7,5 +7,6 @@ cells      which fits a grid stands for, and what each is given
 identity   what a result depends on
 evaluate   computing what is missing, the learning rate chosen on validation data
 rows       ours beside the paper's, and what they gain over random initialisation
+diseases   ChestX-ray14 by disease, the paper's rows in both readings
 render     CSV, Markdown, LaTeX
 """

@@ -64,6 +64,12 @@ def groups(plan: Plan, kinds: Mapping[str, TaskKind]) -> list[Group]:
     return found
 
 
+def fits(group: Group, plan: Plan, kinds: Mapping[str, TaskKind]) -> int:
+    """How many a group takes: the rates that are tried are tried with the first pre-training and seed alone."""
+    rates = len(plan.tasks[group.task].lr_factors or (1.0,)) if kinds[group.kind].tuned else 1
+    return rates - 1 + len(group.sources) * len(plan.grid.seeds)
+
+
 def _untrained(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Rows of random initialisation: one for each architecture among the runs, of as many seeds as it has runs."""
     known = _architectures(plan)

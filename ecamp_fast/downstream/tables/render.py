@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
+from ecamp_fast.downstream.tables.diseases import DiseaseLine
 from ecamp_fast.downstream.tables.rows import ScoreRow, notes
 from ecamp_fast.printable import one_line
 
@@ -22,6 +23,17 @@ def as_csv(rows: Sequence[ScoreRow]) -> str:
     writer.writeheader()
     for row in rows:
         writer.writerow({key: "" if value is None else value for key, value in asdict(row).items()})
+    return buffer.getvalue()
+
+
+def diseases_as_csv(lines: Sequence[DiseaseLine]) -> str:
+    """A line a method and reading, a column a disease; empty where a disease has no score."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["task", "fraction", "method", "origin", "reading", *(lines[0].values if lines else ())])
+    for line in lines:
+        scores = ("" if value is None else value for value in line.values.values())
+        writer.writerow([line.task, line.fraction, line.method, line.origin, line.reading, *scores])
     return buffer.getvalue()
 
 

@@ -1,0 +1,118 @@
+"""``ecamp-fast evaluate``: encoders on tasks, ours beside the paper's tables."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ecamp_fast.commands.terminal import tell
+
+if TYPE_CHECKING:
+    from ecamp_fast.downstream.tables.evaluate import GroupResult
+    from ecamp_fast.downstream.tables.grid import Plan
+
+
+@click.command()
+@click.argument("grid", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Cells, tables and the page.")
+@click.option("--dry-run", is_flag=True, help="Say which fits there are, and compute none.")
+@click.option("--label-free", metavar="RUN", type=click.Path(path_type=Path), help="A run's report card, no labels.")
+@click.option("--zero-shot", metavar="RUN", type=click.Path(path_type=Path), help="Score prompts, no training.")
+@click.option("--data", metavar="SHARDS", help="The set for --label-free and --zero-shot.")
+@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    grid: Path | None,
+    out: Path | None,
+    dry_run: bool,
+    label_free: Path | None,
+    zero_shot: Path | None,
+    data: str | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Score the encoders of GRID.yaml on its tasks, into FOLDER/table.csv, .md, .tex and report.html.
+
+    Each fit is computed once: the same command goes on where it was cut off, and a fit that was cut off goes on from
+    its last save. Every encoder gets the same few learning rates, and the one that is best on validation data. Random
+    initialisation and plain pixels stand beside the encoders, and so do the paper's rows, where a task names them.
+    """
+    single = [one for one in (label_free, zero_shot) if one is not None]
+    if len(single) + (grid is not None) != 1:
+        raise click.UsageError("Give GRID, or --label-free RUN, or --zero-shot RUN.")
+    if grid is None:
+        if data is None or dry_run:
+            raise click.UsageError("--label-free and --zero-shot need --data SHARDS, and take no --dry-run.")
+        _one_run(single[0], data, out, device, "label_free" if label_free else "zero_shot", as_json)
+    elif data is not None or device is not None:
+        raise click.UsageError("GRID names data and device itself.")
+    elif out is None and not dry_run:
+        raise click.UsageError("Missing option '--out'.")
+    else:
+        _grid(grid, out, dry_run, as_json)
+
+
+def _grid(file: Path, out: Path | None, dry_run: bool, as_json: bool) -> None:
+    from ecamp_fast.downstream.tables.cells import check_plan
+    from ecamp_fast.downstream.tables.grid import read_plan
+    from ecamp_fast.downstream.tables.registry import TASKS
+    from ecamp_fast.errors import ConfigError
+
+    plan = read_plan(file, list(TASKS))
+    if not plan.encoders:
+        raise ConfigError(f"{file}: encoders: there are none", "name at least one: `encoders: {ours: runs/a}`")
+    check_plan(plan, TASKS)
+    if dry_run or out is None:
+        forecast(plan, as_json)
+    else:
+        conclude(out, f"{file.stem}: encoders on tasks", plan, as_json)
+
+
+def forecast(plan: "Plan", as_json: bool) -> None:
+    """Print the numbers of a table and how many fits each takes."""
+    from ecamp_fast.downstream.tables.cells import fits, groups
+    from ecamp_fast.downstream.tables.registry import TASKS
+
+    known = [(group, fits(group, plan, TASKS)) for group in groups(plan, TASKS)]
+    total = sum(count for _, count in known)
+    if as_json:
+        rows = [{"task": g.task, "method": g.encoder, "fraction": g.fraction, "fits": count} for g, count in known]
+        click.echo(json.dumps({"schema": 1, "fits": total, "rows": rows}))
+        return
+    for group, count in known:
+        tell(f"{group.task}, {group.encoder}, {group.fraction:g} %: {count} fit{'s' * (count > 1)}")
+    tell(f"{total} fits")
+
+
+def conclude(out: Path, title: str, plan: "Plan", as_json: bool, extra: dict[str, Any] | None = None) -> None:
+    """Compute what is missing of a plan, write the tables, and print where they are.
+
+    extra: of the JSON object
+    """
+    from ecamp_fast.commands.verdict import say
+    from ecamp_fast.downstream.tables.evaluate import evaluate
+    from ecamp_fast.downstream.tables.registry import TASKS
+
+    results = evaluate(plan, out, TASKS, say)
+    files = _write(out, title, plan, results)
+    if as_json:
+        from ecamp_fast.downstream.tables.rows import compare
+
+        rows = [asdict(row) for row in compare(plan, results)]
+        named = {name: str(file) for name, file in files.items()}
+        click.echo(json.dumps({"schema": 1, "out": str(out), "files": named, "rows": rows, **(extra or {})}))
+    else:
+        tell(*(files[name] for name in files))
+
+
+def _write(out: Path, title: str, plan: "Plan", results: Sequence["GroupResult"]) -> dict[str, Path]:
+    from ecamp_fast.report.comparison import write_comparison
+
+    return write_comparison(out, title, plan, results)
+
+
+def _one_run(run: Path, data: str, out: Path | None, device: str | None, what: str, as_json: bool) -> None:
+    raise NotImplementedError
