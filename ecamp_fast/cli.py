@@ -35,6 +35,12 @@ COMMANDS = {
         "Write a run's image encoder for timm, transformers, ONNX and ecamp-fast.",
     ),
     "features": ("ecamp_fast.commands.downstream.features", "Write the frozen features of a shard set into one file."),
+    "finetune": ("ecamp_fast.commands.downstream.finetune", "Fit a task on a trained encoder: classes, masks, boxes."),
+    "probe": ("ecamp_fast.commands.downstream.probe", "What frozen features say, beside untrained ones and pixels."),
+    "predict": (
+        "ecamp_fast.commands.downstream.predict",
+        "Class probabilities of a fitted classifier for image files.",
+    ),
     "import": ("ecamp_fast.commands.downstream.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
 }

@@ -59,18 +59,7 @@ class PretrainedEncoder(nn.Module):
 
         Raises DataError, naming the picture by its number, where one cannot be read.
         """
-        size, squares = self.recipe.image.high_size, []
-        for number, picture in enumerate(pictures):
-            try:
-                grey = _grey(picture)
-            except (BadImage, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                raise DataError(f"picture {number} cannot be read: {reason}", "leave it out") from None
-            (y, x, height, width) = whole_boxes(np.asarray(grey.shape[:1]), np.asarray(grey.shape[1:]))[0]
-            squares.append(resize(np.ascontiguousarray(grey[y : y + height, x : x + width]), size))
-        if not squares:
-            return torch.empty(0, 1, size, size, dtype=torch.uint8)
-        return torch.from_numpy(np.stack(squares))[:, None]
+        return read_pictures(pictures, self.recipe.image.high_size)
 
     def forward(self, images: Tensor, pooling: int = 1) -> Tensor:
         """Means of patch tokens.  images: as of ``preprocess``, on any device   pooling, returns: ``image_features``"""
@@ -83,6 +72,22 @@ class PretrainedEncoder(nn.Module):
     @property
     def _device(self) -> torch.device:
         return self.encoder.class_token.device
+
+
+def read_pictures(pictures: Sequence[Picture], size: int) -> Tensor:
+    """As ``PretrainedEncoder.preprocess``, at any ``size``: (B, 1, size, size) uint8.  Raises DataError as there."""
+    squares = []
+    for number, picture in enumerate(pictures):
+        try:
+            grey = _grey(picture)
+        except (BadImage, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise DataError(f"picture {number} cannot be read: {reason}", "leave it out") from None
+        (y, x, height, width) = whole_boxes(np.asarray(grey.shape[:1]), np.asarray(grey.shape[1:]))[0]
+        squares.append(resize(np.ascontiguousarray(grey[y : y + height, x : x + width]), size))
+    if not squares:
+        return torch.empty(0, 1, size, size, dtype=torch.uint8)
+    return torch.from_numpy(np.stack(squares))[:, None]
 
 
 def _grey(picture: Picture) -> np.ndarray:

@@ -34,7 +34,7 @@ class Logistic:
         return ((features.double() - self.mean) / self.scale) @ self.weights + self.intercepts
 
 
-def fit(features: Tensor, labels: Tensor, ridges: list[float]) -> Logistic:
+def fit(features: Tensor, labels: Tensor, ridges: list[float], known: Tensor | None = None) -> Logistic:
     """Minimise mean log-loss + ridge / 2 * |w|^2 for each finding and strength; the intercept is free.
 
     Features are standardised with their own mean and deviation, so a strength means the same for every encoder.
@@ -42,6 +42,7 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float]) -> Logistic:
     features  (N, D) floating
     labels    (N, F) bool
     ridges    S strengths > 0
+    known     (N, F) bool: samples that say something about a finding; None: all do
     """
     features = features.double()
     mean, scale = features.mean(0), features.std(0, correction=0)
@@ -49,29 +50,35 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float]) -> Logistic:
     inputs = (features - mean) / scale
     spread, basis = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
     strength = features.new_tensor(ridges).repeat_interleave(labels.shape[1])
-    bound = spread.clamp(min=0)[:, None] / 4 + strength
+    counts = torch.ones_like(labels, dtype=torch.float64) if known is None else known.double()
+    share = (counts / counts.sum(0).clamp(min=1)).repeat(1, len(ridges))  # of each sample in the mean loss
+    # The covariance of some samples is at most that of all, times all over some.
+    most = share.amax(0) * len(inputs)
+    bound = spread.clamp(min=0)[:, None] / 4 * most + strength
     # One column per strength and finding; float32 is enough here and twice as fast.
-    problem = (inputs @ basis, labels.repeat(1, len(ridges)), strength, bound)
+    problem = (inputs @ basis, labels.repeat(1, len(ridges)), share, strength, bound)
     weights, intercepts = _descend(*(tensor.float() for tensor in problem))
     shape = (-1, len(ridges), labels.shape[1])
     weights, intercepts = (basis @ weights.double()).reshape(shape), intercepts.double().reshape(shape)
     return Logistic(mean, scale, weights.transpose(0, 1), intercepts.transpose(0, 1))
 
 
-def _descend(inputs: Tensor, targets: Tensor, strength: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
+def _descend(inputs: Tensor, targets: Tensor, share: Tensor, strength: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
     """The minimum, by accelerated gradient descent; C columns, one per strength and finding.
 
     inputs    (N, D), decorrelated
     targets   (N, C) of 0 and 1
+    share     (N, C), of each sample in the mean loss
     strength  (C,)
     bound     (D, C)
     returns   weights (D, C), intercepts (C,)
     """
     weights = lookahead_weights = torch.zeros_like(bound)
-    intercepts = lookahead_intercepts = torch.logit((targets.sum(0) + 0.5) / (len(targets) + 1))
+    count = (share > 0).sum(0).clamp(min=1)
+    intercepts = lookahead_intercepts = torch.logit(((targets * share).sum(0) * count + 0.5) / (count + 1))
     momentum = torch.ones_like(intercepts)
     for _ in range(STEPS):
-        error = (torch.sigmoid(inputs @ lookahead_weights + lookahead_intercepts) - targets) / len(targets)
+        error = (torch.sigmoid(inputs @ lookahead_weights + lookahead_intercepts) - targets) * share
         next_weights = lookahead_weights - (inputs.T @ error + strength * lookahead_weights) / bound
         next_intercepts = lookahead_intercepts - 4 * error.sum(0)
         step_weights, step_intercepts = next_weights - weights, next_intercepts - intercepts

@@ -64,7 +64,7 @@ def probe(features: Tensor, labels: Tensor, patients: Sequence[str], seed: int =
         for part in range(folds):
             fitting, testing = (fold != part).nonzero()[:, 0], (fold == part).nonzero()[:, 0]
             own = [names[i] for i in fitting.tolist()]
-            logits[testing] = _tuned(features[fitting], labels[fitting], own, seed, features[testing])
+            logits[testing] = tuned(features[fitting], labels[fitting], own, seed, features[testing])
     found = Probed(logits.numpy(), labels.numpy(), fold.numpy())
     if math.isnan(found.auroc()):
         raise DataError(
@@ -84,13 +84,31 @@ def patient_folds(patients: Sequence[str], folds: int, seed: int) -> Tensor:
     return torch.tensor([fold[name] for name in patients])
 
 
-def _tuned(features: Tensor, labels: Tensor, patients: Sequence[str], seed: int, test: Tensor) -> Tensor:
-    """Logits (M, F) of ``test`` (M, D), with the ridge strength that serves best inside ``features``."""
+def tuned(
+    features: Tensor, labels: Tensor, patients: Sequence[str], seed: int, test: Tensor, known: Tensor | None = None
+) -> Tensor:
+    """Logits (M, F) of ``test`` (M, D), with the ridge strength that serves best inside ``features``.
+
+    known: (N, F) bool: samples that say something about a finding; None: all do
+    """
     fold = patient_folds(patients, FOLDS, seed)
     score = np.zeros(len(RIDGES))
     for part in range(FOLDS):
         held = fold == part
-        logits = fit(features[~held], labels[~held], RIDGES).logits(features[held])
-        score += np.nan_to_num([mean_auroc(one.numpy(), labels[held].numpy()) for one in logits])
+        logits = fit(features[~held], labels[~held], RIDGES, None if known is None else known[~held])
+        judged = None if known is None else known[held]
+        score += np.nan_to_num([_area(one, labels[held], judged) for one in logits.logits(features[held])])
     best = RIDGES[int(score.argmax())]
-    return fit(features, labels, [best]).logits(test)[0]
+    return fit(features, labels, [best], known).logits(test)[0]
+
+
+def _area(logits: Tensor, labels: Tensor, known: Tensor | None) -> float:
+    """Mean AUROC over findings with both classes among what is known."""
+    if known is None:
+        return float(mean_auroc(logits.numpy(), labels.numpy()))
+    columns = [
+        mean_auroc(logits[known[:, f], f : f + 1].numpy(), labels[known[:, f], f : f + 1].numpy())
+        for f in range(labels.shape[1])
+    ]
+    found = np.array(columns)
+    return float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else float("nan")

@@ -17,8 +17,9 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.downstream.features import untrained
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.vision import CHANNELS
 from ecamp_fast.run.trained import load_trained, read_recipe
-from ecamp_fast.weights.export.to_timm import twin
+from ecamp_fast.weights.export.to_timm import ARCHITECTURE, arguments, twin
 from ecamp_fast.weights.foreign import Foreign, open_foreign
 
 UNTRAINED = "untrained:"  # in front of a run, and :SEED behind it if need be
@@ -27,20 +28,20 @@ UNTRAINED = "untrained:"  # in front of a run, and :SEED behind it if need be
 class Trunk(nn.Module):
     """Grey images in, patch tokens out.
 
-    net    a model of timm without a head: a ViT or a ResNet
-    size   S, pixels per side of its input
-    mean   of grey levels in 0..1, one per channel that the net reads
-    std    alike
+    source  a model of timm without a head, a ViT or a ResNet, and what it wants of an image
+    size    S, pixels per side of its input
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, source: Foreign, size: int) -> None:
         super().__init__()
-        self.net, self.size, self._is_frozen = net, size, False
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.net, self.size, self._is_frozen = source.net, size, False
+        self.architecture, self.arguments = source.architecture, source.arguments
+        net = self.net
+        self.register_buffer("mean", torch.tensor(source.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(source.std).view(1, -1, 1, 1), persistent=False)
         self.is_vit = hasattr(net, "blocks")
         self.width: int = net.num_features  # type: ignore[assignment]
         patch = net.patch_embed.patch_size[0] if self.is_vit else 32  # type: ignore[union-attr, index]
@@ -139,8 +140,9 @@ def _untrained(source: str) -> tuple[Path, int]:
 def _ours(model: Ecamp, size: int | None, drop_path: float) -> Trunk:
     recipe: Recipe = model.recipe
     pixels = recipe.image
-    found = Foreign(twin(model, drop_path), pixels.low_size, (pixels.mean,) * 3, (pixels.std,) * 3)
-    return _of(found, size)
+    mean, std = (pixels.mean,) * CHANNELS, (pixels.std,) * CHANNELS
+    net = twin(model, drop_path)
+    return _of(Foreign(net, pixels.low_size, mean, std, ARCHITECTURE, arguments(recipe)), size)
 
 
 def _of(found: Foreign, size: int | None) -> Trunk:
@@ -149,4 +151,4 @@ def _of(found: Foreign, size: int | None) -> Trunk:
             found.net.set_input_size(img_size=size)  # type: ignore[operator]
         except AssertionError:
             raise ConfigError(f"{size} pixels are no whole number of its patches", "choose another size") from None
-    return Trunk(found.net, size or found.size, found.mean, found.std).eval()
+    return Trunk(found, size or found.size).eval()

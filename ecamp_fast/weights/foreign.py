@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.strict_json import parse_object
+from ecamp_fast.weights.export.to_timm import ARCHITECTURE
 from ecamp_fast.weights.file import read_checkpoint
 from ecamp_fast.weights.vit_names import is_of_transformers, transformers_to_timm
 
@@ -30,14 +31,17 @@ _PREFIXES = (
 class Foreign:
     """A model of timm without a head, and what it wants of an image.
 
-    size       pixels per side
-    mean, std  per channel, of values in 0..1
+    size          pixels per side
+    mean, std     per channel, of values in 0..1
+    architecture  timm's name, which ``arguments`` make this model of
     """
 
     net: nn.Module
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    architecture: str
+    arguments: dict[str, Any]
 
 
 def open_foreign(path: Path, drop_path: float = 0.0) -> Foreign:
@@ -80,7 +84,8 @@ def _of_timm(path: Path, config: dict[str, Any], drop_path: float) -> Foreign:
         raise DataError(f"{path} is not read by timm: {error}", "write it again with timm") from None
     known: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
     size = config.get("model_args", {}).get("img_size") or known["input_size"][-1]
-    return Foreign(net, int(size), tuple(known["mean"]), tuple(known["std"]))
+    arguments = config.get("model_args", {}) | {"num_classes": 0}
+    return Foreign(net, int(size), tuple(known["mean"]), tuple(known["std"]), config["architecture"], arguments)
 
 
 def _of_transformers(path: Path, config: dict[str, Any], drop_path: float) -> Foreign:
@@ -104,7 +109,7 @@ def _of_transformers(path: Path, config: dict[str, Any], drop_path: float) -> Fo
     if (path / "preprocessor_config.json").exists():
         about = _config(path / "preprocessor_config.json")
         mean, std = (tuple(about.get(name) or one) for name, one in (("image_mean", MEAN), ("image_std", STD)))
-    return Foreign(_vit(tensors, arguments, drop_path, path), arguments["img_size"], mean, std)
+    return _vit(tensors, arguments, drop_path, path, (mean, std))
 
 
 def _of_file(path: Path, drop_path: float) -> Foreign:
@@ -112,10 +117,9 @@ def _of_file(path: Path, drop_path: float) -> Foreign:
     for prefix in _PREFIXES:
         found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if _VIT in found and found.get("pos_embed") is not None and found["pos_embed"].ndim == 3:
-            arguments = _arguments(found)
-            return Foreign(_vit(found, arguments, drop_path, path), arguments["img_size"], MEAN, STD)
+            return _vit(found, _arguments(found), drop_path, path, (MEAN, STD))
         if _RESNET in found:
-            return Foreign(_resnet50(found, drop_path, path), RESNET_SIZE, MEAN, STD)
+            return _resnet50(found, drop_path, path)
     hint = "a folder written by transformers is named itself" if is_of_transformers(tensors) else "convert it to timm"
     raise ConfigError(f"{path} holds neither a ViT nor a ResNet-50 under timm's names", hint)
 
@@ -134,20 +138,26 @@ def _arguments(found: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _vit(tensors: Mapping[str, Tensor], arguments: dict[str, Any], drop_path: float, path: Path) -> nn.Module:
+def _vit(
+    tensors: Mapping[str, Tensor],
+    sizes: dict[str, Any],
+    drop_path: float,
+    path: Path,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+) -> Foreign:
     import timm
 
-    net: nn.Module = timm.create_model(
-        "vit_base_patch16_224", **arguments, num_classes=0, global_pool="avg", fc_norm=False, drop_path_rate=drop_path
-    )
-    return _filled(net, tensors, path)
+    arguments = {**sizes, "num_classes": 0, "global_pool": "avg", "fc_norm": False}
+    net: nn.Module = timm.create_model(ARCHITECTURE, **arguments, drop_path_rate=drop_path)
+    return Foreign(_filled(net, tensors, path), sizes["img_size"], *normalisation, ARCHITECTURE, arguments)
 
 
-def _resnet50(tensors: Mapping[str, Tensor], drop_path: float, path: Path) -> nn.Module:
+def _resnet50(tensors: Mapping[str, Tensor], drop_path: float, path: Path) -> Foreign:
     import timm
 
-    net: nn.Module = timm.create_model("resnet50", num_classes=0, drop_path_rate=drop_path)
-    return _filled(net, tensors, path)
+    arguments = {"num_classes": 0}
+    net: nn.Module = timm.create_model("resnet50", **arguments, drop_path_rate=drop_path)
+    return Foreign(_filled(net, tensors, path), RESNET_SIZE, MEAN, STD, "resnet50", arguments)
 
 
 @torch.no_grad()

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.printable import items
 from ecamp_fast.shards.load.read import ShardSet
 
 UNCERTAIN = -1
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Labels:
     fractions: list[frozenset[str]]
 
 
-def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncertain: Mapping[str, int] = {}) -> Labels:
+def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncertain: Mapping[str, int] = NONE) -> Labels:
     """Read the metadata of a split.
 
     names      classes, in this order; (): those of the set
@@ -62,3 +64,14 @@ def _value(labels: Mapping[str, int], name: str, uncertain: Mapping[str, int], u
 
 def _patient(metadata: Mapping[str, Any]) -> str:
     return str(metadata.get("patient_id") or metadata["study_id"])
+
+
+def parse_counts(text: Sequence[str]) -> dict[str, int]:
+    """``CLASS=0`` or ``CLASS=1``: what uncertain labels count as.  Raises ConfigError."""
+    found = {}
+    for item in text:
+        name, _, value = item.rpartition("=")
+        if not name or value not in ("0", "1"):
+            raise ConfigError(f"--uncertain {item}", "write --uncertain CLASS=0 or CLASS=1")
+        found[name] = int(value)
+    return found

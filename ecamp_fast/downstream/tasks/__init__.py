@@ -1,1 +1,8 @@
-"""Classification, probing, segmentation, detection: data, model and score of each."""
+"""Classification, probing, segmentation, detection: data, model and score of each.
+
+classify    a classifier, all weights trained or the head alone
+probing     logistic regression on frozen features, beside untrained ones and pixels
+splits      which samples a task is fitted to, chosen by, and judged on
+scoring     scores by class and overall, with intervals over patients
+timm_model  a fitted classifier as a folder of timm, and what predicts with it
+"""

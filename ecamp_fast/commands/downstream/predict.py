@@ -1,0 +1,88 @@
+"""``ecamp-fast predict``: probabilities of a fitted classifier for image files."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ecamp_fast.commands.terminal import tell
+from ecamp_fast.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+AT_ONCE = 64
+ENDINGS = (".jpg", ".jpeg", ".png", ".dcm", ".dicom", ".tif", ".tiff", ".bmp")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: Path, images: tuple[Path, ...], out: Path, device: str | None, overwrite: bool, as_json: bool) -> None:
+    """Write the class probabilities that RUN gives IMAGES into OUT.csv.
+
+    RUN is the OUT of `ecamp-fast finetune classify` or of `probe --sgd`; IMAGES are files, or folders of JPEG, PNG,
+    TIFF and DICOM files. One row an image: its path and a probability per class. No medical device: research only.
+    """
+    if out.suffix != ".csv":
+        raise ConfigError(f"{out} must end in .csv", f"write {out.with_suffix('.csv')}")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists", "choose another name, or --overwrite")
+    from ecamp_fast.files import require_file, write_atomically
+
+    require_file(out)
+    files = _files(images)
+    from ecamp_fast.commands.downstream.task_options import open_device
+    from ecamp_fast.downstream.tasks.timm_model import FittedClassifier
+
+    model = FittedClassifier(run / "timm" if (run / "timm").exists() else run, open_device(device))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["image", *model.classes])
+    for start in range(0, len(files), AT_ONCE):
+        some = files[start : start + AT_ONCE]
+        found = model.probabilities(_read(some, model.size)).tolist()
+        table.writerows([str(file), *(f"{value:.6f}" for value in row)] for file, row in zip(some, found, strict=True))
+    write_atomically(out, text.getvalue().encode())
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "out": str(out), "images": len(files), "classes": model.classes}))
+    else:
+        tell(f"{out}: {len(files)} images, {len(model.classes)} classes")
+
+
+def _files(places: tuple[Path, ...]) -> list[Path]:
+    """Files, and those below folders in the order of their names.  Raises ConfigError."""
+    found = []
+    for place in places:
+        if place.is_dir():
+            below = sorted(path for path in place.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+            if not below:
+                raise ConfigError(f"{place} holds no image", f"endings that count: {', '.join(ENDINGS)}")
+            found += below
+        elif place.exists():
+            found.append(place)
+        else:
+            raise ConfigError(f"{place} does not exist", "name files or folders of images")
+    return found
+
+
+def _read(files: list[Path], size: int) -> "torch.Tensor":
+    """(B, 1, size, size) uint8.  Raises DataError that names the file."""
+    import torch
+
+    from ecamp_fast.downstream.encoder import read_pictures
+
+    found = []
+    for file in files:
+        try:
+            found.append(read_pictures([file], size))
+        except DataError as error:
+            raise DataError(f"{file}{error.what.removeprefix('picture 0')}", error.hint) from None
+    return torch.cat(found)

@@ -1,0 +1,114 @@
+"""Options that the commands of all tasks share, and how those commands begin and end."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ecamp_fast.commands.terminal import tell
+
+if TYPE_CHECKING:
+    import torch
+
+    from ecamp_fast.downstream.result import TaskResult
+    from ecamp_fast.downstream.tasks.splits import Subset
+    from ecamp_fast.shards.load.read import ShardSet
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+ENCODER_HELP = """
+    ENCODER is a run, the folder `ours` of an export, a folder of timm or of transformers' ViT, a file of weights that is
+    a ViT's or a ResNet-50's under timm's names, or `untrained:RUN`.
+"""
+
+
+def task_arguments(function: Command) -> Command:
+    """ENCODER, SHARDS, OUT, and which part of SHARDS is used."""
+    options = [
+        click.argument("encoder"),
+        click.argument("shards"),
+        click.argument("out", type=click.Path(path_type=Path)),
+        click.option("--percent", default=100.0, show_default=True, help="Share of the training patients."),
+        click.option("--count", default=0, help="Training images instead of a share.", type=click.IntRange(0)),
+        click.option("--official", is_flag=True, help="The set's own list of 1, 10 or 100 %."),
+        click.option(
+            "--seed", default=42, show_default=True, type=click.IntRange(0), help="Of the subset and the fit."
+        ),
+        click.option("--size", type=click.IntRange(8), help="Pixels per side. Default: the encoder's own."),
+        click.option("--test", "test_split", metavar="SPLIT", help="Judged on it. Default: test, or val."),
+        click.option("--device", help="cpu or cuda. Default: cuda where there is one."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def fit_arguments(function: Command) -> Command:
+    """How it is fitted: a named row, changes to it, where to go on from."""
+    options = [
+        click.option("--settings", "row", metavar="NAME|FILE", help="Named settings, such as nih-1, or a YAML file."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the settings."),
+        click.option(
+            "--resume", default="auto", show_default=True, metavar="auto|must|never|PATH", help="Where to go on from."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def class_arguments(function: Command) -> Command:
+    """Which classes, and what uncertain labels count as."""
+    options = [
+        click.option("--class", "names", multiple=True, metavar="NAME", help="Only these. Default: all of the set."),
+        click.option(
+            "--uncertain", multiple=True, metavar="CLASS=0|1", help="Uncertain labels of it. Default: CheXpert's rule."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def open_set(address: str) -> "ShardSet":
+    """Raises as ``require_set_at`` and ``ShardSet`` do."""
+    from ecamp_fast.shards.load.read import ShardSet
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    require_set_at(address)
+    return ShardSet(address)
+
+
+def open_device(device: str | None) -> "torch.device":
+    import torch
+
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def subset(percent: float, official: bool, count: int, seed: int) -> "Subset":
+    from ecamp_fast.downstream.tasks.splits import Subset
+
+    return Subset(percent, official, count, seed)
+
+
+def tell_progress(line: str) -> None:
+    tell(line, err=True)
+
+
+def conclude(result: "TaskResult", out: Path, as_json: bool) -> None:
+    """The result on stdout: one line for a person, or the content of OUT/result.json."""
+    from ecamp_fast.downstream.result import summary
+
+    if as_json:
+        click.echo(json.dumps(result.as_dict()))
+        return
+    tell(f"{out}: {summary(result)}")
+    for name, found in result.extra.get("baselines", {}).items():
+        gap = result.extra["differences"][name]
+        tell(
+            f"  {name}: {found['value']:.4f}; the encoder is better by {gap['value']:+.4f} "
+            f"(95 % {gap['low']:+.4f} to {gap['high']:+.4f})"
+        )

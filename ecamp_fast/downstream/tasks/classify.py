@@ -1,0 +1,186 @@
+"""Classification on a trunk: the mean of patch tokens, a new norm, a linear layer (SPEC 7.1).
+
+Legend: B images, F classes, D width of the trunk.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from ecamp_fast.downstream.data.samples import TaskBatch, TaskData, TrainView
+from ecamp_fast.downstream.result import TaskResult, read_result
+from ecamp_fast.downstream.tasks.scoring import ClassScores, accuracy, area_under_roc
+from ecamp_fast.downstream.tasks.splits import Part, Subset, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.timm_model import write_classifier
+from ecamp_fast.downstream.threads import threads_for
+from ecamp_fast.downstream.training.loop import fit
+from ecamp_fast.downstream.training.settings import Settings
+from ecamp_fast.downstream.trunk import Trunk, open_trunk
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.load.read import ShardSet
+
+EVALUATED_AT_ONCE = 256
+HEAD_STD = 2e-5  # of the head's first weights: SPEC 7.1
+CLASSIFY = "classify"
+
+
+class Classifier(nn.Module):
+    """Trunk, mean over patches, LayerNorm (of a ViT), linear head; the trunk's own final norm is not used."""
+
+    def __init__(self, trunk: Trunk, classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.norm: nn.Module = nn.LayerNorm(trunk.width, 1e-6) if trunk.is_vit else nn.Identity()
+        self.head = nn.Linear(trunk.width, classes)
+        nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
+        nn.init.zeros_(self.head.bias)
+
+    def freeze_trunk(self) -> None:
+        """All but the head, as a linear probe has it: the norm stays at weight 1 and bias 0."""
+        self.trunk.freeze()
+        self.norm.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (B, 1, S, S) uint8   returns logits (B, F)"""
+        logits: Tensor = self.head(self.norm(self.trunk(images).mean(1)))
+        return logits
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """What is fitted to what.
+
+    names      classes; (): those of the set
+    exclusive  one class a sample, by cross-entropy and accuracy; None: where every training sample has exactly one
+    size       pixels per side; None: the trunk's own
+    """
+
+    subset: Subset = field(default_factory=Subset)
+    names: tuple[str, ...] = ()
+    exclusive: bool | None = None
+    uncertain: tuple[tuple[str, int], ...] = ()
+    size: int | None = None
+    test_split: str | None = None
+
+
+DEFAULTS = ClassifyOptions()
+
+
+class ClassifyTask:
+    """``training.loop.Task`` of a classifier."""
+
+    def __init__(
+        self, model: Classifier, shards: ShardSet, splits: TaskSplits, settings: Settings, exclusive: bool
+    ) -> None:
+        self.model, self._settings, self._exclusive, self._splits = model, settings, exclusive, splits
+        device = next(model.parameters()).device
+
+        def data(part: Part) -> TaskData:
+            return TaskData(
+                shards, part.split, part.labels, part.rows, size=model.trunk.size, device=device, seed=settings.seed
+            )
+
+        self._train, self._val, self._test = data(splits.train), data(splits.val), data(splits.test)
+        self.steps_per_epoch = self._train.steps_per_epoch(settings.batch)
+
+    def batches(self, start: int, stop: int) -> Iterator[TaskBatch]:
+        parts = self._settings.accumulation
+        view = TrainView(self._settings.crop_area, self._settings.flip)
+        return self._train.training(self._settings.batch // parts, start * parts, stop * parts, view)
+
+    def loss(self, batch: TaskBatch) -> Tensor:
+        logits = self.model(batch.images).float()
+        if self._exclusive:
+            return cross_entropy(logits, batch.labels.argmax(1))
+        known = ~batch.labels.isnan()
+        losses = binary_cross_entropy_with_logits(logits, batch.labels.nan_to_num(), reduction="none")
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def validate(self) -> float:
+        return self.scores(self._splits.val, self._val, resamples=1).overall.value
+
+    def test(self) -> ClassScores:
+        """On the test split, with intervals."""
+        return self.scores(self._splits.test, self._test)
+
+    def scores(self, part: Part, data: TaskData, resamples: int = 1000) -> ClassScores:
+        judge = accuracy if self._exclusive else area_under_roc
+        return judge(self.outputs(data), part.values, part.labels.names, part.patients, resamples)
+
+    @torch.no_grad()
+    def outputs(self, data: TaskData) -> np.ndarray:
+        """Logits (N, F) float32 of every sample."""
+        return torch.cat([self.model(batch.images).float().cpu() for batch in data.ordered(EVALUATED_AT_ONCE)]).numpy()
+
+
+def classify(
+    encoder: str,
+    shards: ShardSet,
+    settings: Settings,
+    out: Path,
+    options: ClassifyOptions = DEFAULTS,
+    *,
+    resume: str = "auto",
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda line: None,
+) -> TaskResult:
+    """Fit a classifier on ``encoder`` and judge it on the test split; OUT/result.json, OUT/timm and checkpoints.
+
+    A finished one is read, not repeated. Raises what ``open_trunk``, ``split_task`` and ``fit`` raise.
+    """
+    if resume == "auto" and (found := read_result(out)):
+        return found
+    trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
+    splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
+    _refuse_one_kind(splits.train)
+    exclusive = is_exclusive(splits.train.values) if options.exclusive is None else options.exclusive
+    torch.manual_seed(settings.seed)
+    model = Classifier(trunk, len(splits.train.labels.names)).to(device)
+    if settings.frozen:
+        model.freeze_trunk()
+    if settings.compile:
+        trunk.compile_blocks()
+    task = ClassifyTask(model, shards, splits, settings, exclusive)
+    identity = {
+        "task": CLASSIFY,
+        "encoder": encoder,
+        "subset": repr(options.subset),
+        "classes": splits.train.labels.names,
+    }
+    with threads_for(trunk.width, torch.device(device)):
+        fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
+        found = task.test()
+    write_classifier(model, splits.train.labels.names, exclusive, out / "timm")
+    result = TaskResult(
+        task="probe-sgd" if settings.frozen else CLASSIFY,
+        metric="accuracy" if exclusive else "auroc",
+        score=found.overall.value,
+        low=found.overall.low,
+        high=found.overall.high,
+        per_class=found.per_class,
+        settings=settings.model_dump(mode="json"),
+        data=shards.manifest.digest,
+        encoder=encoder,
+        fraction=options.subset.percent,
+        seed=settings.seed,
+        samples=splits.counts(),
+        extra={"steps": fitted.step, "best": fitted.best, "curve": fitted.curve},
+    )
+    result.write(out)
+    return result
+
+
+def is_exclusive(values: np.ndarray) -> bool:
+    """Whether every sample is known to be of exactly one of three or more classes.  values: (N, F)"""
+    return values.shape[1] > 2 and not np.isnan(values).any() and bool((values.sum(1) == 1).all())
+
+
+def _refuse_one_kind(train: Part) -> None:
+    values = train.values
+    if not len(values) or not ((values == 1).any() and (values == 0).any()):
+        raise DataError(f"the {len(values)} training samples are all alike", "use a larger fraction")

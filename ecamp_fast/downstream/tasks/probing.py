@@ -1,0 +1,181 @@
+"""Linear probes of frozen features beside what they must beat: the same encoder untrained, and plain pixels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ecamp_fast import scores
+from ecamp_fast.downstream.data.samples import TaskData
+from ecamp_fast.downstream.probe import tuned
+from ecamp_fast.downstream.result import TaskResult
+from ecamp_fast.downstream.tasks.scoring import by_class, class_areas, mean_over_classes
+from ecamp_fast.downstream.tasks.splits import Part, Subset, TaskSplits, split_task
+from ecamp_fast.downstream.threads import one_thread, threads_for
+from ecamp_fast.downstream.trunk import UNTRAINED, Trunk, open_trunk
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.load.read import ShardSet
+
+AT_ONCE = 256  # images through the trunk
+PIXELS = 16  # a side, of plain pixels
+PCA_SIDE = 64  # pixels a side that principal components are taken of
+TOO_FEW = 1e-6  # share of the largest singular value below which a component is rounding
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """What is probed on what.
+
+    names      classes; (): those of the set
+    pooling    a mean for each of pooling x pooling parts of the image, so that place is kept; 1: one mean
+    uncertain  class -> what an uncertain label counts as
+    size       pixels per side; None: the trunk's own
+    baselines  whether raw pixels stand beside it, and untrained weights where the encoder is one of ours
+    """
+
+    subset: Subset = field(default_factory=Subset)
+    names: tuple[str, ...] = ()
+    pooling: int = 1
+    uncertain: tuple[tuple[str, int], ...] = ()
+    size: int | None = None
+    test_split: str | None = None
+    baselines: bool = True
+
+
+DEFAULTS = ProbeOptions()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Areas under the ROC curve of one set of features.  draws: (1 + D, F), of all test samples and of each draw"""
+
+    name: str
+    draws: Array
+
+    def against(self, other: "Rows") -> dict[str, float]:
+        """By how much this is better than another, paired over the draws of patients."""
+        known = ~np.isnan(self.draws[0])
+        gap = np.nanmean(self.draws[:, known], 1) - np.nanmean(other.draws[:, known], 1)
+        return scores.estimate(gap).as_dict()
+
+
+def probe_encoder(
+    encoder: str,
+    shards: ShardSet,
+    out: Path,
+    options: ProbeOptions = DEFAULTS,
+    *,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda line: None,
+) -> TaskResult:
+    """Fit a logistic regression to the features of the training samples, judge it on the test split: OUT/result.json.
+
+    The trunk is in evaluation mode and sees every image once; the ridge strength is chosen among training patients.
+    """
+    trunk = open_trunk(encoder, size=options.size, device=device)
+    splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
+    _refuse_unlearnable(splits.train)
+    judge = _Judge(splits, options.subset.seed)
+    say(f"features of {len(splits.train)} training and {len(splits.test)} test images")
+    parts = [_images(shards, part, trunk, device) for part in (splits.train, splits.test)]
+    own = judge.rows("encoder", *(_features(trunk, part, options.pooling) for part in parts))
+    others = []
+    if options.baselines:
+        if base := _untrained(encoder):
+            plain = open_trunk(base, size=options.size, device=device)
+            others.append(judge.rows("untrained", *(_features(plain, part, options.pooling) for part in parts)))
+        others += pixel_rows(judge, shards, splits, trunk, options.pooling, device)
+    found = mean_over_classes(own.draws)
+    result = TaskResult(
+        task="probe",
+        metric="auroc",
+        score=found.value,
+        low=found.low,
+        high=found.high,
+        per_class=by_class(own.draws[0], splits.train.labels.names),
+        settings={"pooling": options.pooling, "size": trunk.size},
+        data=shards.manifest.digest,
+        encoder=encoder,
+        fraction=options.subset.percent,
+        seed=options.subset.seed,
+        samples=splits.counts(),
+        extra={
+            "baselines": {one.name: mean_over_classes(one.draws).as_dict() for one in others},
+            "differences": {one.name: own.against(one) for one in others},
+        },
+    )
+    result.write(out)
+    return result
+
+
+class _Judge:
+    """Fits and scores features on one division of a set, always on the same draws of patients."""
+
+    def __init__(self, splits: TaskSplits, seed: int) -> None:
+        self._splits, self._seed = splits, seed
+        self._weights = scores.draw_patients(splits.test.patients)
+
+    def rows(self, name: str, train: Tensor, test: Tensor) -> Rows:
+        """train: (N, D)   test: (M, D)"""
+        values = torch.from_numpy(self._splits.train.values)
+        known = ~values.isnan()
+        with one_thread():
+            logits = tuned(
+                train, values > 0.5, self._splits.train.patients, self._seed, test, None if known.all() else known
+            )
+        return Rows(name, class_areas(logits.numpy(), self._splits.test.values, self._weights))
+
+
+def pixel_rows(
+    judge: _Judge, shards: ShardSet, splits: TaskSplits, trunk: Trunk, pooling: int, device: torch.device | str
+) -> list[Rows]:
+    """16 x 16 pixels, and as many principal components of the image as the encoder has numbers."""
+    train, test = (_small(shards, part, PCA_SIDE, device) for part in (splits.train, splits.test))
+    shrunk = [interpolate(part[:, None], (PIXELS, PIXELS), mode="area").flatten(1) for part in (train, test)]
+    components = _principal(train.flatten(1), test.flatten(1), trunk.width * pooling**2)
+    return [judge.rows(f"pixels {PIXELS}x{PIXELS}", *shrunk), judge.rows("pixels PCA", *components)]
+
+
+def _principal(train: Tensor, test: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The first ``count`` principal components of the training rows, or as many as there are; of both."""
+    mean = train.mean(0)
+    rows = (train - mean).double()
+    _, spread, directions = torch.linalg.svd(rows, full_matrices=False)
+    count = min(count, int((spread > TOO_FEW * spread[0]).sum()))
+    basis = directions[:count].T
+    return (rows @ basis).float(), ((test - mean).double() @ basis).float()
+
+
+def _images(shards: ShardSet, part: Part, trunk: Trunk, device: torch.device | str) -> TaskData:
+    return TaskData(shards, part.split, part.labels, part.rows, size=trunk.size, device=device)
+
+
+def _small(shards: ShardSet, part: Part, side: int, device: torch.device | str) -> Tensor:
+    """(N, side, side) float32 in 0..1."""
+    data = TaskData(shards, part.split, part.labels, part.rows, size=side, device=device)
+    return torch.cat([batch.images[:, 0].cpu() for batch in data.ordered(AT_ONCE)]).float() / 255
+
+
+@torch.inference_mode()
+def _features(trunk: Trunk, data: TaskData, pooling: int) -> Tensor:
+    """(N, pooling * pooling * D) float32, on the host."""
+    with threads_for(trunk.width, data.device):
+        return torch.cat([trunk.features(batch.images, pooling).float().cpu() for batch in data.ordered(AT_ONCE)])
+
+
+def _untrained(encoder: str) -> str | None:
+    """Its opponent: our encoder's own recipe with first weights."""
+    is_ours = not encoder.startswith(UNTRAINED) and (Path(encoder) / "recipe.yaml").exists()
+    return f"{UNTRAINED}{encoder}" if is_ours else None
+
+
+def _refuse_unlearnable(train: Part) -> None:
+    values = train.values
+    if not any((column == 1).any() and (column == 0).any() for column in values.T):
+        raise DataError(f"the {len(values)} training samples have no class of both kinds", "use a larger fraction")

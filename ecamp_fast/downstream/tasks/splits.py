@@ -1,0 +1,115 @@
+"""Which samples a task is fitted to, chosen by, and judged on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ecamp_fast.downstream.data.labels import NONE, Labels, read_labels
+from ecamp_fast.downstream.data.subsets import choose, first, listed
+from ecamp_fast.errors import DataError
+from ecamp_fast.printable import items
+from ecamp_fast.shards.load.read import ShardSet
+
+CARVED = 10.0  # percent of the training patients that validate where a set has no split for it
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some samples of a split.  labels: of the whole split   rows: sample numbers, sorted"""
+
+    split: str
+    labels: Labels
+    rows: np.ndarray
+
+    @property
+    def patients(self) -> list[str]:
+        """Of ``rows``."""
+        return [self.labels.patients[row] for row in self.rows]
+
+    @property
+    def values(self) -> np.ndarray:
+        """(n, F), labels of ``rows``."""
+        return self.labels.values[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Which part of the training samples is used.
+
+    percent   of them
+    official  by the lists that the set has, not by patients drawn
+    count     images instead of percent; 0: percent
+    seed      of the patients' order
+    """
+
+    percent: float = 100.0
+    official: bool = False
+    count: int = 0
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class TaskSplits:
+    train: Part
+    val: Part
+    test: Part
+
+    def counts(self) -> dict[str, int]:
+        return {name: len(getattr(self, name)) for name in ("train", "val", "test")}
+
+
+def split_task(
+    shards: ShardSet,
+    subset: Subset,
+    names: Sequence[str] = (),
+    uncertain: Mapping[str, int] = NONE,
+    test_split: str | None = None,
+) -> TaskSplits:
+    """Train, val and test of a set; val is carved from the training patients where the set has no other left for it.
+
+    test_split: None: ``test``, or ``val`` where the set has no such split
+    Raises DataError where a split is missing, or a patient is in two of the three parts.
+    """
+    have = shards.splits
+    test_split = test_split or ("test" if "test" in have else "val")
+    if absent := [name for name in ("train", test_split) if name not in have]:
+        raise DataError(f"{shards.path} has no split {absent[0]}", f"it has {', '.join(have)}")
+    test = _whole(shards, test_split, names, uncertain)
+    train = _whole(shards, "train", test.labels.names, uncertain)
+    if "val" in have and test_split != "val":
+        val = _whole(shards, "val", test.labels.names, uncertain)
+    else:
+        rows = choose(train.labels.patients, CARVED, subset.seed + 1)
+        val, train = replace(train, rows=rows), replace(train, rows=np.setdiff1d(train.rows, rows))
+    splits = TaskSplits(replace(train, rows=_used(train, subset)), val, test)
+    _refuse_shared_patients(shards, splits)
+    return splits
+
+
+def _whole(shards: ShardSet, split: str, names: Sequence[str], uncertain: Mapping[str, int]) -> Part:
+    labels = read_labels(shards, split, names, uncertain)
+    return Part(split, labels, np.arange(len(labels.patients), dtype=np.int64))
+
+
+def _used(train: Part, subset: Subset) -> np.ndarray:
+    """Sample numbers of the split."""
+    if subset.official:
+        return np.intersect1d(listed(train.labels.fractions, subset.percent), train.rows)
+    patients = train.patients
+    of = first(patients, subset.count, subset.seed) if subset.count else choose(patients, subset.percent, subset.seed)
+    return train.rows[of]
+
+
+def _refuse_shared_patients(shards: ShardSet, splits: TaskSplits) -> None:
+    parts = {name: set(getattr(splits, name).patients) for name in ("train", "val", "test")}
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        if shared := sorted(parts[one] & parts[other]):
+            told = items(shared[:5])
+            raise DataError(
+                f"{shards.path}: {len(shared)} patients are in {one} and in {other}:{told}",
+                "build the set with --holdout, which keeps patients together",
+            )
