@@ -7,9 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ecamp_fast import __version__
-from ecamp_fast.downstream.tables.diseases import DiseaseLine, by_disease
-from ecamp_fast.downstream.tables.evaluate import GroupResult
-from ecamp_fast.downstream.tables.grid import Plan
+from ecamp_fast.downstream.tables.diseases import DiseaseLine
 from ecamp_fast.downstream.tables.render import (
     LEGEND,
     as_csv,
@@ -19,7 +17,7 @@ from ecamp_fast.downstream.tables.render import (
     diseases_as_csv,
     told,
 )
-from ecamp_fast.downstream.tables.rows import ScoreRow, compare, notes
+from ecamp_fast.downstream.tables.rows import ScoreRow, notes
 from ecamp_fast.files import write_atomically
 from ecamp_fast.printable import printable
 from ecamp_fast.report.curves import Axis, ticks
@@ -30,12 +28,11 @@ SHORTENED = 36  # letters of a name beside a plot
 KINDS = {"ours": "train", "baseline": "held", "paper": "paper"}  # classes of the style sheet
 
 
-def write_comparison(out: Path, title: str, plan: Plan, results: Sequence[GroupResult]) -> dict[str, Path]:
-    """Write the numbers of a grid into the folder ``out`` as CSV, Markdown, LaTeX and one page.
+def write_comparison(out: Path, title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseLine]) -> list[Path]:
+    """Write the numbers of a grid into the folder ``out`` as CSV, Markdown, LaTeX and one page. Returns the files.
 
-    returns the files by kind. Raises StorageError where the disk refuses.
+    Raises StorageError where the disk refuses.
     """
-    rows, diseases = compare(plan, results), by_disease(plan, results)
     texts = {
         "table.csv": as_csv(rows),
         "table.md": as_markdown(rows),
@@ -45,7 +42,7 @@ def write_comparison(out: Path, title: str, plan: Plan, results: Sequence[GroupR
     texts |= {"diseases.csv": diseases_as_csv(diseases)} if diseases else {}
     for name, text in texts.items():
         write_atomically(out / name, text.encode())
-    return {name: out / name for name in texts}
+    return [out / name for name in texts]
 
 
 def comparison(title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseLine]) -> str:

@@ -1,7 +1,6 @@
 """``ecamp-fast evaluate``: encoders on tasks, ours beside the paper's tables."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ import click
 from ecamp_fast.commands.terminal import tell
 
 if TYPE_CHECKING:
-    from ecamp_fast.downstream.tables.evaluate import GroupResult
     from ecamp_fast.downstream.tables.grid import Plan
 
 
@@ -61,7 +59,7 @@ def _grid(file: Path, out: Path | None, dry_run: bool, as_json: bool) -> None:
     from ecamp_fast.downstream.tables.registry import TASKS
     from ecamp_fast.errors import ConfigError
 
-    plan = read_plan(file, list(TASKS))
+    plan = read_plan(file, [name for name, kind in TASKS.items() if kind.named])
     if not plan.encoders:
         raise ConfigError(f"{file}: encoders: there are none", "name at least one: `encoders: {ours: runs/a}`")
     check_plan(plan, TASKS)
@@ -93,25 +91,21 @@ def conclude(out: Path, title: str, plan: "Plan", as_json: bool, extra: dict[str
     extra: of the JSON object
     """
     from ecamp_fast.commands.verdict import say
+    from ecamp_fast.downstream.tables.diseases import by_disease
     from ecamp_fast.downstream.tables.evaluate import evaluate
     from ecamp_fast.downstream.tables.registry import TASKS
-
-    results = evaluate(plan, out, TASKS, say)
-    files = _write(out, title, plan, results)
-    if as_json:
-        from ecamp_fast.downstream.tables.rows import compare
-
-        rows = [asdict(row) for row in compare(plan, results)]
-        named = {name: str(file) for name, file in files.items()}
-        click.echo(json.dumps({"schema": 1, "out": str(out), "files": named, "rows": rows, **(extra or {})}))
-    else:
-        tell(*(files[name] for name in files))
-
-
-def _write(out: Path, title: str, plan: "Plan", results: Sequence["GroupResult"]) -> dict[str, Path]:
+    from ecamp_fast.downstream.tables.rows import compare
     from ecamp_fast.report.comparison import write_comparison
 
-    return write_comparison(out, title, plan, results)
+    results = evaluate(plan, out, TASKS, say)
+    rows = compare(plan, TASKS, results)
+    files = write_comparison(out, title, rows, by_disease(plan, TASKS, results))
+    if as_json:
+        listed = [asdict(row) for row in rows]
+        named = [str(file) for file in files]
+        click.echo(json.dumps({"schema": 1, "out": str(out), "files": named, "rows": listed, **(extra or {})}))
+    else:
+        tell(*files)
 
 
 def _one_run(run: Path, data: str, out: Path | None, device: str | None, what: str, as_json: bool) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecamp_fast.downstream.tables.grid import GridTask, Plan
+from ecamp_fast.config import parse_section
+from ecamp_fast.downstream.tables.grid import HINT, GridTask, Plan
 from ecamp_fast.downstream.tables.registry import PCA, PIXELS, CellInputs, TaskKind
 from ecamp_fast.downstream.training.settings import Settings, load_settings
 from ecamp_fast.errors import ConfigError
@@ -53,7 +54,7 @@ def groups(plan: Plan, kinds: Mapping[str, TaskKind]) -> list[Group]:
     found = []
     for name, task in plan.tasks.items():
         pixels = kinds[task.task].pixels
-        for fraction in task.fractions or ():
+        for fraction in task.fractions:
             found += [Group(name, task.task, row, sources, fraction) for row, sources in plan.encoders.items()]
             if plan.grid.baselines:
                 rows = _untrained(plan)
@@ -66,7 +67,7 @@ def groups(plan: Plan, kinds: Mapping[str, TaskKind]) -> list[Group]:
 
 def fits(group: Group, plan: Plan, kinds: Mapping[str, TaskKind]) -> int:
     """How many a group takes: the rates that are tried are tried with the first pre-training and seed alone."""
-    rates = len(plan.tasks[group.task].lr_factors or (1.0,)) if kinds[group.kind].tuned else 1
+    rates = len(plan.tasks[group.task].lr_factors) if kinds[group.kind].tuned else 1
     return rates - 1 + len(group.sources) * len(plan.grid.seeds)
 
 
@@ -100,7 +101,8 @@ def _architectures(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
 def check_plan(plan: Plan, kinds: Mapping[str, TaskKind]) -> None:
     """Whether settings and encoders of all cells can be read, before the first is computed.  Raises ConfigError."""
     for name, task in plan.tasks.items():
-        for fraction in task.fractions or ():
+        parse_section(kinds[task.task].options, task.options, f"tasks.{name}.options", hint=HINT)
+        for fraction in task.fractions:
             _settings(name, task, kinds[task.task], fraction, 0, 1.0)
     for name, sources in plan.encoders.items():
         for source in sources:

@@ -1,12 +1,13 @@
 """ChestX-ray14 by disease: ours beside Tables S4 and S5, their rows in both readings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from ecamp_fast.downstream.tables.evaluate import GroupResult
 from ecamp_fast.downstream.tables.grid import Plan
 from ecamp_fast.downstream.tables.published import BY_DISEASE, DiseaseRow, DiseaseTable, published_by_disease
+from ecamp_fast.downstream.tables.registry import TaskKind
 
 DATA = "CXR14"
 PRINTED, PUT_RIGHT = "as printed", "in the data set's order"
@@ -30,13 +31,13 @@ class DiseaseLine:
     values: dict[str, float | None]
 
 
-def by_disease(plan: Plan, results: Sequence[GroupResult]) -> list[DiseaseLine]:
+def by_disease(plan: Plan, kinds: Mapping[str, TaskKind], results: Sequence[GroupResult]) -> list[DiseaseLine]:
     """Of every task of a grid that stands for the paper's ``DATA`` and has a table by disease; else none."""
     found = []
     for name, task in plan.tasks.items():
-        tables = [table for table in map(published_by_disease, BY_DISEASE) if table.kind == task.task]
+        tables = [table for table in map(published_by_disease, BY_DISEASE) if table.kind == kinds[task.task].published]
         for table in tables if task.paper == DATA else ():
-            for fraction in task.fractions or ():
+            for fraction in task.fractions:
                 rows = [row for row in table.rows if row.fraction == fraction]
                 found += [line for row in rows for line in _theirs(name, table, row)]
                 own = [one for one in results if (one.group.task, one.group.fraction) == (name, fraction)]

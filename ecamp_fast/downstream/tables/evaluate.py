@@ -18,7 +18,7 @@ from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tables.cells import Cell, Group, groups, inputs
 from ecamp_fast.downstream.tables.grid import Plan
 from ecamp_fast.downstream.tables.identity import identity, short_digest
-from ecamp_fast.downstream.tables.registry import VALIDATION, TaskKind
+from ecamp_fast.downstream.tables.registry import BEST, TaskKind
 from ecamp_fast.errors import DataError, NumericsError, StorageError
 from ecamp_fast.files import require_folder, write_json
 
@@ -74,7 +74,7 @@ class _Worker:
         """The rate is chosen with the first pre-training and seed, and kept for the others."""
         seeds, kind = self.plan.grid.seeds, self.kinds[group.kind]
         pairs = [(source, seed) for source in group.sources for seed in seeds]
-        factors = self.plan.tasks[group.task].lr_factors or (1.0,)
+        factors = self.plan.tasks[group.task].lr_factors
         results: dict[tuple[str, int], TaskResult | None] = {}
         if not kind.tuned or len(factors) == 1:
             factor = factors[0] if kind.tuned else 1.0
@@ -120,10 +120,8 @@ class _Worker:
 def _validation(group: Group, result: TaskResult | None) -> float:
     if result is None:
         return math.nan
-    if VALIDATION not in result.extra:
-        raise DataError(f"a result of {group.kind} without its score on validation data", "name one lr_factor alone")
-    score = result.extra[VALIDATION]
-    return math.nan if score is None else float(score)
+    kept = result.extra.get(BEST)
+    return float(kept[1]) if kept and kept[1] is not None else math.nan
 
 
 @contextmanager

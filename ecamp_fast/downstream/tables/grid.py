@@ -55,8 +55,8 @@ class GridTask(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     official: bool = False
     paper: str | None = None
-    fractions: tuple[float, ...] | None = None
-    lr_factors: tuple[float, ...] | None = None
+    fractions: tuple[float, ...] = ()  # empty: the grid's
+    lr_factors: tuple[float, ...] = ()
 
 
 class Grid(Section):

@@ -1,19 +1,29 @@
 """The tasks that a grid may name, each a function from one cell's inputs to its result.
 
 A function gets the folder of its cell, writes ``result.json`` there (``downstream.result``), and goes on from what an
-earlier call left in it. Where a learning rate is chosen, the result's ``extra["validation"]`` is the score on the
-validation split that it is chosen by.
+earlier call left in it. Where a learning rate is chosen, the result's ``extra["best"]`` is the step that was kept and
+its score on the validation split, which it is chosen by.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from ecamp_fast.config import parse_section
+from ecamp_fast.config.sections import Section
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.training.settings import Settings
 
-VALIDATION = "validation"  # key of ``TaskResult.extra``
+if TYPE_CHECKING:
+    import torch
+
+    from ecamp_fast.downstream.tasks.splits import Subset
+    from ecamp_fast.shards.load.read import ShardSet
+
+BEST = "best"  # key of ``TaskResult.extra``: step and score
 PIXELS, PCA = "pixels", "pixels-pca:"  # sources that are no encoder: 16 x 16 grey values, and so many components
 
 
@@ -22,12 +32,12 @@ class CellInputs:
     """What one fit depends on.
 
     settings  seed and learning rate are the cell's
-    encoder   what ``open_trunk`` takes; of a kind of task that takes pixels ``PIXELS``, or ``PCA`` and a number too
+    encoder   what ``open_trunk`` takes; of a kind of task that takes pixels ``PIXELS``, or ``PCA`` and a number
     shards    a shard set
     fraction  percent of the training samples
     official  by the set's own list
-    options   of the grid's task, unchecked
-    device    None: the task's choice
+    options   of the grid's task, as its kind's model takes them
+    device    None: a GPU where there is one
     """
 
     settings: Settings
@@ -38,6 +48,52 @@ class CellInputs:
     options: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
 
+    def open_set(self) -> "ShardSet":
+        """Raises as ``ShardSet`` does."""
+        from ecamp_fast.shards.load.read import ShardSet
+
+        return ShardSet(self.shards)
+
+    def open_device(self) -> "torch.device":
+        import torch
+
+        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+class CommonOptions(Section):
+    """What a grid's task may say of any kind of task.
+
+    size  pixels per side; null: the encoder's own   test: the split that is judged; null: test, or val
+    """
+
+    size: int | None = Field(None, ge=8)
+    test: str | None = None
+
+
+class ClassOptions(CommonOptions):
+    """Of classification and probes.
+
+    classes    null: all of the set   uncertain: class -> what an uncertain label counts as
+    count      training images instead of a percentage; 0: by percentage
+    exclusive  one class an image, by accuracy; null: as the labels are
+    """
+
+    classes: list[str] = Field(default_factory=list)
+    uncertain: dict[str, int] = Field(default_factory=dict)
+    count: int = Field(0, ge=0)
+    exclusive: bool | None = None
+
+    def subset(self, given: CellInputs) -> "Subset":
+        from ecamp_fast.downstream.tasks.splits import Subset
+
+        return Subset(given.fraction, given.official, self.count, given.settings.seed)
+
+
+class ProbeGridOptions(ClassOptions):
+    """Of probes.  pooling: means of so many parts a side, which keep place"""
+
+    pooling: int = Field(1, ge=1, le=64)
+
 
 TaskFunction = Callable[[CellInputs, Path], TaskResult]
 
@@ -46,16 +102,74 @@ TaskFunction = Callable[[CellInputs, Path], TaskResult]
 class TaskKind:
     """A kind of task.
 
-    run      the function
-    settings file of ``recipes/tasks/`` that has its rows; None: it takes none
-    tuned    whether it has a learning rate, which is chosen on the validation split
-    pixels   kind of task that scores plain pixels on the same samples and labels; None: there is no such
+    run        the function
+    options    what a grid may say of it
+    settings   file of ``recipes/tasks/`` that has its rows; None: it takes none
+    tuned      whether it has a learning rate, which is chosen on the validation split
+    published  kind of the paper's tables that it stands beside; None: of none
+    pixels     kind of task that scores plain pixels on the same samples and labels; None: there is no such
+    named      whether a grid may name it
     """
 
     run: TaskFunction
+    options: type[Section] = CommonOptions
     settings: str | None = None
     tuned: bool = True
+    published: str | None = None
     pixels: str | None = None
+    named: bool = True
 
 
-TASKS: dict[str, TaskKind] = {}
+def _classify(given: CellInputs, out: Path) -> TaskResult:
+    from ecamp_fast.downstream.data.labels import parse_counts
+    from ecamp_fast.downstream.tasks.classify import ClassifyOptions, classify
+
+    known = parse_section(ClassOptions, dict(given.options), "options")
+    wanted = ClassifyOptions(
+        subset=known.subset(given),
+        names=tuple(known.classes),
+        exclusive=known.exclusive,
+        uncertain=tuple(parse_counts([f"{name}={value}" for name, value in known.uncertain.items()]).items()),
+        size=known.size,
+        test_split=known.test,
+    )
+    return classify(given.encoder, given.open_set(), given.settings, out, wanted, device=given.open_device())
+
+
+def _probe(given: CellInputs, out: Path) -> TaskResult:
+    from ecamp_fast.downstream.tasks.probing import probe_encoder
+
+    return probe_encoder(given.encoder, given.open_set(), out, _probe_options(given), device=given.open_device())
+
+
+def _pixels(given: CellInputs, out: Path) -> TaskResult:
+    from ecamp_fast.downstream.tasks.probing import probe_pixels
+
+    options = _probe_options(given)
+    width = int(given.encoder.removeprefix(PCA)) if given.encoder.startswith(PCA) else 0
+    return probe_pixels(width * options.pooling**2, given.open_set(), out, options, device=given.open_device())
+
+
+def _probe_options(given: CellInputs) -> Any:
+    from ecamp_fast.downstream.data.labels import parse_counts
+    from ecamp_fast.downstream.tasks.probing import ProbeOptions
+
+    known = parse_section(ProbeGridOptions, dict(given.options), "options")
+    counts = parse_counts([f"{name}={value}" for name, value in known.uncertain.items()])
+    return ProbeOptions(
+        subset=known.subset(given),
+        names=tuple(known.classes),
+        pooling=known.pooling,
+        uncertain=tuple(counts.items()),
+        size=known.size,
+        test_split=known.test,
+        baselines=False,  # they are rows of their own
+    )
+
+
+TASKS: dict[str, TaskKind] = {
+    "classify": TaskKind(_classify, ClassOptions, "classify", published="classify", pixels="pixels"),
+    "probe": TaskKind(_probe, ProbeGridOptions, tuned=False, published="probe", pixels="pixels"),
+    "probe-sgd": TaskKind(_classify, ClassOptions, "probe", published="probe", pixels="pixels"),
+    "pixels": TaskKind(_pixels, ProbeGridOptions, tuned=False, named=False),
+}

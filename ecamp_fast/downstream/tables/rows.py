@@ -1,6 +1,6 @@
 """Rows of the comparison: ours with what they gain over random initialisation, and the paper's beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -9,6 +9,7 @@ from ecamp_fast.downstream.tables.cells import UNTRAINED
 from ecamp_fast.downstream.tables.evaluate import GroupResult
 from ecamp_fast.downstream.tables.grid import Plan
 from ecamp_fast.downstream.tables.published import PublishedCell, beside, published
+from ecamp_fast.downstream.tables.registry import TaskKind
 
 METRICS = {"auroc": "AUC", "accuracy": "ACC", "dice": "Dice", "map": "mAP"}  # of results -> of the paper
 NOT_SAME = "other images, lists or versions than ours may stand behind it"
@@ -54,16 +55,16 @@ class ScoreRow:
     note: str = ""
 
 
-def compare(plan: Plan, results: Sequence[GroupResult]) -> list[ScoreRow]:
+def compare(plan: Plan, kinds: Mapping[str, TaskKind], results: Sequence[GroupResult]) -> list[ScoreRow]:
     """Ours and the paper's, by task and percentage: the paper's rows, then baselines, then ours."""
     found = []
     for name, task in plan.tasks.items():
-        for fraction in task.fractions or ():
+        for fraction in task.fractions:
             own = [one for one in results if (one.group.task, one.group.fraction) == (name, fraction)]
             rows = [_ours(one, _reference(one, own), task.paper or "") for one in own]
             metrics = {row.metric for row in rows if row.metric}
-            if task.paper:
-                cells = [cell for cell in beside(task.task, task.paper, fraction) if cell.metric in metrics]
+            if task.paper and (published_as := kinds[task.task].published):
+                cells = [cell for cell in beside(published_as, task.paper, fraction) if cell.metric in metrics]
                 found += [_theirs(name, cell) for cell in cells]
             found += [row for row in rows if row.baseline] + [row for row in rows if not row.baseline]
     return found
