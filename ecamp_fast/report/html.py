@@ -53,7 +53,7 @@ def page(facts: Facts, pictures: Sequence[Pictures], heading: str = "") -> str:
 
 
 def document(title: str, body: Sequence[str]) -> str:
-    """A page that needs nothing else, and may load nothing else.  body: its parts as HTML, empty ones left out"""
+    """A whole page of its parts, in our style; it loads nothing and runs no script but ours."""
     style, script = (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -8,6 +8,8 @@ finetune  ``finetune TASK``: which there are
 classify  ``finetune classify``: classes of an image
 probe     what frozen features say, beside what they must beat
 predict   probabilities of a fitted classifier for image files
+evaluate  encoders on tasks, ours beside the paper's tables
+ablate    the rows of Tables 4 and 5, pre-trained and scored
 
 task_options  what the commands of all tasks share
 """

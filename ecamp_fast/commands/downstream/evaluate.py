@@ -17,18 +17,25 @@ if TYPE_CHECKING:
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Cells, tables and the page.")
 @click.option("--dry-run", is_flag=True, help="Say which fits there are, and compute none.")
-@click.option("--label-free", metavar="RUN", type=click.Path(path_type=Path), help="A run's report card, no labels.")
-@click.option("--zero-shot", metavar="RUN", type=click.Path(path_type=Path), help="Score prompts, no training.")
-@click.option("--data", metavar="SHARDS", help="The set for --label-free and --zero-shot.")
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@click.option(
+    "--label-free",
+    "runs",
+    multiple=True,
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="A run's report card on --data, without labels; twice: one against the other.",
+)
+@click.option("--data", metavar="SHARDS", help="The set of --label-free.")
+@click.option("--split", metavar="NAME", help="Of it. Default: val, else test, else train.")
+@click.option("--device", help="cpu or cuda, of --label-free. Default: cuda where there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     grid: Path | None,
     out: Path | None,
     dry_run: bool,
-    label_free: Path | None,
-    zero_shot: Path | None,
+    runs: tuple[Path, ...],
     data: str | None,
+    split: str | None,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -38,19 +45,43 @@ def command(
     its last save. Every encoder gets the same few learning rates, and the one that is best on validation data. Random
     initialisation and plain pixels stand beside the encoders, and so do the paper's rows, where a task names them.
     """
-    single = [one for one in (label_free, zero_shot) if one is not None]
-    if len(single) + (grid is not None) != 1:
-        raise click.UsageError("Give GRID, or --label-free RUN, or --zero-shot RUN.")
+    if (grid is None) == (not runs):
+        raise click.UsageError("Give GRID, or --label-free RUN --data SHARDS.")
     if grid is None:
         if data is None or dry_run:
-            raise click.UsageError("--label-free and --zero-shot need --data SHARDS, and take no --dry-run.")
-        _one_run(single[0], data, out, device, "label_free" if label_free else "zero_shot", as_json)
-    elif data is not None or device is not None:
-        raise click.UsageError("GRID names data and device itself.")
+            raise click.UsageError("--label-free needs --data SHARDS, and takes no --dry-run.")
+        _label_free(runs, data, split, out, device, as_json)
+    elif data or split or device:
+        raise click.UsageError("GRID names data, split and device itself.")
     elif out is None and not dry_run:
         raise click.UsageError("Missing option '--out'.")
     else:
         _grid(grid, out, dry_run, as_json)
+
+
+def _label_free(
+    runs: tuple[Path, ...], data: str, split: str | None, out: Path | None, device: str | None, as_json: bool
+) -> None:
+    from ecamp_fast.commands.downstream.label_free import report_card
+    from ecamp_fast.commands.verdict import say
+
+    found = report_card(runs, data, split=split, out=out, device=device, say=say)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **found}))
+    else:
+        _tell_cards(found)
+
+
+def _tell_cards(found: dict[str, Any]) -> None:
+    for run, card in found["cards"].items():
+        tell(f"{run}: {card['samples']} samples of {card['patients']} patients, split {card['split']}")
+        for name, one in card["measures"].items():
+            opponents = "".join(f"; {who} {other['value']:.3f}" for who, other in one["opponents"].items())
+            tell(f"  {name}: {one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f}){opponents}")
+        tell(*(f"  {name}: not measured: {why}" for name, why in card["absent"].items()))
+    for name, one in (found["better"] or {}).items():
+        tell(f"first better by, {name}: {one['value']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})")
+    tell(*found["files"])
 
 
 def _grid(file: Path, out: Path | None, dry_run: bool, as_json: bool) -> None:
@@ -85,11 +116,8 @@ def forecast(plan: "Plan", as_json: bool) -> None:
     tell(f"{total} fits")
 
 
-def conclude(out: Path, title: str, plan: "Plan", as_json: bool, extra: dict[str, Any] | None = None) -> None:
-    """Compute what is missing of a plan, write the tables, and print where they are.
-
-    extra: of the JSON object
-    """
+def conclude(out: Path, title: str, plan: "Plan", as_json: bool) -> None:
+    """Compute what is missing of a plan, write the tables, and print where they are."""
     from ecamp_fast.commands.verdict import say
     from ecamp_fast.downstream.tables.diseases import by_disease
     from ecamp_fast.downstream.tables.evaluate import evaluate
@@ -103,10 +131,6 @@ def conclude(out: Path, title: str, plan: "Plan", as_json: bool, extra: dict[str
     if as_json:
         listed = [asdict(row) for row in rows]
         named = [str(file) for file in files]
-        click.echo(json.dumps({"schema": 1, "out": str(out), "files": named, "rows": listed, **(extra or {})}))
+        click.echo(json.dumps({"schema": 1, "out": str(out), "files": named, "rows": listed}))
     else:
         tell(*files)
-
-
-def _one_run(run: Path, data: str, out: Path | None, device: str | None, what: str, as_json: bool) -> None:
-    raise NotImplementedError

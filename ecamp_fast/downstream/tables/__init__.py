@@ -9,4 +9,5 @@ evaluate   computing what is missing, the learning rate chosen on validation dat
 rows       ours beside the paper's, and what they gain over random initialisation
 diseases   ChestX-ray14 by disease, the paper's rows in both readings
 render     CSV, Markdown, LaTeX
+ablations  the rows of Tables 4 and 5 as changes of one recipe
 """

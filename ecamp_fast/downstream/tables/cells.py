@@ -56,7 +56,7 @@ def groups(plan: Plan, kinds: Mapping[str, TaskKind]) -> list[Group]:
         pixels = kinds[task.task].pixels
         for fraction in task.fractions:
             found += [Group(name, task.task, row, sources, fraction) for row, sources in plan.encoders.items()]
-            if plan.grid.baselines:
+            if plan.grid.baselines and kinds[task.task].untrained:
                 rows = _untrained(plan)
                 found += [Group(name, task.task, row, sources, fraction, True) for row, sources in rows.items()]
             if plan.grid.baselines and pixels:

@@ -8,7 +8,7 @@ its score on the validation split, which it is chosen by.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from ecamp_fast.config import parse_section
 from ecamp_fast.config.sections import Section
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.training.settings import Settings
+from ecamp_fast.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,12 @@ class CellInputs:
 
         return ShardSet(self.shards)
 
+    def subset(self, count: int) -> "Subset":
+        """Of the training samples.  count: images instead of a percentage; 0: by percentage"""
+        from ecamp_fast.downstream.tasks.splits import Subset
+
+        return Subset(self.fraction, self.official, count, self.settings.seed)
+
     def open_device(self) -> "torch.device":
         import torch
 
@@ -83,16 +90,47 @@ class ClassOptions(CommonOptions):
     count: int = Field(0, ge=0)
     exclusive: bool | None = None
 
-    def subset(self, given: CellInputs) -> "Subset":
-        from ecamp_fast.downstream.tasks.splits import Subset
-
-        return Subset(given.fraction, given.official, self.count, given.settings.seed)
-
 
 class ProbeGridOptions(ClassOptions):
     """Of probes.  pooling: means of so many parts a side, which keep place"""
 
     pooling: int = Field(1, ge=1, le=64)
+
+
+class SegmentGridOptions(CommonOptions):
+    """Of segmentation, as ``tasks.segment.SegmentOptions`` has them.  masks: empty: all of the set"""
+
+    masks: list[str] = Field(default_factory=list)
+    boxes: bool = False
+    head: Literal["setr", "linear", "convolutional", "dpt"] = "setr"
+    augment: bool = True
+    balance: bool = False
+    cache_gb: float = Field(16.0, ge=0)
+    count: int = Field(0, ge=0)
+
+
+class DetectGridOptions(CommonOptions):
+    """Of detection, as ``tasks.detect.HeadOptions`` has them.  classes: empty: all with boxes"""
+
+    classes: list[str] = Field(default_factory=list)
+    head: Literal["yolo", "fcos"] = "yolo"
+    channels: int | None = Field(None, ge=32)
+    reduction: int | None = Field(None, ge=1)
+    mgca: bool = False
+    count: int = Field(0, ge=0)
+
+
+class ZeroShotGridOptions(CommonOptions):
+    """Of prompts.
+
+    score  auroc: "There is X." less "There is no X."; negation: the true one of both is nearer; pointing: the highest
+           patch lies in a box
+    count  images at most, the first; 0: all   nouns: finding -> what it is called
+    """
+
+    score: Literal["auroc", "negation", "pointing"] = "auroc"
+    count: int = Field(0, ge=0)
+    nouns: dict[str, str] = Field(default_factory=dict)
 
 
 TaskFunction = Callable[[CellInputs, Path], TaskResult]
@@ -108,6 +146,7 @@ class TaskKind:
     tuned      whether it has a learning rate, which is chosen on the validation split
     published  kind of the paper's tables that it stands beside; None: of none
     pixels     kind of task that scores plain pixels on the same samples and labels; None: there is no such
+    untrained  whether random initialisation has a score too
     named      whether a grid may name it
     """
 
@@ -117,6 +156,7 @@ class TaskKind:
     tuned: bool = True
     published: str | None = None
     pixels: str | None = None
+    untrained: bool = True
     named: bool = True
 
 
@@ -126,7 +166,7 @@ def _classify(given: CellInputs, out: Path) -> TaskResult:
 
     known = parse_section(ClassOptions, dict(given.options), "options")
     wanted = ClassifyOptions(
-        subset=known.subset(given),
+        subset=given.subset(known.count),
         names=tuple(known.classes),
         exclusive=known.exclusive,
         uncertain=tuple(parse_counts([f"{name}={value}" for name, value in known.uncertain.items()]).items()),
@@ -157,7 +197,7 @@ def _probe_options(given: CellInputs) -> Any:
     known = parse_section(ProbeGridOptions, dict(given.options), "options")
     counts = parse_counts([f"{name}={value}" for name, value in known.uncertain.items()])
     return ProbeOptions(
-        subset=known.subset(given),
+        subset=given.subset(known.count),
         names=tuple(known.classes),
         pooling=known.pooling,
         uncertain=tuple(counts.items()),
@@ -167,9 +207,77 @@ def _probe_options(given: CellInputs) -> Any:
     )
 
 
+def _segment(given: CellInputs, out: Path) -> TaskResult:
+    from ecamp_fast.downstream.tasks.segment import SegmentOptions, segment
+
+    known = parse_section(SegmentGridOptions, dict(given.options), "options")
+    wanted = SegmentOptions(
+        subset=given.subset(known.count),
+        masks=tuple(known.masks),
+        boxes=known.boxes,
+        head=known.head,
+        augment=known.augment,
+        balance=known.balance,
+        size=known.size,
+        test_split=known.test,
+        cache_gb=known.cache_gb,
+    )
+    return segment(given.encoder, given.open_set(), given.settings, out, wanted, device=given.open_device())
+
+
+def _detect(given: CellInputs, out: Path) -> TaskResult:
+    from ecamp_fast.downstream.tasks.detect import DetectOptions, HeadOptions, detect
+
+    known = parse_section(DetectGridOptions, dict(given.options), "options")
+    wanted = DetectOptions(
+        subset=given.subset(known.count),
+        names=tuple(known.classes),
+        head=HeadOptions(known.head, known.channels, known.reduction, known.mgca),
+        size=known.size,
+        test_split=known.test,
+    )
+    return detect(given.encoder, given.open_set(), given.settings, out, wanted, device=given.open_device())
+
+
+def _zero_shot(given: CellInputs, out: Path) -> TaskResult:
+    """A score of ``downstream.zero_shot`` as a result: mean over findings, and of each."""
+    from ecamp_fast.downstream.zero_shot import score_prompts
+    from ecamp_fast.run.trained import load_trained
+    from ecamp_fast.text.wordpiece import load_wordpiece
+
+    known = parse_section(ZeroShotGridOptions, dict(given.options), "options")
+    shards, model = given.open_set(), load_trained(Path(given.encoder), given.open_device())
+    split = known.test or ("test" if "test" in shards.splits else "val")
+    wordpiece = load_wordpiece(shards.wordpiece_path)
+    found = score_prompts(model, shards, split, wordpiece, count=known.count or None, nouns=known.nouns)
+    mean = getattr(found.mean, known.score)
+    if mean is None:
+        raise DataError(f"{given.shards}: nothing in {split} can tell {known.score}", "name another split, or score")
+    each = {name: getattr(one, known.score) for name, one in found.findings.items()}
+    result = TaskResult(
+        task="zero-shot",
+        metric=known.score,
+        score=mean.value,
+        low=mean.low,
+        high=mean.high,
+        per_class={name: one.value if one else None for name, one in each.items()},
+        settings=known.model_dump(mode="json"),
+        data=shards.manifest.digest,
+        encoder=given.encoder,
+        fraction=0.0,
+        seed=given.settings.seed,
+        samples={"train": 0, "val": 0, "test": found.samples},
+    )
+    result.write(out)
+    return result
+
+
 TASKS: dict[str, TaskKind] = {
     "classify": TaskKind(_classify, ClassOptions, "classify", published="classify", pixels="pixels"),
     "probe": TaskKind(_probe, ProbeGridOptions, tuned=False, published="probe", pixels="pixels"),
     "probe-sgd": TaskKind(_classify, ClassOptions, "probe", published="probe", pixels="pixels"),
+    "segment": TaskKind(_segment, SegmentGridOptions, "segment", published="segment"),
+    "detect": TaskKind(_detect, DetectGridOptions, "detect", published="detect"),
+    "zero-shot": TaskKind(_zero_shot, ZeroShotGridOptions, tuned=False, untrained=False),
     "pixels": TaskKind(_pixels, ProbeGridOptions, tuned=False, named=False),
 }

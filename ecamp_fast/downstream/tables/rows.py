@@ -1,6 +1,6 @@
 """Rows of the comparison: ours with what they gain over random initialisation, and the paper's beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -55,8 +55,16 @@ class ScoreRow:
     note: str = ""
 
 
-def compare(plan: Plan, kinds: Mapping[str, TaskKind], results: Sequence[GroupResult]) -> list[ScoreRow]:
-    """Ours and the paper's, by task and percentage: the paper's rows, then baselines, then ours."""
+def compare(
+    plan: Plan,
+    kinds: Mapping[str, TaskKind],
+    results: Sequence[GroupResult],
+    published_cells: Callable[[str, str, float], list[PublishedCell]] = beside,
+) -> list[ScoreRow]:
+    """Ours and the paper's, by task and percentage: the paper's rows, then baselines, then ours.
+
+    published_cells: what the paper has of a kind of task, a data set and a percentage
+    """
     found = []
     for name, task in plan.tasks.items():
         for fraction in task.fractions:
@@ -64,8 +72,8 @@ def compare(plan: Plan, kinds: Mapping[str, TaskKind], results: Sequence[GroupRe
             rows = [_ours(one, _reference(one, own), task.paper or "") for one in own]
             metrics = {row.metric for row in rows if row.metric}
             if task.paper and (published_as := kinds[task.task].published):
-                cells = [cell for cell in beside(published_as, task.paper, fraction) if cell.metric in metrics]
-                found += [_theirs(name, cell) for cell in cells]
+                cells = published_cells(published_as, task.paper, fraction)
+                found += [_theirs(name, cell) for cell in cells if cell.metric in metrics]
             found += [row for row in rows if row.baseline] + [row for row in rows if not row.baseline]
     return found
 

@@ -1,8 +1,8 @@
 """Computing a grid with tasks that are known functions: the rate, what is repeated, kills, and a second process."""
 
 import os
-import signal
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
