@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ecamp_fast.config import parse_section
@@ -135,9 +136,12 @@ def _settings(name: str, task: GridTask, kind: TaskKind, fraction: float, seed: 
     if "seed" in task.settings:
         raise ConfigError(f"tasks.{name}.settings.seed: seeds are the grid's", "write `seeds:` at its top")
     row = task.row.replace("{fraction}", f"{fraction:g}") if task.row else None
-    changes = [f"{key}={json.dumps(value)}" for key, value in task.settings.items()]
+    changes = tuple(f"{key}={json.dumps(value)}" for key, value in task.settings.items())
     try:
-        settings = load_settings(kind.settings, row, changes)
+        settings = _read_settings(kind.settings, row, changes)
     except ConfigError as error:
         raise ConfigError(f"tasks.{name}: {error.what}", error.hint) from None
     return settings.model_copy(update={"seed": seed, "lr": settings.lr * factor})
+
+
+_read_settings = cache(load_settings)  # a grid asks for the same few thousands of times

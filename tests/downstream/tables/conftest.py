@@ -1,6 +1,7 @@
 """Fakes of tasks: a score that is a known function of encoder, rate, seed and percentage, and a count of fits."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.downstream.result import TaskResult
+from ecamp_fast.downstream.tables.evaluate import GroupResult, evaluate
+from ecamp_fast.downstream.tables.grid import Plan, read_plan
 from ecamp_fast.downstream.tables.registry import CellInputs, ClassOptions, TaskKind
 from ecamp_fast.errors import NumericsError
 from ecamp_fast.shards.builder.build import Options, build_phantoms
@@ -83,13 +86,23 @@ def make_run() -> Callable[..., Path]:
     return made_run
 
 
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here loses power, and a grid syncs hundreds of files."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def write_grid(tmp_path: Path, tiny_set: Path) -> Callable[..., Path]:
     """A grid with two pre-trainings of one encoder and one of another; ``changes`` of its top keys."""
-    runs = [made_run(tmp_path / name) for name in ("good-1", "good-2", "better-1")]
+    return grids_in(tmp_path, tiny_set)
+
+
+def grids_in(folder: Path, shards: Path) -> Callable[..., Path]:
+    runs = [made_run(folder / name) for name in ("good-1", "good-2", "better-1")]
 
     def write(**changes: object) -> Path:
-        task = {"task": "classify", "data": str(tiny_set), "settings": {"lr": 0.1}, "paper": "CXR14"}
+        task = {"task": "classify", "data": str(shards), "settings": {"lr": 0.1}, "paper": "CXR14"}
         tree: dict[str, object] = {
             "encoders": {"ours": [str(runs[0]), str(runs[1])], "better": str(runs[2])},
             "tasks": {"nih": task},
@@ -97,8 +110,18 @@ def write_grid(tmp_path: Path, tiny_set: Path) -> Callable[..., Path]:
             "seeds": [1, 2],
             "lr_factors": [0.1, 0.3, 1.0],
         } | changes
-        file = tmp_path / "grid.yaml"
+        file = folder / "grid.yaml"
         file.write_text(json.dumps(tree))  # YAML too
         return file
 
     return write
+
+
+@pytest.fixture(scope="session")
+def computed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_set: Path
+) -> tuple[Plan, dict[str, TaskKind], list[GroupResult]]:
+    """The plan, its kinds and its results."""
+    folder, counter = tmp_path_factory.mktemp("computed"), Counter()
+    plan = read_plan(grids_in(folder, tiny_set)(), ["classify", "plain"])
+    return plan, counter.kinds, evaluate(plan, folder / "out", counter.kinds)

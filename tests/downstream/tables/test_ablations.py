@@ -34,8 +34,8 @@ def test_every_row_of_table_4_has_its_parts_whatever_the_base_has(base: str) -> 
 
 def test_there_are_fourteen_pre_trainings_and_two_baselines() -> None:
     assert list(ROWS) == [
-        "no-cd-dm-rf-sr", "no-dm-rf-sr", "no-rf-sr", "no-sr", "no-cd", "no-dm", "no-rf", "no-local", "no-global", "full",
-        "lambda-0.025", "lambda-0.1", "lambda-0.25", "lambda-0.5", "mae", "gloria-vit",
+        "no-cd-dm-rf-sr", "no-dm-rf-sr", "no-rf-sr", "no-sr", "no-cd", "no-dm", "no-rf", "no-local", "no-global",
+        "full", "lambda-0.025", "lambda-0.1", "lambda-0.25", "lambda-0.5", "mae", "gloria-vit",
     ]  # fmt: skip
     digests = [one.recipe("paper").digest for one in ROWS.values() if one.trained]
     assert len(set(digests)) == len(digests) == 15

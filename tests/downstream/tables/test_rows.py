@@ -2,9 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,22 +10,11 @@ import pytest
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tables.cells import Group
 from ecamp_fast.downstream.tables.diseases import PRINTED, PUT_RIGHT, by_disease
-from ecamp_fast.downstream.tables.evaluate import GroupResult, evaluate
-from ecamp_fast.downstream.tables.grid import Plan, read_plan
+from ecamp_fast.downstream.tables.evaluate import GroupResult
 from ecamp_fast.downstream.tables.published import published_by_disease
 from ecamp_fast.downstream.tables.render import as_csv, as_latex, as_markdown, diseases_as_csv, told
 from ecamp_fast.downstream.tables.rows import ScoreRow, compare, notes
 from ecamp_fast.report.comparison import comparison, forest
-
-NAMED = ["classify", "plain"]
-
-
-@pytest.fixture
-def computed(
-    write_grid: Callable[..., Path], counter: Any, tmp_path: Path
-) -> tuple[Plan, dict[str, Any], list[GroupResult]]:
-    plan = read_plan(write_grid(), NAMED)
-    return plan, counter.kinds, evaluate(plan, tmp_path / "out", counter.kinds)
 
 
 def result(score: float, **changes: Any) -> TaskResult:
