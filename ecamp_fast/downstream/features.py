@@ -1,5 +1,7 @@
 """Frozen features of the samples of a shard set, by a trained encoder and by untrained ones."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from ecamp_fast.config import LossesConfig, Recipe
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.shards.format.labels import ABSENT, PRESENT
 from ecamp_fast.shards.load.read import ShardSet
 
 BATCH = 32  # images through the encoder at once
@@ -18,23 +21,33 @@ class Labelled:
     """What the metadata of a split says about its samples, in order.
 
     findings  F names
-    labels    (N, F) bool
+    labels    (N, F) bool, what is stated to be present: uncertain and unknown classes are not
+    values    (N, F) float32, 1 present, 0 absent, -1 uncertain, NaN unknown
     patients  N names, the study where the patient is not known
     """
 
     findings: list[str]
     labels: Tensor
+    values: Tensor
     patients: list[str]
 
 
-def labelled(shards: ShardSet, split: str, count: int | None = None) -> Labelled:
-    """Labels and patients of the first ``count`` samples (None: all); findings are those that occur, by name."""
+def labelled(shards: ShardSet, split: str, count: int | None = None, findings: Sequence[str] | None = None) -> Labelled:
+    """Labels and patients of the first ``count`` samples (None: all).
+
+    findings: None: those that are present in any sample, by name
+    """
     total = shards.count(split)
     total = total if count is None else min(count, total)
     about = [shards.metadata(split, index) for index in range(total)]
-    findings = sorted({label for one in about for label in one["labels"]})
-    labels = torch.tensor([[finding in one["labels"] for finding in findings] for one in about], dtype=torch.bool)
-    return Labelled(findings, labels, [str(one.get("patient_id") or one["study_id"]) for one in about])
+    if findings is None:
+        findings = sorted({name for one in about for name, value in one["labels"].items() if value == PRESENT})
+    blank = math.nan if shards.manifest.labels else float(ABSENT)
+    stated = [[float(one["labels"].get(finding, blank)) for finding in findings] for one in about]
+    values = torch.tensor(stated).reshape(total, len(findings))
+    return Labelled(
+        list(findings), values == PRESENT, values, [str(one.get("patient_id") or one["study_id"]) for one in about]
+    )
 
 
 @torch.inference_mode()

@@ -44,6 +44,8 @@ class JournalHeader:
     absent            see ``Plan``
     allowed           see ``Plan``
     units             names of all units of the plan, in order, those of other parts too
+    labels            see ``Manifest``
+    masks             see ``Manifest``
     """
 
     part: Part
@@ -58,6 +60,8 @@ class JournalHeader:
     absent: tuple[RecordFault, ...]
     allowed: int
     units: tuple[str, ...]
+    labels: tuple[str, ...]
+    masks: tuple[str, ...]
 
     @property
     def own_units(self) -> tuple[str, ...]:
@@ -177,7 +181,7 @@ def _parsed(make: Callable[[Any], T], tree: Any) -> T | None:
 
 def _head(tree: dict[str, Any]) -> JournalHeader:
     changes = {"part": tuple(tree["part"]), "absent": _faults(tree["absent"])}
-    return JournalHeader(**tree | changes | {name: tuple(tree[name]) for name in ("notes", "units")})
+    return JournalHeader(**tree | changes | {name: tuple(tree[name]) for name in ("notes", "units", "labels", "masks")})
 
 
 def _done(tree: dict[str, Any]) -> Done:

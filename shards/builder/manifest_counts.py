@@ -34,6 +34,8 @@ def manifest_of(head: JournalHeader, entries: Sequence[Done]) -> Manifest:
         shards=tuple(shard for done in entries for shard in done.shards),
         notes=(*head.notes, *_inverted(entries)),
         quarantined=tuple({"origin": fault.origin, "fault": fault.what, "kind": fault.kind} for fault in bad),
+        labels=head.labels,
+        masks=head.masks,
     )
 
 

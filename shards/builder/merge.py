@@ -98,7 +98,7 @@ def _check_together(folders: list[Path], heads: list[JournalHeader]) -> None:
 
 def _planned(head: JournalHeader) -> dict[str, Any]:
     """All that parts of one build have in common."""
-    same = {name: getattr(head, name) for name in ("units", "tokenizer_digest", "absent")}
+    same = {name: getattr(head, name) for name in ("units", "tokenizer_digest", "absent", "labels", "masks")}
     return head.source | head.identity | same | {"reject_budget": head.allowed}
 
 

@@ -95,7 +95,7 @@ def _metadata(record: Record, picture: SourceImage, image: Image.Image) -> dict[
         "study_id": record.study_id,
         "patient_id": record.patient_id,
         "view": record.view or picture.view,
-        "labels": list(record.labels),
+        "labels": record.labels,
         "split": record.split,
         "row": record.row,
         "image": Path(record.place).name if Path(record.place).is_absolute() else record.place,
@@ -105,6 +105,8 @@ def _metadata(record: Record, picture: SourceImage, image: Image.Image) -> dict[
         "source_height": picture.size[1],
         "columns": record.columns,
     }
+    if picture.masks is not None and picture.mask_names:
+        tree["masks"] = list(picture.mask_names)
     if picture.boxes:
         scale = image.width / picture.size[0]
         tree["boxes"] = [

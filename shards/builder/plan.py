@@ -90,6 +90,8 @@ class Plan:
     allowed        how many rows may be left out
     dropped_empty  rows left out because their report is empty
     notes          what a person should know
+    labels         see ``Listing``
+    masks          see ``Listing``
     """
 
     name: str
@@ -101,6 +103,8 @@ class Plan:
     allowed: int
     dropped_empty: int
     notes: list[str]
+    labels: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -141,6 +145,8 @@ def make_plan(source: Source, options: Options) -> Plan:
         allowed=int(options.reject_budget * (len(records) + len(listing.absent))),
         dropped_empty=listing.dropped_empty,
         notes=notes,
+        labels=listing.labels,
+        masks=listing.masks,
     )
 
 

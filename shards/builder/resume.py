@@ -117,6 +117,8 @@ def _head(plan: Plan, part: Part, tokenizer_digest: str, vocab_size: int) -> Jou
         absent=tuple(plan.absent),
         allowed=plan.allowed,
         units=tuple(unit.name for unit in plan.units),
+        labels=plan.labels,
+        masks=plan.masks,
     )
 
 

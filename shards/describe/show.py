@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
+from ecamp_fast.shards.format.labels import ABSENT, PRESENT
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, METADATA, REPORT
 from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.images.encode import read_pgm
@@ -86,12 +87,17 @@ def _words(sample: Sample, metadata: dict[str, Any]) -> str:
     distilled = _wrapped(sample.get(DISTILLED, b"").decode())
     head = [
         sample.key,
-        f"{metadata['split']}  {metadata['view'] or 'view not stated'}  {'; '.join(metadata['labels'])}",
+        f"{metadata['split']}  {metadata['view'] or 'view not stated'}  {_stated(metadata['labels'])}",
     ]
     head = [line[:_LETTERS] for line in head]
     room = _LINES - len(head) - 2 - min(len(distilled), 6)
     lines = [*head, "", *_shortened(report, room), *(["", *_shortened(distilled, 6)] if distilled else [])]
     return "\n".join(lines)
+
+
+def _stated(labels: dict[str, int]) -> str:
+    """The classes that are present, and with a question mark those that are uncertain."""
+    return "; ".join(f"{name}{'' if value == PRESENT else '?'}" for name, value in labels.items() if value != ABSENT)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ecamp_fast.shards.describe.terms import Terms
-from ecamp_fast.shards.format.manifest import ATTENTION, METADATA, REPORT, TOKENS, Manifest
+from ecamp_fast.shards.format.labels import ABSENT, PRESENT, UNCERTAIN
+from ecamp_fast.shards.format.manifest import ATTENTION, MASKS, METADATA, REPORT, TOKENS, Manifest
 from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.format.tokens import unpack_tokens
 from ecamp_fast.shards.load.read import ShardSet
@@ -16,6 +17,7 @@ from ecamp_fast.text.codes import INSIDE, Mark, has
 
 MAX_TOKENS = 256  # of the recipes
 _TOP = 20
+VALUES = {PRESENT: "present", ABSENT: "absent", UNCERTAIN: "uncertain"}
 _WORD, _HEAD = 4, 3  # bytes of a code, and numbers before the codes, in `KEY.tokens`
 
 
@@ -29,7 +31,7 @@ def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None 
     shards = ShardSet(path)
     manifest = shards.manifest
     views: Counter[str] = Counter()
-    labels: Counter[str] = Counter()
+    labels: Counter[tuple[str, str]] = Counter()
     marks: Counter[str] = Counter()
     terms = Terms()
     shorter, longer = [], []
@@ -37,7 +39,7 @@ def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None 
         for sample in shards.samples(split, (REPORT, TOKENS, METADATA)):
             metadata = read_metadata(sample[METADATA], f"{shards.locate(sample.shard)}: {sample.key}")
             views[metadata["view"]] += 1
-            labels.update(metadata["labels"])
+            labels.update((name, VALUES[value]) for name, value in metadata["labels"].items())
             if TOKENS in sample:
                 marks.update(_marks(sample[TOKENS]))
                 terms.add(metadata["study_id"], sample[REPORT].decode())
@@ -57,10 +59,25 @@ def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None 
         "marks": dict(marks),
         **terms.table(threshold),
         "views": dict(views.most_common(_TOP)),
-        "labels": dict(labels.most_common(_TOP)),
+        **_labels(labels, manifest),
         "quarantined": len(manifest.quarantined),
         "notes": list(manifest.notes),
     }
+
+
+def _labels(counted: Counter[tuple[str, str]], manifest: Manifest) -> dict[str, Any]:
+    """How often each class is present; and each value of it where a set states more, and how many samples have masks.
+
+    counted: of (class, value)
+    """
+    present = Counter({name: count for (name, value), count in counted.items() if value == "present"})
+    total = manifest.counts["samples"]
+    values = {}
+    for name in manifest.labels:
+        known = {value: counted[name, value] for value in VALUES.values()}
+        values[name] = known | {"unknown": total - sum(known.values())}
+    masks = {"names": list(manifest.masks), "samples": sum(int((one >= 0).sum()) for one in _sizes(manifest, MASKS))}
+    return {"labels": dict(present.most_common(_TOP)), "label_values": values, "masks": masks}
 
 
 def _truncated(manifest: Manifest, max_tokens: int) -> dict[str, int]:

@@ -8,7 +8,7 @@ Members of a sample, in this order:
 
 ``KEY.jpg``            grey 8-bit baseline JPEG
 ``KEY.attn.pgm``       optional: attention map over the whole image, binary 8-bit PGM of any size
-``KEY.masks.png``      optional: finding masks of a phantom, bit i of a pixel = finding i of ``phantom.FINDINGS``
+``KEY.masks.png``      optional: bit i of a pixel is set where mask i of ``Manifest.masks`` lies
 ``KEY.txt``            report, UTF-8; it and the next two are there together, or not at all: an image alone
 ``KEY.distilled.txt``  distilled text, UTF-8, may be empty
 ``KEY.tokens``         little-endian int32: 1 (format), n report codes, m distilled codes, then the n + m codes
@@ -34,7 +34,8 @@ from ecamp_fast.shards.format.member_index import INDEX, Members, open_index, pa
 from ecamp_fast.strict_json import parse_object
 from ecamp_fast.text.codes import ID_BITS
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)  # format 2: labels list what is present, masks are those of phantoms
 MANIFEST = "MANIFEST.json"
 TOKENIZER = "tokenizer.json"
 SPLITS = ("train", "val", "test")
@@ -44,6 +45,19 @@ REPORT, DISTILLED, TOKENS, METADATA = "txt", "distilled.txt", "tokens", "json"
 EXTENSIONS = (IMAGE, ATTENTION, MASKS, REPORT, DISTILLED, TOKENS, METADATA)
 OPTIONAL = frozenset({ATTENTION, MASKS})
 TEXT = frozenset({REPORT, DISTILLED, TOKENS})  # all of them, or none
+PLANES = 16  # masks of a set at most: bits of a pixel
+
+# The planes of masks in sets of format 2.
+_PHANTOM_PLANES = (
+    "atelectasis",
+    "cardiomegaly",
+    "consolidation",
+    "edema",
+    "effusion",
+    "mass",
+    "nodule",
+    "pneumothorax",
+)
 
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
 _HEAD = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
@@ -99,6 +113,9 @@ class Manifest:
     shards            in the order of their splits and names
     notes             what a reader should know, such as a table that was not UTF-8
     quarantined       rows left out because their image was bad: {"origin", "fault", "kind"}
+    labels            the classes in the source's order, where it states which are absent: a sample that does not have
+                      one does not know it. (): samples list what is present, what they do not is absent
+    masks             names of the planes of the masks, from bit 0; () where there are none, or the source names none
     digest            sha256 of the manifest itself, which is the identity of the set; '' before it is written
     """
 
@@ -113,6 +130,8 @@ class Manifest:
     shards: tuple[Shard, ...]
     notes: tuple[str, ...] = ()
     quarantined: tuple[dict[str, str], ...] = ()
+    labels: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
     digest: str = ""
 
     def of(self, split: str) -> tuple[Shard, ...]:
@@ -204,8 +223,9 @@ def _parse(raw: bytes, place: str) -> tuple[dict[str, Any], str]:
         tree = parse_object(raw)
     except ValueError as error:
         raise _no_manifest(place, error) from None
-    if tree.get("format") != FORMAT:
-        raise DataError(f"{place}: format {tree.get('format')}, this version reads {FORMAT}", "match the versions")
+    if tree.get("format") not in READABLE:
+        reads = " and ".join(map(str, READABLE))
+        raise DataError(f"{place}: format {tree.get('format')}, this version reads {reads}", "match the versions")
     return tree, head[1].decode()
 
 
@@ -251,6 +271,8 @@ def _to_json(manifest: Manifest, blocks: list[int], digest: str) -> dict[str, An
         "text": manifest.text,
         "notes": manifest.notes,
         "quarantined": manifest.quarantined,
+        "labels": manifest.labels,
+        "masks": manifest.masks,
         "shards": shards,
     }
 
@@ -273,8 +295,15 @@ def _from_json(tree: Mapping[str, Any], digest: str, index: np.ndarray) -> Manif
         shards=tuple(_shard(shard, block) for shard, block in zip(tree["shards"], blocks, strict=True)),
         notes=tuple(tree["notes"]),
         quarantined=tuple(tree["quarantined"]),
+        labels=tuple(tree.get("labels", ())),
+        masks=tuple(tree.get("masks", _former_planes(tree))),
         digest=digest,
     )
+
+
+def _former_planes(tree: Mapping[str, Any]) -> Sequence[str]:
+    """The planes of a set of format 2."""
+    return _PHANTOM_PLANES if any(MASKS in shard["members"] for shard in tree["shards"]) else ()
 
 
 def _check_kinds(tree: Mapping[str, Any]) -> None:
@@ -291,6 +320,13 @@ def _check_kinds(tree: Mapping[str, Any]) -> None:
     texts += [value for row in tree["quarantined"] for value in (*row, *row.values())]
     if not all(isinstance(value, str) for value in texts) or not isinstance(tree["notes"], list):
         raise ValueError("notes that are no texts")
+    for names in (tree.get("labels", []), tree.get("masks", [])):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("names of labels or masks that are no texts")
+        if len({*names}) != len(names):
+            raise ValueError("a name of labels or masks twice")
+    if len(tree.get("masks", [])) > PLANES:
+        raise ValueError(f"more than {PLANES} masks")
 
 
 def _shard(tree: Mapping[str, Any], block: np.ndarray) -> Shard:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.format.labels import read_labels
 from ecamp_fast.strict_json import parse_object
 
 _BOX = ("x", "y", "width", "height")
@@ -14,26 +15,27 @@ _HINT = "build the set again: these are not the words of a builder"
 def read_metadata(data: bytes, where: str) -> dict[str, Any]:
     """The metadata of a sample.  where: names it in errors
 
-    study_id, patient_id, view, split: str   labels: list of str   width, height: int, of the stored image
-    columns, boxes: where the sample has them, a dict of str, a list of dicts with numbers x, y, width, height
+    study_id, patient_id, view, split: str   width, height: int, of the stored image
+    labels: dict of 1, 0 or -1 (``format.labels``), also where a set of format 2 has a list of what is present
+    columns, boxes, masks: where the sample has them, a dict of str, a list of dicts with numbers x, y, width, height,
+    the names of the planes of its masks
     Raises DataError for any other content, without repeating it.
     """
     try:
         tree = parse_object(data)
-        fault = _fault(tree)
+        labels = read_labels(tree.get("labels"))
+        fault = _fault(tree) or ("labels are no 1, 0 and -1 by name" if labels is None else "")
     except ValueError:
         fault = "no JSON object"
     if fault:
         raise DataError(f"{where}: its checksum is right, its .json is not: {fault}", _HINT)
-    return tree
+    return tree | {"labels": labels}
 
 
 def _fault(tree: Mapping[str, Any]) -> str:
     texts = [name for name in ("study_id", "patient_id", "view", "split") if not isinstance(tree.get(name), str)]
     if texts:
         return f"{texts[0]} is no text"
-    if not _are_texts(tree.get("labels")):
-        return "labels are no list of texts"
     for name in ("width", "height"):
         if type(tree.get(name)) is not int or not 0 < tree[name] <= _LARGEST:
             return f"{name} is no number of pixels"
@@ -43,7 +45,7 @@ def _fault(tree: Mapping[str, Any]) -> str:
     boxes = tree.get("boxes", [])
     if not isinstance(boxes, list) or not all(isinstance(box, dict) and _is_box(box) for box in boxes):
         return "boxes are none"
-    return ""
+    return "" if _are_texts(tree.get("masks", [])) else "masks are no list of texts"
 
 
 def _are_texts(values: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.printable import items
+from ecamp_fast.shards.format.labels import Labels
 
 LISTED_FAULTS = 20
 
@@ -46,12 +47,12 @@ class Record:
     place       where the picture is: a path as the table writes it, the number of a phantom
     report      '' for an image alone
     attention   where the attention map is, or ''
-    masks       where the finding masks are, or ''
+    masks       where the masks are, by the name of their plane; '' names what holds planes that have no names
     boxes       those that the listing states
     patient_id  '' where unknown
     split       '' where unknown
     view        the projection; '' where unknown
-    labels      names of the findings that are stated
+    labels      classes that are stated: 1 present, 0 absent, -1 uncertain
     distilled   None where the rules are to write it
     columns     further metadata to keep
     key         name of the sample in its shard; '' until ``assign_keys`` has given it
@@ -64,12 +65,12 @@ class Record:
     place: str
     report: str
     attention: str = ""
-    masks: str = ""
+    masks: dict[str, str] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
     patient_id: str = ""
     split: str = ""
     view: str = ""
-    labels: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=dict)
     distilled: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     key: str = ""
@@ -82,7 +83,8 @@ class SourceImage:
     image            PIL picture of mode L, perhaps decoded at a smaller scale than it is stored at
     size             width and height of the picture as it is stored, upright
     attention        PIL picture of mode L over the whole image, any size; None: no map
-    masks            (H, W) uint8 or uint16 of that size, bit i = finding i; None: no masks
+    masks            (H, W) uint8 or uint16 of that size, bit i = plane i; None: no masks
+    mask_names       names of the planes, from bit 0; (): they have none
     boxes            (finding, x, y, width, height) in pixels of that size
     jpeg             a file of the same pixels as the builder would write it, kept where the picture is not reduced:
                      coding it again would cost quality
@@ -94,6 +96,7 @@ class SourceImage:
     size: tuple[int, int]
     attention: Any = None
     masks: np.ndarray | None = None
+    mask_names: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
     jpeg: bytes | None = None
     view: str = ""
@@ -110,6 +113,8 @@ class Listing:
     dropped_empty  how many rows were left out because their report is empty
     notes          what a person should know
     left_out       where reports are cut into sections: what is not learned from, by heading (``Tally.left_out``)
+    labels         the classes in their order, where the source states which are absent (``Manifest.labels``)
+    masks          names of the planes of the masks, from bit 0
     """
 
     records: list[Record]
@@ -118,6 +123,8 @@ class Listing:
     dropped_empty: int = 0
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
 
 
 class Source(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.format.labels import positives
 from ecamp_fast.shards.images.encode import attention_map
 from ecamp_fast.shards.sources import columns
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage
@@ -194,7 +195,7 @@ class CsvSource:
             patient_id=identifier(row.get("patient_id", "")),
             split=cells["split"],
             view=cells["view"],
-            labels=tuple(filter(None, map(cell, cells["labels"].split(";")))),
+            labels=positives(filter(None, map(cell, cells["labels"].split(";")))),
             distilled=cells["distilled"] or None,
             columns={name: value for name, value in row.items() if name not in NAMES},
         )

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ecamp_fast.shards.format.labels import positives, read_labels
 from ecamp_fast.shards.sources.base import BOX, Box, Record
 from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.redact import redact
@@ -12,6 +13,7 @@ from ecamp_fast.strict_json import parse_json
 
 _NAMES = {"study_id": identifier, "patient_id": identifier, "split": cell, "view": cell}
 _REMADE = ("row", "width", "height", "source_width", "source_height")  # stated by our own sets, and made anew
+_KINDS = {"image": "no text", "labels": "no 1, 0 and -1 by name", "columns": "no object", "masks": "no names of masks"}
 _EXACT = 2**53  # whole floats are exact up to here
 _LISTED = 5  # fields in the note
 
@@ -54,13 +56,24 @@ def describe(record: Record, text: str, left_out: LeftOut) -> None:
         if field == "image" and isinstance(value, str):
             record.stem = Path(value).stem
         elif field == "labels" and isinstance(value, list):
-            record.labels = tuple(filter(None, (cell(str(label)) for label in value)))
+            record.labels = positives(filter(None, (cell(str(label)) for label in value)))
+        elif field == "labels" and isinstance(value, dict) and read_labels(value) is not None:
+            record.labels = value
+        elif field == "masks" and isinstance(value, list) and record.masks:
+            record.masks = _named(record.masks, value)
         elif field == "columns" and isinstance(value, dict):
             record.columns = {str(name): str(value) for name, value in value.items()}
-        elif field in ("image", "labels", "columns") and value is not None:
-            left_out.add(field, {"image": "no text", "labels": "no list", "columns": "no object"}[field])
-        elif field not in ("image", "labels", "columns", *_REMADE):
+        elif field in _KINDS and value is not None:
+            left_out.add(field, _KINDS[field])
+        elif field not in (*_KINDS, *_REMADE):
             left_out.add(field)
+
+
+def _named(masks: dict[str, str], names: list[Any]) -> dict[str, str]:
+    """The place of the picture of all planes under the name of each.  Raises ValueError."""
+    if not all(isinstance(name, str) and name for name in names) or len({*names}) != len(names):
+        raise ValueError('its "masks" are no names, or have one twice')
+    return dict.fromkeys(names, *masks.values()) or masks
 
 
 def _name(field: str, value: Any) -> str:

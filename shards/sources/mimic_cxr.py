@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.format.labels import class_order
 from ecamp_fast.shards.images import dicom
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage, several
 from ecamp_fast.shards.sources.files import absent, own_name, picture, read_bytes
-from ecamp_fast.shards.sources.mimic_tables import LABELLERS, MimicImage, Tables, positive, read_tables
+from ecamp_fast.shards.sources.mimic_tables import LABELLERS, MimicImage, Tables, numbers, read_tables
 from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.reports import Reports
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
@@ -87,6 +88,7 @@ class MimicCxrSource:
             else:
                 listing.records.append(record)
         listing.left_out = tally.left_out
+        listing.labels = class_order(record.labels for record in listing.records)
         self.description |= {"images": suffix.strip("."), "sections": tally.counts}
         self.selection.finish(listing, views, self.description)
         return listing
@@ -190,7 +192,7 @@ def _record(image: MimicImage, suffix: str, text: str, tables: Tables) -> Record
         patient_id=image.patient,
         split=image.split,
         view=image.view,
-        labels=tuple(positive(first)),
+        labels=numbers(first),
         columns=dict(_columns(stated)),
     )
 

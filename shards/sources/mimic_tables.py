@@ -1,10 +1,10 @@
 """The tables of MIMIC-CXR and MIMIC-CXR-JPG, joined by key: which image is of which study, patient, split and view."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.format.labels import Labels
 from ecamp_fast.shards.sources.base import RecordFault
 from ecamp_fast.shards.sources.cells import identifier
 from ecamp_fast.shards.sources.joins import index, unmatched
@@ -187,6 +187,6 @@ def _plain(name: str) -> bool:
     return bool(name) and all(letter.isalnum() or letter in "-_" for letter in name)
 
 
-def positive(labels: dict[str, str]) -> Sequence[str]:
-    """Names of the labels that are 1, without blanks around."""
-    return tuple(name.strip() for name, value in labels.items() if value == "1")
+def numbers(labels: dict[str, str]) -> Labels:
+    """The labels of a study as numbers, their names without blanks around."""
+    return {name.strip(): int(value) for name, value in labels.items() if value in ("1", "0", "-1")}

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.format.labels import positives
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage, several
 from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.encodings import Encodings
@@ -253,7 +254,7 @@ def _record(report: _Report, text: str, name: str, place: str, view: str) -> Rec
         place=place,
         report=text,
         view=view,
-        labels=report.labels,
+        labels=positives(report.labels),
         columns=report.columns,
     )
 

@@ -26,7 +26,8 @@ class PhantomSource:
         """A record for every phantom of a view that is taken."""
         views = self.selection.filter()
         records = [self._record(index) for index in range(self.studies)]
-        listing = Listing([record for record in records if views.takes(record.view)])
+        taken = [record for record in records if views.takes(record.view)]
+        listing = Listing(taken, labels=FINDINGS, masks=FINDINGS)
         self.selection.finish(listing, views, self.description)
         return listing
 
@@ -38,6 +39,7 @@ class PhantomSource:
             drawn.image.shape[::-1],
             attention=Image.fromarray(drawn.attention),
             masks=_bit_planes(drawn.masks, drawn.image.shape),
+            mask_names=FINDINGS,
             boxes=tuple(drawn.boxes),
             states_polarity=True,
         )
@@ -53,7 +55,7 @@ class PhantomSource:
             report=description.report,
             patient_id=description.patient_id,
             view=description.view,
-            labels=description.labels,
+            labels={finding: int(finding in description.labels) for finding in FINDINGS},
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ecamp_fast.errors import DataError
+from ecamp_fast.shards.format.labels import class_order
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, MASKS, METADATA, TOKENS
 from ecamp_fast.shards.images.encode import attention_map
 from ecamp_fast.shards.images.jpeg_passthrough import as_built
@@ -44,10 +45,11 @@ class WebdatasetSource:
     """``path``: a tar file, or a folder of them (read in the order of their names, those of its folders too).
 
     Members KEY.jpg (or .png, .dcm, ...), KEY.txt, and optionally KEY.distilled.txt, KEY.attn.pgm, KEY.masks.png (of the
-    image's size, one bit for each finding), and KEY.json with study_id, patient_id, split, view, labels, columns,
-    image, boxes (each with finding, x, y, width, height in pixels). A split that the metadata lacks is read off the
-    name of the archive (train-000000.tar) or of its folder (train/000000.tar); where some are named so, a sample of
-    another that states no split is refused. Members of other kinds and other metadata are left out and counted.
+    image's size, one bit for each finding), and KEY.json with study_id, patient_id, split, view, columns, image,
+    labels (a list, or 1, 0 and -1 by name), boxes (each with finding, x, y, width, height in pixels), masks (names of
+    the bits, alike in all samples). A split that the metadata lacks is read off the name of the archive
+    (train-000000.tar) or of its folder (train/000000.tar); where some are named so, a sample of another that states no
+    split is refused. Members of other kinds and other metadata are left out and counted.
     keep_empty: images without a text, or with one that says nothing, are taken alone; else they are left out
     """
 
@@ -88,6 +90,7 @@ class WebdatasetSource:
                 )
         found.refuse_bare()
         found.refuse_unsplit(archives)
+        found.name_classes()
         if not found.seen and not listing.faults and found.leftovers.notes:
             what = f"{self.path}: no sample{passed_over(found.leftovers.notes)}"
             raise DataError(what, "names that begin with a dot are hidden, those of folders too: rename them")
@@ -102,12 +105,14 @@ class WebdatasetSource:
         with named("attention map"):
             attention = attention_map(self._bytes(record.attention)) if record.attention else None
         with named("masks"):
-            masks = _masks(self._bytes(record.masks), loaded.size) if record.masks else None
+            place = next(iter(record.masks.values()), "")
+            masks = _masks(self._bytes(place), loaded.size) if place else None
         return replace(
             loaded,
             jpeg=data if as_built(data) else None,
             attention=attention,
             masks=masks,
+            mask_names=tuple(filter(None, record.masks)),
             boxes=record.boxes,
         )
 
@@ -183,6 +188,17 @@ class _Found:
             self.listing.faults.append(RecordFault(archive, what, hint))
             self._drop(records)
 
+    def name_classes(self) -> None:
+        """Classes and planes of the set; a sample that names its planes otherwise than the first one is at fault."""
+        records = [record for record in self.listing.records if record.masks]
+        first = tuple(records[0].masks) if records else ()
+        for record in records:
+            if tuple(record.masks) != first:
+                what = f'its "masks" are not those of {records[0].origin}, in their order'
+                self.listing.faults.append(RecordFault(record.origin, what, "give every sample the same planes"))
+        self.listing.masks = tuple(filter(None, first))
+        self.listing.labels = class_order(record.labels for record in self.listing.records)
+
     def _drop(self, records: list[Record]) -> None:
         lost = {record.origin for record in records}
         self.listing.records = [record for record in self.listing.records if record.origin not in lost]
@@ -210,7 +226,7 @@ def _add(found: _Found, file: BinaryIO, archive: str, key: str, places: Places, 
         if found.with_images:
             record.place = _place(archive, places[images[0]])
             record.attention = _place(archive, places.get(ATTENTION))
-            record.masks = _place(archive, places.get(MASKS))
+            record.masks = {"": _place(archive, places[MASKS])} if MASKS in places else {}
         _describe(record, found, file, places, texts[:1])
     except ValueError as error:
         listing.faults.append(RecordFault(where, str(error), HINT))

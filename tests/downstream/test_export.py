@@ -60,7 +60,8 @@ def test_features_stand_beside_their_keys_patients_and_labels(
         about = known.metadata(split, index)
         assert (found["keys"][row], found["splits"][row]) == (known.key(split, index), split)
         assert found["patients"][row] == str(about.get("patient_id") or about["study_id"])
-        assert {*found["findings"][found["labels"][row]]} == {*about["labels"]}
+        assert {*found["findings"][found["labels"][row]]} == {n for n, value in about["labels"].items() if value == 1}
+        assert found["values"][row].tolist() == [about["labels"][name] for name in found["findings"]]
         with torch.no_grad():
             wanted = encoder(encoder.preprocess([known.read(split, index)["jpg"]]))[0].numpy()
         np.testing.assert_allclose(

@@ -207,6 +207,7 @@ def test_metadata_of_another_kind_is_refused_by_whoever_reads_it(pristine, damag
     "change",
     [
         *({"study_id": 7}, {"patient_id": None}, {"view": []}, {"split": {}}, {"labels": "a"}, {"labels": [1]}),
+        *({"labels": {"a": 2}}, {"labels": {"a": True}}, {"labels": {"a": None}}, {"masks": "a"}, {"masks": [1]}),
         *({"width": 0}, {"width": 1.5}, {"height": 70_000}, {"height": True}, {"columns": []}, {"columns": {"a": 1}}),
         *({"boxes": {}}, {"boxes": [1]}, {"boxes": [{"x": 1, "y": 1, "width": 1}]}),
         {"boxes": [{"x": 1e300, "y": 1, "width": 1, "height": 1}]},
@@ -215,12 +216,15 @@ def test_metadata_of_another_kind_is_refused_by_whoever_reads_it(pristine, damag
 )
 def test_every_field_of_metadata_is_of_its_kind(change):
     sound = dict.fromkeys(("study_id", "patient_id", "view", "split"), "") | {
-        "labels": ["a"],
+        "labels": {"a": 1, "b": 0, "c": -1},
         "width": 9,
         "height": 9,
     }
     sound |= {"columns": {"a": "b"}, "boxes": [{"finding": "edema", "x": 1, "y": 2.5, "width": 3, "height": 4}]}
+    sound |= {"masks": ["lung"]}
     assert read_metadata(json.dumps(sound).encode(), "x") == sound
+    former = read_metadata(json.dumps(sound | {"labels": ["a", "b"]}).encode(), "x")  # a set of format 2
+    assert former == sound | {"labels": {"a": 1, "b": 1}}
     with pytest.raises(DataError, match="x: its checksum is right"):
         read_metadata(json.dumps(sound | change).encode(), "x")
 

@@ -33,8 +33,9 @@ def command(
     """Write the features that RUN's encoder has of the images of SHARDS into OUT.npz.
 
     RUN is a run, or the folder `ours` of an export. The file has `features` (N, D) float32, the mean of the patch
-    tokens of each image; `keys`, `splits` and `patients` (N); `labels` (N, F) bool by `findings` (F). It holds names of
-    patients as the set has them, so it is for its owner alone.
+    tokens of each image; `keys`, `splits` and `patients` (N); `labels` (N, F) bool by `findings` (F), and
+    `values` (N, F): 1 present, 0 absent, -1 uncertain, NaN unknown. It holds names of patients as the set has them, so
+    it is for its owner alone.
     """
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists", "choose another name, or --overwrite")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENCODER_HELP = """
-    ENCODER is a run, the folder `ours` of an export, a folder of timm or of transformers' ViT, a file of weights that is
-    a ViT's or a ResNet-50's under timm's names, or `untrained:RUN`.
+    ENCODER is a run, the folder `ours` of an export, a folder of timm or of transformers' ViT, a file of weights that
+    is a ViT's or a ResNet-50's under timm's names, or `untrained:RUN`.
 """
 
 

@@ -77,7 +77,7 @@ def test_a_csv_becomes_a_whole_set(table):
     assert manifest.counts == {"samples": 12, "studies": 12, "patients": 6, "dropped_empty": 1, "without_text": 0}
     assert verify(out).samples == 12
     found = metadata(out)["s3_s3"]
-    assert found["columns"] == {"age": "53"} and found["labels"] == ["Edema", "Effusion"] and found["row"] == 5
+    assert found["columns"] == {"age": "53"} and found["labels"] == {"Edema": 1, "Effusion": 1} and found["row"] == 5
     assert found["patient_id"] == "p1" and found["view"] == "PA" and found["image"] == "s3.jpg"
     splits = {m["patient_id"]: m["split"] for m in metadata(out).values()}
     assert set(splits.values()) == {"train", "val"} and len(splits) == 6

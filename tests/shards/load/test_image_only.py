@@ -144,8 +144,8 @@ def test_a_table_of_images_alone(table):
     assert "--empty-reports keep" in caught.value.hint
     listing = CsvSource(path, keep_empty=True).list_records()
     assert [(record.study_id, record.report, record.labels) for record in listing.records] == [
-        ("s0", "", ("Mass",)),
-        ("s1", "", ()),
+        ("s0", "", {"Mass": 1}),
+        ("s1", "", {}),
     ]
     assert listing.notes == ["reports.csv has no column 'report': every image is taken without text"]
 

@@ -83,7 +83,7 @@ def test_a_table_of_nothings(table, tmp_path):
     assert report.manifest.count("train") and report.manifest.count("val") < 6
     shards = ShardSet(tmp_path / "set")
     about = json.loads(shards.read("train", 0)["json"])
-    assert (about["view"], about["patient_id"], about["labels"]) == ("", "", [])
+    assert (about["view"], about["patient_id"], about["labels"]) == ("", "", {})
     assert b"nan" not in shards.read("train", 0)["distilled.txt"].lower()
 
 
@@ -142,7 +142,7 @@ def test_texts_and_metadata_of_a_webdataset(tmp_path, film, film_bytes):
     (record,) = listing.records
     assert listing.dropped_empty == 1 and record.distilled is None
     assert (record.study_id, record.patient_id, record.split, record.view) == ("7", "", "", "")
-    assert record.labels == ("Edema",)
+    assert record.labels == {"Edema": 1}
 
 
 def test_tables_of_the_indiana_collection(tmp_path, film):
@@ -156,7 +156,7 @@ def test_tables_of_the_indiana_collection(tmp_path, film):
     listing = OpeniSource(tmp_path).list_records()
     assert not listing.faults and listing.dropped_empty == 1
     found = [(record.study_id, record.report, record.view, record.labels) for record in listing.records]
-    assert found == [("2", "Edema.", "", ("Edema",)), ("3", "Clear.", "Frontal", ())]
+    assert found == [("2", "Edema.", "", {"Edema": 1}), ("3", "Clear.", "Frontal", {})]
 
 
 def test_tables_of_mimic_that_pandas_wrote(mimic_tree):

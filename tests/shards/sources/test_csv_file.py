@@ -19,7 +19,7 @@ def test_rows_become_records(table):
     row = {"patient_id": "p1", "labels": "Edema; Effusion;", "age": "63", "split": "train", "distilled": "There is x."}
     (record,) = list_records(table([row])).records
     assert (record.study_id, record.patient_id, record.view, record.split) == ("s0", "p1", "PA", "train")
-    assert record.labels == ("Edema", "Effusion") and record.columns == {"age": "63"}
+    assert record.labels == {"Edema": 1, "Effusion": 1} and record.columns == {"age": "63"}
     assert record.distilled == "There is x." and record.stem == "s0" and record.row == 2
 
 

@@ -45,7 +45,7 @@ def check_set(tree, out):
         assert metadata["split"] == {"validate": "val"}.get(tree.splits[study], tree.splits[study])
         assert metadata["view"] == dicom_id.split("-")[1].upper()
         stated = dict(item.split("=") for item in metadata["columns"]["chexpert"].split(";"))
-        assert stated and metadata["labels"] == [name for name, value in stated.items() if value == "1"]
+        assert stated and metadata["labels"] == {name: int(value) for name, value in stated.items()}
         assert metadata["columns"]["negbio"] == metadata["columns"]["chexpert"]
     assert verify(out).samples == len(found)
 

@@ -65,7 +65,7 @@ def test_tables_become_samples(tables):
     assert sorted(record.report for record in listing.records) == sorted(2 * LEARNED)
     assert listing.dropped_empty == 4
     record = next(r for r in listing.records if r.study_id == "2" and r.view == "Lateral")
-    assert record.labels == ("normal", "Cough") and record.columns["indication"] == "Cough"
+    assert record.labels == {"normal": 1, "Cough": 1} and record.columns["indication"] == "Cough"
     assert record.place == "images/images_normalized/2_IM-0002.dcm.png"
 
 
@@ -79,7 +79,7 @@ def test_xml_becomes_samples(xml, tmp_path):
     listing = OpeniSource(xml).list_records()
     assert not listing.faults and not listing.absent
     assert sorted(record.report for record in listing.records) == sorted(2 * LEARNED)
-    assert listing.records[0].labels == ("Pleural Effusion", "normal")
+    assert listing.records[0].labels == {"Pleural Effusion": 1, "normal": 1}
     report = build(OpeniSource(xml), tmp_path / "set", Options(workers=1, vocab_size=200))
     assert report.manifest.counts == {"samples": 6, "studies": 3, "patients": 0, "dropped_empty": 4, "without_text": 0}
     assert report.manifest.source["sections"]["empty"] == 2

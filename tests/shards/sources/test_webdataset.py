@@ -159,7 +159,7 @@ def test_metadata_and_encodings(tar, film, film_bytes):
     listing = WebdatasetSource(path).list_records()
     (record,) = listing.records
     assert (record.study_id, record.patient_id, record.view, record.split) == ("7", "p", "AP", "test")
-    assert (record.report, record.distilled, record.labels) == ("“Edema”.", "There is edema.", ("Edema",))
+    assert (record.report, record.distilled, record.labels) == ("“Edema”.", "There is edema.", {"Edema": 1})
     assert record.columns == {"a": "1"} and listing.dropped_empty == 1
     assert listing.notes == ["1 text is not UTF-8, read otherwise: x.tar: a.txt as cp1252"]
 
@@ -195,12 +195,12 @@ def test_what_is_no_name_is_a_fault(field, value, described):
 
 
 def test_metadata_that_are_not_taken_are_counted(described):
-    tree = {"patient_id": None, "labels": {"Edema": 1}, "age": 50, "columns": [], "row": 1, "image": "a/b.jpg"}
+    tree = {"patient_id": None, "labels": {"Edema": 2}, "age": 50, "columns": [], "row": 1, "image": "a/b.jpg"}
     listing = described(tree, tree | {"No focal consolidation.": 1})
     assert [record.stem for record in listing.records] == ["b", "b"] and not listing.faults
     assert listing.notes == [
-        "metadata left out: labels (no list) of 2 samples, age of 2 samples, columns (no object) of 2 samples, "
-        "(a text of 23 characters) of 1 sample"
+        "metadata left out: labels (no 1, 0 and -1 by name) of 2 samples, age of 2 samples, "
+        "columns (no object) of 2 samples, (a text of 23 characters) of 1 sample"
     ]
 
 
@@ -213,6 +213,35 @@ def test_many_texts_in_another_encoding_are_one_note(tar, film, film_bytes):
         "6 texts are not UTF-8, read otherwise: a.tar: a0.txt as cp1252, a.tar: a1.txt as cp1252, "
         "a.tar: a2.txt as cp1252 and 3 more"
     ]
+
+
+def test_masks_are_named_alike_in_all_samples(tar, film, film_bytes):
+    planes = film_bytes(film(0).point(lambda value: value & 3), "PNG")
+
+    def source(*names):
+        return WebdatasetSource(
+            tar(
+                [
+                    (f"s{number}.{ending}", data)
+                    for number, own in enumerate(names)
+                    for ending, data in (
+                        ("jpg", film_bytes(film(number))),
+                        ("txt", b"Edema."),
+                        ("masks.png", planes),
+                        ("json", json.dumps({"masks": own} if own else {}).encode()),
+                    )
+                ]
+            )
+        )
+
+    assert source(["heart", "lung"], ["heart", "lung"]).list_records().masks == ("heart", "lung")
+    assert source([], []).list_records().masks == ()
+    for other in (["lung", "heart"], ["heart"], []):
+        (fault,) = source(["heart", "lung"], other).list_records().faults
+        assert "are not those of x.tar: s0" in fault.what
+    (fault,) = source(["heart", "heart"]).list_records().faults
+    assert 'its "masks" are no names, or have one twice' in fault.what
+    assert np.all(source(["heart", "lung"]).load(source(["heart", "lung"]).list_records().records[0], 64).masks < 4)
 
 
 @pytest.mark.parametrize(("ending", "what"), [("attn.pgm", "attention map: "), ("masks.png", "masks: ")])
