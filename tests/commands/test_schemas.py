@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast import cli
-from ecamp_fast.commands import doctor, imports, report, shard, stop, tokenizer, train
+from ecamp_fast.commands import doctor, report, shard, stop, tokenizer, train
+from ecamp_fast.commands.downstream import imports
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir

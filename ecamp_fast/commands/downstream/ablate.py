@@ -136,9 +136,9 @@ def _plans(file: Path, rows: tuple["Ablation", ...]) -> dict[str, "Plan"]:
 
     from ecamp_fast.downstream.tables.cells import check_plan
     from ecamp_fast.downstream.tables.grid import read_plan
-    from ecamp_fast.downstream.tables.registry import TASKS
+    from ecamp_fast.downstream.tables.registry import TASKS, named
 
-    plan = read_plan(file, [name for name, kind in TASKS.items() if kind.named])
+    plan = read_plan(file, named(TASKS))
     if plan.encoders:
         raise ConfigError(f"{file}: encoders: these are the rows", "leave `encoders` out")
     own = "fractions" in plan.grid.model_fields_set

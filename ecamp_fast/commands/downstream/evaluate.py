@@ -87,10 +87,10 @@ def _tell_cards(found: dict[str, Any]) -> None:
 def _grid(file: Path, out: Path | None, dry_run: bool, as_json: bool) -> None:
     from ecamp_fast.downstream.tables.cells import check_plan
     from ecamp_fast.downstream.tables.grid import read_plan
-    from ecamp_fast.downstream.tables.registry import TASKS
+    from ecamp_fast.downstream.tables.registry import TASKS, named
     from ecamp_fast.errors import ConfigError
 
-    plan = read_plan(file, [name for name, kind in TASKS.items() if kind.named])
+    plan = read_plan(file, named(TASKS))
     if not plan.encoders:
         raise ConfigError(f"{file}: encoders: there are none", "name at least one: `encoders: {ours: runs/a}`")
     check_plan(plan, TASKS)
@@ -130,7 +130,7 @@ def conclude(out: Path, title: str, plan: "Plan", as_json: bool) -> None:
     files = write_comparison(out, title, rows, by_disease(plan, TASKS, results))
     if as_json:
         listed = [asdict(row) for row in rows]
-        named = [str(file) for file in files]
-        click.echo(json.dumps({"schema": 1, "out": str(out), "files": named, "rows": listed}))
+        paths = [str(file) for file in files]
+        click.echo(json.dumps({"schema": 1, "out": str(out), "files": paths, "rows": listed}))
     else:
         tell(*files)

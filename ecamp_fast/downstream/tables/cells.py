@@ -8,13 +8,12 @@ from pathlib import Path
 
 from ecamp_fast.config import parse_section
 from ecamp_fast.downstream.tables.grid import HINT, GridTask, Plan
-from ecamp_fast.downstream.tables.registry import PCA, PIXELS, CellInputs, TaskKind
+from ecamp_fast.downstream.tables.registry import CellInputs, TaskKind
 from ecamp_fast.downstream.training.settings import Settings, load_settings
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.run.trained import read_recipe
 
 UNTRAINED = "untrained"  # the row, and the prefix of its sources
-PIXEL_ROW, PCA_ROW = "pixels 16 x 16", "pixels PCA"
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,15 @@ def groups(plan: Plan, kinds: Mapping[str, TaskKind]) -> list[Group]:
     """All of a plan, in the order in which they are computed."""
     found = []
     for name, task in plan.tasks.items():
-        pixels = kinds[task.task].pixels
+        kind = kinds[task.task]
         for fraction in task.fractions:
             found += [Group(name, task.task, row, sources, fraction) for row, sources in plan.encoders.items()]
-            if plan.grid.baselines and kinds[task.task].untrained:
+            if plan.grid.baselines and kind.untrained:
                 rows = _untrained(plan)
                 found += [Group(name, task.task, row, sources, fraction, True) for row, sources in rows.items()]
-            if plan.grid.baselines and pixels:
-                rows = _pixels(plan)
-                found += [Group(name, pixels, row, sources, fraction, True) for row, sources in rows.items()]
+            for plain in kind.plain if plan.grid.baselines else ():
+                rows = _plain(plan, kinds[plain])
+                found += [Group(name, plain, row, sources, fraction, True) for row, sources in rows.items()]
     return found
 
 
@@ -82,11 +81,16 @@ def _untrained(plan: Plan) -> dict[str, tuple[str, ...]]:
     return {name: sources for name, sources in found.items() if name not in plan.encoders}
 
 
-def _pixels(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Rows of plain pixels, and of as many components of them as an encoder is wide."""
-    widths = {read_recipe(Path(runs[0])).model.vision.width for _, runs in _architectures(plan)}
-    rows: dict[str, tuple[str, ...]] = {PIXEL_ROW: (PIXELS,)}
-    return rows | {f"{PCA_ROW} {width}": (f"{PCA}{width}",) for width in sorted(widths)}
+def _plain(plan: Plan, kind: TaskKind) -> dict[str, tuple[str, ...]]:
+    """Rows of what needs no learning: once, or once for each width or architecture."""
+    if "{" not in kind.row + kind.source:
+        return {kind.row: (kind.source,)}
+    found: dict[str, tuple[str, ...]] = {}
+    for _, runs in _architectures(plan):
+        width = read_recipe(Path(runs[0])).model.vision.width
+        row, source = (text.format(width=width, run=runs[0]) for text in (kind.row, kind.source))
+        found.setdefault(row, (source,))
+    return found
 
 
 def _architectures(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:

@@ -6,7 +6,7 @@ its score on the validation split, which it is chosen by.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ecamp_fast.shards.load.read import ShardSet
 
 BEST = "best"  # key of ``TaskResult.extra``: step and score
-PIXELS, PCA = "pixels", "pixels-pca:"  # sources that are no encoder: 16 x 16 grey values, and so many components
+PCA = "pixels-pca:"  # in front of a number of components: a source that is no encoder
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CellInputs:
     """What one fit depends on.
 
     settings  seed and learning rate are the cell's
-    encoder   what ``open_trunk`` takes; of a kind of task that takes pixels ``PIXELS``, or ``PCA`` and a number
+    encoder   what ``open_trunk`` takes; of kinds that no grid names what their ``TaskKind.source`` says
     shards    a shard set
     fraction  percent of the training samples
     official  by the set's own list
@@ -109,6 +109,13 @@ class SegmentGridOptions(CommonOptions):
     count: int = Field(0, ge=0)
 
 
+class PatchGridOptions(CommonOptions):
+    """Of probes of single patches.  masks: empty: all of the set   count: as of classification"""
+
+    masks: list[str] = Field(default_factory=list)
+    count: int = Field(0, ge=0)
+
+
 class DetectGridOptions(CommonOptions):
     """Of detection, as ``tasks.detect.HeadOptions`` has them.  classes: empty: all with boxes"""
 
@@ -145,9 +152,10 @@ class TaskKind:
     settings   file of ``recipes/tasks/`` that has its rows; None: it takes none
     tuned      whether it has a learning rate, which is chosen on the validation split
     published  kind of the paper's tables that it stands beside; None: of none
-    pixels     kind of task that scores plain pixels on the same samples and labels; None: there is no such
+    plain      kinds that score what needs no learning on the same samples and labels
     untrained  whether random initialisation has a score too
-    named      whether a grid may name it
+    row        of a kind that no grid names: its row in the table   source: and what it gets for an encoder; both once
+               for each architecture among the runs, where they have a {width} or a {run}
     """
 
     run: TaskFunction
@@ -155,9 +163,10 @@ class TaskKind:
     settings: str | None = None
     tuned: bool = True
     published: str | None = None
-    pixels: str | None = None
+    plain: tuple[str, ...] = ()
     untrained: bool = True
-    named: bool = True
+    row: str = ""
+    source: str = ""
 
 
 def _classify(given: CellInputs, out: Path) -> TaskResult:
@@ -272,12 +281,55 @@ def _zero_shot(given: CellInputs, out: Path) -> TaskResult:
     return result
 
 
+def _patches(given: CellInputs, out: Path, baselines: bool = False) -> TaskResult:
+    from ecamp_fast.downstream.tasks.patches import probe_patches
+    from ecamp_fast.downstream.tasks.probing import ProbeOptions
+
+    known = parse_section(PatchGridOptions, dict(given.options), "options")
+    options = ProbeOptions(
+        given.subset(known.count), tuple(known.masks), size=known.size, test_split=known.test, baselines=baselines
+    )
+    return probe_patches(given.encoder, given.open_set(), out, options, device=given.open_device())
+
+
+def _patch_pixels(given: CellInputs, out: Path) -> TaskResult:
+    return _beside_patches(given, out, lambda extra: extra["baselines"]["pixels of the patch"])
+
+
+def _patch_place(given: CellInputs, out: Path) -> TaskResult:
+    return _beside_patches(given, out, lambda extra: extra["place"])
+
+
+def _beside_patches(given: CellInputs, out: Path, choose: Callable[[dict[str, Any]], dict[str, float]]) -> TaskResult:
+    """A score that a probe of patches tells beside its own; that probe stays in a folder of its own."""
+    (out / "probe").mkdir(exist_ok=True)
+    whole = _patches(given, out / "probe", baselines=True)
+    found = choose(whole.extra)
+    result = replace(
+        whole, score=found["value"], low=found["low"], high=found["high"], per_class={}, extra={}, task="patches"
+    )
+    result.write(out)
+    return result
+
+
+PIXELS = ("pixels", "pixels-pca")
 TASKS: dict[str, TaskKind] = {
-    "classify": TaskKind(_classify, ClassOptions, "classify", published="classify", pixels="pixels"),
-    "probe": TaskKind(_probe, ProbeGridOptions, tuned=False, published="probe", pixels="pixels"),
-    "probe-sgd": TaskKind(_classify, ClassOptions, "probe", published="probe", pixels="pixels"),
+    "classify": TaskKind(_classify, ClassOptions, "classify", published="classify", plain=PIXELS),
+    "probe": TaskKind(_probe, ProbeGridOptions, tuned=False, published="probe", plain=PIXELS),
+    "probe-sgd": TaskKind(_classify, ClassOptions, "probe", published="probe", plain=PIXELS),
     "segment": TaskKind(_segment, SegmentGridOptions, "segment", published="segment"),
+    "patches": TaskKind(_patches, PatchGridOptions, tuned=False, plain=("patch-pixels", "patch-place")),
     "detect": TaskKind(_detect, DetectGridOptions, "detect", published="detect"),
     "zero-shot": TaskKind(_zero_shot, ZeroShotGridOptions, tuned=False, untrained=False),
-    "pixels": TaskKind(_pixels, ProbeGridOptions, tuned=False, named=False),
+    "pixels": TaskKind(_pixels, ProbeGridOptions, tuned=False, row="pixels 16 x 16", source="pixels"),
+    "pixels-pca": TaskKind(_pixels, ProbeGridOptions, tuned=False, row="pixels PCA {width}", source=f"{PCA}{{width}}"),
+    "patch-pixels": TaskKind(
+        _patch_pixels, PatchGridOptions, tuned=False, row="pixels of the patch", source="untrained:{run}"
+    ),
+    "patch-place": TaskKind(_patch_place, PatchGridOptions, tuned=False, row="place alone", source="untrained:{run}"),
 }
+
+
+def named(kinds: Mapping[str, TaskKind]) -> list[str]:
+    """Those that a grid may name."""
+    return [name for name, kind in kinds.items() if not kind.row]

@@ -21,7 +21,7 @@ BEST_RATE = {"good": 0.03, "better": 0.01}  # else 0.1
 
 def score(given: CellInputs) -> tuple[float, float]:
     """On validation and on test data; the rate that is best on the one is so on the other."""
-    name = next(name for name in ("better", "good", "untrained", "pixels") if name in given.encoder)
+    name = next((name for name in ("better", "good", "untrained", "pixels") if name in given.encoder), "good")
     name = "untrained" if given.encoder.startswith("untrained") else name
     loss = abs(given.settings.lr / BEST_RATE.get(name, 0.1) - 1)
     value = QUALITY[name] - 0.01 * min(loss, 5) + given.fraction / 1000 + given.settings.seed / 10000
@@ -53,10 +53,14 @@ class Counter:
 
     @property
     def kinds(self) -> dict[str, TaskKind]:
+        plain = ("pixels", "pixels-pca")
         return {
-            "classify": TaskKind(self.run, ClassOptions, "classify", published="classify", pixels="pixels"),
+            "classify": TaskKind(self.run, ClassOptions, "classify", published="classify", plain=plain),
             "plain": TaskKind(self.run, ClassOptions, tuned=False),
-            "pixels": TaskKind(self.run, ClassOptions, tuned=False, named=False),
+            "pixels": TaskKind(self.run, ClassOptions, tuned=False, row="pixels 16 x 16", source="pixels"),
+            "pixels-pca": TaskKind(
+                self.run, ClassOptions, tuned=False, row="pixels PCA {width}", source="pixels{width}"
+            ),
         }
 
 

@@ -9,7 +9,7 @@ import pytest
 from ecamp_fast.config import load_recipe
 from ecamp_fast.downstream.tables.cells import Cell, check_plan, fits, groups, inputs
 from ecamp_fast.downstream.tables.grid import LR_FACTORS, read_plan
-from ecamp_fast.downstream.tables.registry import TASKS, TaskKind
+from ecamp_fast.downstream.tables.registry import TASKS, TaskKind, named
 from ecamp_fast.errors import ConfigError
 
 NAMED = ["classify", "plain"]
@@ -33,7 +33,7 @@ def test_every_row_stands_beside_random_initialisation_and_pixels(
     width = load_recipe("demo").model.vision.width
     assert found[:5] == found[5:] == [
         ("ours", 2, "classify", False), ("better", 1, "classify", False), ("untrained", 2, "classify", True),
-        ("pixels 16 x 16", 1, "pixels", True), (f"pixels PCA {width}", 1, "pixels", True),
+        ("pixels 16 x 16", 1, "pixels", True), (f"pixels PCA {width}", 1, "pixels-pca", True),
     ]  # fmt: skip
     untrained = groups(plan, kinds)[2].sources
     assert [one.rpartition(":")[2] for one in untrained] == ["0", "1"] and untrained[0].startswith("untrained:")
@@ -54,8 +54,8 @@ def test_random_initialisation_is_of_each_architecture(
         "untrained, as ours",
         "untrained, as small",
         "pixels 16 x 16",
-        "pixels PCA 48",
         "pixels PCA 96",
+        "pixels PCA 48",
     ]
     assert found["untrained, as small"] == (f"untrained:{wide}:0",)
 
@@ -127,5 +127,5 @@ def test_the_registry_names_files_of_settings_and_kinds_of_pixels_that_there_are
 
     for kind in TASKS.values():
         assert kind.settings is None or load_settings(kind.settings).steps > 0
-        assert kind.pixels is None or not TASKS[kind.pixels].named
+        assert not set(kind.plain) & set(named(TASKS)) and set(kind.plain) <= set(TASKS)
         assert kind.settings is not None or not kind.tuned
