@@ -12,7 +12,7 @@ from ecamp_fast.errors import ConfigError
 
 if TYPE_CHECKING:
     from ecamp_fast.downstream.tables.ablations import Ablation
-    from ecamp_fast.downstream.tables.grid import Plan
+    from ecamp_fast.downstream.tables.grid import GridPlan
     from ecamp_fast.downstream.tables.rows import ScoreRow
 
 # Percentages and kinds of tasks of each table; a grid that names `fractions` has its own
@@ -130,7 +130,7 @@ def _tell_recipes(order: _Order, as_json: bool) -> None:
         tell(*([f"  still needs: {row['missing']}"] if row["missing"] else []))
 
 
-def _plans(file: Path, rows: tuple["Ablation", ...]) -> dict[str, "Plan"]:
+def _plans(file: Path, rows: tuple["Ablation", ...]) -> dict[str, "GridPlan"]:
     """By table, the grid's tasks that it has, at its percentages.  Raises ConfigError."""
     from dataclasses import replace
 
@@ -195,7 +195,9 @@ def _devices() -> int:
     return torch.cuda.device_count()
 
 
-def _score(out: Path, plans: dict[str, "Plan"], sources: dict[str, str], runs: dict[str, Path], as_json: bool) -> None:
+def _score(
+    out: Path, plans: dict[str, "GridPlan"], sources: dict[str, str], runs: dict[str, Path], as_json: bool
+) -> None:
     from functools import partial
 
     from ecamp_fast.commands.verdict import say

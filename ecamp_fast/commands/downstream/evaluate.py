@@ -10,7 +10,7 @@ import click
 from ecamp_fast.commands.terminal import tell
 
 if TYPE_CHECKING:
-    from ecamp_fast.downstream.tables.grid import Plan
+    from ecamp_fast.downstream.tables.grid import GridPlan
 
 
 @click.command()
@@ -100,7 +100,7 @@ def _grid(file: Path, out: Path | None, dry_run: bool, as_json: bool) -> None:
         conclude(out, f"{file.stem}: encoders on tasks", plan, as_json)
 
 
-def forecast(plan: "Plan", as_json: bool) -> None:
+def forecast(plan: "GridPlan", as_json: bool) -> None:
     """Print the numbers of a table and how many fits each takes."""
     from ecamp_fast.downstream.tables.cells import fits, groups
     from ecamp_fast.downstream.tables.registry import TASKS
@@ -116,7 +116,7 @@ def forecast(plan: "Plan", as_json: bool) -> None:
     tell(f"{total} fits")
 
 
-def conclude(out: Path, title: str, plan: "Plan", as_json: bool) -> None:
+def conclude(out: Path, title: str, plan: "GridPlan", as_json: bool) -> None:
     """Compute what is missing of a plan, write the tables, and print where they are."""
     from ecamp_fast.commands.verdict import say
     from ecamp_fast.downstream.tables.diseases import by_disease

@@ -17,7 +17,7 @@ from ecamp_fast.downstream.tables.published import PublishedCell, published
 
 
 @dataclass(frozen=True)
-class Part:
+class MethodPart:
     """A part of the method that Table 4 turns off.
 
     name  in the names of rows   key: of a recipe   off, on: its values, as YAML; ``on`` where a recipe has it off
@@ -30,12 +30,12 @@ class Part:
 
 
 PARTS = {
-    "CD": Part("cd", "text.distilled_probability", "0.0", "0.8"),
-    "DM": Part("dm", "masking.descriptors", "random", "always"),
-    "RF": Part("rf", "rebalance", "off", "eq3"),
-    "SR": Part("sr", "losses.sr", "false", "true"),
-    "G": Part("global", "fusion.use_global", "false", "true"),
-    "L": Part("local", "fusion.use_local", "false", "true"),
+    "CD": MethodPart("cd", "text.distilled_probability", "0.0", "0.8"),
+    "DM": MethodPart("dm", "masking.descriptors", "random", "always"),
+    "RF": MethodPart("rf", "rebalance", "off", "eq3"),
+    "SR": MethodPart("sr", "losses.sr", "false", "true"),
+    "G": MethodPart("global", "fusion.use_global", "false", "true"),
+    "L": MethodPart("local", "fusion.use_local", "false", "true"),
 }
 FULL, MAE, GLORIA = "full", "mae", "gloria-vit"
 LAMBDA, CHOSEN = "lambda_neg", "0.05"  # Eq. 3; Table 5's value that all other tables have

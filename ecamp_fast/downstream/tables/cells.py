@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ecamp_fast.config import parse_section
-from ecamp_fast.downstream.tables.grid import HINT, GridTask, Plan
+from ecamp_fast.downstream.tables.grid import HINT, GridPlan, GridTask
 from ecamp_fast.downstream.tables.registry import CellInputs, TaskKind
 from ecamp_fast.downstream.training.settings import Settings, load_settings
 from ecamp_fast.errors import ConfigError
@@ -49,7 +49,7 @@ class Cell:
         return f"{self.group.task}, {self.group.encoder}{which}, {self.group.fraction:g} %, seed {self.seed}{rate}"
 
 
-def groups(plan: Plan, kinds: Mapping[str, TaskKind]) -> list[Group]:
+def groups(plan: GridPlan, kinds: Mapping[str, TaskKind]) -> list[Group]:
     """All of a plan, in the order in which they are computed."""
     found = []
     for name, task in plan.tasks.items():
@@ -65,13 +65,13 @@ def groups(plan: Plan, kinds: Mapping[str, TaskKind]) -> list[Group]:
     return found
 
 
-def fits(group: Group, plan: Plan, kinds: Mapping[str, TaskKind]) -> int:
+def fits(group: Group, plan: GridPlan, kinds: Mapping[str, TaskKind]) -> int:
     """How many a group takes: the rates that are tried are tried with the first pre-training and seed alone."""
     rates = len(plan.tasks[group.task].lr_factors) if kinds[group.kind].tuned else 1
     return rates - 1 + len(group.sources) * len(plan.grid.seeds)
 
 
-def _untrained(plan: Plan) -> dict[str, tuple[str, ...]]:
+def _untrained(plan: GridPlan) -> dict[str, tuple[str, ...]]:
     """Rows of random initialisation: one for each architecture among the runs, of as many seeds as it has runs."""
     known = _architectures(plan)
     found = {}
@@ -81,7 +81,7 @@ def _untrained(plan: Plan) -> dict[str, tuple[str, ...]]:
     return {name: sources for name, sources in found.items() if name not in plan.encoders}
 
 
-def _plain(plan: Plan, kind: TaskKind) -> dict[str, tuple[str, ...]]:
+def _plain(plan: GridPlan, kind: TaskKind) -> dict[str, tuple[str, ...]]:
     """Rows of what needs no learning: once, or once for each width or architecture."""
     if "{" not in kind.row + kind.source:
         return {kind.row: (kind.source,)}
@@ -93,7 +93,7 @@ def _plain(plan: Plan, kind: TaskKind) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _architectures(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
+def _architectures(plan: GridPlan) -> list[tuple[str, tuple[str, ...]]]:
     """Rows whose sources are runs, the first of each image encoder, and its runs."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for row, sources in plan.encoders.items():
@@ -103,7 +103,7 @@ def _architectures(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
     return list(found.values())
 
 
-def check_plan(plan: Plan, kinds: Mapping[str, TaskKind]) -> None:
+def check_plan(plan: GridPlan, kinds: Mapping[str, TaskKind]) -> None:
     """Whether settings and encoders of all cells can be read, before the first is computed.  Raises ConfigError."""
     for name, task in plan.tasks.items():
         parse_section(kinds[task.task].options, task.options, f"tasks.{name}.options", hint=HINT)
@@ -115,7 +115,7 @@ def check_plan(plan: Plan, kinds: Mapping[str, TaskKind]) -> None:
                 raise ConfigError(f"encoders.{name}: there is no {source}", "paths start where the command is called")
 
 
-def inputs(cell: Cell, plan: Plan, kinds: Mapping[str, TaskKind]) -> CellInputs:
+def inputs(cell: Cell, plan: GridPlan, kinds: Mapping[str, TaskKind]) -> CellInputs:
     """What the cell's function gets."""
     task = plan.tasks[cell.group.task]
     kind = kinds[cell.group.kind]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ecamp_fast.downstream.tables.evaluate import GroupResult
-from ecamp_fast.downstream.tables.grid import Plan
+from ecamp_fast.downstream.tables.grid import GridPlan
 from ecamp_fast.downstream.tables.published import BY_DISEASE, DiseaseRow, DiseaseTable, published_by_disease
 from ecamp_fast.downstream.tables.registry import TaskKind
 
@@ -31,7 +31,7 @@ class DiseaseLine:
     values: dict[str, float | None]
 
 
-def by_disease(plan: Plan, kinds: Mapping[str, TaskKind], results: Sequence[GroupResult]) -> list[DiseaseLine]:
+def by_disease(plan: GridPlan, kinds: Mapping[str, TaskKind], results: Sequence[GroupResult]) -> list[DiseaseLine]:
     """Of every task of a grid that stands for the paper's ``DATA`` and has a table by disease; else none."""
     found = []
     for name, task in plan.tasks.items():

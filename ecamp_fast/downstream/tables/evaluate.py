@@ -16,7 +16,7 @@ from typing import Any
 
 from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tables.cells import Cell, Group, groups, inputs
-from ecamp_fast.downstream.tables.grid import Plan
+from ecamp_fast.downstream.tables.grid import GridPlan
 from ecamp_fast.downstream.tables.identity import identity, short_digest
 from ecamp_fast.downstream.tables.registry import BEST, TaskKind
 from ecamp_fast.errors import DataError, NumericsError, StorageError
@@ -42,7 +42,7 @@ class GroupResult:
 
 
 def evaluate(
-    plan: Plan, out: Path, kinds: Mapping[str, TaskKind], say: Callable[[str], None] = lambda line: None
+    plan: GridPlan, out: Path, kinds: Mapping[str, TaskKind], say: Callable[[str], None] = lambda line: None
 ) -> list[GroupResult]:
     """Compute what is missing of a grid in the folder ``out``.
 
@@ -65,7 +65,7 @@ def choose(trials: Mapping[float, float]) -> float:
 
 @dataclass
 class _Worker:
-    plan: Plan
+    plan: GridPlan
     out: Path
     kinds: Mapping[str, TaskKind]
     say: Callable[[str], None]

@@ -93,7 +93,7 @@ class Grid(Section):
 
 
 @dataclass(frozen=True)
-class Plan:
+class GridPlan:
     """A grid that was read and checked.
 
     encoders  row -> its sources
@@ -104,12 +104,12 @@ class Plan:
     encoders: dict[str, tuple[str, ...]]
     tasks: dict[str, GridTask]
 
-    def with_encoders(self, encoders: Mapping[str, Sequence[str]]) -> "Plan":
+    def with_encoders(self, encoders: Mapping[str, Sequence[str]]) -> "GridPlan":
         """The same tasks for others."""
         return replace(self, encoders={name: tuple(sources) for name, sources in encoders.items()})
 
 
-def read_plan(path: Path, kinds: Sequence[str]) -> Plan:
+def read_plan(path: Path, kinds: Sequence[str]) -> GridPlan:
     """Read a grid.  kinds: of tasks that there are
 
     Paths in it are as the shell has them: from the folder that the command is called in.
@@ -134,7 +134,7 @@ def read_plan(path: Path, kinds: Sequence[str]) -> Plan:
         faults.append("tasks: there are none")
     if faults:
         raise ConfigError(f"{path}: {faults[0] if len(faults) == 1 else items(faults)}", HINT)
-    return Plan(grid, encoders, {name: task for name, task in tasks.items() if task})
+    return GridPlan(grid, encoders, {name: task for name, task in tasks.items() if task})
 
 
 def _task(

@@ -7,7 +7,7 @@ from statistics import fmean
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tables.cells import UNTRAINED
 from ecamp_fast.downstream.tables.evaluate import GroupResult
-from ecamp_fast.downstream.tables.grid import Plan
+from ecamp_fast.downstream.tables.grid import GridPlan
 from ecamp_fast.downstream.tables.published import PublishedCell, beside, published
 from ecamp_fast.downstream.tables.registry import TaskKind
 
@@ -56,7 +56,7 @@ class ScoreRow:
 
 
 def compare(
-    plan: Plan,
+    plan: GridPlan,
     kinds: Mapping[str, TaskKind],
     results: Sequence[GroupResult],
     published_cells: Callable[[str, str, float], list[PublishedCell]] = beside,

@@ -10,7 +10,7 @@ import pytest
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tables.evaluate import GroupResult, evaluate
-from ecamp_fast.downstream.tables.grid import Plan, read_plan
+from ecamp_fast.downstream.tables.grid import GridPlan, read_plan
 from ecamp_fast.downstream.tables.registry import CellInputs, ClassOptions, TaskKind
 from ecamp_fast.errors import NumericsError
 from ecamp_fast.shards.builder.build import Options, build_phantoms
@@ -124,7 +124,7 @@ def grids_in(folder: Path, shards: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def computed(
     tmp_path_factory: pytest.TempPathFactory, tiny_set: Path
-) -> tuple[Plan, dict[str, TaskKind], list[GroupResult]]:
+) -> tuple[GridPlan, dict[str, TaskKind], list[GroupResult]]:
     """The plan, its kinds and its results."""
     folder, counter = tmp_path_factory.mktemp("computed"), Counter()
     plan = read_plan(grids_in(folder, tiny_set)(), ["classify", "plain"])
