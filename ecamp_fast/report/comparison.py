@@ -82,12 +82,12 @@ def forest(title: str, rows: Sequence[ScoreRow]) -> str:
         parts.append(f"{tick:g}</text>")
     for number, row in enumerate(known):
         parts.append(_line(row, axis, LINE * number + 16))
-    said = "; ".join(f"{row.method} {told(row)}" for row in known)
+    summary = "; ".join(f"{row.method} {told(row)}" for row in known)
     metric = next((row.metric for row in known if row.metric), "")
     return (
         f'<figure class="chart"><figcaption>{escape(printable(title))}<span class="unit">{escape(metric)}</span>'
         f'</figcaption><svg viewBox="0 0 {WIDTH:g} {foot + FOOT:g}" role="img" '
-        f'aria-label="{escape(printable(f"{title}: {said}"), quote=True)}">{"".join(parts)}</svg></figure>'
+        f'aria-label="{escape(printable(f"{title}: {summary}"), quote=True)}">{"".join(parts)}</svg></figure>'
     )
 
 
@@ -131,7 +131,7 @@ def _tables(rows: Sequence[ScoreRow]) -> str:
 def _gain(row: ScoreRow) -> str:
     if row.gain is None:
         return ""
-    spread = f" ({row.gain_least:+.1f} to {row.gain_most:+.1f})" if row.gain_least is not None else ""
+    spread = f" ({row.gain_smallest:+.1f} to {row.gain_largest:+.1f})" if row.gain_smallest is not None else ""
     return f"{row.gain:+.1f}{spread}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -16,7 +16,7 @@ from ecamp_fast.config import parse_yaml
 from ecamp_fast.config.sections import Section
 from ecamp_fast.errors import ConfigError
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 TABLES = ("1", "2", "3", "4", "5")
 BY_DISEASE = ("S4", "S5")
 Kind = Literal["classify", "probe", "segment", "detect"]
@@ -174,5 +174,5 @@ def beside(kind: str, data: str, fraction: float) -> list[PublishedCell]:
 def _json(name: str, names: tuple[str, ...]) -> str:
     if name not in names:
         raise ConfigError(f"no table {name}", f"name one of {', '.join(names)}")
-    file = HERE / f"table_{name.lower()}.yaml"
+    file = FOLDER / f"table_{name.lower()}.yaml"
     return json.dumps(parse_yaml(file.read_text(encoding="utf-8"), file.name))

@@ -102,8 +102,8 @@ def told(row: ScoreRow | None) -> str:
     parts = [f"{row.score:.1f}"]
     if row.low is not None and row.high is not None:
         parts.append(f"[{row.low:.1f}, {row.high:.1f}]")
-    if row.least is not None and row.most is not None:
-        parts.append(f"({row.least:.1f} to {row.most:.1f})")
+    if row.smallest is not None and row.largest is not None:
+        parts.append(f"({row.smallest:.1f} to {row.largest:.1f})")
     if row.diverged:
         parts.append(f"({row.diverged} diverged)")
     return " ".join(parts)

@@ -19,18 +19,18 @@ NOT_SAME = "other images, lists or versions than ours may stand behind it"
 class ScoreRow:
     """One number of the comparison, in points (0 to 100).
 
-    task        its name in the grid   kind: what was done
-    data        the paper's name of the data set; '' where its tables have no such column
-    method      the encoder, or the paper's row with its backbone
-    origin      ours, or "Table 1"
-    low, high   95 % interval over patients, the mean over pre-trainings and seeds; None for the paper's
-    least, most over pre-trainings and seeds; None where there is one
-    gain        over random initialisation, paired by pre-training and seed; None where there is no such pair
-    gain_least  the smallest of the pairs   gain_most: the largest
-    fits        numbers that the mean is over   diverged: fits that are not in it
-    factor      of the learning rate
-    baseline    whether it is there for comparison
-    note        what is wrong with it
+    task      its name in the grid   kind: what was done
+    data      the paper's name of the data set; '' where its tables have no such column
+    method    the encoder, or the paper's row with its backbone
+    origin    ours, or "Table 1"
+    low       and high: 95 % interval over patients, the mean over pre-trainings and seeds; None for the paper's
+    smallest  and largest: over pre-trainings and seeds; None where there is one
+    gain      over random initialisation, paired by pre-training and seed; None where there is no such pair
+    gain_smallest, gain_largest   of the pairs
+    fits      numbers that the mean is over   diverged: fits that are not in it
+    factor    of the learning rate, where it was chosen
+    baseline  whether it is there for comparison
+    note      what is wrong with it
     """
 
     task: str
@@ -43,11 +43,11 @@ class ScoreRow:
     score: float | None
     low: float | None = None
     high: float | None = None
-    least: float | None = None
-    most: float | None = None
+    smallest: float | None = None
+    largest: float | None = None
     gain: float | None = None
-    gain_least: float | None = None
-    gain_most: float | None = None
+    gain_smallest: float | None = None
+    gain_largest: float | None = None
     fits: int = 1
     diverged: int = 0
     factor: float | None = None
@@ -111,11 +111,11 @@ def _ours(one: GroupResult, reference: GroupResult | None, data: str) -> ScoreRo
         fmean(scores) if scores else None,
         low=_mean([100 * result.low for result in known]),
         high=_mean([100 * result.high for result in known]),
-        least=min(scores) if several else None,
-        most=max(scores) if several else None,
+        smallest=min(scores) if several else None,
+        largest=max(scores) if several else None,
         gain=_mean(gains),
-        gain_least=min(gains) if len(gains) > 1 else None,
-        gain_most=max(gains) if len(gains) > 1 else None,
+        gain_smallest=min(gains) if len(gains) > 1 else None,
+        gain_largest=max(gains) if len(gains) > 1 else None,
         fits=len(scores),
         diverged=len(one.results) - len(known),
         factor=one.factor if one.trials else None,

@@ -48,8 +48,8 @@ def test_a_row_is_the_mean_of_pre_trainings_and_seeds_and_gains_are_paired(compu
     # 0.80 - 0.02 + 0.001 of the percentage + 0.00015 of the mean seed, less what the rate 0.03 costs: nothing
     assert ours.score == pytest.approx(100 * (0.78 + 0.001 + 0.00015))
     assert (ours.low, ours.high) == pytest.approx((ours.score - 5, ours.score + 4))
-    assert (ours.least, ours.most) == pytest.approx((ours.score - 0.005, ours.score + 0.005))
-    assert ours.gain == pytest.approx(20.0) == ours.gain_least == ours.gain_most
+    assert (ours.smallest, ours.largest) == pytest.approx((ours.score - 0.005, ours.score + 0.005))
+    assert ours.gain == pytest.approx(20.0) == ours.gain_smallest == ours.gain_largest
     assert number(rows, "pixels 16 x 16").gain is None and base.gain is None
     assert number(rows, "better").gain == pytest.approx(25.0)
 
@@ -62,7 +62,7 @@ def test_gains_are_between_fits_of_one_number() -> None:
     from ecamp_fast.downstream.tables.rows import _ours
 
     row = _ours(ours, theirs, "")
-    assert (row.gain, row.gain_least, row.gain_most) == pytest.approx((20.0, 10.0, 30.0))
+    assert (row.gain, row.gain_smallest, row.gain_largest) == pytest.approx((20.0, 10.0, 30.0))
     assert (row.fits, row.diverged, row.score) == pytest.approx((2, 1, 70.0))
     assert told(row) == "70.0 [60.0, 90.0] (60.0 to 80.0) (1 diverged)"
     nothing = _ours(GroupResult(group, {("a", 1): None}, 1.0, {}), theirs, "")
