@@ -77,6 +77,21 @@ def test_a_fit_that_diverges_is_noted_and_not_repeated(
     assert sum(given.settings.lr > 0.2 for given in counter.fits) == 0
 
 
+def test_a_score_that_is_no_number_is_read_again(write_grid: Callable[..., Path], counter: Any, tmp_path: Path) -> None:
+    def run(given: CellInputs, folder: Path) -> TaskResult:
+        found = replace(
+            counter.run(given, folder), low=float("nan"), extra={"best": None, "curve": [[1, float("nan")]]}
+        )
+        found.write(folder)
+        return found
+
+    kinds = {name: replace(kind, run=run) for name, kind in counter.kinds.items()}
+    for _ in range(2):
+        results = by_row(evaluate(read_plan(write_grid(), NAMED), tmp_path / "out", kinds))
+        assert results["ours"].factor == 0.1 and len(counter.fits) == TOTAL
+        assert all(one and str(one.low) == "nan" for one in results["ours"].results.values())
+
+
 def test_what_is_done_is_not_done_again(write_grid: Callable[..., Path], counter: Any, tmp_path: Path) -> None:
     told: list[str] = []
     first = evaluate(read_plan(write_grid(), NAMED), tmp_path / "out", counter.kinds, told.append)

@@ -33,7 +33,7 @@ def run(small: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("registry") / "phantoms"
-    build_phantoms(60, out, size=64, options=Options(workers=1, vocab_size=300, holdout=0.4))
+    build_phantoms(150, out, size=64, options=Options(workers=1, vocab_size=300, holdout=0.4))
     return out
 
 

@@ -14,7 +14,7 @@ def readings() -> Any:
 
     table = published_by_disease("S4")
     read = [[table.reading(row, printed) for row in table.rows] for printed in (True, False)]
-    return read, [(cell.row.method, cell.value) for f in (1, 10) for cell in beside("segment", "RSNA", f)]
+    return read, [(cell.row.method, cell.value) for f in (1, 10) for cell in beside("classify", "CXR14", f)]
 
 
 def rows_of_the_ablation() -> Any:
@@ -23,7 +23,7 @@ def rows_of_the_ablation() -> Any:
     known = [one for one in ablations() if one.trained]
     resolved = [(one.name, one.recipe(base).digest) for base in ("paper", "worth") for one in known]
     maps = [one.reads_raw_maps("paper") for one in known]
-    return resolved, maps, [(cell.row.method, cell.value) for cell in beside_row("5", "probe", "COVIDx", 1)]
+    return resolved, maps, [(cell.row.method, cell.value) for cell in beside_row("5", "classify", "CXR14", 1)]
 
 
 def chosen() -> Any:
@@ -85,7 +85,7 @@ MUTANTS = [
     ),
     *mutants(
         f"{ROOM}/table_4.yaml",
-        f"{TESTS}/test_published.py",
+        f"{TESTS}/test_ablations.py",
         rows_of_the_ablation,
         {"a part of a row is lost": ("CD DM RF - G L", "CD DM - - - L")},
     ),
