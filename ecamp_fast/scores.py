@@ -54,6 +54,28 @@ def estimate(values: Array) -> Estimate:
     return Estimate(float(values[0]), float(low), float(high))
 
 
+def over_seeds(differences: Array, seed: int = 0) -> Estimate:
+    """The mean difference of two trainings, sure over patients and over training seeds (a hierarchical bootstrap).
+
+    Each draw takes as many training seeds as there are, with replacement, and of each of them its difference on one
+    draw of patients. S seeds drawn so have (S - 1) / S of the variance that they speak for, so that part is widened.
+
+    differences: (S, 1 + D), row by training seed: of all samples and of each draw of patients (``draw_patients``), both
+    trainings on the same; the seeds share draws where they share patients
+    returns the mean of the first column, and the interval; of one seed over patients alone. Few seeds say little of
+    their own spread: where it is half the patients', 84 % of such intervals of 2 seeds hold the truth, 92 % of 5.
+    """
+    seeds, draws = len(differences), differences.shape[1] - 1
+    value, drawn = differences[:, 0].mean(), differences[:, 1:]
+    if seeds == 1:
+        return estimate(differences[0])
+    chosen = np.random.default_rng(seed).integers(seeds, size=(seeds, draws))
+    own = differences[:, :1]  # of each seed, which is what differs between them
+    between = (own[chosen, 0] - value).mean(0) * np.sqrt(seeds / (seeds - 1))
+    within = np.take_along_axis(drawn - own, chosen, axis=0).mean(0)
+    return estimate(np.concatenate([[value], value + between + within]))
+
+
 def weighted_mean(values: Array, weights: Array) -> Array:
     """values: (N,)   weights: (D, N)   returns (D,) float64."""
     return np.asarray(weights @ values / weights.sum(1))

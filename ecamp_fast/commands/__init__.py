@@ -19,5 +19,6 @@ downstream    commands that use what a run has learned
 lazy          a group that imports a command when it is called
 progress      a bar on a terminal, plain lines elsewhere
 sources       what --from takes, and the source that it opens
+trainings     several pre-trainings at once, for ``worth`` and ``ablate``
 verdict       how ``demo`` and ``worth`` end: a line for each check, and an exit code
 """

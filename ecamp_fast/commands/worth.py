@@ -1,25 +1,20 @@
 """``ecamp-fast worth``: what a model learns from reports, against opponents that learned less or nothing."""
 
-import os
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ecamp_fast.commands.verdict import conclude, failed, say
+from ecamp_fast.commands.trainings import Training, core_minutes, train_all
+from ecamp_fast.commands.verdict import conclude, say
 from ecamp_fast.config import Recipe, load_recipe
-from ecamp_fast.errors import STOPPED, ConfigError
+from ecamp_fast.errors import ConfigError
 from ecamp_fast.evidence.check import Check
-from ecamp_fast.files import open_private, require_folder
+from ecamp_fast.files import require_folder
 from ecamp_fast.machine import available_cores
-from ecamp_fast.run.rundir import RunDir
 
 if TYPE_CHECKING:
-    import subprocess
-
     from ecamp_fast.evidence.judge import Evidence
 
 # What must hold, and what is hoped for: docs/worth.md
@@ -63,7 +58,7 @@ def command(out: Path, studies: int, seed: int, overrides: tuple[str, ...], as_j
     from ecamp_fast.report.facts import save_results  # torch with it
 
     found = _judge(home, shards)
-    checks = claims(found, _core_minutes(home / "ecamp"))
+    checks = claims(found, core_minutes(home / "ecamp"))
     save_results(home / "ecamp", evidence=found.as_dict(), checks=[check.as_dict() for check in checks])
     conclude(checks, {"report": str(_report(home / "ecamp", shards))}, began, as_json)
 
@@ -102,76 +97,9 @@ def _build(studies: int, shards: Path, recipe: Recipe) -> None:
 
 
 def _train(runs: dict[Path, list[str]], shards: Path) -> None:
-    """Train all runs, as many at once as there are cores, and note the core-minutes each took.
-
-    An interrupt asks them to stop; then this process leaves with ``STOPPED``, and a second one kills them.
-    """
-    from ecamp_fast.run import launch
-
-    waiting, running = list(runs), dict[Path, _Training]()
-    with launch.asked_to_stop() as asked:
-        try:
-            while running or (waiting and not asked()):
-                while waiting and len(running) < available_cores() and not asked():
-                    run = waiting.pop(0)
-                    running[run] = _start(run, runs[run], shards)
-                for run, training in list(running.items()):
-                    if _ended(run, training):
-                        del running[run]
-                if asked():  # again and again: a run that is just starting forgets what was asked for before
-                    for run in running:
-                        RunDir(run, writes=False).stop_file.touch()
-                time.sleep(0.2)
-        finally:  # a failure of one ends the other too
-            for training in running.values():
-                launch.kill(training.process)
-        if asked() or any(_status(run) == "stopped" for run in runs):
-            say("stopped; the same command goes on")
-            sys.exit(STOPPED)
-
-
-@dataclass
-class _Training:
-    """A process that trains.  new: whether the run was not complete when it was started"""
-
-    process: "subprocess.Popen[bytes]"
-    new: bool
-
-
-def _start(run: Path, overrides: list[str], shards: Path) -> _Training:
-    from ecamp_fast.run import launch
-
-    RunDir(run).create()
-    new = _status(run) != "complete"
-    arguments = [f"--data={shards}", f"--out={run}", "--recipe=worth", "--ds_config=zero0", "--no-report"]
-    arguments += [f"--set={item}" for item in overrides]
-    with open_private(run / "train.log", "ab") as log:
-        return _Training(launch.start(arguments, 1, log, threads=1), new)
-
-
-def _ended(run: Path, training: _Training) -> bool:
-    """Whether the run is over; its cost is then noted.  Raises EcampError with its exit code where it failed."""
-    from ecamp_fast.report.facts import save_results
-
-    pid, status, usage = os.wait4(training.process.pid, os.WNOHANG)
-    if not pid:
-        return False
-    training.process.returncode = code = os.waitstatus_to_exitcode(status)
-    if training.new:
-        save_results(run, core_minutes=_core_minutes(run) + (usage.ru_utime + usage.ru_stime) / 60)
-    if code not in (0, STOPPED):
-        raise failed(run, "failed", code)
-    return True
-
-
-def _status(run: Path) -> str | None:
-    return RunDir(run, writes=False).state().get("status")
-
-
-def _core_minutes(run: Path) -> float:
-    from ecamp_fast.report.facts import read_results
-
-    return float(read_results(run).get("core_minutes", 0.0))
+    """Train all runs, as many at once as there are cores, and note the core-minutes each took."""
+    trainings = {run: Training("worth", tuple(overrides), shards) for run, overrides in runs.items()}
+    train_all(trainings, available_cores())
 
 
 def _judge(home: Path, shards: Path) -> "Evidence":

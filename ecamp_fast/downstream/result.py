@@ -6,7 +6,7 @@ from typing import Any
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.files import require_folder, write_json
-from ecamp_fast.strict_json import parse_object
+from ecamp_fast.strict_json import parse_record
 
 RESULT = "result.json"
 SCHEMA = 1
@@ -60,7 +60,7 @@ def read_result(out: Path) -> TaskResult | None:
     if not file.exists():
         return None
     try:
-        tree = parse_object(file.read_bytes())
+        tree = parse_record(file.read_bytes())  # a score may be a NaN
         if tree.pop("schema") != SCHEMA:
             raise ValueError("of another version")
         return TaskResult(**tree)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ecamp_fast.commands import demo, worth
+from ecamp_fast.commands import demo, trainings
 from ecamp_fast.run import launch
 
 
@@ -45,5 +45,5 @@ def test_those_of_worth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     process: Any = None
     monkeypatch.setattr(launch, "start", lambda *_, **__: process)
     run = tmp_path / "seed-1" / "ecamp"
-    worth._start(run, [], tmp_path / "phantoms")
+    trainings._start(run, trainings.Training("worth", (), tmp_path / "phantoms"), 1, 1)
     assert mode(run) == 0o700 and mode(run / "train.log") == 0o600

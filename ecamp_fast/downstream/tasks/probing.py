@@ -114,6 +114,42 @@ def probe_encoder(
     return result
 
 
+def probe_pixels(
+    components: int,
+    shards: ShardSet,
+    out: Path,
+    options: ProbeOptions = DEFAULTS,
+    *,
+    device: torch.device | str = "cpu",
+) -> TaskResult:
+    """The same of plain pixels, which need no encoder: 16 x 16 of them, or principal components of the image.
+
+    components: how many; 0: the pixels themselves   options: pooling, size and baselines mean nothing here
+    """
+    splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
+    _refuse_unlearnable(splits.train)
+    train, test = (_small(shards, part, PCA_SIDE, device) for part in (splits.train, splits.test))
+    parts = _principal(train.flatten(1), test.flatten(1), components) if components else _shrunk(train, test)
+    own = _Judge(splits, options.subset.seed).rows("pixels", *parts)
+    found = mean_over_classes(own.draws)
+    result = TaskResult(
+        task="pixels",
+        metric="auroc",
+        score=found.value,
+        low=found.low,
+        high=found.high,
+        per_class=by_class(own.draws[0], splits.train.labels.names),
+        settings={"components": components},
+        data=shards.manifest.digest,
+        encoder="pixels",
+        fraction=options.subset.percent,
+        seed=options.subset.seed,
+        samples=splits.counts(),
+    )
+    result.write(out)
+    return result
+
+
 class _Judge:
     """Fits and scores features on one division of a set, always on the same resampled patients."""
 
@@ -137,9 +173,13 @@ def pixel_rows(
 ) -> list[ProbeAreas]:
     """16 x 16 pixels, and as many principal components of the image as the encoder has numbers."""
     train, test = (_small(shards, part, PCA_SIDE, device) for part in (splits.train, splits.test))
-    shrunk = [interpolate(part[:, None], (PIXELS, PIXELS), mode="area").flatten(1) for part in (train, test)]
     components = _principal(train.flatten(1), test.flatten(1), trunk.width * pooling**2)
-    return [judge.rows(f"pixels {PIXELS}x{PIXELS}", *shrunk), judge.rows("pixels PCA", *components)]
+    return [judge.rows(f"pixels {PIXELS}x{PIXELS}", *_shrunk(train, test)), judge.rows("pixels PCA", *components)]
+
+
+def _shrunk(*parts: Tensor) -> list[Tensor]:
+    """(N, 256) of each (N, side, side)."""
+    return [interpolate(part[:, None], (PIXELS, PIXELS), mode="area").flatten(1) for part in parts]
 
 
 def _principal(train: Tensor, test: Tensor, count: int) -> tuple[Tensor, Tensor]:
