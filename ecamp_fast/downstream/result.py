@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.files import write_json
+from ecamp_fast.files import require_folder, write_json
 from ecamp_fast.strict_json import parse_record
 
 RESULT = "result.json"
@@ -49,6 +49,8 @@ class TaskResult:
 
     def write(self, out: Path) -> None:
         """OUT/result.json, complete or absent."""
+        require_folder(out, "OUT")
+        out.mkdir(parents=True, exist_ok=True)
         write_json(out / RESULT, self.as_dict())
 
 

@@ -147,8 +147,8 @@ def _ours(model: Ecamp, size: int | None, drop_path: float) -> Trunk:
 
 def _of(found: Foreign, size: int | None) -> Trunk:
     if size is not None and size != found.size and hasattr(found.net, "set_input_size"):
-        try:
-            found.net.set_input_size(img_size=size)  # type: ignore[operator]
-        except AssertionError:
-            raise ConfigError(f"{size} pixels are no whole number of its patches", "choose another size") from None
+        patch = found.net.patch_embed.patch_size[0]  # type: ignore[union-attr, index]
+        if size % patch:
+            raise ConfigError(f"{size} pixels are no whole number of patches of {patch}", "choose another size")
+        found.net.set_input_size(img_size=size)  # type: ignore[operator]
     return Trunk(found, size or found.size).eval()

@@ -83,8 +83,10 @@ def _of_timm(path: Path, config: dict[str, Any], drop_path: float) -> Foreign:
     except (RuntimeError, KeyError, TypeError, OSError, ValueError) as error:
         raise DataError(f"{path} is not read by timm: {error}", "write it again with timm") from None
     known: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
-    size = config.get("model_args", {}).get("img_size") or known["input_size"][-1]
-    arguments = config.get("model_args", {}) | {"num_classes": 0}
+    stated = config.get("model_args", {})
+    size = stated.get("img_size") or known["input_size"][-1]
+    arguments = stated | {"num_classes": 0}
+    size = size[-1] if isinstance(size, list | tuple) else size
     return Foreign(net, int(size), tuple(known["mean"]), tuple(known["std"]), config["architecture"], arguments)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.files import new_folder
+from ecamp_fast.files import new_folder, write_json
 from ecamp_fast.strict_json import parse_object
 
 if TYPE_CHECKING:
@@ -36,13 +36,14 @@ def write_classifier(model: "Classifier", classes: Sequence[str], exclusive: boo
         "mean": tuple(trunk.mean.flatten().tolist()),
         "std": tuple(trunk.std.flatten().tolist()),
         "num_classes": len(classes),
-        CLASSES: list(classes),
-        EXCLUSIVE: exclusive,
     }
     if out.exists():
         shutil.rmtree(out)
     with new_folder(out) as folder:
         save_for_hf(net, str(folder), model_args=arguments, safe_serialization=True)
+        file = folder / "config.json"
+        about = {CLASSES: list(classes), EXCLUSIVE: exclusive}  # the second is passed over by timm
+        write_json(file, parse_object(file.read_bytes()) | about)
 
 
 def twin(model: "Classifier") -> tuple[nn.Module, dict[str, Any]]:
@@ -74,9 +75,10 @@ class FittedClassifier:
         if not file.exists():
             raise ConfigError(f"{folder} is no fitted classifier", "name the OUT of `ecamp-fast finetune classify`")
         try:
-            known = parse_object(file.read_bytes())["pretrained_cfg"]
-            self.classes = [str(name) for name in known[CLASSES]]
-            self.size, self._exclusive = int(known["input_size"][-1]), bool(known[EXCLUSIVE])
+            config = parse_object(file.read_bytes())
+            known = config["pretrained_cfg"]
+            self.classes = [str(name) for name in config[CLASSES]]
+            self.size, self._exclusive = int(known["input_size"][-1]), bool(config[EXCLUSIVE])
             mean, std = torch.tensor(known["mean"]), torch.tensor(known["std"])
             net: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
         except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:

@@ -1,0 +1,197 @@
+"""Fine-tuning and probing: what must be learned is learned, what holds nothing scores nothing, files tell it all."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from ecamp_fast import cli
+from ecamp_fast.downstream.tasks import probing, scoring
+from ecamp_fast.downstream.tasks.classify import Classifier, ClassifyOptions, classify, is_exclusive
+from ecamp_fast.downstream.tasks.probing import ProbeOptions, probe_encoder
+from ecamp_fast.downstream.tasks.splits import Subset, split_task
+from ecamp_fast.downstream.tasks.timm_model import FittedClassifier, twin
+from ecamp_fast.downstream.training.settings import Settings
+from ecamp_fast.downstream.trunk import open_trunk
+from ecamp_fast.errors import DataError
+from ecamp_fast.shards.load.read import ShardSet
+
+QUICK = Settings(steps=12, batch=16, lr=0.05, warmup=2, precision="fp32", drop_path=0.1, evaluate_every=6)
+
+
+def invoke(*arguments: object) -> dict:
+    done = CliRunner().invoke(cli.command, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_areas_are_scikit_learns_where_labels_are_known() -> None:
+    draw = np.random.default_rng(3)
+    outputs = draw.normal(size=(200, 4)).round(1)  # with ties
+    values = (draw.random((200, 4)) < 0.3).astype(np.float32)
+    values[draw.random((200, 4)) < 0.2] = np.nan
+    values[:, 3] = 0
+    found = scoring.area_under_roc(outputs, values, list("abcd"), [str(n // 2) for n in range(200)], 50)
+    wanted = []
+    for number, name in enumerate("abc"):
+        known = ~np.isnan(values[:, number])
+        wanted.append(roc_auc_score(values[known, number], outputs[known, number]))
+        assert found.per_class[name] == pytest.approx(wanted[-1], abs=1e-12)
+    assert found.per_class["d"] is None and found.overall.value == pytest.approx(np.mean(wanted), abs=1e-12)
+    assert found.overall.low < found.overall.value < found.overall.high
+
+
+def test_accuracy_counts_hits() -> None:
+    values = np.eye(3)[[0, 1, 2, 2]]
+    outputs = np.eye(3)[[0, 2, 2, 2]]
+    found = scoring.accuracy(outputs, values, list("abc"), list("wxyz"), 20)
+    assert found.overall.value == 0.75 and found.per_class == {"a": 1.0, "b": 0.0, "c": 1.0}
+    assert is_exclusive(values) and not is_exclusive(values[:, :2]) and not is_exclusive(np.ones((2, 3)))
+
+
+def test_the_model_is_the_papers(tiny_run: Path) -> None:
+    trunk = open_trunk(tiny_run)
+    model = Classifier(trunk, 3)
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    mean = trunk(images).mean(1)
+    wanted = torch.nn.functional.layer_norm(mean, (16,), eps=1e-6) @ model.head.weight.T
+    torch.testing.assert_close(model(images), wanted)
+    assert model.head.weight.std() < 1e-4 and trunk.net.pos_embed.requires_grad
+    assert not any(parameter.requires_grad for parameter in trunk.net.norm.parameters())
+    model.freeze_trunk()
+    assert [name for name, one in model.named_parameters() if one.requires_grad] == ["head.weight", "head.bias"]
+    net, _ = twin(model)
+    torch.testing.assert_close(
+        net((images.float() / 255 - trunk.mean) / trunk.std), model(images), atol=1e-6, rtol=1e-5
+    )
+
+
+def test_parts_share_no_patient_and_val_is_carved_where_there_is_none(phantoms: ShardSet) -> None:
+    splits = split_task(phantoms, Subset(50.0))
+    parts = [set(part.patients) for part in (splits.train, splits.val, splits.test)]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    assert splits.test.split == "val" and splits.val.split == "train" and len(splits.val) > 3
+    assert len(splits.train) == pytest.approx(0.5 * 0.9 * phantoms.count("train"), abs=3)
+    assert len(split_task(phantoms, Subset(count=20)).train) == 20
+    with pytest.raises(DataError, match="no split test"):
+        split_task(phantoms, Subset(), test_split="test")
+
+
+def test_a_patient_in_two_parts_is_named(phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = phantoms.metadata("val", 0)["patient_id"]
+    read = phantoms.metadata
+    monkeypatch.setattr(
+        phantoms, "metadata", lambda split, index: read(split, index) | ({"patient_id": about} if index == 1 else {})
+    )
+    with pytest.raises(DataError, match="1 patients are in train and in test"):
+        split_task(phantoms, Subset())
+
+
+def test_a_fitted_classifier_predicts_files_as_it_was_judged(
+    tiny_run: Path, phantoms: ShardSet, tmp_path: Path
+) -> None:
+    out = tmp_path / "fit"
+    options = ClassifyOptions(Subset(count=40))
+    result = classify(str(tiny_run), phantoms, QUICK, out, options)
+    assert result.samples["train"] == 40 and 0 <= result.low <= result.score <= result.high <= 1
+    assert [step for step, _ in result.extra["curve"]] == [6, 12]
+    again = classify(str(tiny_run), phantoms, QUICK, out, options, say=pytest.fail)
+    assert again.score == result.score
+    image = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (50, 40), np.uint8)).save(image)
+    found = invoke("predict", out, tmp_path, tmp_path / "p.csv")
+    assert found["images"] == 1 and found["classes"] == list(result.per_class)
+    rows = (tmp_path / "p.csv").read_text().splitlines()
+    net = timm.create_model(f"local-dir:{out / 'timm'}", pretrained=True).eval()
+    from ecamp_fast.downstream.encoder import read_pictures
+
+    trunk = open_trunk(tiny_run)
+    pixels = (read_pictures([image], 32).float() / 255 - trunk.mean) / trunk.std
+    with torch.no_grad():
+        wanted = net(pixels).sigmoid()[0]
+    np.testing.assert_allclose([float(cell) for cell in rows[1].split(",")[1:]], wanted, atol=1e-5)
+    assert FittedClassifier(out / "timm").classes == rows[0].split(",")[1:]
+
+
+class TestLearning:
+    """On images whose label is their brightness."""
+
+    @pytest.fixture
+    def planted(self, phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> ShardSet:
+        from dataclasses import replace
+
+        from ecamp_fast.downstream.tasks import splits
+
+        read = splits.read_labels
+
+        def brightness(shards: ShardSet, split: str, *rest: object) -> object:
+            from ecamp_fast.downstream.data.samples import TaskData
+
+            labels = read(shards, split)
+            data = TaskData(shards, split, labels, size=32)
+            means = torch.cat([batch.images.float().mean((1, 2, 3)) for batch in data.ordered(32)]).numpy()
+            return replace(labels, names=["bright"], values=(means > np.median(means)).astype(np.float32)[:, None])
+
+        monkeypatch.setattr(splits, "read_labels", brightness)
+        return phantoms
+
+    def test_what_is_in_the_image_is_learned(self, tiny_run: Path, planted: ShardSet, tmp_path: Path) -> None:
+        chosen = QUICK.model_copy(update={"steps": 60, "evaluate_every": 30, "crop_area": (0.8, 1.0), "lr": 0.1})
+        assert classify(str(tiny_run), planted, chosen, tmp_path / "fine").score > 0.9
+        frozen = chosen.model_copy(update={"frozen": True, "lr": 1.0})
+        found = classify(str(tiny_run), planted, frozen, tmp_path / "sgd")
+        assert found.task == "probe-sgd" and found.score > 0.8
+
+    def test_a_probe_stands_beside_pixels(self, tiny_run: Path, planted: ShardSet, tmp_path: Path) -> None:
+        found = probe_encoder(str(tiny_run), planted, tmp_path)
+        assert found.score > 0.9
+        assert set(found.extra["baselines"]) == {"untrained", "pixels 16x16", "pixels PCA"}
+        for name, base in found.extra["baselines"].items():
+            gap = found.extra["differences"][name]
+            assert gap["value"] == pytest.approx(found.score - base["value"]) and gap["low"] <= gap["high"]
+        assert found.extra["baselines"]["pixels 16x16"]["value"] > 0.95
+
+    def test_labels_that_say_nothing_score_one_half(self, tiny_run: Path, planted: ShardSet, tmp_path: Path) -> None:
+        split = split_task(planted, Subset())
+        draw = np.random.default_rng(0)
+        for part in (split.train, split.test):
+            part.labels.values[:] = draw.integers(0, 2, part.labels.values.shape)
+        judge = probing._Judge(split, 0)
+        noise = [torch.from_numpy(draw.normal(size=(len(part), 8))).float() for part in (split.train, split.test)]
+        low, high = np.percentile(judge.rows("noise", *noise).draws[1:], [0.5, 99.5])
+        assert low < 0.5 < high
+
+
+def test_principal_components_are_numpys(phantoms: ShardSet) -> None:
+    draw = np.random.default_rng(2)
+    train, test = draw.normal(size=(30, 9)) @ draw.normal(size=(9, 9)), draw.normal(size=(5, 9))
+    found, other = probing._principal(torch.from_numpy(train), torch.from_numpy(test), 4)
+    _, vectors = np.linalg.eigh(np.cov(train.T))
+    wanted = (train - train.mean(0)) @ vectors[:, ::-1][:, :4]
+    np.testing.assert_allclose(np.abs(found), np.abs(wanted), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.abs(other), np.abs((test - train.mean(0)) @ vectors[:, ::-1][:, :4]), atol=1e-5)
+
+
+def test_commands_print_what_they_wrote(tiny_run: Path, phantoms: ShardSet, tmp_path: Path) -> None:
+    found = invoke(
+        "probe", tiny_run, phantoms.path, tmp_path / "probe", "--count", 40, "--pooling", 2, "--device", "cpu"
+    )
+    assert found == json.loads((tmp_path / "probe" / "result.json").read_text())
+    quick = ["steps=2", "warmup=0", "batch=8", "precision=fp32"]
+    sets = [part for one in quick for part in ("--set", one)]
+    arguments = ("--device", "cpu", "--percent", 50, *sets)
+    found = invoke("finetune", "classify", tiny_run, phantoms.path, tmp_path / "fit", *arguments)
+    assert found["settings"]["steps"] == 2 and found["fraction"] == 50
+
+
+def test_probe_options_are_plain(tiny_run: Path, phantoms: ShardSet, tmp_path: Path) -> None:
+    found = probe_encoder(f"untrained:{tiny_run}", phantoms, tmp_path, ProbeOptions(Subset(count=40), baselines=True))
+    assert "untrained" not in found.extra["baselines"]
+    alone = probe_encoder(str(tiny_run), phantoms, tmp_path, ProbeOptions(Subset(count=40), baselines=False))
+    assert alone.extra["baselines"] == {}

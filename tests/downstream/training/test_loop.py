@@ -1,0 +1,183 @@
+"""The loop against a loop written by hand, its rates against the formula, and its resume against a run in one go."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ecamp_fast.downstream.training.loop import fit
+from ecamp_fast.downstream.training.optimizer import build_optimizer, layer_scales
+from ecamp_fast.downstream.training.schedule import factor
+from ecamp_fast.downstream.training.settings import Settings, load_settings, row_names
+from ecamp_fast.downstream.trunk import open_trunk
+from ecamp_fast.errors import ConfigError, DataError, NumericsError
+
+PLAIN = {"precision": "fp32", "batch": 4, "warmup": 3, "evaluate_every": 5}
+
+
+class Line:
+    """A line through points, with noise that the model draws for itself; the score is minus the error."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        torch.manual_seed(1)
+        self.model = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.2), nn.BatchNorm1d(1))
+        self.steps_per_epoch, self._stop_after, self.scores = 5, stop_after, list[float]()
+        self.x = torch.randn(400, 4, 3, generator=torch.Generator().manual_seed(2))
+        self.truth = torch.tensor([1.0, -2.0, 0.5])
+
+    def batches(self, start: int, stop: int) -> Iterator[Tensor]:
+        for step in range(start, stop):
+            if step == self._stop_after:
+                raise KeyboardInterrupt
+            yield self.x[step]
+
+    def loss(self, batch: Tensor) -> Tensor:
+        return ((self.model(batch)[:, 0] - batch @ self.truth) ** 2).mean()
+
+    def validate(self) -> float:
+        assert not self.model.training
+        self.scores.append(-float(self.loss(self.x[-1])))
+        return self.scores[-1]
+
+
+def settings(**changes: object) -> Settings:
+    return Settings(**{**PLAIN, "steps": 20, "lr": 0.05, **changes})
+
+
+def run(out: Path, task: Line, made_of: Settings, resume: str = "auto", data: str = "d") -> object:
+    return fit(task, made_of, out, {"encoder": "e"}, data, resume=resume)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_it_is_the_loop_that_one_writes_by_hand(tmp_path: Path, optimizer: str) -> None:
+    task, other = Line(), Line()
+    task.model[1].p = other.model[1].p = 0.0
+    chosen = settings(optimizer=optimizer, clip=0.5, weight_decay=0.1, steps=9, evaluate_every=100)
+    run(tmp_path, task, chosen)
+    theirs = (
+        torch.optim.SGD(other.model.parameters(), momentum=0.9)
+        if optimizer == "sgd"
+        else torch.optim.AdamW(other.model.parameters())
+    )
+    matrices = [one for one in other.model.parameters() if one.ndim > 1]
+    theirs.param_groups[0]["params"] = matrices
+    theirs.param_groups[0]["weight_decay"] = 0.1
+    theirs.add_param_group({"params": [one for one in other.model.parameters() if one.ndim < 2], "weight_decay": 0.0})
+    for step in range(1, 10):
+        other.model.train()
+        for group in theirs.param_groups:
+            group["lr"] = 0.05 * (step / 3 if step < 3 else 0.5 * (1 + math.cos(math.pi * (step - 3) / 6)))
+        theirs.zero_grad()
+        other.loss(other.x[step - 1]).backward()
+        torch.nn.utils.clip_grad_norm_(other.model.parameters(), 0.5)
+        theirs.step()
+    for mine, their in zip(task.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, their, atol=1e-6, rtol=1e-5)
+
+
+def test_the_rate_ends_at_the_hard_stop() -> None:
+    chosen = settings(steps=100, warmup=10)
+    assert [factor(chosen, step) for step in (1, 5, 10, 100)] == [0.1, 0.5, 1.0, 0.0]
+    assert factor(chosen, 55) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}, {"optimizer": "adamw"}])
+def test_a_fit_that_was_cut_off_goes_on_to_the_same_weights(tmp_path: Path, changes: dict) -> None:
+    whole, cut, rest = Line(), Line(stop_after=13), Line()
+    first = run(tmp_path / "whole", whole, settings(**changes))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", cut, settings(**changes))
+    second = run(tmp_path / "cut", rest, settings(**changes))
+    assert first.best == second.best
+    for name, one in whole.model.state_dict().items():
+        assert torch.equal(one, rest.model.state_dict()[name]), name
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
+    task = Line()
+    scores = iter([-3.0, -1.0, -2.0, math.nan])
+    kept = []
+
+    def validate() -> float:
+        kept.append(task.model[0].weight.clone())
+        return next(scores)
+
+    task.validate = validate  # type: ignore[method-assign]
+    fitted = run(tmp_path, task, settings())
+    assert fitted.best == (10, -1.0) and torch.equal(task.model[0].weight, kept[1])
+    assert not torch.equal(kept[1], kept[3])
+
+
+def test_it_ends_where_nothing_improves(tmp_path: Path) -> None:
+    task = Line()
+    task.validate = lambda: -1.0  # type: ignore[method-assign]
+    fitted = run(tmp_path, task, settings(steps=100, patience=2))
+    assert fitted.step == 15
+    assert run(tmp_path, task, settings(steps=100, patience=2)).step == 15  # and stays there
+
+
+def test_micro_batches_are_one_batch(tmp_path: Path) -> None:
+    class Whole(Line):
+        def batches(self, start: int, stop: int) -> Iterator[Tensor]:
+            for step in range(start, stop):
+                yield from self.x[step].split(self.parts)
+
+    tasks = []
+    for parts in (4, 2):
+        task = Whole()
+        task.parts, task.model = parts, nn.Sequential(nn.Linear(3, 1))  # type: ignore[assignment]
+        run(tmp_path / str(parts), task, settings(micro=parts))
+        tasks.append(task)
+    torch.testing.assert_close(tasks[0].model[0].weight, tasks[1].model[0].weight)
+
+
+def test_gradients_that_are_not_finite_change_nothing_and_end_a_fit(tmp_path: Path) -> None:
+    task = Line()
+    task.x[7] = torch.inf
+    task.model = nn.Sequential(nn.Linear(3, 1))
+    run(tmp_path / "one", task, settings())
+    assert task.model[0].weight.isfinite().all()
+    bad = Line()
+    bad.x[:] = torch.inf
+    with pytest.raises(NumericsError):
+        run(tmp_path / "all", bad, settings(steps=50, evaluate_every=100))
+
+
+def test_another_fit_is_not_gone_on_with(tmp_path: Path) -> None:
+    run(tmp_path, Line(), settings())
+    with pytest.raises(ConfigError, match="lr"):
+        run(tmp_path, Line(), settings(lr=0.01))
+    with pytest.raises(DataError, match="another shard set"):
+        run(tmp_path, Line(), settings(), data="e")
+    run(tmp_path, Line(), settings(lr=0.01), resume="never")
+
+
+def test_layers_have_their_share_of_the_rate(tiny_run: Path) -> None:
+    model = nn.ModuleDict({"trunk": open_trunk(tiny_run), "head": nn.Linear(16, 2)})
+    scales = layer_scales(model, 0.5)
+    assert scales["trunk.net.blocks.1.attn.qkv.weight"] == 0.5
+    assert scales["trunk.net.blocks.0.attn.qkv.weight"] == 0.25
+    assert scales["trunk.net.patch_embed.proj.weight"] == scales["trunk.net.pos_embed"] == 0.125
+    groups = build_optimizer(model, settings(layer_decay=0.5)).param_groups
+    assert sorted({group["lr_scale"] for group in groups}) == [0.125, 0.25, 0.5, 1.0]
+    trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    assert sum(one.numel() for group in groups for one in group["params"]) == trained
+
+
+def test_settings_have_names_and_say_what_is_wrong() -> None:
+    chosen = load_settings("classify", "nih-10")
+    assert (chosen.steps, chosen.batch, chosen.lr, chosen.warmup) == (3000, 768, 2.4e-2, 50)
+    assert (chosen.optimizer, chosen.drop_path, chosen.patience, chosen.clip) == ("sgd", 0.1, 20, 1.0)
+    assert load_settings("probe", "rsna-100", ["lr=0.5"]).lr == 0.5 and load_settings("probe").frozen
+    for task in ("classify", "probe"):
+        for name in row_names(task):
+            load_settings(task, name)
+    with pytest.raises(ConfigError, match="did you mean 'nih-10'"):
+        load_settings("classify", "nih10")
+    with pytest.raises(ConfigError, match="did you mean 'steps'"):
+        load_settings("classify", None, ["step=3"])
+    with pytest.raises(ConfigError, match="micro-batches"):
+        load_settings("classify", None, ["batch=10", "micro=4"])
