@@ -71,8 +71,9 @@ def test_segmentation(scored: Callable[..., dict[str, ScoreRow]]) -> None:
     assert list(rows) == ["untrained", "ours"] and {row.metric for row in rows.values()} == {"Dice"}
 
 
+@pytest.mark.slow
 def test_patches_beside_place_and_pixels(scored: Callable[..., dict[str, ScoreRow]]) -> None:
-    rows = scored("patches")
+    rows = scored("patches", options={"count": 40})
     assert list(rows) == ["untrained", "pixels of the patch", "place alone", "ours"]
     assert len({row.score for row in rows.values()}) == 4
 
