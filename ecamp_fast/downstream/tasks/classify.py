@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from ecamp_fast.downstream.data.samples import TaskBatch, TaskData, TrainView
 from ecamp_fast.downstream.heads.classifier import Classifier
 from ecamp_fast.downstream.result import TaskResult, read_result
-from ecamp_fast.downstream.tasks.scoring import ClassScores, accuracy, area_under_roc
+from ecamp_fast.downstream.tasks.scoring import ClassScores, accuracy, area_under_roc, listed
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.tasks.timm_model import write_classifier
 from ecamp_fast.downstream.threads import threads_for
@@ -132,22 +132,27 @@ def classify(
     }
     with threads_for(trunk.width, torch.device(device)):
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
-        found = task.test()
+        scored = task.test()
     write_classifier(model, splits.train.labels.names, exclusive, out / "timm")
     result = TaskResult(
         task="probe-sgd" if settings.frozen else CLASSIFY,
         metric="accuracy" if exclusive else "auroc",
-        score=found.overall.value,
-        low=found.overall.low,
-        high=found.overall.high,
-        per_class=found.per_class,
+        score=scored.overall.value,
+        low=scored.overall.low,
+        high=scored.overall.high,
+        per_class=scored.per_class,
         settings=settings.model_dump(mode="json"),
         data=shards.manifest.digest,
         encoder=encoder,
         fraction=options.subset.percent,
         seed=settings.seed,
         samples=splits.counts(),
-        extra={"steps": fitted.step, "best": fitted.best, "curve": fitted.curve},
+        extra={
+            "steps": fitted.step,
+            "best": fitted.best,
+            "curve": fitted.curve,
+            "resampled": listed(scored.resampled),
+        },
     )
     result.write(out)
     return result

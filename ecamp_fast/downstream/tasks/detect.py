@@ -22,7 +22,7 @@ from ecamp_fast.downstream.heads.fcos import FcosDetector
 from ecamp_fast.downstream.heads.yolo import YoloDetector
 from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tasks.average_precision import Boxes, average_precision, require_library
-from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
+from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import SMALL, threads_for
 from ecamp_fast.downstream.training.loop import fit
@@ -257,14 +257,13 @@ def _result(
     data: str,
     extra: dict[str, Any],
 ) -> TaskResult:
-    overall = mean_over_classes(scores.resampled)
-    known = ~np.isnan(scores.resampled[0])
+    found = mean_over_classes(scores.resampled)
     return TaskResult(
         task=DETECT,
         metric="map",
-        score=overall.value,
-        low=overall.low,
-        high=overall.high,
+        score=found.value,
+        low=found.low,
+        high=found.high,
         per_class=by_class(scores.resampled[0], scores.names),
         settings=settings.model_dump(mode="json"),
         data=data,
@@ -272,7 +271,7 @@ def _result(
         fraction=options.subset.percent,
         seed=settings.seed,
         samples=splits.counts(),
-        extra={**extra, "map_mgca": scores.mgca, "resampled": np.nanmean(scores.resampled[:, known], 1).tolist()},
+        extra={**extra, "map_mgca": scores.mgca, "resampled": listed(overall(scores.resampled))},
     )
 
 

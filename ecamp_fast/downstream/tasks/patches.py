@@ -21,7 +21,7 @@ from ecamp_fast.downstream.data.samples import TaskBatch, TaskData
 from ecamp_fast.downstream.probe import tuned
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tasks.probing import DEFAULTS, ProbeAreas, ProbeOptions, untrained_source
-from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
+from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import one_thread, threads_for
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
@@ -128,6 +128,7 @@ def _result(
         fraction=options.subset.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
+        extra={"resampled": listed(overall(areas))},
     )
 
 

@@ -13,7 +13,7 @@ from ecamp_fast import scores
 from ecamp_fast.downstream.data.samples import TaskData
 from ecamp_fast.downstream.probe import tuned
 from ecamp_fast.downstream.result import TaskResult
-from ecamp_fast.downstream.tasks.scoring import by_class, class_areas, mean_over_classes
+from ecamp_fast.downstream.tasks.scoring import by_class, class_areas, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import one_thread, threads_for
 from ecamp_fast.downstream.trunk import UNTRAINED, Trunk, open_trunk
@@ -106,6 +106,7 @@ def probe_encoder(
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={
+            "resampled": listed(overall(own.resampled)),
             "baselines": {one.name: mean_over_classes(one.resampled).as_dict() for one in others},
             "differences": {one.name: own.against(one) for one in others},
         },
@@ -131,20 +132,21 @@ def probe_pixels(
     train, test = (_small(shards, part, PCA_SIDE, device) for part in (splits.train, splits.test))
     parts = _principal(train.flatten(1), test.flatten(1), components) if components else _shrunk(train, test)
     own = _Judge(splits, options.subset.seed).rows("pixels", *parts)
-    found = mean_over_classes(own.draws)
+    found = mean_over_classes(own.resampled)
     result = TaskResult(
         task="pixels",
         metric="auroc",
         score=found.value,
         low=found.low,
         high=found.high,
-        per_class=by_class(own.draws[0], splits.train.labels.names),
+        per_class=by_class(own.resampled[0], splits.train.labels.names),
         settings={"components": components},
         data=shards.manifest.digest,
         encoder="pixels",
         fraction=options.subset.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
+        extra={"resampled": listed(overall(own.resampled))},
     )
     result.write(out)
     return result

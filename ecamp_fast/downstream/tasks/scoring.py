@@ -13,10 +13,16 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class ClassScores:
-    """overall: the mean over classes that can be scored; per_class: None where one kind of a class is absent."""
+    """Of one fit.
+
+    overall    the mean over classes that can be scored
+    per_class  None where one kind of a class is absent
+    resampled  (1 + D,): overall, of all samples and of each draw of patients
+    """
 
     overall: Estimate
     per_class: dict[str, float | None]
+    resampled: Array
 
 
 def area_under_roc(
@@ -27,7 +33,7 @@ def area_under_roc(
     outputs: (N, F), any scale   values: (N, F), 1, 0, NaN unknown
     """
     resampled = class_areas(outputs, values, scores.draw_patients(patients, resamples))
-    return ClassScores(mean_over_classes(resampled), by_class(resampled[0], names))
+    return ClassScores(mean_over_classes(resampled), by_class(resampled[0], names), overall(resampled))
 
 
 def class_areas(outputs: Array, values: Array, weights: Array) -> Array:
@@ -51,18 +57,27 @@ def accuracy(
     hits = (outputs.argmax(1) == truth).astype(np.float64)
     weights = scores.draw_patients(patients, resamples)
     found = {name: float(hits[truth == n].mean()) if (truth == n).any() else None for n, name in enumerate(names)}
-    return ClassScores(scores.estimate(scores.weighted_mean(hits, weights)), found)
+    resampled = scores.weighted_mean(hits, weights)
+    return ClassScores(scores.estimate(resampled), found, resampled)
 
 
 def mean_over_classes(resampled: Array) -> Estimate:
-    """Over those that all samples together can score; a draw that lacks one of them is averaged without it.
+    """``overall`` with its interval.  resampled: (1 + D, F)"""
+    values = overall(resampled)
+    return Estimate(*[float("nan")] * 3) if np.isnan(values[0]) else scores.estimate(values)
 
-    resampled: (1 + D, F)
+
+def overall(resampled: Array) -> Array:
+    """The mean over classes that all samples together can score; a draw that lacks one of them goes without it.
+
+    resampled: (1 + D, F)   returns (1 + D,); NaN where there is no such class
     """
-    known = ~np.isnan(resampled[0])
-    if not known.any():
-        return Estimate(float("nan"), float("nan"), float("nan"))
-    return scores.estimate(scores.row_means(resampled[:, known]))
+    return scores.row_means(resampled[:, ~np.isnan(resampled[0])])
+
+
+def listed(values: Array) -> list[float]:
+    """For a result: of two on the same samples the differences are paired, draw by draw."""
+    return [round(float(value), 6) for value in values]
 
 
 def by_class(values: Array, names: Sequence[str]) -> dict[str, float | None]:

@@ -21,7 +21,7 @@ from ecamp_fast.downstream.heads import dpt
 from ecamp_fast.downstream.heads.dense import HeadName, Heads
 from ecamp_fast.downstream.heads.mask_loss import mask_loss
 from ecamp_fast.downstream.result import TaskResult, read_result
-from ecamp_fast.downstream.tasks.scoring import by_class, mean_over_classes
+from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.downstream.training.loop import fit
@@ -262,7 +262,8 @@ def segment(
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
         overlap = task.test()
     weights = scores.draw_patients(splits.test.patients)
-    score = scores.estimate(scores.weighted_mean(overlap.dice.mean(1), weights))
+    resampled = scores.weighted_mean(overlap.dice.mean(1), weights)
+    score = scores.estimate(resampled)
     result = TaskResult(
         task=SEGMENT,
         metric="dice",
@@ -277,6 +278,7 @@ def segment(
         seed=settings.seed,
         samples=splits.counts(),
         extra={
+            "resampled": listed(resampled),
             "positive": over_positives(overlap, options.masks, weights),
             "steps": fitted.step,
             "best": fitted.best,
@@ -309,7 +311,8 @@ def over_positives(overlap: Overlap, masks: tuple[str, ...], weights: Array) -> 
     counts = dict(zip(masks, overlap.positive.sum(0).tolist(), strict=True))
     known = overlap.positive.any()
     interval = asdict(mean_over_classes(means)) if known else None
-    return {"dice": interval, "per_class": by_class(means[0], masks), "images": counts}
+    resampled = listed(overall(means)) if known else []
+    return {"dice": interval, "resampled": resampled, "per_class": by_class(means[0], masks), "images": counts}
 
 
 def balanced(train: TaskPart, masks: tuple[str, ...], seed: int) -> TaskPart:
