@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ecamp_fast import __version__
+from ecamp_fast.downstream.tables.differences import Difference
 from ecamp_fast.downstream.tables.diseases import DiseaseLine
 from ecamp_fast.downstream.tables.render import (
     LEGEND,
@@ -14,6 +15,9 @@ from ecamp_fast.downstream.tables.render import (
     as_latex,
     as_markdown,
     by_task,
+    difference_told,
+    differences_as_csv,
+    differences_as_markdown,
     diseases_as_csv,
     told,
 )
@@ -28,24 +32,33 @@ SHORTENED = 36  # letters of a name beside a plot
 KINDS = {"ours": "train", "baseline": "held", "paper": "paper"}  # classes of the style sheet
 
 
-def write_comparison(out: Path, title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseLine]) -> list[Path]:
+def write_comparison(
+    out: Path,
+    title: str,
+    rows: Sequence[ScoreRow],
+    diseases: Sequence[DiseaseLine],
+    differences: Sequence[Difference] = (),
+) -> list[Path]:
     """Write the numbers of a grid into the folder ``out`` as CSV, Markdown, LaTeX and one page. Returns the files.
 
     Raises StorageError where the disk refuses.
     """
     texts = {
         "table.csv": as_csv(rows),
-        "table.md": as_markdown(rows),
+        "table.md": as_markdown(rows) + differences_as_markdown(differences),
         "table.tex": as_latex(rows),
-        "report.html": comparison(title, rows, diseases),
+        "report.html": comparison(title, rows, diseases, differences),
     }
     texts |= {"diseases.csv": diseases_as_csv(diseases)} if diseases else {}
+    texts |= {"differences.csv": differences_as_csv(differences)} if differences else {}
     for name, text in texts.items():
         write_atomically(out / name, text.encode())
     return [out / name for name in texts]
 
 
-def comparison(title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseLine]) -> str:
+def comparison(
+    title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseLine], differences: Sequence[Difference] = ()
+) -> str:
     """The whole document as text."""
     legend = "".join(
         f'<span class="key {kind}">{name}</span>'
@@ -61,6 +74,7 @@ def comparison(title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseL
         f'<div class="legend">{legend}</div>',
         f'<div class="pair">{"".join(plots)}</div>',
         _tables(rows),
+        _differences(differences),
         _by_disease(diseases),
         f'<h2>What must be known</h2><div class="card">{remarks}</div>',
         f"<footer>Made by ecamp-fast {escape(__version__)}. Nothing measured on phantoms is a medical result.</footer>",
@@ -133,6 +147,22 @@ def _gain(row: ScoreRow) -> str:
         return ""
     spread = f" ({row.gain_smallest:+.1f} to {row.gain_largest:+.1f})" if row.gain_smallest is not None else ""
     return f"{row.gain:+.1f}{spread}".replace("-", "\N{MINUS SIGN}")
+
+
+def _differences(found: Sequence[Difference]) -> str:
+    """An interval above 0 is bold."""
+    if not found:
+        return ""
+    lines = ['<tr><th>task</th><th>encoder</th><th>against</th><th class="n">better by</th><th>pairs above 0</th></tr>']
+    for one in found:
+        texts = [escape(printable(text)) for text in (f"{one.task}, {one.fraction:g} %", one.method, one.against)]
+        told = difference_told(one)
+        told = f"<strong>{told}</strong>" if one.low > 0 else told
+        cells = "".join(f"<td>{text}</td>" for text in texts)
+        lines.append(f'<tr>{cells}<td class="n">{told}</td><td>{one.above} of {one.pairs}</td></tr>')
+    note = "Paired by pre-training, seed and patients; intervals are over patients and, of several, over pre-trainings."
+    table = f'<div class="card wide"><table>{"".join(lines)}</table></div>'
+    return f"<h2>Paired differences</h2><p>{note}</p>{table}"
 
 
 def _by_disease(lines: Sequence[DiseaseLine]) -> str:

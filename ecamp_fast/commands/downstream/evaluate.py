@@ -119,6 +119,7 @@ def forecast(plan: "GridPlan", as_json: bool) -> None:
 def conclude(out: Path, title: str, plan: "GridPlan", as_json: bool) -> None:
     """Compute what is missing of a plan, write the tables, and print where they are."""
     from ecamp_fast.commands.verdict import say
+    from ecamp_fast.downstream.tables.differences import differences
     from ecamp_fast.downstream.tables.diseases import by_disease
     from ecamp_fast.downstream.tables.evaluate import evaluate
     from ecamp_fast.downstream.tables.registry import TASKS
@@ -127,10 +128,10 @@ def conclude(out: Path, title: str, plan: "GridPlan", as_json: bool) -> None:
 
     results = evaluate(plan, out, TASKS, say)
     rows = compare(plan, TASKS, results)
-    files = write_comparison(out, title, rows, by_disease(plan, TASKS, results))
+    gaps = differences(results)
+    files = write_comparison(out, title, rows, by_disease(plan, TASKS, results), gaps)
     if as_json:
-        listed = [asdict(row) for row in rows]
-        paths = [str(file) for file in files]
-        click.echo(json.dumps({"schema": 1, "out": str(out), "files": paths, "rows": listed}))
+        found = {"rows": [asdict(row) for row in rows], "differences": [asdict(gap) for gap in gaps]}
+        click.echo(json.dumps({"schema": 1, "out": str(out), "files": [str(file) for file in files], **found}))
     else:
         tell(*files)

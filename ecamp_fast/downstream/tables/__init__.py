@@ -7,6 +7,7 @@ cells      which fits a grid stands for, and what each is given
 identity   what a result depends on
 evaluate   computing what is missing, the learning rate chosen on validation data
 rows       ours beside the paper's, and what they gain over random initialisation
+differences  by how much an encoder is better than every other row, paired
 diseases   ChestX-ray14 by disease, the paper's rows in both readings
 render     CSV, Markdown, LaTeX
 ablations  the rows of Tables 4 and 5 as changes of one recipe

@@ -3,8 +3,9 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 
+from ecamp_fast.downstream.tables.differences import Difference
 from ecamp_fast.downstream.tables.diseases import DiseaseLine
 from ecamp_fast.downstream.tables.rows import ScoreRow, notes
 from ecamp_fast.printable import one_line
@@ -119,3 +120,29 @@ def _plain(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def differences_as_csv(found: Sequence[Difference]) -> str:
+    """One line an encoder and row that it stands against."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Difference)])
+    writer.writerows(map(astuple, found))
+    return buffer.getvalue()
+
+
+def differences_as_markdown(found: Sequence[Difference]) -> str:
+    """A table of all of them; empty where there is none."""
+    if not found:
+        return ""
+    head = ("task", "data", "encoder", "against", "better by", "pairs above 0")
+    lines = ["### Paired differences", "", _piped(head), _piped(["---"] * len(head))]
+    for one in found:
+        cells = (one.task, f"{one.fraction:g} %", one.method, one.against, difference_told(one))
+        lines.append(_piped([*map(_plain, cells), f"{one.above} of {one.pairs}"]))
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def difference_told(one: Difference) -> str:
+    """``+1.2 (+0.3 to +2.1)``"""
+    return f"{one.value:+.1f} ({one.low:+.1f} to {one.high:+.1f})".replace("-", "\N{MINUS SIGN}")
