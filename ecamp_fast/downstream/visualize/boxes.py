@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ecamp_fast.shards.format.labels import PRESENT, UNCERTAIN
+from ecamp_fast.shards.format.labels import POSITIVE, UNCERTAIN
 from ecamp_fast.shards.load.crop import whole_boxes
 
 
@@ -45,7 +45,7 @@ def at_least(boxes: np.ndarray, side: float) -> np.ndarray:
 
 def findings_stated(about: Mapping[str, Any]) -> set[str]:
     """What a sample has, or may have, by its labels and its boxes; empty: healthy, as far as the set knows."""
-    known = {name for name, value in about["labels"].items() if value in (PRESENT, UNCERTAIN)}
+    known = {name for name, value in about["labels"].items() if value in (POSITIVE, UNCERTAIN)}
     return {name for name in known if name.casefold() != "no finding"} | {
         str(box["finding"]) for box in about.get("boxes", ())
     }
