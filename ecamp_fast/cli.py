@@ -41,6 +41,10 @@ COMMANDS = {
         "ecamp_fast.commands.downstream.predict",
         "Class probabilities of a fitted classifier for image files.",
     ),
+    "visualize": (
+        "ecamp_fast.commands.downstream.visualize",
+        "Draw where words look in images, and measure it by boxes.",
+    ),
     "evaluate": ("ecamp_fast.commands.downstream.evaluate", "Encoders on tasks, ours beside the paper's tables."),
     "ablate": ("ecamp_fast.commands.downstream.ablate", "Pre-train and score the rows of Tables 4 and 5."),
     "import": ("ecamp_fast.commands.downstream.imports", "Convert released weights, or a run's former checkpoints."),

@@ -33,6 +33,7 @@ class Stream(IntEnum):
     DROPOUT = 8
     PHANTOM = 9
     SUBSTITUTE = 10
+    TURN = 11
 
 
 def sample_keys(seed: int, epoch: ArrayLike, sample: ArrayLike) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Scores of a classifier, and how sure they are: area under the ROC curve, and intervals over patients. numpy alone.
+"""Scores of classifiers and masks, and how sure they are: AUROC, Dice, intervals over patients. numpy alone.
 
 Legend: N samples, F findings, D resamples of the bootstrap.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 1000
+BLOCK = 256  # samples whose pairs with all others are held at once
 ROUNDING = 1e-5  # of what is scored: below it two numbers in float32 are one
 Array = np.ndarray
 
@@ -64,11 +65,11 @@ def over_seeds(differences: Array, seed: int = 0) -> Estimate:
     returns the mean of the first column, and the interval; of one seed over patients alone. Few seeds say little of
     their own spread: where it is half the patients', 84 % of such intervals of 2 seeds hold the truth, 92 % of 5.
     """
-    seeds, draws = len(differences), differences.shape[1] - 1
+    seeds, resamples = len(differences), differences.shape[1] - 1
     value, drawn = differences[:, 0].mean(), differences[:, 1:]
     if seeds == 1:
         return estimate(differences[0])
-    chosen = np.random.default_rng(seed).integers(seeds, size=(seeds, draws))
+    chosen = np.random.default_rng(seed).integers(seeds, size=(seeds, resamples))
     own = differences[:, :1]  # of each seed, which is what differs between them
     between = (own[chosen, 0] - value).mean(0) * np.sqrt(seeds / (seeds - 1))
     within = np.take_along_axis(drawn - own, chosen, axis=0).mean(0)
@@ -104,9 +105,92 @@ def _auroc(scores: Array, positive: Array, counts: Array) -> Array:
         return np.asarray((won * (below + lost / 2)).sum(1) / (won.sum(1) * lost.sum(1)))  # 0 / 0 is NaN
 
 
+def auroc_of_parts(scores: Array, positive: Array, owners: Array, weights: Array) -> Array:
+    """``auroc`` of many parts of few samples, such as the patches of images, where a sample's parts are drawn together.
+
+    The pairs between every two samples are counted once, so that draws cost as much as there are samples, not parts.
+
+    scores: (R, F) floating   positive: (R, F) bool   owners: (R,) integers below N   weights: (D, N) >= 0
+    returns (D, F) float64; NaN for a finding that lacks positive or negative parts.
+    """
+    columns = zip(scores.T, positive.T, strict=True)
+    return np.stack([_auroc_of_parts(*column, owners, weights) for column in columns], axis=1)
+
+
+def _auroc_of_parts(scores: Array, positive: Array, owners: Array, weights: Array) -> Array:
+    """(D,) of one finding."""
+    samples = weights.shape[1]
+    high, of_high = scores[positive], owners[positive]
+    order = np.lexsort((scores[~positive], owners[~positive]))
+    low, of_low = scores[~positive][order], owners[~positive][order]
+    starts = np.searchsorted(of_low, np.arange(samples + 1))
+    won = np.zeros(len(weights))
+    for first in range(0, samples, BLOCK):
+        block = range(first, min(first + BLOCK, samples))
+        pairs = np.zeros((samples, len(block)))
+        for column, sample in enumerate(block):
+            own = low[starts[sample] : starts[sample + 1]]
+            wins = (np.searchsorted(own, high, "left") + np.searchsorted(own, high, "right")) / 2
+            pairs[:, column] = np.bincount(of_high, wins, samples)
+        won += ((weights @ pairs) * weights[:, block.start : block.stop]).sum(1)
+    counts = [weights @ np.bincount(part, minlength=samples) for part in (of_high, of_low)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(won / (counts[0] * counts[1]))  # 0 / 0 is NaN
+
+
 def mean_auroc(scores: Array, positive: Array, weights: Array | None = None) -> Array:
     """Mean of ``auroc`` over the findings that have both classes; NaN where none has. Shape () or (D,)."""
-    found = auroc(scores, positive, weights)
-    known = ~np.isnan(found)
+    return row_means(auroc(scores, positive, weights))
+
+
+def row_means(values: Array) -> Array:
+    """Means along the last axis of what is not NaN; NaN where everything is."""
+    known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, found, 0.0).sum(-1) / known.sum(-1))
+        return np.asarray(np.where(known, values, 0.0).sum(-1) / known.sum(-1))
+
+
+def dice(predicted: Array, truth: Array) -> Array:
+    """Overlap of two masks, 2 |A and B| / (|A| + |B|); 1 where both are empty, as the paper scores it.
+
+    predicted, truth: (..., H, W) bool   returns (...) float64.
+    """
+    shared, together = (predicted & truth).sum((-2, -1)), predicted.sum((-2, -1)) + truth.sum((-2, -1))
+    return np.where(together > 0, 2 * shared / np.maximum(together, 1), 1.0)
+
+
+def mean_over(values: Array, chosen: Array, weights: Array | None = None) -> Array:
+    """Mean of the values that are chosen; NaN where there is none.
+
+    values: (N,)   chosen: (N,) bool   weights: (D, N) >= 0, how often each sample counts   returns shape () or (D,).
+    """
+    counts = np.ones((1, len(values))) if weights is None else weights
+    with np.errstate(invalid="ignore"):
+        found = counts[:, chosen] @ values[chosen] / counts[:, chosen].sum(1)  # 0 / 0 is NaN
+    return np.asarray(found[0] if weights is None else found)
+
+
+def inside(points: Array, boxes: Array) -> Array:
+    """Whether each point lies in any of some boxes.
+
+    points   (P, 2) x, y
+    boxes    (n, 4) x1, y1, x2, y2; the lower edges belong to a box, the upper ones do not
+    returns  (P,) bool
+    """
+    x, y = points[:, :1], points[:, 1:]
+    x1, y1, x2, y2 = boxes.T
+    return np.asarray(((x >= x1) & (x < x2) & (y >= y1) & (y < y2)).any(1))
+
+
+def pointing_game(maps: Array, points: Array, boxes: Sequence[Array]) -> Array:
+    """Whether the peak of each map lies in one of its image's boxes (Zhang et al. 2016).
+
+    Where several places are as high, the share of them that lies there: so a flat map has the chance of a blind guess.
+
+    maps     (N, P)
+    points   (P, 2) x, y of the places
+    boxes    N arrays (n, 4) as of ``inside``
+    returns  (N,) float64, 0 to 1
+    """
+    peaks = maps == maps.max(1, keepdims=True)
+    return np.array([inside(points[peak], mine).mean() for peak, mine in zip(peaks, boxes, strict=True)], np.float64)

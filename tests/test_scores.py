@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecamp_fast.scores import Estimate, auroc, draw_patients, estimate, mean_auroc, weighted_mean
+from ecamp_fast import scores
+from ecamp_fast.scores import (
+    Estimate,
+    auroc,
+    auroc_of_parts,
+    dice,
+    draw_patients,
+    estimate,
+    inside,
+    mean_auroc,
+    mean_over,
+    pointing_game,
+    weighted_mean,
+)
 
 
 def by_pairs(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> float:
@@ -85,3 +98,77 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 def test_a_weighted_mean() -> None:
     weights = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
     assert weighted_mean(np.array([1.0, 2.0, 6.0]), weights).tolist() == pytest.approx([3.0, 8 / 3])
+
+
+def test_parts_of_samples_are_drawn_together() -> None:
+    """Against the plain formula with every part's weight written out; with ties, and samples of one kind alone."""
+    generator = np.random.default_rng(5)
+    owners = generator.integers(0, 9, 300)
+    values, positive = generator.integers(0, 6, (300, 3)).astype(float), generator.random((300, 3)) < 0.3
+    positive[owners == 2] = False
+    positive[owners == 4] = True
+    positive[:, 2] = False
+    weights = draw_patients([str(n // 2) for n in range(10)], 40)  # the last sample has no parts
+    expected = auroc(values, positive, weights[:, owners])
+    assert np.allclose(auroc_of_parts(values, positive, owners, weights), expected, rtol=1e-12, equal_nan=True)
+    assert np.isnan(expected[:, 2]).all() and not np.isnan(expected[0, :2]).any()
+
+
+def test_pairs_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(6)
+    owners, weights = np.repeat(np.arange(7), 5), generator.integers(0, 3, (4, 7)).astype(float)
+    values, positive = generator.random((35, 1)), generator.random((35, 1)) < 0.5
+    whole = auroc_of_parts(values, positive, owners, weights)
+    monkeypatch.setattr(scores, "BLOCK", 3)
+    assert np.allclose(auroc_of_parts(values, positive, owners, weights), whole, rtol=1e-12)
+
+
+def dice_by_hand(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Pixel by pixel, as the released code scores an image (SPEC 7.2)."""
+    found = {(y, x) for y, x in np.ndindex(predicted.shape) if predicted[y, x]}
+    there = {(y, x) for y, x in np.ndindex(truth.shape) if truth[y, x]}
+    if not there:
+        return 0.0 if found else 1.0
+    return 2 * len(found & there) / (len(found) + len(there))
+
+
+def test_dice_equals_counting_pixels_with_empty_masks() -> None:
+    generator = np.random.default_rng(3)
+    predicted, truth = (generator.random((6, 2, 5, 7)) < share for share in (0.4, 0.3))
+    predicted[0], truth[0] = False, False
+    predicted[1], truth[2] = False, False
+    found = dice(predicted, truth)
+    assert found.shape == (6, 2)
+    for place in np.ndindex(6, 2):
+        assert found[place] == pytest.approx(dice_by_hand(predicted[place], truth[place]), abs=1e-12)
+    assert found[0].tolist() == [1.0, 1.0] and found[1].tolist() == found[2].tolist() == [0.0, 0.0]
+
+
+def test_mean_over_positives_counts_each_as_often_as_it_was_drawn() -> None:
+    values, chosen = np.array([0.5, 1.0, 0.0, 0.25]), np.array([True, False, True, True])
+    weights = np.array([[1.0, 1, 1, 1], [2, 5, 0, 1], [0, 3, 0, 0]])
+    found = mean_over(values, chosen, weights)
+    assert mean_over(values, chosen) == pytest.approx(0.25)
+    assert found[:2].tolist() == pytest.approx([0.25, (0.5 * 2 + 0.25) / 3]) and math.isnan(found[2])
+
+
+def test_points_lie_in_boxes_as_pixels_do() -> None:
+    """Against drawing the boxes: the centre of each pixel, and the edges, of which the upper ones are outside."""
+    boxes = np.array([[1.0, 2.0, 4.0, 3.0], [3.0, 0.0, 5.0, 5.0]])
+    drawn = np.zeros((6, 6), bool)
+    for x1, y1, x2, y2 in boxes.astype(int):
+        drawn[y1:y2, x1:x2] = True
+    y, x = np.mgrid[:6, :6]
+    for shift in (0.0, 0.5):
+        points = np.stack([x.ravel() + shift, y.ravel() + shift], 1)
+        assert inside(points, boxes).tolist() == drawn.ravel().tolist()
+    assert not inside(points, np.zeros((0, 4))).any()
+
+
+def test_the_peak_of_a_map_is_in_the_box_or_not_and_a_flat_map_is_a_blind_guess() -> None:
+    points = np.array([[x + 0.5, y + 0.5] for y in range(4) for x in range(4)])
+    maps = np.zeros((4, 16))
+    maps[0, 6] = maps[1, 6] = maps[3, 6] = maps[3, 0] = 1.0  # the third is flat, the fourth has two peaks
+    right, below = np.array([[2.0, 1.0, 3.0, 2.0]]), np.array([[1.0, 2.0, 2.0, 3.0]])
+    found = pointing_game(maps, points, [right, below, right, right])
+    assert found.tolist() == [1.0, 0.0, 1 / 16, 0.5]

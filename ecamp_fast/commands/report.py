@@ -31,7 +31,7 @@ def command(run: Path, data: str | None, samples: int, pictures: bool, as_json: 
 
     facts = gather(run)
     path = (
-        _with_pictures(run, data or _own_data(facts.state, run), samples) if pictures and samples else write_report(run)
+        _with_pictures(run, data or own_data(facts.state, run), samples) if pictures and samples else write_report(run)
     )
     if as_json:
         result = {"schema": 1, "report": str(path), "bytes": path.stat().st_size, "results": read_results(run)}
@@ -53,7 +53,7 @@ def _with_pictures(run: Path, data: str, samples: int) -> Path:
     return report_run(run, model, shards, model.recipe, samples)
 
 
-def _own_data(state: dict[str, object], run: Path) -> str:
+def own_data(state: dict[str, object], run: Path) -> str:
     from ecamp_fast.shards.storage.address import parse_address
 
     found = str(state.get("data") or "")

@@ -59,6 +59,7 @@ command.add_command(annotate.command, "annotate")
 @sources.choice
 @sources.distilled_option
 @sources.views_option
+@sources.task_options
 @click.argument("out", callback=_folder)
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="Tokenizer file. Default: trained on this corpus.")
@@ -107,8 +108,9 @@ def build(
     from ecamp_fast.shards.builder.dry_run import preview
     from ecamp_fast.shards.builder.output import check_free
 
+    named: dict[str, Any] = {name: options.pop(name) for name in sources.TASK_OPTIONS}
     chosen = builder.Options(seed=seed, **options)
-    named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
+    named |= {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
     named |= {"columns": columns, "views": views, "distilled": distilled}
     opened = sources.open_source(kind, source, **named, seed=seed, size=size)
     if dry_run:
@@ -139,6 +141,7 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
 @command.command()
 @sources.choice
 @sources.distilled_option
+@sources.task_options
 @click.argument("shard_set", metavar="SET", callback=_folder)
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
 @as_json
@@ -153,6 +156,7 @@ def repair(
     shard_set: Path,
     workers: int,
     as_json: bool,
+    **of_tasks: str | None,
 ) -> None:
     """Build the damaged files of SET again from its SOURCE; only the same bytes take their place.
 
@@ -162,6 +166,8 @@ def repair(
     from ecamp_fast.shards.format.manifest import read_manifest
 
     recorded = read_manifest(shard_set).source
+    of_tasks["labels"] = of_tasks["labels"] or ",".join(recorded.get("labels", ())) or None
+    of_tasks |= {name: of_tasks[name] or recorded.get(name) for name in ("task", "splits")}
     opened = sources.open_source(
         kind,
         source,
@@ -173,6 +179,7 @@ def repair(
         distilled=distilled,
         seed=int(recorded.get("seed", 0)),
         size=int(recorded.get("size", 0)),
+        **of_tasks,
     )
     with BuildProgress("images") as progress:
         done = rebuild(opened, shard_set, workers, progress.say, progress.tick)
@@ -256,7 +263,7 @@ def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | N
 def show(
     shard_set: str, picture: Path, split: str | None, count: int, seed: int, keys: tuple[str, ...], as_json: bool
 ) -> None:
-    """Draw samples of SET into PICTURE (PNG): image, attention map, boxes, text. As confidential as the set."""
+    """Draw samples of SET into PICTURE (PNG): image, attention map, masks, boxes, text. As confidential as the set."""
     from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.shards.describe.show import show as draw
     from ecamp_fast.shards.load.read import ShardSet

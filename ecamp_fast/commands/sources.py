@@ -1,6 +1,6 @@
 """The sources that `ecamp-fast shard` reads, by the name that --from takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,8 +10,10 @@ from ecamp_fast.errors import ConfigError
 if TYPE_CHECKING:
     from ecamp_fast.shards.sources.base import Source
     from ecamp_fast.shards.sources.selection.choice import Selection
+    from ecamp_fast.shards.sources.tasks.beside import Beside
 
-KINDS = ("csv", "folder", "mimic-cxr", "openi", "webdataset", "phantom")
+TASK_KINDS = ("nih", "chexpert", "rsna", "covidx", "siim", "list")
+KINDS = ("csv", "folder", "mimic-cxr", "openi", "webdataset", "phantom", *TASK_KINDS)
 
 HELP = """SOURCE is, by KIND:
 
@@ -30,6 +32,12 @@ mimic-cxr   the folder of MIMIC-CXR-JPG or MIMIC-CXR as PhysioNet gives it,
 openi       the folder of the Indiana collection: .xml, or its two tables
 webdataset  a tar file or a folder of them, KEY.jpg and KEY.txt side by side
 phantom     the number of studies to draw
+nih, chexpert, rsna, covidx, siim
+            the folder with the tables as their owners ship them, images
+            (DICOM or PNG) anywhere below; no reports, images alone
+list        a folder of images and lists of the paper's protocol, of one
+            --task (nih, chexpert, rsna, covidx, aptos, odir5k, mured,
+            spinexr) or with masks or boxes (siim, rsna, riga)
 """
 
 # Of `build` and `repair`: the texts are in no manifest. Which views were taken is.
@@ -38,6 +46,45 @@ distilled_option = click.option(
     metavar="FILE",
     help="Distilled texts by study: columns study_id and text, as CSV, TSV or JSON lines. The rules write the others.",
 )
+TASK_OPTIONS = ("lists", "task", "splits", "labels", "masks", "boxes")
+_READ_TEXT = ("csv", "folder", "mimic-cxr", "openi", "webdataset")
+_TAKERS = {
+    "use-last": ("mimic-cxr",),
+    "reports": ("mimic-cxr", "csv"),
+    "columns": ("csv",),
+    "empty-reports keep": _READ_TEXT,
+    "views": ("csv", "mimic-cxr", "openi", "webdataset", "phantom", "nih", "chexpert"),
+    "distilled": _READ_TEXT,
+    **dict.fromkeys(("labels", "masks", "boxes"), ("csv",)),
+    "task": ("list",),
+    **dict.fromkeys(("lists", "splits"), TASK_KINDS),
+}
+
+
+def task_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options ``TASK_OPTIONS``, of `build` and `repair`."""
+    for decorate in (
+        click.option("--boxes", metavar="TABLE", help="csv: boxes, as image_path, label, x, y, width, height."),
+        click.option("--masks", metavar="TABLE", help="csv: masks, as image_path, mask_path, label."),
+        click.option(
+            "--labels",
+            metavar="CLASSES",
+            help="csv: columns of 1, 0, -1 or nothing, or all classes that the column labels lists some of; by commas, "
+            "or a data set as nih.",
+        ),
+        click.option(
+            "--splits",
+            type=click.Choice(["own", "official"]),
+            help="Data sets of tasks: no image in two splits, val carved from train where there is none (own, the "
+            "default), or as the official code has them.",
+        ),
+        click.option("--task", metavar="NAME", help="list: the data set whose classes the lists have."),
+        click.option("--lists", metavar="FOLDER", help="Data sets of tasks: lists of the paper's protocol to follow."),
+    ):
+        command = decorate(command)
+    return command
+
+
 views_option = click.option("--views", metavar="PA,AP", help="Images of these views alone. Default: all.")
 
 
@@ -84,26 +131,20 @@ def open_source(
     distilled: str | None = None,
     seed: int = 42,
     size: int = 512,
+    **of_tasks: str | None,
 ) -> "Source":
     """The source that a command line names.
 
     columns     NAME=COLUMN, as --columns takes them
     views       names with commas between
     distilled   file of distilled texts
-    seed, size  of phantoms
+    seed, size  of phantoms; the seed also of splits that are carved
+    of_tasks    ``TASK_OPTIONS``
     Raises ConfigError for what cannot be meant.
     """
     keep_empty = empty_reports == "keep"
-    for name, given, kinds in (
-        ("--use-last", use_last, ("mimic-cxr",)),
-        ("--reports", reports, ("mimic-cxr", "csv")),
-        ("--columns", columns, ("csv",)),
-        ("--empty-reports keep", keep_empty, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
-        ("--views", views, ("csv", "mimic-cxr", "openi", "webdataset", "phantom")),
-        ("--distilled", distilled, ("csv", "folder", "mimic-cxr", "openi", "webdataset")),
-    ):
-        if given and kind not in kinds:
-            raise ConfigError(f"{name} is for --from {', '.join(kinds)}, not for --from {kind}", f"leave out {name}")
+    given = {"use-last": use_last, "reports": reports, "columns": columns, "empty-reports keep": keep_empty}
+    _check_takers(kind, given | {"views": views, "distilled": distilled} | of_tasks)
     selection = _selection(views, distilled)
     if kind == "mimic-cxr":
         from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
@@ -125,12 +166,56 @@ def open_source(
         from ecamp_fast.shards.sources.columns import parse
         from ecamp_fast.shards.sources.csv_file import CsvSource
 
-        return CsvSource(source, reports, keep_empty=keep_empty, names=parse(columns), selection=selection)
+        beside = _beside(of_tasks)
+        return CsvSource(
+            source, reports, keep_empty=keep_empty, names=parse(columns), selection=selection, beside=beside
+        )
+    if kind in TASK_KINDS:
+        return _task_source(kind, source, of_tasks, seed, selection)
     from ecamp_fast.shards.sources.phantom import PhantomSource
 
     if not source.isdecimal() or int(source) < 1:
         raise ConfigError(f"--from phantom: '{source}' is no number of studies", "write --from phantom 40 OUT")
     return PhantomSource(int(source), seed, size, selection=selection)
+
+
+def _check_takers(kind: str, given: Mapping[str, object]) -> None:
+    """Raises ConfigError for an option that other kinds take."""
+    for option, kinds in _TAKERS.items():
+        if given.get(option) and kind not in kinds:
+            what = f"--{option} is for --from {', '.join(kinds)}, not for --from {kind}"
+            raise ConfigError(what, f"leave out --{option}")
+
+
+def _beside(options: Mapping[str, str | None]) -> "Beside":
+    from pathlib import Path
+
+    from ecamp_fast.shards.sources.tasks.beside import Beside, parse_classes
+
+    masks, boxes = (Path(value) if (value := options.get(name)) else None for name in ("masks", "boxes"))
+    return Beside(parse_classes(options.get("labels") or ""), masks, boxes)
+
+
+def _task_source(
+    kind: str, source: str, options: Mapping[str, str | None], seed: int, selection: "Selection"
+) -> "Source":
+    """A data set of a task.  Raises ConfigError for one that there is not."""
+    from pathlib import Path
+
+    from ecamp_fast.shards.sources.tasks.base import Splits
+    from ecamp_fast.shards.sources.tasks.chexpert import ChexpertSource
+    from ecamp_fast.shards.sources.tasks.covidx import CovidxSource
+    from ecamp_fast.shards.sources.tasks.listed import ListSource
+    from ecamp_fast.shards.sources.tasks.nih import NihSource
+    from ecamp_fast.shards.sources.tasks.rsna import RsnaSource
+    from ecamp_fast.shards.sources.tasks.siim import SiimSource
+
+    lists = options.get("lists")
+    splits = Splits(Path(lists) if lists else None, options.get("splits") == "official", seed)
+    if kind == "list":
+        return ListSource(source, options.get("task") or "", splits, selection=selection)
+    of_kind = {one.kind: one for one in (NihSource, ChexpertSource, RsnaSource, CovidxSource, SiimSource)}
+    return of_kind[kind](source, splits, selection=selection)
 
 
 def _selection(views: str | None, distilled: str | None) -> "Selection":

@@ -9,7 +9,7 @@ import numpy as np
 from ecamp_fast.downstream.features import encode, labelled
 from ecamp_fast.files import write_atomically
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.shards.format.labels import PRESENT
+from ecamp_fast.shards.format.labels import POSITIVE
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
 
@@ -34,7 +34,7 @@ def write_features(model: Ecamp, shards: ShardSet, splits: Sequence[str], out: P
         same = one.findings == findings
         columns["values"].append((one if same else labelled(shards, split, findings=findings)).values.numpy())
     held = {name: np.concatenate(parts) for name, parts in columns.items()}
-    held["labels"] = held["values"] == PRESENT
+    held["labels"] = held["values"] == POSITIVE
     buffer = io.BytesIO()
     np.savez(buffer, findings=np.array(findings, dtype=str), **held)  # type: ignore[arg-type]
     write_atomically(out, buffer.getvalue())

@@ -10,7 +10,7 @@ from torch import Tensor
 from ecamp_fast.config import LossesConfig, Recipe
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.model.ecamp import Ecamp
-from ecamp_fast.shards.format.labels import ABSENT, PRESENT
+from ecamp_fast.shards.format.labels import NEGATIVE, POSITIVE
 from ecamp_fast.shards.load.read import ShardSet
 
 BATCH = 32  # images through the encoder at once
@@ -41,12 +41,12 @@ def labelled(shards: ShardSet, split: str, count: int | None = None, findings: S
     total = total if count is None else min(count, total)
     about = [shards.metadata(split, index) for index in range(total)]
     if findings is None:
-        findings = sorted({name for one in about for name, value in one["labels"].items() if value == PRESENT})
-    blank = math.nan if shards.manifest.labels else float(ABSENT)
+        findings = sorted({name for one in about for name, value in one["labels"].items() if value == POSITIVE})
+    blank = math.nan if shards.manifest.labels else float(NEGATIVE)
     stated = [[float(one["labels"].get(finding, blank)) for finding in findings] for one in about]
     values = torch.tensor(stated).reshape(total, len(findings))
     return Labelled(
-        list(findings), values == PRESENT, values, [str(one.get("patient_id") or one["study_id"]) for one in about]
+        list(findings), values == POSITIVE, values, [str(one.get("patient_id") or one["study_id"]) for one in about]
     )
 
 
@@ -61,12 +61,13 @@ def encode(model: Ecamp, images: Tensor, pooling: int = 1) -> Tensor:
         return torch.cat([model.features(part.to(device), pooling).float().cpu() for part in images.split(BATCH)])
 
 
-def untrained(recipe: Recipe, seed: int) -> Ecamp:
+def untrained(recipe: Recipe, seed: int, vocab_size: int | None = None) -> Ecamp:
     """A model with the initial weights of ``seed``; the random state of the caller stays as it is.
 
-    It has the image side alone: features need no more.
+    vocab_size: of the whole model; None: of the image side alone, since features need no more
     """
-    image_only = recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})
+    if vocab_size is None:
+        recipe = recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Ecamp(image_only, vocab_size=1).eval()
+        return Ecamp(recipe, vocab_size or 1).eval()

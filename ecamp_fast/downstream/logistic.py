@@ -53,8 +53,8 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float], known: Tensor | N
     counts = torch.ones_like(labels, dtype=torch.float64) if known is None else known.double()
     share = (counts / counts.sum(0).clamp(min=1)).repeat(1, len(ridges))  # of each sample in the mean loss
     # The covariance of some samples is at most that of all, times all over some.
-    most = share.amax(0) * len(inputs)
-    bound = spread.clamp(min=0)[:, None] / 4 * most + strength
+    ratio = share.amax(0) * len(inputs)
+    bound = spread.clamp(min=0)[:, None] / 4 * ratio + strength
     # One column per strength and finding; float32 is enough here and twice as fast.
     problem = (inputs @ basis, labels.repeat(1, len(ridges)), share, strength, bound)
     weights, intercepts = _descend(*(tensor.float() for tensor in problem))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecamp_fast.batch import Batch
+from ecamp_fast.batch import Batch, Text
 from ecamp_fast.evidence.check import Check, needed, told
 from ecamp_fast.evidence.samples import Samples
 from ecamp_fast.model.ecamp import WordScores
@@ -94,8 +94,8 @@ def compare_words(score: Callable[[Batch], WordScores], samples: Samples, words:
 
     score: what ``Ecamp.score_words`` does
     """
-    own = _collect(score, samples.batches)
-    other = _collect(score, samples.swapped())
+    own = collect(score, samples.batches)
+    other = collect(score, samples.swapped())
     weights = draw_patients(samples.patients)
     sample, label = own["sample"], own["label"].astype(np.int64)
 
@@ -121,16 +121,24 @@ def compare_words(score: Callable[[Batch], WordScores], samples: Samples, words:
     )
 
 
-def _collect(score: Callable[[Batch], WordScores], batches: Iterable[Batch]) -> dict[str, np.ndarray]:
-    """(P,) float64 each; ``sample`` is an integer."""
+def owners(text: Text) -> Tensor:
+    """The sample, by its row in the batch, of each entry of ``text.rows``; (R,) int64."""
+    entries = torch.arange(len(text.rows), device=text.rows.device)
+    return torch.bucketize(entries, text.predicted[1:].long(), right=True)
+
+
+def collect(score: Callable[[Batch], WordScores], batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+    """Every predicted word of all batches.
+
+    returns (P,) float64 each: ``nats``, ``hit``, ``label``, ``weight``, ``finding`` (of an entity or its descriptors);
+    ``sample``, over all batches, is an integer
+    """
     columns: dict[str, list[Tensor]] = {}
     first = 0
     for batch in batches:
         text, scores = batch.text, score(batch)
         assert text is not None
-        places = torch.arange(len(text.rows), device=text.rows.device)
-        owner = torch.bucketize(places, text.predicted[1:].long(), right=True)
-        of = scores.entries
+        of, owner = scores.entries, owners(text)
         found = {
             "nats": scores.nats,
             "hit": scores.hits,

@@ -150,7 +150,7 @@ class Ecamp(nn.Module):
             mlm = mlm_loss(recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, samples)
         return total(mim, sr, mlm)
 
-    def _decoded(self, decoder: TextDecoder, view: View, text: Text, latent: Tensor) -> Tensor:
+    def _decoded(self, decoder: TextDecoder, view: View | Batch, text: Text, latent: Tensor) -> Tensor:
         """What the decoder says at ``text.rows``, (R, D)."""
         query_rows = None
         if len(text.rows) < len(text.ids):  # otherwise they are all of them
@@ -191,14 +191,17 @@ class Ecamp(nn.Module):
         return self._losses(view, prediction, hidden), words
 
     @torch.no_grad()
-    def score_words(self, batch: Batch) -> WordScores:
+    def score_words(self, batch: Batch, latent: Tensor | None = None) -> WordScores:
         """Every predicted word by itself, in the mode (``train`` or ``eval``) the model is in.
 
-        batch: with text, of a recipe with a text decoder. Where ``losses.mlm_positions`` is all, masked places alone.
+        batch   with text, of a recipe with a text decoder. Where ``losses.mlm_positions`` is all, masked places alone.
+        latent  (B, 1+K, D)   encoded images to read the words from; None: those of the batch, masked
         """
         assert self.text is not None and batch.text is not None
-        view = self.view(batch)
-        return self._scores(batch, self._decoded(self.text, view, batch.text, self.encoder(view.low, view.keep)))
+        if latent is None:
+            view = self.view(batch)
+            latent = self.encoder(view.low, view.keep)
+        return self._scores(batch, self._decoded(self.text, batch, batch.text, latent))
 
     def _scores(self, batch: Batch, hidden: Tensor) -> WordScores:
         """hidden: (R, D), what the text decoder says at ``text.rows``."""
@@ -224,7 +227,7 @@ class Ecamp(nn.Module):
         """``image_features`` of this model's encoder."""
         return image_features(self.encoder, self.recipe, image, pooling)
 
-    def _text_layouts(self, view: View, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
+    def _text_layouts(self, view: View | Batch, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
         """Of queries and keys. Padded text: every place is a query, real tokens are keys; packed text has no others."""
         if self.recipe.padded_text:
             max_tokens = self.recipe.text.max_tokens

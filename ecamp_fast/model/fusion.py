@@ -63,6 +63,24 @@ class ContextFusion(nn.Module):
         rate = self.rate if self.training else 0.0
         return attention(q, k, v, q_layout=queries, kv_layout=pictures, dropout=rate).flatten(1)
 
+    def cross_attention(
+        self, embedded: Tensor, patches: Tensor, queries: SequenceLayout, keys: SequenceLayout
+    ) -> Tensor:
+        """Where each text row looks: the probabilities of the local scale (paper Fig. 4), in evaluation mode.
+
+        Training has them nowhere, so they are computed here for looking at, from the same weights.
+        embedded, patches, queries, keys: as of ``forward``, without filler
+        returns (T, H, K), in the order of ``patches``; those of a row and head sum to one.
+        Raises ValueError where there is no local scale.
+        """
+        if not self.use_local:
+            raise ValueError("this fusion has no local scale: no text row looks at a patch")
+        text = self.attention(embedded, queries, keys)
+        q = queries.pad(self.query(text).unflatten(1, (self.heads, -1)))
+        k = self.key_value(patches).unflatten(2, (2, self.heads, -1))[:, :, 0]
+        scores = torch.einsum("blhc,bkhc->blhk", q, k) / q.shape[-1] ** 0.5
+        return queries.unpad(scores.softmax(-1))
+
     def _global_context(self, patches: Tensor, queries: SequenceLayout) -> Tensor:
         """Each row gets the whole of its sample's picture. Returns (T, D)."""
         global_proj: Tensor = self.global_proj(patches.mean(1))

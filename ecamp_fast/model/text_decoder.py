@@ -101,3 +101,11 @@ class TextDecoder(nn.Module):
             x = layer(x, queries, keys)
         result: Tensor = last(x, queries, keys, query_rows)
         return result
+
+    def cross_attention(self, ids: Tensor, latent: Tensor, queries: SequenceLayout, keys: SequenceLayout) -> Tensor:
+        """Where each text row looks: (T, H, K) probabilities over the patches of its sample, see ``ContextFusion``.
+
+        ids, latent, queries, keys: as of ``forward``
+        """
+        patches = self.bridge(latent.narrow(1, 1, latent.shape[1] - 1))  # without the class token, as above
+        return self.fusion.cross_attention(self.embeddings(ids, queries), patches, queries, keys)

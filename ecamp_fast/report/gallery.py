@@ -50,11 +50,11 @@ def image_tag(image: np.ndarray, alt: str, exact: bool = False) -> str:
 def _card(sample: Pictures) -> str:
     note = "" if sample.correlation is None else f": r = {sample.correlation:.2f} over the hidden pixels"
     panels = [
-        _figure(sample.target, "Target"),
-        _figure(sample.masked, "What the model saw", exact=True),
-        _figure(sample.reconstruction, f"Reconstruction{note}", "no image term in this recipe"),
-        _figure(sample.super_resolution, "Super-resolution", "no super-resolution in this recipe"),
-        _figure(sample.attention, "Attention map", "no map, or no positive entity: all pixels weigh alike"),
+        figure(sample.target, "Target"),
+        figure(sample.masked, "What the model saw", exact=True),
+        figure(sample.reconstruction, f"Reconstruction{note}", "no image term in this recipe"),
+        figure(sample.super_resolution, "Super-resolution", "no super-resolution in this recipe"),
+        figure(sample.attention, "Attention map", "no map, or no positive entity: all pixels weigh alike"),
     ]
     words = sample.words
     told = ""
@@ -66,7 +66,8 @@ def _card(sample: Pictures) -> str:
     return f'<article class="card sample">{head}<div class="strip">{"".join(panels)}</div>{report}</article>'
 
 
-def _figure(image: np.ndarray | None, caption: str, missing: str = "", exact: bool = False) -> str:
+def figure(image: np.ndarray | None, caption: str, missing: str = "", exact: bool = False) -> str:
+    """An image with its caption; ``missing`` where there is none."""
     drawn = f'<div class="none">{escape(missing)}</div>' if image is None else image_tag(image, caption, exact)
     return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
 

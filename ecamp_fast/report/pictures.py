@@ -9,9 +9,8 @@ from PIL import Image
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe
-from ecamp_fast.evidence.images import pixel_mask
+from ecamp_fast.evidence.images import masked_correlation, pixel_mask
 from ecamp_fast.model.ecamp import Reconstruction
-from ecamp_fast.report.evaluate import masked_correlation
 from ecamp_fast.report.words import Word, join_words
 from ecamp_fast.text.codes import MASK_ID, Mark, has, token_ids
 from ecamp_fast.text.wordpiece import Wordpiece

@@ -80,6 +80,11 @@ def verdicts(facts: Facts) -> str:
         says = "the same losses, bit for bit" if facts.redone_alike else "other losses than the first time"
         text = f"What was lost, {_steps(facts.redone)}, was trained again and gave {says}."
         found.append((facts.redone_alike, name if facts.redone_alike else "The resumed run took another way", text))
+    return checklist(found)
+
+
+def checklist(found: Sequence[Verdict]) -> str:
+    """Claims, each with its sign and what was found; empty without any."""
     rows = "".join(
         f'<div class="verdict"><i class="{MARKS[passed][0]}">{MARKS[passed][1]}</i>'
         f"<p><b>{escape(name)}</b>{escape(text)}</p></div>"

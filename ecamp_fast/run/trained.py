@@ -39,6 +39,21 @@ def read_recipe(run: Path) -> Recipe:
     return load_recipe(file)
 
 
+def tokenizer_fault(run: Path, model: Ecamp, digest: str, vocab_size: int) -> str:
+    """Why a model cannot read words of a tokenizer: it was trained with another; '' if it can, or has no text side.
+
+    digest, vocab_size: of the tokenizer, as a manifest has them. An export does not say which it was: its size tells.
+    """
+    if model.text is None:
+        return ""
+    known = RunDir(run, writes=False).state().get("tokenizer")
+    if known and digest and known != digest:
+        return f"its words are of tokenizer {digest[:12]}, the model's of {str(known)[:12]}"
+    if model.vocab_size != vocab_size:
+        return f"its vocabulary has {vocab_size:,} words, the model's {model.vocab_size:,}"
+    return ""
+
+
 def _exported(recipe: Recipe, path: Path) -> Ecamp:
     with safetensors.safe_open(path, framework="pt") as file:
         known = WORD in file.keys()  # noqa: SIM118, not a mapping

@@ -6,6 +6,7 @@ import numpy as np
 
 from ecamp_fast.shards.builder.journal import Done, JournalHeader
 from ecamp_fast.shards.format.manifest import Manifest
+from ecamp_fast.shards.images.limits import ANNOTATION
 from ecamp_fast.shards.sources.base import RecordFault, over_budget, refuse
 
 _LISTED = 5  # pictures named in a note
@@ -42,9 +43,14 @@ def manifest_of(head: JournalHeader, entries: Sequence[Done]) -> Manifest:
 def check_budget(head: JournalHeader, entries: Sequence[Done], hint: str) -> None:
     """Raises DataError that lists the rows left out, if they are more than the budget allows or nothing is left.
 
+    What is wrong with masks and boxes is listed alone: an image is never left out, nor kept without them, for that.
+
     entries: of all units, or of those of one part   hint: what to do about rows beyond the budget
     """
     bad = rejected(head, entries)
+    wrong = [fault for fault in bad if fault.kind == ANNOTATION]
+    if wrong:
+        raise refuse(head.name, wrong)
     if len(bad) > head.allowed:
         rows = len(bad) + sum(len(done.studies) for done in entries)
         raise over_budget(head.name, bad, rows, head.allowed, hint)

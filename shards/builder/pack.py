@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, REPORT, TOKENS
 from ecamp_fast.shards.format.tokens import pack_tokens
 from ecamp_fast.shards.images.encode import BadImage, jpeg, looks_inverted, pgm, png, radiograph
+from ecamp_fast.shards.images.planes import nearest
 from ecamp_fast.shards.sources.base import BOX, Record, RecordFault, Source, SourceImage
 from ecamp_fast.text.reading.annotate import Annotator, describe
 from ecamp_fast.text.reading.rules import distill
@@ -79,7 +79,7 @@ class Packer:
             positive = not record.report or any(not description.denied for description in describe(record.report))
             members[ATTENTION] = pgm(picture.attention if positive else picture.attention.point(lambda value: 0))
         if picture.masks is not None:
-            members[MASKS] = _masks(picture.masks, image.size)
+            members[MASKS] = png(nearest(picture.masks, image.size))
         return Packed(record.key, members, tokens, not picture.states_polarity and looks_inverted(image))
 
 
@@ -114,13 +114,3 @@ def _metadata(record: Record, picture: SourceImage, image: Image.Image) -> dict[
             for finding, *box in picture.boxes
         ]
     return tree
-
-
-def _masks(masks: np.ndarray, size: tuple[int, int]) -> bytes:
-    """Bit planes are resized by their nearest pixel: bits must not blend."""
-    height, width = masks.shape
-    if (width, height) != size:
-        rows = (np.arange(size[1]) + 0.5) * height / size[1]
-        columns = (np.arange(size[0]) + 0.5) * width / size[0]
-        masks = masks[rows.astype(int)[:, None], columns.astype(int)[None, :]]
-    return png(masks)

@@ -1,4 +1,4 @@
-"""Samples of a shard set drawn into one picture: image, attention map, boxes, and the text beside them.
+"""Samples of a shard set drawn into one picture: image, attention map, outlines of masks, boxes, and the text beside.
 
 The picture holds report text and pixels: it is as confidential as the set itself.
 """
@@ -13,10 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
-from ecamp_fast.shards.format.labels import ABSENT, PRESENT
-from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, METADATA, REPORT
+from ecamp_fast.shards.format.labels import NEGATIVE, POSITIVE
+from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, MASKS, METADATA, PLANES, REPORT
 from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.images.encode import read_pgm
+from ecamp_fast.shards.images.planes import nearest
 from ecamp_fast.shards.load.read import Sample, ShardSet
 
 _SIDE = 320  # pixels of a picture
@@ -26,7 +27,8 @@ _LETTERS = 52  # per line of text
 _LINES = 20
 _BLEND = 0.45  # share of the colours at the map's highest value
 
-_EXTENSIONS = (IMAGE, ATTENTION, REPORT, DISTILLED, METADATA)
+_OUTLINES = ((90, 200, 255), (255, 120, 200), (120, 255, 140), (255, 150, 60), (190, 140, 255), (250, 250, 110))
+_EXTENSIONS = (IMAGE, ATTENTION, MASKS, REPORT, DISTILLED, METADATA)
 
 
 def show(shards: ShardSet, split: str, count: int, seed: int = 0, keys: Sequence[str] = ()) -> tuple[bytes, list[str]]:
@@ -65,12 +67,25 @@ def overlay(image: Image.Image, attention: np.ndarray | None) -> Image.Image:
     return Image.fromarray((np.asarray(grey) * (1 - share) + colours(values) * share).astype(np.uint8))
 
 
+def outlined(image: Image.Image, planes: np.ndarray) -> Image.Image:
+    """The outlines of masks drawn into a picture, each in a colour of its own.  planes: (h, w), bit i = mask i"""
+    pixels = np.array(image.convert("RGB"))
+    bits = nearest(planes, image.size)
+    for bit in range(PLANES):
+        mask = np.pad(bits >> bit & 1, 1).astype(bool)
+        inside = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+        pixels[mask[1:-1, 1:-1] & ~inside] = _OUTLINES[bit % len(_OUTLINES)]
+    return Image.fromarray(pixels)
+
+
 def _panel(sample: Sample) -> Image.Image:
     metadata = read_metadata(sample[METADATA], sample.key)
     image = Image.open(io.BytesIO(sample[IMAGE]), formats=("JPEG",))
     drawn = overlay(image, read_pgm(sample[ATTENTION]) if ATTENTION in sample else None)
     scale = _SIDE / max(drawn.size)
     drawn = drawn.resize((max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale))))
+    if MASKS in sample:
+        drawn = outlined(drawn, np.asarray(Image.open(io.BytesIO(sample[MASKS]), formats=("PNG",))))
     draw = ImageDraw.Draw(drawn)
     for box in metadata.get("boxes", ()):
         x, y, w, h = (box[name] * scale for name in ("x", "y", "width", "height"))
@@ -97,7 +112,7 @@ def _words(sample: Sample, metadata: dict[str, Any]) -> str:
 
 def _stated(labels: dict[str, int]) -> str:
     """The classes that are present, and with a question mark those that are uncertain."""
-    return "; ".join(f"{name}{'' if value == PRESENT else '?'}" for name, value in labels.items() if value != ABSENT)
+    return "; ".join(f"{name}{'' if value == POSITIVE else '?'}" for name, value in labels.items() if value != NEGATIVE)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ecamp_fast.shards.describe.terms import Terms
-from ecamp_fast.shards.format.labels import ABSENT, PRESENT, UNCERTAIN
+from ecamp_fast.shards.format.labels import NEGATIVE, POSITIVE, UNCERTAIN
 from ecamp_fast.shards.format.manifest import ATTENTION, MASKS, METADATA, REPORT, TOKENS, Manifest
 from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.format.tokens import unpack_tokens
@@ -17,7 +17,7 @@ from ecamp_fast.text.codes import INSIDE, Mark, has
 
 MAX_TOKENS = 256  # of the recipes
 _TOP = 20
-VALUES = {PRESENT: "present", ABSENT: "absent", UNCERTAIN: "uncertain"}
+VALUES = {POSITIVE: "present", NEGATIVE: "absent", UNCERTAIN: "uncertain"}
 _WORD, _HEAD = 4, 3  # bytes of a code, and numbers before the codes, in `KEY.tokens`
 
 
@@ -70,14 +70,14 @@ def _labels(counted: Counter[tuple[str, str]], manifest: Manifest) -> dict[str, 
 
     counted: of (class, value)
     """
-    present = Counter({name: count for (name, value), count in counted.items() if value == "present"})
+    positive = Counter({name: count for (name, value), count in counted.items() if value == "present"})
     total = manifest.counts["samples"]
     values = {}
     for name in manifest.labels:
         known = {value: counted[name, value] for value in VALUES.values()}
         values[name] = known | {"unknown": total - sum(known.values())}
     masks = {"names": list(manifest.masks), "samples": sum(int((one >= 0).sum()) for one in _sizes(manifest, MASKS))}
-    return {"labels": dict(present.most_common(_TOP)), "label_values": values, "masks": masks}
+    return {"labels": dict(positive.most_common(_TOP)), "label_values": values, "masks": masks}
 
 
 def _truncated(manifest: Manifest, max_tokens: int) -> dict[str, int]:

@@ -10,26 +10,26 @@ from typing import Any
 
 Labels = dict[str, int]
 
-PRESENT, ABSENT, UNCERTAIN = 1, 0, -1
-VALUES = (PRESENT, ABSENT, UNCERTAIN)
+POSITIVE, NEGATIVE, UNCERTAIN = 1, 0, -1
+VALUES = (POSITIVE, NEGATIVE, UNCERTAIN)
 
 # What an uncertain class counts as in CheXpert and in sets that its labeller read. The prevalences of the lists that
 # the official code ships fit these and no others (SPEC 7.1). Classes without a rule stay unknown.
 UNCERTAIN_AS: dict[str, int] = {
-    "Atelectasis": PRESENT,
-    "Edema": PRESENT,
-    "Effusion": PRESENT,
-    "Pleural Effusion": PRESENT,
-    "Cardiomegaly": ABSENT,
-    "Consolidation": ABSENT,
+    "Atelectasis": POSITIVE,
+    "Edema": POSITIVE,
+    "Effusion": POSITIVE,
+    "Pleural Effusion": POSITIVE,
+    "Cardiomegaly": NEGATIVE,
+    "Consolidation": NEGATIVE,
 }
 # Kinds of source whose labeller leaves a class blank that a report does not mention: it counts as absent there.
-BLANK_IS_ABSENT = frozenset({"chexpert", "mimic-cxr"})
+BLANK_IS_NEGATIVE = frozenset({"chexpert", "mimic-cxr"})
 
 
 def positives(names: Iterable[str]) -> Labels:
     """The labels of a source that lists what is present, and says nothing of the rest."""
-    return dict.fromkeys(names, PRESENT)
+    return dict.fromkeys(names, POSITIVE)
 
 
 def read_labels(value: Any) -> Labels | None:
@@ -41,23 +41,30 @@ def read_labels(value: Any) -> Labels | None:
     return None
 
 
-def targets(labels: Mapping[str, int], names: Sequence[str], classes: Sequence[str], kind: str) -> list[float]:
+def targets(
+    labels: Mapping[str, int],
+    names: Sequence[str],
+    classes: Sequence[str],
+    kind: str,
+    uncertain: Mapping[str, int] = UNCERTAIN_AS,
+) -> list[float]:
     """What a task learns of the classes ``names`` in one sample: 1.0, 0.0, or NaN where it is not known.
 
-    labels   of the sample
-    names    classes of the task
-    classes  those of the set (``Manifest.labels``); none: the set lists what is present, and what it does not is absent
-    kind     of the set's source (``Manifest.source["kind"]``)
+    labels     of the sample
+    names      classes of the task
+    classes    those of the set (``Manifest.labels``); none: the set lists what is present, what it does not is absent
+    kind       of the set's source (``Manifest.source["kind"]``)
+    uncertain  what an uncertain class counts as; one that is not there stays unknown
     """
-    blank = float(ABSENT) if not classes or kind in BLANK_IS_ABSENT else math.nan
-    stated = {PRESENT: 1.0, ABSENT: 0.0}
+    blank = float(NEGATIVE) if not classes or kind in BLANK_IS_NEGATIVE else math.nan
+    stated = {POSITIVE: 1.0, NEGATIVE: 0.0}
 
     def target(name: str) -> float:
         value = labels.get(name)
         if value is None:
             return blank
         if value == UNCERTAIN:
-            value = UNCERTAIN_AS.get(name, UNCERTAIN)
+            value = uncertain.get(name, UNCERTAIN)
         return stated.get(value, math.nan)
 
     return [target(name) for name in names]
@@ -71,7 +78,7 @@ def class_order(samples: Iterable[Labels]) -> tuple[str, ...]:
     order: list[str] = []
     lists = True
     for labels in samples:
-        lists = lists and all(value == PRESENT for value in labels.values())
+        lists = lists and all(value == POSITIVE for value in labels.values())
         if labels.keys() <= {*order}:
             continue
         at = 0

@@ -2,6 +2,7 @@
 
 MAX_PIXELS = 64_000_000  # by the header, before anything is decoded
 MAX_SIDE = 65_500  # of a JPEG
+ANNOTATION = "annotation"  # kind of a fault of masks and boxes, which no budget excuses
 _COPY = "copy the file again from its source, or remove the row"
 
 
@@ -12,7 +13,7 @@ class BadImage(ValueError):
     hint  what to do about it
     kind  class of refusals that it is counted in: damaged, unreadable, not-an-image, unsupported, too-large,
           several-pictures, dark, bright, pale, constant; of DICOM files also no-pixels, no-syntax, no-codec, colour,
-          burned-in, dicomdir
+          burned-in, dicomdir; annotation: its masks or boxes are at fault, and no budget excuses that
     """
 
     def __init__(self, what: str, hint: str = _COPY, kind: str = "damaged") -> None:

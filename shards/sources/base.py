@@ -83,7 +83,7 @@ class SourceImage:
     image            PIL picture of mode L, perhaps decoded at a smaller scale than it is stored at
     size             width and height of the picture as it is stored, upright
     attention        PIL picture of mode L over the whole image, any size; None: no map
-    masks            (H, W) uint8 or uint16 of that size, bit i = plane i; None: no masks
+    masks            (H, W) uint8 or uint16 over the whole image, any size, bit i = plane i; None: no masks
     mask_names       names of the planes, from bit 0; (): they have none
     boxes            (finding, x, y, width, height) in pixels of that size
     jpeg             a file of the same pixels as the builder would write it, kept where the picture is not reduced:

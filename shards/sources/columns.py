@@ -9,7 +9,7 @@ from ecamp_fast.errors import ConfigError
 from ecamp_fast.shards.sources.redact import redact
 
 REQUIRED = ("study_id", "image_path", "report")
-OPTIONAL = ("view", "patient_id", "split", "labels", "attention_map", "distilled")
+OPTIONAL = ("view", "patient_id", "split", "labels", "attention_map", "distilled", "mask", "boxes")
 NAMES = REQUIRED + OPTIONAL
 
 # What public sets call these columns, in small letters without anything between; the likeliest first.

@@ -19,6 +19,8 @@ from ecamp_fast.shards.sources.joins import index
 from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.table import Table, missing_columns, origin, read_table
+from ecamp_fast.shards.sources.tasks.annotations import annotated, name_planes
+from ecamp_fast.shards.sources.tasks.beside import NOTHING, Annotations, Beside, is_mask
 
 _OF_REPORTS = ("image_path", "report", "distilled")  # what the other table gives
 _SUGGESTED = ("patient_id", "view", "split")  # where the table may have them by another name
@@ -33,6 +35,9 @@ class CsvSource:
     keep_empty  rows without a report become images alone, else they are dropped; then only image_path is required,
                 and without study_id the image's path, without its ending, is its study
     names       our name of a column -> the tables', where they call it otherwise
+    beside      classes to read, and tables of masks and boxes. Columns ``mask`` or ``mask.NAME`` (paths of masks) and
+                ``boxes`` (a list of [x1, y1, x2, y2], or of objects with finding, x, y, width, height) are read anyway.
+                Where a row has any mask, those it does not have are empty; where it has none, they are unknown
     """
 
     kind = "csv"
@@ -45,7 +50,10 @@ class CsvSource:
         keep_empty: bool = False,
         names: Mapping[str, str] | None = None,
         selection: Selection = ALL,
+        beside: Beside = NOTHING,
     ) -> None:
+        self.beside = beside
+        self.planes: tuple[str, ...] = ()
         self.path = Path(path)
         self.folder = self.path.parent
         self.reports = Path(reports) if reports else None
@@ -59,6 +67,11 @@ class CsvSource:
             self.description["empty_reports"] = "keep"
         if self.names:
             self.description["columns"] = self.names
+        if beside.classes:
+            self.description["labels"] = list(beside.classes)
+        self.description |= {
+            name: path.name for name, path in (("masks", beside.masks), ("boxes", beside.boxes)) if path
+        }
 
     def list_records(self) -> Listing:
         """All rows, or all with a report.  Row faults are collected; raises DataError where a table cannot be read."""
@@ -73,11 +86,13 @@ class CsvSource:
         listing = Listing([], faults=table.faults, notes=[table.note] if table.note else [])
         listing.notes += self._suggestions(table)
         report_rows = self._report_rows(listing, table)
+        annotations = Annotations(self.beside, self.path, table, listing)
         seen: dict[str, str] = {}
         views = self.selection.filter()
         for line, row in table.rows:
             record = self._record(line, row | report_rows.get(self._image(self.folder, row), {}))
             faults = _row_faults(record) or self._twice(record, seen)
+            faults = faults or annotations.add(record, row, with_images=with_images)
             listing.faults += faults
             if faults or not views.takes(record.view):
                 continue
@@ -93,12 +108,15 @@ class CsvSource:
             listing.absent += missing
             if not missing:
                 listing.records.append(record)
+        listing.labels = self.beside.classes
+        self.planes = listing.masks = name_planes(listing)
         self.selection.finish(listing, views, self.description)
         return listing
 
     def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode the image of a row, and its attention map.  Raises BadImage."""
         loaded = picture(read_bytes(self.folder / record.place), short_side)
+        loaded = annotated(loaded, record, self.folder, self.planes)
         if not record.attention:
             return loaded
         with named(f"attention map {redact_place(record.attention)}"):
@@ -197,8 +215,11 @@ class CsvSource:
             view=cells["view"],
             labels=positives(filter(None, map(cell, cells["labels"].split(";")))),
             distilled=cells["distilled"] or None,
-            columns={name: value for name, value in row.items() if name not in NAMES},
+            columns={name: value for name, value in row.items() if not self._is_read(name)},
         )
+
+    def _is_read(self, column: str) -> bool:
+        return column in NAMES or column in self.beside.classes or is_mask(column)
 
     def _twice(self, record: Record, seen: dict[str, str]) -> list[RecordFault]:
         first = seen.setdefault(os.path.normpath(self.folder / record.place), record.origin)

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ecamp_fast.phantom import FINDINGS, describe, phantom
+from ecamp_fast.shards.images.planes import stack
 from ecamp_fast.shards.sources.base import Listing, Record, SourceImage
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 
@@ -34,11 +35,12 @@ class PhantomSource:
     def load(self, record: Record, short_side: int) -> SourceImage:
         """Draw a phantom."""
         drawn = phantom(self.seed, int(record.place), self.size)
+        absent = np.zeros(drawn.image.shape, bool)
         return SourceImage(
             Image.fromarray(drawn.image),
             drawn.image.shape[::-1],
             attention=Image.fromarray(drawn.attention),
-            masks=_bit_planes(drawn.masks, drawn.image.shape),
+            masks=stack([drawn.masks.get(finding, absent) for finding in FINDINGS]),
             mask_names=FINDINGS,
             boxes=tuple(drawn.boxes),
             states_polarity=True,
@@ -57,12 +59,3 @@ class PhantomSource:
             view=description.view,
             labels={finding: int(finding in description.labels) for finding in FINDINGS},
         )
-
-
-def _bit_planes(masks: dict[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """(H, W), bit i set where finding i is; 8 bits where they suffice."""
-    planes = np.zeros(shape, np.uint16)
-    for bit, finding in enumerate(FINDINGS):
-        if finding in masks:
-            planes |= masks[finding].astype(np.uint16) << np.uint16(bit)
-    return planes.astype(np.uint8) if len(FINDINGS) <= 8 else planes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.evidence.samples import Samples
-from ecamp_fast.evidence.words import Unigram, WordEvidence, _collect, compare_words, unigram
+from ecamp_fast.evidence.words import Unigram, WordEvidence, collect, compare_words, unigram
 from ecamp_fast.model.ecamp import Ecamp, WordScores
 from ecamp_fast.scores import Estimate
 from ecamp_fast.shards.load.read import ShardSet
@@ -154,7 +154,7 @@ def test_every_token_is_its_own_patients(common: Unigram, val: Samples) -> None:
         counts = batch.text.predicted.diff()[: len(batch)].tolist()
         totals |= {first + row: count for row, count in enumerate(counts)}
         first += len(batch)
-    found = _collect(scored(lambda batch, labels: torch.ones(len(labels))), val.batches)
+    found = collect(scored(lambda batch, labels: torch.ones(len(labels))), val.batches)
     assert dict(enumerate(np.bincount(found["sample"]).tolist())) == totals
 
 

@@ -89,3 +89,43 @@ def test_dropout_acts_on_the_attention_and_on_the_sum(small) -> None:
     module.dropout.train().p = 1.0  # all of the sum: what remains is the text, normed once more
     text = module.attention(embedded, lengths, lengths)
     torch.testing.assert_close(module(embedded, patches, lengths, lengths), module.ffn(module.norm(text)))
+
+
+@pytest.mark.parametrize("layout", ["packed", "equal", "padded"])
+def test_what_is_looked_at_is_what_attention_collects(small, layout: str) -> None:
+    """The probabilities by hand, head by head; and with the values they give what the module itself mixes."""
+    recipe = small("paper")
+    module = ContextFusion(recipe.model.text, recipe.fusion).double().eval()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    p = dict(module.named_parameters())
+    counts = COUNTS if layout == "packed" else [5, 5, 5]
+    embedded = torch.randn(sum(counts), WIDTH, dtype=torch.float64)
+    patches = torch.randn(3, PATCHES, WIDTH, dtype=torch.float64)
+    queries = keys = SequenceLayout.equal(3, 5)
+    if layout == "packed":
+        queries = keys = SequenceLayout.packed(torch.tensor([0, *counts]).cumsum(0), sum(counts), 24)
+    elif layout == "padded":
+        keys = SequenceLayout.padded(torch.tensor([5, 2, 4]), 5)
+    found = module.cross_attention(embedded, patches, queries, keys)
+    assert found.shape == (sum(counts), HEADS, PATCHES)
+    torch.testing.assert_close(found.sum(-1), torch.ones(sum(counts), HEADS, dtype=torch.float64))
+    text = module.attention(embedded, queries, keys)
+    values = module.key_value(patches).chunk(2, 2)[1].unflatten(2, (HEADS, -1))
+    mixed = [
+        torch.einsum("lhk,khc->lhc", mine, v).flatten(1) for mine, v in zip(found.split(counts), values, strict=True)
+    ]
+    torch.testing.assert_close(torch.cat(mixed), module._local(text, patches, queries), atol=1e-6, rtol=0)
+    for mine, rows, x in zip(found.split(counts), text.split(counts), patches, strict=True):
+        q = rows @ p["query.weight"].T + p["query.bias"]
+        k = (x @ p["key_value.weight"].T + p["key_value.bias"]).chunk(2, 1)[0]
+        for head, (a, b) in enumerate(zip(q.chunk(HEADS, 1), k.chunk(HEADS, 1), strict=True)):
+            torch.testing.assert_close(mine[:, head], (a @ b.T / (WIDTH // HEADS) ** 0.5).softmax(-1))
+
+
+def test_without_a_local_scale_nothing_is_looked_at(small) -> None:
+    recipe = small("paper", "fusion.use_local=false")
+    module = ContextFusion(recipe.model.text, recipe.fusion)
+    layout = SequenceLayout.equal(1, 2)
+    with pytest.raises(ValueError, match="no local scale"):
+        module.cross_attention(torch.randn(2, WIDTH), torch.randn(1, PATCHES, WIDTH), layout, layout)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ecamp_fast.config import Recipe, dump_recipe, load_recipe
+from ecamp_fast.evidence.images import masked_correlation
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.report.build import report_run
-from ecamp_fast.report.evaluate import masked_correlation
 from ecamp_fast.report.facts import read_results
 from ecamp_fast.report.html import write_report
 from ecamp_fast.run.rundir import RunDir

@@ -6,10 +6,15 @@ imports   ``import``: released checkpoints into weights for ``init_from``
 
 finetune  ``finetune TASK``: which there are
 classify  ``finetune classify``: classes of an image
+segment   ``finetune segment``: masks of findings
+detect    ``finetune detect``: boxes in an image
 probe     what frozen features say, beside what they must beat
 predict   probabilities of a fitted classifier for image files
 evaluate  encoders on tasks, ours beside the paper's tables
 ablate    the rows of Tables 4 and 5, pre-trained and scored
+
+visualize   where words look, as a page of pictures and numbers
+label_free  ``evaluate --label-free``: a report card without labels
 
 task_options  what the commands of all tasks share
 """

@@ -23,6 +23,7 @@ from ecamp_fast.commands.downstream import task_options as options
     "--pooling", default=1, show_default=True, type=click.IntRange(1, 64), help="Means of so many parts a side."
 )
 @click.option("--sgd", is_flag=True, help="Gradient descent on the head, with augmented images, by --settings.")
+@click.option("--patches", is_flag=True, help="Which patch holds a finding, of its token alone; --class names masks.")
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Untrained weights and raw pixels.")
 def command(
     encoder: str,
@@ -43,6 +44,7 @@ def command(
     resume: str,
     pooling: int,
     sgd: bool,
+    patches: bool,
     baselines: bool,
 ) -> None:
     from ecamp_fast.downstream.data.labels import parse_counts
@@ -52,6 +54,8 @@ def command(
 
     if not sgd and (row or overrides):
         raise ConfigError("--settings and --set are those of --sgd", "add --sgd, or leave them away")
+    if patches and (sgd or pooling != 1 or uncertain):
+        raise ConfigError("--patches takes neither --sgd, --pooling nor --uncertain", "leave them away")
     counts = tuple(parse_counts(uncertain).items())
     settings = load_settings("probe", row, [f"seed={seed}", *overrides])
     require_folder(out, "OUT")
@@ -63,8 +67,10 @@ def command(
         wanted = ClassifyOptions(part, names, None, counts, size, test_split)
         result = classify(encoder, known, settings, out, wanted, resume=resume, device=where, say=options.tell_progress)
     else:
+        from ecamp_fast.downstream.tasks.patches import probe_patches
         from ecamp_fast.downstream.tasks.probing import ProbeOptions, probe_encoder
 
         chosen = ProbeOptions(part, names, pooling, counts, size, test_split, baselines)
-        result = probe_encoder(encoder, known, out, chosen, device=where, say=options.tell_progress)
+        fit = probe_patches if patches else probe_encoder
+        result = fit(encoder, known, out, chosen, device=where, say=options.tell_progress)
     options.conclude(result, out, as_json)

@@ -9,9 +9,9 @@ import numpy as np
 
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.printable import items
+from ecamp_fast.shards.format.labels import UNCERTAIN_AS, targets
 from ecamp_fast.shards.load.read import ShardSet
 
-UNCERTAIN = -1
 NONE: Mapping[str, int] = MappingProxyType({})
 
 
@@ -35,31 +35,24 @@ def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncerta
     """Read the metadata of a split.
 
     names      classes, in this order; (): those of the set
-    uncertain  class -> what an uncertain label of it counts as, 1 or 0; of others it is unknown
+    uncertain  class -> what an uncertain label of it counts as, 1 or 0; of others ``UNCERTAIN_AS`` says it
 
     Raises DataError where the split is missing or has no such class.
     """
     about = [shards.metadata(split, index) for index in range(shards.count(split))]
-    stated = shards.manifest.labels
+    stated, kind = shards.manifest.labels, str(shards.manifest.source.get("kind", ""))
     known = list(stated) or sorted({name for one in about for name in one["labels"]})
     if absent := [name for name in names if name not in known]:
         raise DataError(f"{shards.path} has no labels of {items(absent)}", f"it has {items(known) or 'none at all'}")
     chosen = list(names) or known
-    unstated = np.nan if stated else 0.0  # sets of before name what is present, and nothing else
-    values = np.array([[_value(one["labels"], name, uncertain, unstated) for name in chosen] for one in about])
+    rules = {**UNCERTAIN_AS, **uncertain}
+    values = np.array([targets(one["labels"], chosen, stated, kind, rules) for one in about])
     return Labels(
         chosen,
         values.reshape(len(about), len(chosen)).astype(np.float32),
         [_patient(one) for one in about],
         [frozenset(one.get("columns", {}).get("lists", "").split()) for one in about],
     )
-
-
-def _value(labels: Mapping[str, int], name: str, uncertain: Mapping[str, int], unstated: float) -> float:
-    value = labels.get(name)
-    if value is None:
-        return unstated
-    return float(uncertain.get(name, np.nan)) if value == UNCERTAIN else float(value)
 
 
 def _patient(metadata: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Classification on a trunk: the mean of patch tokens, a new norm, a linear layer (SPEC 7.1).
 
-Legend: B images, F classes, D width of the trunk.
+Legend: F classes.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,46 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ecamp_fast.downstream.data.samples import TaskBatch, TaskData, TrainView
+from ecamp_fast.downstream.heads.classifier import Classifier
 from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tasks.scoring import ClassScores, accuracy, area_under_roc
-from ecamp_fast.downstream.tasks.splits import Part, Subset, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.tasks.timm_model import write_classifier
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.downstream.training.loop import fit
 from ecamp_fast.downstream.training.settings import Settings
-from ecamp_fast.downstream.trunk import Trunk, open_trunk
+from ecamp_fast.downstream.trunk import open_trunk
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.load.read import ShardSet
 
 EVALUATED_AT_ONCE = 256
-HEAD_STD = 2e-5  # of the head's first weights: SPEC 7.1
 CLASSIFY = "classify"
-
-
-class Classifier(nn.Module):
-    """Trunk, mean over patches, LayerNorm (of a ViT), linear head; the trunk's own final norm is not used."""
-
-    def __init__(self, trunk: Trunk, classes: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.norm: nn.Module = nn.LayerNorm(trunk.width, 1e-6) if trunk.is_vit else nn.Identity()
-        self.head = nn.Linear(trunk.width, classes)
-        nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
-        nn.init.zeros_(self.head.bias)
-
-    def freeze_trunk(self) -> None:
-        """All but the head, as a linear probe has it: the norm stays at weight 1 and bias 0."""
-        self.trunk.freeze()
-        self.norm.requires_grad_(False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images: (B, 1, S, S) uint8   returns logits (B, F)"""
-        logits: Tensor = self.head(self.norm(self.trunk(images).mean(1)))
-        return logits
 
 
 @dataclass(frozen=True)
@@ -72,7 +50,7 @@ DEFAULTS = ClassifyOptions()
 
 
 class ClassifyTask:
-    """``training.loop.Task`` of a classifier."""
+    """``training.loop.FitTask`` of a classifier."""
 
     def __init__(
         self, model: Classifier, shards: ShardSet, splits: TaskSplits, settings: Settings, exclusive: bool
@@ -80,7 +58,7 @@ class ClassifyTask:
         self.model, self._settings, self._exclusive, self._splits = model, settings, exclusive, splits
         device = next(model.parameters()).device
 
-        def data(part: Part) -> TaskData:
+        def data(part: TaskPart) -> TaskData:
             return TaskData(
                 shards, part.split, part.labels, part.rows, size=model.trunk.size, device=device, seed=settings.seed
             )
@@ -108,7 +86,7 @@ class ClassifyTask:
         """On the test split, with intervals."""
         return self.scores(self._splits.test, self._test)
 
-    def scores(self, part: Part, data: TaskData, resamples: int = 1000) -> ClassScores:
+    def scores(self, part: TaskPart, data: TaskData, resamples: int = 1000) -> ClassScores:
         judge = accuracy if self._exclusive else area_under_roc
         return judge(self.outputs(data), part.values, part.labels.names, part.patients, resamples)
 
@@ -180,7 +158,7 @@ def is_exclusive(values: np.ndarray) -> bool:
     return values.shape[1] > 2 and not np.isnan(values).any() and bool((values.sum(1) == 1).all())
 
 
-def _refuse_one_kind(train: Part) -> None:
+def _refuse_one_kind(train: TaskPart) -> None:
     values = train.values
     if not len(values) or not ((values == 1).any() and (values == 0).any()):
         raise DataError(f"the {len(values)} training samples are all alike", "use a larger fraction")

@@ -14,7 +14,7 @@ from ecamp_fast.downstream.data.samples import TaskData
 from ecamp_fast.downstream.probe import tuned
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tasks.scoring import by_class, class_areas, mean_over_classes
-from ecamp_fast.downstream.tasks.splits import Part, Subset, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import one_thread, threads_for
 from ecamp_fast.downstream.trunk import UNTRAINED, Trunk, open_trunk
 from ecamp_fast.errors import DataError
@@ -52,16 +52,16 @@ DEFAULTS = ProbeOptions()
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Areas under the ROC curve of one set of features.  draws: (1 + D, F), of all test samples and of each draw"""
+class ProbeAreas:
+    """AUROC of one set of features.  resampled: (1 + D, F), of all test samples, then of each draw"""
 
     name: str
-    draws: Array
+    resampled: Array
 
-    def against(self, other: "Rows") -> dict[str, float]:
-        """By how much this is better than another, paired over the draws of patients."""
-        known = ~np.isnan(self.draws[0])
-        gap = np.nanmean(self.draws[:, known], 1) - np.nanmean(other.draws[:, known], 1)
+    def against(self, other: "ProbeAreas") -> dict[str, float]:
+        """By how much this is better than another, paired over resampled patients."""
+        known = ~np.isnan(self.resampled[0])
+        gap = scores.row_means(self.resampled[:, known]) - scores.row_means(other.resampled[:, known])
         return scores.estimate(gap).as_dict()
 
 
@@ -87,18 +87,18 @@ def probe_encoder(
     own = judge.rows("encoder", *(_features(trunk, part, options.pooling) for part in parts))
     others = []
     if options.baselines:
-        if base := _untrained(encoder):
+        if base := untrained_source(encoder):
             plain = open_trunk(base, size=options.size, device=device)
             others.append(judge.rows("untrained", *(_features(plain, part, options.pooling) for part in parts)))
         others += pixel_rows(judge, shards, splits, trunk, options.pooling, device)
-    found = mean_over_classes(own.draws)
+    found = mean_over_classes(own.resampled)
     result = TaskResult(
         task="probe",
         metric="auroc",
         score=found.value,
         low=found.low,
         high=found.high,
-        per_class=by_class(own.draws[0], splits.train.labels.names),
+        per_class=by_class(own.resampled[0], splits.train.labels.names),
         settings={"pooling": options.pooling, "size": trunk.size},
         data=shards.manifest.digest,
         encoder=encoder,
@@ -106,7 +106,7 @@ def probe_encoder(
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={
-            "baselines": {one.name: mean_over_classes(one.draws).as_dict() for one in others},
+            "baselines": {one.name: mean_over_classes(one.resampled).as_dict() for one in others},
             "differences": {one.name: own.against(one) for one in others},
         },
     )
@@ -151,13 +151,13 @@ def probe_pixels(
 
 
 class _Judge:
-    """Fits and scores features on one division of a set, always on the same draws of patients."""
+    """Fits and scores features on one division of a set, always on the same resampled patients."""
 
     def __init__(self, splits: TaskSplits, seed: int) -> None:
         self._splits, self._seed = splits, seed
         self._weights = scores.draw_patients(splits.test.patients)
 
-    def rows(self, name: str, train: Tensor, test: Tensor) -> Rows:
+    def rows(self, name: str, train: Tensor, test: Tensor) -> ProbeAreas:
         """train: (N, D)   test: (M, D)"""
         values = torch.from_numpy(self._splits.train.values)
         known = ~values.isnan()
@@ -165,12 +165,12 @@ class _Judge:
             logits = tuned(
                 train, values > 0.5, self._splits.train.patients, self._seed, test, None if known.all() else known
             )
-        return Rows(name, class_areas(logits.numpy(), self._splits.test.values, self._weights))
+        return ProbeAreas(name, class_areas(logits.numpy(), self._splits.test.values, self._weights))
 
 
 def pixel_rows(
     judge: _Judge, shards: ShardSet, splits: TaskSplits, trunk: Trunk, pooling: int, device: torch.device | str
-) -> list[Rows]:
+) -> list[ProbeAreas]:
     """16 x 16 pixels, and as many principal components of the image as the encoder has numbers."""
     train, test = (_small(shards, part, PCA_SIDE, device) for part in (splits.train, splits.test))
     components = _principal(train.flatten(1), test.flatten(1), trunk.width * pooling**2)
@@ -192,11 +192,11 @@ def _principal(train: Tensor, test: Tensor, count: int) -> tuple[Tensor, Tensor]
     return (rows @ basis).float(), ((test - mean).double() @ basis).float()
 
 
-def _images(shards: ShardSet, part: Part, trunk: Trunk, device: torch.device | str) -> TaskData:
+def _images(shards: ShardSet, part: TaskPart, trunk: Trunk, device: torch.device | str) -> TaskData:
     return TaskData(shards, part.split, part.labels, part.rows, size=trunk.size, device=device)
 
 
-def _small(shards: ShardSet, part: Part, side: int, device: torch.device | str) -> Tensor:
+def _small(shards: ShardSet, part: TaskPart, side: int, device: torch.device | str) -> Tensor:
     """(N, side, side) float32 in 0..1."""
     data = TaskData(shards, part.split, part.labels, part.rows, size=side, device=device)
     return torch.cat([batch.images[:, 0].cpu() for batch in data.ordered(AT_ONCE)]).float() / 255
@@ -209,13 +209,13 @@ def _features(trunk: Trunk, data: TaskData, pooling: int) -> Tensor:
         return torch.cat([trunk.features(batch.images, pooling).float().cpu() for batch in data.ordered(AT_ONCE)])
 
 
-def _untrained(encoder: str) -> str | None:
+def untrained_source(encoder: str) -> str | None:
     """Its opponent: our encoder's own recipe with first weights."""
     is_ours = not encoder.startswith(UNTRAINED) and (Path(encoder) / "recipe.yaml").exists()
     return f"{UNTRAINED}{encoder}" if is_ours else None
 
 
-def _refuse_unlearnable(train: Part) -> None:
+def _refuse_unlearnable(train: TaskPart) -> None:
     values = train.values
     if not any((column == 1).any() and (column == 0).any() for column in values.T):
         raise DataError(f"the {len(values)} training samples have no class of both kinds", "use a larger fraction")

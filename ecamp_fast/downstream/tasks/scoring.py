@@ -26,8 +26,8 @@ def area_under_roc(
 
     outputs: (N, F), any scale   values: (N, F), 1, 0, NaN unknown
     """
-    draws = class_areas(outputs, values, scores.draw_patients(patients, resamples))
-    return ClassScores(mean_over_classes(draws), by_class(draws[0], names))
+    resampled = class_areas(outputs, values, scores.draw_patients(patients, resamples))
+    return ClassScores(mean_over_classes(resampled), by_class(resampled[0], names))
 
 
 def class_areas(outputs: Array, values: Array, weights: Array) -> Array:
@@ -54,15 +54,15 @@ def accuracy(
     return ClassScores(scores.estimate(scores.weighted_mean(hits, weights)), found)
 
 
-def mean_over_classes(draws: Array) -> Estimate:
+def mean_over_classes(resampled: Array) -> Estimate:
     """Over those that all samples together can score; a draw that lacks one of them is averaged without it.
 
-    draws: (1 + D, F)
+    resampled: (1 + D, F)
     """
-    known = ~np.isnan(draws[0])
+    known = ~np.isnan(resampled[0])
     if not known.any():
         return Estimate(float("nan"), float("nan"), float("nan"))
-    return scores.estimate(np.nanmean(draws[:, known], 1))
+    return scores.estimate(scores.row_means(resampled[:, known]))
 
 
 def by_class(values: Array, names: Sequence[str]) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ CARVED = 10.0  # percent of the training patients that validate where a set has 
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskPart:
     """Some samples of a split.  labels: of the whole split   rows: sample numbers, sorted"""
 
     split: str
@@ -54,9 +54,9 @@ class Subset:
 
 @dataclass(frozen=True)
 class TaskSplits:
-    train: Part
-    val: Part
-    test: Part
+    train: TaskPart
+    val: TaskPart
+    test: TaskPart
 
     def counts(self) -> dict[str, int]:
         return {name: len(getattr(self, name)) for name in ("train", "val", "test")}
@@ -90,12 +90,12 @@ def split_task(
     return splits
 
 
-def _whole(shards: ShardSet, split: str, names: Sequence[str], uncertain: Mapping[str, int]) -> Part:
+def _whole(shards: ShardSet, split: str, names: Sequence[str], uncertain: Mapping[str, int]) -> TaskPart:
     labels = read_labels(shards, split, names, uncertain)
-    return Part(split, labels, np.arange(len(labels.patients), dtype=np.int64))
+    return TaskPart(split, labels, np.arange(len(labels.patients), dtype=np.int64))
 
 
-def _used(train: Part, subset: Subset) -> np.ndarray:
+def _used(train: TaskPart, subset: Subset) -> np.ndarray:
     """Sample numbers of the split."""
     if subset.official:
         return np.intersect1d(listed(train.labels.fractions, subset.percent), train.rows)

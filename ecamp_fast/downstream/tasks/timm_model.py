@@ -3,22 +3,20 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ecamp_fast.downstream.heads.classifier import Classifier
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.files import new_folder, write_json
 from ecamp_fast.strict_json import parse_object
 
-if TYPE_CHECKING:
-    from ecamp_fast.downstream.tasks.classify import Classifier
-
 CLASSES, EXCLUSIVE = "label_names", "exclusive"
 
 
-def write_classifier(model: "Classifier", classes: Sequence[str], exclusive: bool, out: Path) -> None:
+def write_classifier(model: Classifier, classes: Sequence[str], exclusive: bool, out: Path) -> None:
     """``config.json`` and ``model.safetensors`` in ``out``, complete or absent; what lay there is replaced."""
     import shutil
 
@@ -46,7 +44,7 @@ def write_classifier(model: "Classifier", classes: Sequence[str], exclusive: boo
         write_json(file, parse_object(file.read_bytes()) | about)
 
 
-def twin(model: "Classifier") -> tuple[nn.Module, dict[str, Any]]:
+def twin(model: Classifier) -> tuple[nn.Module, dict[str, Any]]:
     """timm's model of the same outputs, on the host, and the arguments it is made with."""
     import timm
 

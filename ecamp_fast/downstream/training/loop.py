@@ -23,15 +23,17 @@ from ecamp_fast.files import require_folder
 SPIKES = 20  # steps in a row whose gradient is not finite before a fit gives up
 
 
-class Task(Protocol):
+class FitTask(Protocol):
     """What is fitted.
 
     model            its parameters that require gradients are trained, and its buffers change with them
     steps_per_epoch  over the training samples that are used
     """
 
-    model: nn.Module
     steps_per_epoch: int
+
+    @property
+    def model(self) -> nn.Module: ...
 
     def batches(self, start: int, stop: int) -> Iterator[Any]:
         """Micro-batches of the steps ``start`` to ``stop`` - 1: ``Settings.accumulation`` of them a step."""
@@ -68,7 +70,7 @@ class _Progress:
 
 
 def fit(
-    task: Task,
+    task: FitTask,
     settings: Settings,
     out: Path,
     identity: Mapping[str, Any],
@@ -103,7 +105,7 @@ def fit(
 
 @dataclass
 class _Run:
-    task: Task
+    task: FitTask
     settings: Settings
     optimizer: torch.optim.Optimizer
     average: Averaged | None

@@ -35,11 +35,12 @@ def test_labels_are_those_of_the_metadata(phantoms: ShardSet, labels: Labels) ->
 
 
 def test_uncertain_labels_count_as_their_class_says(phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    about = {"labels": {"a": -1, "b": -1, "c": 1}, "patient_id": "p", "study_id": "s", "columns": {"lists": "1 10"}}
+    stated = {"a": -1, "b": -1, "c": 1, "Edema": -1}
+    about = {"labels": stated, "patient_id": "p", "study_id": "s", "columns": {"lists": "1 10"}}
     monkeypatch.setattr(phantoms, "metadata", lambda split, index: about)
-    monkeypatch.setattr(phantoms, "manifest", replace(phantoms.manifest, labels=("a", "b", "c", "d")))
+    monkeypatch.setattr(phantoms, "manifest", replace(phantoms.manifest, labels=("a", "b", "c", "d", "Edema")))
     found = read_labels(phantoms, "train", (), {"a": 1})
-    np.testing.assert_array_equal(found.values[0], np.array([1, np.nan, 1, np.nan], np.float32))
+    np.testing.assert_array_equal(found.values[0], np.array([1, np.nan, 1, np.nan, 1], np.float32))
     assert found.fractions[0] == {"1", "10"}
     assert parse_counts(["a b=1", "c=0"]) == {"a b": 1, "c": 0}
     with pytest.raises(ConfigError):

@@ -12,8 +12,9 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from ecamp_fast import cli
+from ecamp_fast.downstream.heads.classifier import Classifier
 from ecamp_fast.downstream.tasks import probing, scoring
-from ecamp_fast.downstream.tasks.classify import Classifier, ClassifyOptions, classify, is_exclusive
+from ecamp_fast.downstream.tasks.classify import ClassifyOptions, classify, is_exclusive
 from ecamp_fast.downstream.tasks.probing import ProbeOptions, probe_encoder
 from ecamp_fast.downstream.tasks.splits import Subset, split_task
 from ecamp_fast.downstream.tasks.timm_model import FittedClassifier, twin
@@ -164,7 +165,7 @@ class TestLearning:
             part.labels.values[:] = draw.integers(0, 2, part.labels.values.shape)
         judge = probing._Judge(split, 0)
         noise = [torch.from_numpy(draw.normal(size=(len(part), 8))).float() for part in (split.train, split.test)]
-        low, high = np.percentile(judge.rows("noise", *noise).draws[1:], [0.5, 99.5])
+        low, high = np.percentile(judge.rows("noise", *noise).resampled[1:], [0.5, 99.5])
         assert low < 0.5 < high
 
 

@@ -298,7 +298,7 @@ MUTANTS = (
         },
     )
     + mutants(
-        "shards/builder/pack.py",
+        "shards/images/planes.py",
         f"{BUILD}::test_images_are_reduced_and_their_boxes_and_masks_with_them",
         packed,
         {

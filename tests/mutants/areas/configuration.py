@@ -72,8 +72,8 @@ MUTANTS = (
         {
             "no line is told": ('return f"line {lines[key]}: " if key else ""', 'return ""'),
             "twins hide the other faults": (
-                "[*faults, *_explain(error, lines or {})]",
-                "list(faults) or [*_explain(error, lines or {})]",
+                "[*faults, *_explain(error, lines or {}, section)]",
+                "list(faults) or [*_explain(error, lines or {}, section)]",
             ),
             "a word for a flag is only refused": ('fault["type"] == "bool_type"', 'fault["type"] == "flag"'),
         },

@@ -62,8 +62,8 @@ MUTANTS = [
                 "patients = [str(i) for i in range(len(patients))]; names = sorted(set(patients))",
             ),
             "the ridge is chosen on what was fitted": (
-                "fit(features[~held], labels[~held], RIDGES).logits(features[held])",
-                "fit(features, labels, RIDGES).logits(features[held])",
+                "found = fit(features[~held], labels[~held], RIDGES,",
+                "found = fit(features, labels, RIDGES,",
             ),
             "the inner folds know no patients": (
                 "    fold = patient_folds(patients, FOLDS, seed)\n    score",
@@ -104,8 +104,8 @@ MUTANTS = [
         {
             "ties count as lost": ("(below + lost / 2)", "below"),
             "findings without both classes count one half": (
-                "found = auroc(scores, positive, weights)",
-                "found = np.nan_to_num(auroc(scores, positive, weights), nan=0.5)",
+                "row_means(auroc(scores, positive, weights))",
+                "row_means(np.nan_to_num(auroc(scores, positive, weights), nan=0.5))",
             ),
             "positives alone count as often as they were drawn": (
                 "counts * ~positive, starts",

@@ -9,7 +9,7 @@ import pytest
 from ecamp_fast.errors import DataError
 from ecamp_fast.phantom import FINDINGS, describe
 from ecamp_fast.shards.describe.stats import stats
-from ecamp_fast.shards.format.labels import class_order, targets
+from ecamp_fast.shards.format.labels import class_order, read_labels, targets
 from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.webdataset import WebdatasetSource
@@ -95,3 +95,10 @@ def test_what_is_blank_is_absent_where_the_labeller_means_that_and_where_sets_li
 def test_classes_lie_in_the_order_of_the_source_though_samples_lack_some():
     assert class_order([{"b": 0}, {"a": 1, "b": 0, "d": -1}, {"b": 1, "c": 0, "d": 1}]) == ("a", "b", "c", "d")
     assert class_order([{"b": 1}, {"a": 1}]) == () == class_order([])
+
+
+def test_values_are_one_of_three_and_lists_are_what_is_present():
+    assert read_labels({"a": 1, "b": 0, "c": -1}) == {"a": 1, "b": 0, "c": -1}
+    assert read_labels(["a", "b"]) == {"a": 1, "b": 1}
+    for value in ({"a": 2}, {"a": -2}, {"a": True}, {"a": 1.0}, {"a": None}, [1], "a", None):
+        assert read_labels(value) is None

@@ -1,0 +1,85 @@
+"""``ecamp-fast finetune segment``: masks of findings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from ecamp_fast.commands.downstream import task_options as options
+
+if TYPE_CHECKING:
+    from ecamp_fast.downstream.heads.dense import HeadName
+
+TASK = "segment"
+HEADS = ("setr", "linear", "convolutional", "dpt")  # as heads.dense has them; importing that would import torch
+
+
+@click.command(
+    help=f"""Fit a decoder on the frozen ENCODER to the masks of SHARDS, and judge it on the test split.
+
+    {options.ENCODER_HELP}
+    The protocol is the paper's (SPEC 7.2): tokens before any norm, focal loss and soft Dice, the best step on the
+    validation split kept. The score is the paper's Dice, 1 for an image without a mask where nothing is marked; the
+    Dice over images with a mask stands beside it. --set frozen=false trains the encoder too.
+    """
+)
+@options.task_arguments
+@options.fit_arguments
+@click.option("--mask", "masks", multiple=True, metavar="NAME", help="Only these. Default: all of the set.")
+@click.option("--boxes", is_flag=True, help="The union of the boxes of each --mask is its mask.")
+@click.option(
+    "--head", default="setr", show_default=True, type=click.Choice(HEADS), help="setr: the paper's. linear: features."
+)
+@click.option(
+    "--augment/--no-augment", default=True, show_default=True, help="Turn and scale image and masks. Off: fast."
+)
+@click.option("--balance", is_flag=True, help="As many training images without a mask's label as with one.")
+@click.option(
+    "--cache-gb",
+    default=16.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Memory for a frozen encoder's tokens.",
+)
+def command(
+    encoder: str,
+    shards: str,
+    out: Path,
+    percent: float,
+    count: int,
+    official: bool,
+    seed: int,
+    size: int | None,
+    test_split: str | None,
+    device: str | None,
+    as_json: bool,
+    row: str | None,
+    overrides: tuple[str, ...],
+    resume: str,
+    masks: tuple[str, ...],
+    boxes: bool,
+    head: str,
+    augment: bool,
+    balance: bool,
+    cache_gb: float,
+) -> None:
+    from ecamp_fast.downstream.training.settings import load_settings
+
+    settings = load_settings(TASK, row, [f"seed={seed}", *overrides])
+    known = options.open_set(shards)
+    from ecamp_fast.downstream.tasks.segment import SegmentOptions, segment
+
+    wanted = SegmentOptions(
+        subset=options.subset(percent, official, count, seed),
+        masks=masks,
+        boxes=boxes,
+        head=cast("HeadName", head),
+        augment=augment,
+        balance=balance,
+        size=size,
+        test_split=test_split,
+        cache_gb=cache_gb,
+    )
+    where = options.open_device(device)
+    result = segment(encoder, known, settings, out, wanted, resume=resume, device=where, say=options.tell_progress)
+    options.conclude(result, out, as_json)
