@@ -131,14 +131,14 @@ def probe_pixels(
     train, test = (_small(shards, part, PCA_SIDE, device) for part in (splits.train, splits.test))
     parts = _principal(train.flatten(1), test.flatten(1), components) if components else _shrunk(train, test)
     own = _Judge(splits, options.subset.seed).rows("pixels", *parts)
-    found = mean_over_classes(own.draws)
+    found = mean_over_classes(own.resampled)
     result = TaskResult(
         task="pixels",
         metric="auroc",
         score=found.value,
         low=found.low,
         high=found.high,
-        per_class=by_class(own.draws[0], splits.train.labels.names),
+        per_class=by_class(own.resampled[0], splits.train.labels.names),
         settings={"components": components},
         data=shards.manifest.digest,
         encoder="pixels",
