@@ -101,3 +101,10 @@ class TextDecoder(nn.Module):
             x = layer(x, queries, keys)
         result: Tensor = last(x, queries, keys, query_rows)
         return result
+
+    def alone(self, ids: Tensor, layout: SequenceLayout) -> Tensor:
+        """Hidden rows of text without a picture, by the same weights.  ids: (T,) int64   returns (T, D)"""
+        x: Tensor = self.fusion.alone(self.embeddings(ids, layout), layout)
+        for layer in self.layers:
+            x = layer(x, layout, layout)
+        return x
