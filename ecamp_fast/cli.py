@@ -41,6 +41,7 @@ COMMANDS = {
         "ecamp_fast.commands.downstream.predict",
         "Class probabilities of a fitted classifier for image files.",
     ),
+    "zero-shot": ("ecamp_fast.commands.downstream.zero_shot", "Findings by their names: prompts, and negated prompts."),
     "import": ("ecamp_fast.commands.downstream.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
 }
