@@ -1,10 +1,12 @@
 """What a task writes at its end: one score with its interval, and everything that it depends on."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.files import require_folder, write_json
 from ecamp_fast.strict_json import parse_record
 
@@ -66,6 +68,33 @@ def read_result(out: Path) -> TaskResult | None:
         return TaskResult(**tree)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}", "delete it, and run the same command again") from None
+
+
+def identify(task: str, encoder: str, options: Any, settings: Any) -> dict[str, Any]:
+    """What a fit depends on beside its data.  options: a dataclass   settings: ``training.settings.Settings``"""
+    return {
+        "task": task,
+        "encoder": encoder,
+        "options": repr(options),
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def finished(out: Path, resume: str, identity: Mapping[str, Any], data: str) -> TaskResult | None:
+    """The result of the same fit, so that it is read and not repeated; None where there is none, or it is not asked for.
+
+    identity: what a fit depends on, kept as ``extra["identity"]``   data: digest of the shard set
+    Raises ConfigError where ``out`` holds the result of another fit.
+    """
+    found = read_result(out) if resume == "auto" else None
+    if found is None:
+        return None
+    now = {**json.loads(json.dumps(identity)), "data": data}
+    before = {**found.extra.get("identity", {}), "data": found.data}
+    if other := sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key)):
+        told = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in other)
+        raise ConfigError(f"{out} holds another fit: {told}", "choose another OUT, or --resume never")
+    return found
 
 
 def summary(result: TaskResult) -> str:

@@ -59,10 +59,13 @@ class Trunk(nn.Module):
         super().train(mode and not self._is_frozen)
         return self
 
-    def compile_blocks(self) -> None:
-        """Compile each block of a ViT by itself: one graph for all of them."""
-        for block in getattr(self.net, "blocks", ()):
-            block.compile()
+    def prepare(self, frozen: bool, compiled: bool) -> None:
+        """For a fit.  frozen: as ``freeze``   compiled: each block of a ViT by itself, one graph for all of them"""
+        if frozen:
+            self.freeze()
+        if compiled:
+            for block in getattr(self.net, "blocks", ()):
+                block.compile()
 
     def forward(self, images: Tensor) -> Tensor:
         """Patch tokens before the final norm, without the class token, row by row (SPEC 7.2, 7.3).

@@ -15,7 +15,7 @@ LEAST = 10  # patients with an entity, and without it
 
 
 @dataclass(frozen=True)
-class Stated:
+class StatedLabels:
     """What reports state, of the samples that have one.
 
     entities  F names
@@ -30,7 +30,7 @@ class Stated:
     patients: list[str]
 
 
-def stated(shards: ShardSet, split: str, patients: Sequence[str], least: int) -> Stated:
+def stated(shards: ShardSet, split: str, patients: Sequence[str], least: int) -> StatedLabels:
     """Read the reports of the first samples of a split; ``patients`` of each of them.
 
     Entities that ``least`` patients have and as many have not; organs, which everybody has, are none of them.
@@ -43,7 +43,7 @@ def stated(shards: ShardSet, split: str, patients: Sequence[str], least: int) ->
         if least <= len(having) <= len(set(owners)) - least:
             kept.append(entity)
     labels = torch.tensor([[entity in names for entity in kept] for names in known.values()], dtype=torch.bool)
-    return Stated(kept, torch.tensor(list(known), dtype=torch.int64), labels, owners)
+    return StatedLabels(kept, torch.tensor(list(known), dtype=torch.int64), labels, owners)
 
 
 def read_entities(report: str) -> set[str]:

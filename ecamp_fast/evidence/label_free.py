@@ -19,7 +19,7 @@ from ecamp_fast.downstream.features import encode, untrained
 from ecamp_fast.downstream.probe import probe
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.errors import DataError
-from ecamp_fast.evidence.entities import LEAST, Stated, stated
+from ecamp_fast.evidence.entities import LEAST, StatedLabels, stated
 from ecamp_fast.evidence.features import INITS, RAW, pixels
 from ecamp_fast.evidence.images import interpolate, masked_correlation, pixel_mask
 from ecamp_fast.evidence.retrieval import GALLERY, retrieve
@@ -265,7 +265,7 @@ def _features(card: LabelFree, model: Ecamp, shards: ShardSet, samples: Samples,
     )
 
 
-def _probe(features: Tensor, others: Mapping[str, Sequence[Tensor]], labels: Stated) -> Measure:
+def _probe(features: Tensor, others: Mapping[str, Sequence[Tensor]], labels: StatedLabels) -> Measure:
     """Raises DataError where no entity is stated often enough."""
     if not labels.entities:
         raise DataError("no entity is stated in some reports and not in others often enough", "take more samples")

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ecamp_fast import __version__
-from ecamp_fast.downstream.tables.differences import Difference
+from ecamp_fast.downstream.tables.differences import PairedDifference
 from ecamp_fast.downstream.tables.diseases import DiseaseLine
 from ecamp_fast.downstream.tables.render import (
     LEGEND,
@@ -37,7 +37,7 @@ def write_comparison(
     title: str,
     rows: Sequence[ScoreRow],
     diseases: Sequence[DiseaseLine],
-    differences: Sequence[Difference] = (),
+    differences: Sequence[PairedDifference] = (),
 ) -> list[Path]:
     """Write the numbers of a grid into the folder ``out`` as CSV, Markdown, LaTeX and one page. Returns the files.
 
@@ -57,7 +57,7 @@ def write_comparison(
 
 
 def comparison(
-    title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseLine], differences: Sequence[Difference] = ()
+    title: str, rows: Sequence[ScoreRow], diseases: Sequence[DiseaseLine], differences: Sequence[PairedDifference] = ()
 ) -> str:
     """The whole document as text."""
     legend = "".join(
@@ -149,7 +149,7 @@ def _gain(row: ScoreRow) -> str:
     return f"{row.gain:+.1f}{spread}".replace("-", "\N{MINUS SIGN}")
 
 
-def _differences(found: Sequence[Difference]) -> str:
+def _differences(found: Sequence[PairedDifference]) -> str:
     """An interval above 0 is bold."""
     if not found:
         return ""

@@ -13,7 +13,7 @@ RESAMPLED = "resampled"  # in ``TaskResult.extra``: the score of all samples, th
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """In points (0 to 100).
 
     method   the encoder   against: another row of the same task and percentage
@@ -33,7 +33,7 @@ class Difference:
     above: int
 
 
-def differences(results: Sequence[GroupResult]) -> list[Difference]:
+def differences(results: Sequence[GroupResult]) -> list[PairedDifference]:
     """Of each encoder that was trained against every other row."""
     found = []
     for one in results:
@@ -46,11 +46,11 @@ def differences(results: Sequence[GroupResult]) -> list[Difference]:
     return found
 
 
-def _difference(one: GroupResult, other: GroupResult, gaps: np.ndarray) -> Difference:
+def _difference(one: GroupResult, other: GroupResult, gaps: np.ndarray) -> PairedDifference:
     found = over_seeds(100 * gaps)
     above = int((gaps[:, 0] > 0).sum())
     names = one.group.task, one.group.fraction, one.group.encoder, other.group.encoder
-    return Difference(*names, found.value, found.low, found.high, len(gaps), above)
+    return PairedDifference(*names, found.value, found.low, found.high, len(gaps), above)
 
 
 def _gaps(one: GroupResult, other: GroupResult) -> np.ndarray:

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, fields
 
-from ecamp_fast.downstream.tables.differences import Difference
+from ecamp_fast.downstream.tables.differences import PairedDifference
 from ecamp_fast.downstream.tables.diseases import DiseaseLine
 from ecamp_fast.downstream.tables.rows import ScoreRow, notes
 from ecamp_fast.printable import one_line
@@ -122,16 +122,16 @@ def _escaped(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
-def differences_as_csv(found: Sequence[Difference]) -> str:
+def differences_as_csv(found: Sequence[PairedDifference]) -> str:
     """One line an encoder and row that it stands against."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Difference)])
+    writer.writerow([field.name for field in fields(PairedDifference)])
     writer.writerows(map(astuple, found))
     return buffer.getvalue()
 
 
-def differences_as_markdown(found: Sequence[Difference]) -> str:
+def differences_as_markdown(found: Sequence[PairedDifference]) -> str:
     """A table of all of them; empty where there is none."""
     if not found:
         return ""
@@ -143,6 +143,6 @@ def differences_as_markdown(found: Sequence[Difference]) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def difference_told(one: Difference) -> str:
+def difference_told(one: PairedDifference) -> str:
     """``+1.2 (+0.3 to +2.1)``"""
     return f"{one.value:+.1f} ({one.low:+.1f} to {one.high:+.1f})".replace("-", "\N{MINUS SIGN}")

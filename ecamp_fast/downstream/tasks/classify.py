@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ecamp_fast.downstream.data.samples import TaskBatch, TaskData, TrainView
 from ecamp_fast.downstream.heads.classifier import Classifier
-from ecamp_fast.downstream.result import TaskResult, read_result
+from ecamp_fast.downstream.result import TaskResult, finished, identify
 from ecamp_fast.downstream.tasks.scoring import ClassScores, accuracy, area_under_roc, listed
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.tasks.timm_model import write_classifier
@@ -111,7 +111,8 @@ def classify(
 
     A finished one is read, not repeated. Raises what ``open_trunk``, ``split_task`` and ``fit`` raise.
     """
-    if resume == "auto" and (found := read_result(out)):
+    identity = identify(CLASSIFY, encoder, options, settings)
+    if found := finished(out, resume, identity, shards.manifest.digest):
         return found
     trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
     splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
@@ -121,15 +122,8 @@ def classify(
     model = Classifier(trunk, len(splits.train.labels.names)).to(device)
     if settings.frozen:
         model.freeze_trunk()
-    if settings.compile:
-        trunk.compile_blocks()
+    trunk.prepare(settings.frozen, settings.compile)
     task = ClassifyTask(model, shards, splits, settings, exclusive)
-    identity = {
-        "task": CLASSIFY,
-        "encoder": encoder,
-        "subset": repr(options.subset),
-        "classes": splits.train.labels.names,
-    }
     with threads_for(trunk.width, torch.device(device)):
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
         scored = task.test()
@@ -148,6 +142,7 @@ def classify(
         seed=settings.seed,
         samples=splits.counts(),
         extra={
+            "identity": identity,
             "steps": fitted.step,
             "best": fitted.best,
             "curve": fitted.curve,

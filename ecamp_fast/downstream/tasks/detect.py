@@ -20,7 +20,7 @@ from ecamp_fast.downstream.data.token_cache import BoxBatch, BoxImages, BoxSourc
 from ecamp_fast.downstream.heads.detections import Detections
 from ecamp_fast.downstream.heads.fcos import FcosDetector
 from ecamp_fast.downstream.heads.yolo import YoloDetector
-from ecamp_fast.downstream.result import TaskResult, read_result
+from ecamp_fast.downstream.result import TaskResult, finished, identify
 from ecamp_fast.downstream.tasks.average_precision import Boxes, average_precision, require_library
 from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
@@ -210,7 +210,8 @@ def detect(
     A finished one is read, not repeated. Raises what ``open_trunk``, ``split_task`` and ``fit`` raise; DataError where
     the training split has no boxes, EnvironmentFault where faster-coco-eval is missing.
     """
-    if resume == "auto" and (found := read_result(out)):
+    identity = identify(DETECT, encoder, options, settings)
+    if found := finished(out, resume, identity, shards.manifest.digest):
         return found
     require_library()
     trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
@@ -220,18 +221,8 @@ def detect(
     whole = options.subset.percent == 100 and not options.subset.count
     torch.manual_seed(settings.seed)
     head = build_head(options.head, trunk, len(names), whole).to(device)
-    if settings.frozen:
-        trunk.freeze()
-    if settings.compile:
-        trunk.compile_blocks()
+    trunk.prepare(settings.frozen, settings.compile)
     model = DetectionModel(trunk, head)
-    identity = {
-        "task": DETECT,
-        "encoder": encoder,
-        "subset": repr(options.subset),
-        "classes": names,
-        "head": repr(options.head),
-    }
     with threads_for(trunk.width, torch.device(device)):
         task = DetectTask(model, shards, splits, names, settings)
         say(
@@ -242,6 +233,7 @@ def detect(
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
         scores = task.test()
     extra = {"steps": fitted.step, "best": fitted.best, "curve": fitted.curve, "head": options.head.name}
+    extra |= {"identity": identity}
     extra["weights"] = sum(one.numel() for one in head.parameters())
     result = _result(scores, splits, settings, options, encoder, shards.manifest.digest, extra)
     result.write(out)

@@ -20,7 +20,7 @@ from ecamp_fast.downstream.data.samples import TaskBatch, TaskData
 from ecamp_fast.downstream.heads import dpt
 from ecamp_fast.downstream.heads.dense import HeadName, Heads
 from ecamp_fast.downstream.heads.mask_loss import mask_loss
-from ecamp_fast.downstream.result import TaskResult, read_result
+from ecamp_fast.downstream.result import TaskResult, finished, identify
 from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import threads_for
@@ -242,22 +242,18 @@ def segment(
     ``score`` is the paper's Dice, in which images without a mask count; ``extra`` has it over those with one. A
     finished one is read, not repeated. Raises what ``open_trunk``, ``split_task``, ``fit`` and ``Heads`` raise.
     """
-    if resume == "auto" and (found := read_result(out)):
-        return found
     options = replace(options, masks=_names(shards, options))
+    identity = identify(SEGMENT, encoder, options, settings)
+    if found := finished(out, resume, identity, shards.manifest.digest):
+        return found
     trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
     splits = split_task(shards, options.subset, test_split=options.test_split)
     if options.balance:
         splits = replace(splits, train=balanced(splits.train, options.masks, settings.seed))
     torch.manual_seed(settings.seed)
     model = Segmenter(trunk, options.head, len(options.masks)).to(device)
-    if settings.frozen:
-        trunk.freeze()
-    if settings.compile:
-        trunk.compile_blocks()
+    trunk.prepare(settings.frozen, settings.compile)
     task = SegmentTask(model, shards, splits, settings, options, say)
-    facts = _facts(options) | {"size": trunk.size}
-    identity = {"task": SEGMENT, "encoder": encoder, "subset": repr(options.subset), **facts}
     with threads_for(trunk.width, torch.device(device)):
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
         overlap = task.test()
@@ -278,12 +274,13 @@ def segment(
         seed=settings.seed,
         samples=splits.counts(),
         extra={
+            "identity": identity,
             "resampled": listed(resampled),
             "positive": over_positives(overlap, options.masks, weights),
             "steps": fitted.step,
             "best": fitted.best,
             "curve": fitted.curve,
-            **facts,
+            **_facts(options),
         },
     )
     result.write(out)

@@ -93,7 +93,7 @@ def fit(
     torch.manual_seed(settings.seed)
     optimizer = build_optimizer(task.model, settings)
     average = Averaged(task.model, settings.ema) if settings.ema else None
-    state = FitState(out, {**identity, "settings": settings.model_dump(mode="json")}, data)
+    state = FitState(out, {"settings": settings.model_dump(mode="json"), **identity}, data)
     start, counters = state.resume(resume, task.model, optimizer, average)
     run = _Run(task, settings, optimizer, average, state, _Progress(int(counters.get("since_best", 0))), say)
     fitted = run.steps(start)

@@ -20,7 +20,7 @@ from ecamp_fast.downstream.tasks.splits import Subset, split_task
 from ecamp_fast.downstream.tasks.timm_model import FittedClassifier, twin
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.trunk import open_trunk
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.load.read import ShardSet
 
 QUICK = Settings(steps=12, batch=16, lr=0.05, warmup=2, precision="fp32", drop_path=0.1, evaluate_every=6)
@@ -196,3 +196,16 @@ def test_probe_options_are_plain(tiny_run: Path, phantoms: ShardSet, tmp_path: P
     assert "untrained" not in found.extra["baselines"]
     alone = probe_encoder(str(tiny_run), phantoms, tmp_path, ProbeOptions(Subset(count=40), baselines=False))
     assert alone.extra["baselines"] == {}
+
+
+def test_another_fit_in_the_same_folder_is_refused(tiny_run: Path, phantoms: ShardSet, tmp_path: Path) -> None:
+    options = ClassifyOptions(Subset(count=40))
+    quick = QUICK.model_copy(update={"steps": 3, "warmup": 0})
+    classify(str(tiny_run), phantoms, quick, tmp_path, options)
+    for changed in (
+        lambda: classify(str(tiny_run), phantoms, quick.model_copy(update={"lr": 0.1}), tmp_path, options),
+        lambda: classify(f"untrained:{tiny_run}", phantoms, quick, tmp_path, options),
+        lambda: classify(str(tiny_run), phantoms, quick, tmp_path, ClassifyOptions(Subset(count=50))),
+    ):
+        with pytest.raises(ConfigError, match="another fit"):
+            changed()
