@@ -81,7 +81,7 @@ def identify(task: str, encoder: str, options: Any, settings: Any) -> dict[str, 
 
 
 def finished(out: Path, resume: str, identity: Mapping[str, Any], data: str) -> TaskResult | None:
-    """The result of the same fit, so that it is read and not repeated; None where there is none, or it is not asked for.
+    """The result of the same fit, which is read and not repeated; None where there is none, or it is not asked for.
 
     identity: what a fit depends on, kept as ``extra["identity"]``   data: digest of the shard set
     Raises ConfigError where ``out`` holds the result of another fit.
