@@ -60,6 +60,32 @@ class Text(_OnDevice):
 
 
 @dataclass(frozen=True, slots=True)
+class Sentences(_OnDevice):
+    """The distinct sentences of a micro-batch, which images are compared with (``text.packing.statements``).
+
+    U sentences, of which the last may be filler, and behind them sequences of filler, if any: N in all.
+
+    ids        (T,) int64       tokens, [CLS] before each sentence; sequences lie end to end
+    cu_seqlens (N + 1,) int32   rows of sequence n are cu_seqlens[n] to cu_seqlens[n + 1]; the first U are the sentences
+    real       (U,) bool        no filler
+    stated     (B, U) bool      whether the sample states the sentence
+    negation   (U,) int64       the sentence that denies what this one says, or says what it denies; itself: there is none
+    worth      (B, U) float32   of the choice between a sentence that the sample states and its negation; sums to 1, or 0
+    max_seqlen                  no sequence has more rows
+    overflow                    whether there were more than the capacity, and so another shape than in other batches
+    """
+
+    ids: Tensor
+    cu_seqlens: Tensor
+    real: Tensor
+    stated: Tensor
+    negation: Tensor
+    worth: Tensor
+    max_seqlen: int
+    overflow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Batch(_OnDevice):
     """One micro-batch; every tensor is on the same device.
 
@@ -72,6 +98,7 @@ class Batch(_OnDevice):
                                     text is packed, smaller where it is padded (recipe ``losses.mlm_positions: all``)
     keys       (B,) int64           key of the sample in this epoch (``keyed_random``): masks are drawn from it
     samples    (B,) int64           index of the sample in the shard set
+    sentences  what the samples state  None where the recipe has no ``losses.align``
     """
 
     image: Tensor
@@ -81,6 +108,7 @@ class Batch(_OnDevice):
     lengths: Tensor
     keys: Tensor
     samples: Tensor
+    sentences: Sentences | None = None
 
     def __len__(self) -> int:
         return self.image.shape[0]

@@ -1,10 +1,12 @@
-"""The three losses of ECAMP and their plain sum (paper Eq. 2, 4, 5, 6)."""
+"""The three losses of ECAMP, one that is no part of the paper, and their plain sum (paper Eq. 2, 4, 5, 6)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
+from ecamp_fast.batch import Sentences
 from ecamp_fast.config import Recipe
 from ecamp_fast.geometry import window_size
 from ecamp_fast.kernels.guidance import Guidance, Window
@@ -18,6 +20,7 @@ class Losses:
     """0-d float32 tensors; a term that the recipe turns off is zero. ``total`` is the sum and carries the gradient.
 
     keep: (B, K) int64, the patches that the encoder saw; None where it was not the whole model that computed
+    align: None where it is off
     """
 
     total: Tensor
@@ -25,14 +28,15 @@ class Losses:
     sr: Tensor
     mlm: Tensor
     keep: Tensor | None = None
+    align: Tensor | None = None
 
 
-def total(mim: Tensor | None, sr: Tensor | None, mlm: Tensor | None) -> Losses:
+def total(mim: Tensor | None, sr: Tensor | None, mlm: Tensor | None, align: Tensor | None = None) -> Losses:
     """The plain sum of the terms that are there (Eq. 6)."""
-    given = [term for term in (mim, sr, mlm) if term is not None]
+    given = [term for term in (mim, sr, mlm, align) if term is not None]
     zero = torch.zeros_like(given[0], requires_grad=False)
     terms = [zero if term is None else term for term in (mim, sr, mlm)]
-    return Losses(torch.stack(given).sum(), *terms)
+    return Losses(torch.stack(given).sum(), *terms, align=align)
 
 
 def mim_loss(recipe: Recipe, prediction: Tensor, low: Tensor, masked: Tensor) -> Tensor:
@@ -94,3 +98,29 @@ def mlm_divisor(recipe: Recipe, weights: Tensor, batch: int) -> Tensor | int:
     if recipe.losses.mlm_normaliser == "weighted_mean":
         return weights.sum().clamp_min(torch.finfo(weights.dtype).eps)
     return batch * recipe.text.max_tokens if recipe.losses.mlm_normaliser == "budget" else batch
+
+
+def align_loss(logits: Tensor, sentences: Sentences) -> Tensor:
+    """Images of a micro-batch against the sentences that they state: a contrast both ways, and the choice of Yes or No.
+
+    Contrast: of an image among all sentences, -mean log softmax over those that it states; of a sentence among all
+    images likewise, where some image states it and another does not. Means over images and over sentences, halved.
+    Choice: between a sentence that the image states and its negation, log(1 + exp(negated - stated)), by ``worth``.
+
+    logits    (B, U) float32, similarities divided by the temperature
+    returns   contrast + choice, 0-d; 0 where nothing is stated
+    """
+    stated, real = sentences.stated, sentences.real
+    by_image = (logits.masked_fill(~real, -torch.inf)).log_softmax(1)
+    by_sentence = logits.log_softmax(0)
+    told = stated.any(0) & ~stated.all(0)
+    contrast = (_mean_over(by_image, stated, 1) + _mean_over(by_sentence, stated & told, 0)) / 2
+    choice = (sentences.worth * softplus(logits.index_select(1, sentences.negation) - logits)).sum()
+    return choice - contrast
+
+
+def _mean_over(values: Tensor, where: Tensor, dim: int) -> Tensor:
+    """Mean along ``dim`` over the places that count, then over the lines that have any; 0 without.  (B, U) each"""
+    counts = where.sum(dim)
+    means = torch.where(where, values, 0.0).sum(dim) / counts.clamp_min(1)
+    return means.sum() / (counts > 0).sum().clamp_min(1)

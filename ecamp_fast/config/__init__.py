@@ -25,6 +25,7 @@ deepspeed_fault      what is wrong with a value, and what to do about it
 from ecamp_fast.config.load import RECIPES, dump_recipe, load_recipe, parse_recipe, parse_section, recipe_names
 from ecamp_fast.config.recipe import Recipe
 from ecamp_fast.config.sections import (
+    AlignConfig,
     BatchConfig,
     CheckpointConfig,
     DecoderConfig,
@@ -47,6 +48,7 @@ from ecamp_fast.config.yaml import parse_yaml
 
 __all__ = [
     "RECIPES",
+    "AlignConfig",
     "BatchConfig",
     "CheckpointConfig",
     "DecoderConfig",

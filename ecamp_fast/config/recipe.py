@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ecamp_fast.config.sections import (
+    AlignConfig,
     BatchConfig,
     CheckpointConfig,
     EvaluationConfig,
@@ -51,6 +52,7 @@ class Recipe(Section):
     fusion: FusionConfig = FusionConfig()
     sr: SuperResolutionConfig = SuperResolutionConfig()
     losses: LossesConfig = LossesConfig()
+    align: AlignConfig = AlignConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig = BatchConfig()

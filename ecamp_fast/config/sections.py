@@ -133,6 +133,7 @@ class LossesConfig(Section):
     mim: bool = True
     sr: bool = True  # false: Table 4, SR off
     mlm: bool = True  # false: image part only
+    align: bool = False  # images against single distilled sentences (section align); no part of the paper
     mim_scale: float = Field(0.75, gt=0)
     norm_pix: bool = False
     mlm_positions: Literal["masked", "all"] = "masked"
@@ -144,7 +145,18 @@ class LossesConfig(Section):
             raise ValueError("norm_pix needs sr: false (the same prediction feeds super-resolution)")
         if not (self.mim or self.sr or self.mlm):
             raise ValueError("every term is off")
+        if self.align and not self.mlm:
+            raise ValueError("align needs mlm: true (the text decoder's layers read the sentences)")
         return self
+
+
+class AlignConfig(Section):
+    """Images against single distilled sentences, where ``losses.align`` is on."""
+
+    width: int = Field(128, ge=8, le=WIDEST)  # numbers of a picture, a patch and a sentence that are compared
+    scale: float = Field(1.0, gt=0)  # of the term in the total
+    temperature: float = Field(0.1, gt=0)  # of the contrast, and of the patches that a sentence looks at
+    sentences: int = Field(24, ge=1, le=1024)  # of a sample at most, the first
 
 
 class ScheduleConfig(Section):

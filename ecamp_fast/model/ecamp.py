@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecamp_fast.batch import Batch, Text
+from ecamp_fast.batch import Batch, Sentences, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.kernels.low_resolution import low_resolution
 from ecamp_fast.kernels.pixels import normalise
 from ecamp_fast.keyed_random import Stream, torch_uniform
+from ecamp_fast.model.align import Aligner
 from ecamp_fast.model.attention_backends import AttentionCase
 from ecamp_fast.model.fusion import ContextFusion
 from ecamp_fast.model.initialize import initialise
@@ -22,7 +23,7 @@ from ecamp_fast.model.super_resolution import SuperResolution
 from ecamp_fast.model.text_decoder import TextDecoder
 from ecamp_fast.model.text_layer import QueryRows
 from ecamp_fast.model.vision import Encoder, ImageDecoder, unpatchify
-from ecamp_fast.objectives import Losses, mim_loss, mlm_loss, super_resolution_loss, total
+from ecamp_fast.objectives import Losses, align_loss, mim_loss, mlm_loss, super_resolution_loss, total
 from ecamp_fast.text.codes import MASK_ID
 
 SCORED_AT_ONCE = 1024  # words whose logits over the whole vocabulary are held together
@@ -42,6 +43,7 @@ class View:
     window     (B, 2) integers        see ``Batch``
     text       masked text            see ``Batch``
     lengths    (B,) int32             see ``Batch``
+    sentences  see ``Batch``
     """
 
     low: Tensor
@@ -52,6 +54,21 @@ class View:
     window: Tensor
     text: Text | None
     lengths: Tensor
+    sentences: Sentences | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """What the parts that are on say.
+
+    prediction  (B, N, P*P*3)   the predicted patches
+    hidden      (R, D)          the text decoder at ``text.rows``
+    alike       (B, U) float32  similarity of pictures and sentences
+    """
+
+    prediction: Tensor | None
+    hidden: Tensor | None
+    alike: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +117,9 @@ class Ecamp(nn.Module):
         self.super_resolution = SuperResolution(recipe.sr.final_relu) if losses.sr else None
         self.text = TextDecoder(recipe, vocab_size) if losses.mlm else None
         initialise(self)
+        self.align = Aligner(recipe) if losses.align else None
+        if self.align:
+            initialise(self.align)  # behind the others, which begin as they do without it
         self.register_load_state_dict_pre_hook(_rename_former)
 
     def forward(self, batch: Batch) -> Losses:
@@ -123,21 +143,28 @@ class Ecamp(nn.Module):
             window=batch.window,
             text=batch.text,
             lengths=batch.lengths,
+            sentences=batch.sentences,
         )
 
     def losses(self, view: View) -> Losses:
         """The terms that are on."""
-        return self._losses(view, *self._outputs(view))
+        return self._losses(view, self._outputs(view))
 
-    def _outputs(self, view: View) -> tuple[Tensor | None, Tensor | None]:
-        """The predicted patches, (B, N, P*P*3), and what the text decoder says at ``text.rows``, (R, D); or None."""
+    def _outputs(self, view: View) -> _Outputs:
         latent = self.encoder(view.low, view.keep)
         prediction = self.decoder(latent, view.keep) if self.decoder else None
         hidden = self._decoded(self.text, view, view.text, latent) if self.text and view.text is not None else None
-        return prediction, hidden
+        return _Outputs(prediction, hidden, self._alike(latent, view.sentences))
 
-    def _losses(self, view: View, prediction: Tensor | None, hidden: Tensor | None) -> Losses:
-        recipe, text = self.recipe, view.text
+    def _alike(self, latent: Tensor, sentences: Sentences | None) -> Tensor | None:
+        """latent: (B, 1+K, D) of the encoder   returns (B, U) float32, None where the term is off"""
+        if self.align is None or self.text is None or sentences is None:
+            return None
+        alike: Tensor = self.align(latent[:, 1:], self.align.sentences(self.text, sentences))
+        return alike
+
+    def _losses(self, view: View, outputs: _Outputs) -> Losses:
+        recipe, text, prediction, hidden = self.recipe, view.text, outputs.prediction, outputs.hidden
         mim = sr = mlm = None
         if prediction is not None and recipe.losses.mim:
             mim = mim_loss(recipe, prediction, view.low, view.masked)
@@ -148,7 +175,10 @@ class Ecamp(nn.Module):
         if hidden is not None and self.text and text is not None:
             head, samples = self.text.head, len(view.low)
             mlm = mlm_loss(recipe, head(hidden), head.vocabulary, head.bias, text.labels, text.weights, samples)
-        return total(mim, sr, mlm)
+        align = None
+        if outputs.alike is not None and view.sentences is not None:
+            align = recipe.align.scale * align_loss(outputs.alike / recipe.align.temperature, view.sentences)
+        return total(mim, sr, mlm, align)
 
     def _decoded(self, decoder: TextDecoder, view: View | Batch, text: Text, latent: Tensor) -> Tensor:
         """What the decoder says at ``text.rows``, (R, D)."""
@@ -186,9 +216,9 @@ class Ecamp(nn.Module):
         returns the ``WordScores`` of ``score_words``, or None without a text decoder
         """
         view = self.view(batch)
-        prediction, hidden = self._outputs(view)
-        words = None if hidden is None else self._scores(batch, hidden)
-        return self._losses(view, prediction, hidden), words
+        outputs = self._outputs(view)
+        words = None if outputs.hidden is None else self._scores(batch, outputs.hidden)
+        return self._losses(view, outputs), words
 
     @torch.no_grad()
     def score_words(self, batch: Batch, latent: Tensor | None = None) -> WordScores:

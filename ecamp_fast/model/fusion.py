@@ -55,6 +55,10 @@ class ContextFusion(nn.Module):
         global_context = self._global_context(patches, queries) if self.use_global else None
         return self.ffn(self.norm(self.dropout(self._project(local, global_context)) + text))
 
+    def alone(self, embedded: Tensor, layout: SequenceLayout) -> Tensor:
+        """What the layer makes of text without a picture: its term is 0.  embedded: (T, D)   returns (T, D)"""
+        return self.ffn(self.norm(self.attention(embedded, layout, layout)))
+
     def _local(self, text: Tensor, patches: Tensor, queries: SequenceLayout) -> Tensor:
         """Each text row looks at the patches of its own sample. Returns (T, D)."""
         q = self.query(text).unflatten(1, (self.heads, -1))

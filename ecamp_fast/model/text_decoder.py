@@ -109,3 +109,10 @@ class TextDecoder(nn.Module):
         """
         patches = self.bridge(latent.narrow(1, 1, latent.shape[1] - 1))  # without the class token, as above
         return self.fusion.cross_attention(self.embeddings(ids, queries), patches, queries, keys)
+
+    def alone(self, ids: Tensor, layout: SequenceLayout) -> Tensor:
+        """Hidden rows of text without a picture, by the same weights.  ids: (T,) int64   returns (T, D)"""
+        x: Tensor = self.fusion.alone(self.embeddings(ids, layout), layout)
+        for layer in self.layers:
+            x = layer(x, layout, layout)
+        return x

@@ -15,7 +15,7 @@ from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.update import gradients
 from ecamp_fast.weights.finite import first_not_finite
 
-TERMS = ("mim", "sr", "mlm", "total")
+TERMS = ("mim", "sr", "mlm", "align", "total")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Search:
     def terms(self, losses: Losses) -> None:
         """The losses of the micro-batch."""
         for name in TERMS:
-            self._note("term", name, {name: getattr(losses, name)})
+            if (term := getattr(losses, name)) is not None:
+                self._note("term", name, {name: term})
 
     def leave(self) -> None:
         """What comes now belongs to no micro-batch."""

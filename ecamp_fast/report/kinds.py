@@ -7,7 +7,7 @@ from typing import Any
 from ecamp_fast.errors import DataError
 
 NUMBERS = (
-    *("loss", "mim", "sr", "mlm", "mlm_per_token", "nats_per_token", "accuracy"),
+    *("loss", "mim", "sr", "mlm", "align", "mlm_per_token", "nats_per_token", "accuracy"),
     *("lr", "grad_norm", "images_per_second", "time"),
 )
 _LARGEST = 1e15  # of any number here

@@ -14,6 +14,7 @@ TERMS = {
     "mim": "Image reconstruction (MIM)",
     "sr": "Super-resolution (SR)",
     "mlm": "Masked language (MLM)",
+    "align": "Images against sentences (align)",
 }
 # In people's units: what a predicted token costs, and how many are right. Unlike MLM, no matter how many there are.
 WORDS = {

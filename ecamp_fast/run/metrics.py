@@ -20,24 +20,27 @@ from ecamp_fast.printable import one_line
 
 NAMES = ("loss", "mim", "sr", "mlm")
 # Of metrics.jsonl, for TensorBoard.
-SCALARS = (*NAMES, "mlm_per_token", "nats_per_token", "accuracy", "lr", "grad_norm", "images_per_second")
+SCALARS = (*NAMES, "align", "mlm_per_token", "nats_per_token", "accuracy", "lr", "grad_norm", "images_per_second")
 
 
 class LossMeter:
-    """Sums of the four losses, of words and of micro-steps; read only when a line of metrics is written."""
+    """Sums of the losses, of words and of micro-steps; read only when a line of metrics is written."""
 
     def __init__(self, device: torch.device | str, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._sums = torch.zeros(len(NAMES) + 5, dtype=torch.float64, device=device)
+        self._names = NAMES + ("align",) * recipe.losses.align
+        self._sums = torch.zeros(len(self._names) + 5, dtype=torch.float64, device=device)
 
     def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> Tensor:
         """losses: ``objectives.Losses``   batch: whose they are   weight: of this micro-batch. Does not wait.
 
         returns (4,) float64: the losses, by ``NAMES``
         """
-        terms = [losses.total, losses.mim, losses.sr, losses.mlm]
-        means = torch.stack(terms).detach().double()
-        self._sums[: len(NAMES)] += means * weight
+        align = losses.total * 0 if losses.align is None else losses.align
+        terms = [losses.total, losses.mim, losses.sr, losses.mlm, align]
+        means = torch.stack(terms[: len(self._names)]).detach().double()
+        self._sums[: len(self._names)] += means * weight
+        means = means[: len(NAMES)]
         if batch.text is not None:
             weights = batch.text.weights
             self._sums[-5] += means[-1] * mlm_divisor(self._recipe, weights, len(batch))
@@ -58,7 +61,7 @@ class LossMeter:
             dist.all_reduce(self._sums)
         *totals, nats, weights, overflows, tokens, count = self._sums.tolist()
         self._sums.zero_()
-        means = {name: total / max(count, 1e-12) for name, total in zip(NAMES, totals, strict=True)}
+        means = {name: total / max(count, 1e-12) for name, total in zip(self._names, totals, strict=True)}
         words = {"mlm_per_token": nats / weights} if weights else {}
         return means | words | {"tokens": tokens, "overflows": overflows}
 

@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import torch
@@ -9,18 +10,21 @@ import torch
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import sample_keys
-from ecamp_fast.shards.format.manifest import TOKENS
+from ecamp_fast.shards.format.manifest import DISTILLED, TOKENS
 from ecamp_fast.shards.format.tokens import unpack_tokens
 from ecamp_fast.shards.load.batching import MicroBatches, TokenEstimate
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.packing.assemble import assemble
 from ecamp_fast.text.packing.layout import Capacity
 from ecamp_fast.text.packing.masking import mask_text
+from ecamp_fast.text.packing.statements import SentenceCapacity, SentenceEncoder, lay_out_sentences
 
 SAMPLES = 2048  # read
 STEPS = 64  # whose micro-batches are looked at, by the manifest alone: more than an epoch of the paper
 DEVIATIONS = 3.3  # of a batch's sum, above its mean: one batch in a thousand needs more
 MULTIPLE = 128  # rows of a tile of a matrix product
+FEWEST = 8  # micro-batches whose sentences are looked at
+SENTENCES = 16  # that sentences, and their rows, are a multiple of
 
 Texts = tuple[np.ndarray, np.ndarray]  # codes of a sample's report and of its distilled text
 
@@ -44,6 +48,40 @@ def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacit
     lengths, predicted = _true_counts(recipe, looked_at, stored)
     rows = _room(lengths, estimates, sums, recipe)
     return Capacity(rows, min(rows, _room(predicted, estimates, sums, recipe)))
+
+
+def measure_sentences(shard_set: ShardSet, split: str, recipe: Recipe, encode: SentenceEncoder) -> SentenceCapacity:
+    """Sentences and rows that all but a few micro-batches of ``batch.micro`` samples stay within, as ``measure_capacity``.
+
+    By the micro-batches of the first steps, of ``SAMPLES`` samples together or of ``FEWEST`` micro-batches: their mean
+    and ``DEVIATIONS`` of their deviations.
+    """
+    micro_batches, counts = MicroBatches(shard_set, split, recipe), []
+    for step in count():
+        for samples in micro_batches(step)[1]:
+            texts = _read_distilled(shard_set, split, recipe, samples)
+            found = lay_out_sentences(texts, encode, recipe.align.sentences)
+            counts.append((len(found.real), len(found.ids)))
+            if len(counts) >= max(FEWEST, SAMPLES // recipe.micro):
+                table = np.array(counts, np.float64)
+                room = np.ceil((table.mean(0) + DEVIATIONS * table.std(0)) / SENTENCES) * SENTENCES
+                return SentenceCapacity(*room.astype(int).tolist())
+    raise AssertionError  # steps have no end
+
+
+def _read_distilled(shard_set: ShardSet, split: str, recipe: Recipe, samples: np.ndarray) -> list[str]:
+    """Empty texts for damaged samples, where others may stand in for them."""
+
+    def text(sample: int) -> str:
+        try:
+            return shard_set.read(split, sample, (DISTILLED,)).get(DISTILLED, b"").decode(errors="replace")
+        except DataError:
+            if not recipe.loader.quarantine:
+                raise
+            return ""
+
+    with ThreadPoolExecutor(shard_set.store.readers) as pool:
+        return list(pool.map(text, samples.tolist()))
 
 
 def _read_tokens(

@@ -12,7 +12,7 @@ import numpy as np
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import sample_keys
-from ecamp_fast.shards.format.manifest import ATTENTION, IMAGE, TOKENS
+from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, TOKENS
 from ecamp_fast.shards.format.tokens import unpack_tokens
 from ecamp_fast.shards.images.encode import read_pgm
 from ecamp_fast.shards.load import crop
@@ -33,6 +33,7 @@ class Collated:
     jpegs    (B,)        file contents
     boxes    (B, 4)      int32: top, left, height, width of the view
     flipped  (B,)        bool
+    stated   B distilled texts, empty ones without ``losses.align``
     """
 
     names: list[str]
@@ -47,6 +48,7 @@ class Collated:
     lengths: np.ndarray
     keys: np.ndarray
     samples: np.ndarray
+    stated: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class _Stored:
     attention: np.ndarray | None
     report: np.ndarray
     distilled: np.ndarray
+    stated: str
 
 
 class Collator:
@@ -83,6 +86,7 @@ class Collator:
         self._split = split
         self._recipe = recipe
         self._train = train
+        self._members = (IMAGE, ATTENTION, TOKENS, *((DISTILLED,) if recipe.losses.align else ()))
         self.readers = max(recipe.loader.threads, shard_set.store.readers)  # threads that reading can use
 
     def __call__(self, pool: Executor, epochs: np.ndarray, samples: np.ndarray) -> Collated:
@@ -115,6 +119,7 @@ class Collator:
             lengths=lengths,
             keys=keys,
             samples=samples,
+            stated=[one.stated for one in stored],
         )
 
     def _read(self, epochs: Iterable[int], samples: Iterable[int]) -> list[tuple[int, _Stored]]:
@@ -125,7 +130,7 @@ class Collator:
         sample, attempt = wanted, 0
         while True:
             try:
-                return sample, _read_sample(self._set, self._split, sample)
+                return sample, _read_sample(self._set, self._split, sample, self._members)
             except DataError as error:
                 if self._quarantine is None:
                     raise
@@ -161,17 +166,18 @@ class Collator:
         return attention, crop.middle_windows(count, grid)
 
 
-def _read_sample(shard_set: ShardSet, split: str, index: int) -> _Stored:
-    sample = shard_set.read(split, index, (IMAGE, ATTENTION, TOKENS))
+def _read_sample(shard_set: ShardSet, split: str, index: int, members: tuple[str, ...]) -> _Stored:
+    sample = shard_set.read(split, index, members)
     try:
         height, width = jpeg_size(sample[IMAGE])
         stored = sample.get(ATTENTION)
         attention = None if stored is None else read_pgm(stored)
+        stated = sample.get(DISTILLED, b"").decode()
         report, distilled = unpack_tokens(sample[TOKENS]) if TOKENS in sample else (_NO_TEXT, _NO_TEXT)
     except ValueError as error:
         where = f"{shard_set.locate(sample.shard)}: sample {sample.key}"
         raise DataError(f"{where}: the checksums are right, the content is not: {error}", _HINT) from None
-    return _Stored(sample.key, sample[IMAGE], height, width, attention, report, distilled)
+    return _Stored(sample.key, sample[IMAGE], height, width, attention, report, distilled, stated)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecamp_fast.batch import Batch, Text
+from ecamp_fast.batch import Batch, Sentences, Text
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.fault_points import reach
 from ecamp_fast.shards.load.batching import MicroBatches
-from ecamp_fast.shards.load.capacity import measure_capacity
+from ecamp_fast.shards.load.capacity import measure_capacity, measure_sentences
 from ecamp_fast.shards.load.collate import Collated, Collator
 from ecamp_fast.shards.load.decode import IN_FLIGHT, JpegDecoder
 from ecamp_fast.shards.load.prefetch import prefetch
@@ -25,6 +25,8 @@ from ecamp_fast.shards.load.quarantine import Note, Quarantine
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.storage.presence import TRAINING
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
+from ecamp_fast.text.packing.statements import SentenceEncoder, lay_out_sentences
+from ecamp_fast.text.wordpiece import load_wordpiece
 
 ARRAYS = ("attention", "window", "lengths", "keys", "samples")  # of a collated batch, as ``Batch`` has them
 
@@ -72,6 +74,11 @@ class Loader:
         packed = recipe.losses.mlm and not recipe.padded_text
         fixed = train and packed and recipe.fixed_text(self.device.type == "cuda")
         self.capacity = measure_capacity(shard_set, split, recipe) if fixed else None
+        self._encode = self.sentence_capacity = None
+        if recipe.losses.align:
+            self._encode = SentenceEncoder(load_wordpiece(shard_set.wordpiece_path), recipe.text.max_tokens)
+            if train and recipe.fixed_text(self.device.type == "cuda"):
+                self.sentence_capacity = measure_sentences(shard_set, split, recipe, self._encode)
         if train:
             recipe.accumulation(world)  # raises now what would be found at the first step
 
@@ -165,13 +172,18 @@ class Loader:
 
     def _batch(self, collated: Collated, decoder: JpegDecoder) -> Batch:
         """Everything on the device."""
-        text = _text(collated, self._recipe, self.capacity)
+        text, sentences = _text(collated, self._recipe, self.capacity), self._sentences(collated)
         device = decoder.device
         with decoder.context():
             arrays = {name: _on(getattr(collated, name), device) for name in ARRAYS}
-            text = text.to(device) if text else None
+            text, sentences = text and text.to(device), sentences and sentences.to(device)
             image = decoder.fetch()  # after the copies, since it waits for them too
-        return Batch(image=image, text=text, **arrays)
+        return Batch(image=image, text=text, sentences=sentences, **arrays)
+
+    def _sentences(self, collated: Collated) -> Sentences | None:
+        if self._encode is None:
+            return None
+        return lay_out_sentences(collated.stated, self._encode, self._recipe.align.sentences, self.sentence_capacity)
 
 
 def _text(collated: Collated, recipe: Recipe, capacity: Capacity | None) -> Text | None:
@@ -206,5 +218,6 @@ def _on(array: np.ndarray, device: torch.device) -> Tensor:
 def _belongs_to_current_stream(batch: Batch) -> None:
     """The memory was allocated on the loader's stream and must not return there before the model has used it."""
     current = torch.cuda.current_stream(batch.image.device)
-    for tensor in [*batch.tensors().values(), *(batch.text.tensors().values() if batch.text else ())]:
-        tensor.record_stream(current)
+    for part in (batch, batch.text, batch.sentences):
+        for tensor in part.tensors().values() if part else ():
+            tensor.record_stream(current)

@@ -84,7 +84,7 @@ class NumbersWatch:
         facts = dict(verdict.facts)
         ruined = ""
         if verdict.event == "skipped":
-            facts["terms"] = [name for name, loss in zip(TERMS, losses[1:], strict=True) if not math.isfinite(loss)]
+            facts["terms"] = _not_finite(losses)
             ruined = self._ruined()
         if verdict.event in ("skipped", "spike"):
             facts["samples"] = self._digest(step)
@@ -137,6 +137,12 @@ class NumbersWatch:
         """Of epochs and samples of a step, in the order of the micro-batches of all ranks."""
         self._samples = self._samples or MicroBatches(self._shards, "train", self._recipe)
         return samples_digest(self._samples, step)
+
+
+def _not_finite(losses: tuple[float, ...]) -> list[str]:
+    """Which terms are not.  losses: total, mim, sr, mlm; what the total has beside them is ``losses.align``"""
+    terms = [name for name, loss in zip(TERMS, losses[1:], strict=True) if not math.isfinite(loss)]
+    return terms or ["align"] * (not math.isfinite(losses[0]))
 
 
 def samples_digest(samples: MicroBatches, step: int) -> str:

@@ -48,10 +48,10 @@ def masked_batch(
         rows = masked.predicted.nonzero()[:, 0]
         max_seqlen = int(cu_seqlens.diff().max()) if len(lengths) else 0
         return _text(codes, masked, rows, cu_seqlens, max_seqlen, digest)
-    total = _room(len(codes), capacity.rows)
+    total = room_for(len(codes), capacity.rows)
     codes, masked = pad(codes, (0, total - len(codes))), _with_filler(masked, total - len(codes))
     count = int(masked.predicted.sum())
-    room = min(total, _room(count, capacity.predicted))
+    room = min(total, room_for(count, capacity.predicted))
     spare = (~masked.predicted).nonzero()[:, 0]
     extra = spare[len(spare) - (room - count) :]  # from the end: filler first
     masked = replace(masked, weights=masked.weights.index_fill(0, extra, 0.0))
@@ -104,7 +104,7 @@ def _text(
     )
 
 
-def _room(count: int, capacity: int) -> int:
+def room_for(count: int, capacity: int) -> int:
     """The capacity, or what a larger batch gets."""
     step = max(1, capacity // STEPS)
     return capacity if count <= capacity else -(-count // step) * step
