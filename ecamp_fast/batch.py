@@ -69,8 +69,8 @@ class Sentences(_OnDevice):
     cu_seqlens (N + 1,) int32   rows of sequence n are cu_seqlens[n] to cu_seqlens[n + 1]; the first U are the sentences
     real       (U,) bool        no filler
     stated     (B, U) bool      whether the sample states the sentence
-    negation   (U,) int64       the sentence that denies what this one says, or says what it denies; itself: there is none
-    worth      (B, U) float32   of the choice between a sentence that the sample states and its negation; sums to 1, or 0
+    negation   (U,) int64       the sentence that says the opposite; its own number where there is none
+    worth      (B, U) float32   of the choice between a stated sentence and its negation; sums to 1, or 0
     max_seqlen                  no sequence has more rows
     overflow                    whether there were more than the capacity, and so another shape than in other batches
     """

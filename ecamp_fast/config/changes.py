@@ -14,7 +14,15 @@ from ecamp_fast.errors import ConfigError
 
 TUNED = (  # of a recipe, by how keys begin; other keys of its identity stay
     *("optim.", "schedule.", "masking.", "rebalance", "lambda_neg", "negation", "precision", "float8"),
-    *("losses.mim_scale", "losses.norm_pix", "losses.mlm_normaliser", "align.scale", "align.temperature", "model.text.dropout", "image.flip"),
+    *(
+        "losses.mim_scale",
+        "losses.norm_pix",
+        "losses.mlm_normaliser",
+        "align.scale",
+        "align.temperature",
+        "model.text.dropout",
+        "image.flip",
+    ),
     *("image.crop_area", "image.crop_aspect", "sr.guidance", "sr.maps", "text.distilled_probability"),
 )
 FREE = (  # of DeepSpeed's JSON; other keys tune

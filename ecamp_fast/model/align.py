@@ -33,16 +33,24 @@ class Aligner(nn.Module):
         rows = layout.pad(decoder.alone(sentences.ids, layout)[:, None])[: len(sentences.real), :, 0]
         counts = sentences.cu_seqlens.diff()[: len(rows)].clamp_min(1)
         means = rows.sum(1) / counts[:, None].to(rows.dtype)
-        return normalize(self.sentence(means).float(), dim=-1)
+        return _direction(self.sentence(means))
 
     def pictures(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """patches: (B, K, D) of the encoder   returns (B, D) and (B, K, D) float32 of length 1"""
-        whole, parts = self.picture(patches.mean(1)), self.patch(patches)
-        return normalize(whole.float(), dim=-1), normalize(parts.float(), dim=-1)
+        return _direction(self.picture(patches.mean(1))), _direction(self.patch(patches))
 
     def forward(self, patches: Tensor, sentences: Tensor) -> Tensor:
         """patches: (B, K, D) of the encoder   sentences: (U, D) by ``sentences``   returns (B, U) float32 in [-1, 1]"""
+        return self.compare(patches, sentences)[0]
+
+    def compare(self, patches: Tensor, sentences: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``forward``, and of each patch: (B, U) and (B, K, U) float32 in [-1, 1]."""
         whole, parts = self.pictures(patches)
         alike = parts @ sentences.T
         local = ((alike / self.temperature).softmax(1) * alike).sum(1)
-        return (whole @ sentences.T + local) / 2
+        return (whole @ sentences.T + local) / 2, alike
+
+
+def _direction(rows: Tensor) -> Tensor:
+    """Rows of length 1, in float32 at least.  rows: (..., D)"""
+    return normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)

@@ -258,6 +258,20 @@ class Ecamp(nn.Module):
         return image_features(self.encoder, self.recipe, image, pooling)
 
     def _text_layouts(self, view: View | Batch, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
+    @torch.no_grad()
+    def compare(self, image: Tensor, sentences: Sentences) -> tuple[Tensor, Tensor]:
+        """How like each sentence an image is, and each of its patches, all patches seen; ``losses.align`` must be on.
+
+        image      (B, 1, S, S) uint8, as of ``image_tokens``
+        sentences  U of them, real ones (``text.packing.statements.pack_sentences``)
+        returns    (B, U) and (B, N, U) float32 in [-1, 1]
+        """
+        assert self.align is not None and self.text is not None
+        tokens = image_tokens(self.encoder, self.recipe, image)[:, 1:]
+        found: tuple[Tensor, Tensor] = self.align.compare(tokens, self.align.sentences(self.text, sentences))
+        return found
+
+    def _text_layouts(self, view: View, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
         """Of queries and keys. Padded text: every place is a query, real tokens are keys; packed text has no others."""
         if self.recipe.padded_text:
             max_tokens = self.recipe.text.max_tokens

@@ -122,7 +122,9 @@ def _redone(records: list[dict[str, Any]]) -> tuple[int, bool]:
             before = first.setdefault(record["step"], record)
             if before is not record:
                 again.add(record["step"])
-                alike &= all(str(before.get(name)) == str(record.get(name)) for name in ("loss", "mim", "sr", "mlm", "align"))
+                alike &= all(
+                    str(before.get(name)) == str(record.get(name)) for name in ("loss", "mim", "sr", "mlm", "align")
+                )
     lines = sorted(first)
     since = dict(zip(lines, [0, *lines], strict=False))  # a line stands for the steps since the one before
     return sum(step - since[step] for step in again), alike

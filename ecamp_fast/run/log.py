@@ -5,7 +5,7 @@ from typing import Any
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.run.metrics import Clock, TensorBoardLog
-from ecamp_fast.run.progress import TrainProgress, per_token
+from ecamp_fast.run.progress import TrainProgress, aligned, per_token
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate
 
@@ -55,7 +55,7 @@ class RunLog:
         self._write({"split": "val", "step": step, **means})
         self.say(
             f"held out, step {step}: loss {means['loss']:.4f} (mim {means['mim']:.4f}, sr {means['sr']:.4f}, "
-            f"mlm {means['mlm']:.4f}{per_token(means)}) on {means['samples']} samples"
+            f"mlm {means['mlm']:.4f}{per_token(means)}{aligned(means)}) on {means['samples']} samples"
         )
 
     def close(self) -> None:

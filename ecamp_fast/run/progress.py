@@ -28,7 +28,7 @@ class TrainProgress:
             return
         text = (
             f"loss {record['loss']:.4f} (mim {record['mim']:.4f}, sr {record['sr']:.4f}, mlm {record['mlm']:.4f}"
-            f"{per_token(record)}{_align(record)})"
+            f"{per_token(record)}{aligned(record)})"
             f"  {record['images_per_second']:.0f} images/s"
         )
         if self._bar is not None:
@@ -61,7 +61,8 @@ def per_token(record: dict[str, Any]) -> str:
     return f", {record['mlm_per_token']:.2f} nats a token" if "mlm_per_token" in record else ""
 
 
-def _align(record: dict[str, Any]) -> str:
+def aligned(record: dict[str, Any]) -> str:
+    """The loss of ``losses.align``, where it is on."""
     return f", align {record['align']:.4f}" if "align" in record else ""
 
 

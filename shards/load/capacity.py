@@ -51,10 +51,9 @@ def measure_capacity(shard_set: ShardSet, split: str, recipe: Recipe) -> Capacit
 
 
 def measure_sentences(shard_set: ShardSet, split: str, recipe: Recipe, encode: SentenceEncoder) -> SentenceCapacity:
-    """Sentences and rows that all but a few micro-batches of ``batch.micro`` samples stay within, as ``measure_capacity``.
+    """Sentences and rows that all but a few micro-batches stay within; like ``measure_capacity`` alike on all ranks.
 
-    By the micro-batches of the first steps, of ``SAMPLES`` samples together or of ``FEWEST`` micro-batches: their mean
-    and ``DEVIATIONS`` of their deviations.
+    Mean and ``DEVIATIONS`` standard deviations of the first micro-batches, ``FEWEST`` of them or ``SAMPLES`` samples.
     """
     micro_batches, counts = MicroBatches(shard_set, split, recipe), []
     for step in count():

@@ -19,13 +19,21 @@ STAYS = {  # what is trained on what, and in which order
     *("image.high_size", "image.low_size", "image.low_res", "image.mean", "image.std"),
     *("text.max_tokens", "text.distilled_position", "text.capacity"),
     *("fusion.projection", "fusion.use_global", "fusion.use_local", "sr.final_relu"),
-    *("losses.mim", "losses.sr", "losses.mlm", "losses.mlm_positions"),
+    *("losses.mim", "losses.sr", "losses.mlm", "losses.mlm_positions", "losses.align"),
+    *("align.width", "align.sentences"),
 }
 TUNES = {  # how: named by --allow-change, or refused
     *("precision", "float8", "model.text.dropout", "image.crop_area", "image.crop_aspect", "image.flip"),
     *("text.distilled_probability", "rebalance", "rebalance_cap", "lambda_neg", "negation", "sr.guidance", "sr.maps"),
     *("masking.image_ratio", "masking.descriptors", "masking.word_ratio", "masking.entity_ratio", "masking.unit"),
-    *("masking.ratio_with_entity", "losses.mim_scale", "losses.norm_pix", "losses.mlm_normaliser"),
+    *(
+        "masking.ratio_with_entity",
+        "losses.mim_scale",
+        "losses.norm_pix",
+        "losses.mlm_normaliser",
+        "align.scale",
+        "align.temperature",
+    ),
     *("schedule.warmup_epochs", "schedule.horizon_epochs"),
     *("optim.lr", "optim.betas", "optim.eps", "optim.weight_decay"),
 }

@@ -1,0 +1,227 @@
+"""Findings by their names alone: what a model trained with ``losses.align`` says to "There is X." and "There is no X.".
+
+Three questions to each finding whose truth is known. Do pictures with it lie nearer to "There is X." than pictures
+without (AUROC)? Is of the two sentences the true one nearer, picture by picture? A model that does not read "no" is
+right in half of the cases, however well it sees. And is the patch that is most like "There is X." in a box of X?
+Legend: N samples, F findings, G cells per side, D resamples.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ecamp_fast.config import LossesConfig
+from ecamp_fast.downstream.threads import threads_for
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.scores import Estimate, auroc, draw_patients, estimate
+from ecamp_fast.shards.load.crop import whole_boxes
+from ecamp_fast.shards.load.loader import Loader
+from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.text.packing.statements import SentenceEncoder, finding_of, pack_sentences, prompt
+from ecamp_fast.text.wordpiece import Wordpiece
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says to the prompts, and what is true.
+
+    findings   F names of the set
+    affirmed   (N, F) float32   similarity of "There is X."
+    denied     (N, F) float32   of "There is no X."
+    maps       (N, F, G, G) float32   of the patches with "There is X." less those with "There is no X."
+    truth      (N, F) float32   1, 0, NaN: not known
+    boxes      (N, F, G, G) bool   cells whose middle lies in a box of the finding
+    patients   N names
+    """
+
+    findings: tuple[str, ...]
+    affirmed: Array
+    denied: Array
+    maps: Array
+    truth: Array
+    boxes: Array
+    patients: list[str]
+
+
+@dataclass(frozen=True)
+class PromptScores:
+    """Of a finding, or means over findings; None where the set cannot tell. Intervals are over patients.
+
+    auroc     of the difference between both sentences
+    plain     of "There is X." alone
+    negation  share of pictures to which the true one of the two sentences is nearer: mean of those with and without
+    pointing  share of pictures with boxes whose highest cell lies in one
+    chance    of ``pointing``: the share of cells that do
+    """
+
+    auroc: Estimate | None
+    plain: Estimate | None
+    negation: Estimate | None
+    pointing: Estimate | None
+    chance: Estimate | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value and value.as_dict() for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """mean: over findings, each alike   findings: each by itself   samples: looked at"""
+
+    mean: PromptScores
+    findings: dict[str, PromptScores]
+    samples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        each = {name: scores.as_dict() for name, scores in self.findings.items()}
+        return {"samples": self.samples, "mean": self.mean.as_dict(), "findings": each}
+
+
+def score_prompts(
+    model: Ecamp,
+    shards: ShardSet,
+    split: str,
+    wordpiece: Wordpiece,
+    *,
+    count: int | None = None,
+    nouns: Mapping[str, str] | None = None,
+) -> ZeroShot:
+    """Ask and judge; arguments as of ``ask``."""
+    return judge(ask(model, shards, split, wordpiece, count=count, nouns=nouns))
+
+
+def ask(
+    model: Ecamp,
+    shards: ShardSet,
+    split: str,
+    wordpiece: Wordpiece,
+    *,
+    count: int | None = None,
+    nouns: Mapping[str, str] | None = None,
+) -> Answers:
+    """Show whole images of a split to a model, and ask for every finding that the set names.
+
+    model      in evaluation mode
+    wordpiece  the tokenizer that the model was trained with
+    count      samples at most, the first; None: all
+    nouns      finding -> what it is called in the prompt. Default: its name in the list of entities, or in the set
+    Raises ConfigError where the model was trained without ``losses.align`` or with another tokenizer, DataError where
+    the set names no finding.
+    """
+    if model.align is None:
+        raise ConfigError("the model was trained without losses.align", "train it with --set losses.align=true")
+    if wordpiece.vocab_size != model.vocab_size:
+        what = f"a tokenizer of {wordpiece.vocab_size} words, the model was trained with {model.vocab_size}"
+        raise ConfigError(what, "give tokenizer.json of the shard set that it was trained on")
+    total = shards.count(split) if count is None else min(count, shards.count(split))
+    about = [shards.metadata(split, index) for index in range(total)]
+    findings, truth = _truth(about, getattr(shards.manifest, "labels", ()))
+    if not findings:
+        raise DataError(f"{shards.path}: no sample of split '{split}' has a label", "name a set with labels")
+    called = [(nouns or {}).get(name) or finding_of(name) or name.lower() for name in findings]
+    sentences = pack_sentences(
+        (prompt(noun, denied) for denied in (False, True) for noun in called),
+        SentenceEncoder(wordpiece, model.recipe.text.max_tokens),
+    )
+    device = next(model.parameters()).device
+    alone = model.recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})  # reads no text
+    loader = Loader(shards, split, alone, device=device, train=False)
+    sentences, grid, parts = sentences.to(device), model.recipe.grid, []
+    with threads_for(model.recipe.model.vision.width, device):
+        for batch in loader.evaluation(total):
+            whole, patches = (found.float().cpu().numpy() for found in model.compare(batch.image, sentences))
+            maps = patches.reshape(len(whole), grid, grid, 2, len(findings)).transpose(0, 3, 4, 1, 2)
+            parts.append((whole[:, : len(findings)], whole[:, len(findings) :], maps[:, 0] - maps[:, 1]))
+    affirmed, denied, maps = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    boxes = np.stack([_cells(one, findings, grid) for one in about])
+    patients = [str(one.get("patient_id") or one["study_id"]) for one in about]
+    return Answers(findings, affirmed, denied, maps, truth, boxes, patients)
+
+
+def judge(answers: Answers) -> ZeroShot:
+    """How right the answers are."""
+    weights = draw_patients(answers.patients)
+    found = [_judge(answers, number, weights) for number in range(len(answers.findings))]
+    columns = {name: np.stack([one[name] for one in found]) for name in found[0]}
+    return ZeroShot(
+        mean=_scores({name: _mean_known(values) for name, values in columns.items()}),
+        findings=dict(zip(answers.findings, map(_scores, found), strict=True)),
+        samples=len(answers.truth),
+    )
+
+
+def _judge(answers: Answers, number: int, weights: Array) -> dict[str, Array]:
+    """The numbers of ``PromptScores`` of a finding, (1 + D,) each, NaN where there are none."""
+    truth = answers.truth[:, number]
+    known = ~np.isnan(truth)
+    positive, counts = truth[known] == 1, weights[:, known]
+    affirmed, denied = (side[known, number] for side in (answers.affirmed, answers.denied))
+    right = np.where(affirmed == denied, 0.5, (affirmed > denied) == positive)
+    boxes = answers.boxes[:, number].reshape(len(truth), -1)
+    boxed = boxes.any(1)
+    highest = answers.maps[boxed, number].reshape(int(boxed.sum()), boxes.shape[1]).argmax(1)
+    hits = boxes[boxed][np.arange(len(highest)), highest]
+    return {
+        "auroc": auroc((affirmed - denied)[:, None], positive[:, None], counts)[:, 0],
+        "plain": auroc(affirmed[:, None], positive[:, None], counts)[:, 0],
+        "negation": (_share(right[positive], counts[:, positive]) + _share(right[~positive], counts[:, ~positive])) / 2,
+        "pointing": _share(hits, weights[:, boxed]),
+        "chance": _share(boxes[boxed].mean(1), weights[:, boxed]),
+    }
+
+
+def _share(values: Array, weights: Array) -> Array:
+    """Weighted mean.  values: (n,)   weights: (1 + D, n)   returns (1 + D,), NaN where nothing counts"""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(weights @ values.astype(np.float64) / weights.sum(1))
+
+
+def _mean_known(values: Array) -> Array:
+    """Mean over findings that have a number at all.  values: (F, 1 + D)   returns (1 + D,)"""
+    known = values[~np.isnan(values[:, 0])]
+    if not len(known):
+        return values[0]
+    count = (~np.isnan(known)).sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nansum(known, 0) / count)
+
+
+def _scores(values: Mapping[str, Array]) -> PromptScores:
+    return PromptScores(**{name: None if np.isnan(one[0]) else estimate(one) for name, one in values.items()})
+
+
+def _truth(about: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> tuple[tuple[str, ...], Array]:
+    """Findings and (N, F) float32: 1 present, 0 absent, NaN neither said nor sure.
+
+    classes: what the set labels; where it does not say, what occurs, and what a sample does not name is absent
+    """
+    findings = tuple(classes) or tuple(sorted({name for one in about for name in one["labels"]}))
+    truth = np.full((len(about), len(findings)), np.nan if classes else 0.0, np.float32)
+    for row, one in enumerate(about):
+        labels = one["labels"] if isinstance(one["labels"], Mapping) else dict.fromkeys(one["labels"], 1)
+        for column, name in enumerate(findings):
+            if name in labels:
+                truth[row, column] = labels[name] if labels[name] in (0, 1) else np.nan
+    return findings, truth
+
+
+def _cells(about: Mapping[str, Any], findings: Sequence[str], grid: int) -> Array:
+    """(F, G, G) bool: cells of the evaluation view whose middle lies in a box of the finding."""
+    top, left, height, width = whole_boxes(np.array([about["height"]]), np.array([about["width"]]))[0]
+    middles = (np.arange(grid) + 0.5) / grid
+    y, x = (top + height * middles)[:, None], (left + width * middles)[None]
+    found = np.zeros((len(findings), grid, grid), bool)
+    for box in about.get("boxes", ()):
+        if box["finding"] in findings:
+            inside_y = (box["y"] <= y) & (y < box["y"] + box["height"])
+            inside_x = (box["x"] <= x) & (x < box["x"] + box["width"])
+            found[findings.index(box["finding"])] |= inside_y & inside_x
+    return found
