@@ -6,6 +6,7 @@ features  the features of a split, by a trained encoder and by untrained ones
 logistic  ridge-penalised logistic regression of all findings at once
 probe     AUROC of a linear probe, paired with the same probe on an untrained encoder
 threads   one thread for small matrices
+zero_shot findings by their names alone: prompts, negated prompts, the map
 
 trunk     the encoder that a task is put on, ours or another's; its tokens three ways
 result    what a task writes at its end

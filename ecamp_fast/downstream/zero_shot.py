@@ -127,23 +127,32 @@ def ask(
     if not findings:
         raise DataError(f"{shards.path}: no sample of split '{split}' has a label", "name a set with labels")
     called = [(nouns or {}).get(name) or finding_of(name) or name.lower() for name in findings]
-    sentences = pack_sentences(
-        (prompt(noun, denied) for denied in (False, True) for noun in called),
-        SentenceEncoder(wordpiece, model.recipe.text.max_tokens),
-    )
-    device = next(model.parameters()).device
-    alone = model.recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})  # reads no text
-    loader = Loader(shards, split, alone, device=device, train=False)
-    sentences, grid, parts = sentences.to(device), model.recipe.grid, []
-    with threads_for(model.recipe.model.vision.width, device):
-        for batch in loader.evaluation(total):
-            whole, patches = (found.float().cpu().numpy() for found in model.compare(batch.image, sentences))
-            maps = patches.reshape(len(whole), grid, grid, 2, len(findings)).transpose(0, 3, 4, 1, 2)
-            parts.append((whole[:, : len(findings)], whole[:, len(findings) :], maps[:, 0] - maps[:, 1]))
-    affirmed, denied, maps = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    boxes = np.stack([_cells(one, findings, grid) for one in about])
+    affirmed, denied, maps = _show(model, shards, split, total, wordpiece, called)
+    boxes = np.stack([_cells(one, findings, model.recipe.grid) for one in about])
     patients = [str(one.get("patient_id") or one["study_id"]) for one in about]
     return Answers(findings, affirmed, denied, maps, truth, boxes, patients)
+
+
+def _show(
+    model: Ecamp, shards: ShardSet, split: str, count: int, wordpiece: Wordpiece, called: Sequence[str]
+) -> tuple[Array, Array, Array]:
+    """``affirmed``, ``denied`` and ``maps`` of ``Answers``.  called: F nouns, some of which may be the same"""
+    recipe, device = model.recipe, next(model.parameters()).device
+    nouns = list(dict.fromkeys(called))
+    columns, grid = [nouns.index(noun) for noun in called], recipe.grid
+    prompts = (prompt(noun, denied) for denied in (False, True) for noun in nouns)
+    sentences = pack_sentences(prompts, SentenceEncoder(wordpiece, recipe.text.max_tokens)).to(device)
+    images_alone = recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})
+    loader = Loader(shards, split, images_alone, device=device, train=False)
+    parts = []
+    with threads_for(recipe.model.vision.width, device):
+        for batch in loader.evaluation(count):
+            whole, patches = (found.float().cpu().numpy() for found in model.compare(batch.image, sentences))
+            sides = whole.reshape(len(whole), 2, len(nouns))[:, :, columns]
+            cells = patches.reshape(len(whole), grid, grid, 2, len(nouns))[..., columns].transpose(3, 0, 4, 1, 2)
+            parts.append((sides[:, 0], sides[:, 1], cells[0] - cells[1]))
+    affirmed, denied, maps = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return affirmed, denied, maps
 
 
 def judge(answers: Answers) -> ZeroShot:

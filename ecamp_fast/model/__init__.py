@@ -6,6 +6,7 @@ super_resolution    the weights of the head that doubles the side
 text_decoder        embeddings, fusion, a BERT stack, the head that predicts words
 fusion              multi-scale context fusion: text attends to the picture
 text_layer          self-attention and feed-forward of BERT over packed rows
+align               pictures and single sentences in one space, where ``losses.align`` is on
 
 attention           softmax(q k^T) v over sequences that lie end to end, and which backend computes it
 attention_backends  flash-attn, variable-length flash attention, xformers, SDPA, cuDNN, plain products

@@ -89,20 +89,27 @@ def test_the_counter_counts() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stage", "precision"),
+    ("stage", "precision", "align"),
     [
-        *((0, "fp32"), (2, "bf16")),
+        *((0, "fp32", False), (2, "bf16", True)),
         *(
             pytest.param(*case, marks=pytest.mark.complete)
-            for case in ((0, "bf16"), (1, "fp32"), (1, "bf16"), (2, "fp32"))
+            for case in ((0, "bf16", False), (1, "fp32", False), (1, "bf16", True), (2, "fp32", False))
         ),
     ],
 )
 def test_one_read_per_optimizer_step_and_none_before_it(
-    tiny: Callable[..., Recipe], phantoms: Path, context: DistContext, tmp_path: Path, stage: int, precision: str
+    tiny: Callable[..., Recipe],
+    phantoms: Path,
+    context: DistContext,
+    tmp_path: Path,
+    stage: int,
+    precision: str,
+    align: bool,
 ) -> None:
     recipe = tiny(
         f"precision={precision}",
+        f"losses.align={str(align).lower()}",
         "schedule.epochs=100",
         "schedule.horizon_epochs=100",
         "checkpoint.every_steps=1000",

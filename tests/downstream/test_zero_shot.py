@@ -1,0 +1,190 @@
+"""Prompts: what is asked, what is seen, and how right the answers are."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.downstream import zero_shot
+from ecamp_fast.downstream.zero_shot import Answers, ask, judge, score_prompts
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.phantom import FINDINGS
+from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.text.packing.statements import SentenceEncoder, pack_sentences
+from ecamp_fast.text.wordpiece import Wordpiece, load_wordpiece
+
+NAN = np.nan
+
+
+def answers(affirmed: Any, truth: Any, **more: Any) -> Answers:
+    """Of one finding and a grid of 2; the denial lies at 0, each sample is a patient."""
+    score, known = np.array(affirmed, np.float32)[:, None], np.array(truth, np.float32)[:, None]
+    maps = np.zeros((len(score), 1, 2, 2), np.float32)
+    names = [f"p{row}" for row in range(len(score))]
+    found = Answers(("mass",), score, np.zeros_like(score), maps, known, maps > 0, names)
+    return replace(found, **more)
+
+
+def test_the_area_counts_pairs_and_leaves_out_what_is_not_known() -> None:
+    found = judge(answers([0.9, 0.2, 0.4, -0.3, 7.0], [1, 1, 0, 0, NAN]))
+    assert found.samples == 5 and list(found.findings) == ["mass"]
+    assert found.mean.auroc and found.mean.auroc.value == 3 / 4
+    assert found.mean.plain and found.mean.plain.value == 3 / 4
+    assert found.mean.pointing is None and found.mean.chance is None
+
+
+def test_the_plain_score_is_that_of_the_affirmation_alone() -> None:
+    denied = np.array([[0.8], [0.0], [0.9], [0.0]], np.float32)
+    found = judge(answers([0.7, 0.2, 0.6, 0.1], [1, 0, 1, 0], denied=denied)).mean
+    assert found.plain and found.auroc and (found.plain.value, found.auroc.value) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("affirmed", "share"),
+    [
+        ([1, 1, -1, -1, -1, -1], 1.0),
+        ([1, 1, 1, 1, 1, 1], 0.5),  # "no" is not read: always Yes
+        ([-1, -1, -1, -1, -1, -1], 0.5),
+        ([1, -1, -1, -1, -1, 1], (1 / 2 + 3 / 4) / 2),
+        ([0, 0, 0, 0, 0, 0], 0.5),
+        ([-1, -1, 1, 1, 1, 1], 0.0),
+    ],
+)
+def test_the_right_answer_is_balanced_over_with_and_without(affirmed: list[float], share: float) -> None:
+    found = judge(answers(affirmed, [1, 1, 0, 0, 0, 0])).mean.negation
+    assert found is not None and found.value == pytest.approx(share)
+    assert found.low <= found.value <= found.high
+
+
+def test_intervals_are_over_patients() -> None:
+    """Twice the pictures of the same people are no more people."""
+    scores, truth = np.random.default_rng(0).normal(size=40), [1, 0] * 20
+    one = answers(scores, truth)
+    people = [f"p{row // 2}" for row in range(40)]
+    twice = answers([*scores, *scores], [*truth, *truth], patients=people * 2)
+    first, second = judge(replace(one, patients=people)).mean.auroc, judge(twice).mean.auroc
+    assert first and second
+    assert (first.value, first.low, first.high) == pytest.approx((second.value, second.low, second.high))
+    alone = judge(one).mean.auroc
+    assert alone and alone.high - alone.low != pytest.approx(first.high - first.low)
+
+
+def test_a_finding_that_all_or_none_have_is_left_out_of_the_mean() -> None:
+    one = answers([0.9, 0.1], [1, 0])
+    both = Answers(
+        ("mass", "edema"),
+        *(np.repeat(part, 2, 1) for part in (one.affirmed, one.denied, one.maps)),
+        np.array([[1, 1], [0, 1]], np.float32),
+        np.repeat(one.boxes, 2, 1),
+        one.patients,
+    )
+    found = judge(both)
+    assert found.findings["edema"].auroc is None and found.findings["edema"].negation is None
+    assert found.mean.auroc and found.mean.auroc.value == 1.0
+
+
+def test_pointing_counts_pictures_with_boxes_whose_highest_cell_lies_in_one() -> None:
+    maps = np.array([[[3, 1], [0, 0]], [[0, 1], [2, 0]], [[9, 0], [0, 0]]], np.float32)[:, None]
+    boxes = np.array([[[1, 1], [0, 0]], [[0, 1], [0, 0]], [[0, 0], [0, 0]]], bool)[:, None]
+    found = judge(answers([1, 1, -1], [1, 1, 0], maps=maps, boxes=boxes)).mean
+    assert found.pointing and found.chance
+    assert (found.pointing.value, found.chance.value) == (0.5, (2 / 4 + 1 / 4) / 2)
+
+
+def test_what_labels_say() -> None:
+    lists = [{"labels": ["mass"]}, {"labels": []}, {"labels": ["edema", "mass"]}]
+    names, truth = zero_shot._truth(lists, ())
+    assert names == ("edema", "mass") and truth.tolist() == [[0, 1], [0, 0], [1, 1]]
+    stated = [{"labels": {"mass": 1, "edema": -1}}, {"labels": {"edema": 0}}]
+    names, truth = zero_shot._truth(stated, ("edema", "mass"))
+    assert names == ("edema", "mass") and np.isnan(truth).tolist() == [[True, False], [False, True]]
+    assert truth[0, 1] == 1 and truth[1, 0] == 0
+
+
+def test_cells_of_a_box_are_those_whose_middle_it_holds() -> None:
+    """A picture of 100 x 60: its middle square begins at 20; the box holds the middles of two cells in one row."""
+    box = {"finding": "mass", "x": 35, "y": 30, "width": 31, "height": 20}
+    about = {"width": 100, "height": 60, "boxes": [box, {**box, "finding": "device"}]}
+    found = zero_shot._cells(about, ["edema", "mass"], 4)
+    assert not found[0].any()
+    assert np.argwhere(found[1]).tolist() == [[2, 1], [2, 2]]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    out: Path = tmp_path_factory.mktemp("prompts") / "phantoms"
+    build_phantoms(40, out, size=74, options=Options(workers=1, seed=42, vocab_size=300, holdout=0.5))
+    return ShardSet(out)
+
+
+@pytest.fixture(scope="module")
+def wordpiece(shards: ShardSet) -> Wordpiece:
+    return load_wordpiece(shards.wordpiece_path)
+
+
+@pytest.fixture
+def model(small: Callable[..., Recipe], shards: ShardSet) -> Ecamp:
+    return Ecamp(small("paper", "losses.align=true", "align.width=8"), shards.manifest.vocab_size).eval()
+
+
+def test_every_picture_is_asked_of_every_finding(model: Ecamp, shards: ShardSet, wordpiece: Wordpiece) -> None:
+    found = ask(model, shards, "val", wordpiece, count=9)
+    assert set(found.findings) <= set(FINDINGS) and len(found.patients) == 9
+    about = [shards.metadata("val", row) for row in range(9)]
+    assert [set(np.array(found.findings)[row == 1]) for row in found.truth] == [set(one["labels"]) for one in about]
+    assert found.boxes.any((2, 3)).sum() > 0 and not found.boxes[found.truth == 0].any()
+    encode = SentenceEncoder(wordpiece, model.recipe.text.max_tokens)
+    loader = zero_shot.Loader(
+        shards, "val", load_recipe("mae", []).model_copy(update={"image": model.recipe.image}), train=False
+    )
+    (images,) = [batch.image for batch in loader.evaluation(9)]
+    for column, name in enumerate(found.findings):
+        pair = pack_sentences([f"There is {name}.", f"There is no {name}."], encode)
+        alike, parts = model.compare(images, pair)
+        np.testing.assert_allclose(found.affirmed[:, column], alike[:, 0], atol=1e-5)
+        np.testing.assert_allclose(found.denied[:, column], alike[:, 1], atol=1e-5)
+        expected = (parts[..., 0] - parts[..., 1]).reshape(9, 4, 4)
+        np.testing.assert_allclose(found.maps[:, column], expected, atol=1e-5)
+
+
+def test_nouns_may_be_given(model: Ecamp, shards: ShardSet, wordpiece: Wordpiece) -> None:
+    plain, named = (ask(model, shards, "val", wordpiece, nouns=n) for n in (None, {"effusion": "mass"}))
+    changed = (plain.affirmed != named.affirmed).any(0)
+    assert [name for name, other in zip(plain.findings, changed, strict=True) if other] == ["effusion"]
+    columns = [named.findings.index(name) for name in ("effusion", "mass")]
+    for asked in (named.affirmed, named.denied, named.maps):
+        np.testing.assert_array_equal(asked[:, columns[0]], asked[:, columns[1]])
+
+
+def test_scores_go_into_json(model: Ecamp, shards: ShardSet, wordpiece: Wordpiece) -> None:
+    found = score_prompts(model, shards, "val", wordpiece).as_dict()
+    assert json.loads(json.dumps(found)) == found and found["samples"] == shards.count("val")
+    assert set(found["mean"]) == {"auroc", "plain", "negation", "pointing", "chance"}
+    assert all(0 <= found["mean"][name]["value"] <= 1 for name in found["mean"])
+
+
+def test_a_model_without_sentences_is_refused(
+    small: Callable[..., Recipe], shards: ShardSet, wordpiece: Wordpiece
+) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ConfigError, match=r"without losses\.align"):
+        ask(Ecamp(small("paper"), shards.manifest.vocab_size), shards, "val", wordpiece)
+    with pytest.raises(ConfigError, match="tokenizer of"):
+        ask(Ecamp(small("paper", "losses.align=true"), 40), shards, "val", wordpiece)
+
+
+def test_a_set_without_labels_is_refused(
+    model: Ecamp, shards: ShardSet, wordpiece: Wordpiece, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = shards.metadata
+    monkeypatch.setattr(shards, "metadata", lambda split, row: plain(split, row) | {"labels": []})
+    with pytest.raises(DataError, match="no sample of split 'val' has a label"):
+        ask(model, shards, "val", wordpiece)

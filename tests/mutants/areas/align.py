@@ -1,0 +1,175 @@
+"""Images against sentences: what is stated, what it is compared with, and how right prompts are answered."""
+
+from typing import Any
+
+from mutant import mutants
+
+STATEMENTS, LOSS = "tests/text/packing/test_statements.py", "tests/test_objectives.py"
+MODEL, PROMPTS = "tests/model/test_align.py", "tests/downstream/test_zero_shot.py"
+TEXTS = (
+    "There is large left pneumothorax. There is no pleural effusion.",
+    "There are small pleural effusions. There is no pneumothorax. There is tortuous aorta.",
+    "There is no pneumothorax. There may be nodule. There is no left mass. There is right mass.",
+)
+
+
+def stated() -> Any:
+    """Who states what, with filler and without."""
+    from ecamp_fast.text.packing.statements import SentenceCapacity, SentenceEncoder, lay_out_sentences, read_statements
+    from ecamp_fast.text.wordpiece import train_wordpiece
+
+    encode = SentenceEncoder(train_wordpiece(TEXTS, 120), 24)
+    numbers: list[Any] = [list(map(list, read_statements(text))) for text in TEXTS]
+    for limit, room in ((24, None), (2, None), (24, SentenceCapacity(20, 200)), (24, SentenceCapacity(8, 40))):
+        found = lay_out_sentences(TEXTS, encode, limit, room)
+        numbers += [tensor.tolist() for tensor in found.tensors().values()]
+        numbers += [found.max_seqlen, found.overflow]
+    return numbers
+
+
+def aligned() -> Any:
+    """The loss of a model on three samples, and its parts."""
+    from dataclasses import replace
+
+    import torch
+
+    from ecamp_fast.bench.data.synthetic import synthetic_batch
+    from ecamp_fast.config import load_recipe
+    from ecamp_fast.model.ecamp import Ecamp
+    from ecamp_fast.objectives import align_loss
+    from ecamp_fast.text.packing.statements import SentenceCapacity, SentenceEncoder, lay_out_sentences
+    from ecamp_fast.text.wordpiece import train_wordpiece
+
+    torch.manual_seed(2)
+    sizes = ["model.vision={width: 16, depth: 1, heads: 2, patch: 8}", "image.high_size=64", "image.low_size=32"]
+    sizes += ["model.decoder={width: 8, depth: 1, heads: 2}", "model.text={width: 12, depth: 1, heads: 3, ffn: 20}"]
+    sizes += ["text.max_tokens=24", "losses.align=true", "align={width: 8, scale: 0.7, temperature: 0.3}"]
+    recipe, wordpiece = load_recipe("paper", sizes), train_wordpiece(TEXTS, 120)
+    sentences = lay_out_sentences(TEXTS, SentenceEncoder(wordpiece, 24), 24, SentenceCapacity(20, 200))
+    batch = replace(synthetic_batch(recipe, wordpiece.vocab_size, [20, 9, 15]), sentences=sentences)
+    model = Ecamp(recipe, wordpiece.vocab_size).eval()
+    losses, (alike, parts) = model(batch), model.compare(batch.image, sentences)
+    numbers = [losses.total, losses.align, alike.sum(), parts.square().sum()]
+    numbers += [align_loss(torch.randn(3, 20), sentences)]
+    return [round(float(number), 5) for number in numbers]
+
+
+def answered() -> Any:
+    """Scores of answers that a hand wrote."""
+    import numpy as np
+
+    from ecamp_fast.downstream.zero_shot import Answers, _cells, _truth, judge
+
+    draw = np.random.default_rng(0)
+    maps, boxes = draw.normal(size=(30, 2, 2, 2)), draw.random((30, 2, 2, 2)) < 0.2
+    truth = draw.integers(0, 2, (30, 2)).astype(np.float32)
+    truth[::7, 0] = np.nan
+    scores = [(truth + draw.normal(size=(30, 2))).round(1) for _ in range(2)]
+    scores[1][:4] = scores[0][:4]
+    people = [f"p{row // 2}" for row in range(30)]
+    numbers: list[Any] = [judge(Answers(("a", "b"), *scores, maps, truth, boxes, people)).as_dict()]
+    box = {"finding": "b", "x": 35, "y": 30, "width": 31, "height": 20}
+    numbers.append(_cells({"width": 100, "height": 60, "boxes": [box]}, ["a", "b"], 4).tolist())
+    for labels, classes in ((["b"], ()), ({"a": -1, "b": 1}, ("a", "b")), ({"a": 0}, ("a", "b"))):
+        names, table = _truth([{"labels": labels}, {"labels": []}], classes)
+        numbers.append((names, np.nan_to_num(table, nan=9).tolist()))
+    return numbers
+
+
+MUTANTS = [
+    *mutants(
+        "ecamp_fast/text/packing/statements.py",
+        STATEMENTS,
+        stated,
+        {
+            "what may be is stated as what is": (
+                'r"there (?:is|are) (?P<no>no )?"',
+                'r"there (?:is|are|may be) (?P<no>no )?"',
+            ),
+            "denials are read as statements": ('bool(opening and opening["no"])', "False"),
+            "organs are findings": ("if mention.entity not in ANATOMY]", "if mention.entity]"),
+            "what is stated and denied is denied": (
+                "findings.get(finding, True) and denied",
+                "findings.get(finding, False) or denied",
+            ),
+            "the commoner side counts for more": (
+                "0.5 / len(side) / len(settled)",
+                "0.5 / len(sides[1]) / len(settled)",
+            ),
+            "what all say is a choice": ("if all(sides)}", "if any(sides)}"),
+            "a sentence is its own negation": ("negation[one] = other", "negation[one] = one"),
+            "the bare sentence is left out": (
+                "stated[self.number(prompt(finding, denied))] = None",
+                "self.number(prompt(finding, denied))",
+            ),
+            "filler is real": ("real=torch.arange(room) < count", "real=torch.arange(room) < room"),
+            "sentences begin without [CLS]": ("[CLS_ID, *self._encode(sentence)]", "[*self._encode(sentence)]"),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/objectives.py",
+        LOSS,
+        aligned,
+        {
+            "filler is a candidate": ("logits.masked_fill(~real, -torch.inf)", "logits.masked_fill(~real, 0.0)"),
+            "the contrast goes one way": (
+                "_mean_over(by_sentence, stated & told, 0)) / 2",
+                "_mean_over(by_image, stated, 1)) / 2",
+            ),
+            "a sentence that all state is contrasted": ("stated & told, 0)", "stated, 0)"),
+            "the negation is preferred": ("sentences.negation) - logits", "sentences.negation) + logits"),
+            "an image counts by what it states": ("counts.clamp_min(1)\n", "counts.clamp_max(1)\n"),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/model/align.py",
+        MODEL,
+        aligned,
+        {
+            "a sentence is its sum": ("means = rows.sum(1) / counts[:, None].to(rows.dtype)", "means = rows.sum(1)"),
+            "the best patch is the mean patch": ("(alike / self.temperature).softmax(1)", "(alike * 0).softmax(1)"),
+            "the whole picture is left out": ("(whole @ sentences.T + local) / 2", "local"),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/model/fusion.py",
+        MODEL,
+        aligned,
+        {
+            "sentences pass by self-attention": (
+                "self.ffn(self.norm(self.attention(embedded, layout, layout)))",
+                "self.ffn(self.norm(embedded))",
+            )
+        },
+    ),
+    *mutants(
+        "ecamp_fast/model/ecamp.py",
+        MODEL,
+        aligned,
+        {
+            "the scale is left out": ("recipe.align.scale * align_loss", "align_loss"),
+            "the class token is a patch": ("self.align(latent[:, 1:], ", "self.align(latent, "),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/downstream/zero_shot.py",
+        PROMPTS,
+        answered,
+        {
+            "the area is of the affirmation": ("auroc((affirmed - denied)[:, None]", "auroc((affirmed)[:, None]"),
+            "the plain score is the difference": ("auroc(affirmed[:, None]", "auroc((affirmed - denied)[:, None]"),
+            "a tie is right": ("affirmed == denied, 0.5,", "affirmed == denied, 1.0,"),
+            "the commoner answer counts for more": (
+                "(_share(right[positive], counts[:, positive]) + _share(right[~positive], counts[:, ~positive])) / 2",
+                "_share(right, counts)",
+            ),
+            "the lowest cell is pointed at": (".argmax(1)", ".argmin(1)"),
+            "cells begin at their corner": ("(np.arange(grid) + 0.5) / grid", "np.arange(grid) / grid"),
+            "what is not sure is absent": (
+                "labels[name] if labels[name] in (0, 1) else np.nan",
+                "labels[name] if labels[name] in (0, 1) else 0",
+            ),
+            "what is not named is absent": ("np.nan if classes else 0.0", "0.0"),
+        },
+    ),
+]
