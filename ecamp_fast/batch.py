@@ -61,7 +61,7 @@ class Text(_OnDevice):
 
 @dataclass(frozen=True, slots=True)
 class Sentences(_OnDevice):
-    """The distinct sentences of a micro-batch, which images are compared with (``text.packing.statements``).
+    """The distinct sentences of a micro-batch, which images are compared with (``text.packing.single_sentences``).
 
     U sentences, of which the last may be filler, and behind them sequences of filler, if any: N in all.
 

@@ -20,7 +20,8 @@ from ecamp_fast.scores import Estimate, auroc, draw_patients, estimate
 from ecamp_fast.shards.load.crop import whole_boxes
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
-from ecamp_fast.text.packing.statements import SentenceEncoder, finding_of, pack_sentences, prompt
+from ecamp_fast.text.packing.single_sentences import SentenceEncoder, pack_sentences
+from ecamp_fast.text.statements import finding_of, prompt
 from ecamp_fast.text.wordpiece import Wordpiece
 
 Array = np.ndarray
@@ -147,9 +148,9 @@ def _show(
     parts = []
     with threads_for(recipe.model.vision.width, device):
         for batch in loader.evaluation(count):
-            whole, patches = (found.float().cpu().numpy() for found in model.compare(batch.image, sentences))
-            sides = whole.reshape(len(whole), 2, len(nouns))[:, :, columns]
-            cells = patches.reshape(len(whole), grid, grid, 2, len(nouns))[..., columns].transpose(3, 0, 4, 1, 2)
+            pictures, patches = (found.float().cpu().numpy() for found in model.compare(batch.image, sentences))
+            sides = pictures.reshape(len(pictures), 2, len(nouns))[:, :, columns]
+            cells = patches.reshape(len(pictures), grid, grid, 2, len(nouns))[..., columns].transpose(3, 0, 4, 1, 2)
             parts.append((sides[:, 0], sides[:, 1], cells[0] - cells[1]))
     affirmed, denied, maps = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return affirmed, denied, maps

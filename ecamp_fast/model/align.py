@@ -45,10 +45,10 @@ class Aligner(nn.Module):
 
     def compare(self, patches: Tensor, sentences: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward``, and of each patch: (B, U) and (B, K, U) float32 in [-1, 1]."""
-        whole, parts = self.pictures(patches)
+        picture, parts = self.pictures(patches)
         alike = parts @ sentences.T
         local = ((alike / self.temperature).softmax(1) * alike).sum(1)
-        return (whole @ sentences.T + local) / 2, alike
+        return (picture @ sentences.T + local) / 2, alike
 
 
 def _direction(rows: Tensor) -> Tensor:

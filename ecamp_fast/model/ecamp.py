@@ -263,7 +263,7 @@ class Ecamp(nn.Module):
         """How like each sentence an image is, and each of its patches, all patches seen; ``losses.align`` must be on.
 
         image      (B, 1, S, S) uint8, as of ``image_tokens``
-        sentences  U of them, real ones (``text.packing.statements.pack_sentences``)
+        sentences  U of them, real ones (``text.packing.single_sentences.pack_sentences``)
         returns    (B, U) and (B, N, U) float32 in [-1, 1]
         """
         assert self.align is not None and self.text is not None

@@ -17,7 +17,8 @@ from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.packing.assemble import assemble
 from ecamp_fast.text.packing.layout import Capacity
 from ecamp_fast.text.packing.masking import mask_text
-from ecamp_fast.text.packing.statements import SentenceCapacity, SentenceEncoder, lay_out_sentences
+from ecamp_fast.text.packing.single_sentences import SentenceCapacity, SentenceEncoder, lay_out_sentences
+from ecamp_fast.text.statements import read_statements
 
 SAMPLES = 2048  # read
 STEPS = 64  # whose micro-batches are looked at, by the manifest alone: more than an epoch of the paper
@@ -59,7 +60,8 @@ def measure_sentences(shard_set: ShardSet, split: str, recipe: Recipe, encode: S
     for step in count():
         for samples in micro_batches(step)[1]:
             texts = _read_distilled(shard_set, split, recipe, samples)
-            found = lay_out_sentences(texts, encode, recipe.align.sentences)
+            stated = [read_statements(text, recipe.align.sentences) for text in texts]
+            found = lay_out_sentences(stated, encode)
             counts.append((len(found.real), len(found.ids)))
             if len(counts) >= max(FEWEST, SAMPLES // recipe.micro):
                 table = np.array(counts, np.float64)

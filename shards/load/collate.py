@@ -33,7 +33,7 @@ class Collated:
     jpegs    (B,)        file contents
     boxes    (B, 4)      int32: top, left, height, width of the view
     flipped  (B,)        bool
-    stated   B distilled texts, empty ones without ``losses.align``
+    distilled  B distilled texts, empty ones without ``losses.align``
     """
 
     names: list[str]
@@ -48,7 +48,7 @@ class Collated:
     lengths: np.ndarray
     keys: np.ndarray
     samples: np.ndarray
-    stated: list[str]
+    distilled: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class _Stored:
     attention: np.ndarray | None
     report: np.ndarray
     distilled: np.ndarray
-    stated: str
+    distilled_text: str
 
 
 class Collator:
@@ -119,7 +119,7 @@ class Collator:
             lengths=lengths,
             keys=keys,
             samples=samples,
-            stated=[one.stated for one in stored],
+            distilled=[one.distilled_text for one in stored],
         )
 
     def _read(self, epochs: Iterable[int], samples: Iterable[int]) -> list[tuple[int, _Stored]]:
@@ -172,12 +172,12 @@ def _read_sample(shard_set: ShardSet, split: str, index: int, members: tuple[str
         height, width = jpeg_size(sample[IMAGE])
         stored = sample.get(ATTENTION)
         attention = None if stored is None else read_pgm(stored)
-        stated = sample.get(DISTILLED, b"").decode()
+        text = sample.get(DISTILLED, b"").decode()
         report, distilled = unpack_tokens(sample[TOKENS]) if TOKENS in sample else (_NO_TEXT, _NO_TEXT)
     except ValueError as error:
         where = f"{shard_set.locate(sample.shard)}: sample {sample.key}"
         raise DataError(f"{where}: the checksums are right, the content is not: {error}", _HINT) from None
-    return _Stored(sample.key, sample[IMAGE], height, width, attention, report, distilled, stated)
+    return _Stored(sample.key, sample[IMAGE], height, width, attention, report, distilled, text)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:

@@ -25,7 +25,8 @@ from ecamp_fast.shards.load.quarantine import Note, Quarantine
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.storage.presence import TRAINING
 from ecamp_fast.text.packing.layout import Capacity, masked_batch
-from ecamp_fast.text.packing.statements import SentenceEncoder, lay_out_sentences
+from ecamp_fast.text.packing.single_sentences import SentenceEncoder, lay_out_sentences
+from ecamp_fast.text.statements import read_statements
 from ecamp_fast.text.wordpiece import load_wordpiece
 
 ARRAYS = ("attention", "window", "lengths", "keys", "samples")  # of a collated batch, as ``Batch`` has them
@@ -183,7 +184,8 @@ class Loader:
     def _sentences(self, collated: Collated) -> Sentences | None:
         if self._encode is None:
             return None
-        return lay_out_sentences(collated.stated, self._encode, self._recipe.align.sentences, self.sentence_capacity)
+        stated = [read_statements(text, self._recipe.align.sentences) for text in collated.distilled]
+        return lay_out_sentences(stated, self._encode, self.sentence_capacity)
 
 
 def _text(collated: Collated, recipe: Recipe, capacity: Capacity | None) -> Text | None:

@@ -18,7 +18,7 @@ from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.phantom import FINDINGS
 from ecamp_fast.shards.builder.build import Options, build_phantoms
 from ecamp_fast.shards.load.read import ShardSet
-from ecamp_fast.text.packing.statements import SentenceEncoder, pack_sentences
+from ecamp_fast.text.packing.single_sentences import SentenceEncoder, pack_sentences
 from ecamp_fast.text.wordpiece import Wordpiece, load_wordpiece
 
 NAN = np.nan

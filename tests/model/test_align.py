@@ -14,7 +14,8 @@ from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.compile import compile_blocks
 from ecamp_fast.model.ecamp import Ecamp, image_tokens
 from ecamp_fast.model.sequences import SequenceLayout
-from ecamp_fast.text.packing.statements import SentenceCapacity, SentenceEncoder, lay_out_sentences
+from ecamp_fast.text.packing.single_sentences import SentenceCapacity, SentenceEncoder, lay_out_sentences
+from ecamp_fast.text.statements import read_statements
 from ecamp_fast.text.wordpiece import Wordpiece, train_wordpiece
 
 TEXTS = [
@@ -34,7 +35,7 @@ def wordpiece() -> Wordpiece:
 @pytest.fixture
 def sentences_of(wordpiece: Wordpiece) -> Any:
     def lay_out(texts: list[str], room: SentenceCapacity | None = None) -> Sentences:
-        return lay_out_sentences(texts, SentenceEncoder(wordpiece, 24), 24, room)
+        return lay_out_sentences([read_statements(text, 24) for text in texts], SentenceEncoder(wordpiece, 24), room)
 
     return lay_out
 

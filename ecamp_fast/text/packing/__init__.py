@@ -6,5 +6,5 @@ rebalance    what a predicted word is worth: the token weights of paper Eq. 3
 descriptors  descriptors as the released code finds them at step time
 rows         the sample and the position of each row
 layout       the masked text as the model takes it, packed to a capacity
-statements   single distilled sentences, what they say of findings, and who states them
+single_sentences  the distinct distilled sentences of a micro-batch, and who states which
 """

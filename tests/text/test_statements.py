@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from ecamp_fast.batch import Sentences
 from ecamp_fast.phantom import FINDINGS, describe
 from ecamp_fast.text.codes import CLS_ID
-from ecamp_fast.text.packing.statements import (
-    SentenceCapacity,
-    SentenceEncoder,
-    finding_of,
-    lay_out_sentences,
-    pack_sentences,
-    prompt,
-    read_statement,
-    read_statements,
-)
+from ecamp_fast.text.packing.single_sentences import SentenceCapacity, SentenceEncoder, pack_sentences
+from ecamp_fast.text.packing.single_sentences import lay_out_sentences as lay_out
 from ecamp_fast.text.reading.rules import distill
+from ecamp_fast.text.statements import finding_of, prompt, read_claim, read_statements
 from ecamp_fast.text.wordpiece import Wordpiece, train_wordpiece
 
 FIRST = "There is large left pneumothorax. There is no pleural effusion."
 SECOND = "There are small pleural effusions. There is no pneumothorax. There is tortuous aorta."
 THIRD = "There is no pneumothorax. There may be nodule."
+
+
+def lay_out_sentences(
+    texts: list[str], encode: SentenceEncoder, limit: int, room: SentenceCapacity | None = None
+) -> Sentences:
+    """Of distilled texts, at most ``limit`` sentences of each."""
+    return lay_out([read_statements(text, limit) for text in texts], encode, room)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def read(wordpiece: Wordpiece) -> Callable[[Sentences], list[str]]:
     ],
 )
 def test_what_a_sentence_says(sentence: str, finding: str | None, denied: bool) -> None:
-    assert read_statement(sentence) == (sentence, finding, denied)
+    assert read_claim(sentence) == (finding, denied)
 
 
 def test_a_prompt_is_read_as_what_it_says() -> None:
@@ -78,7 +78,7 @@ def test_a_prompt_is_read_as_what_it_says() -> None:
         noun = finding_of(name)
         assert noun is not None
         for denied in (False, True):
-            assert read_statement(prompt(noun, denied))[1:] == (noun, denied)
+            assert read_claim(prompt(noun, denied)) == (noun, denied)
     assert finding_of("Support Devices") is None
 
 
@@ -87,12 +87,12 @@ def test_statements_are_true_of_the_picture() -> None:
     told = 0
     for index in range(200):
         study = describe(3, index)
-        poles: dict[str, bool] = {}
-        for _, finding, denied in read_statements(distill(study.report)):
-            if finding in FINDINGS:
-                poles[finding] = poles.get(finding, True) and denied
-        told += len(poles)
-        assert all(denied == (finding not in study.labels) for finding, denied in poles.items())
+        holds = dict(read_statements(distill(study.report), 24).poles)
+        for finding in FINDINGS:
+            there, absent = prompt(finding, False), prompt(finding, True)
+            told += (there in holds) + (absent in holds)
+            assert (absent if finding in study.labels else there) not in holds
+            assert holds.get(there, absent) == absent and holds.get(absent, there) == there
     assert told > 800
 
 
