@@ -1,6 +1,6 @@
 """The three losses of ECAMP, one that is no part of the paper, and their plain sum (paper Eq. 2, 4, 5, 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def total(mim: Tensor | None, sr: Tensor | None, mlm: Tensor | None, align: Tens
     given = [term for term in (mim, sr, mlm, align) if term is not None]
     zero = torch.zeros_like(given[0], requires_grad=False)
     terms = [zero if term is None else term for term in (mim, sr, mlm)]
-    return Losses(torch.stack(given).sum(), *terms, align=align)
+    return replace(Losses(torch.stack(given).sum(), *terms), align=align)
 
 
 def mim_loss(recipe: Recipe, prediction: Tensor, low: Tensor, masked: Tensor) -> Tensor:
