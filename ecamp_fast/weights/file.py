@@ -88,7 +88,7 @@ def load_weights(model: Ecamp, path: Path, parts: Literal["all", "image"] = "all
     """
     tensors = _our_tensors(path)
     if parts == "image":
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("text.")}
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(("text.", "align."))}
     own = model.state_dict(keep_vars=True)
     taken = [name for name in tensors if name in own]
     for name in taken:

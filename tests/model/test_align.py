@@ -59,6 +59,9 @@ def test_it_needs_the_text_side() -> None:
 
 def test_similarity_is_the_loop_over_pictures_sentences_and_patches(setup: Any) -> None:
     model, batch = setup("align.temperature=0.3")
+    with torch.no_grad():
+        for part in (model.align.picture, model.align.patch, model.align.sentence):
+            part.bias.normal_()
     view = model.view(batch)
     patches, aligner, found = model.encoder(view.low, view.keep)[:, 1:], model.align, batch.sentences
     sentences = aligner.sentences(model.text, found)

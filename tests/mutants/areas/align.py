@@ -7,9 +7,9 @@ from mutant import mutants
 STATEMENTS, LOSS = "tests/text/test_statements.py", "tests/test_objectives.py"
 MODEL, PROMPTS = "tests/model/test_align.py", "tests/downstream/test_zero_shot.py"
 TEXTS = (
-    "There is large left pneumothorax. There is no pleural effusion.",
-    "There are small pleural effusions. There is no pneumothorax. There is tortuous aorta.",
-    "There is no pneumothorax. There may be nodule. There is no left mass. There is right mass.",
+    "There is large left pneumothorax. There is no pleural effusion. There is no hernia.",
+    "There are small pleural effusions. There is no pneumothorax. There is tortuous aorta. There is no hernia.",
+    "There is no pneumothorax. There may be nodule. There is no left mass. There is right mass. There is no hernia.",
 )
 
 
@@ -55,7 +55,7 @@ def aligned() -> Any:
     losses, (alike, parts) = model(batch), model.compare(batch.image, sentences)
     numbers = [losses.total, losses.align, alike.sum(), parts.square().sum()]
     numbers += [align_loss(torch.randn(3, 20), sentences)]
-    return [round(float(number), 5) for number in numbers]
+    return [round(float(number.detach()), 5) for number in numbers]
 
 
 def answered() -> Any:
