@@ -14,6 +14,7 @@ from ecamp_fast.errors import ConfigError
 from ecamp_fast.model.compile import compile_blocks
 from ecamp_fast.model.ecamp import Ecamp, image_tokens
 from ecamp_fast.model.sequences import SequenceLayout
+from ecamp_fast.objectives import align_loss
 from ecamp_fast.text.packing.single_sentences import SentenceCapacity, SentenceEncoder, lay_out_sentences
 from ecamp_fast.text.statements import read_statements
 from ecamp_fast.text.wordpiece import Wordpiece, train_wordpiece
@@ -114,12 +115,10 @@ def test_every_parameter_is_trained_and_the_total_is_the_sum(setup: Any) -> None
     losses.total.backward()
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
     assert {name.split(".")[0] for name, _ in model.named_parameters()} > {"align", "text", "encoder"}
-    double = Ecamp(
-        model.recipe.model_copy(update={"align": model.recipe.align.model_copy(update={"scale": 1.0})}),
-        model.vocab_size,
-    )
-    double.load_state_dict(model.state_dict())
-    torch.testing.assert_close(double(batch).align, 2 * losses.align)
+    view = model.view(batch)
+    patches = model.encoder(view.low, view.keep)[:, 1:]
+    logits = model.align(patches, model.align.sentences(model.text, batch.sentences)) / 0.1
+    torch.testing.assert_close(losses.align, 0.5 * align_loss(logits, batch.sentences))
 
 
 def test_the_gradient_is_that_of_differences(setup: Any) -> None:

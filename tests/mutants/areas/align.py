@@ -52,6 +52,8 @@ def aligned() -> Any:
     )
     batch = replace(synthetic_batch(recipe, wordpiece.vocab_size, [20, 9, 15]), sentences=sentences)
     model = Ecamp(recipe, wordpiece.vocab_size).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
     losses, (alike, parts) = model(batch), model.compare(batch.image, sentences)
     numbers = [losses.total, losses.align, alike.sum(), parts.square().sum()]
     numbers += [align_loss(torch.randn(3, 20), sentences)]
