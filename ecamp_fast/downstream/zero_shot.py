@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ecamp_fast.config import LossesConfig
+from ecamp_fast.downstream.data.labels import Labels, read_labels
+from ecamp_fast.downstream.data.samples import TaskData
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.scores import Estimate, auroc, draw_patients, estimate
-from ecamp_fast.shards.load.crop import whole_boxes
-from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.packing.single_sentences import SentenceEncoder, pack_sentences
 from ecamp_fast.text.statements import finding_of, prompt
 from ecamp_fast.text.wordpiece import Wordpiece
 
+BATCH = 32  # images at once
 Array = np.ndarray
 
 
@@ -122,38 +122,46 @@ def ask(
     if wordpiece.vocab_size != model.vocab_size:
         what = f"a tokenizer of {wordpiece.vocab_size} words, the model was trained with {model.vocab_size}"
         raise ConfigError(what, "give tokenizer.json of the shard set that it was trained on")
-    total = shards.count(split) if count is None else min(count, shards.count(split))
-    about = [shards.metadata(split, index) for index in range(total)]
-    findings, truth = _truth(about, getattr(shards.manifest, "labels", ()))
-    if not findings:
+    labels = read_labels(shards, split)
+    if not labels.names:
         raise DataError(f"{shards.path}: no sample of split '{split}' has a label", "name a set with labels")
-    called = [(nouns or {}).get(name) or finding_of(name) or name.lower() for name in findings]
-    affirmed, denied, maps = _show(model, shards, split, total, wordpiece, called)
-    boxes = np.stack([_cells(one, findings, model.recipe.grid) for one in about])
-    patients = [str(one.get("patient_id") or one["study_id"]) for one in about]
-    return Answers(findings, affirmed, denied, maps, truth, boxes, patients)
+    rows = np.arange(len(labels.patients) if count is None else min(count, len(labels.patients)))
+    called = [(nouns or {}).get(name) or finding_of(name) or name.lower() for name in labels.names]
+    affirmed, denied, maps, boxes = _show(model, shards, split, labels, rows, wordpiece, called)
+    patients = labels.patients[: len(rows)]
+    return Answers(tuple(labels.names), affirmed, denied, maps, labels.values[rows], boxes, patients)
 
 
 def _show(
-    model: Ecamp, shards: ShardSet, split: str, count: int, wordpiece: Wordpiece, called: Sequence[str]
-) -> tuple[Array, Array, Array]:
-    """``affirmed``, ``denied`` and ``maps`` of ``Answers``.  called: F nouns, some of which may be the same"""
+    model: Ecamp,
+    shards: ShardSet,
+    split: str,
+    labels: Labels,
+    rows: Array,
+    wordpiece: Wordpiece,
+    called: Sequence[str],
+) -> tuple[Array, ...]:
+    """``affirmed``, ``denied``, ``maps`` and ``boxes`` of ``Answers``.
+
+    rows: numbers of the samples   called: F nouns, some of which may be the same
+    """
     recipe, device = model.recipe, next(model.parameters()).device
     nouns = list(dict.fromkeys(called))
-    columns, grid = [nouns.index(noun) for noun in called], recipe.grid
+    columns, grid, size = [nouns.index(noun) for noun in called], recipe.grid, recipe.image.high_size
     prompts = (prompt(noun, denied) for denied in (False, True) for noun in nouns)
     sentences = pack_sentences(prompts, SentenceEncoder(wordpiece, recipe.text.max_tokens)).to(device)
-    images_alone = recipe.model_copy(update={"losses": LossesConfig(sr=False, mlm=False)})
-    loader = Loader(shards, split, images_alone, device=device, train=False)
+    data = TaskData(shards, split, labels, rows, size=size, boxes=labels.names, device=device)
     parts = []
     with threads_for(recipe.model.vision.width, device):
-        for batch in loader.evaluation(count):
-            pictures, patches = (found.float().cpu().numpy() for found in model.compare(batch.image, sentences))
+        for batch in data.ordered(BATCH):
+            pictures, patches = (found.float().cpu().numpy() for found in model.compare(batch.images, sentences))
             sides = pictures.reshape(len(pictures), 2, len(nouns))[:, :, columns]
             cells = patches.reshape(len(pictures), grid, grid, 2, len(nouns))[..., columns].transpose(3, 0, 4, 1, 2)
-            parts.append((sides[:, 0], sides[:, 1], cells[0] - cells[1]))
-    affirmed, denied, maps = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return affirmed, denied, maps
+            assert batch.boxes is not None and batch.box_labels is not None  # they were asked for
+            pairs = zip(batch.boxes, batch.box_labels, strict=True)
+            boxes = np.stack([_cells(one.cpu().numpy(), own.tolist(), len(called), grid, size) for one, own in pairs])
+            parts.append((sides[:, 0], sides[:, 1], cells[0] - cells[1], boxes))
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
 def judge(answers: Answers) -> ZeroShot:
@@ -208,30 +216,13 @@ def _scores(values: Mapping[str, Array]) -> PromptScores:
     return PromptScores(**{name: None if np.isnan(one[0]) else estimate(one) for name, one in values.items()})
 
 
-def _truth(about: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> tuple[tuple[str, ...], Array]:
-    """Findings and (N, F) float32: 1 present, 0 absent, NaN neither said nor sure.
+def _cells(boxes: Array, findings: Sequence[int], count: int, grid: int, size: int) -> Array:
+    """(F, G, G) bool: cells whose middle lies in a box.
 
-    classes: what the set labels; where it does not say, what occurs, and what a sample does not name is absent
+    boxes: (n, 4) x1, y1, x2, y2 in pixels of the view   findings: n numbers   count: F   size: pixels of the view
     """
-    findings = tuple(classes) or tuple(sorted({name for one in about for name in one["labels"]}))
-    truth = np.full((len(about), len(findings)), np.nan if classes else 0.0, np.float32)
-    for row, one in enumerate(about):
-        labels = one["labels"] if isinstance(one["labels"], Mapping) else dict.fromkeys(one["labels"], 1)
-        for column, name in enumerate(findings):
-            if name in labels:
-                truth[row, column] = labels[name] if labels[name] in (0, 1) else np.nan
-    return findings, truth
-
-
-def _cells(about: Mapping[str, Any], findings: Sequence[str], grid: int) -> Array:
-    """(F, G, G) bool: cells of the evaluation view whose middle lies in a box of the finding."""
-    top, left, height, width = whole_boxes(np.array([about["height"]]), np.array([about["width"]]))[0]
-    middles = (np.arange(grid) + 0.5) / grid
-    y, x = (top + height * middles)[:, None], (left + width * middles)[None]
-    found = np.zeros((len(findings), grid, grid), bool)
-    for box in about.get("boxes", ()):
-        if box["finding"] in findings:
-            inside_y = (box["y"] <= y) & (y < box["y"] + box["height"])
-            inside_x = (box["x"] <= x) & (x < box["x"] + box["width"])
-            found[findings.index(box["finding"])] |= inside_y & inside_x
+    middles = (np.arange(grid) + 0.5) * size / grid
+    found = np.zeros((count, grid, grid), bool)
+    for (x1, y1, x2, y2), finding in zip(boxes, findings, strict=True):
+        found[finding] |= ((y1 <= middles) & (middles < y2))[:, None] & ((x1 <= middles) & (middles < x2))
     return found

@@ -64,7 +64,7 @@ def answered() -> Any:
     """Scores of answers that a hand wrote."""
     import numpy as np
 
-    from ecamp_fast.downstream.zero_shot import Answers, _cells, _truth, judge
+    from ecamp_fast.downstream.zero_shot import Answers, _cells, judge
 
     draw = np.random.default_rng(0)
     maps, boxes = draw.normal(size=(30, 2, 2, 2)), draw.random((30, 2, 2, 2)) < 0.2
@@ -74,11 +74,8 @@ def answered() -> Any:
     scores[1][:4] = scores[0][:4]
     people = [f"p{row // 2}" for row in range(30)]
     numbers: list[Any] = [judge(Answers(("a", "b"), *scores, maps, truth, boxes, people)).as_dict()]
-    box = {"finding": "b", "x": 35, "y": 30, "width": 31, "height": 20}
-    numbers.append(_cells({"width": 100, "height": 60, "boxes": [box]}, ["a", "b"], 4).tolist())
-    for labels, classes in ((["b"], ()), ({"a": -1, "b": 1}, ("a", "b")), ({"a": 0}, ("a", "b"))):
-        names, table = _truth([{"labels": labels}, {"labels": []}], classes)
-        numbers.append((names, np.nan_to_num(table, nan=9).tolist()))
+    boxes = np.array([[30, 45, 50.5, 70], [0, 0, 9, 80]], np.float32)
+    numbers.append(_cells(boxes, [1, 0], 2, 4, 80).tolist())
     return numbers
 
 
@@ -166,12 +163,11 @@ MUTANTS = [
                 "_share(right, counts)",
             ),
             "the lowest cell is pointed at": (".argmax(1)", ".argmin(1)"),
-            "cells begin at their corner": ("(np.arange(grid) + 0.5) / grid", "np.arange(grid) / grid"),
-            "what is not sure is absent": (
-                "labels[name] if labels[name] in (0, 1) else np.nan",
-                "labels[name] if labels[name] in (0, 1) else 0",
+            "cells begin at their corner": ("(np.arange(grid) + 0.5) * size", "np.arange(grid) * size"),
+            "rows and columns of a box are swapped": (
+                "in zip(boxes, findings",
+                "in zip(boxes[:, [1, 0, 3, 2]], findings",
             ),
-            "what is not named is absent": ("np.nan if classes else 0.0", "0.0"),
         },
     ),
 ]

@@ -168,7 +168,10 @@ MUTANTS = [
         FILE,
         converted,
         {
-            "the image side is the text side": ('if not name.startswith("text.")}', 'if name.startswith("text.")}'),
+            "the image side is the text side": (
+                'if not name.startswith(("text.", "align."))}',
+                'if name.startswith(("text.", "align."))}',
+            ),
             "a tied vocabulary is told as missing": ("if id(tensor) not in reached)", "if name not in taken)"),
             "rounded weights are saved, not their masters": (
                 "    state |= {name: tensor.contiguous() for name, tensor in (masters or {}).items()}\n",
