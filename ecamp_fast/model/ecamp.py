@@ -257,7 +257,6 @@ class Ecamp(nn.Module):
         """``image_features`` of this model's encoder."""
         return image_features(self.encoder, self.recipe, image, pooling)
 
-    def _text_layouts(self, view: View | Batch, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
     @torch.no_grad()
     def compare(self, image: Tensor, sentences: Sentences) -> tuple[Tensor, Tensor]:
         """How like each sentence an image is, and each of its patches, all patches seen; ``losses.align`` must be on.
@@ -271,7 +270,7 @@ class Ecamp(nn.Module):
         found: tuple[Tensor, Tensor] = self.align.compare(tokens, self.align.sentences(self.text, sentences))
         return found
 
-    def _text_layouts(self, view: View, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
+    def _text_layouts(self, view: View | Batch, text: Text) -> tuple[SequenceLayout, SequenceLayout]:
         """Of queries and keys. Padded text: every place is a query, real tokens are keys; packed text has no others."""
         if self.recipe.padded_text:
             max_tokens = self.recipe.text.max_tokens
