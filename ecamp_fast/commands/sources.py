@@ -143,7 +143,12 @@ def open_source(
     Raises ConfigError for what cannot be meant.
     """
     keep_empty = empty_reports == "keep"
-    given = {"use-last": use_last, "reports": reports, "columns": columns, "empty-reports keep": keep_empty}
+    given: dict[str, object] = {
+        "use-last": use_last,
+        "reports": reports,
+        "columns": columns,
+        "empty-reports keep": keep_empty,
+    }
     _check_takers(kind, given | {"views": views, "distilled": distilled} | of_tasks)
     selection = _selection(views, distilled)
     if kind == "mimic-cxr":

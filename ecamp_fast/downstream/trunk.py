@@ -8,6 +8,7 @@ Legend: B images, S pixels per side, G cells per side, D width.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from ecamp_fast.run.trained import load_trained, read_recipe
 from ecamp_fast.weights.export.to_timm import ARCHITECTURE, arguments, twin
 from ecamp_fast.weights.foreign import Foreign, open_foreign
 
+RESNET_CELL = 32  # pixels a side
 UNTRAINED = "untrained:"  # in front of a run, and :SEED behind it if need be
 
 
@@ -44,8 +46,8 @@ class Trunk(nn.Module):
         self.register_buffer("std", torch.tensor(source.std).view(1, -1, 1, 1), persistent=False)
         self.is_vit = hasattr(net, "blocks")
         self.width: int = net.num_features  # type: ignore[assignment]
-        patch = net.patch_embed.patch_size[0] if self.is_vit else 32  # type: ignore[union-attr, index]
-        self.grid: int = -(-size // patch)
+        patch: Any = net.patch_embed.patch_size[0] if self.is_vit else RESNET_CELL  # type: ignore[union-attr, index]
+        self.grid = -(-size // int(patch))
         for parameter in self._final_norm().parameters():  # no task trains it: see ``forward`` and ``features``
             parameter.requires_grad_(False)
 

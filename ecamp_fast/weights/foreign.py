@@ -157,7 +157,7 @@ def _vit(
 def _resnet50(tensors: Mapping[str, Tensor], drop_path: float, path: Path) -> Foreign:
     import timm
 
-    arguments = {"num_classes": 0}
+    arguments: dict[str, Any] = {"num_classes": 0}
     net: nn.Module = timm.create_model("resnet50", **arguments, drop_path_rate=drop_path)
     return Foreign(_filled(net, tensors, path), RESNET_SIZE, MEAN, STD, "resnet50", arguments)
 

@@ -225,16 +225,18 @@ def detect(
     model = DetectionModel(trunk, head)
     with threads_for(trunk.width, torch.device(device)):
         task = DetectTask(model, shards, splits, names, settings)
-        say(
-            f"tokens of {len(splits.train)} and {len(splits.val)} images are kept"
-            if task.cached
-            else "trunk runs along"
-        )
+        kept = f"tokens of {len(splits.train)} and {len(splits.val)} images are kept"
+        say(kept if task.cached else "trunk runs along")
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
         scores = task.test()
-    extra = {"steps": fitted.step, "best": fitted.best, "curve": fitted.curve, "head": options.head.name}
-    extra |= {"identity": identity}
-    extra["weights"] = sum(one.numel() for one in head.parameters())
+    extra = {
+        "identity": identity,
+        "steps": fitted.step,
+        "best": fitted.best,
+        "curve": fitted.curve,
+        "head": options.head.name,
+        "weights": sum(one.numel() for one in head.parameters()),
+    }
     result = _result(scores, splits, settings, options, encoder, shards.manifest.digest, extra)
     result.write(out)
     return result

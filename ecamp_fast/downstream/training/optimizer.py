@@ -50,7 +50,7 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
     """
     from timm.models import group_parameters
 
-    found = {}
+    found: dict[str, float] = {}
     for prefix, trunk in model.named_modules():
         if isinstance(trunk, Trunk) and decay < 1:
             matcher = trunk.net.group_matcher(coarse=False)  # type: ignore[operator]
