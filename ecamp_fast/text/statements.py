@@ -26,7 +26,7 @@ class Claim(NamedTuple):
     denied: bool
 
 
-class Stated(NamedTuple):
+class Statements(NamedTuple):
     """What a text states.
 
     sentences  its own, each once, in order
@@ -57,7 +57,7 @@ def read_claim(sentence: str) -> Claim:
 
 
 @lru_cache(KNOWN)
-def read_statements(text: str, limit: int) -> Stated:
+def read_statements(text: str, limit: int) -> Statements:
     """What a distilled text states. A finding that it both states and denies, on either side say, is there.
 
     limit: sentences at most, the first
@@ -68,4 +68,4 @@ def read_statements(text: str, limit: int) -> Stated:
     for claim in map(read_claim, sentences):
         if claim.finding is not None:
             denied[claim.finding] = denied.get(claim.finding, True) and claim.denied
-    return Stated(sentences, tuple((prompt(name, no), prompt(name, not no)) for name, no in denied.items()))
+    return Statements(sentences, tuple((prompt(name, no), prompt(name, not no)) for name, no in denied.items()))

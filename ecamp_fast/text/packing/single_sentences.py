@@ -21,7 +21,7 @@ MAX_TOKENS = 64  # of a sentence, [CLS] among them
 KNOWN = 1 << 16  # sentences that are kept as they were encoded
 
 # What a sample states: its sentences; and of bare sentences the one that holds, with its negation (``text.statements``)
-StatedSentences = tuple[Sequence[str], Sequence[tuple[str, str]]]
+Statement = tuple[Sequence[str], Sequence[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SentenceEncoder:
 
 
 def lay_out_sentences(
-    stated: Sequence[StatedSentences], encode: SentenceEncoder, capacity: SentenceCapacity | None = None
+    stated: Sequence[Statement], encode: SentenceEncoder, capacity: SentenceCapacity | None = None
 ) -> Sentences:
     """The distinct sentences of a micro-batch, and who states which.
 
