@@ -219,7 +219,7 @@ MUTANTS = [
                 "edge = torch.arange(count) * (size / count)",
                 "edge = (torch.arange(count) - 0.5) * (size / count)",
             ),
-            "x and y are swapped": ("torch.stack([x, y], -1)", "torch.stack([y, x], -1)"),
+            "x and y of points are swapped": ("torch.stack([x, y], -1)", "torch.stack([y, x], -1)"),
         },
     ),
     *mutants(
