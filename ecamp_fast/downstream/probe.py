@@ -15,6 +15,7 @@ from ecamp_fast.scores import mean_auroc
 
 RIDGES = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
 FOLDS = 3
+REPEATED = 400  # samples below which folds are dealt out again: a fold of twenty tells one strength from no other
 TUNED = 12_000  # samples, at most, that the ridge strength is chosen among
 
 
@@ -100,13 +101,14 @@ def tuned(
 
 
 def _best_ridge(features: Tensor, labels: Tensor, patients: Sequence[str], seed: int, known: Tensor | None) -> float:
-    fold = patient_folds(patients, FOLDS, seed)
     score = np.zeros(len(RIDGES))
-    for part in range(FOLDS):
-        held = fold == part
-        found = fit(features[~held], labels[~held], RIDGES, None if known is None else known[~held])
-        judged = None if known is None else known[held]
-        score += np.nan_to_num([_area(one, labels[held], judged) for one in found.logits(features[held])])
+    for turn in range(math.ceil(REPEATED / len(features))):
+        fold = patient_folds(patients, FOLDS, seed + turn)
+        for part in range(FOLDS):
+            held = fold == part
+            found = fit(features[~held], labels[~held], RIDGES, None if known is None else known[~held])
+            judged = None if known is None else known[held]
+            score += np.nan_to_num([_area(one, labels[held], judged) for one in found.logits(features[held])])
     return RIDGES[int(score.argmax())]
 
 
