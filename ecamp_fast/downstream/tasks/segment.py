@@ -240,7 +240,8 @@ def segment(
     """Fit a decoder on ``encoder`` and judge it on the test split; OUT/result.json and checkpoints.
 
     ``score`` is the paper's Dice, in which images with an empty mask count; ``extra`` has it over the others. Samples
-    that have no masks at all are left out. A finished one is read, not repeated. Raises what ``open_trunk``, ``split_task``, ``fit`` and ``Heads`` raise.
+    that have no masks at all are left out. A finished one is read, not repeated. Raises what ``open_trunk``,
+    ``split_task``, ``fit`` and ``Heads`` raise.
     """
     options = replace(options, masks=_names(shards, options))
     identity = identify(SEGMENT, encoder, options, settings)

@@ -94,9 +94,7 @@ def split_task(
     return splits
 
 
-def _whole(
-    shards: ShardSet, split: str, names: Sequence[str], uncertain: Mapping[str, int], masked: bool
-) -> TaskPart:
+def _whole(shards: ShardSet, split: str, names: Sequence[str], uncertain: Mapping[str, int], masked: bool) -> TaskPart:
     labels = read_labels(shards, split, names, uncertain)
     rows = np.arange(len(labels.patients), dtype=np.int64)
     if masked:
