@@ -223,7 +223,10 @@ def test_samples_whose_masks_nobody_drew_are_left_out(tmp_path: Path, encoder: s
     build = ["shard", "build", "--from", "csv", str(table), str(tmp_path / "set"), "--empty-reports", "keep"]
     assert CliRunner().invoke(cli.command, build, catch_exceptions=False).exit_code == 0
     shards = ShardSet(tmp_path / "set")
-    assert sum(split_task(shards, Subset(), masked=True).counts().values()) == 12
+    for seed in range(4):
+        splits = split_task(shards, Subset(seed=seed), masked=True)
+        assert sorted(splits.train.patients + splits.val.patients) == sorted(f"p{number}" for number in range(1, 16, 2))
+        assert splits.test.patients == ["p17", "p19", "p21", "p23"]
     assert sum(split_task(shards, Subset()).counts().values()) == 24
     options = SegmentOptions(head="linear")
     result = segment(encoder, shards, load_settings("segment", None, QUICK), tmp_path / "out", options)
