@@ -77,8 +77,9 @@ def over_seeds(differences: Array, seed: int = 0) -> Estimate:
 
 
 def weighted_mean(values: Array, weights: Array) -> Array:
-    """values: (N,)   weights: (D, N)   returns (D,) float64."""
-    return np.asarray(weights @ values / weights.sum(1))
+    """values: (N,)   weights: (D, N)   returns (D,) float64, NaN for a draw that weighs nothing."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(weights @ values / weights.sum(1))
 
 
 def auroc(scores: Array, positive: Array, weights: Array | None = None) -> Array:

@@ -143,13 +143,9 @@ def open_source(
     Raises ConfigError for what cannot be meant.
     """
     keep_empty = empty_reports == "keep"
-    given: dict[str, object] = {
-        "use-last": use_last,
-        "reports": reports,
-        "columns": columns,
-        "empty-reports keep": keep_empty,
-    }
-    _check_takers(kind, given | {"views": views, "distilled": distilled} | of_tasks)
+    given: dict[str, object] = {"use-last": use_last, "reports": reports, "columns": columns}
+    given |= {"empty-reports keep": keep_empty, "views": views, "distilled": distilled, **of_tasks}
+    _check_takers(kind, given)
     selection = _selection(views, distilled)
     if kind == "mimic-cxr":
         from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource

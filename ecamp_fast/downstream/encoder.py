@@ -84,7 +84,7 @@ def read_pictures(pictures: Sequence[Picture], size: int) -> Tensor:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise DataError(f"picture {number} cannot be read: {reason}", "leave it out") from None
         (y, x, height, width) = whole_boxes(np.asarray(grey.shape[:1]), np.asarray(grey.shape[1:]))[0]
-        squares.append(resize(np.ascontiguousarray(grey[y : y + height, x : x + width]), size))
+        squares.append(resize(grey[y : y + height, x : x + width].copy(), size))
     if not squares:
         return torch.empty(0, 1, size, size, dtype=torch.uint8)
     return torch.from_numpy(np.stack(squares))[:, None]

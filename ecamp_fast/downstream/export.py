@@ -42,8 +42,9 @@ def write_features(model: Ecamp, shards: ShardSet, splits: Sequence[str], out: P
 
 
 def _features(model: Ecamp, shards: ShardSet, split: str, pooling: int) -> np.ndarray:
-    """(N, D) float32, in the order of the split."""
+    """(N, D) float32, in the order of the split. Of images alone, which need no text."""
     device = next(model.parameters()).device
-    loader = Loader(shards, split, model.recipe, device=device, train=False)
+    losses = model.recipe.losses.model_copy(update={"mlm": False, "align": False})
+    loader = Loader(shards, split, model.recipe.model_copy(update={"losses": losses}), device=device, train=False)
     parts = [encode(model, batch.image, pooling).numpy() for batch in loader.evaluation(None)]
     return np.concatenate(parts)

@@ -201,7 +201,8 @@ def _words(model: Ecamp, samples: Samples, weights: np.ndarray) -> dict[str, Mea
     def mean(values: np.ndarray, worth: np.ndarray) -> np.ndarray:
         """(1 + D,): weighted mean over the tokens of the patients drawn."""
         above, below = (weights @ np.bincount(own["sample"], part, size) for part in (values * worth, worth))
-        return np.asarray(above / below)
+        with np.errstate(invalid="ignore"):  # a draw of patients that have no such word
+            return np.asarray(above / below)
 
     found = {}
     alike = np.ones_like(own["nats"])

@@ -91,6 +91,11 @@ class ShardSet:
         shard, row = self._locate(split, index)
         return shard.keys[row]
 
+    def has(self, split: str, index: int, extension: str) -> bool:
+        """Whether a sample has a member, by the index alone.  Raises IndexError outside the split."""
+        shard, row = self._locate(split, index)
+        return extension in shard.members and int(shard.members[extension].size[row]) >= 0
+
     def read(self, split: str, index: int, extensions: Sequence[str] = EXTENSIONS) -> Sample:
         """The members ``extensions`` of sample ``index`` (0 to count - 1) of a split, CRC-checked.
 

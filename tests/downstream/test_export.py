@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
+from ecamp_fast import cli
 from ecamp_fast.commands.downstream.features import command
 from ecamp_fast.config import Recipe
 from ecamp_fast.downstream.encoder import PretrainedEncoder
@@ -92,3 +94,16 @@ def test_what_cannot_be_meant_is_refused(run: Path, shards: Path, tmp_path: Path
     assert "no such folder" in refused(tmp_path / "none", shards, tmp_path / "g.npz")
     assert "no split 'test'" in refused(run, shards, tmp_path / "g.npz", "--split", "val", "--split", "test")
     assert not (tmp_path / "g.npz").exists()
+
+
+def test_features_need_no_text(run: Path, model: Ecamp, tmp_path: Path) -> None:
+    """Images alone have features, though the recipe learns from words."""
+    assert model.recipe.losses.mlm
+    pixels = np.random.default_rng(2).integers(20, 230, (6, 64, 64)).astype(np.uint8)
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / f"{number}.png")
+    table = tmp_path / "images.csv"
+    table.write_text("image_path,split\n" + "".join(f"{number}.png,train\n" for number in range(6)))
+    words = ["shard", "build", "--from", "csv", str(table), str(tmp_path / "set"), "--empty-reports", "keep"]
+    assert CliRunner().invoke(cli.command, words, catch_exceptions=False).exit_code == 0
+    assert written(run, tmp_path / "set", tmp_path / "f.npz")["features"].shape == (6, model.recipe.model.vision.width)

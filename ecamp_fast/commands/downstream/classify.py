@@ -13,7 +13,7 @@ TASK = "classify"
     help=f"""Fit a classifier on ENCODER to the labels of SHARDS, and judge it on the test split.
 
     {options.ENCODER_HELP}
-    The protocol is the paper's (SPEC 7.1): patch tokens averaged, a new norm, a linear layer; all weights trained, the
+    The protocol is the paper's: patch tokens averaged, a new norm, a linear layer; all weights trained, the
     best step on the validation split kept. OUT/timm is the classifier for timm, and what `ecamp-fast predict` reads.
     """
 )

@@ -17,7 +17,7 @@ TASK = "detect"
     help=f"""Fit a detector on ENCODER to the boxes of SHARDS, and judge it on the test split.
 
     {options.ENCODER_HELP}
-    The protocol is the paper's (SPEC 7.3): the encoder is frozen, so its tokens are computed once, and nothing is
+    The protocol is the paper's: the encoder is frozen, so its tokens are computed once, and nothing is
     augmented. The score is mean average precision over overlaps of 0.40 to 0.75, all images counted; the count of the
     released code stands beside it as map_mgca. Needs faster-coco-eval: pip install 'ecamp-fast[detect]'.
     """

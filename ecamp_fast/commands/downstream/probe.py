@@ -13,7 +13,7 @@ from ecamp_fast.commands.downstream import task_options as options
     {options.ENCODER_HELP}
     A logistic regression on features that every image gives once, the ridge strength chosen among training patients;
     beside it the same of untrained weights, of 16 x 16 pixels and of principal components of the image. --sgd is the
-    paper's own probe by gradient descent instead (SPEC 7.1).
+    paper's own probe by gradient descent instead.
     """
 )
 @options.task_arguments

@@ -18,7 +18,7 @@ HEADS = ("setr", "linear", "convolutional", "dpt")  # as heads.dense has them; i
     help=f"""Fit a decoder on the frozen ENCODER to the masks of SHARDS, and judge it on the test split.
 
     {options.ENCODER_HELP}
-    The protocol is the paper's (SPEC 7.2): tokens before any norm, focal loss and soft Dice, the best step on the
+    The protocol is the paper's: tokens before any norm, focal loss and soft Dice, the best step on the
     validation split kept. The score is the paper's Dice, 1 for an image without a mask where nothing is marked; the
     Dice over images with a mask stands beside it. --set frozen=false trains the encoder too.
     """

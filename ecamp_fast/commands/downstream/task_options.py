@@ -1,6 +1,5 @@
 """Options that the commands of all tasks share, and how those commands begin and end."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -101,9 +100,10 @@ def tell_progress(line: str) -> None:
 def conclude(result: "TaskResult", out: Path, as_json: bool) -> None:
     """The result on stdout: one line for a person, or the content of OUT/result.json."""
     from ecamp_fast.downstream.result import summary
+    from ecamp_fast.strict_json import dump_json
 
     if as_json:
-        click.echo(json.dumps(result.as_dict()))
+        click.echo(dump_json(result.as_dict()))
         return
     tell(f"{out}: {summary(result)}")
     for name, found in result.extra.get("baselines", {}).items():

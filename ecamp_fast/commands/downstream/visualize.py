@@ -106,10 +106,10 @@ def _of_set(run: Path, model: "Ecamp", asked: "Asked", options: dict[str, Any]) 
     from ecamp_fast.text.wordpiece import load_wordpiece
 
     shards, split = ShardSet(options["data"]), options["split"]
-    if fault := tokenizer_fault(run, model, shards.manifest.tokenizer_digest, shards.manifest.vocab_size):
-        raise DataError(f"{shards.path}: {fault}", "build the set with the run's tokenizer (--tokenizer)")
     shards.count(split)
     require_text(shards, model.recipe, (split,))
+    if fault := tokenizer_fault(run, model, shards.manifest.tokenizer_digest, shards.manifest.vocab_size):
+        raise DataError(f"{shards.path}: {fault}", "build the set with the run's tokenizer (--tokenizer)")
     drawn = _may_draw(shards, options["pictures"]) and options["samples"] > 0
     looks, pictures = [], []
     if drawn:

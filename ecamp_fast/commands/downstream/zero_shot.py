@@ -60,6 +60,9 @@ def command(
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     known = ShardSet(shards)
+    if tokenizer is None and not known.manifest.tokenizer_digest:
+        hint = "name the tokenizer.json of the set that RUN was trained on: --tokenizer FILE"
+        raise ConfigError(f"{shards} has no reports, and so no tokenizer", hint)
     wordpiece = load_wordpiece(tokenizer or known.wordpiece_path)
     found = score_prompts(load_trained(run, where), known, split, wordpiece, count=count, nouns=called)
     if as_json:

@@ -32,7 +32,7 @@ from ecamp_fast.errors import ConfigError
 from ecamp_fast.printable import items
 
 LR_FACTORS = (0.3, 1.0, 3.0)
-HINT = "downstream/tables/grid.py shows every key of a grid, registry.py the options of each task"
+HINT = "docs/downstream.md shows every key of a grid, and the options of each task"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=-]{0,63}")  # also the name of a folder
 
 

@@ -74,7 +74,7 @@ def probe_patches(
     if not names:
         raise ConfigError(f"{shards.path} has no masks", "take a set that has some")
     trunk = open_trunk(encoder, size=options.size, device=device)
-    splits = split_task(shards, options.subset, test_split=options.test_split)
+    splits = split_task(shards, options.subset, test_split=options.test_split, masked=True)
 
     def read(features: Features) -> tuple[_Patches, _Patches]:
         parts = [_data(shards, part, names, trunk.size, device) for part in (splits.train, splits.test)]

@@ -239,15 +239,16 @@ def segment(
 ) -> TaskResult:
     """Fit a decoder on ``encoder`` and judge it on the test split; OUT/result.json and checkpoints.
 
-    ``score`` is the paper's Dice, in which images without a mask count; ``extra`` has it over those with one. A
-    finished one is read, not repeated. Raises what ``open_trunk``, ``split_task``, ``fit`` and ``Heads`` raise.
+    ``score`` is the paper's Dice, in which images with an empty mask count; ``extra`` has it over the others. Samples
+    that have no masks at all are left out. A finished one is read, not repeated. Raises what ``open_trunk``,
+    ``split_task``, ``fit`` and ``Heads`` raise.
     """
     options = replace(options, masks=_names(shards, options))
     identity = identify(SEGMENT, encoder, options, settings)
     if found := finished(out, resume, identity, shards.manifest.digest):
         return found
     trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
-    splits = split_task(shards, options.subset, test_split=options.test_split)
+    splits = split_task(shards, options.subset, test_split=options.test_split, masked=not options.boxes)
     if options.balance:
         splits = replace(splits, train=balanced(splits.train, options.masks, settings.seed))
     torch.manual_seed(settings.seed)

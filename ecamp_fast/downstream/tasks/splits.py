@@ -9,6 +9,7 @@ from ecamp_fast.downstream.data.labels import NONE, Labels, read_labels
 from ecamp_fast.downstream.data.subsets import choose, first, listed
 from ecamp_fast.errors import DataError
 from ecamp_fast.printable import items
+from ecamp_fast.shards.format.manifest import MASKS
 from ecamp_fast.shards.load.read import ShardSet
 
 CARVED = 10.0  # percent of the training patients that validate where a set has no split for it
@@ -68,31 +69,39 @@ def split_task(
     names: Sequence[str] = (),
     uncertain: Mapping[str, int] = NONE,
     test_split: str | None = None,
+    masked: bool = False,
 ) -> TaskSplits:
     """Train, val and test of a set; val is carved from the training patients where the set has no other left for it.
 
-    test_split: None: ``test``, or ``val`` where the set has no such split
-    Raises DataError where a split is missing, or a patient is in two of the three parts.
+    test_split  None: ``test``, or ``val`` where the set has no such split
+    masked      samples without masks are left out: what is in them is not known
+
+    Raises DataError where a split is missing or has no masks, or a patient is in two of the three parts.
     """
     have = shards.splits
     test_split = test_split or ("test" if "test" in have else "val")
     if absent := [name for name in ("train", test_split) if name not in have]:
         raise DataError(f"{shards.path} has no split {absent[0]}", f"it has {', '.join(have)}")
-    test = _whole(shards, test_split, names, uncertain)
-    train = _whole(shards, "train", test.labels.names, uncertain)
+    test = _whole(shards, test_split, names, uncertain, masked)
+    train = _whole(shards, "train", test.labels.names, uncertain, masked)
     if "val" in have and test_split != "val":
-        val = _whole(shards, "val", test.labels.names, uncertain)
+        val = _whole(shards, "val", test.labels.names, uncertain, masked)
     else:
-        rows = choose(train.labels.patients, CARVED, subset.seed + 1)
+        rows = train.rows[choose(train.patients, CARVED, subset.seed + 1)]
         val, train = replace(train, rows=rows), replace(train, rows=np.setdiff1d(train.rows, rows))
     splits = TaskSplits(replace(train, rows=_used(train, subset)), val, test)
     _refuse_shared_patients(shards, splits)
     return splits
 
 
-def _whole(shards: ShardSet, split: str, names: Sequence[str], uncertain: Mapping[str, int]) -> TaskPart:
+def _whole(shards: ShardSet, split: str, names: Sequence[str], uncertain: Mapping[str, int], masked: bool) -> TaskPart:
     labels = read_labels(shards, split, names, uncertain)
-    return TaskPart(split, labels, np.arange(len(labels.patients), dtype=np.int64))
+    rows = np.arange(len(labels.patients), dtype=np.int64)
+    if masked:
+        rows = rows[np.array([shards.has(split, int(row), MASKS) for row in rows], bool)]
+        if not len(rows):
+            raise DataError(f"{shards.path}: no sample of the split {split} has masks", "build the set with --masks")
+    return TaskPart(split, labels, rows)
 
 
 def _used(train: TaskPart, subset: Subset) -> np.ndarray:

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from ecamp_fast import cli
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.downstream.data.augment import draw_turns, turn_images, turn_masks
 from ecamp_fast.downstream.data.labels import Labels
+from ecamp_fast.downstream.tasks.patches import probe_patches
+from ecamp_fast.downstream.tasks.probing import ProbeOptions
 from ecamp_fast.downstream.tasks.segment import (
     Overlap,
     Segmenter,
@@ -201,3 +204,31 @@ def test_what_cannot_be_meant_is_refused(shards: ShardSet, encoder: str, tmp_pat
         segment(encoder, shards, settings, tmp_path / "a", SegmentOptions(masks=("lungs",)))
     with pytest.raises(ConfigError, match="boxes of which findings"):
         segment(encoder, shards, settings, tmp_path / "b", SegmentOptions(boxes=True))
+
+
+def test_samples_whose_masks_nobody_drew_are_left_out(tmp_path: Path, encoder: str) -> None:
+    """An image with an empty mask is one without the finding; an image without masks may have it."""
+    rng, rows = np.random.default_rng(5), []
+    for number in range(24):
+        pixels = rng.integers(20, 230, (48, 48)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        drawn = f"{number}-mask.png" if number % 2 else ""
+        if drawn:
+            mask = np.zeros((48, 48), np.uint8)
+            mask[: 0 if number % 4 == 1 else 24] = 255
+            Image.fromarray(mask).save(tmp_path / drawn)
+        rows.append(f"{number}.png,{'train' if number < 16 else 'val'},p{number},{drawn}")
+    table = tmp_path / "images.csv"
+    table.write_text("image_path,split,patient_id,mask.mass\n" + "\n".join(rows) + "\n")
+    build = ["shard", "build", "--from", "csv", str(table), str(tmp_path / "set"), "--empty-reports", "keep"]
+    assert CliRunner().invoke(cli.command, build, catch_exceptions=False).exit_code == 0
+    shards = ShardSet(tmp_path / "set")
+    for seed in range(4):
+        splits = split_task(shards, Subset(seed=seed), masked=True)
+        assert sorted(splits.train.patients + splits.val.patients) == sorted(f"p{number}" for number in range(1, 16, 2))
+        assert splits.test.patients == ["p17", "p19", "p21", "p23"]
+    assert sum(split_task(shards, Subset()).counts().values()) == 24
+    options = SegmentOptions(head="linear")
+    result = segment(encoder, shards, load_settings("segment", None, QUICK), tmp_path / "out", options)
+    assert result.samples["test"] == 4 and result.extra["positive"]["images"] == {"mass": 2}
+    assert probe_patches(encoder, shards, tmp_path / "patches", ProbeOptions(baselines=False)).samples["test"] == 4

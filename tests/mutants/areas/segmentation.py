@@ -113,8 +113,45 @@ def patched() -> Any:
     )
 
 
+def masked() -> Any:
+    """Which samples of a set are used, of which every third has masks, and of one whose test split has none."""
+    from types import SimpleNamespace
+
+    from ecamp_fast.downstream.tasks.splits import Subset, split_task
+    from ecamp_fast.errors import DataError
+
+    def known(split: str) -> Any:
+        return SimpleNamespace(
+            path="set",
+            splits=("train", "val"),
+            count={"train": 60, "val": 12}.__getitem__,
+            metadata=lambda name, row: {"labels": {}, "study_id": f"{name}{row}"},
+            manifest=SimpleNamespace(labels=("x",), source={}),
+            has=lambda name, row, _: name != split and row % 3 == 0,
+        )
+
+    found = split_task(known(""), Subset(50.0), masked=True)
+    try:
+        split_task(known("val"), Subset(), masked=True)
+    except DataError as error:
+        return [part.rows.tolist() for part in (found.train, found.val, found.test)], error.what
+    return found
+
+
 TASKS = "tests/downstream/tasks/"
 MUTANTS = [
+    *mutants(
+        "ecamp_fast/downstream/tasks/splits.py",
+        f"{TASKS}test_segment.py",
+        masked,
+        {
+            "samples without masks count as empty": ("    if masked:\n", "    if masked and not len(rows):\n"),
+            "validation is carved from those without masks too": (
+                "train.rows[choose(train.patients,",
+                "np.arange(len(train.labels.patients))[choose(train.labels.patients,",
+            ),
+        },
+    ),
     *mutants(
         "ecamp_fast/downstream/heads/dense.py",
         "tests/downstream/heads/test_dense.py",
