@@ -71,7 +71,7 @@ def test_the_ridge_is_chosen_on_patients_that_were_not_fitted(monkeypatch: pytes
     fit = probe_module.fit
 
     class Spied:
-        def __init__(self, inputs: Tensor, truth: Tensor, ridges: list[float]) -> None:
+        def __init__(self, inputs: Tensor, truth: Tensor, ridges: list[float], known: Tensor | None = None) -> None:
             self.fitted, self.ridges, self.found = inputs, ridges, fit(inputs, truth, ridges)
 
         def logits(self, inputs: Tensor) -> Tensor:
@@ -79,6 +79,7 @@ def test_the_ridge_is_chosen_on_patients_that_were_not_fitted(monkeypatch: pytes
             return self.found.logits(inputs)
 
     monkeypatch.setattr(probe_module, "fit", Spied)
+    monkeypatch.setattr(probe_module, "REPEATED", 1)
     score(named, labels, patients, seed=0)
     everybody = set(range(N // 2))
     for outer in range(3):
@@ -88,6 +89,17 @@ def test_the_ridge_is_chosen_on_patients_that_were_not_fitted(monkeypatch: pytes
         assert all(not own & held and own | held == fitted for _, own, held in inner)
         assert set.union(*(held for _, _, held in inner)) == fitted
     assert set.union(*(tested for ridges, _, tested in seen if ridges == 1)) == everybody
+
+
+def test_folds_of_few_samples_are_dealt_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fold of twenty samples tells one strength from no other; several deals do, each of other folds."""
+    hidden, labels, patients = samples()
+    few, folds = slice(0, 60), []
+    deal = probe_module.patient_folds
+    monkeypatch.setattr(probe_module, "patient_folds", lambda *given: folds.append(deal(*given)) or folds[-1])
+    named = features(hidden, 1.0, 1)
+    probe_module.tuned(named[few], labels[few], patients[few], 0, named[60:70])
+    assert len(folds) == 7 == len({tuple(one.tolist()) for one in folds})  # 400 samples are 6.7 times 60
 
 
 def test_the_ridge_that_serves_best_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

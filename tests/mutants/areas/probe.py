@@ -66,9 +66,10 @@ MUTANTS = [
                 "found = fit(features, labels, RIDGES,",
             ),
             "the inner folds know no patients": (
-                "    fold = patient_folds(patients, FOLDS, seed)\n    score",
-                "    fold = patient_folds([str(i) for i in range(len(patients))], FOLDS, seed)\n    score",
+                "fold = patient_folds(patients, FOLDS, seed + turn)",
+                "fold = patient_folds([str(i) for i in range(len(patients))], FOLDS, seed + turn)",
             ),
+            "folds of few samples are dealt once": ("range(math.ceil(REPEATED / len(features)))", "range(1)"),
             "the ridge that serves worst is taken": ("score.argmax()", "score.argmin()"),
             "the first fold alone is tested": ("for part in range(folds):", "for part in range(1):"),
             "fitting and testing are the same": (
