@@ -62,6 +62,13 @@ class TaskSplits:
         return {name: len(getattr(self, name)) for name in ("train", "val", "test")}
 
 
+def require_kinds(part: TaskPart, use: str) -> None:
+    """use: of the part, as in "fitted to".  Raises DataError where no class has both kinds, and so none can be told."""
+    if not any((column == 1).any() and (column == 0).any() for column in part.values.T):
+        what = f"of the {len(part)} images that are {use} no class is both present and absent"
+        raise DataError(what, "use more images, or other classes")
+
+
 def split_task(
     shards: ShardSet,
     subset: Subset,

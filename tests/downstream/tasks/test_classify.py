@@ -1,6 +1,9 @@
 """Fine-tuning and probing: what must be learned is learned, what holds nothing scores nothing, files tell it all."""
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import timm
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from ecamp_fast import cli
@@ -120,13 +124,66 @@ def test_a_fitted_classifier_predicts_files_as_it_was_judged(
     assert FittedClassifier(out / "timm").classes == rows[0].split(",")[1:]
 
 
+def test_a_result_of_other_weights_at_the_same_path_is_not_read(
+    tiny_run: Path, phantoms: ShardSet, tmp_path: Path
+) -> None:
+    encoder = shutil.copytree(tiny_run, tmp_path / "encoder")
+    few = QUICK.model_copy(update={"steps": 3})
+    classify(str(encoder), phantoms, few, tmp_path / "fit", ClassifyOptions(Subset(count=40)))
+    tensors = load_file(encoder / "weights.safetensors")
+    tensors["encoder.class_token"] += 1
+    save_file(tensors, encoder / "weights.safetensors")
+    with pytest.raises(ConfigError, match="another fit: weights was"):
+        classify(str(encoder), phantoms, few, tmp_path / "fit", ClassifyOptions(Subset(count=40)))
+
+
+class TestLabels:
+    """Of which kind the classes are, and whether there is anything to tell, is seen before a fit."""
+
+    @pytest.fixture
+    def told(self, phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, np.ndarray], None]:
+        """Other labels for a split."""
+        from ecamp_fast.downstream.tasks import splits
+
+        values: dict[str, np.ndarray] = {}
+        read = splits.read_labels
+
+        def labels(shards: ShardSet, split: str, *rest: object) -> object:
+            return replace(read(shards, split), names=list("abc"), values=values[split].astype(np.float32))
+
+        monkeypatch.setattr(splits, "read_labels", labels)
+        draw = np.random.default_rng(2)
+        values |= {split: np.eye(3)[draw.integers(3, size=phantoms.count(split))] for split in phantoms.splits}
+        return values.__setitem__
+
+    def fitted(self, tiny_run: Path, phantoms: ShardSet, out: Path, exclusive: bool | None = None) -> str:
+        options = ClassifyOptions(Subset(count=20), exclusive=exclusive)
+        return classify(str(tiny_run), phantoms, QUICK.model_copy(update={"steps": 3}), out, options).metric
+
+    def test_a_subset_of_one_class_each_makes_no_classes_exclusive(
+        self, told: Callable[..., None], tiny_run: Path, phantoms: ShardSet, tmp_path: Path
+    ) -> None:
+        assert self.fitted(tiny_run, phantoms, tmp_path / "one") == "accuracy"
+        told("val", np.eye(3)[np.arange(phantoms.count("val")) % 3] + [0, 0, 1] > 0)
+        assert self.fitted(tiny_run, phantoms, tmp_path / "many") == "auroc"
+        with pytest.raises(DataError, match="exactly one class"):
+            self.fitted(tiny_run, phantoms, tmp_path / "forced", exclusive=True)
+
+    def test_a_test_split_that_tells_nothing_is_refused(
+        self, told: Callable[..., None], tiny_run: Path, phantoms: ShardSet, tmp_path: Path
+    ) -> None:
+        told("val", np.full((phantoms.count("val"), 3), np.nan))
+        with pytest.raises(DataError, match="judged on no class"):
+            self.fitted(tiny_run, phantoms, tmp_path / "fit")
+        with pytest.raises(DataError, match="judged on no class"):
+            probe_encoder(str(tiny_run), phantoms, tmp_path / "probe", ProbeOptions(Subset(count=20)))
+
+
 class TestLearning:
     """On images whose label is their brightness."""
 
     @pytest.fixture
     def planted(self, phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> ShardSet:
-        from dataclasses import replace
-
         from ecamp_fast.downstream.tasks import splits
 
         read = splits.read_labels
