@@ -125,7 +125,7 @@ def _result(
         settings={"size": trunk.size, "grid": trunk.grid, "holds": HOLDS},
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={"resampled": listed(overall(areas))},

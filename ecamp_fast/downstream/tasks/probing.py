@@ -102,7 +102,7 @@ def probe_encoder(
         settings={"pooling": options.pooling, "size": trunk.size},
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={
@@ -144,7 +144,7 @@ def probe_pixels(
         settings={"components": components},
         data=shards.manifest.digest,
         encoder="pixels",
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={"resampled": listed(overall(own.resampled))},

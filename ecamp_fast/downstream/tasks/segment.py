@@ -270,7 +270,7 @@ def segment(
         settings=settings.model_dump(mode="json"),
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=settings.seed,
         samples=splits.counts(),
         extra={

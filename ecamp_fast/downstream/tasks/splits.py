@@ -54,9 +54,12 @@ class Subset:
 
 @dataclass(frozen=True)
 class TaskSplits:
+    """percent: of the training samples that are used"""
+
     train: TaskPart
     val: TaskPart
     test: TaskPart
+    percent: float = 100.0
 
     def counts(self) -> dict[str, int]:
         return {name: len(getattr(self, name)) for name in ("train", "val", "test")}
@@ -79,7 +82,7 @@ def split_task(
     """Train, val and test of a set; val is carved from the training patients where the set has no other left for it.
 
     test_split: None: ``test``, or ``val`` where the set has no such split
-    Raises DataError where a split is missing, or a patient is in two of the three parts.
+    Raises DataError where a split is missing, a patient is in two of the three parts, or none is left to fit to.
     """
     have = shards.splits
     test_split = test_split or ("test" if "test" in have else "val")
@@ -92,7 +95,10 @@ def split_task(
     else:
         rows = choose(train.labels.patients, CARVED, subset.seed + 1)
         val, train = replace(train, rows=rows), replace(train, rows=np.setdiff1d(train.rows, rows))
-    splits = TaskSplits(replace(train, rows=_used(train, subset)), val, test)
+    if not len(train):
+        raise DataError(f"{shards.path}: no patient is left to fit to", "use a set with more patients")
+    percent = 100 * subset.count / len(train) if subset.count else subset.percent
+    splits = TaskSplits(replace(train, rows=_used(train, subset)), val, test, percent)
     _refuse_shared_patients(shards, splits)
     return splits
 

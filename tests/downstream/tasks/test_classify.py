@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from ecamp_fast import cli
+from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.downstream.heads.classifier import Classifier
 from ecamp_fast.downstream.tasks import probing, scoring
 from ecamp_fast.downstream.tasks.classify import ClassifyOptions, classify, is_exclusive
@@ -88,6 +89,23 @@ def test_parts_share_no_patient_and_val_is_carved_where_there_is_none(phantoms: 
         split_task(phantoms, Subset(), test_split="test")
 
 
+def test_a_set_of_one_training_patient_is_refused(phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = phantoms.metadata
+    monkeypatch.setattr(
+        phantoms,
+        "metadata",
+        lambda split, index: read(split, index) | ({"patient_id": "1"} if split == "train" else {}),
+    )
+    with pytest.raises(DataError, match="no patient is left"):
+        split_task(phantoms, Subset())
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", ""])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="no such device"):
+        open_device(name)
+
+
 def test_a_patient_in_two_parts_is_named(phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
     about = phantoms.metadata("val", 0)["patient_id"]
     read = phantoms.metadata
@@ -104,7 +122,9 @@ def test_a_fitted_classifier_predicts_files_as_it_was_judged(
     out = tmp_path / "fit"
     options = ClassifyOptions(Subset(count=40))
     result = classify(str(tiny_run), phantoms, QUICK, out, options)
-    assert result.samples["train"] == 40 and 0 <= result.low <= result.score <= result.high <= 1
+    known = phantoms.count("train") - result.samples["val"]
+    assert result.samples["train"] == 40 and result.fraction == pytest.approx(4000 / known)
+    assert 0 <= result.low <= result.score <= result.high <= 1
     assert [step for step, _ in result.extra["curve"]] == [6, 12]
     again = classify(str(tiny_run), phantoms, QUICK, out, options, say=pytest.fail)
     assert again.score == result.score
