@@ -103,6 +103,13 @@ def finished(out: Path, resume: str, identity: Mapping[str, Any], data: str) -> 
     return found
 
 
+def refuse_fit(out: Path) -> None:
+    """For what is quick and always done anew.  Raises ConfigError where ``out`` holds what may have taken hours."""
+    found = read_result(out)
+    if found and "identity" in found.extra:
+        raise ConfigError(f"{out} holds a fit of {found.task}", "choose another OUT, or --resume never")
+
+
 def summary(result: TaskResult) -> str:
     """One line for a person."""
     interval = f"{result.low:.4f} to {result.high:.4f}"

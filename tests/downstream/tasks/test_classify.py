@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from ecamp_fast import cli
 from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.downstream.heads.classifier import Classifier
+from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tasks import probing, scoring
 from ecamp_fast.downstream.tasks.classify import ClassifyOptions, classify, is_exclusive
 from ecamp_fast.downstream.tasks.probing import ProbeOptions, probe_encoder
@@ -142,6 +143,18 @@ def test_a_fitted_classifier_predicts_files_as_it_was_judged(
         wanted = net(pixels).sigmoid()[0]
     np.testing.assert_allclose([float(cell) for cell in rows[1].split(",")[1:]], wanted, atol=1e-5)
     assert FittedClassifier(out / "timm").classes == rows[0].split(",")[1:]
+
+
+def test_a_probe_takes_no_fit_s_place(tiny_run: Path, phantoms: ShardSet, tmp_path: Path) -> None:
+    samples = {"train": 1, "val": 1, "test": 1}
+    kept = TaskResult("classify", "auroc", 0.5, 0.4, 0.6, {}, {}, "d", "e", 1, 42, samples, {"identity": {}})
+    kept.write(tmp_path)
+    arguments = [*map(str, ("probe", tiny_run, phantoms.path, tmp_path)), "--no-baselines"]
+    done = CliRunner().invoke(cli.command, arguments)
+    assert isinstance(done.exception, ConfigError) and "holds a fit of classify" in done.exception.what
+    assert read_result(tmp_path) == kept
+    invoke(*arguments, "--resume", "never")
+    invoke(*arguments)  # its own result it replaces
 
 
 def test_a_result_of_other_weights_at_the_same_path_is_not_read(

@@ -195,3 +195,6 @@ def test_settings_have_names_and_say_what_is_wrong() -> None:
         load_settings("classify", None, ["step=3"])
     with pytest.raises(ConfigError, match="micro-batches"):
         load_settings("classify", None, ["batch=10", "micro=4"])
+    for key in ("crop_area=[1, 0.5]", "crop_area=[0, 1]", "betas=[0.9, 1]"):
+        with pytest.raises(ConfigError, match=key.partition("=")[0]):
+            load_settings("classify", None, [key])
