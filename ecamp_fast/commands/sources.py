@@ -143,12 +143,8 @@ def open_source(
     Raises ConfigError for what cannot be meant.
     """
     keep_empty = empty_reports == "keep"
-    given: dict[str, object] = {
-        "use-last": use_last,
-        "reports": reports,
-        "columns": columns,
-        "empty-reports keep": keep_empty,
-    }
+    given: dict[str, object] = {"use-last": use_last, "reports": reports, "columns": columns}
+    given["empty-reports keep"] = keep_empty
     _check_takers(kind, given | {"views": views, "distilled": distilled} | of_tasks)
     selection = _selection(views, distilled)
     if kind == "mimic-cxr":
@@ -171,10 +167,8 @@ def open_source(
         from ecamp_fast.shards.sources.columns import parse
         from ecamp_fast.shards.sources.csv_file import CsvSource
 
-        beside = _beside(of_tasks)
-        return CsvSource(
-            source, reports, keep_empty=keep_empty, names=parse(columns), selection=selection, beside=beside
-        )
+        beside, names = _beside(of_tasks), parse(columns)
+        return CsvSource(source, reports, keep_empty=keep_empty, names=names, selection=selection, beside=beside)
     if kind in TASK_KINDS:
         return _task_source(kind, source, of_tasks, seed, selection)
     from ecamp_fast.shards.sources.phantom import PhantomSource
