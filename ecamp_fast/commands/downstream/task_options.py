@@ -109,10 +109,10 @@ def tell_progress(line: str) -> None:
 
 def conclude(result: "TaskResult", out: Path, as_json: bool) -> None:
     """The result on stdout: one line for a person, or the content of OUT/result.json."""
-    from ecamp_fast.downstream.result import summary
+    from ecamp_fast.downstream.result import RESULT, summary
 
     if as_json:
-        click.echo(json.dumps(result.as_dict()))
+        click.echo(json.dumps(json.loads((out / RESULT).read_bytes())))  # strict JSON: a draw may have no score
         return
     tell(f"{out}: {summary(result)}")
     for name, found in result.extra.get("baselines", {}).items():
