@@ -167,10 +167,8 @@ def open_source(
         from ecamp_fast.shards.sources.columns import parse
         from ecamp_fast.shards.sources.csv_file import CsvSource
 
-        beside = _beside(of_tasks)
-        return CsvSource(
-            source, reports, keep_empty=keep_empty, names=parse(columns), selection=selection, beside=beside
-        )
+        beside, names = _beside(of_tasks), parse(columns)
+        return CsvSource(source, reports, keep_empty=keep_empty, names=names, selection=selection, beside=beside)
     if kind in TASK_KINDS:
         return _task_source(kind, source, of_tasks, seed, selection)
     from ecamp_fast.shards.sources.phantom import PhantomSource

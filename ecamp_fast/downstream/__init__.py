@@ -9,6 +9,7 @@ threads   one thread for small matrices
 zero_shot findings by their names alone: prompts, negated prompts, the map
 
 trunk     the encoder that a task is put on, ours or another's; its tokens three ways
+source_digest  what an encoder is by content
 result    what a task writes at its end
 data      shard sets as tasks read them
 training  fitting a task's model

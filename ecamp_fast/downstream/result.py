@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ecamp_fast.downstream.source_digest import weights_digest
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.files import require_folder, write_json
 from ecamp_fast.strict_json import parse_record
@@ -71,10 +72,14 @@ def read_result(out: Path) -> TaskResult | None:
 
 
 def identify(task: str, encoder: str, options: Any, settings: Any) -> dict[str, Any]:
-    """What a fit depends on beside its data.  options: a dataclass   settings: ``training.settings.Settings``"""
+    """What a fit depends on beside its data.  options: a dataclass   settings: ``training.settings.Settings``
+
+    Raises ConfigError, DataError where the encoder is a run without weights.
+    """
     return {
         "task": task,
         "encoder": encoder,
+        "weights": weights_digest(encoder),
         "options": repr(options),
         "settings": settings.model_dump(mode="json"),
     }
@@ -84,8 +89,9 @@ def finished(out: Path, resume: str, identity: Mapping[str, Any], data: str) -> 
     """The result of the same fit, which is read and not repeated; None where there is none, or it is not asked for.
 
     identity: what a fit depends on, kept as ``extra["identity"]``   data: digest of the shard set
-    Raises ConfigError where ``out`` holds the result of another fit.
+    Raises ConfigError where ``out`` holds the result of another fit, StorageError where nothing can be written there.
     """
+    require_folder(out, "OUT")  # before hours of work
     found = read_result(out) if resume == "auto" else None
     if found is None:
         return None
@@ -95,6 +101,13 @@ def finished(out: Path, resume: str, identity: Mapping[str, Any], data: str) -> 
         told = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in other)
         raise ConfigError(f"{out} holds another fit: {told}", "choose another OUT, or --resume never")
     return found
+
+
+def refuse_fit(out: Path) -> None:
+    """For what is quick and always done anew.  Raises ConfigError where ``out`` holds what may have taken hours."""
+    found = read_result(out)
+    if found and "identity" in found.extra:
+        raise ConfigError(f"{out} holds a fit of {found.task}", "choose another OUT, or --resume never")
 
 
 def summary(result: TaskResult) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
 
@@ -47,12 +48,10 @@ def command(
 
     require_file(out)
     require_set_at(shards)
-    import torch
-
     from ecamp_fast.downstream.export import write_features
     from ecamp_fast.run.trained import load_trained
 
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = open_device(device)
     known = ShardSet(shards)
     count = write_features(load_trained(run, where), known, splits or known.splits, out, pooling)
     if as_json:

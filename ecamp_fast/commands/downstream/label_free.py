@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.errors import ConfigError
 
 HTML, MARKDOWN = "label-free.html", "label-free.md"
@@ -64,13 +65,11 @@ def _measure(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """``LabelFree`` by run."""
-    import torch
-
     from ecamp_fast.evidence.label_free import COUNT, label_free
     from ecamp_fast.run.trained import load_trained, tokenizer_fault
     from ecamp_fast.shards.load.read import ShardSet
 
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    where = open_device(device)
     shards, seed, cards = ShardSet(data), None, {}
     split = split or next(name for name in _PREFERRED if name in shards.splits)
     for name, run in runs.items():

@@ -48,6 +48,7 @@ def command(
     baselines: bool,
 ) -> None:
     from ecamp_fast.downstream.data.labels import parse_counts
+    from ecamp_fast.downstream.result import refuse_fit
     from ecamp_fast.downstream.training.settings import load_settings
     from ecamp_fast.errors import ConfigError
     from ecamp_fast.files import require_folder
@@ -59,6 +60,8 @@ def command(
     counts = tuple(parse_counts(uncertain).items())
     settings = load_settings("probe", row, [f"seed={seed}", *overrides])
     require_folder(out, "OUT")
+    if not sgd and resume != "never":
+        refuse_fit(out)
     known = options.open_set(shards)
     part, where = options.subset(percent, official, count, seed), options.open_device(device)
     if sgd:

@@ -82,9 +82,18 @@ def open_set(address: str) -> "ShardSet":
 
 
 def open_device(device: str | None) -> "torch.device":
+    """A GPU where there is one, if none is named.  Raises ConfigError for a name that is none, or not here."""
     import torch
 
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    from ecamp_fast.errors import ConfigError
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device is None:
+        return torch.device("cuda" if count else "cpu")
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
+    if device not in known:
+        raise ConfigError(f"--device {device}: there is no such device here", f"name one of {', '.join(known)}")
+    return torch.device(device)
 
 
 def subset(percent: float, official: bool, count: int, seed: int) -> "Subset":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
 
@@ -83,13 +84,11 @@ def _page(run: Path, options: dict[str, Any]) -> "LookPage":
         require_set_at(options["data"])
     if wrong := [entity for entity in options["entities"] if entity not in FORMS]:
         raise ConfigError(f"--entity {wrong[0]} is none of the 44", f"choose of {', '.join(FORMS)}, or --word")
-    import torch
-
     from ecamp_fast.downstream.visualize.look import require_looks
     from ecamp_fast.report.looks import Asked
     from ecamp_fast.run.trained import load_trained
 
-    model = load_trained(run, options["device"] or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load_trained(run, open_device(options["device"]))
     require_looks(model)
     asked = Asked(options["words"], options["entities"], options["text"])
     return _of_image(run, model, asked, options) if options["image"] else _of_set(run, model, asked, options)

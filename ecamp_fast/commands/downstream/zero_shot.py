@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
 
@@ -52,13 +53,11 @@ def command(
     from ecamp_fast.shards.storage.store import require_set_at
 
     require_set_at(shards)
-    import torch
-
     from ecamp_fast.downstream.zero_shot import score_prompts
     from ecamp_fast.run.trained import load_trained
     from ecamp_fast.text.wordpiece import load_wordpiece
 
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = open_device(device)
     known = ShardSet(shards)
     if tokenizer is None and not known.manifest.tokenizer_digest:
         hint = "name the tokenizer.json of the set that RUN was trained on: --tokenizer FILE"

@@ -19,21 +19,28 @@ def choose(patients: Sequence[str], percent: float, seed: int) -> np.ndarray:
     """
     if not 0 < percent <= WHOLE:
         raise ConfigError(f"a fraction of {percent:g} %", "give a number above 0, up to 100")
-    names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    keys = sample_keys(seed, 0, np.arange(len(names)))
-    order = np.argsort(uniform(keys, Stream.SPLIT, 2) @ np.array([1.0, 2.0**-24]), kind="stable")
-    sizes = np.bincount(owner, minlength=len(names))[order]
+    ranks = _ranks(patients, seed)
+    sizes = np.bincount(ranks)
     wanted = percent / WHOLE * len(patients)
-    taken = order[: max(1, int(np.searchsorted(np.cumsum(sizes), wanted - 1e-9)) + 1)]
-    return np.flatnonzero(np.isin(owner, taken)).astype(np.int64)
+    return np.flatnonzero(ranks <= np.searchsorted(np.cumsum(sizes), wanted - 1e-9)).astype(np.int64)
 
 
 def first(patients: Sequence[str], count: int, seed: int) -> np.ndarray:
-    """``count`` samples in the order of ``choose``, the last patient's being cut where they are too many."""
+    """``count`` samples in the order of ``choose``, the last patient's being cut where they are too many; nested too.
+
+    returns sorted sample numbers, int64
+    """
     if not 0 < count <= len(patients):
         raise ConfigError(f"{count} of {len(patients)} training images", "ask for fewer")
-    rows = choose(patients, WHOLE * count / len(patients), seed)
-    return rows[:count]
+    return np.sort(np.argsort(_ranks(patients, seed), kind="stable")[:count]).astype(np.int64)
+
+
+def _ranks(patients: Sequence[str], seed: int) -> np.ndarray:
+    """The place of each sample's patient in the keyed order of patients, int64."""
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    keys = sample_keys(seed, 0, np.arange(len(names)))
+    order = np.argsort(uniform(keys, Stream.SPLIT, 2) @ np.array([1.0, 2.0**-24]), kind="stable")
+    return np.argsort(order, kind="stable")[owner]
 
 
 def listed(fractions: Sequence[frozenset[str]], percent: float) -> np.ndarray:

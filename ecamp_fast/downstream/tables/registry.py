@@ -293,20 +293,25 @@ def _patches(given: CellInputs, out: Path, baselines: bool = False) -> TaskResul
 
 
 def _patch_pixels(given: CellInputs, out: Path) -> TaskResult:
-    return _beside_patches(given, out, lambda extra: extra["baselines"]["pixels of the patch"])
+    from ecamp_fast.downstream.tasks.patches import OWN_PIXELS
+
+    return _beside_patches(given, out, OWN_PIXELS)
 
 
 def _patch_place(given: CellInputs, out: Path) -> TaskResult:
-    return _beside_patches(given, out, lambda extra: extra["place"])
+    from ecamp_fast.downstream.tasks.patches import PLACE
+
+    return _beside_patches(given, out, PLACE)
 
 
-def _beside_patches(given: CellInputs, out: Path, choose: Callable[[dict[str, Any]], dict[str, float]]) -> TaskResult:
+def _beside_patches(given: CellInputs, out: Path, name: str) -> TaskResult:
     """A score that a probe of patches tells beside its own; that probe stays in a folder of its own."""
     (out / "probe").mkdir(exist_ok=True)
     whole = _patches(given, out / "probe", baselines=True)
-    found = choose(whole.extra)
+    found = (whole.extra["baselines"] | {"place": whole.extra["place"]})[name]
+    draws = {"resampled": whole.extra["draws"][name]}
     result = replace(
-        whole, score=found["value"], low=found["low"], high=found["high"], per_class={}, extra={}, task="patches"
+        whole, score=found["value"], low=found["low"], high=found["high"], per_class={}, extra=draws, task="patches"
     )
     result.write(out)
     return result

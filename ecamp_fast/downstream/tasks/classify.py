@@ -16,7 +16,7 @@ from ecamp_fast.downstream.data.samples import TaskBatch, TaskData, TrainView
 from ecamp_fast.downstream.heads.classifier import Classifier
 from ecamp_fast.downstream.result import TaskResult, finished, identify
 from ecamp_fast.downstream.tasks.scoring import ClassScores, accuracy, area_under_roc, listed
-from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, require_kinds, split_task
 from ecamp_fast.downstream.tasks.timm_model import write_classifier
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.downstream.training.loop import fit
@@ -34,7 +34,7 @@ class ClassifyOptions:
     """What is fitted to what.
 
     names      classes; (): those of the set
-    exclusive  one class a sample, by cross-entropy and accuracy; None: where every training sample has exactly one
+    exclusive  one class a sample, by cross-entropy and accuracy; None: where every sample of the set has exactly one
     size       pixels per side; None: the trunk's own
     """
 
@@ -116,8 +116,7 @@ def classify(
         return found
     trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
     splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
-    _refuse_one_kind(splits.train)
-    exclusive = is_exclusive(splits.train.values) if options.exclusive is None else options.exclusive
+    exclusive = _agreed(splits, options.exclusive)
     torch.manual_seed(settings.seed)
     model = Classifier(trunk, len(splits.train.labels.names)).to(device)
     if settings.frozen:
@@ -138,7 +137,7 @@ def classify(
         settings=settings.model_dump(mode="json"),
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=settings.seed,
         samples=splits.counts(),
         extra={
@@ -155,10 +154,23 @@ def classify(
 
 def is_exclusive(values: np.ndarray) -> bool:
     """Whether every sample is known to be of exactly one of three or more classes.  values: (N, F)"""
-    return values.shape[1] > 2 and not np.isnan(values).any() and bool((values.sum(1) == 1).all())
+    return values.shape[1] > 2 and _one_each(values)
 
 
-def _refuse_one_kind(train: TaskPart) -> None:
-    values = train.values
-    if not len(values) or not ((values == 1).any() and (values == 0).any()):
-        raise DataError(f"the {len(values)} training samples are all alike", "use a larger fraction")
+def _one_each(values: np.ndarray) -> bool:
+    return not np.isnan(values).any() and bool((values.sum(1) == 1).all())
+
+
+def _agreed(splits: TaskSplits, wanted: bool | None) -> bool:
+    """Whether classes exclude each other, by all labels of the splits: a small subset may look as if they did.
+
+    Raises DataError where that is wanted and not so, or where the labels leave nothing to fit or to judge.
+    """
+    parts = {"fitted to": splits.train, "validated on": splits.val, "judged on": splits.test}
+    exclusive = all(is_exclusive(part.labels.values) for part in parts.values()) if wanted is None else wanted
+    if wanted and not all(_one_each(part.labels.values) for part in parts.values()):
+        raise DataError("not every image is of exactly one class", "leave --exclusive off, or name other classes")
+    for use, part in parts.items():
+        if not exclusive or part is splits.train:
+            require_kinds(part, use)
+    return exclusive

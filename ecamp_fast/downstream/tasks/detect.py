@@ -262,7 +262,7 @@ def _result(
         settings=settings.model_dump(mode="json"),
         data=data,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=settings.seed,
         samples=splits.counts(),
         extra={**extra, "map_mgca": scores.mgca, "resampled": listed(overall(scores.resampled))},

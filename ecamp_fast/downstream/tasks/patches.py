@@ -29,6 +29,7 @@ from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.shards.load.read import ShardSet
 
+PLACE, OWN_PIXELS = "place", "pixels of the patch"  # what a token stands beside
 HOLDS = 0.25  # share of a patch that a mask covers, from which on the patch holds the finding
 PATCHES = 100_000  # of a split at most, drawn by a key
 AT_ONCE = 64  # images through the trunk
@@ -91,12 +92,14 @@ def probe_patches(
     if options.baselines:
         if base := untrained_source(encoder):
             others.append(judge.rows("untrained", *read(open_trunk(base, size=options.size, device=device))))
-        others.append(judge.rows("pixels of the patch", *read(lambda images: pixels_of(images, trunk.grid))))
+        others.append(judge.rows(OWN_PIXELS, *read(lambda images: pixels_of(images, trunk.grid))))
     result = _result(encoder, shards, options, trunk, splits, own.resampled, names)
+    place = judge.place(train, test)
     result.extra.update(
         baselines={one.name: mean_over_classes(one.resampled).as_dict() for one in others},
         differences={one.name: own.against(one) for one in others},
-        place=mean_over_classes(judge.place(train, test)).as_dict(),
+        place=mean_over_classes(place).as_dict(),
+        draws={PLACE: listed(overall(place)), **{one.name: listed(overall(one.resampled)) for one in others}},
         patches={"train": len(train.owners), "test": len(test.owners)},
         held=dict(zip(names, test.holds.sum(0).tolist(), strict=True)),
     )
@@ -125,7 +128,7 @@ def _result(
         settings={"size": trunk.size, "grid": trunk.grid, "holds": HOLDS},
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={"resampled": listed(overall(areas))},

@@ -14,10 +14,9 @@ from ecamp_fast.downstream.data.samples import TaskData
 from ecamp_fast.downstream.probe import tuned
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tasks.scoring import by_class, class_areas, listed, mean_over_classes, overall
-from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
+from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, require_kinds, split_task
 from ecamp_fast.downstream.threads import one_thread, threads_for
 from ecamp_fast.downstream.trunk import UNTRAINED, Trunk, open_trunk
-from ecamp_fast.errors import DataError
 from ecamp_fast.shards.load.read import ShardSet
 
 AT_ONCE = 256  # images through the trunk
@@ -80,7 +79,8 @@ def probe_encoder(
     """
     trunk = open_trunk(encoder, size=options.size, device=device)
     splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
-    _refuse_unlearnable(splits.train)
+    require_kinds(splits.train, "fitted to")
+    require_kinds(splits.test, "judged on")
     judge = _Judge(splits, options.subset.seed)
     say(f"features of {len(splits.train)} training and {len(splits.test)} test images")
     parts = [_images(shards, part, trunk, device) for part in (splits.train, splits.test)]
@@ -102,7 +102,7 @@ def probe_encoder(
         settings={"pooling": options.pooling, "size": trunk.size},
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={
@@ -128,7 +128,8 @@ def probe_pixels(
     components: how many; 0: the pixels themselves   options: pooling, size and baselines mean nothing here
     """
     splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
-    _refuse_unlearnable(splits.train)
+    require_kinds(splits.train, "fitted to")
+    require_kinds(splits.test, "judged on")
     train, test = (_small(shards, part, PCA_SIDE, device) for part in (splits.train, splits.test))
     parts = _principal(train.flatten(1), test.flatten(1), components) if components else _shrunk(train, test)
     own = _Judge(splits, options.subset.seed).rows("pixels", *parts)
@@ -143,7 +144,7 @@ def probe_pixels(
         settings={"components": components},
         data=shards.manifest.digest,
         encoder="pixels",
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=options.subset.seed,
         samples=splits.counts(),
         extra={"resampled": listed(overall(own.resampled))},
@@ -215,9 +216,3 @@ def untrained_source(encoder: str) -> str | None:
     """Its opponent: our encoder's own recipe with first weights."""
     is_ours = not encoder.startswith(UNTRAINED) and (Path(encoder) / "recipe.yaml").exists()
     return f"{UNTRAINED}{encoder}" if is_ours else None
-
-
-def _refuse_unlearnable(train: TaskPart) -> None:
-    values = train.values
-    if not any((column == 1).any() and (column == 0).any() for column in values.T):
-        raise DataError(f"the {len(values)} training samples have no class of both kinds", "use a larger fraction")

@@ -27,9 +27,8 @@ from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.downstream.training.loop import fit
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
-from ecamp_fast.errors import ConfigError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
-from ecamp_fast.printable import items
 from ecamp_fast.shards.load.order import global_samples
 from ecamp_fast.shards.load.read import ShardSet
 
@@ -271,7 +270,7 @@ def segment(
         settings=settings.model_dump(mode="json"),
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=options.subset.percent,
+        fraction=splits.percent,
         seed=settings.seed,
         samples=splits.counts(),
         extra={
@@ -316,12 +315,14 @@ def over_positives(overlap: Overlap, masks: tuple[str, ...], weights: Array) -> 
 def balanced(train: TaskPart, masks: tuple[str, ...], seed: int) -> TaskPart:
     """All samples whose label says that one of ``masks`` is there, and as many of the others, by a keyed order.
 
-    Raises ConfigError where a mask has no label of its name.
+    Raises ConfigError where a mask has no label of its name, DataError where no sample has one of them.
     """
     names = train.labels.names
     if absent := [name for name in masks if name not in names]:
-        raise ConfigError(f"--balance goes by labels, and {items(absent)} has none", "leave --balance off")
+        raise ConfigError(f"--balance goes by labels, and {', '.join(absent)} has none", "leave --balance off")
     positive = (train.values[:, [names.index(name) for name in masks]] == 1).any(1)
+    if not positive.any():
+        raise DataError(f"none of the {len(train)} images that are fitted to has {', '.join(masks)}", "use more images")
     keys = sample_keys(seed, 0, train.rows)
     order = np.argsort(np.where(positive, 2.0, uniform(keys, Stream.SPLIT, 1)[:, 0]), kind="stable")
     others = order[: min(int(positive.sum()), int((~positive).sum()))]

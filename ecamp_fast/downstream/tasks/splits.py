@@ -55,12 +55,22 @@ class Subset:
 
 @dataclass(frozen=True)
 class TaskSplits:
+    """percent: of the training samples that are used"""
+
     train: TaskPart
     val: TaskPart
     test: TaskPart
+    percent: float = 100.0
 
     def counts(self) -> dict[str, int]:
         return {name: len(getattr(self, name)) for name in ("train", "val", "test")}
+
+
+def require_kinds(part: TaskPart, use: str) -> None:
+    """use: of the part, as in "fitted to".  Raises DataError where no class has both kinds, and so none can be told."""
+    if not any((column == 1).any() and (column == 0).any() for column in part.values.T):
+        what = f"of the {len(part)} images that are {use} no class is both present and absent"
+        raise DataError(what, "use more images, or other classes")
 
 
 def split_task(
@@ -76,7 +86,8 @@ def split_task(
     test_split  None: ``test``, or ``val`` where the set has no such split
     masked      samples without masks are left out: what is in them is not known
 
-    Raises DataError where a split is missing or has no masks, or a patient is in two of the three parts.
+    Raises DataError where a split is missing or has no masks, a patient is in two of the three parts, or none is left
+    to fit to.
     """
     have = shards.splits
     test_split = test_split or ("test" if "test" in have else "val")
@@ -89,7 +100,10 @@ def split_task(
     else:
         rows = train.rows[choose(train.patients, CARVED, subset.seed + 1)]
         val, train = replace(train, rows=rows), replace(train, rows=np.setdiff1d(train.rows, rows))
-    splits = TaskSplits(replace(train, rows=_used(train, subset)), val, test)
+    if not len(train):
+        raise DataError(f"{shards.path}: no patient is left to fit to", "use a set with more patients")
+    percent = 100 * subset.count / len(train) if subset.count else subset.percent
+    splits = TaskSplits(replace(train, rows=_used(train, subset)), val, test, percent)
     _refuse_shared_patients(shards, splits)
     return splits
 

@@ -51,6 +51,11 @@ class Settings(Section):
             raise ValueError(f"a batch of {self.batch} is not whole micro-batches of {self.micro}")
         if self.warmup >= self.steps:
             raise ValueError(f"a warm-up of {self.warmup} steps leaves nothing of {self.steps}")
+        low, high = self.crop_area
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_area from {low:g} to {high:g}: shares of the image, the smaller first")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas lie from 0 to below 1")
         return self
 
     @property

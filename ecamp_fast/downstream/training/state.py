@@ -15,7 +15,7 @@ from ecamp_fast.run.checkpoint.agreement import Alone
 from ecamp_fast.run.checkpoint.find import find
 from ecamp_fast.run.checkpoint.manifest import Position
 from ecamp_fast.run.checkpoint.read import Checkpoint
-from ecamp_fast.run.checkpoint.retention import best_of
+from ecamp_fast.run.checkpoint.retention import best_of, set_aside
 from ecamp_fast.run.checkpoint.saver import Request, Saver
 
 KEEP = 2
@@ -63,16 +63,18 @@ class FitState:
     def resume(
         self, mode: str, model: nn.Module, optimizer: torch.optim.Optimizer, average: Averaged | None
     ) -> tuple[int, dict[str, float]]:
-        """Load the checkpoint that ``mode`` means (``run.checkpoint.find``).
+        """Load the checkpoint that ``mode`` means (``run.checkpoint.find``); later ones are of a fit that was left.
 
         returns steps done, 0 where a fit begins, and the loop's counters
         Raises ConfigError where it is of another fit, DataError where it is of other data or does not fit.
         """
         path = find(self._folder, mode, lambda name, reason: None)
         if path is None:
+            set_aside(self._folder, 0)
             return 0, {}
         checkpoint = Checkpoint(path)
         self._compare(checkpoint, path)
+        set_aside(self._folder, checkpoint.position.step)
         _load(model, _part(checkpoint, MODEL), path)
         _load_optimizer(model, optimizer, _part(checkpoint, OPTIMIZER))
         if average:

@@ -58,6 +58,9 @@ def test_subsets_are_nested_and_cut_no_patient() -> None:
         before = set(rows.tolist())
     assert set(choose(patients, 10, 7)) != set(choose(patients, 10, 8))
     assert len(first(patients, 100, 7)) == 100
+    for seed in range(20):
+        for count in (20, 30, 31, 60):
+            assert {*first(patients, count, seed)} < {*first(patients, count + 11, seed)}
     for percent in (0, 101, -1):
         with pytest.raises(ConfigError):
             choose(patients, percent, 7)

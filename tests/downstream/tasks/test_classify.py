@@ -1,6 +1,9 @@
 """Fine-tuning and probing: what must be learned is learned, what holds nothing scores nothing, files tell it all."""
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,13 @@ import timm
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from ecamp_fast import cli
+from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.downstream.heads.classifier import Classifier
+from ecamp_fast.downstream.result import TaskResult, read_result
 from ecamp_fast.downstream.tasks import probing, scoring
 from ecamp_fast.downstream.tasks.classify import ClassifyOptions, classify, is_exclusive
 from ecamp_fast.downstream.tasks.probing import ProbeOptions, probe_encoder
@@ -84,6 +90,23 @@ def test_parts_share_no_patient_and_val_is_carved_where_there_is_none(phantoms: 
         split_task(phantoms, Subset(), test_split="test")
 
 
+def test_a_set_of_one_training_patient_is_refused(phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = phantoms.metadata
+    monkeypatch.setattr(
+        phantoms,
+        "metadata",
+        lambda split, index: read(split, index) | ({"patient_id": "1"} if split == "train" else {}),
+    )
+    with pytest.raises(DataError, match="no patient is left"):
+        split_task(phantoms, Subset())
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", ""])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="no such device"):
+        open_device(name)
+
+
 def test_a_patient_in_two_parts_is_named(phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
     about = phantoms.metadata("val", 0)["patient_id"]
     read = phantoms.metadata
@@ -100,7 +123,9 @@ def test_a_fitted_classifier_predicts_files_as_it_was_judged(
     out = tmp_path / "fit"
     options = ClassifyOptions(Subset(count=40))
     result = classify(str(tiny_run), phantoms, QUICK, out, options)
-    assert result.samples["train"] == 40 and 0 <= result.low <= result.score <= result.high <= 1
+    known = phantoms.count("train") - result.samples["val"]
+    assert result.samples["train"] == 40 and result.fraction == pytest.approx(4000 / known)
+    assert 0 <= result.low <= result.score <= result.high <= 1
     assert [step for step, _ in result.extra["curve"]] == [6, 12]
     again = classify(str(tiny_run), phantoms, QUICK, out, options, say=pytest.fail)
     assert again.score == result.score
@@ -120,13 +145,78 @@ def test_a_fitted_classifier_predicts_files_as_it_was_judged(
     assert FittedClassifier(out / "timm").classes == rows[0].split(",")[1:]
 
 
+def test_a_probe_takes_no_fit_s_place(tiny_run: Path, phantoms: ShardSet, tmp_path: Path) -> None:
+    samples = {"train": 1, "val": 1, "test": 1}
+    kept = TaskResult("classify", "auroc", 0.5, 0.4, 0.6, {}, {}, "d", "e", 1, 42, samples, {"identity": {}})
+    kept.write(tmp_path)
+    arguments = [*map(str, ("probe", tiny_run, phantoms.path, tmp_path)), "--no-baselines"]
+    done = CliRunner().invoke(cli.command, arguments)
+    assert isinstance(done.exception, ConfigError) and "holds a fit of classify" in done.exception.what
+    assert read_result(tmp_path) == kept
+    invoke(*arguments, "--resume", "never")
+    invoke(*arguments)  # its own result it replaces
+
+
+def test_a_result_of_other_weights_at_the_same_path_is_not_read(
+    tiny_run: Path, phantoms: ShardSet, tmp_path: Path
+) -> None:
+    encoder = shutil.copytree(tiny_run, tmp_path / "encoder")
+    few = QUICK.model_copy(update={"steps": 3})
+    classify(str(encoder), phantoms, few, tmp_path / "fit", ClassifyOptions(Subset(count=40)))
+    tensors = load_file(encoder / "weights.safetensors")
+    tensors["encoder.class_token"] += 1
+    save_file(tensors, encoder / "weights.safetensors")
+    with pytest.raises(ConfigError, match="another fit: weights was"):
+        classify(str(encoder), phantoms, few, tmp_path / "fit", ClassifyOptions(Subset(count=40)))
+
+
+class TestLabels:
+    """Of which kind the classes are, and whether there is anything to tell, is seen before a fit."""
+
+    @pytest.fixture
+    def told(self, phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, np.ndarray], None]:
+        """Other labels for a split."""
+        from ecamp_fast.downstream.tasks import splits
+
+        values: dict[str, np.ndarray] = {}
+        read = splits.read_labels
+
+        def labels(shards: ShardSet, split: str, *rest: object) -> object:
+            return replace(read(shards, split), names=list("abc"), values=values[split].astype(np.float32))
+
+        monkeypatch.setattr(splits, "read_labels", labels)
+        draw = np.random.default_rng(2)
+        values |= {split: np.eye(3)[draw.integers(3, size=phantoms.count(split))] for split in phantoms.splits}
+        return values.__setitem__
+
+    def fitted(self, tiny_run: Path, phantoms: ShardSet, out: Path, exclusive: bool | None = None) -> str:
+        options = ClassifyOptions(Subset(count=20), exclusive=exclusive)
+        return classify(str(tiny_run), phantoms, QUICK.model_copy(update={"steps": 3}), out, options).metric
+
+    def test_a_subset_of_one_class_each_makes_no_classes_exclusive(
+        self, told: Callable[..., None], tiny_run: Path, phantoms: ShardSet, tmp_path: Path
+    ) -> None:
+        assert self.fitted(tiny_run, phantoms, tmp_path / "one") == "accuracy"
+        told("val", np.eye(3)[np.arange(phantoms.count("val")) % 3] + [0, 0, 1] > 0)
+        assert self.fitted(tiny_run, phantoms, tmp_path / "many") == "auroc"
+        with pytest.raises(DataError, match="exactly one class"):
+            self.fitted(tiny_run, phantoms, tmp_path / "forced", exclusive=True)
+
+    def test_a_test_split_that_tells_nothing_is_refused(
+        self, told: Callable[..., None], tiny_run: Path, phantoms: ShardSet, tmp_path: Path
+    ) -> None:
+        told("val", np.full((phantoms.count("val"), 3), np.nan))
+        with pytest.raises(DataError, match="judged on no class"):
+            self.fitted(tiny_run, phantoms, tmp_path / "fit")
+        with pytest.raises(DataError, match="judged on no class"):
+            probe_encoder(str(tiny_run), phantoms, tmp_path / "probe", ProbeOptions(Subset(count=20)))
+
+
 class TestLearning:
     """On images whose label is their brightness."""
 
     @pytest.fixture
     def planted(self, phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> ShardSet:
-        from dataclasses import replace
-
         from ecamp_fast.downstream.tasks import splits
 
         read = splits.read_labels

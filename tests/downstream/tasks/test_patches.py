@@ -12,10 +12,12 @@ from ecamp_fast import cli
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.downstream.data.labels import Labels, read_labels
 from ecamp_fast.downstream.data.samples import TaskData
+from ecamp_fast.downstream.tables.registry import TASKS, CellInputs
 from ecamp_fast.downstream.tasks import patches
 from ecamp_fast.downstream.tasks.patches import _Judge, _Patches, _read, held_by, pixels_of
 from ecamp_fast.downstream.tasks.scoring import class_areas
 from ecamp_fast.downstream.tasks.splits import TaskPart, TaskSplits
+from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.scores import draw_patients
 from ecamp_fast.shards.builder.build import Options, build_phantoms
 from ecamp_fast.shards.load.read import ShardSet
@@ -118,3 +120,12 @@ def test_the_command_stands_beside_its_baselines(shards: ShardSet, tmp_path: Pat
     assert found["task"] == "patches" and list(found["per_class"]) == ["cardiomegaly", "effusion"]
     assert list(found["extra"]["baselines"]) == list(found["extra"]["differences"]) == ["pixels of the patch"]
     assert 0.5 < found["extra"]["place"]["value"] <= 1 and found["extra"]["patches"]["train"] % 64 == 0
+    settings, masks = Settings(seed=42), ["cardiomegaly", "effusion"]
+    given = CellInputs(settings, words[1], words[2], 100.0, options={"masks": masks, "test": "val"}, device="cpu")
+    for kind, name in (("patch-pixels", "pixels of the patch"), ("patch-place", "place")):
+        (tmp_path / kind).mkdir()
+        other = TASKS[kind].run(given, tmp_path / kind)
+        draws = other.extra["resampled"]  # without them no encoder is paired with it
+        np.testing.assert_array_equal(draws, np.array(found["extra"]["draws"][name], np.float64))
+        assert len(draws) == len(found["extra"]["resampled"])
+        assert draws[0] == pytest.approx(other.score, abs=1e-6)

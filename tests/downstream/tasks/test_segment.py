@@ -181,6 +181,8 @@ def test_balance_keeps_all_positives_and_as_many_others() -> None:
     assert balanced(part, ("y",), seed=2).rows.tolist() != rows == balanced(part, ("y",), seed=1).rows.tolist()
     with pytest.raises(ConfigError, match="z has none"):
         balanced(part, ("y", "z"), seed=1)
+    with pytest.raises(DataError, match="fitted to has y"):
+        balanced(replace(part, rows=np.arange(22, 40)), ("y",), seed=1)
 
 
 def test_the_command_writes_a_result_and_reads_it_again(shards: ShardSet, encoder: str, tmp_path: Path) -> None:

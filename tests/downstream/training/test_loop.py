@@ -155,6 +155,20 @@ def test_another_fit_is_not_gone_on_with(tmp_path: Path) -> None:
     run(tmp_path, Line(), settings(lr=0.01), resume="never")
 
 
+def test_a_fit_that_begins_anew_keeps_nothing_of_the_one_before(tmp_path: Path) -> None:
+    class Praised(Line):
+        def validate(self) -> float:
+            return 1 - super().validate()
+
+    run(tmp_path / "again", Praised(), settings())
+    task, alone = Line(), Line()
+    fitted = run(tmp_path / "again", task, settings(), resume="never")
+    wanted = run(tmp_path / "alone", alone, settings())
+    assert fitted.best == wanted.best
+    for mine, theirs in zip(task.model.parameters(), alone.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_layers_have_their_share_of_the_rate(tiny_run: Path) -> None:
     model = nn.ModuleDict({"trunk": open_trunk(tiny_run), "head": nn.Linear(16, 2)})
     scales = layer_scales(model, 0.5)
@@ -181,3 +195,6 @@ def test_settings_have_names_and_say_what_is_wrong() -> None:
         load_settings("classify", None, ["step=3"])
     with pytest.raises(ConfigError, match="micro-batches"):
         load_settings("classify", None, ["batch=10", "micro=4"])
+    for key in ("crop_area=[1, 0.5]", "crop_area=[0, 1]", "betas=[0.9, 1]"):
+        with pytest.raises(ConfigError, match=key.partition("=")[0]):
+            load_settings("classify", None, [key])

@@ -157,7 +157,7 @@ MUTANTS = [
         DATA,
         subsets,
         {
-            "a subset lacks its last patient": ("wanted - 1e-9)) + 1)", "wanted - 1e-9)))"),
+            "a subset lacks its last patient": ("(ranks <= np.searchsorted", "(ranks < np.searchsorted"),
             "the seed of a subset is not heard": ("keys = sample_keys(seed, 0,", "keys = sample_keys(0, 0,"),
         },
     ),
