@@ -15,6 +15,8 @@ from ecamp_fast.run.trained import read_recipe
 
 UNTRAINED = "untrained"  # the row, and the prefix of its sources
 
+PROMPTED = "zero-shot"  # the kind of task that needs sentences and images to have been held against each other
+
 
 @dataclass(frozen=True)
 class Group:
@@ -113,6 +115,14 @@ def check_plan(plan: GridPlan, kinds: Mapping[str, TaskKind]) -> None:
         for source in sources:
             if not source.startswith(f"{UNTRAINED}:") and not Path(source).exists():
                 raise ConfigError(f"encoders.{name}: there is no {source}", "paths start where the command is called")
+            if any(task.task == PROMPTED for task in plan.tasks.values()) and not _is_aligned(Path(source)):
+                raise ConfigError(
+                    f"encoders.{name}: {source} is no run with losses.align", f"which {PROMPTED} asks for"
+                )
+
+
+def _is_aligned(run: Path) -> bool:
+    return (run / "recipe.yaml").is_file() and read_recipe(run).losses.align
 
 
 def inputs(cell: Cell, plan: GridPlan, kinds: Mapping[str, TaskKind]) -> CellInputs:

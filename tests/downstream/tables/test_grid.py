@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ecamp_fast.config import load_recipe
+from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.downstream.tables.cells import Cell, check_plan, fits, groups, inputs
 from ecamp_fast.downstream.tables.grid import LR_FACTORS, read_plan
 from ecamp_fast.downstream.tables.registry import TASKS, TaskKind, named
@@ -120,6 +120,19 @@ def test_an_encoder_that_is_not_there_is_refused(write_grid: Callable[..., Path]
     plan = read_plan(write_grid(encoders={"a": "no/such"}), NAMED)
     with pytest.raises(ConfigError, match=r"encoders.a: there is no no/such"):
         check_plan(plan, counter.kinds)
+
+
+def test_prompts_ask_for_runs_with_losses_align(write_grid: Callable[..., Path], tmp_path: Path) -> None:
+    """Before hours of other cells are computed, and not after them."""
+    encoders = {}
+    for name, changes in (("with", ["losses.align=true"]), ("without", [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(dump_recipe(load_recipe("demo", changes)))
+        encoders[name] = str(tmp_path / name)
+    tasks = {"prompts": {"task": "zero-shot", "data": "set"}}
+    check_plan(read_plan(write_grid(encoders={"with": encoders["with"]}, tasks=tasks), named(TASKS)), TASKS)
+    with pytest.raises(ConfigError, match=r"encoders\.without: .* losses\.align"):
+        check_plan(read_plan(write_grid(encoders=encoders, tasks=tasks), named(TASKS)), TASKS)
 
 
 def test_the_registry_names_files_of_settings_and_kinds_of_pixels_that_there_are() -> None:
