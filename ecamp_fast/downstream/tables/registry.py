@@ -309,7 +309,7 @@ def _beside_patches(given: CellInputs, out: Path, name: str) -> TaskResult:
     (out / "probe").mkdir(exist_ok=True)
     whole = _patches(given, out / "probe", baselines=True)
     found = (whole.extra["baselines"] | {"place": whole.extra["place"]})[name]
-    resampled = {"resampled": whole.extra["resampled"][name]}
+    resampled = {"resampled": whole.extra["draws"][name]}
     result = replace(
         whole, score=found["value"], low=found["low"], high=found["high"], per_class={}, extra=resampled, task="patches"
     )
