@@ -85,7 +85,7 @@ def packed() -> Any:
         def load(self, record: Record, short_side: int) -> SourceImage:
             picture = ramp.point(lambda value: 255 - value) if record.row % 2 else ramp
             box = ("effusion", 30.0, 10.0, 20.0, 10.0)
-            return SourceImage(picture, ramp.size, ramp, bits, (box,), states_polarity=record.row > 3)
+            return SourceImage(picture, ramp.size, ramp, bits, boxes=(box,), states_polarity=record.row > 3)
 
     reports = ("No edema. No effusion.", "No edema. Small effusion.", "", "Nothing to say.", "Edema.", "Edema.")
     with tempfile.TemporaryDirectory() as name:
