@@ -138,8 +138,11 @@ def read_whole(path: Path) -> tuple[str, str]:
         packed, limit = path.suffix == ".gz", _TABLE_LIMIT
         if packed:
             limit = min(limit, max(_BOMB[0], _BOMB[1] * path.stat().st_size))
+        # Python takes the memory that it is asked for at once: of a plain file no more than it is long
+        wanted = min(limit, path.stat().st_size) if path.is_file() and not packed else limit
         with gzip.open(path) if packed else open(path, "rb") as file:
-            data = file.read(limit + 1)
+            data = file.read(wanted + 1)
+            data += file.read(limit - wanted) if len(data) > wanted else b""  # it has grown meanwhile
         if len(data) > limit:
             raise DataError(f"{path}: larger than {limit:,} bytes", "split it")
         text, encoding = read_text(data)

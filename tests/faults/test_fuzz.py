@@ -274,7 +274,8 @@ def dali_index(pristine: Path, folder: Path) -> Format:
 @a_format
 def journal(pristine: Path, folder: Path) -> Format:
     fault = RecordFault("t.csv row 2", "empty file", "remove it", "damaged")
-    head = JournalHeader((1, 1), "t.csv", "0", {}, {}, "", 9, 0, ("note",), (fault,), 3, ("a",), ("edema",), ("effusion",))
+    known = {"labels": ("edema",), "masks": ("effusion",)}
+    head = JournalHeader((1, 1), "t.csv", "0", {}, {}, "", 9, 0, ("note",), (fault,), 3, ("a",), **known)
     whole = Journal(folder)
     whole.write_header(head)
     whole.add(Done("a", read_manifest(pristine).shards[:1], ("s",), ("p",), (3,), (2,), (fault,), ("t.csv row 3",)))
