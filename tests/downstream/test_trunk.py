@@ -37,6 +37,7 @@ def test_our_encoder_before_its_norm_and_after(tiny: Ecamp, tiny_run: Path, imag
         torch.testing.assert_close(
             trunk.features(images, pooling), tiny.features(images, pooling), atol=1e-5, rtol=1e-5
         )
+    assert not any(one.requires_grad for one in trunk.net.norm.parameters()) and trunk.net.pos_embed.requires_grad
     tokens = trunk(images)
     assert tokens.shape == (3, 16, 16)
     wanted = image_tokens(tiny.encoder, tiny.recipe, images)[:, 1:]

@@ -299,3 +299,15 @@ def test_another_fit_in_the_same_folder_is_refused(tiny_run: Path, phantoms: Sha
     ):
         with pytest.raises(ConfigError, match="another fit"):
             changed()
+
+
+def test_unknown_labels_are_left_out_of_the_regression() -> None:
+    """Whatever stands there, nothing changes; where it is known, something does."""
+    from ecamp_fast.downstream.logistic import fit
+
+    draw = torch.Generator().manual_seed(4)
+    features, labels = torch.randn(120, 5, generator=draw), torch.rand(120, 2, generator=draw) < 0.4
+    known = torch.rand(120, 2, generator=draw) < 0.6
+    found = fit(features, labels, [0.1], known).logits(features)
+    torch.testing.assert_close(fit(features, labels ^ ~known, [0.1], known).logits(features), found)
+    assert not torch.allclose(fit(features, labels ^ known, [0.1], known).logits(features), found)

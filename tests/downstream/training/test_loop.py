@@ -111,6 +111,34 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
     assert not torch.equal(kept[1], kept[3])
 
 
+def test_what_a_model_draws_follows_the_seed(tmp_path: Path) -> None:
+    found = []
+    for number, seed in enumerate((42, 42, 43)):
+        task = Line()
+        run(tmp_path / str(number), task, settings(seed=seed, steps=5))
+        found.append(task.model[0].weight.clone())
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_averaged_weights_are_the_average_that_one_writes_by_hand(tmp_path: Path) -> None:
+    task, other = Line(), Line()
+    task.model, other.model = (nn.Sequential(nn.Linear(3, 1)) for _ in range(2))  # type: ignore[assignment]
+    other.model.load_state_dict(task.model.state_dict())
+    chosen = settings(steps=12, evaluate_every=12, ema=0.9, warmup=0, clip=0.0)
+    run(tmp_path, task, chosen)
+    theirs = torch.optim.SGD(other.model.parameters(), momentum=0.9)
+    average = other.model[0].weight.detach().clone()
+    for step in range(1, 13):
+        theirs.param_groups[0]["lr"] = 0.05 * factor(chosen, step)
+        theirs.zero_grad()
+        other.loss(other.x[step - 1]).backward()
+        theirs.step()
+        decay = min(0.9, step / (step + 9))
+        average = decay * average + (1 - decay) * other.model[0].weight.detach()
+    torch.testing.assert_close(task.model[0].weight, average, atol=1e-5, rtol=1e-4)
+    assert (task.model[0].weight - other.model[0].weight).abs().max() > 1e-4
+
+
 def test_it_ends_where_nothing_improves(tmp_path: Path) -> None:
     task = Line()
     task.validate = lambda: -1.0  # type: ignore[method-assign]
@@ -129,7 +157,7 @@ def test_micro_batches_are_one_batch(tmp_path: Path) -> None:
     for parts in (4, 2):
         task = Whole()
         task.parts, task.model = parts, nn.Sequential(nn.Linear(3, 1))  # type: ignore[assignment]
-        run(tmp_path / str(parts), task, settings(micro=parts))
+        run(tmp_path / str(parts), task, settings(micro=parts, clip=0.0))
         tasks.append(task)
     torch.testing.assert_close(tasks[0].model[0].weight, tasks[1].model[0].weight)
 
