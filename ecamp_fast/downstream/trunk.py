@@ -101,12 +101,16 @@ class Trunk(nn.Module):
         if pooling == 1:
             mean: Tensor = tokens.mean(1)
             return mean
-        parts = tokens.mT.unflatten(2, (self.grid, self.grid))
-        return adaptive_avg_pool2d(parts, pooling).flatten(2).mT.flatten(1)
+        return adaptive_avg_pool2d(as_map(tokens, self.grid), pooling).flatten(2).mT.flatten(1)
 
     def _final_norm(self) -> nn.Module:
         norm = getattr(self.net, "norm", None)
         return norm if self.is_vit and norm is not None else nn.Identity()
+
+
+def as_map(tokens: Tensor, grid: int) -> Tensor:
+    """tokens: (B, G*G, D), row by row   returns (B, D, G, G)"""
+    return tokens.mT.unflatten(2, (grid, grid))
 
 
 def open_trunk(

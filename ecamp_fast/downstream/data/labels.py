@@ -37,8 +37,10 @@ def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncerta
     names      classes, in this order; (): those of the set
     uncertain  class -> what an uncertain label of it counts as, 1 or 0; of others ``UNCERTAIN_AS`` says it
 
-    Raises DataError where the split is missing or has no such class.
+    Raises DataError where the split is missing or has no such class, ConfigError where a class is named twice.
     """
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a class is named twice:{items(names)}", "name each once")
     about = [shards.metadata(split, index) for index in range(shards.count(split))]
     stated, kind = shards.manifest.labels, str(shards.manifest.source.get("kind", ""))
     known = list(stated) or sorted({name for one in about for name in one["labels"]})

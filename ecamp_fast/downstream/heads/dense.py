@@ -11,16 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ecamp_fast.downstream.heads.dpt import DPT
+from ecamp_fast.downstream.trunk import as_map
 
 HeadName = Literal["setr", "linear", "convolutional", "dpt"]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 WIDEST = 512  # channels of SETR's first stage, for tokens of 768
 CHANNELS = 64  # of the convolutional head
-
-
-def as_map(tokens: Tensor, grid: int) -> Tensor:
-    """tokens: (B, G*G, D), row by row   returns (B, D, G, G)."""
-    return tokens.mT.unflatten(2, (grid, grid))
 
 
 class SETR(nn.Module):

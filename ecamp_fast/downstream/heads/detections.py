@@ -31,11 +31,6 @@ class Detections:
         return Detections(self.boxes.cpu(), self.scores.cpu(), self.labels.cpu())
 
 
-def as_map(tokens: Tensor, grid: int) -> Tensor:
-    """tokens: (B, G * G, D), row by row   returns (B, D, G, G)."""
-    return tokens.transpose(1, 2).unflatten(2, (grid, grid))
-
-
 def keep_best(
     boxes: Tensor, scores: Tensor, labels: Tensor, size: int, overlap: float, pixel: float = 0.0
 ) -> Detections:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.fcos import FCOS
 
-from ecamp_fast.downstream.heads.detections import Detections, as_map, keep_best
+from ecamp_fast.downstream.heads.detections import Detections, keep_best
+from ecamp_fast.downstream.trunk import as_map
 
 _GROUPS = 32  # of torchvision's group norms
 

@@ -6,7 +6,7 @@ Legend: B images, G tokens a side, D width of the trunk, C channels of the middl
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecamp_fast.downstream.heads.detections import as_map
+from ecamp_fast.downstream.trunk import as_map
 
 
 class Neck(nn.Module):

@@ -32,6 +32,8 @@ def test_labels_are_those_of_the_metadata(phantoms: ShardSet, labels: Labels) ->
     np.testing.assert_array_equal(some.values, labels.values[:, [3, 2]])
     with pytest.raises(DataError, match="gout"):
         read_labels(phantoms, "train", ["gout"])
+    with pytest.raises(ConfigError, match="named twice"):
+        read_labels(phantoms, "train", labels.names[:1] * 2)
 
 
 def test_uncertain_labels_count_as_their_class_says(phantoms: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:

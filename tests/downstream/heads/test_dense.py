@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ecamp_fast.downstream.heads import dpt
-from ecamp_fast.downstream.heads.dense import HEADS, SETR, HeadName, Heads, as_map
+from ecamp_fast.downstream.heads.dense import HEADS, SETR, HeadName, Heads
 from ecamp_fast.downstream.heads.dpt import blocks_of
 from ecamp_fast.downstream.heads.mask_loss import mask_loss
+from ecamp_fast.downstream.trunk import as_map
 from ecamp_fast.errors import EnvironmentFault
 
 INSTALLED = find_spec("segmentation_models_pytorch") is not None

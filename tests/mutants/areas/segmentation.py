@@ -163,6 +163,13 @@ MUTANTS = [
                 "as_map(self.embed(tokens), self.grid)",
                 "as_map(tokens, self.grid)",
             ),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/downstream/trunk.py",
+        "tests/downstream/heads/test_dense.py",
+        headed,
+        {
             "the map is read column by column": (
                 "tokens.mT.unflatten(2, (grid, grid))",
                 "tokens.mT.unflatten(2, (grid, grid)).mT",
