@@ -153,14 +153,16 @@ def _differences(found: Sequence[PairedDifference]) -> str:
     """An interval above 0 is bold."""
     if not found:
         return ""
-    lines = ['<tr><th>task</th><th>encoder</th><th>against</th><th class="n">better by</th><th>pairs above 0</th></tr>']
+    lines = [
+        '<tr><th>task</th><th>encoder</th><th>against</th><th class="n">better by</th><th>trainings above 0</th></tr>'
+    ]
     for one in found:
         texts = [escape(printable(text)) for text in (f"{one.task}, {one.fraction:g} %", one.method, one.against)]
         told = difference_told(one)
         told = f"<strong>{told}</strong>" if one.low > 0 else told
         cells = "".join(f"<td>{text}</td>" for text in texts)
         lines.append(f'<tr>{cells}<td class="n">{told}</td><td>{one.above} of {one.pairs}</td></tr>')
-    note = "Paired by pre-training, seed and patients; intervals are over patients and, of several, over pre-trainings."
+    note = "Paired by training and patients; intervals are over patients and, of several, over trainings."
     table = f'<div class="card wide"><table>{"".join(lines)}</table></div>'
     return f"<h2>Paired differences</h2><p>{note}</p>{table}"
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecamp_fast.downstream.heads.detections import Detections, keep_best, no_detections
-from ecamp_fast.downstream.heads.neck import Bottleneck
+from ecamp_fast.downstream.heads.neck import Bottleneck, Neck
 from ecamp_fast.downstream.heads.yolo import ANCHORS, YoloDetector, assign, scale_loss
 
 SIZE = 224
@@ -23,6 +23,19 @@ def counted(module: torch.nn.Module) -> int:
 def test_the_papers_head_has_as_many_weights_as_released(reduction: int, millions: float) -> None:
     with torch.device("meta"):
         assert round(counted(YoloDetector(768, 14, 224, 1, reduction=reduction)) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("reduction", [8, 4])
+def test_the_neck_has_the_parts_of_the_paper_and_no_others(reduction: int) -> None:
+    def block(channels: int) -> int:
+        inner = channels // reduction
+        return 2 * channels * inner + 9 * inner**2 + 2 * (2 * inner + channels)  # three convolutions, three norms
+
+    with torch.device("meta"):
+        found = counted(Neck(768, 14, reduction=reduction))
+    linear = 768 * 768 + 768
+    convolutions = 768 * 2048 + 768 * 1024 + 1024 + 768 * 512 + 512  # the coarse one has no bias
+    assert found == linear + convolutions + block(2048) + block(1024) + block(512)
 
 
 def test_shapes_and_anchors_of_the_paper() -> None:

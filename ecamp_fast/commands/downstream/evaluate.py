@@ -128,7 +128,7 @@ def conclude(out: Path, title: str, plan: "GridPlan", as_json: bool) -> None:
 
     results = evaluate(plan, out, TASKS, say)
     rows = compare(plan, TASKS, results)
-    gaps = differences(results)
+    gaps = differences(results, TASKS)
     files = write_comparison(out, title, rows, by_disease(plan, TASKS, results), gaps)
     if as_json:
         found = {"rows": [asdict(row) for row in rows], "differences": [asdict(gap) for gap in gaps]}

@@ -70,7 +70,7 @@ def groups(plan: GridPlan, kinds: Mapping[str, TaskKind]) -> list[Group]:
 def fits(group: Group, plan: GridPlan, kinds: Mapping[str, TaskKind]) -> int:
     """How many a group takes: the rates that are tried are tried with the first pre-training and seed alone."""
     rates = len(plan.tasks[group.task].lr_factors) if kinds[group.kind].tuned else 1
-    return rates - 1 + len(group.sources) * len(plan.grid.seeds)
+    return rates - 1 + len(group.sources) * len(plan.tasks[group.task].seeds)
 
 
 def _untrained(plan: GridPlan) -> dict[str, tuple[str, ...]]:

@@ -72,9 +72,9 @@ class _Worker:
 
     def group(self, group: Group) -> GroupResult:
         """The rate is chosen with the first pre-training and seed, and kept for the others."""
-        seeds, kind = self.plan.grid.seeds, self.kinds[group.kind]
-        pairs = [(source, seed) for source in group.sources for seed in seeds]
-        factors = self.plan.tasks[group.task].lr_factors
+        task, kind = self.plan.tasks[group.task], self.kinds[group.kind]
+        pairs = [(source, seed) for source in group.sources for seed in task.seeds]
+        factors = task.lr_factors
         results: dict[tuple[str, int], TaskResult | None] = {}
         if not kind.tuned or len(factors) == 1:
             factor = factors[0] if kind.tuned else 1.0

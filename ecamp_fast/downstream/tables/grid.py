@@ -13,7 +13,8 @@
     fractions: [1, 10]
     seeds: [42, 43]
 
-Every encoder gets the same learning rates: the row's own times ``lr_factors``.
+Every encoder gets the same learning rates: the row's own times ``lr_factors``. A task may have fractions, seeds and
+factors of its own.
 """
 
 import re
@@ -36,6 +37,12 @@ HINT = "docs/downstream.md shows every key of a grid, and the options of each ta
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=-]{0,63}")  # also the name of a folder
 
 
+def _seeds(given: Any) -> tuple[int, ...]:
+    if not isinstance(given, list | tuple) or not all(type(seed) is int and 0 <= seed < 2**32 for seed in given):
+        raise ValueError("must be a list of whole numbers from 0")
+    return tuple(given)
+
+
 class GridTask(Section):
     """A task of a grid.
 
@@ -46,6 +53,7 @@ class GridTask(Section):
     options   what the task alone knows: classes, masks, head, pooling
     official  subsets are the official lists of the set; false: nested subsets of patients, drawn by seed
     paper     the data set's name in Tables 1 to 3 (CXR14, CXP, RSNA, COVIDx, SIIM)
+    fractions, seeds, lr_factors   empty: the grid's
     """
 
     task: str
@@ -55,8 +63,21 @@ class GridTask(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     official: bool = False
     paper: str | None = None
-    fractions: tuple[float, ...] = ()  # empty: the grid's
+    fractions: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
     lr_factors: tuple[float, ...] = ()
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _whole_numbers(cls, seeds: Any) -> Any:
+        return _seeds(seeds)
+
+    @field_validator("seeds", "fractions", "lr_factors")
+    @classmethod
+    def _none_twice(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("must name none twice")
+        return values
 
 
 class Grid(Section):
@@ -79,10 +100,7 @@ class Grid(Section):
     @field_validator("seeds", mode="before")
     @classmethod
     def _whole_numbers(cls, seeds: Any) -> Any:
-        listed = isinstance(seeds, list | tuple) and all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
-        if not listed:
-            raise ValueError("must be a list of whole numbers from 0")
-        return tuple(seeds)
+        return _seeds(seeds)
 
     @field_validator("seeds", "fractions", "lr_factors")
     @classmethod
@@ -97,7 +115,7 @@ class GridPlan:
     """A grid that was read and checked.
 
     encoders  row -> its sources
-    tasks     name -> task; ``fractions`` and ``lr_factors`` are filled in
+    tasks     name -> task; ``fractions``, ``seeds`` and ``lr_factors`` are filled in
     """
 
     grid: Grid
@@ -150,12 +168,12 @@ def _task(
     except ConfigError as error:
         faults.append(f"tasks.{name}: {error.what.removeprefix(': ')}")
         return None
-    filled = {"fractions": task.fractions or grid.fractions, "lr_factors": task.lr_factors or grid.lr_factors}
-    wrong = [f"{one:g}" for one in filled["fractions"] if not 0 < one <= 100]
-    wrong += [f"{one:g} (lr_factors)" for one in filled["lr_factors"] if not one > 0]
+    own_or_grids = {key: getattr(task, key) or getattr(grid, key) for key in ("fractions", "seeds", "lr_factors")}
+    wrong = [f"{one:g}" for one in own_or_grids["fractions"] if not 0 < one <= 100]
+    wrong += [f"{one:g} (lr_factors)" for one in own_or_grids["lr_factors"] if not one > 0]
     if wrong:
         faults.append(f"tasks.{name}: {', '.join(wrong)}: percentages lie above 0, up to 100, factors above 0")
-    return task.model_copy(update=filled)
+    return task.model_copy(update=own_or_grids)
 
 
 def _sources(name: str, given: Any, faults: list[str]) -> tuple[str, ...]:

@@ -104,6 +104,15 @@ def test_what_is_done_is_not_done_again(write_grid: Callable[..., Path], counter
     assert not list((tmp_path / "out").rglob("checkpoints"))
 
 
+def test_a_task_has_seeds_of_its_own(
+    write_grid: Callable[..., Path], counter: Any, tmp_path: Path, tiny_set: Path
+) -> None:
+    task = {"task": "classify", "data": str(tiny_set), "settings": {"lr": 0.1}, "seeds": [5, 6, 7]}
+    grid = write_grid(tasks={"nih": task}, fractions=[1], lr_factors=[1.0])
+    results = by_row(evaluate(read_plan(grid, NAMED), tmp_path / "out", counter.kinds))
+    assert {seed for _, seed in results["ours"].results} == {5, 6, 7} and len(results["ours"].results) == 6
+
+
 @pytest.mark.parametrize("change", ["weights", "settings", "options", "data"])
 def test_what_depends_on_something_else_now_is_computed_anew(
     change: str, write_grid: Callable[..., Path], counter: Any, tmp_path: Path, tiny_set: Path

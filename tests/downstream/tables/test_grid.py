@@ -18,9 +18,11 @@ Kinds = dict[str, TaskKind]
 
 def test_a_grid_is_read_and_its_gaps_are_filled(write_grid: Callable[..., Path], tmp_path: Path) -> None:
     task = {"task": "plain", "data": "set", "fractions": [5]}
-    plan = read_plan(write_grid(tasks={"a": task, "b": task | {"lr_factors": [2]}}, fractions=[1, 10]), NAMED)
+    other = task | {"lr_factors": [2], "seeds": [7, 8, 9]}
+    plan = read_plan(write_grid(tasks={"a": task, "b": other}, fractions=[1, 10]), NAMED)
     assert plan.encoders["ours"] == (str(tmp_path / "good-1"), str(tmp_path / "good-2"))
     assert plan.tasks["a"].fractions == (5.0,) and plan.tasks["a"].lr_factors == (0.1, 0.3, 1.0)
+    assert plan.tasks["a"].seeds == (1, 2) and plan.tasks["b"].seeds == (7, 8, 9)
     assert plan.tasks["b"].lr_factors == (2.0,) and LR_FACTORS == (0.3, 1.0, 3.0)
 
 
@@ -71,6 +73,8 @@ def test_a_cell_gets_its_own_seed_and_rate(write_grid: Callable[..., Path], coun
     assert given.settings.precision == "fp32" and given.fraction == 1
     assert inputs(Cell(ten, ten.sources[0], 7, 1.0), plan, kinds).settings.batch == 768
     assert [fits(group, plan, kinds) for group in groups(plan, kinds)[:4]] == [6, 4, 6, 2]
+    more = read_plan(write_grid(tasks={"nih": task | {"seeds": [1, 2, 3]}}), NAMED)
+    assert [fits(group, more, kinds) for group in groups(more, kinds)[:4]] == [8, 5, 8, 3]
 
 
 @pytest.mark.parametrize(("changes", "told"), [
@@ -89,6 +93,8 @@ def test_a_cell_gets_its_own_seed_and_rate(write_grid: Callable[..., Path], coun
     ({"fractions": [0]}, "above 0"), ({"fractions": [101]}, "up to 100"), ({"fractions": [1, 1]}, "none twice"),
     ({"seeds": [1.5]}, "whole numbers"), ({"seeds": []}, "at least one"), ({"lr_factors": [-1]}, "factors above 0"),
     ({"device": "gpu"}, "device"),
+    ({"tasks": {"a": {"task": "plain", "data": "s", "seeds": [1, 1]}}}, "none twice"),
+    ({"tasks": {"a": {"task": "plain", "data": "s", "seeds": [1.5]}}}, "whole numbers"),
 ])  # fmt: skip
 def test_faults_are_told_with_what_was_meant(changes: dict, told: str, write_grid: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=told):

@@ -59,6 +59,31 @@ def compared() -> Any:
     return vars(rows._ours(ours, base, ""))
 
 
+def paired() -> Any:
+    from ecamp_fast.downstream.result import TaskResult
+    from ecamp_fast.downstream.tables.cells import Group
+    from ecamp_fast.downstream.tables.differences import differences
+    from ecamp_fast.downstream.tables.evaluate import GroupResult
+    from ecamp_fast.downstream.tables.registry import TASKS
+
+    def row(kind: str, name: str, scores: dict[tuple[str, int], float]) -> GroupResult:
+        sources = tuple(dict.fromkeys(source for source, _ in scores))
+        draws = {key: {"resampled": [score, score + 0.01, score - 0.02]} for key, score in scores.items()}
+        results = {
+            key: TaskResult("t", "auroc", score, 0, 1, {}, {}, "", "", 1.0, 1, {"test": 9}, draws[key])
+            for key, score in scores.items()
+        }
+        return GroupResult(Group("t", kind, name, sources, 1.0, name == "pixels"), results, 1.0, {})
+
+    ours = {("a", 1): 0.8, ("a", 2): 0.7, ("b", 1): 0.9, ("b", 2): 0.6}
+    one = {("a", 1): 0.8, ("a", 2): 0.7}
+    pixels = {("p", 1): 0.5, ("p", 2): 0.6}
+    return [
+        [vars(found) for found in differences([row(kind, "ours", mine), row(kind, "pixels", pixels)], TASKS)]
+        for kind, mine in (("probe", ours), ("probe", one), ("classify", one))
+    ]
+
+
 def over_seeds() -> Any:
     import numpy as np
 
@@ -124,6 +149,27 @@ MUTANTS = [
             "fits that diverged are not told": ("diverged=len(one.results) - len(known)", "diverged=0"),
             "a rate at the end is not noted": ("chosen = one.trials and", "chosen = False and"),
             "the interval's ends are swapped": ("low=_mean([100 * result.low", "low=_mean([100 * result.high"),
+        },
+    ),
+    *mutants(
+        f"{ROOM}/differences.py",
+        f"{TESTS}/test_differences.py",
+        paired,
+        {
+            "subsets of one model are trainings": ("if is_fitted and len(one.group.sources) == 1:", "if True:"),
+            "fine-tunings with other seeds are averaged": (
+                "if is_fitted and len(one.group.sources) == 1:",
+                "if False:",
+            ),
+            "the first subset counts alone": ("np.mean(of_seeds, axis=0)", "of_seeds[0]"),
+            "pixels stand against the first pre-training": (
+                "else sources[0] if len(sources) == 1",
+                'else "" if len(sources) == 1',
+            ),
+            "differences have the other sign": (
+                "np.array(mine.extra[RESAMPLED]) - np.array(theirs.extra[RESAMPLED])",
+                "np.array(theirs.extra[RESAMPLED]) - np.array(mine.extra[RESAMPLED])",
+            ),
         },
     ),
     *mutants(

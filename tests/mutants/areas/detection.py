@@ -169,6 +169,7 @@ MUTANTS = [
         YOLO,
         sized,
         {
+            "the coarse scale has a bias": ("stride=2, bias=False", "stride=2, bias=True"),
             "the fine scale is no finer": ("scale_factor=2", "scale_factor=1"),
         },
     ),
