@@ -1,7 +1,7 @@
 """What a task writes at its end: one score with its interval, and everything that it depends on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def identify(task: str, encoder: str, options: Any, settings: Any) -> dict[str, 
         "task": task,
         "encoder": encoder,
         "weights": weights_digest(encoder),
-        "options": repr(options),
+        "options": asdict(options),
         "settings": settings.model_dump(mode="json"),
     }
 
@@ -95,12 +95,29 @@ def finished(out: Path, resume: str, identity: Mapping[str, Any], data: str) -> 
     found = read_result(out) if resume == "auto" else None
     if found is None:
         return None
-    now = {**json.loads(json.dumps(identity)), "data": data}
+    now = {**identity, "data": data}
     before = {**found.extra.get("identity", {}), "data": found.data}
-    if other := sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key)):
-        told = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in other)
+    if told := changes(before, now):
         raise ConfigError(f"{out} holds another fit: {told}", "choose another OUT, or --resume never")
     return found
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What two fits depend on and do not share, as in "settings.lr was 0.1, is 0.2"; "" where they share all.
+
+    Both as JSON has them: one of them comes from a file.
+    """
+    then, today = (dict(_leaves(json.loads(json.dumps(tree)))) for tree in (before, now))
+    other = sorted(key for key in then.keys() | today.keys() if then.get(key) != today.get(key))
+    return ", ".join(f"{key} was {then.get(key)}, is {today.get(key)}" for key in other)
+
+
+def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, dict):
+        yield name, tree
+        return
+    for key, value in tree.items():
+        yield from _leaves(value, f"{name}.{key}" if name else key)
 
 
 def refuse_fit(out: Path) -> None:

@@ -1,7 +1,5 @@
 """``ecamp-fast finetune classify``: classes of an image."""
 
-from pathlib import Path
-
 import click
 
 from ecamp_fast.commands.downstream import task_options as options
@@ -22,35 +20,12 @@ TASK = "classify"
 @options.fit_arguments
 @click.option("--exclusive/--independent", default=None, help="One class an image or several. Default: as the labels.")
 def command(
-    encoder: str,
-    shards: str,
-    out: Path,
-    percent: float,
-    count: int,
-    official: bool,
-    seed: int,
-    size: int | None,
-    test_split: str | None,
-    device: str | None,
-    as_json: bool,
-    names: tuple[str, ...],
-    uncertain: tuple[str, ...],
-    row: str | None,
-    overrides: tuple[str, ...],
-    resume: str,
-    exclusive: bool | None,
+    given: options.TaskChoices, classes: options.ClassChoices, how: options.FitChoices, exclusive: bool | None
 ) -> None:
-    from ecamp_fast.downstream.data.labels import parse_counts
-    from ecamp_fast.downstream.training.settings import load_settings
-
-    settings = load_settings(TASK, row, [f"seed={seed}", *overrides])
-    counts = parse_counts(uncertain)
-    known = options.open_set(shards)
+    settings, counts, shards = how.settings(TASK, given.seed), classes.counts(), given.open_set()
     from ecamp_fast.downstream.tasks.classify import ClassifyOptions, classify
 
-    wanted = ClassifyOptions(
-        options.subset(percent, official, count, seed), names, exclusive, tuple(counts.items()), size, test_split
-    )
-    where = options.open_device(device)
-    result = classify(encoder, known, settings, out, wanted, resume=resume, device=where, say=options.tell_progress)
-    options.conclude(result, out, as_json)
+    wanted = ClassifyOptions(given.subset(), classes.names, exclusive, counts, given.size, given.test_split)
+    device, say = options.open_device(given.device), options.tell_progress
+    result = classify(given.encoder, shards, settings, given.out, wanted, resume=how.resume, device=device, say=say)
+    options.conclude(result, given.out, given.as_json)

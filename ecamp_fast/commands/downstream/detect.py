@@ -1,6 +1,5 @@
 """``ecamp-fast finetune detect``: boxes in an image."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -34,39 +33,19 @@ TASK = "detect"
 @click.option("--mgca", is_flag=True, help="Yolo with the released code's conventions, to compare.")
 @options.fit_arguments
 def command(
-    encoder: str,
-    shards: str,
-    out: Path,
-    percent: float,
-    count: int,
-    official: bool,
-    seed: int,
-    size: int | None,
-    test_split: str | None,
-    device: str | None,
-    as_json: bool,
+    given: options.TaskChoices,
+    how: options.FitChoices,
     names: tuple[str, ...],
     head: "Head",
     channels: int | None,
     reduction: int | None,
     mgca: bool,
-    row: str | None,
-    overrides: tuple[str, ...],
-    resume: str,
 ) -> None:
-    from ecamp_fast.downstream.training.settings import load_settings
-
-    settings = load_settings(TASK, row, [f"seed={seed}", *overrides])
-    known = options.open_set(shards)
+    settings, shards = how.settings(TASK, given.seed), given.open_set()
     from ecamp_fast.downstream.tasks.detect import DetectOptions, HeadOptions, detect
 
-    wanted = DetectOptions(
-        options.subset(percent, official, count, seed),
-        names,
-        HeadOptions(head, channels, reduction, mgca),
-        size,
-        test_split,
-    )
-    where = options.open_device(device)
-    result = detect(encoder, known, settings, out, wanted, resume=resume, device=where, say=options.tell_progress)
-    options.conclude(result, out, as_json)
+    chosen = HeadOptions(head, channels, reduction, mgca)
+    wanted = DetectOptions(given.subset(), names, chosen, given.size, given.test_split)
+    device, say = options.open_device(given.device), options.tell_progress
+    result = detect(given.encoder, shards, settings, given.out, wanted, resume=how.resume, device=device, say=say)
+    options.conclude(result, given.out, given.as_json)

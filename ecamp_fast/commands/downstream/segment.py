@@ -1,6 +1,5 @@
 """``ecamp-fast finetune segment``: masks of findings."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -42,20 +41,8 @@ HEADS = ("setr", "linear", "convolutional", "dpt")  # as heads.dense has them; i
     help="Memory for a frozen encoder's tokens.",
 )
 def command(
-    encoder: str,
-    shards: str,
-    out: Path,
-    percent: float,
-    count: int,
-    official: bool,
-    seed: int,
-    size: int | None,
-    test_split: str | None,
-    device: str | None,
-    as_json: bool,
-    row: str | None,
-    overrides: tuple[str, ...],
-    resume: str,
+    given: options.TaskChoices,
+    how: options.FitChoices,
     masks: tuple[str, ...],
     boxes: bool,
     head: str,
@@ -63,23 +50,20 @@ def command(
     balance: bool,
     cache_gb: float,
 ) -> None:
-    from ecamp_fast.downstream.training.settings import load_settings
-
-    settings = load_settings(TASK, row, [f"seed={seed}", *overrides])
-    known = options.open_set(shards)
+    settings, shards = how.settings(TASK, given.seed), given.open_set()
     from ecamp_fast.downstream.tasks.segment import SegmentOptions, segment
 
     wanted = SegmentOptions(
-        subset=options.subset(percent, official, count, seed),
+        subset=given.subset(),
         masks=masks,
         boxes=boxes,
         head=cast("HeadName", head),
         augment=augment,
         balance=balance,
-        size=size,
-        test_split=test_split,
+        size=given.size,
+        test_split=given.test_split,
         cache_gb=cache_gb,
     )
-    where = options.open_device(device)
-    result = segment(encoder, known, settings, out, wanted, resume=resume, device=where, say=options.tell_progress)
-    options.conclude(result, out, as_json)
+    device, say = options.open_device(given.device), options.tell_progress
+    result = segment(given.encoder, shards, settings, given.out, wanted, resume=how.resume, device=device, say=say)
+    options.conclude(result, given.out, given.as_json)

@@ -1,8 +1,10 @@
 """Options that the commands of all tasks share, and how those commands begin and end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from ecamp_fast.downstream.result import TaskResult
     from ecamp_fast.downstream.tasks.splits import Subset
+    from ecamp_fast.downstream.training.settings import Settings
     from ecamp_fast.shards.load.read import ShardSet
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,11 +26,70 @@ ENCODER_HELP = """
 """
 
 
+@dataclass(frozen=True)
+class TaskChoices:
+    """What every task is asked: ENCODER, SHARDS, OUT, and which part of SHARDS is used."""
+
+    encoder: str
+    address: str
+    out: Path
+    percent: float
+    count: int
+    official: bool
+    seed: int
+    size: int | None
+    test_split: str | None
+    device: str | None
+    as_json: bool
+
+    def subset(self) -> "Subset":
+        from ecamp_fast.downstream.tasks.splits import Subset
+
+        return Subset(self.percent, self.official, self.count, self.seed)
+
+    def open_set(self) -> "ShardSet":
+        """Raises as ``require_set_at`` and ``ShardSet`` do."""
+        from ecamp_fast.shards.load.read import ShardSet
+        from ecamp_fast.shards.storage.store import require_set_at
+
+        require_set_at(self.address)
+        return ShardSet(self.address)
+
+
+@dataclass(frozen=True)
+class FitChoices:
+    """How it is fitted: a named row, changes to it, where to go on from."""
+
+    row: str | None
+    overrides: tuple[str, ...]
+    resume: str
+
+    def settings(self, task: str, seed: int) -> "Settings":
+        """Raises ConfigError as ``load_settings`` does."""
+        from ecamp_fast.downstream.training.settings import load_settings
+
+        return load_settings(task, self.row, [f"seed={seed}", *self.overrides])
+
+
+@dataclass(frozen=True)
+class ClassChoices:
+    """Which classes, and what uncertain labels count as."""
+
+    names: tuple[str, ...]
+    uncertain: tuple[str, ...]
+
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """Raises ConfigError as ``parse_counts`` does."""
+        from ecamp_fast.downstream.data.labels import parse_counts
+
+        return tuple(parse_counts(self.uncertain).items())
+
+
 def task_arguments(function: Command) -> Command:
-    """ENCODER, SHARDS, OUT, and which part of SHARDS is used."""
+    """The command gets ``given: TaskChoices``."""
     options = [
         click.argument("encoder"),
-        click.argument("shards"),
+        click.argument("address", metavar="SHARDS"),
         click.argument("out", type=click.Path(path_type=Path)),
         click.option("--percent", default=100.0, show_default=True, help="Share of the training patients."),
         click.option("--count", default=0, help="Training images instead of a share.", type=click.IntRange(0)),
@@ -40,13 +102,11 @@ def task_arguments(function: Command) -> Command:
         click.option("--device", help="cpu or cuda. Default: cuda where there is one."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
     ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return _gathered(function, "given", TaskChoices, options)
 
 
 def fit_arguments(function: Command) -> Command:
-    """How it is fitted: a named row, changes to it, where to go on from."""
+    """The command gets ``how: FitChoices``."""
     options = [
         click.option("--settings", "row", metavar="NAME|FILE", help="Named settings, such as nih-1, or a YAML file."),
         click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the settings."),
@@ -54,31 +114,32 @@ def fit_arguments(function: Command) -> Command:
             "--resume", default="auto", show_default=True, metavar="auto|must|never|PATH", help="Where to go on from."
         ),
     ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return _gathered(function, "how", FitChoices, options)
 
 
 def class_arguments(function: Command) -> Command:
-    """Which classes, and what uncertain labels count as."""
+    """The command gets ``classes: ClassChoices``."""
     options = [
         click.option("--class", "names", multiple=True, metavar="NAME", help="Only these. Default: all of the set."),
         click.option(
             "--uncertain", multiple=True, metavar="CLASS=0|1", help="Uncertain labels of it. Default: CheXpert's rule."
         ),
     ]
+    return _gathered(function, "classes", ClassChoices, options)
+
+
+def _gathered(function: Command, name: str, kind: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Command:
+    """The command with ``options``, whose values it gets as one argument."""
+
+    @wraps(function)
+    def command(**values: Any) -> Any:
+        own = {field: values.pop(field) for field in kind.__dataclass_fields__}  # type: ignore[attr-defined]
+        return function(**{name: kind(**own)}, **values)
+
+    gathered: Any = command
     for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def open_set(address: str) -> "ShardSet":
-    """Raises as ``require_set_at`` and ``ShardSet`` do."""
-    from ecamp_fast.shards.load.read import ShardSet
-    from ecamp_fast.shards.storage.store import require_set_at
-
-    require_set_at(address)
-    return ShardSet(address)
+        gathered = option(gathered)
+    return cast("Command", gathered)
 
 
 def open_device(device: str | None) -> "torch.device":
@@ -94,12 +155,6 @@ def open_device(device: str | None) -> "torch.device":
     if device not in known:
         raise ConfigError(f"--device {device}: there is no such device here", f"name one of {', '.join(known)}")
     return torch.device(device)
-
-
-def subset(percent: float, official: bool, count: int, seed: int) -> "Subset":
-    from ecamp_fast.downstream.tasks.splits import Subset
-
-    return Subset(percent, official, count, seed)
 
 
 def tell_progress(line: str) -> None:

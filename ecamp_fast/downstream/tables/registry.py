@@ -133,11 +133,13 @@ class ZeroShotGridOptions(CommonOptions):
     score  auroc: "There is X." less "There is no X."; negation: the true one of both is nearer; pointing: the highest
            patch lies in a box
     count  images at most, the first; 0: all   nouns: finding -> what it is called
+    tokenizer  tokenizer.json of the set that the run was trained on; null: the set's own
     """
 
     score: Literal["auroc", "negation", "pointing"] = "auroc"
     count: int = Field(0, ge=0)
     nouns: dict[str, str] = Field(default_factory=dict)
+    tokenizer: str | None = None
 
 
 TaskFunction = Callable[[CellInputs, Path], TaskResult]
@@ -257,7 +259,7 @@ def _zero_shot(given: CellInputs, out: Path) -> TaskResult:
     known = parse_section(ZeroShotGridOptions, dict(given.options), "options")
     shards, model = given.open_set(), load_trained(Path(given.encoder), given.open_device())
     split = known.test or ("test" if "test" in shards.splits else "val")
-    wordpiece = load_wordpiece(shards.wordpiece_path)
+    wordpiece = load_wordpiece(Path(known.tokenizer) if known.tokenizer else shards.wordpiece_path)
     found = score_prompts(model, shards, split, wordpiece, count=known.count or None, nouns=known.nouns)
     mean = getattr(found.mean, known.score)
     if mean is None:

@@ -19,7 +19,7 @@ from ecamp_fast.downstream.tasks.scoring import ClassScores, accuracy, area_unde
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, require_kinds, split_task
 from ecamp_fast.downstream.tasks.timm_model import write_classifier
 from ecamp_fast.downstream.threads import threads_for
-from ecamp_fast.downstream.training.loop import fit
+from ecamp_fast.downstream.training.loop import fit, precision
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.trunk import open_trunk
 from ecamp_fast.errors import DataError
@@ -125,7 +125,8 @@ def classify(
     task = ClassifyTask(model, shards, splits, settings, exclusive)
     with threads_for(trunk.width, torch.device(device)):
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
-        scored = task.test()
+        with precision(model, settings):
+            scored = task.test()
     write_classifier(model, splits.train.labels.names, exclusive, out / "timm")
     result = TaskResult(
         task="probe-sgd" if settings.frozen else CLASSIFY,
@@ -142,9 +143,7 @@ def classify(
         samples=splits.counts(),
         extra={
             "identity": identity,
-            "steps": fitted.step,
-            "best": fitted.best,
-            "curve": fitted.curve,
+            **fitted.as_facts(),
             "resampled": listed(scored.resampled),
         },
     )

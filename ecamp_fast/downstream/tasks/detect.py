@@ -25,7 +25,7 @@ from ecamp_fast.downstream.tasks.average_precision import Boxes, average_precisi
 from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import SMALL, threads_for
-from ecamp_fast.downstream.training.loop import fit
+from ecamp_fast.downstream.training.loop import fit, precision
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
 from ecamp_fast.errors import ConfigError, DataError
@@ -228,12 +228,11 @@ def detect(
         kept = f"tokens of {len(splits.train)} and {len(splits.val)} images are kept"
         say(kept if task.cached else "trunk runs along")
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
-        scores = task.test()
+        with precision(model, settings):
+            scores = task.test()
     extra = {
         "identity": identity,
-        "steps": fitted.step,
-        "best": fitted.best,
-        "curve": fitted.curve,
+        **fitted.as_facts(),
         "head": options.head.name,
         "weights": sum(one.numel() for one in head.parameters()),
     }

@@ -4,7 +4,6 @@ Legend: B images, S pixels a side, M masks, G cells a side, D width of the trunk
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ecamp_fast.downstream.result import TaskResult, finished, identify
 from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_classes, overall
 from ecamp_fast.downstream.tasks.splits import Subset, TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import threads_for
-from ecamp_fast.downstream.training.loop import fit
+from ecamp_fast.downstream.training.loop import fit, precision
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
 from ecamp_fast.errors import ConfigError, DataError
@@ -138,6 +137,12 @@ class SegmentTask:
         self.steps_per_epoch = self._train.steps_per_epoch(settings.batch)
         self._kept: dict[str, MaskBatch | None] = {}
 
+    def require_masks(self) -> None:
+        """Raises DataError where there is nothing to learn: no training image has anything marked."""
+        if not any(self._masks(batch).any() for batch in self._train.ordered(AT_ONCE)):
+            what = f"none of the {len(self._train)} images that are fitted to has {', '.join(self._options.masks)}"
+            raise DataError(what, "use more images, or --balance")
+
     def batches(self, start: int, stop: int) -> Iterator[MaskBatch]:
         """Tokens where they are kept, else images, turned with their masks where that is wanted."""
         parts = self._settings.accumulation
@@ -199,7 +204,7 @@ class SegmentTask:
     def _encoded(self, data: TaskData) -> Iterator[MaskBatch]:
         """Of every image in order; the trunk is in evaluation mode, for good where it is frozen."""
         for batch in data.ordered(AT_ONCE):
-            with self._precision():
+            with precision(self.model, self._settings):
                 tokens = self.model.tokens(batch.images)
             yield MaskBatch(tokens, self._masks(batch))
 
@@ -221,9 +226,6 @@ class SegmentTask:
         assert batch.boxes is not None and batch.box_labels is not None
         return box_masks(batch.boxes, batch.box_labels, len(self._options.masks), self.model.trunk.size)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16")
-
 
 def segment(
     encoder: str,
@@ -240,7 +242,7 @@ def segment(
 
     ``score`` is the paper's Dice, in which images with an empty mask count; ``extra`` has it over the others. Samples
     that have no masks at all are left out. A finished one is read, not repeated. Raises what ``open_trunk``,
-    ``split_task``, ``fit`` and ``Heads`` raise.
+    ``split_task``, ``fit`` and ``Heads`` raise; DataError where no training image has one of the masks.
     """
     options = replace(options, masks=_names(shards, options))
     identity = identify(SEGMENT, encoder, options, settings)
@@ -254,9 +256,11 @@ def segment(
     model = Segmenter(trunk, options.head, len(options.masks)).to(device)
     trunk.prepare(settings.frozen, settings.compile)
     task = SegmentTask(model, shards, splits, settings, options, say)
+    task.require_masks()
     with threads_for(trunk.width, torch.device(device)):
         fitted = fit(task, settings, out, identity, shards.manifest.digest, resume=resume, say=say)
-        overlap = task.test()
+        with precision(model, settings):
+            overlap = task.test()
     weights = scores.draw_patients(splits.test.patients)
     resampled = scores.weighted_mean(overlap.dice.mean(1), weights)
     score = scores.estimate(resampled)
@@ -277,9 +281,7 @@ def segment(
             "identity": identity,
             "resampled": listed(resampled),
             "positive": over_positives(overlap, options.masks, weights),
-            "steps": fitted.step,
-            "best": fitted.best,
-            "curve": fitted.curve,
+            **fitted.as_facts(),
             **_facts(options),
         },
     )

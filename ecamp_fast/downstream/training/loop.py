@@ -51,7 +51,7 @@ class Fitted:
 
     step    steps done
     best    step of the weights that the model holds now, and their score; None where nothing was validated
-    curve   (step, score) of each validation since this start
+    curve   (step, score) of each validation
     losses  (step, mean training loss since the entry before)
     """
 
@@ -60,13 +60,49 @@ class Fitted:
     curve: list[tuple[int, float]] = field(default_factory=list)
     losses: list[tuple[int, float]] = field(default_factory=list)
 
+    def as_facts(self) -> dict[str, Any]:
+        """For ``TaskResult.extra``."""
+        return {"steps": self.step, "best": self.best, "curve": self.curve}
+
 
 @dataclass
 class _Progress:
-    """since_best: validations since the best   bad: steps in a row that were left out"""
+    """What a fit that goes on must know of itself.
+
+    since_best  validations since the best   bad: steps in a row that were left out
+    curve, losses   as ``Fitted`` has them
+    total, count    training losses since the last entry of ``losses``
+    """
 
     since_best: int = 0
     bad: int = 0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    total: Tensor = field(default_factory=lambda: torch.zeros(()))
+    count: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What is not finite becomes null."""
+        curves = {name: [(step, _finite(value)) for step, value in getattr(self, name)] for name in ("curve", "losses")}
+        counters = {"since_best": self.since_best, "bad": self.bad, "count": self.count}
+        return {**counters, **curves, "total": _finite(self.total.item())}
+
+    @classmethod
+    def of_json(cls, saved: Mapping[str, Any]) -> "_Progress":
+        """Of nothing: that of a fit which begins."""
+        if not saved:
+            return cls()
+        curve, losses = ([(step, _number(value)) for step, value in saved[name]] for name in ("curve", "losses"))
+        total = torch.tensor(_number(saved["total"]))
+        return cls(saved["since_best"], saved["bad"], curve, losses, total, saved["count"])
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def fit(
@@ -93,14 +129,13 @@ def fit(
     torch.manual_seed(settings.seed)
     optimizer = build_optimizer(task.model, settings)
     average = Averaged(task.model, settings.ema) if settings.ema else None
-    state = FitState(out, {"settings": settings.model_dump(mode="json"), **identity}, data)
-    start, counters = state.resume(resume, task.model, optimizer, average)
-    run = _Run(task, settings, optimizer, average, state, _Progress(int(counters.get("since_best", 0))), say)
-    fitted = run.steps(start)
+    state = FitState(out, {"settings": settings.model_dump(mode="json"), **identity}, data, say)
+    start, saved = state.resume(resume, task.model, optimizer, average)
+    progress = _Progress.of_json(saved)
+    step = _Run(task, settings, optimizer, average, state, progress, say).steps(start)
     state.load_best(task.model)
     task.model.eval()
-    fitted.best = state.best()
-    return fitted
+    return Fitted(step, state.best(), progress.curve, progress.losses)
 
 
 @dataclass
@@ -113,28 +148,24 @@ class _Run:
     progress: _Progress
     say: Callable[[str], None]
 
-    def steps(self, start: int) -> Fitted:
-        settings, fitted = self.settings, Fitted(start, None)
+    def steps(self, start: int) -> int:
+        """Those that are left; returns how many were done with the former ones."""
+        settings, progress = self.settings, self.progress
         if self._is_over(start):
-            return fitted
+            return start
         every = settings.evaluate_every or self.task.steps_per_epoch
         batches = self.task.batches(start, settings.steps)
-        total, count = torch.zeros(()), 0
         for step in range(start + 1, settings.steps + 1):
-            total = total + self._step(step, batches).cpu()
-            count, fitted.step = count + 1, step
+            progress.total = progress.total + self._step(step, batches).cpu()
+            progress.count += 1
             validates = step % every == 0 or step == settings.steps
             if validates and (step >= settings.first_evaluation or step == settings.steps):
-                fitted.losses.append((step, total.item() / count))
-                total, count = torch.zeros(()), 0
-                score = self._validate(step)
-                fitted.curve.append((step, score))
-                self.say(f"step {step}/{settings.steps}: loss {fitted.losses[-1][1]:.4f}, validation {score:.4f}")
+                self._validate(step)
                 if self._is_over(step):
-                    break
+                    return step
             elif settings.save_every and step % settings.save_every == 0:
                 self._save(step, None)
-        return fitted
+        return settings.steps
 
     def _is_over(self, step: int) -> bool:
         patience = self.settings.patience
@@ -149,7 +180,7 @@ class _Run:
         set_rate(self.optimizer, settings.lr * factor(settings, step))
         losses = []
         for _ in range(settings.accumulation):
-            with _precision(model, settings):
+            with precision(model, settings):
                 loss = self.task.loss(next(batches)) / settings.accumulation
             loss.backward()
             losses.append(loss.detach())
@@ -170,20 +201,23 @@ class _Run:
         if self.progress.bad >= SPIKES:
             raise NumericsError(f"the gradients of {SPIKES} steps up to {step} are not finite", "lower lr")
 
-    def _validate(self, step: int) -> float:
+    def _validate(self, step: int) -> None:
+        progress = self.progress
         with self._averaged_weights():
             self.task.model.eval()
-            with torch.no_grad(), _precision(self.task.model, self.settings):
+            with torch.no_grad(), precision(self.task.model, self.settings):
                 score = self.task.validate()
         before = self.state.best()
         is_best = math.isfinite(score) and (before is None or score > before[1])
-        self.progress.since_best = 0 if is_best else self.progress.since_best + 1
+        progress.since_best = 0 if is_best else progress.since_best + 1
+        progress.curve.append((step, score))
+        progress.losses.append((step, progress.total.item() / progress.count))
+        progress.total, progress.count = torch.zeros(()), 0
         self._save(step, score if is_best else None)
-        return score
+        self.say(f"step {step}/{self.settings.steps}: loss {progress.losses[-1][1]:.4f}, validation {score:.4f}")
 
     def _save(self, step: int, best: float | None) -> None:
-        counters = {"since_best": self.progress.since_best}
-        self.state.save(step, self.task.model, self.optimizer, self.average, counters, best)
+        self.state.save(step, self.task.model, self.optimizer, self.average, self.progress.as_json(), best)
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:
@@ -199,6 +233,7 @@ class _Run:
             self.task.model.load_state_dict(own, strict=False)
 
 
-def _precision(model: nn.Module, settings: Settings) -> AbstractContextManager[Any]:
+def precision(model: nn.Module, settings: Settings) -> AbstractContextManager[Any]:
+    """What a fit computes in; its best weights are judged in the same."""
     device = next(model.parameters()).device.type
     return torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16")

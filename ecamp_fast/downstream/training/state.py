@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ecamp_fast.downstream.result import changes
 from ecamp_fast.downstream.training.optimizer import Averaged, trained_state
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.run.checkpoint.agreement import Alone
@@ -19,7 +20,7 @@ from ecamp_fast.run.checkpoint.retention import best_of, set_aside
 from ecamp_fast.run.checkpoint.saver import Request, Saver
 
 KEEP = 2
-MODEL, OPTIMIZER, AVERAGE, PROGRESS = "model/", "optimizer/", "average/", "progress/"
+MODEL, OPTIMIZER, AVERAGE = "model/", "optimizer/", "average/"
 
 
 class FitState:
@@ -27,10 +28,11 @@ class FitState:
 
     identity  what a fit must share with the one it goes on from: settings, data, encoder
     data      digest of the shard set
+    say       is told what the disk refused after a checkpoint was there
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], data: str) -> None:
-        self._folder = folder / "checkpoints"
+    def __init__(self, folder: Path, identity: Mapping[str, Any], data: str, say: Callable[[str], None]) -> None:
+        self._folder, self._say = folder / "checkpoints", say
         self._identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it comes back from a manifest
         self._data = data
         self._saver = Saver(self._folder, Alone(), KEEP, background=False)
@@ -41,31 +43,34 @@ class FitState:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         average: Averaged | None,
-        counters: Mapping[str, float],
+        progress: Mapping[str, Any],
         best: float | None,
     ) -> None:
         """A checkpoint after ``step`` steps.
 
-        counters: of the loop   best: the score, higher is better, where this is the best so far: it then stays
+        progress  of the loop, as JSON has it
+        best      the score, higher is better, where this is the best so far: it then stays
+
         Raises what kept it from the disk.
         """
         tensors = {MODEL + name: one for name, one in trained_state(model).items()}
         tensors |= {OPTIMIZER + name: one for name, one in _optimizer_state(model, optimizer).items()}
         if average:
             tensors |= {AVERAGE + name: one for name, one in average.values.items()}
-        tensors |= {PROGRESS + name: torch.tensor(float(value)) for name, value in counters.items()}
-        position = Position(step=step, data=self._data, settings={"fit": self._identity})
+        position = Position(step=step, data=self._data, settings={"fit": self._identity, "progress": dict(progress)})
         self._saver.save(tensors, Request(position, None if best is None else -best))
         for outcome in self._saver.finished():
             if outcome.fault:
                 raise outcome.fault
+            if outcome.untidy:
+                self._say(f"step {step}: {outcome.untidy}")
 
     def resume(
         self, mode: str, model: nn.Module, optimizer: torch.optim.Optimizer, average: Averaged | None
-    ) -> tuple[int, dict[str, float]]:
+    ) -> tuple[int, dict[str, Any]]:
         """Load the checkpoint that ``mode`` means (``run.checkpoint.find``); later ones are of a fit that was left.
 
-        returns steps done, 0 where a fit begins, and the loop's counters
+        returns steps done, 0 where a fit begins, and the loop's progress
         Raises ConfigError where it is of another fit, DataError where it is of other data or does not fit.
         """
         path = find(self._folder, mode, lambda name, reason: None)
@@ -79,8 +84,7 @@ class FitState:
         _load_optimizer(model, optimizer, _part(checkpoint, OPTIMIZER))
         if average:
             average.values = _part(checkpoint, AVERAGE, like=average.values)
-        counters = {name: float(value) for name, value in _part(checkpoint, PROGRESS).items()}
-        return checkpoint.position.step, counters
+        return checkpoint.position.step, checkpoint.position.settings["progress"]
 
     def best(self) -> tuple[int, float] | None:
         """Step and score of the best checkpoint so far."""
@@ -99,10 +103,7 @@ class FitState:
     def _compare(self, checkpoint: Checkpoint, path: Path) -> None:
         if checkpoint.position.data != self._data:
             raise DataError(f"{path} was fitted to another shard set", "pass the same set, or another OUT")
-        before = checkpoint.position.settings.get("fit", {})
-        other = [key for key in before.keys() | self._identity.keys() if before.get(key) != self._identity.get(key)]
-        if other:
-            told = ", ".join(f"{key} was {before.get(key)}, is {self._identity.get(key)}" for key in sorted(other))
+        if told := changes(checkpoint.position.settings.get("fit", {}), self._identity):
             raise ConfigError(f"{path} is of another fit: {told}", "choose another OUT, or --resume never")
 
 

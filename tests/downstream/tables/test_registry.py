@@ -94,13 +94,18 @@ def test_prompts(monkeypatch: pytest.MonkeyPatch, scored: Callable[..., dict[str
 
     monkeypatch.setattr(cells, "_is_aligned", lambda run: True)
 
-    def answers(*arguments: Any, **options: Any) -> Any:
+    def answers(model: Any, shards: Any, split: str, wordpiece: Any, **options: Any) -> Any:
+        tokenizers.append(wordpiece)
         scores = SimpleNamespace(negation=Estimate(0.8, 0.7, 0.9), auroc=None)
         return SimpleNamespace(mean=scores, findings={"effusion": scores}, samples=7)
 
     module = ModuleType("ecamp_fast.downstream.zero_shot")
     module.score_prompts = answers  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    tokenizers: list[Any] = []
+    monkeypatch.setattr("ecamp_fast.text.wordpiece.load_wordpiece", str)
+    scored("zero-shot", options={"score": "negation", "test": "val", "tokenizer": "other/tokenizer.json"})
     rows = scored("zero-shot", options={"score": "negation", "test": "val"})
+    assert tokenizers[0] == "other/tokenizer.json" and tokenizers[-1].endswith("phantoms/tokenizer.json")
     assert list(rows) == ["ours"] and (rows["ours"].score, rows["ours"].low) == (80.0, 70.0)
     assert rows["ours"].metric == "negation"

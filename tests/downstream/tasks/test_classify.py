@@ -259,14 +259,17 @@ class TestLearning:
         assert low < 0.5 < high
 
 
-def test_principal_components_are_numpys(phantoms: ShardSet) -> None:
+@pytest.mark.parametrize("samples", [30, 7])
+def test_principal_components_are_numpys(samples: int) -> None:
     draw = np.random.default_rng(2)
-    train, test = draw.normal(size=(30, 9)) @ draw.normal(size=(9, 9)), draw.normal(size=(5, 9))
+    train, test = draw.normal(size=(samples, 9)) @ draw.normal(size=(9, 9)), draw.normal(size=(5, 9))
     found, other = probing._principal(torch.from_numpy(train), torch.from_numpy(test), 4)
     _, vectors = np.linalg.eigh(np.cov(train.T))
     wanted = (train - train.mean(0)) @ vectors[:, ::-1][:, :4]
     np.testing.assert_allclose(np.abs(found), np.abs(wanted), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.abs(other), np.abs((test - train.mean(0)) @ vectors[:, ::-1][:, :4]), atol=1e-5)
+    every, _ = probing._principal(torch.from_numpy(train), torch.from_numpy(test), 100)
+    assert every.shape == (samples, min(samples - 1, 9)) and every.std(0).min() > 1e-3  # and none that is rounding
 
 
 def test_commands_print_what_they_wrote(tiny_run: Path, phantoms: ShardSet, tmp_path: Path) -> None:

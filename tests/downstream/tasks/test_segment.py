@@ -1,5 +1,6 @@
 """Segmentation on phantoms: what is fed, kept and turned; a fit that goes on; Dice against counting, image by image."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -234,3 +235,9 @@ def test_samples_whose_masks_nobody_drew_are_left_out(tmp_path: Path, encoder: s
     result = segment(encoder, shards, load_settings("segment", None, QUICK), tmp_path / "out", options)
     assert result.samples["test"] == 4 and result.extra["positive"]["images"] == {"mass": 2}
     assert probe_patches(encoder, shards, tmp_path / "patches", ProbeOptions(baselines=False)).samples["test"] == 4
+    for seed in range(8):  # one training image each, with something marked or with nothing
+        options = SegmentOptions(Subset(count=1, seed=seed), head="linear")
+        (patient,) = split_task(shards, options.subset, masked=True).train.patients
+        outcome = contextlib.nullcontext() if int(patient[1:]) % 4 == 3 else pytest.raises(DataError, match="has mass")
+        with outcome:
+            segment(encoder, shards, load_settings("segment", None, QUICK), tmp_path / f"one-{seed}", options)

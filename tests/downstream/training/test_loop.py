@@ -1,5 +1,6 @@
 """The loop against a loop written by hand, its rates against the formula, and its resume against a run in one go."""
 
+import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from ecamp_fast.downstream.training.schedule import factor
 from ecamp_fast.downstream.training.settings import Settings, load_settings, row_names
 from ecamp_fast.downstream.trunk import open_trunk
 from ecamp_fast.errors import ConfigError, DataError, NumericsError
+from ecamp_fast.run.checkpoint.saver import Saver
 
 PLAIN = {"precision": "fp32", "batch": 4, "warmup": 3, "evaluate_every": 5}
 
@@ -84,14 +86,14 @@ def test_the_rate_ends_at_the_hard_stop() -> None:
     assert factor(chosen, 55) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}, {"optimizer": "adamw"}])
-def test_a_fit_that_was_cut_off_goes_on_to_the_same_weights(tmp_path: Path, changes: dict) -> None:
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}, {"optimizer": "adamw"}, {"save_every": 3}])
+def test_a_fit_that_was_cut_off_goes_on_to_the_same_weights_and_curves(tmp_path: Path, changes: dict) -> None:
     whole, cut, rest = Line(), Line(stop_after=13), Line()
     first = run(tmp_path / "whole", whole, settings(**changes))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", cut, settings(**changes))
     second = run(tmp_path / "cut", rest, settings(**changes))
-    assert first.best == second.best
+    assert first == second and [step for step, _ in first.curve] == [5, 10, 15, 20]  # type: ignore[attr-defined]
     for name, one in whole.model.state_dict().items():
         assert torch.equal(one, rest.model.state_dict()[name]), name
 
@@ -176,7 +178,7 @@ def test_gradients_that_are_not_finite_change_nothing_and_end_a_fit(tmp_path: Pa
 
 def test_another_fit_is_not_gone_on_with(tmp_path: Path) -> None:
     run(tmp_path, Line(), settings())
-    with pytest.raises(ConfigError, match="lr"):
+    with pytest.raises(ConfigError, match=r"of another fit: settings\.lr was 0\.05, is 0\.01\n"):
         run(tmp_path, Line(), settings(lr=0.01))
     with pytest.raises(DataError, match="another shard set"):
         run(tmp_path, Line(), settings(), data="e")
@@ -195,6 +197,24 @@ def test_a_fit_that_begins_anew_keeps_nothing_of_the_one_before(tmp_path: Path) 
     assert fitted.best == wanted.best
     for mine, theirs in zip(task.model.parameters(), alone.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_what_the_disk_refuses_after_a_checkpoint_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Saver, "_tidy", lambda saver, path, request: "best could not be noted")
+    told: list[str] = []
+    fit(Line(), settings(steps=5), tmp_path, {}, "d", say=told.append)
+    assert told[0] == "step 5: best could not be noted"
+
+
+def test_scores_that_are_no_numbers_are_gone_on_from(tmp_path: Path) -> None:
+    curves = []
+    for name, stop in (("whole", None), ("cut", 13)):
+        for task in (Line(stop), Line())[stop is None :]:
+            task.validate = lambda: math.nan  # type: ignore[method-assign]
+            with contextlib.suppress(KeyboardInterrupt):
+                curves.append(run(tmp_path / name, task, settings()).curve)  # type: ignore[attr-defined]
+    assert [[step for step, _ in curve] for curve in curves] == [[5, 10, 15, 20]] * 2
+    assert all(math.isnan(score) for curve in curves for _, score in curve)
 
 
 def test_layers_have_their_share_of_the_rate(tiny_run: Path) -> None:
