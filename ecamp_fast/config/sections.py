@@ -154,7 +154,7 @@ class AlignConfig(Section):
     """Images against single distilled sentences, where ``losses.align`` is on."""
 
     width: int = Field(128, ge=8, le=WIDEST)  # numbers of a picture, a patch and a sentence that are compared
-    scale: float = Field(0.05, gt=0)  # of the term in the total: its gradient in the encoder is then about that of mlm
+    scale: float = Field(0.025, gt=0)  # of the term in the total: its gradient in the encoder is then half that of mlm
     temperature: float = Field(0.1, gt=0)  # of the contrast, and of the patches that a sentence looks at
     sentences: int = Field(24, ge=1, le=1024)  # of a sample at most, the first
 

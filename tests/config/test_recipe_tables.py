@@ -64,7 +64,7 @@ PAPER: dict[str, Any] = {
     "losses.mlm": True,
     "losses.align": False,
     "align.width": 128,
-    "align.scale": 0.05,
+    "align.scale": 0.025,
     "align.temperature": 0.1,
     "align.sentences": 24,
     "losses.mim_scale": 0.75,
