@@ -61,7 +61,8 @@ def views() -> Any:
 
 
 def fits() -> Any:
-    """Weights after some steps, with an average and without."""
+    """Weights after some steps, with an average and without; curves of a fit that was cut off."""
+    import contextlib
     import tempfile
     from pathlib import Path
 
@@ -75,13 +76,14 @@ def fits() -> Any:
     class Line:
         steps_per_epoch = 3
 
-        def __init__(self) -> None:
+        def __init__(self, stop: int = 60) -> None:
             torch.manual_seed(1)
             self.model = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.3))
-            self.x, self.asked = torch.randn(60, 4, 3), 0
+            self.x, self.asked, self.stop = torch.randn(60, 4, 3), 0, stop
 
         def batches(self, start: int, stop: int) -> Any:
-            yield from self.x[start:]
+            yield from self.x[start : self.stop]
+            raise KeyboardInterrupt
 
         def loss(self, batch: Any) -> Any:
             return ((self.model(batch)[:, 0] - batch.sum(1)) ** 2).mean()
@@ -97,7 +99,12 @@ def fits() -> Any:
         with tempfile.TemporaryDirectory() as folder:
             done = fit(task, settings, Path(folder), {}, "")
         found.append([done.step, done.best, done.losses, [one.tolist() for one in task.model.parameters()]])
-    return found
+    settings = Settings(steps=12, batch=4, lr=0.05, warmup=2, precision="fp32", save_every=4)
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.suppress(KeyboardInterrupt):
+            fit(Line(stop=8), settings, Path(folder), {}, "")
+        done = fit(Line(), settings, Path(folder), {}, "")
+    return [*found, done.curve, done.losses]
 
 
 def scored() -> Any:
@@ -127,8 +134,9 @@ def probed() -> Any:
     features, values = torch.randn(80, 5), torch.rand(80, 2)
     known = torch.rand(80, 2) < 0.6
     found = fit(features, values > 0.5, [0.1, 0.01], known)
-    components, others = _principal(features[:30].double(), features[30:34].double(), 3)
-    return [found.logits(features[:3]).tolist(), components.abs().tolist(), others.abs().tolist()]
+    pairs = [_principal(features[:many].double(), features[30:34].double(), 3) for many in (30, 4)]
+    every = _principal(features[:4].double(), features[30:34].double(), 9)[0].shape
+    return [found.logits(features[:3]).tolist(), every, [part.abs().tolist() for pair in pairs for part in pair]]
 
 
 MUTANTS = [
@@ -196,7 +204,12 @@ MUTANTS = [
             ),
             "the gradient is not clipped": ("self.settings.clip or math.inf", "math.inf"),
             "the last weights are kept": ("    state.load_best(task.model)\n", ""),
-            "patience is not counted": ("0 if is_best else self.progress.since_best + 1", "0"),
+            "patience is not counted": ("0 if is_best else progress.since_best + 1", "0"),
+            "a resumed fit has no past": ("        if not saved:\n", "        if saved:\n"),
+            "losses since the last validation are forgotten": (
+                'torch.tensor(_number(saved["total"]))',
+                "torch.zeros(())",
+            ),
             "dropout follows no seed": ("settings.seed * 1_000_003 + step", "7"),
             "the average is never updated": ("            self.average.update(step)", "            pass"),
         },
@@ -238,6 +251,8 @@ MUTANTS = [
         CLASSIFY,
         probed,
         {
+            "rounding is a component": ("variance > TOO_FEW**2 * variance[-1]", "variance > -1"),
+            "components of few images are as long as their spread": (" / variance[-count:].flip(0).sqrt()", ""),
             "components are of images with their mean": ("rows = (train - mean).double()", "rows = train.double()"),
         },
     ),
