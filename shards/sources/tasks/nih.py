@@ -58,7 +58,7 @@ class NihSource(TaskSource):
                     raise ValueError("no Patient ID")
                 named = re.search(PATIENTS["nih"], name)
                 if named and named[1] != patient.zfill(8):
-                    raise ValueError(f"Patient ID {redact(patient)}, which its name is not")
+                    raise ValueError(f"Patient ID {redact(patient)}, though its name says {named[1]}")
             except ValueError as error:
                 listing.faults.append(RecordFault(where, str(error), _RELEASE))
                 continue

@@ -56,7 +56,7 @@ def among(names: Iterable[str], classes: tuple[str, ...]) -> Labels:
     other = sorted(found.difference(classes, NO_FINDING))
     if other:
         raise ValueError(f"class {redact(other[0])} is none of {', '.join(classes)}")
-    present = found.intersection(classes)
-    if present and (nothing := sorted(found.difference(classes, ("",)))):
-        raise ValueError(f"{nothing[0]} beside {min(present)}")
+    stands = found.intersection(classes)
+    if stands and (nothing := sorted(found.difference(classes, ("",)))):
+        raise ValueError(f"{nothing[0]} beside {min(stands)}")
     return {name: int(name in found) for name in classes}

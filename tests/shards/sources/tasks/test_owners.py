@@ -108,7 +108,7 @@ def test_nih_by_the_lists_of_the_protocol(nih, tmp_path):
         ("00000001_000.png,Effusion|No Finding,0,1,50,M,PA,1,1,1,1", "No Finding beside Effusion"),
         ("00000001_000.png,,0,1,50,M,PA,1,1,1,1", "no Finding Labels"),
         ("00000001_000.png,Mass,0,nan,50,M,PA,1,1,1,1", "no Patient ID"),
-        ("00000001_000.png,Mass,0,7,50,M,PA,1,1,1,1", "which its name is not"),
+        ("00000001_000.png,Mass,0,7,50,M,PA,1,1,1,1", "though its name says 00000001"),
     ],
 )
 def test_rows_of_nih_that_cannot_be_meant(row, what, nih):
