@@ -1,6 +1,7 @@
 """Masks as bits of a picture's pixels: from files and run lengths, stacked to planes, at another size."""
 
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from ecamp_fast.shards.images.limits import ANNOTATION, BadImage, check_size
 _LOSSLESS = ("PNG", "TIFF", "BMP", "PPM")
 _GREY = ("1", "L", "P", "I;16", "I", "RGB", "RGBA", "LA")
 _FIX = "write the mask as a PNG of the image's size, or remove the row"
+_WHOLE = re.compile(r"-?[0-9]{1,9}")  # no canvas has more pixels
 _SHARE = 0.01  # how far the sides of a mask and its image may be from one ratio
 
 
@@ -60,7 +62,7 @@ def fits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def check_runs(text: str, side: int) -> str:
     """What is wrong with run lengths, or ''.  See ``from_runs``."""
     words = text.split()
-    if not all(word.removeprefix("-").isdecimal() and word.isascii() for word in words):
+    if not all(_WHOLE.fullmatch(word) for word in words):
         return "run lengths that are no whole numbers"
     numbers = [int(word) for word in words]
     if not numbers or len(numbers) % 2:

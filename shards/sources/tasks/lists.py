@@ -177,7 +177,7 @@ def _annotation(values: list[str], task: Dataset) -> Annotation | str:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.lstrip("-").isdecimal() and text.isascii() else None
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
 
 
 def read_masks(path: Path, listing: Listing) -> ListRows:

@@ -43,6 +43,7 @@ def test_random_run_lengths():
         ("1 2 3", "3 numbers"),
         ("a 2", "no whole numbers"),
         ("1.5 2", "no whole numbers"),
+        (f"{'9' * 5000} 2", "no whole numbers"),
         ("1_0 2", "no whole numbers"),
         ("+1 2", "no whole numbers"),
         ("\u0661 2", "no whole numbers"),

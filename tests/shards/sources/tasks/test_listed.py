@@ -119,6 +119,8 @@ FAULTS = {
         "a.png.*of 1024 x 1024",
     ),
     "a class that there is not": ("aptos", {"train": "a.png 5\n"}, "a.png.*no number from 0 to 4"),
+    "two signs": ("aptos", {"train": "a.png --1\n"}, "a.png.*no number from 0 to 4"),
+    "a number without end": ("aptos", {"train": f"a.png {'9' * 5000}\n"}, "a.png.*no number from 0 to 4"),
     "no number": ("spinexr", {"train": "a.png x\n"}, "a.png.*no number from 0 to 1"),
     "a patient in two splits": (
         "nih",
