@@ -242,7 +242,7 @@ MUTANTS = [
             ),
             "numbers of classes count from one": ("int(at == numbers[0])", "int(at + 1 == numbers[0])"),
             "labels may be too many": ("if len(values) != wanted or _number(", "if len(values) != wanted and _number("),
-            "an image that is listed twice counts once": ("        elif name in rows:\n", "        elif name == '':\n"),
+            "an image that is listed twice counts once": ("not fault and name in rows", "fault and name in rows"),
             "a mask and none go together": ("if any(absent) and not all(absent):", "if not absent:"),
             "no mask is a mask": ("int(place != EMPTY)", "1"),
             "what is tested has fractions": (
