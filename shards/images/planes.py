@@ -26,8 +26,9 @@ def read_mask(data: bytes) -> np.ndarray:
             check_size(*file.size)
             if file.mode not in _GREY:
                 raise BadImage(f"a mask with pixels of kind {file.mode}", _FIX, ANNOTATION)
-            if getattr(file, "n_frames", 1) != 1:
-                raise BadImage(f"a mask of {file.n_frames} pictures", _FIX, ANNOTATION)
+            pictures = getattr(file, "n_frames", 1)
+            if pictures != 1:
+                raise BadImage(f"a mask of {pictures} pictures", _FIX, ANNOTATION)
             upright = ImageOps.exif_transpose(file)  # as its image is turned
             deep = file.mode.startswith(("I", "1"))
             values = np.array(upright) if deep else _grey(upright)
