@@ -37,8 +37,8 @@ def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncerta
     names      classes, in this order; (): those of the set
     uncertain  class -> what an uncertain label of it counts as, 1 or 0; of others ``UNCERTAIN_AS`` says it
 
-    Raises DataError where the split is missing or has no such class, be it in ``names`` or in ``uncertain``, ConfigError
-    where a class is named twice.
+    Raises DataError where the split is missing or has no class that ``names`` or ``uncertain`` name, ConfigError where
+    a class is named twice.
     """
     if len(set(names)) < len(names):
         raise ConfigError(f"a class is named twice:{items(names)}", "name each once")
