@@ -40,8 +40,7 @@ def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncerta
     Raises DataError where the split is missing or has no class that ``names`` or ``uncertain`` name, ConfigError where
     a class is named twice.
     """
-    if len(set(names)) < len(names):
-        raise ConfigError(f"a class is named twice:{items(names)}", "name each once")
+    require_once(names, "a class")
     about = [shards.metadata(split, index) for index in range(shards.count(split))]
     stated, kind = shards.manifest.labels, str(shards.manifest.source.get("kind", ""))
     known = list(stated) or sorted({name for one in about for name in one["labels"]})
@@ -56,6 +55,12 @@ def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncerta
         [_patient(one) for one in about],
         [frozenset(one.get("columns", {}).get("lists", "").split()) for one in about],
     )
+
+
+def require_once(names: Sequence[str], what: str) -> None:
+    """what: that they are names of, as in "a class".  Raises ConfigError where one stands twice."""
+    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+        raise ConfigError(f"{what} is named twice:{items(twice)}", "name each once")
 
 
 def _patient(metadata: Mapping[str, Any]) -> str:
