@@ -19,7 +19,7 @@ def open_device(name: str | None) -> torch.device:
         return torch.device("cuda" if count else "cpu")
     if not re.match(NAME, name):
         raise ConfigError(f"--device {name}: there is no such device", "name cpu, cuda or cuda:N")
-    here = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
-    if name not in here:
-        raise EnvironmentFault(f"device {name}: there is no such device here", f"name one of {', '.join(here)}")
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
+    if name not in known:
+        raise EnvironmentFault(f"device {name}: there is no such device here", f"name one of {', '.join(known)}")
     return torch.device(name)
