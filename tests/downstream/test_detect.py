@@ -155,6 +155,8 @@ def test_the_head_fits_the_options(trunk: Trunk) -> None:
 
 def test_findings_without_boxes_are_refused(shards: ShardSet, splits: TaskSplits) -> None:
     known = box_names(shards, splits)
+    with pytest.raises(ConfigError, match="a class is named twice"):
+        box_names(shards, splits, known[:1] * 2)
     assert box_names(shards, splits, known[1:2]) == known[1:2]
     with pytest.raises(DataError, match="no boxes of"):
         box_names(shards, splits, ["fracture"])
