@@ -6,7 +6,7 @@ its score on the validation split, which it is chosen by.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -284,15 +284,18 @@ def _zero_shot(given: CellInputs, out: Path) -> TaskResult:
     return result
 
 
-def _patches(given: CellInputs, out: Path, baselines: bool = False) -> TaskResult:
+def _patches(given: CellInputs, out: Path) -> TaskResult:
     from ecamp_fast.downstream.tasks.patches import probe_patches
+
+    return probe_patches(given.encoder, given.open_set(), out, _patch_options(given), device=given.open_device())
+
+
+def _patch_options(given: CellInputs) -> Any:
     from ecamp_fast.downstream.tasks.probing import ProbeOptions
 
     known = parse_section(PatchGridOptions, dict(given.options), "options")
-    options = ProbeOptions(
-        given.subset(known.count), tuple(known.masks), size=known.size, test_split=known.test, baselines=baselines
-    )
-    return probe_patches(given.encoder, given.open_set(), out, options, device=given.open_device())
+    subset = given.subset(known.count)
+    return ProbeOptions(subset, tuple(known.masks), size=known.size, test_split=known.test, baselines=False)
 
 
 def _patch_pixels(given: CellInputs, out: Path) -> TaskResult:
@@ -307,17 +310,10 @@ def _patch_place(given: CellInputs, out: Path) -> TaskResult:
     return _beside_patches(given, out, PLACE)
 
 
-def _beside_patches(given: CellInputs, out: Path, name: str) -> TaskResult:
-    """A score that a probe of patches tells beside its own; that probe stays in a folder of its own."""
-    (out / "probe").mkdir(exist_ok=True)
-    whole = _patches(given, out / "probe", baselines=True)
-    found = (whole.extra["baselines"] | {"place": whole.extra["place"]})[name]
-    resampled = {"resampled": whole.extra["draws"][name]}
-    result = replace(
-        whole, score=found["value"], low=found["low"], high=found["high"], per_class={}, extra=resampled, task="patches"
-    )
-    result.write(out)
-    return result
+def _beside_patches(given: CellInputs, out: Path, row: str) -> TaskResult:
+    from ecamp_fast.downstream.tasks.patches import score_patches
+
+    return score_patches(row, given.encoder, given.open_set(), out, _patch_options(given), device=given.open_device())
 
 
 PIXELS = ("pixels", "pixels-pca")

@@ -72,67 +72,101 @@ def probe_patches(
     options: ``names`` are masks, (): all of the set; ``pooling`` and ``uncertain`` mean nothing here
     Raises ConfigError where the set has no masks or one is named twice, DataError where no finding is there to be told.
     """
-    require_once(options.names, "a mask")
-    names = options.names or shards.manifest.masks
-    if not names:
-        raise ConfigError(f"{shards.path} has no masks", "take a set that has some")
-    trunk = open_trunk(encoder, size=options.size, device=device)
-    splits = split_task(shards, options.subset, test_split=options.test_split, masked=True)
-
-    def read(features: Features) -> tuple[_Patches, _Patches]:
-        parts = [_data(shards, part, names, trunk.size, device) for part in (splits.train, splits.test)]
-        with torch.inference_mode(), threads_for(trunk.width, torch.device(device)):
-            train, test = (_read(part, features, trunk.grid, options.subset.seed) for part in parts)
-        return train, test
-
-    say(f"patches of {len(splits.train)} training and {len(splits.test)} test images")
-    train, test = read(trunk)
-    if not any(column.any() and not column.all() for column in train.holds.T):
-        raise DataError("no training patch holds a finding", "use a larger fraction")
-    judge = _Judge(splits, options.subset.seed)
-    own, others = judge.rows("encoder", train, test), []
+    setup = _Setup.of(encoder, shards, options, device)
+    say(f"patches of {len(setup.splits.train)} training and {len(setup.splits.test)} test images")
+    train, test = setup.read(setup.trunk)
+    own, others = setup.judge.rows("encoder", train, test), []
     if options.baselines:
         if base := untrained_source(encoder):
-            others.append(judge.rows("untrained", *read(open_trunk(base, size=options.size, device=device))))
-        others.append(judge.rows(OWN_PIXELS, *read(lambda images: pixels_of(images, trunk.grid))))
-    result = _result(encoder, shards, options, trunk, splits, own.resampled, names)
-    place = judge.place(train, test)
+            untrained = setup.read(open_trunk(base, size=options.size, device=device))
+            others.append(setup.judge.rows("untrained", *untrained))
+        others.append(setup.judge.rows(OWN_PIXELS, *setup.read(setup.own_pixels)))
+    result = _result(encoder, shards, options, setup, own.resampled)
+    place = setup.judge.place(train, test)
     result.extra.update(
         baselines={one.name: mean_over_classes(one.resampled).as_dict() for one in others},
         differences={one.name: own.against(one) for one in others},
         place=mean_over_classes(place).as_dict(),
-        draws={PLACE: listed(overall(place)), **{one.name: listed(overall(one.resampled)) for one in others}},
         patches={"train": len(train.owners), "test": len(test.owners)},
-        held=dict(zip(names, test.holds.sum(0).tolist(), strict=True)),
+        held=dict(zip(setup.names, test.holds.sum(0).tolist(), strict=True)),
     )
     result.write(out)
     return result
 
 
-def _result(
+def score_patches(
+    row: str,
     encoder: str,
     shards: ShardSet,
-    options: ProbeOptions,
-    trunk: Trunk,
-    splits: TaskSplits,
-    areas: Array,
-    names: tuple[str, ...],
+    out: Path,
+    options: ProbeOptions = DEFAULTS,
+    *,
+    device: torch.device | str = "cpu",
 ) -> TaskResult:
+    """The same patches by their own pixels, or by their position alone: OUT/result.json.
+
+    row: ``OWN_PIXELS`` or ``PLACE``   encoder: whose patches these are; it is asked nothing
+    Raises as ``probe_patches``.
+    """
+    setup = _Setup.of(encoder, shards, options, device)
+    train, test = setup.read(setup.own_pixels)
+    areas = setup.judge.place(train, test) if row == PLACE else setup.judge.rows(row, train, test).resampled
+    result = _result(encoder, shards, options, setup, areas)
+    result.write(out)
+    return result
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What is asked of which patches."""
+
+    names: tuple[str, ...]
+    trunk: Trunk
+    splits: TaskSplits
+    judge: "_Judge"
+    parts: tuple[TaskData, TaskData]
+    seed: int
+
+    @classmethod
+    def of(cls, encoder: str, shards: ShardSet, options: ProbeOptions, device: torch.device | str) -> "_Setup":
+        require_once(options.names, "a mask")
+        names = options.names or shards.manifest.masks
+        if not names:
+            raise ConfigError(f"{shards.path} has no masks", "take a set that has some")
+        trunk = open_trunk(encoder, size=options.size, device=device)
+        splits = split_task(shards, options.subset, test_split=options.test_split, masked=True)
+        train, test = (_data(shards, part, names, trunk.size, device) for part in (splits.train, splits.test))
+        return cls(names, trunk, splits, _Judge(splits, options.subset.seed), (train, test), options.subset.seed)
+
+    def read(self, features: Features) -> tuple[_Patches, _Patches]:
+        """Of the training and of the test split.  Raises DataError where no finding is there to be told."""
+        trunk = self.trunk
+        with torch.inference_mode(), threads_for(trunk.width, self.parts[0].device):
+            train, test = (_read(part, features, trunk.grid, self.seed) for part in self.parts)
+        if not any(column.any() and not column.all() for column in train.holds.T):
+            raise DataError("no training patch holds a finding", "use a larger fraction")
+        return train, test
+
+    def own_pixels(self, images: Tensor) -> Tensor:
+        return pixels_of(images, self.trunk.grid)
+
+
+def _result(encoder: str, shards: ShardSet, options: ProbeOptions, setup: _Setup, areas: Array) -> TaskResult:
     """areas: (1 + D, F)"""
-    found = mean_over_classes(areas)
+    found, trunk = mean_over_classes(areas), setup.trunk
     return TaskResult(
         task="patches",
         metric="auroc",
         score=found.value,
         low=found.low,
         high=found.high,
-        per_class=by_class(areas[0], names),
+        per_class=by_class(areas[0], setup.names),
         settings={"size": trunk.size, "grid": trunk.grid, "holds": HOLDS},
         data=shards.manifest.digest,
         encoder=encoder,
-        fraction=splits.percent,
+        fraction=setup.splits.percent,
         seed=options.subset.seed,
-        samples=splits.counts(),
+        samples=setup.splits.counts(),
         extra={"resampled": listed(overall(areas))},
     )
 

@@ -24,6 +24,7 @@ HOPED_FOR = [
         for task, pixels in (("probe", ("pixels 16 x 16", "pixels PCA 128")), ("patches 186", ("pixels of the patch",)))
         for other in ("untrained", *pixels, "images alone")
     ],
+    *[("worth", task, "reports and images", "untrained") for task in ("detect 200", "segment 10 percent")],
 ]
 
 
