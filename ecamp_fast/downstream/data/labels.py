@@ -69,7 +69,7 @@ def _patient(metadata: Mapping[str, Any]) -> str:
 
 def parse_counts(text: Sequence[str]) -> dict[str, int]:
     """``CLASS=0`` or ``CLASS=1``: what uncertain labels count as.  Raises ConfigError."""
-    found = {}
+    found: dict[str, int] = {}
     for item in text:
         name, _, value = item.rpartition("=")
         if not name or value not in ("0", "1"):
