@@ -1,0 +1,220 @@
+"""What a report says, as answers about it are judged: its entities, how each is said to be, and in which words.
+
+All reading of reports and of answers goes through here.
+"""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from itertools import takewhile
+
+from ecamp_fast.distill.vocabulary import limits_of, roots_of, words_of
+from ecamp_fast.text.reading.annotate import Description, describe_plain
+from ecamp_fast.text.reading.doubt import Doubts
+from ecamp_fast.text.reading.entities import ANATOMY, FORMS, Mention, find_mentions
+from ecamp_fast.text.reading.negation import negated
+from ecamp_fast.text.reading.plain import plain
+from ecamp_fast.text.reading.rules import distill
+from ecamp_fast.text.reading.sentences import plain_sentences
+from ecamp_fast.text.reading.words import Span, word_spans
+
+
+class State(StrEnum):
+    """How a text says an entity to be, the strongest first."""
+
+    PRESENT = "present"
+    POSSIBLE = "possible"
+    ABSENT = "absent"
+
+
+STRENGTH = tuple(State)
+
+# Sentences that speak to a model and not of a patient
+_COMMAND = re.compile(
+    r"\b(?:ignore|disregard|forget|override|bypass)\b[^.]{0,60}\b(?:instruct\w*|prompts?|directions|rules|guidelines"
+    r"|(?:everything|all|the text) (?:above|before))\b"
+    r"|\b(?:assistant|system|developer)(?: (?:prompt|message))?\s?:|<\||\[/?inst\]|<</?sys>>"
+    r"|\byou are (?:now|an? (?:ai|assistant|language|helpful|chat))\b|\bas an ai\b|\b(?:language model|chatgpt|llm)\b"
+    r"|(?:\A|[.:;\"“\n])\W*(?:please |now |then |instead,? |and |just |only )*(?:respond|reply|answer|output|print|write"
+    r"|say|generate)\b:?(?: (?:only|exactly|just|with|that|there|instead|as|the (?:following|words?|text|sentences?))\b"
+    r"| ?[\"“‘'])",
+    re.IGNORECASE,
+)
+_ANY_COMMAND = re.compile(
+    r"instruct|prompt|direction|rules|guideline|above|before|assistant|system|developer|<|inst\]|\bai\b|language"
+    r"|chat|llm|respond|reply|answer|output|print|write|\bsay\b|generate|you are",
+    re.IGNORECASE,
+)
+_QUOTES = re.compile(r"[\"“”]")
+# The answer that Table S3 shows leaves out "No evidence of active or latent tb.": the paper has no abbreviations.
+_ABBREVIATED = frozenset(("tb",))
+_PLACE = re.compile(r"\b(?:in|on|at|of|within|over|near|throughout|along|about|behind|above|below|around|across)\b")
+
+
+def without_commands(report: str) -> str:
+    """The report without sentences that tell a model what to do, and what these quote; itself where it has none."""
+    if not _ANY_COMMAND.search(report):
+        return report
+    form = plain(report)
+    kept: list[str] = []
+    quoting = False
+    dropped = False
+    for start, end in plain_sentences(form.text):
+        sentence = form.text[start:end]
+        quotes = len(_QUOTES.findall(sentence)) % 2 == 1
+        if quoting or _COMMAND.search(sentence):
+            dropped = True
+            quoting = quoting != quotes
+        else:
+            kept.append(sentence)
+    return "".join(kept).strip() if dropped else report
+
+
+def entities_digest() -> str:
+    """Of the list of entities and of their forms."""
+    return hashlib.sha256(json.dumps(FORMS, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A mention with its state, and with what else is said around it.
+
+    words   roots of the words of its sentence, and of the next ones that mention nothing
+    held    those of them that are not denied
+    limits  what the rules tell of it that excludes something else (``vocabulary.limits_of``); {} for nothing, or where
+            the sentence mentions the entity twice
+    near    entities of its sentence
+    """
+
+    entity: str
+    surface: str
+    state: State
+    words: frozenset[str]
+    held: frozenset[str]
+    limits: dict[str, frozenset[str]]
+    near: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A report as it is read.
+
+    text      without sentences that tell a model what to do
+    said      each mention, in order
+    states    of an entity, all that are told of it, by mentions or by the rules' sentences
+    required  the findings that a faithful text states, with the strongest of their states
+    count     words
+    """
+
+    text: str
+    said: tuple[Said, ...]
+    states: dict[str, frozenset[State]]
+    required: dict[str, State]
+    count: int
+
+    @property
+    def entities(self) -> list[str]:
+        """Those that it mentions, each once, in order."""
+        return list(dict.fromkeys(one.entity for one in self.said))
+
+    def of(self, entity: str, state: State) -> list[Said]:
+        """What is said of an entity in a state; of the entity where nothing is."""
+        own = [one for one in self.said if one.entity == entity]
+        return [one for one in own if one.state is state] or own
+
+
+@lru_cache(maxsize=64)  # a report is asked about, judged and asked about again
+def read_source(report: str) -> Source:
+    """Read a report."""
+    text = plain(without_commands(report)).text
+    said: list[Said] = []
+    states: dict[str, set[State]] = defaultdict(set)
+    required: dict[str, State] = {}
+    sentences = plain_sentences(text)
+    descriptions = describe_plain(text)
+    inside = [[one for one in descriptions if start <= one.mention.start < end] for start, end in sentences]
+    for number, (span, found) in enumerate(zip(sentences, inside, strict=True)):
+        if not found:
+            continue
+        following = list(takewhile(lambda n: not inside[n], range(number + 1, len(sentences))))
+        after = words_of(text[span[1] : sentences[following[-1]][1]]) if following else []
+        distilled = list(read_sentences(distill(text[slice(*span)])))
+        own = list(_said(text, span, found, after, distilled))
+        said += own
+        for _, state, mentions in distilled:
+            entity = mentions[-1].entity
+            states[entity].add(state)
+            if entity not in ANATOMY and not _is_abbreviated(own, entity, state):
+                required[entity] = min(state, required.get(entity, state), key=STRENGTH.index)
+    for one in said:
+        states[one.entity].add(one.state)
+    return Source(
+        text, tuple(said), {name: frozenset(told) for name, told in states.items()}, required, len(words_of(text))
+    )
+
+
+def read_sentences(text: str) -> Iterator[tuple[str, State, list[Mention]]]:
+    """Each sentence of a distilled text that mentions an entity, its state, and its mentions up to the last one before
+    any place: the one that the sentence is about. Spans are those in the sentence.
+    """
+    for start, end in plain_sentences(text):
+        sentence = text[start:end].strip()
+        if mentions := find_mentions(sentence):
+            place = _PLACE.search(sentence, mentions[0].end)
+            head = [one for one in mentions if place is None or one.start < place.start()]
+            yield sentence, state_in(sentence, head[-1]), head
+
+
+def state_in(sentence: str, mention: Mention) -> State:
+    """How one sentence, in its normal form, says one of its mentions to be."""
+    found = [one for one in describe_plain(sentence) if one.mention == mention]
+    return _state(sentence, (0, len(sentence)), found[0]) if found else State.PRESENT
+
+
+def _state(text: str, sentence: Span, description: Description) -> State:
+    if description.denied:
+        return State.ABSENT
+    return State.POSSIBLE if Doubts(text, sentence).cover(description.mention) else State.PRESENT
+
+
+def _is_abbreviated(said: list[Said], entity: str, state: State) -> bool:
+    """Whether an entity is denied by a name alone that the paper's list does not know."""
+    return state is State.ABSENT and all(one.surface in _ABBREVIATED for one in said if one.entity == entity)
+
+
+def _said(
+    text: str,
+    span: Span,
+    found: list[Description],
+    after: list[str],
+    distilled: list[tuple[str, State, list[Mention]]],
+) -> Iterator[Said]:
+    """The mentions of one sentence.
+
+    after: words of the next ones that mention nothing   distilled: what the rules make of it
+    """
+    words, held = _words(text, span, [one.mention for one in found])
+    more, near = roots_of(after), frozenset(one.mention.entity for one in found)
+    for one in found:
+        entity = one.mention.entity
+        surface = text[one.mention.start : one.mention.end].lower()
+        told = [sentence for sentence, _, mentions in distilled if mentions[-1].entity == entity]
+        twice = sum(other.mention.entity == entity for other in found) > 1
+        limits = {} if twice or len(told) != 1 else limits_of(words_of(told[0]), entity in ANATOMY)
+        yield Said(entity, surface, _state(text, span, one), words | more, held | more, limits, near)
+
+
+def _words(text: str, sentence: Span, mentions: list[Mention]) -> tuple[frozenset[str], frozenset[str]]:
+    """The roots of the words of a sentence, and of those that it does not deny."""
+    spans = word_spans(text, *sentence)
+    free = [span for span in spans if not any(one.start < span[1] and span[0] < one.end for one in mentions)]
+    marks = sorted([*mentions, *(Mention("", *span) for span in free)], key=lambda one: one.start)
+    denied = {mark[1:] for mark, no in zip(marks, negated(text, sentence, marks), strict=True) if no}
+    words = [text[start:end].lower() for start, end in spans]
+    held = [word for word, span in zip(words, spans, strict=True) if span not in denied]
+    return roots_of(words), roots_of(held)
