@@ -24,7 +24,7 @@ FORM = re.compile(r"There (?:(?:is|are)(?: no)?|may be) [^\W_][^.;:,()!?\n]*\.")
 
 _BEGIN = re.compile(r"\bthere(?: is| are| may| might| could|['’]s)\b", re.IGNORECASE)
 _OPENING = re.compile(
-    r"there(?: is| are|['’]s| may| might| could)(?: be)?(?: (?:no longer|not|no))?(?: any\b)?", re.IGNORECASE
+    r"there(?: is| are|['’]s| may| might| could)(?: be)?(?: (?:no longer|not|no)\b)?(?: any\b)?", re.IGNORECASE
 )
 _BEFORE = re.compile(r"(?:[\s\"'“”]|conclusions?:|\(?\d{1,2}[.):]|[-*•·–—])*", re.IGNORECASE)  # the first sentence
 _BETWEEN = re.compile(

@@ -17,7 +17,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(
-    r"\b(?:hay|existe|presencia|derrame|sin|neumot[oó]rax|pleurale?r?|es gibt|kein(?:e|en)?|leichte[rs]?|eine?|keine"
+    r"\b(?:hay|existe|presencia|derrame|sin|neumot[oó]rax|pleurale[rs]?|es gibt|kein(?:e|en)?|leichte[rs]?|eine?|keine"
     r"|il y a|pas de|absence de|[ée]panchement|pl[ée]vre|ci sono|nessun[ao]?|versamento|c['’]è|não|sem|há|er is|geen)\b",
     re.IGNORECASE,
 )
