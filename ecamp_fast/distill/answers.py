@@ -35,6 +35,7 @@ _EVIDENCE = re.compile(
     r"\b(?:(?:definite |clear |convincing )?(?:evidence|signs?|indication|suggestion) of|at (?:this|the present) time"
     r"|in (?:this|the) (?:study|image|report|radiograph))\b ?"
 )
+_NO, _MAY = re.compile(r"\b(?:no|not)\b"), re.compile(r"\b(?:may|might|could)\b")
 _JOINTS = frozenset("and or and/or & versus vs with plus".split())  # noqa: SIM905
 _ARTICLES = frozenset("a an the any some this these".split())  # noqa: SIM905
 _PREPOSITIONS = IN | {"of"}
@@ -159,7 +160,15 @@ def read_sentence(sentence: str) -> list[Item]:
         return _by_rules(form)
     parts = _joined(_parts(form, opening.end()))
     _share(parts)
-    return [_item(form, part) for part in parts]
+    return [_item(form, part, _state(form, opening[0], part, part is parts[0])) for part in parts]
+
+
+def _state(form: str, opening: str, part: _Part, first: bool) -> State:
+    """How a sentence says the first mention of one of its parts to be: its opening, or what stands behind it."""
+    read = state_in(form, part.mentions[0])
+    if _NO.search(opening):
+        return State.ABSENT if first else read
+    return State.POSSIBLE if _MAY.search(opening) and read is State.PRESENT else read
 
 
 def _by_rules(form: str) -> list[Item]:
@@ -249,7 +258,7 @@ def _organs(part: _Part) -> bool:
     return all(one.entity in ANATOMY for one in part.mentions)
 
 
-def _item(form: str, part: _Part) -> Item:
+def _item(form: str, part: _Part, state: State) -> Item:
     head, place = part.words[: part.place], part.words[part.place :]
     for words in (head, place):
         while words and words[-1] in SEEN | _PREPOSITIONS:
@@ -257,12 +266,11 @@ def _item(form: str, part: _Part) -> Item:
     if not place and head != part.words[: part.place]:
         place = []
     kept = [word for word in head if word not in _ARTICLES and (kind(word) is not Kind.PASSED or find_mentions(word))]
-    state = state_in(form, part.mentions[0])
     if not kept:
         raise Unreadable("prose")
     text = str(Statement("", OPENINGS[state], (*kept, *place), len(kept)))
     read = list(read_sentences(text))
-    if not FORM.fullmatch(text) or len(read) != 1 or read[0][1] is not state:
+    if not FORM.fullmatch(text) or len(read) != 1 or not _agrees(text, read[0][2][-1], state):
         raise Unreadable("prose")
     entity = read[0][2][-1].entity
     mentions = find_mentions(text)
@@ -273,6 +281,12 @@ def _item(form: str, part: _Part) -> Item:
         word for word in (*kept, *place) if word not in named | _ARTICLES | _PREPOSITIONS | {*_JOINTS, "to", "than"}
     )
     return Item(text, entity, frozenset(one.entity for one in mentions) - {entity}, state, words)
+
+
+def _agrees(text: str, mention: Mention, state: State) -> bool:
+    """Whether a reader takes a sentence as it opens: no word in it denies or doubts."""
+    read = state_in(text, mention)
+    return read is state or (state is State.POSSIBLE and read is State.PRESENT)
 
 
 def _statement(one: Any, source: Source) -> tuple[str, State, list[str]]:

@@ -21,12 +21,11 @@ _FOREIGN = re.compile(
     r"|il y a|pas de|absence de|[ée]panchement|pl[ée]vre|ci sono|nessun[ao]?|versamento|c['’]è|não|sem|há|er is|geen)\b",
     re.IGNORECASE,
 )
-_LATIN = re.compile(r"[A-Za-z]")
-_LETTER = re.compile(r"[^\W\d_]")
+_OTHER_LETTER = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")  # neither English nor any other with Latin letters
 _SENTENCE = re.compile(r"[.;!\n]+")
 _TIMES = 3  # that one sentence comes
 _RUN = re.compile(r"(\b\w+\b(?:\W+\w+\b){0,7}?)(?:\W+\1\b){3,}", re.IGNORECASE)
-_WORDS_OF_A_SENTENCE = 16  # beside those of the report, for each of its mentions: a place may come twice
+_WORDS_OF_A_SENTENCE = 10  # beside those of the report, for each of its mentions: the template, and a place told twice
 
 
 def garbage(source: Source, answer: str, finish: str, structured: bool) -> str:
@@ -52,7 +51,7 @@ def garbage(source: Source, answer: str, finish: str, structured: bool) -> str:
         return "echo"
     if _loops(answer):
         return "loop"
-    if _is_foreign(answer):
+    if _is_foreign(source, answer):
         return "language"
     if len(words_of(answer)) > source.count + _WORDS_OF_A_SENTENCE * max(1, len(source.said)):
         return "long"
@@ -71,6 +70,5 @@ def _loops(answer: str) -> bool:
     return max(sentences.values(), default=0) >= _TIMES or _RUN.search(answer) is not None
 
 
-def _is_foreign(answer: str) -> bool:
-    letters = len(_LETTER.findall(answer))
-    return len(_LATIN.findall(answer)) < 0.9 * letters or len(_FOREIGN.findall(answer)) > 1
+def _is_foreign(source: Source, answer: str) -> bool:
+    return not set(source.text).issuperset(_OTHER_LETTER.findall(answer)) or len(_FOREIGN.findall(answer)) > 1

@@ -159,19 +159,25 @@ def read_source(report: str) -> Source:
 
 
 def read_sentences(text: str) -> Iterator[tuple[str, State, list[Mention]]]:
-    """Each sentence of a distilled text that mentions an entity, its state, and its mentions up to the last one before
-    any place: the one that the sentence is about. Spans are those in the sentence.
+    """Each sentence of a text in the normal form that mentions an entity, the state that its opening gives, and its
+    mentions up to the last one before any place: the one that the sentence is about. Spans are those in the sentence.
     """
     for start, end in plain_sentences(text):
         sentence = text[start:end].strip()
         if mentions := find_mentions(sentence):
             place = _PLACE.search(sentence, mentions[0].end)
             head = [one for one in mentions if place is None or one.start < place.start()]
-            yield sentence, state_in(sentence, head[-1]), head
+            yield sentence, _opened(sentence), head
+
+
+def _opened(sentence: str) -> State:
+    if sentence.startswith("There may be "):
+        return State.POSSIBLE
+    return State.ABSENT if sentence.startswith(("There is no ", "There are no ")) else State.PRESENT
 
 
 def state_in(sentence: str, mention: Mention) -> State:
-    """How one sentence, in its normal form, says one of its mentions to be."""
+    """How one sentence, in its normal form of a report, says one of its mentions to be."""
     found = [one for one in describe_plain(sentence) if one.mention == mention]
     return _state(sentence, (0, len(sentence)), found[0]) if found else State.PRESENT
 
