@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecamp_fast.distill.source import Source, State, read_sentences, state_in
+from ecamp_fast.distill.vocabulary import words_of
 from ecamp_fast.strict_json import parse_json
 from ecamp_fast.text.reading.entities import ANATOMY, Mention, find_mentions
 from ecamp_fast.text.reading.modifiers import STATES, Kind, kind
@@ -176,21 +177,19 @@ def _by_rules(form: str) -> list[Item]:
     items = []
     for sentence, state, mentions in read_sentences(distill(f"{form}.")):
         others = frozenset(one.entity for one in find_mentions(sentence)) - {mentions[-1].entity}
-        words = tuple(_telling(form, find_mentions(form)))
-        items.append(Item(sentence, mentions[-1].entity, others, state, words))
+        items.append(Item(sentence, mentions[-1].entity, others, state, _telling(sentence)))
     told = {name for item in items for name in (item.entity, *item.others)}
     if not items or not told.union(ANATOMY).issuperset(one.entity for one in find_mentions(form)):
         raise Unreadable("prose")
     return items
 
 
-def _telling(form: str, mentions: list[Mention]) -> Iterator[str]:
-    """The words of a sentence that belong to no mention and tell something."""
-    for start, end in word_spans(form, _OPENING.match(form).end()):  # type: ignore[union-attr]
-        word = form[start:end]
-        if not any(one.start < end and start < one.end for one in mentions) and not _CLAUSE.fullmatch(word):
-            if word not in _ARTICLES | _JOINTS | _PREPOSITIONS | SEEN and kind(word) is not Kind.PASSED:
-                yield word
+def _telling(text: str) -> tuple[str, ...]:
+    """The words of a sentence in the normal form that say how an entity is, or where."""
+    named = {word for one in find_mentions(text) for word in text[one.start : one.end].lower().split()}
+    opening = _OPENING.match(text)
+    words = words_of(text[opening.end() if opening else 0 :])
+    return tuple(word for word in words if word not in named | _ARTICLES | _PREPOSITIONS | {*_JOINTS, "to", "than"})
 
 
 def _parts(form: str, start: int) -> list[_Part]:
@@ -276,11 +275,7 @@ def _item(form: str, part: _Part, state: State) -> Item:
     mentions = find_mentions(text)
     if not {one.entity for one in part.mentions} <= {one.entity for one in mentions}:
         raise Unreadable("prose")
-    named = {word for one in mentions for word in text[one.start : one.end].lower().split()}
-    words = tuple(
-        word for word in (*kept, *place) if word not in named | _ARTICLES | _PREPOSITIONS | {*_JOINTS, "to", "than"}
-    )
-    return Item(text, entity, frozenset(one.entity for one in mentions) - {entity}, state, words)
+    return Item(text, entity, frozenset(one.entity for one in mentions) - {entity}, state, _telling(text))
 
 
 def _agrees(text: str, mention: Mention, state: State) -> bool:

@@ -37,7 +37,7 @@ STRENGTH = tuple(State)
 # Sentences that speak to a model and not of a patient
 _COMMAND = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass)\b[^.]{0,60}\b(?:instruct\w*|prompts?|directions|rules|guidelines"
-    r"|(?:everything|all|the text) (?:above|before))\b"
+    r"|(?:everything|all|the text) before|above)\b"
     r"|\b(?:assistant|system|developer)(?: (?:prompt|message))?\s?:|<\||\[/?inst\]|<</?sys>>"
     r"|\byou are (?:now|an? (?:ai|assistant|language|helpful|chat))\b|\bas an ai\b|\b(?:language model|chatgpt|llm)\b"
     r"|(?:\A|[.:;\"“\n])\W*(?:please |now |then |instead,? |and |just |only )*(?:respond|reply|answer|output|print|write"
@@ -50,6 +50,8 @@ _ANY_COMMAND = re.compile(
     r"|chat|llm|respond|reply|answer|output|print|write|\bsay\b|generate|you are",
     re.IGNORECASE,
 )
+# What a state is denied of an organ: "is not enlarged or tortuous"
+_NOT = re.compile(r"\b(?:not|never)\b[^,;.]{0,40}|n['’]t\b[^,;.]{0,40}", re.IGNORECASE)
 _QUOTES = re.compile(r"[\"“”]")
 # The answer that Table S3 shows leaves out "No evidence of active or latent tb.": the paper has no abbreviations.
 _ABBREVIATED = frozenset(("tb",))
@@ -84,8 +86,8 @@ def entities_digest() -> str:
 class Said:
     """A mention with its state, and with what else is said around it.
 
-    words   roots of the words of its sentence, and of the next ones that mention nothing
-    held    those of them that are not denied
+    words   roots of the words of its sentence
+    held    those of them that are not denied, and those of the next sentences that mention nothing: "It is small."
     limits  what the rules tell of it that excludes something else (``vocabulary.limits_of``); {} for nothing, or where
             the sentence mentions the entity twice
     near    entities of its sentence
@@ -212,7 +214,7 @@ def _said(
         told = [sentence for sentence, _, mentions in distilled if mentions[-1].entity == entity]
         twice = sum(other.mention.entity == entity for other in found) > 1
         limits = {} if twice or len(told) != 1 else limits_of(words_of(told[0]), entity in ANATOMY)
-        yield Said(entity, surface, _state(text, span, one), words | more, held | more, limits, near)
+        yield Said(entity, surface, _state(text, span, one), words, held | more, limits, near)
 
 
 def _words(text: str, sentence: Span, mentions: list[Mention]) -> tuple[frozenset[str], frozenset[str]]:
@@ -221,6 +223,8 @@ def _words(text: str, sentence: Span, mentions: list[Mention]) -> tuple[frozense
     free = [span for span in spans if not any(one.start < span[1] and span[0] < one.end for one in mentions)]
     marks = sorted([*mentions, *(Mention("", *span) for span in free)], key=lambda one: one.start)
     denied = {mark[1:] for mark, no in zip(marks, negated(text, sentence, marks), strict=True) if no}
+    for match in _NOT.finditer(text, *sentence):
+        denied |= {span for span in spans if match.start() <= span[0] < match.end()}
     words = [text[start:end].lower() for start, end in spans]
     held = [word for word, span in zip(words, spans, strict=True) if span not in denied]
     return roots_of(words), roots_of(held)
