@@ -43,8 +43,8 @@ class ReportSource:
 
 
 def report_digest(text: str) -> str:
-    """SHA-256 of a report's text, in hexadecimal."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    """SHA-256 of a report without the white space around it, in hexadecimal."""
+    return hashlib.sha256(text.strip().encode(errors="surrogatepass")).hexdigest()
 
 
 def read_reports(source: str, columns: Sequence[str] = ()) -> ReportSource:
