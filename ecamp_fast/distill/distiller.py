@@ -1,13 +1,13 @@
-"""What turns reports into distilled text: whom to ask what, whether an answer is taken, and what stands in for it."""
+"""What a run needs to know of a way to distill: what to ask, whether an answer is taken, what stands in for one."""
 
 from typing import Any, NamedTuple, Protocol
 
 
 class Verdict(NamedTuple):
-    """What becomes of an answer.
+    """Of one answer.
 
-    text   the distilled text in its normal form, that of ``text/reading/rules.distill``; '' where it is rejected
-    fault  why it is rejected: the class of garbage or of unfaithfulness, as "echo", "flipped"; '' where it is accepted
+    text   the distilled text in its normal form; '' where the answer is rejected
+    fault  the class of garbage or of unfaithfulness, as "echo", "refusal", "flipped"; '' where it is accepted
     """
 
     text: str
@@ -15,18 +15,22 @@ class Verdict(NamedTuple):
 
 
 class Distiller(Protocol):
-    """identity: what answers depend on beside model and parameters: digests of prompt, entities and rules."""
+    """Asks for the distilled text of a report and judges what comes back. Knows of no network.
+
+    identity  what the answers depend on beside model and parameters: digests of prompt and entities, version of the
+              rules. Another identity is another journal.
+    """
 
     identity: dict[str, str]
 
     def messages(self, report: str) -> list[dict[str, str]]:
-        """The chat that asks for it; [] where there is nothing to ask, as no entity is mentioned."""
+        """The chat messages, each with ``role`` and ``content``; [] where there is nothing to ask (no entity)."""
 
     def schema(self, report: str) -> dict[str, Any] | None:
-        """The JSON schema that an answer keeps to; None: it is plain text."""
+        """The JSON schema of the answer; None: plain text."""
 
     def judge(self, report: str, answer: str, finish: str) -> Verdict:
-        """Whether an answer is taken, and in what form.  finish: why the server says that it ended"""
+        """Whether an answer is taken.  finish: the server's finish_reason, '' where it gave none"""
 
     def fallback(self, report: str) -> str:
-        """The distilled text without any model."""
+        """The distilled text by the rules; '' where they have nothing to state."""
