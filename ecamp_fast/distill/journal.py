@@ -179,7 +179,12 @@ def peek(folder: str | Path, identity: Mapping[str, Any]) -> Content:
 
 
 def read_texts(place: str | Path) -> dict[str, str]:
-    """Distilled text by the digest of its report (``report_digest``), of a file of answers or of the folder of one.
+    """Distilled text by the digest of its report (``report_digest``): as ``read_answers``."""
+    return {digest: entry.text for digest, entry in read_answers(place).items()}
+
+
+def read_answers(place: str | Path) -> dict[str, Finished]:
+    """Answers by the digest of their report (``report_digest``), of a file of answers or of the folder of one.
 
     Raises DataError where there is none, or it is damaged; ConfigError where the folder has several.
     """
@@ -192,7 +197,7 @@ def read_texts(place: str | Path) -> dict[str, str]:
         if not files:
             raise DataError(f"{path}: no answers", "name the OUT of `ecamp-fast distill run`")
         path = files[0]
-    return {digest: entry.text for digest, entry in read_journal(path).finished.items()}
+    return read_journal(path).finished
 
 
 def read_journal(path: Path) -> Content:

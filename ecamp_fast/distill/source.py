@@ -160,6 +160,18 @@ def read_source(report: str) -> Source:
     )
 
 
+def read_marks(report: str) -> list[tuple[Span, str, State]]:
+    """Where a report, as it stands, mentions which entity in which state."""
+    form = plain(report)
+    sentences = plain_sentences(form.text)
+    marks = []
+    for one in describe_plain(form.text):
+        sentence = next(span for span in sentences if span[0] <= one.mention.start < span[1])
+        span = (one.mention.start, one.mention.end)
+        marks.append((form.origin(span) if form.origins else span, one.mention.entity, _state(form.text, sentence, one)))
+    return marks
+
+
 def read_sentences(text: str) -> Iterator[tuple[str, State, list[Mention]]]:
     """Each sentence of a text in the normal form that mentions an entity, the state that its opening gives, and its
     mentions up to the last one before any place: the one that the sentence is about. Spans are those in the sentence.
