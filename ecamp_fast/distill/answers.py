@@ -5,7 +5,7 @@ behind the second. All that is read; what comes out is what the rules would writ
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 

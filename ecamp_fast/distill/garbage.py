@@ -1,7 +1,7 @@
 """Answers that are none, by name, before anybody asks whether they are true (RELIABILITY B7, L3)."""
 
 import re
-from collections import Counter
+from itertools import groupby
 
 from ecamp_fast.distill.prompt import EXAMPLE, MARKS
 from ecamp_fast.distill.source import Source
@@ -17,15 +17,15 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(
-    r"\b(?:hay|existe|presencia|derrame|sin|neumot[oó]rax|pleurale[rs]?|es gibt|kein(?:e|en)?|leichte[rs]?|eine?|keine"
-    r"|il y a|pas de|absence de|[ée]panchement|pl[ée]vre|ci sono|nessun[ao]?|versamento|c['’]è|não|sem|há|er is|geen)\b",
+    r"\b(?:hay|existe|presencia|derrame|sin|neumot[oó]rax|pleurale[rs]?|es gibt|kein(?:e|en)?|leichte[rs]?|eine?"
+    r"|il y a|pas de|absence de|[ée]panchement|pl[ée]vre|ci sono|nessun[ao]?|versamento|c['’]è|não|sem|há|geen)\b",
     re.IGNORECASE,
 )
 _OTHER_LETTER = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")  # neither English nor any other with Latin letters
 _SENTENCE = re.compile(r"[.;!\n]+")
 _TIMES = 3  # that one sentence comes
 _RUN = re.compile(r"(\b\w+\b(?:\W+\w+\b){0,7}?)(?:\W+\1\b){3,}", re.IGNORECASE)
-_WORDS_OF_A_SENTENCE = 10  # beside those of the report, for each of its mentions: the template, and a place told twice
+_WORDS_OF_A_SENTENCE = 10  # the template, and a place told twice
 
 
 def garbage(source: Source, answer: str, finish: str, structured: bool) -> str:
@@ -65,9 +65,10 @@ def _echoes(source: Source, answer: str) -> bool:
 
 
 def _loops(answer: str) -> bool:
-    sentences = Counter(" ".join(words_of(one)) for one in _SENTENCE.split(answer))
-    del sentences[""]
-    return max(sentences.values(), default=0) >= _TIMES or _RUN.search(answer) is not None
+    """Whether a sentence comes over and over: in a row, or as all others do; or a few words do."""
+    sentences = list(filter(None, (" ".join(words_of(one)) for one in _SENTENCE.split(answer))))
+    in_a_row = max((len(list(same)) for _, same in groupby(sentences)), default=0)
+    return in_a_row >= _TIMES or len(sentences) >= _TIMES * len(set(sentences)) > 0 or _RUN.search(answer) is not None
 
 
 def _is_foreign(source: Source, answer: str) -> bool:

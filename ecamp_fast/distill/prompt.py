@@ -16,7 +16,8 @@ PLAIN, STRUCTURED = "table_s2", "structured"
 EXAMPLE = ("moderate pleural effusion", "mild over inflation", "descending aorta")
 # Words of the prompts that no answer has
 MARKS = re.compile(
-    r"—\s*(?:example|report)|\bexample end\b|\b(?:given the )?report:|\bentit(?:y|ies):|\[[ab]\]|\bknowledgeable radiologist\b", re.IGNORECASE
+    r"—\s*(?:example|report)|\bexample end\b|\breport:|\bentit(?:y|ies):|\[[ab]\]|\bknowledgeable radiologist\b",
+    re.IGNORECASE,
 )
 
 _PARTS = "\n=====\n"

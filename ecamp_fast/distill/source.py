@@ -35,19 +35,15 @@ class State(StrEnum):
 STRENGTH = tuple(State)
 
 # Sentences that speak to a model and not of a patient
+_BEGIN = r"(?:\A|[.:;!?\"“\n])\W*"
 _COMMAND = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass)\b[^.]{0,60}\b(?:instruct\w*|prompts?|directions|rules|guidelines"
     r"|(?:everything|all|the text) before|above)\b"
-    r"|\b(?:assistant|system|developer)(?: (?:prompt|message))?\s?:|<\||\[/?inst\]|<</?sys>>"
+    rf"|{_BEGIN}(?:assistant|system|developer)(?: (?:prompt|message))?\s?:|<\||\[/?inst\]|<</?sys>>"
     r"|\byou are (?:now|an? (?:ai|assistant|language|helpful|chat))\b|\bas an ai\b|\b(?:language model|chatgpt|llm)\b"
-    r"|(?:\A|[.:;\"“\n])\W*(?:please |now |then |instead,? |and |just |only )*(?:respond|reply|answer|output|print|write"
-    r"|say|generate)\b:?(?: (?:only|exactly|just|with|that|there|instead|as|the (?:following|words?|text|sentences?))\b"
-    r"| ?[\"“‘'])",
-    re.IGNORECASE,
-)
-_ANY_COMMAND = re.compile(
-    r"instruct|prompt|direction|rules|guideline|above|before|assistant|system|developer|<|inst\]|\bai\b|language"
-    r"|chat|llm|respond|reply|answer|output|print|write|\bsay\b|generate|you are",
+    rf"|{_BEGIN}(?:please |now |then |instead,? |and |just |only )*"
+    r"(?:respond|reply|answer|output|print|write|say|generate)\b"
+    r":?(?: (?:only|exactly|just|with|that|there|instead|as|the (?:following|words?|text|sentences?))\b| ?[\"“‘'])",
     re.IGNORECASE,
 )
 # What a state is denied of an organ: "is not enlarged or tortuous"
@@ -60,9 +56,9 @@ _PLACE = re.compile(r"\b(?:in|on|at|of|within|over|near|throughout|along|about|b
 
 def without_commands(report: str) -> str:
     """The report without sentences that tell a model what to do, and what these quote; itself where it has none."""
-    if not _ANY_COMMAND.search(report):
-        return report
     form = plain(report)
+    if not _COMMAND.search(form.text):
+        return report
     kept: list[str] = []
     quoting = False
     dropped = False
@@ -168,7 +164,9 @@ def read_marks(report: str) -> list[tuple[Span, str, State]]:
     for one in describe_plain(form.text):
         sentence = next(span for span in sentences if span[0] <= one.mention.start < span[1])
         span = (one.mention.start, one.mention.end)
-        marks.append((form.origin(span) if form.origins else span, one.mention.entity, _state(form.text, sentence, one)))
+        marks.append(
+            (form.origin(span) if form.origins else span, one.mention.entity, _state(form.text, sentence, one))
+        )
     return marks
 
 

@@ -1,4 +1,4 @@
-"""The page on which a person reads what was distilled beside the reports: it holds their text, and stays on the machine."""
+"""The page on which a person reads what was distilled beside the reports. It holds their text."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ def audit_html(sample: Sequence[Audited], seed: int) -> str:
     told = Counter(one.how for one in sample)
     under = ", ".join(f"{told[how]:,} {name}" for how, name in _HOW.items() if told[how])
     body = [
-        f'<header><h1>{TITLE}</h1><p class="under">{len(sample):,} reports, seed {seed}, {_ORDER}: {under}.</p></header>',
+        f'<header><h1>{TITLE}</h1><p class="under">{len(sample):,} reports, seed {seed}, {_ORDER}: {under}.</p>',
+        "</header>",
         f'<p class="notice">{CONFIDENTIAL}</p>',
         f'<p class="soft">Entities of the list, as the rules read them: {states}</p>',
         *(_card(number, one) for number, one in enumerate(sample, 1)),

@@ -4,6 +4,7 @@ Reports are put together from facts (``composed``), so what is true of them is k
 reports (``spoiled``) are told by the rules' text, and only what is done to that text is known.
 """
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,9 +14,9 @@ OPENING = {PRESENT: "There is", POSSIBLE: "There may be", ABSENT: "There is no"}
 
 # Noun, plural, adjectives, places
 FINDINGS = {
-    "effusion": ("pleural effusion", "pleural effusions", ("small", "moderate", "large", "loculated"), ("on the right", "on the left")),
+    "effusion": ("pleural effusion", "pleural effusions", ("small", "large"), ("on the right", "on the left")),
     "pneumothorax": ("pneumothorax", "pneumothoraces", ("small", "tiny", "apical"), ("on the left",)),
-    "consolidation": ("consolidation", "consolidations", ("focal", "patchy", "dense"), ("in the right lower lobe", "in the left upper lobe")),
+    "consolidation": ("consolidation", "consolidations", ("focal", "patchy"), ("in the right lower lobe",)),
     "edema": ("pulmonary edema", "", ("mild", "interstitial", "moderate"), ()),
     "atelectasis": ("atelectasis", "", ("minimal", "linear", "bibasilar"), ("at the left base",)),
     "nodule": ("nodule", "nodules", ("small", "calcified"), ("in the right upper lobe", "in the lingula")),
@@ -53,7 +54,9 @@ class Fact:
         return " ".join(filter(None, (self.adjective, self.noun, self.place)))
 
     def sentence(self) -> str:
-        opening = OPENING[self.state].replace("is", "are") if self.plural and self.state != POSSIBLE else OPENING[self.state]
+        opening = (
+            OPENING[self.state].replace("is", "are") if self.plural and self.state != POSSIBLE else OPENING[self.state]
+        )
         return f"{opening} {self.phrase}."
 
 
@@ -107,7 +110,13 @@ def _said(rng: random.Random, fact: Fact) -> str:
 def _denials(rng: random.Random, facts: list[Fact]) -> list[str]:
     nouns = [fact.noun for fact in facts]
     if len(nouns) < 2 or rng.random() < 0.4:
-        forms = ("No {}.", "There is no evidence of {}.", "No {} is seen.", "Negative for {}.", "The lungs are free of {}.")
+        forms = (
+            "No {}.",
+            "There is no evidence of {}.",
+            "No {} is seen.",
+            "Negative for {}.",
+            "The lungs are free of {}.",
+        )
         return [rng.choice(forms).format(noun) for noun in nouns]
     return [f"No {', '.join(nouns[:-1])} or {nouns[-1]}."]
 
@@ -156,7 +165,11 @@ def literal(rng: random.Random, case: Case) -> str:
 
 
 def with_articles(rng: random.Random, case: Case) -> str:
-    return " ".join(case.answer).replace("There is no ", "There is no evidence of ").replace("There may be ", "There may be a ")
+    return (
+        " ".join(case.answer)
+        .replace("There is no ", "There is no evidence of ")
+        .replace("There may be ", "There may be a ")
+    )
 
 
 def british(rng: random.Random, case: Case) -> str:
@@ -219,13 +232,21 @@ def garbage(rng: random.Random, case: Case, other: Case) -> Iterator[tuple[str, 
     good = " ".join(case.answer)
     yield "empty", rng.choice(("", " ", "\n\n", "\t\r\n ")), "stop"
     yield "prose", rng.choice(PROSE).format(good), "stop"
-    yield "fenced", rng.choice(("```json\n{{}}\n```", "```\n{}\n```", '```json\n{{"statements": []}}\n```')).format(good), "stop"
-    yield "json", rng.choice(('{"effusion": "present"}', '[{"entity": "effusion"}]', '{"conclusion": "%s"}' % good)), "stop"
+    yield (
+        "fenced",
+        rng.choice(("```json\n{{}}\n```", "```\n{}\n```", '```json\n{{"statements": []}}\n```')).format(good),
+        "stop",
+    )
+    yield (
+        "json",
+        rng.choice(('{"effusion": "present"}', '[{"entity": "effusion"}]', json.dumps({"conclusion": good}))),
+        "stop",
+    )
     yield "truncated", good[: rng.randrange(1, len(good))], "length"
-    yield "echo", rng.choice((EXAMPLE, EXAMPLE.replace("\n", " "), f"Given the report: {case.report}\nConclusion:\n{good}",
-                              f"{good}\n—Example END—")), "stop"  # fmt: skip
-    yield "loop", rng.choice((" ".join([case.answer[0]] * rng.randint(4, 60)), f"{good} " * 5,
-                              good + " effusion" * 30, "There is no " * 40)), "stop"  # fmt: skip
+    asked = f"Given the report: {case.report}\nConclusion:\n{good}"
+    yield "echo", rng.choice((EXAMPLE, EXAMPLE.replace("\n", " "), asked, f"{good}\n—Example END—")), "stop"
+    first = " ".join([case.answer[0]] * rng.randint(4, 60))
+    yield "loop", rng.choice((first, f"{good} " * 5, good + " effusion" * 30, "There is no " * 40)), "stop"
     yield "refusal", rng.choice(REFUSALS).format(good), "stop"
     yield "language", rng.choice(FOREIGN).format(good), "stop"
     more = [composed(rng.randrange(10**9)).report for _ in range(6)]
@@ -239,13 +260,19 @@ def schema_broken(rng: random.Random, case: Case) -> str:
     """What a server that knows no schema makes of a structured answer."""
     entity = case.facts[0].entity
     right = f'{{"entity": "{entity}", "state": "{case.facts[0].state}", "adjectives": []}}'
-    return rng.choice((
-        '{"statements": [' + right, '{"statements": [' + right + ",]}", right, f"[{right}]", '{"statements": {}}', "{}",
-        '{"statements": [' + right.replace("adjectives", "words") + "]}", "null", "[" * 3000,
-        '{"statements": [' + right.replace(entity, "banana") + "]}", '{"statements": ["effusion"]}',
-        '{"statements": [' + right.replace("[]", '"small"') + "]}", " ".join(case.answer),
-        '{"statements": [' + right.replace(case.facts[0].state, "maybe") + "]}", '{"statements": [' + right + '], "more": 1}',
-    ))  # fmt: skip
+    state = right.replace(case.facts[0].state, "maybe")
+    entity = right.replace(entity, "banana")
+    bare = (
+        right[:-1],
+        f"{right},",
+        right.replace("adjectives", "words"),
+        state,
+        entity,
+        right.replace("[]", '"small"'),
+    )
+    broken = [f'{{"statements": [{one}]}}' for one in (*bare, '"effusion"')]
+    others = ["{}", "null", "[" * 3000, '{"statements": {}}', f'{{"statements": [{right}], "more": 1}}', right]
+    return rng.choice([*broken, *others, f"[{right}]", f'{{"statements": [{right}', " ".join(case.answer)])
 
 
 # Unfaithful ones, by the name that it must be given
@@ -304,3 +331,10 @@ def _doubt(sentence: str) -> str:
         if sentence.startswith(old):
             return new + sentence.removeprefix(old)
     return sentence
+
+
+def garbled_json(rng: random.Random, name: str) -> str:
+    """A structured answer that is none, of a class that plain ones have too."""
+    if name == "fenced":
+        return '```json\n{"statements": []}\n```'
+    return rng.choice(REFUSALS[:2]) if name == "refusal" else " \n"
