@@ -46,6 +46,8 @@ _COMMAND = re.compile(
     r":?(?: (?:only|exactly|just|with|that|there|instead|as|the (?:following|words?|text|sentences?))\b| ?[\"“‘'])",
     re.IGNORECASE,
 )
+# What chat templates part the turns of a conversation with, and all between two of them
+_TURNS = re.compile(r"<\|.*\|>|\[INST\].*\[/INST\]", re.DOTALL)
 # What a state is denied of an organ: "is not enlarged or tortuous"
 _NOT = re.compile(r"\b(?:not|never)\b[^,;.]{0,40}|n['’]t\b[^,;.]{0,40}", re.IGNORECASE)
 _QUOTES = re.compile(r"[\"“”]")
@@ -56,21 +58,19 @@ _PLACE = re.compile(r"\b(?:in|on|at|of|within|over|near|throughout|along|about|b
 
 def without_commands(report: str) -> str:
     """The report without sentences that tell a model what to do, and what these quote; itself where it has none."""
-    form = plain(report)
-    if not _COMMAND.search(form.text):
-        return report
+    rest = _TURNS.sub(" ", report)
+    text = plain(rest).text
+    if not _COMMAND.search(text):
+        return rest
     kept: list[str] = []
     quoting = False
-    dropped = False
-    for start, end in plain_sentences(form.text):
-        sentence = form.text[start:end]
-        quotes = len(_QUOTES.findall(sentence)) % 2 == 1
+    for start, end in plain_sentences(text):
+        sentence = text[start:end]
         if quoting or _COMMAND.search(sentence):
-            dropped = True
-            quoting = quoting != quotes
+            quoting ^= len(_QUOTES.findall(sentence)) % 2 == 1
         else:
             kept.append(sentence)
-    return "".join(kept).strip() if dropped else report
+    return "".join(kept).strip()
 
 
 def entities_digest() -> str:
