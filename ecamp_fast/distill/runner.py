@@ -316,8 +316,8 @@ class _ModelRun:
         way = spent.ways.get(distiller is self._plain)
         if way is None:
             text = self._texts[digest]
-            messages, schema = (guarded(call, text) for call in (distiller.messages, distiller.schema))
-            way = spent.ways[distiller is self._plain] = _Way(distiller, messages, schema)
+            way = _Way(distiller, guarded(distiller.messages, text), guarded(distiller.schema, text))
+            spent.ways[distiller is self._plain] = way
         if fault:
             return way._replace(messages=[*way.messages, {"role": "user", "content": _AGAIN.format(fault=fault)}])
         return way
