@@ -8,7 +8,7 @@ from ecamp_fast.distill.journal import Finished
 from ecamp_fast.distill.reports import guarded
 
 CHARACTERS_PER_TOKEN = 4.0
-_SAMPLE = 400  # reports that are looked at
+_SAMPLE = 200  # reports that are looked at
 _PER_MESSAGE = 4  # tokens that a chat template adds
 
 
