@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ecamp_fast.distill.source import Source, State, read_sentences, state_in
+from ecamp_fast.distill.source import ReportReading, State, read_sentences, state_in
 from ecamp_fast.distill.vocabulary import words_of
 from ecamp_fast.strict_json import parse_json
 from ecamp_fast.text.reading.entities import ANATOMY, Mention, find_mentions
@@ -52,7 +52,7 @@ _ORGANS |= {"aerate": "aeration"}
 OURS = frozenset(("region", "structures"))
 
 
-class Unreadable(ValueError):
+class UnreadableAnswer(ValueError):
     """An answer that cannot be read.  fault: the name of its class"""
 
     def __init__(self, fault: str) -> None:
@@ -111,32 +111,32 @@ def schema(entities: Sequence[str]) -> dict[str, Any]:
 
 
 def read_text(answer: str) -> list[Item]:
-    """The items of a plain answer.  Raises Unreadable: "prose", or "truncated" where the last sentence breaks off."""
+    """The items of a plain answer.  Raises UnreadableAnswer: "prose", or "truncated" where the last sentence breaks off."""
     answer = answer.translate({ord("["): None, ord("]"): None})
     begins = [match.start() for match in _BEGIN.finditer(answer)]
     if not begins or not _BEFORE.fullmatch(answer, 0, begins[0]):
-        raise Unreadable("prose")
+        raise UnreadableAnswer("prose")
     items: list[Item] = []
     for begin, end in zip(begins, [*begins[1:], len(answer)], strict=True):
         behind = _BETWEEN.search(answer, begin, end)
         sentence = answer[begin : behind.start() if behind else end]
         whole = behind is not None and behind["end"] != ""
         if not find_mentions(sentence):
-            raise Unreadable("prose" if whole else "truncated")
+            raise UnreadableAnswer("prose" if whole else "truncated")
         if behind is None or _INSIDE.search(sentence):
-            raise Unreadable("prose")
+            raise UnreadableAnswer("prose")
         items += read_sentence(sentence)
     return items
 
 
-def read_json(answer: str, source: Source) -> list[Item]:
-    """The items of a structured answer.  Raises Unreadable: "schema"."""
+def read_json(answer: str, source: ReportReading) -> list[Item]:
+    """The items of a structured answer.  Raises UnreadableAnswer: "schema"."""
     try:
         value = parse_json(answer)
     except (ValueError, RecursionError):
-        raise Unreadable("schema") from None
+        raise UnreadableAnswer("schema") from None
     if not isinstance(value, dict) or value.keys() != {"statements"} or not isinstance(value["statements"], list):
-        raise Unreadable("schema")
+        raise UnreadableAnswer("schema")
     items: list[Item] = []
     for one in value["statements"]:
         entity, state, adjectives = _statement(one, source)
@@ -146,17 +146,17 @@ def read_json(answer: str, source: Source) -> list[Item]:
         before = [word for word in adjectives if word not in place]
         read = read_sentence(" ".join([OPENINGS[state], *before, _noun(entity, source), *place]))
         if len(read) != 1 or read[0].state is not state or entity not in {read[0].entity, *read[0].others}:
-            raise Unreadable("schema")
+            raise UnreadableAnswer("schema")
         items += read
     return items
 
 
 def read_sentence(sentence: str) -> list[Item]:
-    """The items of one sentence.  Raises Unreadable: "prose"."""
+    """The items of one sentence.  Raises UnreadableAnswer: "prose"."""
     form = plain(" ".join(sentence.lower().split()).removesuffix(".")).text
     opening = _OPENING.match(form)
     if opening is None:
-        raise Unreadable("prose")
+        raise UnreadableAnswer("prose")
     if _CLAUSE.search(form, opening.end()) or any(is_verb(form[m.start : m.end]) for m in find_mentions(form)):
         return _by_rules(form)
     parts = _joined(_parts(form, opening.end()))
@@ -173,14 +173,14 @@ def _state(form: str, opening: str, part: _Part, first: bool) -> State:
 
 
 def _by_rules(form: str) -> list[Item]:
-    """A sentence with clauses, as the rules read it; they must not lose a finding.  Raises Unreadable: "prose"."""
+    """A sentence with clauses, as the rules read it; they must not lose a finding.  Raises UnreadableAnswer: "prose"."""
     items = []
     for sentence, state, mentions in read_sentences(distill(f"{form}.")):
         others = frozenset(one.entity for one in find_mentions(sentence)) - {mentions[-1].entity}
         items.append(Item(sentence, mentions[-1].entity, others, state, _telling(sentence)))
     told = {name for item in items for name in (item.entity, *item.others)}
     if not items or not told.union(ANATOMY).issuperset(one.entity for one in find_mentions(form)):
-        raise Unreadable("prose")
+        raise UnreadableAnswer("prose")
     return items
 
 
@@ -232,7 +232,7 @@ def _joined(parts: list[_Part]) -> list[_Part]:
             found.append(part)
             waiting = []
     if not found:
-        raise Unreadable("prose")
+        raise UnreadableAnswer("prose")
     return found
 
 
@@ -266,15 +266,15 @@ def _item(form: str, part: _Part, state: State) -> Item:
         place = []
     kept = [word for word in head if word not in _ARTICLES and (kind(word) is not Kind.PASSED or find_mentions(word))]
     if not kept:
-        raise Unreadable("prose")
+        raise UnreadableAnswer("prose")
     text = str(Statement("", OPENINGS[state], (*kept, *place), len(kept)))
     read = list(read_sentences(text))
     if not FORM.fullmatch(text) or len(read) != 1 or not _agrees(text, read[0][2][-1], state):
-        raise Unreadable("prose")
+        raise UnreadableAnswer("prose")
     entity = read[0][2][-1].entity
     mentions = find_mentions(text)
     if not {one.entity for one in part.mentions} <= {one.entity for one in mentions}:
-        raise Unreadable("prose")
+        raise UnreadableAnswer("prose")
     return Item(text, entity, frozenset(one.entity for one in mentions) - {entity}, state, _telling(text))
 
 
@@ -284,20 +284,20 @@ def _agrees(text: str, mention: Mention, state: State) -> bool:
     return read is state or (state is State.POSSIBLE and read is State.PRESENT)
 
 
-def _statement(one: Any, source: Source) -> tuple[str, State, list[str]]:
-    """One object of a structured answer.  Raises Unreadable: "schema"."""
+def _statement(one: Any, source: ReportReading) -> tuple[str, State, list[str]]:
+    """One object of a structured answer.  Raises UnreadableAnswer: "schema"."""
     if not isinstance(one, dict) or one.keys() != {"entity", "state", "adjectives"}:
-        raise Unreadable("schema")
+        raise UnreadableAnswer("schema")
     entity, state, adjectives = one["entity"], one["state"], one["adjectives"]
     if entity not in source.entities or state not in list(State) or not isinstance(adjectives, list):
-        raise Unreadable("schema")
+        raise UnreadableAnswer("schema")
     words = [" ".join(word.lower().split()) for word in adjectives if isinstance(word, str)]
     if len(words) < len(adjectives) or any(_INSIDE.search(word) for word in words):
-        raise Unreadable("schema")
+        raise UnreadableAnswer("schema")
     return entity, State(state), [word for word in words if word]
 
 
-def _noun(entity: str, source: Source) -> str:
+def _noun(entity: str, source: ReportReading) -> str:
     """What a sentence calls an entity: as the report does where it has a noun for it."""
     surfaces = [one.surface for one in source.said if one.entity == entity]
     nouns = [surface for surface in surfaces if not is_adjective(surface) and not is_verb(surface)]

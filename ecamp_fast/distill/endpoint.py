@@ -289,7 +289,7 @@ class Endpoint:
         import aiohttp
 
         connector = aiohttp.TCPConnector(
-            resolver=_judged(self._target), use_dns_cache=False, limit=0, ssl=ssl.create_default_context()
+            resolver=_judged(self._target), use_dns_cache=False, limit=0, ssl=_verifying()
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -387,6 +387,13 @@ def read_key(variable: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"--key-env: {printable(variable)} holds no key", "a key is one word of ASCII letters")
     return key
+
+
+def _verifying() -> ssl.SSLContext:
+    """TLS that verifies; unlike ``ssl.create_default_context`` it writes no keys to a file of SSLKEYLOGFILE."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context
 
 
 def _judged(target: Target) -> Any:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from ecamp_fast.distill.distiller import Distiller
 from ecamp_fast.distill.journal import Finished
+from ecamp_fast.distill.reports import guarded
 
 CHARACTERS_PER_TOKEN = 4.0
-_SAMPLE = 400  # reports that are looked at
+_SAMPLE = 200  # reports that are looked at
 _PER_MESSAGE = 4  # tokens that a chat template adds
 
 
@@ -63,7 +64,7 @@ def forecast(
     """Looks at ``_SAMPLE`` of the reports that are not finished, evenly taken, and at all that are."""
     asked = [entry for entry in finished if entry.characters]
     sample = pending[:: max(1, -(-len(pending) // _SAMPLE))]
-    messages = [(text, found) for text in sample if (found := distiller.messages(text))]
+    messages = [(text, found) for text in sample if (found := guarded(distiller.messages, text))]
     scale = len(pending) / len(sample) if sample else 0.0
     characters = scale * sum(characters_in(found) for _, found in messages)
     number = round(scale * len(messages))
@@ -74,7 +75,7 @@ def forecast(
         seconds = number * sum(entry.seconds for entry in asked) / len(asked) / concurrency
     else:
         tokens_in = characters / CHARACTERS_PER_TOKEN + scale * _PER_MESSAGE * sum(len(found) for _, found in messages)
-        tokens_out = scale * sum(len(distiller.fallback(text)) for text, _ in messages) / CHARACTERS_PER_TOKEN
+        tokens_out = scale * sum(len(guarded(distiller.fallback, text)) for text, _ in messages) / CHARACTERS_PER_TOKEN
         seconds = None
     whole_in, whole_out = round(tokens_in), round(tokens_out)
     cost = cost_of(whole_in, whole_out, prices)

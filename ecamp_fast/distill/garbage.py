@@ -4,7 +4,7 @@ import re
 from itertools import groupby
 
 from ecamp_fast.distill.prompt import EXAMPLE, MARKS
-from ecamp_fast.distill.source import Source
+from ecamp_fast.distill.source import ReportReading
 from ecamp_fast.distill.vocabulary import words_of
 from ecamp_fast.text.reading.cleaning import clean
 
@@ -28,7 +28,7 @@ _RUN = re.compile(r"(\b\w+\b(?:\W+\w+\b){0,7}?)(?:\W+\1\b){3,}", re.IGNORECASE)
 _WORDS_OF_A_SENTENCE = 10  # the template, and a place told twice
 
 
-def garbage(source: Source, answer: str, finish: str, structured: bool) -> str:
+def garbage(source: ReportReading, answer: str, finish: str, structured: bool) -> str:
     """The class of an answer that is none; '' where it may be one.
 
     finish: why the server says that it ended, as OpenAI names it   structured: whether JSON was asked for
@@ -58,7 +58,7 @@ def garbage(source: Source, answer: str, finish: str, structured: bool) -> str:
     return ""
 
 
-def _echoes(source: Source, answer: str) -> bool:
+def _echoes(source: ReportReading, answer: str) -> bool:
     """Whether an answer is that of the prompt's example, and the report another."""
     lower, report = answer.lower(), source.text.lower()
     return sum(part in lower and part not in report for part in EXAMPLE) > 1
@@ -71,5 +71,5 @@ def _loops(answer: str) -> bool:
     return in_a_row >= _TIMES or len(sentences) >= _TIMES * len(set(sentences)) > 0 or _RUN.search(answer) is not None
 
 
-def _is_foreign(source: Source, answer: str) -> bool:
+def _is_foreign(source: ReportReading, answer: str) -> bool:
     return not set(source.text).issuperset(_OTHER_LETTER.findall(answer)) or len(_FOREIGN.findall(answer)) > 1

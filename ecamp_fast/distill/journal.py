@@ -22,7 +22,7 @@ from typing import Any
 from ecamp_fast.errors import ConfigError, DataError, StorageError
 from ecamp_fast.fault_points import reach
 from ecamp_fast.files import folder_fault, sync, write_atomically
-from ecamp_fast.shards.builder.notice import write_report_notice
+from ecamp_fast.shards.builder.notice import NOTICE, write_report_notice
 from ecamp_fast.strict_json import parse_object
 
 LOCK = "LOCK"
@@ -129,7 +129,8 @@ class AnswerJournal:
         self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._take_lock()
         os.chmod(self.folder, 0o700)
-        write_report_notice(self.folder)
+        if not (self.folder / NOTICE).exists():
+            write_report_notice(self.folder)
         if not self.path.exists():
             write_atomically(self.path, _line({"format": _FORMAT, "identity": self._identity}))
         self.content = read_journal(self.path)

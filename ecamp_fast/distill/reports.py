@@ -1,12 +1,12 @@
-"""The reports of a shard set or of a table, and the digest that names one where its text may not stand."""
+"""The reports of a shard set or of a table; in what is told of one its digest stands for its text."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import DataError, EcampError
 from ecamp_fast.shards.format.manifest import METADATA, REPORT
 from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.load.read import ShardSet
@@ -14,6 +14,8 @@ from ecamp_fast.shards.sources.base import refuse
 from ecamp_fast.shards.sources.columns import parse
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.storage.address import parse_address
+
+T = TypeVar("T")
 
 
 class Report(NamedTuple):
@@ -45,6 +47,17 @@ class ReportSource:
 def report_digest(text: str) -> str:
     """SHA-256 of a report without the white space around it, in hexadecimal."""
     return hashlib.sha256(text.strip().encode(errors="surrogatepass")).hexdigest()
+
+
+def guarded(call: Callable[..., T], report: str, *arguments: str) -> T:
+    """``call(report, *arguments)``; what it raises repeats no word of the report when it leaves here."""
+    try:
+        return call(report, *arguments)
+    except EcampError:
+        raise
+    except Exception as error:
+        what = f"report {report_digest(report)[:16]}: {type(error).__name__} while it was read"
+        raise DataError(what, "a fault of the distiller; the digest is of the report's text") from None
 
 
 def read_reports(source: str, columns: Sequence[str] = ()) -> ReportSource:

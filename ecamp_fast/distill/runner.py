@@ -22,7 +22,8 @@ from ecamp_fast.distill.endpoint import Answer, Declined, Unanswered
 from ecamp_fast.distill.forecast import CHARACTERS_PER_TOKEN, characters_in
 from ecamp_fast.distill.journal import AnswerJournal, Finished
 from ecamp_fast.distill.pacing import Governor, Pace
-from ecamp_fast.errors import DataError, EcampError, EndpointError
+from ecamp_fast.distill.reports import guarded
+from ecamp_fast.errors import EndpointError
 
 RE_ASKS = 2
 _AGAIN = "Your last answer was not accepted ({fault}). Answer once more, exactly in the format that was asked for."
@@ -91,7 +92,7 @@ def run_rules(
                 outcome.stopped = True
                 break
             batch = pending[start : start + _RULES_BATCH]
-            journal.add([Finished(digest, _fallback(distiller, digest, texts[digest]), "rules") for digest in batch])
+            journal.add([Finished(digest, guarded(distiller.fallback, texts[digest]), "rules") for digest in batch])
             outcome.finished += len(batch)
             tick(len(texts) - len(pending) + outcome.finished, len(texts))
     outcome.seconds = time.monotonic() - began
@@ -263,7 +264,7 @@ class _ModelRun:
         try:
             for again in range(1 + RE_ASKS):
                 answer, distiller = await self._answer(digest, fault, spent)
-                verdict: Verdict = _guarded(digest, distiller.judge, text, answer.text, answer.finish)
+                verdict: Verdict = guarded(distiller.judge, text, answer.text, answer.finish)
                 if not verdict.fault:
                     how = "re-asked" if again else "model"
                     self._queue.put_nowait(spent.finished(digest, verdict.text, how))
@@ -272,7 +273,7 @@ class _ModelRun:
                 spent.faults[fault] += 1
         except Declined as declined:
             spent.faults[declined.kind] += 1
-        self._queue.put_nowait(spent.finished(digest, _fallback(self._distiller, digest, text), "rules"))
+        self._queue.put_nowait(spent.finished(digest, guarded(self._distiller.fallback, text), "rules"))
 
     async def _answer(self, digest: str, fault: str, spent: _Spent) -> tuple[Answer, Distiller]:
         """An answer, and what asked for it.  fault: of the answer before; '' for the first
@@ -315,8 +316,8 @@ class _ModelRun:
         way = spent.ways.get(distiller is self._plain)
         if way is None:
             text = self._texts[digest]
-            messages, schema = (_guarded(digest, call, text) for call in (distiller.messages, distiller.schema))
-            way = spent.ways[distiller is self._plain] = _Way(distiller, messages, schema)
+            way = _Way(distiller, guarded(distiller.messages, text), guarded(distiller.schema, text))
+            spent.ways[distiller is self._plain] = way
         if fault:
             return way._replace(messages=[*way.messages, {"role": "user", "content": _AGAIN.format(fault=fault)}])
         return way
@@ -375,21 +376,6 @@ class _ModelRun:
 
 def _counted(tokens: int | None, characters: int) -> int:
     return round(characters / CHARACTERS_PER_TOKEN) if tokens is None else tokens
-
-
-def _fallback(distiller: Distiller, digest: str, text: str) -> str:
-    return str(_guarded(digest, distiller.fallback, text))
-
-
-def _guarded(digest: str, call: Callable[..., Any], *arguments: Any) -> Any:
-    """``call(*arguments)``; what it raises holds no word of the report when it leaves here."""
-    try:
-        return call(*arguments)
-    except EcampError:
-        raise
-    except Exception as error:
-        what = f"report {digest[:16]}: {type(error).__name__} while it was read"
-        raise DataError(what, "this is a fault of the distiller; the report is in the source") from None
 
 
 @contextlib.contextmanager

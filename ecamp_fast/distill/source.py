@@ -79,7 +79,7 @@ def entities_digest() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class StatedMention:
     """A mention with its state, and with what else is said around it.
 
     words   roots of the words of its sentence
@@ -99,7 +99,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ReportReading:
     """A report as it is read.
 
     text      without sentences that tell a model what to do
@@ -110,7 +110,7 @@ class Source:
     """
 
     text: str
-    said: tuple[Said, ...]
+    said: tuple[StatedMention, ...]
     states: dict[str, frozenset[State]]
     required: dict[str, State]
     count: int
@@ -120,17 +120,17 @@ class Source:
         """Those that it mentions, each once, in order."""
         return list(dict.fromkeys(one.entity for one in self.said))
 
-    def of(self, entity: str, state: State) -> list[Said]:
+    def of(self, entity: str, state: State) -> list[StatedMention]:
         """What is said of an entity in a state; of the entity where nothing is."""
         own = [one for one in self.said if one.entity == entity]
         return [one for one in own if one.state is state] or own
 
 
 @lru_cache(maxsize=64)  # a report is asked about, judged and asked about again
-def read_source(report: str) -> Source:
+def read_source(report: str) -> ReportReading:
     """Read a report."""
     text = plain(without_commands(report)).text
-    said: list[Said] = []
+    said: list[StatedMention] = []
     states: dict[str, set[State]] = defaultdict(set)
     required: dict[str, State] = {}
     sentences = plain_sentences(text)
@@ -142,7 +142,7 @@ def read_source(report: str) -> Source:
         following = list(takewhile(lambda n: not inside[n], range(number + 1, len(sentences))))
         after = words_of(text[span[1] : sentences[following[-1]][1]]) if following else []
         distilled = list(read_sentences(distill(text[slice(*span)])))
-        own = list(_said(text, span, found, after, distilled))
+        own = list(_stated(text, span, found, after, distilled))
         said += own
         for _, state, mentions in distilled:
             entity = mentions[-1].entity
@@ -151,7 +151,7 @@ def read_source(report: str) -> Source:
                 required[entity] = min(state, required.get(entity, state), key=STRENGTH.index)
     for one in said:
         states[one.entity].add(one.state)
-    return Source(
+    return ReportReading(
         text, tuple(said), {name: frozenset(told) for name, told in states.items()}, required, len(words_of(text))
     )
 
@@ -200,18 +200,18 @@ def _state(text: str, sentence: Span, description: Description) -> State:
     return State.POSSIBLE if Doubts(text, sentence).cover(description.mention) else State.PRESENT
 
 
-def _is_abbreviated(said: list[Said], entity: str, state: State) -> bool:
+def _is_abbreviated(said: list[StatedMention], entity: str, state: State) -> bool:
     """Whether an entity is denied by a name alone that the paper's list does not know."""
     return state is State.ABSENT and all(one.surface in _ABBREVIATED for one in said if one.entity == entity)
 
 
-def _said(
+def _stated(
     text: str,
     span: Span,
     found: list[Description],
     after: list[str],
     distilled: list[tuple[str, State, list[Mention]]],
-) -> Iterator[Said]:
+) -> Iterator[StatedMention]:
     """The mentions of one sentence.
 
     after: words of the next ones that mention nothing   distilled: what the rules make of it
@@ -224,7 +224,7 @@ def _said(
         told = [sentence for sentence, _, mentions in distilled if mentions[-1].entity == entity]
         twice = sum(other.mention.entity == entity for other in found) > 1
         limits = {} if twice or len(told) != 1 else limits_of(words_of(told[0]), entity in ANATOMY)
-        yield Said(entity, surface, _state(text, span, one), words, held | more, limits, near)
+        yield StatedMention(entity, surface, _state(text, span, one), words, held | more, limits, near)
 
 
 def _words(text: str, sentence: Span, mentions: list[Mention]) -> tuple[frozenset[str], frozenset[str]]:

@@ -15,10 +15,10 @@ bad one accepted for it.
 
 from collections.abc import Iterator
 
-from ecamp_fast.distill.answers import OURS, Item, Unreadable, read_json, read_text
+from ecamp_fast.distill.answers import OURS, Item, UnreadableAnswer, read_json, read_text
 from ecamp_fast.distill.distiller import Verdict
 from ecamp_fast.distill.garbage import garbage
-from ecamp_fast.distill.source import STRENGTH, Source, State
+from ecamp_fast.distill.source import STRENGTH, ReportReading, State
 from ecamp_fast.distill.vocabulary import exclude, limits_of, stands
 from ecamp_fast.text.reading.entities import ANATOMY
 
@@ -29,7 +29,7 @@ GARBAGE = (
 UNFAITHFUL = ("other", "hallucinated", "flipped", "certainty", "invented", "dropped")
 
 
-def judge(source: Source, answer: str, finish: str, structured: bool = False) -> Verdict:
+def judge(source: ReportReading, answer: str, finish: str, structured: bool = False) -> Verdict:
     """Whether an answer about a report is taken; its fault is one of ``GARBAGE`` or of ``UNFAITHFUL``.
 
     finish: why the server says that it ended ("stop", "length", ...)   structured: whether JSON was asked for
@@ -38,14 +38,14 @@ def judge(source: Source, answer: str, finish: str, structured: bool = False) ->
         return Verdict("", fault)
     try:
         items = read_json(answer, source) if structured else read_text(answer)
-    except Unreadable as unreadable:
+    except UnreadableAnswer as unreadable:
         return Verdict("", unreadable.fault)
     if fault := unfaithful(source, items):
         return Verdict("", fault)
     return Verdict(" ".join(item.text for item in _each_once(items)), "")
 
 
-def unfaithful(source: Source, items: list[Item]) -> str:
+def unfaithful(source: ReportReading, items: list[Item]) -> str:
     """How the items of an answer are not what the report says; '' where they are."""
     faults = [fault for item in items for fault in _faults(source, item)]
     wrong = [fault for fault in faults if fault != "invented"]
@@ -55,7 +55,7 @@ def unfaithful(source: Source, items: list[Item]) -> str:
     return min(faults, key=UNFAITHFUL.index, default="")
 
 
-def _faults(source: Source, item: Item) -> Iterator[str]:
+def _faults(source: ReportReading, item: Item) -> Iterator[str]:
     """What is wrong with an item, the worst alone."""
     states = source.states.get(item.entity, frozenset())
     if not states or not source.states.keys() >= item.others:
@@ -70,7 +70,7 @@ def _faults(source: Source, item: Item) -> Iterator[str]:
         yield "invented"
 
 
-def _stands(source: Source, item: Item) -> bool:
+def _stands(source: ReportReading, item: Item) -> bool:
     """Whether the words of an item stand in the report, and may be said of this entity."""
     said = source.of(item.entity, item.state)
     words = frozenset().union(*(one.words if item.state is State.ABSENT else one.held for one in said))
@@ -81,7 +81,7 @@ def _stands(source: Source, item: Item) -> bool:
     return any(not exclude(limits, one.limits) for one in said)
 
 
-def _dropped(source: Source, items: list[Item]) -> Iterator[str]:
+def _dropped(source: ReportReading, items: list[Item]) -> Iterator[str]:
     told: dict[str, State] = {}
     for item in items:
         told[item.entity] = min(item.state, told.get(item.entity, item.state), key=STRENGTH.index)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import random
 import sys
 import threading
 from collections import Counter
@@ -138,7 +139,9 @@ class FakeServer:
 
 
 def _response(status: str, body: str, extra: str = "") -> bytes:
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n{extra}\r\n"
+    head = (
+        f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n{extra}\r\n"
+    )
     return (head + body).encode()
 
 
@@ -154,3 +157,9 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Seeded by the test's name."""
+    return random.Random(request.node.name)

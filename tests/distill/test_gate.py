@@ -137,7 +137,7 @@ def test_a_name_that_nobody_knows_is_an_endpoint_that_is_not_there() -> None:
 )
 def test_a_proxy_is_another_machine(url: str, environment: dict[str, str], refused: bool) -> None:
     if refused:
-        with pytest.raises(PolicyError, match="(?i)_proxy is set"):
+        with pytest.raises(PolicyError, match=r"(?i)_proxy is set"):
             judge(url, **environment)
     else:
         assert judge(url, **environment).port == 8000
