@@ -7,6 +7,7 @@ behind the second. All that is read; what comes out is what the rules would writ
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ecamp_fast.distill.source import ReportReading, State, read_sentences, state_in
@@ -20,6 +21,7 @@ from ecamp_fast.text.reading.rules import Statement, distill
 from ecamp_fast.text.reading.sentence_words import IN, SEEN
 from ecamp_fast.text.reading.words import word_spans
 
+KNOWN = 1 << 14  # sentences that are kept as they were read: most reports deny the same
 OPENINGS = {State.PRESENT: "There is", State.POSSIBLE: "There may be", State.ABSENT: "There is no"}
 FORM = re.compile(r"There (?:(?:is|are)(?: no)?|may be) [^\W_][^.;:,()!?\n]*\.")
 
@@ -111,7 +113,7 @@ def schema(entities: Sequence[str]) -> dict[str, Any]:
 
 
 def read_text(answer: str) -> list[Item]:
-    """The items of a plain answer.  Raises UnreadableAnswer: "prose", or "truncated" where the last sentence breaks off."""
+    """The items of a plain answer.  Raises UnreadableAnswer: "prose", "truncated" where the last sentence breaks off."""
     answer = answer.translate({ord("["): None, ord("]"): None})
     begins = [match.start() for match in _BEGIN.finditer(answer)]
     if not begins or not _BEFORE.fullmatch(answer, 0, begins[0]):
@@ -151,17 +153,18 @@ def read_json(answer: str, source: ReportReading) -> list[Item]:
     return items
 
 
-def read_sentence(sentence: str) -> list[Item]:
+@lru_cache(maxsize=KNOWN)
+def read_sentence(sentence: str) -> tuple[Item, ...]:
     """The items of one sentence.  Raises UnreadableAnswer: "prose"."""
     form = plain(" ".join(sentence.lower().split()).removesuffix(".")).text
     opening = _OPENING.match(form)
     if opening is None:
         raise UnreadableAnswer("prose")
     if _CLAUSE.search(form, opening.end()) or any(is_verb(form[m.start : m.end]) for m in find_mentions(form)):
-        return _by_rules(form)
+        return tuple(_by_rules(form))
     parts = _joined(_parts(form, opening.end()))
     _share(parts)
-    return [_item(form, part, _state(form, opening[0], part, part is parts[0])) for part in parts]
+    return tuple(_item(form, part, _state(form, opening[0], part, part is parts[0])) for part in parts)
 
 
 def _state(form: str, opening: str, part: _Part, first: bool) -> State:
@@ -173,7 +176,7 @@ def _state(form: str, opening: str, part: _Part, first: bool) -> State:
 
 
 def _by_rules(form: str) -> list[Item]:
-    """A sentence with clauses, as the rules read it; they must not lose a finding.  Raises UnreadableAnswer: "prose"."""
+    """A sentence with clauses, as the rules read it; they must not lose a finding."""
     items = []
     for sentence, state, mentions in read_sentences(distill(f"{form}.")):
         others = frozenset(one.entity for one in find_mentions(sentence)) - {mentions[-1].entity}
@@ -299,6 +302,6 @@ def _statement(one: Any, source: ReportReading) -> tuple[str, State, list[str]]:
 
 def _noun(entity: str, source: ReportReading) -> str:
     """What a sentence calls an entity: as the report does where it has a noun for it."""
-    surfaces = [one.surface for one in source.said if one.entity == entity]
+    surfaces = [one.surface for one in source.stated if one.entity == entity]
     nouns = [surface for surface in surfaces if not is_adjective(surface) and not is_verb(surface)]
     return min(nouns, key=is_plural, default=NOMINAL.get(entity, _ORGANS.get(entity, entity)))

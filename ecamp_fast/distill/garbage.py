@@ -53,7 +53,7 @@ def garbage(source: ReportReading, answer: str, finish: str, structured: bool) -
         return "loop"
     if _is_foreign(source, answer):
         return "language"
-    if len(words_of(answer)) > source.count + _WORDS_OF_A_SENTENCE * max(1, len(source.said)):
+    if len(words_of(answer)) > source.count + _WORDS_OF_A_SENTENCE * max(1, len(source.stated)):
         return "long"
     return ""
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from itertools import takewhile
 
 from ecamp_fast.distill.vocabulary import limits_of, roots_of, words_of
 from ecamp_fast.text.reading.annotate import Description, describe_plain
@@ -50,6 +49,7 @@ _COMMAND = re.compile(
 _TURNS = re.compile(r"<\|.*\|>|\[INST\].*\[/INST\]", re.DOTALL)
 # What a state is denied of an organ: "is not enlarged or tortuous"
 _NOT = re.compile(r"\b(?:not|never)\b[^,;.]{0,40}|n['’]t\b[^,;.]{0,40}", re.IGNORECASE)
+_OF_IT = re.compile(r"\s*(?:it|this|these|they|those)\b", re.IGNORECASE)
 _QUOTES = re.compile(r"[\"“”]")
 # The answer that Table S3 shows leaves out "No evidence of active or latent tb.": the paper has no abbreviations.
 _ABBREVIATED = frozenset(("tb",))
@@ -83,7 +83,7 @@ class StatedMention:
     """A mention with its state, and with what else is said around it.
 
     words   roots of the words of its sentence
-    held    those of them that are not denied, and those of the next sentences that mention nothing: "It is small."
+    held    those of them that are not denied, and those of a next sentence that goes on about it: "It is small."
     limits  what the rules tell of it that excludes something else (``vocabulary.limits_of``); {} for nothing, or where
             the sentence mentions the entity twice
     near    entities of its sentence
@@ -103,14 +103,14 @@ class ReportReading:
     """A report as it is read.
 
     text      without sentences that tell a model what to do
-    said      each mention, in order
+    stated    each mention, in order
     states    of an entity, all that are told of it, by mentions or by the rules' sentences
     required  the findings that a faithful text states, with the strongest of their states
     count     words
     """
 
     text: str
-    said: tuple[StatedMention, ...]
+    stated: tuple[StatedMention, ...]
     states: dict[str, frozenset[State]]
     required: dict[str, State]
     count: int
@@ -118,11 +118,11 @@ class ReportReading:
     @property
     def entities(self) -> list[str]:
         """Those that it mentions, each once, in order."""
-        return list(dict.fromkeys(one.entity for one in self.said))
+        return list(dict.fromkeys(one.entity for one in self.stated))
 
     def of(self, entity: str, state: State) -> list[StatedMention]:
         """What is said of an entity in a state; of the entity where nothing is."""
-        own = [one for one in self.said if one.entity == entity]
+        own = [one for one in self.stated if one.entity == entity]
         return [one for one in own if one.state is state] or own
 
 
@@ -130,7 +130,7 @@ class ReportReading:
 def read_source(report: str) -> ReportReading:
     """Read a report."""
     text = plain(without_commands(report)).text
-    said: list[StatedMention] = []
+    stated: list[StatedMention] = []
     states: dict[str, set[State]] = defaultdict(set)
     required: dict[str, State] = {}
     sentences = plain_sentences(text)
@@ -139,20 +139,21 @@ def read_source(report: str) -> ReportReading:
     for number, (span, found) in enumerate(zip(sentences, inside, strict=True)):
         if not found:
             continue
-        following = list(takewhile(lambda n: not inside[n], range(number + 1, len(sentences))))
-        after = words_of(text[span[1] : sentences[following[-1]][1]]) if following else []
+        after = ""
+        if number + 1 < len(sentences) and not inside[number + 1]:
+            after = text[slice(*sentences[number + 1])]
         distilled = list(read_sentences(distill(text[slice(*span)])))
         own = list(_stated(text, span, found, after, distilled))
-        said += own
+        stated += own
         for _, state, mentions in distilled:
             entity = mentions[-1].entity
             states[entity].add(state)
             if entity not in ANATOMY and not _is_abbreviated(own, entity, state):
                 required[entity] = min(state, required.get(entity, state), key=STRENGTH.index)
-    for one in said:
+    for one in stated:
         states[one.entity].add(one.state)
     return ReportReading(
-        text, tuple(said), {name: frozenset(told) for name, told in states.items()}, required, len(words_of(text))
+        text, tuple(stated), {name: frozenset(told) for name, told in states.items()}, required, len(words_of(text))
     )
 
 
@@ -164,9 +165,7 @@ def read_marks(report: str) -> list[tuple[Span, str, State]]:
     for one in describe_plain(form.text):
         sentence = next(span for span in sentences if span[0] <= one.mention.start < span[1])
         span = (one.mention.start, one.mention.end)
-        marks.append(
-            (form.origin(span) if form.origins else span, one.mention.entity, _state(form.text, sentence, one))
-        )
+        marks.append((form.origin(span), one.mention.entity, _state(form.text, sentence, one)))
     return marks
 
 
@@ -200,24 +199,25 @@ def _state(text: str, sentence: Span, description: Description) -> State:
     return State.POSSIBLE if Doubts(text, sentence).cover(description.mention) else State.PRESENT
 
 
-def _is_abbreviated(said: list[StatedMention], entity: str, state: State) -> bool:
+def _is_abbreviated(stated: list[StatedMention], entity: str, state: State) -> bool:
     """Whether an entity is denied by a name alone that the paper's list does not know."""
-    return state is State.ABSENT and all(one.surface in _ABBREVIATED for one in said if one.entity == entity)
+    return state is State.ABSENT and all(one.surface in _ABBREVIATED for one in stated if one.entity == entity)
 
 
 def _stated(
     text: str,
     span: Span,
     found: list[Description],
-    after: list[str],
+    after: str,
     distilled: list[tuple[str, State, list[Mention]]],
 ) -> Iterator[StatedMention]:
     """The mentions of one sentence.
 
-    after: words of the next ones that mention nothing   distilled: what the rules make of it
+    after: the next one, where it mentions nothing   distilled: what the rules make of it
     """
     words, held = _words(text, span, [one.mention for one in found])
-    more, near = roots_of(after), frozenset(one.mention.entity for one in found)
+    more = roots_of(words_of(after)) if _OF_IT.match(after) else frozenset()
+    near = frozenset(one.mention.entity for one in found)
     for one in found:
         entity = one.mention.entity
         surface = text[one.mention.start : one.mention.end].lower()

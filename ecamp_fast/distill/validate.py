@@ -72,13 +72,13 @@ def _faults(source: ReportReading, item: Item) -> Iterator[str]:
 
 def _stands(source: ReportReading, item: Item) -> bool:
     """Whether the words of an item stand in the report, and may be said of this entity."""
-    said = source.of(item.entity, item.state)
-    words = frozenset().union(*(one.words if item.state is State.ABSENT else one.held for one in said))
-    near = frozenset().union(*(one.near for one in said))
+    stated = source.of(item.entity, item.state)
+    words = frozenset().union(*(one.words if item.state is State.ABSENT else one.held for one in stated))
+    near = frozenset().union(*(one.near for one in stated))
     if not near >= item.others or not all(word in OURS or stands(word, words) for word in item.words):
         return False
     limits = limits_of(item.words, item.entity in ANATOMY)
-    return any(not exclude(limits, one.limits) for one in said)
+    return any(not exclude(limits, one.limits) for one in stated)
 
 
 def _dropped(source: ReportReading, items: list[Item]) -> Iterator[str]:
@@ -100,13 +100,13 @@ def _each_once(items: list[Item]) -> list[Item]:
     kept: dict[str, Item] = {}
     for item in items:
         kept.setdefault(item.text, item)
-    said = [(item, set(item.text[:-1].lower().split())) for item in kept.values()]
+    told = [(item, set(item.text[:-1].lower().split())) for item in kept.values()]
     return [
         item
-        for item, words in said
+        for item, words in told
         if not any(
             other.entity == item.entity and other.state is item.state and words < more
-            for other, more in said
+            for other, more in told
             if item.state is not State.ABSENT
         )
     ]
