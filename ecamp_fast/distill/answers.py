@@ -113,7 +113,7 @@ def schema(entities: Sequence[str]) -> dict[str, Any]:
 
 
 def read_text(answer: str) -> list[Item]:
-    """The items of a plain answer.  Raises UnreadableAnswer: "prose", "truncated" where the last sentence breaks off."""
+    """The items of a plain answer.  Raises UnreadableAnswer: "prose", "truncated" where the last breaks off."""
     answer = answer.translate({ord("["): None, ord("]"): None})
     begins = [match.start() for match in _BEGIN.finditer(answer)]
     if not begins or not _BEFORE.fullmatch(answer, 0, begins[0]):
