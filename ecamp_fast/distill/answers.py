@@ -40,12 +40,13 @@ _EVIDENCE = re.compile(
 )
 _NO, _MAY = re.compile(r"\b(?:no|not)\b"), re.compile(r"\b(?:may|might|could)\b")
 _JOINTS = frozenset("and or and/or & versus vs with plus".split())  # noqa: SIM905
+_LISTS = frozenset((",", "or", "and/or"))  # "no pneumothorax, large effusion": of all of these there is none
 _ARTICLES = frozenset("a an the any some this these".split())  # noqa: SIM905
 _PREPOSITIONS = IN | {"of"}
 # What stands in a sentence that is no noun phrase: the rules read that
 _CLAUSE = re.compile(
     r"\b(?:is|are|was|were|that|which|who|has|have|had|due|secondary|represent\w*|suggest\w*|consistent|compatible"
-    r"|reflect\w*|concerning|worrisome|suspicious|but|however|although|though|because|not|without|except|since|while"
+    r"|reflect\w*|but|however|although|though|because|not|without|except|since|while"
     r"|when|as|from|for|may|might|could|cannot|if|causing|leading)\b"
 )
 # Our nouns for organs of which a report has adjectives alone
@@ -171,7 +172,7 @@ def _state(form: str, opening: str, part: _Part, first: bool) -> State:
     """How a sentence says the first mention of one of its parts to be: its opening, or what stands behind it."""
     read = state_in(form, part.mentions[0])
     if _NO.search(opening):
-        return State.ABSENT if first else read
+        return State.ABSENT if first or part.joint in _LISTS else read
     return State.POSSIBLE if _MAY.search(opening) and read is State.PRESENT else read
 
 
