@@ -288,9 +288,7 @@ class Endpoint:
     async def __aenter__(self) -> "Endpoint":
         import aiohttp
 
-        connector = aiohttp.TCPConnector(
-            resolver=_judged(self._target), use_dns_cache=False, limit=0, ssl=_verifying()
-        )
+        connector = aiohttp.TCPConnector(resolver=_judged(self._target), use_dns_cache=False, limit=0, ssl=_verifying())
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
