@@ -96,6 +96,8 @@ def auroc(scores: Array, positive: Array, weights: Array | None = None) -> Array
 
 def _auroc(scores: Array, positive: Array, counts: Array) -> Array:
     """(D,) of one finding."""
+    if not len(scores):  # of which no label is known: reduceat has no empty sum
+        return np.full(len(counts), np.nan)
     order = np.argsort(scores, kind="stable")
     scores, positive, counts = scores[order], positive[order], counts[:, order]
     starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])  # of each run of equal scores

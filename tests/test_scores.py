@@ -63,6 +63,13 @@ def test_mean_leaves_out_findings_with_one_class() -> None:
     assert mean_auroc(scores, positive, np.array([[1.0, 1, 1], [2, 1, 0]])).tolist() == pytest.approx([0.5, 1.0])
 
 
+def test_a_finding_of_which_nothing_is_known_has_no_area() -> None:
+    nothing = np.empty((0, 2))
+    assert np.isnan(auroc(nothing, nothing > 0)).all()
+    assert np.isnan(auroc(nothing, nothing > 0, np.ones((3, 0)))).all()
+    assert auroc(nothing, nothing > 0, np.ones((3, 0))).shape == (3, 2)
+
+
 def test_patients_are_drawn_whole_and_as_many_as_there_are() -> None:
     patients = ["a", "b", "a", "c", "c", "c", "d"]
     weights = draw_patients(patients, resamples=200, seed=3)

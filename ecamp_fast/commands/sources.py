@@ -192,7 +192,8 @@ def _beside(options: Mapping[str, str | None]) -> "Beside":
     from ecamp_fast.shards.sources.tasks.beside import Beside, parse_classes
 
     masks, boxes = (Path(value) if (value := options.get(name)) else None for name in ("masks", "boxes"))
-    return Beside(parse_classes(options.get("labels") or ""), masks, boxes)
+    labels = options.get("labels")
+    return Beside(() if labels is None else parse_classes(labels), masks, boxes)
 
 
 def _task_source(

@@ -1,5 +1,6 @@
 """What the pre-trained encoder is good for: its features and their worth, task by task.
 
+device    where a task computes
 encoder   a trained image encoder with its preprocessing: ``ecamp_fast.load``
 export    features of a shard set as one file of numpy's
 features  the features of a split, by a trained encoder and by untrained ones

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 STEPS = 300  # at most; some 50 are usual
+FLAT = 1e-12  # of the largest eigenvalue: below it there is rounding alone
 TOLERANCE = 1e-3  # largest change of a logit in a step: far below what changes a rank
 
 
@@ -48,7 +49,7 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float], known: Tensor | N
     mean, scale = features.mean(0), features.std(0, correction=0)
     scale = torch.where(scale > 1e-6 * mean.abs() + 1e-12, scale, torch.inf)  # a constant says nothing
     inputs = (features - mean) / scale
-    spread, basis = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
+    spread, basis = _eigenbasis(inputs)
     strength = features.new_tensor(ridges).repeat_interleave(labels.shape[1])
     counts = torch.ones_like(labels, dtype=torch.float64) if known is None else known.double()
     share = (counts / counts.sum(0).clamp(min=1)).repeat(1, len(ridges))  # of each sample in the mean loss
@@ -61,6 +62,21 @@ def fit(features: Tensor, labels: Tensor, ridges: list[float], known: Tensor | N
     shape = (-1, len(ridges), labels.shape[1])
     weights, intercepts = (basis @ weights.double()).reshape(shape), intercepts.double().reshape(shape)
     return Logistic(mean, scale, weights.transpose(0, 1), intercepts.transpose(0, 1))
+
+
+def _eigenbasis(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (K,) and eigenvectors (D, K) of inputs' * inputs / N.  inputs: (N, D)
+
+    Of more features than samples only the K < N that have any spread: weights along the others stay zero, and D of
+    them take D^3 (9 x 9 means of a narrow encoder: minutes a fit).
+    """
+    count, width = inputs.shape
+    if width <= count:
+        spread, basis = torch.linalg.eigh(inputs.T @ inputs / count)
+        return spread, basis
+    spread, sides = torch.linalg.eigh(inputs @ inputs.T / count)
+    kept = spread > FLAT * spread[-1]
+    return spread[kept], inputs.T @ sides[:, kept] / (count * spread[kept]).sqrt()
 
 
 def _descend(inputs: Tensor, targets: Tensor, share: Tensor, strength: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:

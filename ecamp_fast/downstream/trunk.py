@@ -96,7 +96,11 @@ class Trunk(nn.Module):
         """Means of the tokens after the final norm, which frozen probes read: ``model.ecamp.image_features``.
 
         pooling: a mean for each of pooling x pooling parts of the image   returns (B, pooling * pooling * D)
+
+        Raises ConfigError where a side has fewer patches than parts: some would be told twice.
         """
+        if pooling > self.grid:
+            raise ConfigError(f"means of {pooling} parts a side, of {self.grid} patches", "ask for fewer parts")
         tokens = self._final_norm()(self(images))
         if pooling == 1:
             mean: Tensor = tokens.mean(1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ecamp_fast.batch import Batch, Sentences, Text
 from ecamp_fast.config import Recipe
+from ecamp_fast.errors import ConfigError
 from ecamp_fast.kernels.low_resolution import low_resolution
 from ecamp_fast.kernels.pixels import normalise
 from ecamp_fast.keyed_random import Stream, torch_uniform
@@ -303,7 +304,11 @@ def image_features(encoder: Encoder, recipe: Recipe, image: Tensor, pooling: int
     image    as of ``image_tokens``
     pooling  a mean for each of pooling x pooling parts of the image, one after the other; 1: of all
     returns  (B, pooling * pooling * D) in the dtype of the weights
+
+    Raises ConfigError where a side has fewer patches than parts: some would be told twice.
     """
+    if pooling > recipe.grid:
+        raise ConfigError(f"means of {pooling} parts a side, of {recipe.grid} patches", "ask for fewer parts")
     tokens = image_tokens(encoder, recipe, image)[:, 1:]
     if pooling == 1:
         return tokens.mean(1)

@@ -118,7 +118,7 @@ class Plan:
 
 
 def make_plan(source: Source, options: Options) -> Plan:
-    """List the source and lay it out.  Raises DataError where no row has a report that can be read."""
+    """List the source and lay it out.  Raises DataError where it has no rows, or none with a report to read."""
     listing = source.list_records()
     records = listing.records
     assign_keys(records)
@@ -131,6 +131,8 @@ def make_plan(source: Source, options: Options) -> Plan:
     name = str(source.description.get("file", source.kind))
     refuse_spanish(name, (record.report for record in records))
     if not records and not faults and not listing.absent:
+        if not listing.dropped_empty:
+            raise DataError(f"{name}: no rows, nothing to build", "check the tables or lists: they are empty")
         raise DataError(
             f"{name}: no row has a report ({listing.dropped_empty} empty ones)",
             "check the column, or pass --empty-reports keep for images alone",

@@ -1,16 +1,18 @@
 """Masks as bits of a picture's pixels: from files and run lengths, stacked to planes, at another size."""
 
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ecamp_fast.shards.images.limits import ANNOTATION, BadImage, check_size
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "PPM")
 _GREY = ("1", "L", "P", "I;16", "I", "RGB", "RGBA", "LA")
 _FIX = "write the mask as a PNG of the image's size, or remove the row"
+_WHOLE = re.compile(r"-?[0-9]{1,9}")  # no canvas has more pixels
 _SHARE = 0.01  # how far the sides of a mask and its image may be from one ratio
 
 
@@ -24,13 +26,29 @@ def read_mask(data: bytes) -> np.ndarray:
             check_size(*file.size)
             if file.mode not in _GREY:
                 raise BadImage(f"a mask with pixels of kind {file.mode}", _FIX, ANNOTATION)
+            pictures = getattr(file, "n_frames", 1)
+            if pictures != 1:
+                raise BadImage(f"a mask of {pictures} pictures", _FIX, ANNOTATION)
+            upright = ImageOps.exif_transpose(file)  # as its image is turned
             deep = file.mode.startswith(("I", "1"))
-            values = np.array(file if deep else file.convert("RGB").convert("L"))
+            values = np.array(upright) if deep else _grey(upright)
     except BadImage as bad:
         raise BadImage(bad.what, bad.hint, ANNOTATION) from None
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they stumble over
         raise BadImage(f"no PNG, TIFF or BMP, or damaged: {type(error).__name__}", _FIX, ANNOTATION) from None
     return values
+
+
+def _grey(file: Image.Image) -> np.ndarray:
+    """Grey values of which 0 is black and nothing else: luminance alone rounds a dark blue, such as (0, 0, 2), to 0.
+
+    Raises BadImage where pixels are transparent: whether they belong to the mask cannot be told.
+    """
+    colours = np.array(file.convert("RGBA"))
+    if colours[..., 3].min() < 255:
+        raise BadImage("a mask with transparent pixels", "write it in black and white, without transparency")
+    values = np.array(file.convert("RGB").convert("L"))
+    return np.where(colours[..., :3].any(-1), np.maximum(values, 1), 0).astype(np.uint8)
 
 
 def fits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -44,10 +62,10 @@ def fits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def check_runs(text: str, side: int) -> str:
     """What is wrong with run lengths, or ''.  See ``from_runs``."""
-    try:
-        numbers = [int(word) for word in text.split()]
-    except ValueError:
+    words = text.split()
+    if not all(_WHOLE.fullmatch(word) for word in words):
         return "run lengths that are no whole numbers"
+    numbers = [int(word) for word in words]
     if not numbers or len(numbers) % 2:
         return f"{len(numbers)} numbers: run lengths are pairs of an offset and a length"
     if min(numbers) < 0 or min(numbers[1::2]) < 1:

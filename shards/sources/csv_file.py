@@ -20,10 +20,11 @@ from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.table import Table, missing_columns, origin, read_table
 from ecamp_fast.shards.sources.tasks.annotations import annotated, name_planes
-from ecamp_fast.shards.sources.tasks.beside import NOTHING, Annotations, Beside, is_mask
+from ecamp_fast.shards.sources.tasks.beside import BOXES, NOTHING, Annotations, Beside, is_mask
 
 _OF_REPORTS = ("image_path", "report", "distilled")  # what the other table gives
 _SUGGESTED = ("patient_id", "view", "split")  # where the table may have them by another name
+_READ = tuple(name for name in NAMES if name != BOXES)  # whose empty cells are ''; brackets of boxes mean something
 _ALONE = "--empty-reports keep takes images without one"
 
 
@@ -126,7 +127,7 @@ class CsvSource:
         elsewhere = _OF_REPORTS[1:] if self.reports else ()
         needed = [name for name in REQUIRED if name not in elsewhere and (name == "image_path" or not self.keep_empty)]
         names = {name: column for name, column in self.names.items() if name not in elsewhere}
-        table = read_table(self.path, needed, hint=_ALONE, names=names, read=NAMES)
+        table = read_table(self.path, needed, hint=_ALONE, names=names, read=_READ)
         unused = {name: column for name, column in names.items() if column not in table.header}
         if self.reports:  # either table may call it so
             unused.pop("image_path", None)

@@ -63,7 +63,7 @@ def test_a_kill_at_any_byte_leaves_whole_answers_and_nothing_else(journal: Path)
             continue
         with AnswerJournal(journal.parent, WHO) as opened:
             found = list(opened.content.finished.values())
-            assert found == left
+            assert found == left and journal.stat().st_size == opened.content.end == data[:size].rindex(b"\n") + 1
             opened.add([e for e in ENTRIES if e not in found])
         assert held(journal) == ENTRIES and journal.read_bytes().count(b"\n") in (5, 6)
 

@@ -267,6 +267,26 @@ def test_the_rules_ask_nobody(driver, tmp_path: Path) -> None:
         assert run_rules(texts, distiller, journal).finished == 0
 
 
+@pytest.mark.fault("L5.stopped")
+def test_the_rules_stop_when_they_are_asked_to_and_go_on(driver, tmp_path: Path) -> None:
+    class Interrupted(driver.OneAnswer):
+        left = 300
+
+        def fallback(self, report: str) -> str:
+            self.left -= 1
+            if not self.left:
+                signal.raise_signal(signal.SIGTERM)
+            return "x"
+
+    before, distiller, texts = signal.getsignal(signal.SIGTERM), Interrupted(), driver.texts(1000)
+    with AnswerJournal(tmp_path / "out", {}) as journal:
+        outcome = run_rules(texts, distiller, journal)
+        assert outcome.stopped and 300 <= outcome.finished == len(journal.content.finished) < 1000
+        assert signal.getsignal(signal.SIGTERM) == before
+        again = run_rules(texts, distiller, journal)
+        assert not again.stopped and again.finished == 1000 - outcome.finished
+
+
 # Forecast
 
 

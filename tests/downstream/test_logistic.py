@@ -1,5 +1,6 @@
 """The solver against the condition of a minimum, and against torch's L-BFGS."""
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -58,3 +59,23 @@ def test_constant_features_and_findings_with_one_class_are_survived() -> None:
     assert fitted.logits(features).isfinite().all()
     assert (fitted.weights[:, -2:] == 0).all()
     assert fitted.logits(features)[0, :, 3].max() < -3
+
+
+def test_more_features_than_samples_are_solved_among_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same minimum as in the features' own eigenbasis, without a matrix of features by features."""
+    features, labels = problem()
+    features = torch.cat([features, features.square(), features**3], 1)[:60]
+    narrow = features.repeat(2, 1), labels[:60].repeat(2, 1)  # samples twice: the same mean loss
+    wanted = fit(*narrow, [0.3, 0.01])
+    sides: list[int] = []
+    solve = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: sides.append(len(matrix)) or solve(matrix))
+    found = fit(features, labels[:60], [0.3, 0.01])
+    assert sides == [60]
+    # the start of an intercept knows the number of samples, its end does not
+    assert (found.logits(features) - wanted.logits(features)).abs().max() < 0.02 * wanted.logits(features).abs().max()
+
+
+def test_features_that_are_all_constant_are_survived() -> None:
+    features, labels = torch.ones(6, 9), torch.arange(6)[:, None] > 2
+    assert fit(features, labels, [0.1]).logits(features).isfinite().all()

@@ -33,6 +33,9 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
 def test_our_encoder_before_its_norm_and_after(tiny: Ecamp, tiny_run: Path, images: torch.Tensor) -> None:
     trunk = open_trunk(tiny_run)
     assert (trunk.size, trunk.grid, trunk.width) == (32, 4, 16)
+    for one in (trunk, tiny):
+        with pytest.raises(ConfigError, match="99 parts a side"):
+            one.features(images, 99)
     for pooling in (1, 2):
         torch.testing.assert_close(
             trunk.features(images, pooling), tiny.features(images, pooling), atol=1e-5, rtol=1e-5

@@ -62,7 +62,7 @@ def _files(places: tuple[Path, ...]) -> list[Path]:
     found = []
     for place in places:
         if place.is_dir():
-            below = sorted(path for path in place.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+            below = sorted(path for path in place.rglob("*") if _is_image(path.relative_to(place)) and path.is_file())
             if not below:
                 raise ConfigError(f"{place} holds no image", f"endings that count: {', '.join(ENDINGS)}")
             found += below
@@ -71,6 +71,13 @@ def _files(places: tuple[Path, ...]) -> list[Path]:
         else:
             raise ConfigError(f"{place} does not exist", "name files or folders of images")
     return found
+
+
+def _is_image(path: Path) -> bool:
+    """By its name below the folder: no other half of a file that macOS left, no small picture of a NAS."""
+    from ecamp_fast.shards.sources.leftovers import in_leftover
+
+    return path.suffix.lower() in ENDINGS and not in_leftover(path.as_posix())
 
 
 def _read(files: list[Path], size: int) -> "torch.Tensor":

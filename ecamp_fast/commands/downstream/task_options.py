@@ -143,18 +143,10 @@ def _gathered(function: Command, name: str, kind: Callable[..., Any], options: S
 
 
 def open_device(device: str | None) -> "torch.device":
-    """A GPU where there is one, if none is named.  Raises ConfigError for a name that is none, or not here."""
-    import torch
+    """A GPU where there is one, if none is named.  Raises as ``downstream.device`` does."""
+    from ecamp_fast.downstream.device import open_device as opened
 
-    from ecamp_fast.errors import ConfigError
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device is None:
-        return torch.device("cuda" if count else "cpu")
-    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
-    if device not in known:
-        raise ConfigError(f"--device {device}: there is no such device here", f"name one of {', '.join(known)}")
-    return torch.device(device)
+    return opened(device)
 
 
 def tell_progress(line: str) -> None:

@@ -37,14 +37,14 @@ def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncerta
     names      classes, in this order; (): those of the set
     uncertain  class -> what an uncertain label of it counts as, 1 or 0; of others ``UNCERTAIN_AS`` says it
 
-    Raises DataError where the split is missing or has no such class, ConfigError where a class is named twice.
+    Raises DataError where the split is missing or has no class that ``names`` or ``uncertain`` name, ConfigError where
+    a class is named twice.
     """
-    if len(set(names)) < len(names):
-        raise ConfigError(f"a class is named twice:{items(names)}", "name each once")
+    require_once(names, "a class")
     about = [shards.metadata(split, index) for index in range(shards.count(split))]
     stated, kind = shards.manifest.labels, str(shards.manifest.source.get("kind", ""))
     known = list(stated) or sorted({name for one in about for name in one["labels"]})
-    if absent := [name for name in names if name not in known]:
+    if absent := [name for name in (*names, *uncertain) if name not in known]:
         raise DataError(f"{shards.path} has no labels of {items(absent)}", f"it has {items(known) or 'none at all'}")
     chosen = list(names) or known
     rules = {**UNCERTAIN_AS, **uncertain}
@@ -55,6 +55,12 @@ def read_labels(shards: ShardSet, split: str, names: Sequence[str] = (), uncerta
         [_patient(one) for one in about],
         [frozenset(one.get("columns", {}).get("lists", "").split()) for one in about],
     )
+
+
+def require_once(names: Sequence[str], what: str) -> None:
+    """what: that they are names of, as in "a class".  Raises ConfigError where one stands twice."""
+    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+        raise ConfigError(f"{what} is named twice:{items(twice)}", "name each once")
 
 
 def _patient(metadata: Mapping[str, Any]) -> str:
@@ -68,5 +74,6 @@ def parse_counts(text: Sequence[str]) -> dict[str, int]:
         name, _, value = item.rpartition("=")
         if not name or value not in ("0", "1"):
             raise ConfigError(f"--uncertain {item}", "write --uncertain CLASS=0 or CLASS=1")
-        found[name] = int(value)
+        if found.setdefault(name, int(value)) != int(value):
+            raise ConfigError(f"--uncertain {name}=0 and {name}=1", "write one of them")
     return found

@@ -67,6 +67,10 @@ class FcosDetector(nn.Module):
             raise ValueError(f"channels must be a multiple of {_GROUPS}, not {channels}")
         self.size, self.min_score, self.overlap = size, min_score, overlap
         self.fcos = FCOS(Pyramid(width, grid, channels), classes)
+        # torchvision clips distances at 0: where a step takes all of them below, none has a gradient and the fit stays
+        # at no box found. Softplus is positive already, so the clip changes nothing.
+        sides = self.fcos.head.regression_head
+        sides.bbox_reg = nn.Sequential(sides.bbox_reg, nn.Softplus())
         self.levels = [(2 * grid) ** 2, grid**2, ((grid + 1) // 2) ** 2]  # points of each
         points = torch.cat([_cells(count, size) for count in (2 * grid, grid, (grid + 1) // 2)])
         self.points: Tensor

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ecamp_fast.config import parse_section
 from ecamp_fast.downstream.tables.grid import HINT, GridPlan, GridTask
+from ecamp_fast.downstream.tables.published import data_sets
 from ecamp_fast.downstream.tables.registry import CellInputs, TaskKind
 from ecamp_fast.downstream.training.settings import Settings, load_settings
 from ecamp_fast.errors import ConfigError
@@ -107,7 +108,10 @@ def _architectures(plan: GridPlan) -> list[tuple[str, tuple[str, ...]]]:
 
 def check_plan(plan: GridPlan, kinds: Mapping[str, TaskKind]) -> None:
     """Whether settings and encoders of all cells can be read, before the first is computed.  Raises ConfigError."""
+    named = data_sets()
     for name, task in plan.tasks.items():
+        if task.paper is not None and task.paper not in named:
+            raise ConfigError(f"tasks.{name}.paper: no table has {task.paper}", f"it is one of {', '.join(named)}")
         parse_section(kinds[task.task].options, task.options, f"tasks.{name}.options", hint=HINT)
         for fraction in task.fractions:
             _settings(name, task, kinds[task.task], fraction, 0, 1.0)

@@ -171,6 +171,11 @@ def beside(kind: str, data: str, fraction: float) -> list[PublishedCell]:
     return [cell for cell in cells if (cell.kind, cell.data, cell.fraction) == (kind, data, fraction)]
 
 
+def data_sets() -> list[str]:
+    """What Tables 1 to 3 call the data sets of tasks, in their order."""
+    return list(dict.fromkeys(cell.data for name in TABLES[:3] for cell in published(name).cells()))
+
+
 def _json(name: str, names: tuple[str, ...]) -> str:
     if name not in names:
         raise ConfigError(f"no table {name}", f"name one of {', '.join(names)}")

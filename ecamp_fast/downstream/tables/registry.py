@@ -62,9 +62,10 @@ class CellInputs:
         return Subset(self.fraction, self.official, count, self.settings.seed)
 
     def open_device(self) -> "torch.device":
-        import torch
+        """Raises as ``downstream.device`` does."""
+        from ecamp_fast.downstream.device import open_device
 
-        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return open_device(self.device)
 
 
 class CommonOptions(Section):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ecamp_fast.downstream.data.labels import require_once
 from ecamp_fast.downstream.data.samples import TaskData
 from ecamp_fast.downstream.data.token_cache import BoxBatch, BoxImages, BoxSource, TokenCache
 from ecamp_fast.downstream.heads.detections import Detections
@@ -271,8 +272,10 @@ def _result(
 def box_names(shards: ShardSet, splits: TaskSplits, wanted: Sequence[str] = ()) -> list[str]:
     """The findings that have boxes in the training split, or those that are wanted.
 
-    All of the split counts, so that every subset has the same classes. Raises DataError where there is none.
+    All of the split counts, so that every subset has the same classes. Raises DataError where there is none,
+    ConfigError where one is named twice.
     """
+    require_once(wanted, "a class")
     split = splits.train.split
     boxes = (shards.metadata(split, index).get("boxes", ()) for index in range(shards.count(split)))
     known = sorted({str(box["finding"]) for some in boxes for box in some if box.get("finding")})

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pixel_unshuffle
 
 from ecamp_fast import scores
+from ecamp_fast.downstream.data.labels import require_once
 from ecamp_fast.downstream.data.samples import TaskBatch, TaskData
 from ecamp_fast.downstream.probe import tuned
 from ecamp_fast.downstream.result import TaskResult
@@ -69,8 +70,9 @@ def probe_patches(
     is what knowing the position alone scores, by the share of training patches there that hold the finding.
 
     options: ``names`` are masks, (): all of the set; ``pooling`` and ``uncertain`` mean nothing here
-    Raises ConfigError where the set has no masks, DataError where no finding is there to be told.
+    Raises ConfigError where the set has no masks or one is named twice, DataError where no finding is there to be told.
     """
+    require_once(options.names, "a mask")
     names = options.names or shards.manifest.masks
     if not names:
         raise ConfigError(f"{shards.path} has no masks", "take a set that has some")

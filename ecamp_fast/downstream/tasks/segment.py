@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ecamp_fast import scores
 from ecamp_fast.downstream.data.augment import draw_turns, turn_images, turn_masks
 from ecamp_fast.downstream.data.box_masks import box_masks
+from ecamp_fast.downstream.data.labels import require_once
 from ecamp_fast.downstream.data.samples import TaskBatch, TaskData
 from ecamp_fast.downstream.heads import dpt
 from ecamp_fast.downstream.heads.dense import HeadName, Heads
@@ -193,8 +194,10 @@ class SegmentTask:
             if needed <= self._room:
                 self._room -= needed
                 parts = list(self._encoded(data))
-                tokens = torch.cat([part.inputs.float().cpu() for part in parts])
-                self._kept[name] = MaskBatch(tokens, torch.cat([part.masks.half().cpu() for part in parts]))
+                with torch.autocast("cpu", enabled=False):  # which joins no float16
+                    tokens = torch.cat([part.inputs.float().cpu() for part in parts])
+                    masks = torch.cat([part.masks.half().cpu() for part in parts])
+                self._kept[name] = MaskBatch(tokens, masks)
                 self._say(f"{name}: tokens of {len(data)} images kept, {needed / GIB:.2f} GiB")
             elif self._settings.frozen:
                 self._say(f"{name}: tokens of {len(data)} images would take {needed / GIB:.2f} GiB: computed each time")
@@ -332,7 +335,8 @@ def balanced(train: TaskPart, masks: tuple[str, ...], seed: int) -> TaskPart:
 
 
 def _names(shards: ShardSet, options: SegmentOptions) -> tuple[str, ...]:
-    """Raises ConfigError where none are named and the set names none."""
+    """Raises ConfigError where none are named and the set names none, or one is named twice."""
+    require_once(options.masks, "a mask")
     if options.masks or not options.boxes:
         names = options.masks or shards.manifest.masks
         if not names:

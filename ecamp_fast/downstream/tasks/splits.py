@@ -7,7 +7,7 @@ import numpy as np
 
 from ecamp_fast.downstream.data.labels import NONE, Labels, read_labels
 from ecamp_fast.downstream.data.subsets import choose, first, listed
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.printable import items
 from ecamp_fast.shards.format.manifest import MASKS
 from ecamp_fast.shards.load.read import ShardSet
@@ -87,8 +87,10 @@ def split_task(
     masked      samples without masks are left out: what is in them is not known
 
     Raises DataError where a split is missing or has no masks, a patient is in two of the three parts, or none is left
-    to fit to.
+    to fit to; ConfigError where a list and a number are asked for at once.
     """
+    if subset.official and subset.count:
+        raise ConfigError(f"an official list, and {subset.count} images", "ask for one of the two")
     have = shards.splits
     test_split = test_split or ("test" if "test" in have else "val")
     if absent := [name for name in ("train", test_split) if name not in have]:

@@ -11,7 +11,7 @@ import numpy as np
 from ecamp_fast.shards.format.manifest import PLANES
 from ecamp_fast.shards.images.limits import ANNOTATION, BadImage
 from ecamp_fast.shards.images.planes import check_runs, fits, from_runs, read_mask, stack
-from ecamp_fast.shards.sources.base import Box, Listing, Record, RecordFault, SourceImage
+from ecamp_fast.shards.sources.base import BOX, Box, Listing, Record, RecordFault, SourceImage
 from ecamp_fast.shards.sources.cells import cell
 from ecamp_fast.shards.sources.files import read_bytes
 from ecamp_fast.shards.sources.redact import redact_place
@@ -20,7 +20,7 @@ from ecamp_fast.strict_json import parse_json
 
 EMPTY = "empty"  # a place: the mask is known, and nothing is there
 _RUNS = "runs:"  # a place that is the mask itself, as run lengths; several are parted by |
-_NEAR = 1.0  # pixels that a box may stand out: edges are rounded
+_NEAR = 1.0  # pixels that a box may stand out, of those that it is stated in: edges are rounded
 
 
 def annotated(loaded: SourceImage, record: Record, folder: Path, names: Sequence[str], canvas: int = 0) -> SourceImage:
@@ -32,7 +32,7 @@ def annotated(loaded: SourceImage, record: Record, folder: Path, names: Sequence
     Raises BadImage, of the kind ``ANNOTATION``: an unreadable mask, one of another shape, a box outside.
     """
     boxes = tuple(_placed(box, loaded.size, canvas) for box in record.boxes)
-    if not record.masks:
+    if not record.masks or not names:  # no names: there are too many, which the listing tells
         return replace(loaded, boxes=boxes)
     read: dict[str, np.ndarray] = {}
     planes = []
@@ -62,13 +62,11 @@ def _plane(name: str, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
 def _placed(box: Box, size: tuple[int, int], canvas: int) -> Box:
     """A box in pixels of the picture.  Raises BadImage where it is not within."""
     finding, x, y, width, height = box
-    if canvas:
-        x, width = x * size[0] / canvas, width * size[0] / canvas
-        y, height = y * size[1] / canvas, height * size[1] / canvas
-    if min(x, y) < -_NEAR or x + width > size[0] + _NEAR or y + height > size[1] + _NEAR:
+    across, down = (canvas, canvas) if canvas else size
+    if min(x, y) < -_NEAR or x + width > across + _NEAR or y + height > down + _NEAR:
         corners = f"{x:g}, {y:g} to {x + width:g}, {y + height:g}"
-        raise BadImage(f"a box outside: {corners} of {size[0]} x {size[1]}", "correct or remove it", ANNOTATION)
-    return finding, x, y, width, height
+        raise BadImage(f"a box outside: {corners} of {across} x {down}", "correct or remove it", ANNOTATION)
+    return finding, x * size[0] / across, y * size[1] / down, width * size[0] / across, height * size[1] / down
 
 
 def runs_place(texts: Sequence[str]) -> str:
@@ -83,12 +81,15 @@ def runs_place(texts: Sequence[str]) -> str:
 def parse_boxes(text: str, finding: str) -> tuple[Box, ...]:
     """The boxes of a cell: a list of [x1, y1, x2, y2], of objects with finding, x, y, width, height, or nothing.
 
+    text: as the table has it: a list of nan is no empty cell, but boxes that are broken
     finding: of boxes that name none. A box of zeros is none, as in the lists of RSNA.  Raises ValueError.
     """
-    if not cell(text):
+    if not cell(text) and "[" not in text:
         return ()
     try:
         listed = parse_json(text)
+        if not isinstance(listed, list):
+            raise TypeError
         boxes = [_box(one, finding) for one in listed]
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
         raise ValueError("boxes that are no list of [x1, y1, x2, y2]") from None
@@ -96,19 +97,33 @@ def parse_boxes(text: str, finding: str) -> tuple[Box, ...]:
 
 
 def checked(boxes: Any) -> tuple[Box, ...]:
-    """The boxes themselves.  Raises ValueError where one has no extent, or is not finite."""
+    """The boxes themselves.  Raises ValueError where one has no extent, is not finite or comes twice."""
     listed = tuple(boxes)
     if not all(math.isfinite(sum(box[1:])) and min(box[3:]) > 0 for box in listed):
         raise ValueError("a box without width and height")
+    if len({*listed}) < len(listed):
+        raise ValueError("the same box twice")
     return listed
 
 
 def _box(tree: Any, finding: str) -> Box:
+    """A box of a list.  Raises TypeError, KeyError, ValueError, OverflowError where it is none."""
     if isinstance(tree, dict):
-        x, y, width, height = (float(tree[name]) for name in ("x", "y", "width", "height"))
-        return str(tree.get("finding", finding)), x, y, width, height
-    x1, y1, x2, y2 = map(float, tree)
+        name = tree.get("finding", finding)
+        if not isinstance(name, str) or not name.strip():
+            raise TypeError
+        x, y, width, height = (_number(tree[side]) for side in BOX)
+        return name.strip(), x, y, width, height
+    if not isinstance(tree, list):  # a text of four digits has four parts too
+        raise TypeError
+    x1, y1, x2, y2 = map(_number, tree)
     return finding, x1, y1, x2 - x1, y2 - y1
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError
+    return float(value)
 
 
 def name_planes(listing: Listing, order: Sequence[str] = ()) -> tuple[str, ...]:

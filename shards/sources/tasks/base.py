@@ -9,6 +9,7 @@ from typing import Any
 from ecamp_fast.shards.format.labels import Labels, class_order, targets
 from ecamp_fast.shards.sources.base import Listing, Record, RecordFault, SourceImage, several
 from ecamp_fast.shards.sources.files import IMAGES, own_name, picture, read_bytes
+from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.selection.choice import ALL, Selection
 from ecamp_fast.shards.sources.tasks.annotations import annotated, name_planes
 from ecamp_fast.shards.sources.tasks.draw import carve, few, tell
@@ -100,13 +101,17 @@ class TaskSource:
         listing, views = Listing([]), self.selection.filter()
         rows = self.rows(listing)
         records = self._by_lists(rows, listing) if self.splits.lists else self._by_owner(rows, listing)
-        pictures = ImagePlaces(self.folder, listing)
+        pictures = ImagePlaces(self.folder, listing, PATIENTS.get(self.name, ""))
+        taken: dict[str, str] = {}
         for record in records:
             if not views.takes(record.view):
                 continue
             record.place, fault = pictures.find(record.place, record.origin)
             if fault:
                 listing.absent.append(fault)
+            elif (first := taken.setdefault(record.place, record.origin)) != record.origin:
+                what = f"{redact_place(record.place)} is the picture of {first} as well"
+                listing.faults.append(RecordFault(record.origin, what, "remove one of the rows, or copy the picture"))
             else:
                 listing.records.append(record)
         listing.labels = self.classes or class_order(record.labels for record in listing.records)
@@ -141,7 +146,7 @@ class TaskSource:
         """The rows that lists name, in their splits."""
         assert self.splits.lists is not None
         listed = read_lists(self.splits.lists, self.task, listing)
-        if not self.splits.official:
+        if not self.splits.official or (self.name and not self.task.overlaps):
             one_split(listed.values(), self.task, listing)
         records, keys = list[Record](), dict[str, str]()
         other = alone = 0

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecamp_fast.errors import DataError
-from ecamp_fast.shards.sources.base import Box, Listing, Record, RecordFault
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.shards.sources.base import BOX, Box, Listing, Record, RecordFault
 from ecamp_fast.shards.sources.cells import cell
 from ecamp_fast.shards.sources.files import absent
+from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.table import Table, origin, read_table
 from ecamp_fast.shards.sources.tasks.annotations import checked, parse_boxes
 from ecamp_fast.shards.sources.tasks.protocol import TASKS
 from ecamp_fast.shards.sources.tasks.tables import among, stated
 
 MASK, BOXES = "mask", "boxes"  # columns; mask.NAME where there are several
-_BOX = ("x", "y", "width", "height")
 _FIX = "correct the row"
 
 
@@ -39,15 +39,22 @@ NOTHING = Beside()
 
 
 def parse_classes(value: str) -> tuple[str, ...]:
-    """Names with commas between, or those of a data set in ``TASKS``."""
-    return (
-        TASKS[value].classes if value in TASKS else tuple(dict.fromkeys(filter(None, map(str.strip, value.split(",")))))
-    )
+    """Names with commas between, or those of a data set in ``TASKS``.  Raises ConfigError where there is none."""
+    if value in TASKS:
+        return TASKS[value].classes
+    names = tuple(dict.fromkeys(filter(None, map(str.strip, value.split(",")))))
+    if not names:
+        raise ConfigError(f"--labels '{value}': no class", "name them, as --labels Edema,Mass, or leave it out")
+    return names
 
 
 def is_mask(column: str) -> bool:
     """Whether a column holds masks."""
     return column == MASK or column.startswith(f"{MASK}.")
+
+
+def _plane(column: str) -> str:
+    return column.removeprefix(f"{MASK}.")
 
 
 class Annotations:
@@ -60,13 +67,18 @@ class Annotations:
         self._folder = path.parent
         self._listed = "labels" in table.columns
         self._classes = beside.classes
-        missing = [] if self._listed else [name for name in beside.classes if name not in table.columns]
-        if missing:
-            what = f"{origin(path, 1)}: no column of class {', '.join(missing)}, and no column 'labels'"
+        missing = [name for name in beside.classes if name not in table.columns]
+        if missing and not (self._listed and len(missing) == len(beside.classes)):
+            beside_others = ", though of others" if self._listed else ", and no column 'labels'"
+            what = f"{origin(path, 1)}: no column of class {', '.join(missing)}{beside_others}"
             raise DataError(what, "name the classes with --labels as the table does")
         self._masks: dict[str, dict[str, str]] = defaultdict(dict)
         self._boxes: dict[str, list[Box]] = defaultdict(list)
         self._columns = [name for name in table.columns if is_mask(name)]
+        names = [_plane(column) for column in self._columns]
+        if not all(names) or len({*names}) < len(names):
+            what = f"{origin(path, 1)}: columns of masks without a name, or of one: {', '.join(self._columns)}"
+            raise DataError(what, "call them mask.NAME, each by another name")
         images = {os.path.abspath(self._folder / cell(row["image_path"])) for _, row in table.rows}
         if beside.masks:
             self._read_masks(beside.masks, images, listing)
@@ -81,10 +93,14 @@ class Annotations:
                 own = all(name in row for name in self._classes)
                 listed = filter(None, map(cell, row.get("labels", "").split(";")))
                 record.labels = stated(row, self._classes) if own else among(listed, self._classes)
-            record.boxes = (*parse_boxes(row.get(BOXES, ""), "box"), *self._boxes.get(image, ()))
+            record.boxes = checked((*parse_boxes(row.get(BOXES, ""), "box"), *self._boxes.get(image, ())))
         except ValueError as error:
             return [RecordFault(record.origin, str(error), _FIX)]
-        own_masks = {name.removeprefix(f"{MASK}."): cell(row[name]) for name in self._columns if cell(row[name])}
+        own_masks = {_plane(column): cell(row[column]) for column in self._columns if cell(row[column])}
+        twice = own_masks.keys() & self._masks.get(image, {}).keys()
+        if twice:
+            what = f"a mask {redact(min(twice))} in its row, and one in the table of masks"
+            return [RecordFault(record.origin, what, _FIX)]
         record.masks = own_masks | self._masks.get(image, {})
         if not with_images:
             return []
@@ -101,12 +117,17 @@ class Annotations:
                 self._masks[image][label] = os.path.relpath(path.parent / place, self._folder)
 
     def _read_boxes(self, path: Path, images: set[str], listing: Listing) -> None:
-        for where, image, label, row in _rows(path, ("image_path", "label", *_BOX), images, listing):
+        for where, image, label, row in _rows(path, ("image_path", "label", *BOX), images, listing):
             try:
-                x, y, width, height = (float(row[name]) for name in _BOX)
-                self._boxes[image] += checked([(label, x, y, width, height)])
+                x, y, width, height = (float(row[name]) for name in BOX)
+                boxes = checked([(label, x, y, width, height)])
             except ValueError:
-                listing.faults.append(RecordFault(where, f"no box: {', '.join(_BOX)} as numbers", _FIX))
+                listing.faults.append(RecordFault(where, f"no box: {', '.join(BOX)} as numbers", _FIX))
+                continue
+            if boxes[0] in self._boxes[image]:
+                listing.faults.append(RecordFault(where, "the same box as in a row before", "remove one of the rows"))
+            else:
+                self._boxes[image] += boxes
 
 
 def _rows(

@@ -8,6 +8,7 @@ from ecamp_fast.shards.sources.cells import cell
 from ecamp_fast.shards.sources.redact import redact_place
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.shards.sources.tasks.base import TaskSource
+from ecamp_fast.shards.sources.tasks.lists import normal
 from ecamp_fast.shards.sources.tasks.tables import stated, table_named
 
 CLASSES = (
@@ -41,7 +42,7 @@ class ChexpertSource(TaskSource):
             listing.faults += table.faults
             for line, row in table.rows:
                 where = f"{origin(path, line)} ({redact_place(row['Path'])})"
-                match = _PATH.fullmatch(row["Path"].strip())
+                match = _PATH.fullmatch(normal(row["Path"].strip()))
                 try:
                     if not match:
                         raise ValueError("no path of a patient and a study")

@@ -20,7 +20,7 @@ from ecamp_fast.shards.sources.table import origin, read_table, read_whole
 from ecamp_fast.shards.sources.tasks.annotations import EMPTY, parse_boxes, runs_place
 from ecamp_fast.shards.sources.tasks.protocol import PNEUMONIA, PNEUMOTHORAX, RIGA_PLANES, Dataset
 
-_LIST = re.compile(r"(train|val|valid|test)_list(?:_(1|10|100))?\.(txt|csv)")
+_LIST = re.compile(r"(train|val|valid|test)_list(?:_(1|10|100))?\.(txt|csv)", re.IGNORECASE)
 ORDER = ("test", "val", "train")  # where an image that is in several splits stays
 _FRACTIONS = ("1", "10", "100")
 _NEEDED = {
@@ -117,8 +117,9 @@ def _files(folder: Path) -> list[_File]:
     for name in names:
         match = _LIST.fullmatch(name)
         if match:
-            split = match[1].replace("valid", "val")
-            files.append(_File(folder / name, split, (match[2] or "100") if split == "train" else "", match[3]))
+            split = match[1].lower().replace("valid", "val")
+            fraction = (match[2] or "100") if split == "train" else ""
+            files.append(_File(folder / name, split, fraction, match[3].lower()))
     if not files:
         raise DataError(
             f"{folder}: no list: train_list.txt, val_list.txt, test_list.txt or the same as .csv",
@@ -146,13 +147,16 @@ def _text(file: _File, task: Dataset, listing: Listing) -> ListRows:
             continue
         where = origin(file.path, number)
         name, *values = line.strip().rsplit(None, wanted)
-        stated = known.get(tuple(values))
-        if stated is None:
-            stated = known[tuple(values)] = _annotation(values, task)
-        fault = stated if isinstance(stated, str) else ""
+        name = normal(name)
         if len(values) != wanted or _number(name.rsplit(None, 1)[-1]) is not None:
-            fault = f"{len(line.split()) - 1} labels, {several(wanted, 'is', 'are')} expected"
-        elif name in rows:
+            expected = several(wanted, "is", "are")
+            stated: Annotation | str = f"{len(line.split()) - 1} labels, {expected} expected"
+        elif tuple(values) not in known:
+            stated = known[tuple(values)] = _annotation(values, task)
+        else:
+            stated = known[tuple(values)]
+        fault = stated if isinstance(stated, str) else ""
+        if not fault and name in rows:
             fault = f"the same image as in {rows[name][0]}"
         if fault:
             listing.faults.append(RecordFault(f"{where} ({redact_place(name)})", fault, _REPAIR))
@@ -173,7 +177,7 @@ def _annotation(values: list[str], task: Dataset) -> Annotation | str:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.lstrip("-").isdecimal() and text.isascii() else None
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
 
 
 def read_masks(path: Path, listing: Listing) -> ListRows:
@@ -181,7 +185,7 @@ def read_masks(path: Path, listing: Listing) -> ListRows:
     header = read_whole(path)[0].split("\n", 1)[0]
     kind = next((kind for kind, names in _NEEDED.items() if names[1] in header), "rle")
     key, value = _NEEDED[kind]
-    table = read_table(path, (key, value), (key, value))
+    table = read_table(path, (key, value), (key, value), read=(key,))
     listing.faults += table.faults
     listing.notes += [table.note] if table.note else []
     cells: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -189,7 +193,7 @@ def read_masks(path: Path, listing: Listing) -> ListRows:
         if not cell(row[key]):
             listing.faults.append(RecordFault(origin(path, line), f"no {key}", _REPAIR))
             continue
-        cells[cell(row[key])].append((line, row[value]))
+        cells[normal(cell(row[key]))].append((line, row[value]))
     rows: ListRows = {}
     for name, lines in cells.items():
         where = origin(path, lines[0][0])
@@ -212,7 +216,7 @@ def said_by(kind: str, texts: list[str]) -> Annotation:
     place = cell(texts[0])
     if not place:
         raise ValueError("no mask")
-    return Annotation(None, (), dict.fromkeys(RIGA_PLANES, place))
+    return Annotation(None, (), dict.fromkeys(RIGA_PLANES, normal(place)))
 
 
 def _runs(texts: list[str]) -> Annotation:

@@ -1,15 +1,17 @@
 """ChestX-ray14 as the NIH ships it: Data_Entry_2017, train_val_list and test_list, boxes, and PNG images."""
 
+import re
 from collections import defaultdict
 from pathlib import PurePosixPath
 
-from ecamp_fast.shards.sources.base import Box, Listing, Record, RecordFault
+from ecamp_fast.shards.sources.base import Box, Listing, Record, RecordFault, several
 from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.joins import index
+from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.table import origin, read_table, read_whole
 from ecamp_fast.shards.sources.tasks.annotations import checked
 from ecamp_fast.shards.sources.tasks.base import TaskSource
-from ecamp_fast.shards.sources.tasks.protocol import CANVAS, TASKS
+from ecamp_fast.shards.sources.tasks.protocol import CANVAS, PATIENTS, TASKS
 from ecamp_fast.shards.sources.tasks.tables import among, table_named
 
 _NEEDED = ("Image Index", "Finding Labels", "Patient ID", "View Position")
@@ -39,11 +41,24 @@ class NihSource(TaskSource):
         splits, boxes = self._splits(listing), self._boxes(listing)
         if not splits:
             self.shares = (("test", 0.2), ("val", 0.1))
+        for names, what in ((splits, " and ".join(_LISTS)), (boxes, "the table of boxes")):
+            other = len(names.keys() - found.keys())
+            if other:
+                images = several(other, "image", "images")
+                listing.notes.append(f"{what} has {images} that {path.name} has not: left out")
         records = {}
         for name, (line, row) in found.items():
             where = f"{origin(path, line)} ({PurePosixPath(name).name})"
             try:
+                if not row["Finding Labels"]:
+                    raise ValueError("no Finding Labels, not even No Finding")
                 labels = among(row["Finding Labels"].split("|"), self.classes)
+                patient = identifier(row["Patient ID"])
+                if not patient:
+                    raise ValueError("no Patient ID")
+                named = re.search(PATIENTS["nih"], name)
+                if named and named[1] != patient.zfill(8):
+                    raise ValueError(f"Patient ID {redact(patient)}, though its name says {named[1]}")
             except ValueError as error:
                 listing.faults.append(RecordFault(where, str(error), _RELEASE))
                 continue
@@ -52,7 +67,7 @@ class NihSource(TaskSource):
             stem = PurePosixPath(name).stem
             records[name] = Record(
                 *(where, line, stem, stem, name, ""),
-                patient_id=identifier(row["Patient ID"]).zfill(8),
+                patient_id=patient.zfill(8),
                 split=splits.get(name, ""),
                 view=cell(row["View Position"]),
                 labels=labels,
@@ -89,9 +104,11 @@ class NihSource(TaskSource):
         for line, row in table.rows:
             finding = _SPELLED.get(row["Finding Label"].strip(), row["Finding Label"].strip())
             try:
-                among([finding], self.classes)
+                if finding not in self.classes:
+                    raise ValueError(f"a box of {redact(finding)}, which is none of {', '.join(self.classes)}")
                 x, y, width, height = (float(row[name]) for name in _BOX)
-                boxes[cell(row["Image Index"])] += checked([(finding, x, y, width, height)])
+                image = cell(row["Image Index"])
+                boxes[image] = [*checked([*boxes[image], (finding, x, y, width, height)])]
             except ValueError as error:
                 listing.faults.append(RecordFault(origin(path, line), str(error), _RELEASE))
         return boxes

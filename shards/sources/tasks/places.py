@@ -1,5 +1,6 @@
 """Where the pictures that tables and lists name lie below a folder, however its owner or its user has laid it out."""
 
+import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -13,12 +14,16 @@ _DEPTH = 3  # folders and file that tell a picture: patient00001/study1/view1_fr
 
 
 class ImagePlaces:
-    """The pictures below ``folder``; what cannot be listed becomes a fault of ``listing``."""
+    """The pictures below ``folder``; what cannot be listed becomes a fault of ``listing``.
 
-    def __init__(self, folder: Path, listing: Listing) -> None:
+    patient: what finds the patient in a path, where folders carry it: no name is met by another patient's picture
+    """
+
+    def __init__(self, folder: Path, listing: Listing, patient: str = "") -> None:
         tree = walk(folder, lambda name: name.lower().endswith(IMAGES))
         listing.faults += tree.faults
         listing.notes += tree.notes
+        self._patient = re.compile(patient) if patient else None
         self._places = frozenset(tree.places)
         self._tails: list[dict[str, list[str]]] = []
         left = tree.places
@@ -37,20 +42,29 @@ class ImagePlaces:
         parts = PurePosixPath(name).parts
         for start in range(len(parts)):
             place = "/".join(parts[start:])
-            if place in self._places:
+            if place in self._places and self._of_one_patient(name, place):
                 return place, None
         same: list[str] = []
         for depth, tails in enumerate(self._tails, 1):
             found = tails.get(_tail(name, depth), [])
-            if len(found) == 1:
+            if len(found) == 1 and self._of_one_patient(name, found[0]):
                 return found[0], None
-            if not found:
+            if len(found) < 2:  # none, or another patient's
+                same = [] if found else same
                 break
             same = found
         if same:
             what = f"{redact_place(name)}: {len(same):,} pictures of that name, as {redact_place(same[0])}"
             return "", RecordFault(origin, what, _HINT, "missing")
         return "", RecordFault(origin, f"{redact_place(name)}: no such picture", "name the folder above it", "missing")
+
+    def _of_one_patient(self, name: str, place: str) -> bool:
+        """Whether a picture's place has the patient that the name has, where it has one."""
+        named = self._patient.search(name) if self._patient else None
+        if self._patient is None or named is None:
+            return True
+        placed = self._patient.search(place)
+        return placed is not None and placed[1] == named[1]
 
 
 def _tail(place: str, depth: int) -> str:

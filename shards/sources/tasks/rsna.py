@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 
 from ecamp_fast.shards.sources.base import Box, Listing, Record, RecordFault
-from ecamp_fast.shards.sources.cells import cell
+from ecamp_fast.shards.sources.cells import cell, identifier
 from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.table import origin, read_table
 from ecamp_fast.shards.sources.tasks.annotations import checked
@@ -77,7 +77,7 @@ class RsnaSource(TaskSource):
 
 def _boxes(rows: list[dict[str, str]]) -> tuple[int, tuple[Box, ...]]:
     """The target of a patient's rows, and a box of each where it is 1.  Raises ValueError."""
-    targets = {cell(row["Target"]) for row in rows}
+    targets = {identifier(row["Target"]) for row in rows}  # pandas writes 1.0 for 1
     if targets not in ({"0"}, {"1"}):
         raise ValueError("a target that is neither 0 nor 1, or is both")
     filled = [[cell(row[name]) for name in _BOX] for row in rows]

@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 from ecamp_fast.shards.sources.base import Listing, Record
+from ecamp_fast.shards.sources.files import IMAGES
 from ecamp_fast.shards.sources.redact import redact
 from ecamp_fast.shards.sources.tasks.base import TaskSource
 from ecamp_fast.shards.sources.tasks.lists import read_masks
@@ -38,4 +39,4 @@ class SiimSource(TaskSource):
     def key(self, name: str) -> str:
         """The image, of which the file has its name."""
         path = PurePosixPath(name)
-        return path.stem if path.suffix in (".png", ".dcm", ".jpg") else path.name
+        return path.stem if path.suffix.lower() in IMAGES else path.name

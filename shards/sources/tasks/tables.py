@@ -50,10 +50,13 @@ def stated(row: Mapping[str, str], classes: Iterable[str]) -> Labels:
 def among(names: Iterable[str], classes: tuple[str, ...]) -> Labels:
     """The labels of a row that lists what is present, of a source that looked for all ``classes``.
 
-    Raises ValueError: a name that is none of them, but for those that say that nothing was found.
+    Raises ValueError: a name that is none of them, but for those that say that nothing was found, and stand alone.
     """
     found = {name.strip() for name in names}
     other = sorted(found.difference(classes, NO_FINDING))
     if other:
         raise ValueError(f"class {redact(other[0])} is none of {', '.join(classes)}")
+    stands = found.intersection(classes)
+    if stands and (nothing := sorted(found.difference(classes, ("",)))):
+        raise ValueError(f"{nothing[0]} beside {min(stands)}")
     return {name: int(name in found) for name in classes}

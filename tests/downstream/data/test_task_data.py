@@ -47,6 +47,10 @@ def test_uncertain_labels_count_as_their_class_says(phantoms: ShardSet, monkeypa
     assert parse_counts(["a b=1", "c=0"]) == {"a b": 1, "c": 0}
     with pytest.raises(ConfigError):
         parse_counts(["a"])
+    with pytest.raises(ConfigError, match="a=0 and a=1"):
+        parse_counts(["a=0", "a=1"])
+    with pytest.raises(DataError, match="gout"):
+        read_labels(phantoms, "train", (), {"gout": 1})
 
 
 def test_subsets_are_nested_and_cut_no_patient() -> None:

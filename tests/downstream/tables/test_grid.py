@@ -128,6 +128,13 @@ def test_an_encoder_that_is_not_there_is_refused(write_grid: Callable[..., Path]
         check_plan(plan, counter.kinds)
 
 
+def test_a_data_set_that_the_paper_has_not_is_refused(write_grid: Callable[..., Path], counter: Any) -> None:
+    """Else its rows are missing beside ours, and nothing says why."""
+    task = {"task": "plain", "data": "set", "paper": "CXR-14"}
+    with pytest.raises(ConfigError, match=r"tasks.a.paper: no table has CXR-14\n.*CXR14, CXP, RSNA, COVIDx, SIIM"):
+        check_plan(read_plan(write_grid(tasks={"a": task}), NAMED), counter.kinds)
+
+
 def test_prompts_ask_for_runs_with_losses_align(write_grid: Callable[..., Path], tmp_path: Path) -> None:
     """Before hours of other cells are computed, and not after them."""
     encoders = {}

@@ -26,7 +26,7 @@ from ecamp_fast.downstream.tasks.splits import Subset, split_task
 from ecamp_fast.downstream.tasks.timm_model import FittedClassifier, twin
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.trunk import open_trunk
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import ConfigError, DataError, EcampError, EnvironmentFault
 from ecamp_fast.shards.load.read import ShardSet
 
 QUICK = Settings(steps=12, batch=16, lr=0.05, warmup=2, precision="fp32", drop_path=0.1, evaluate_every=6)
@@ -52,6 +52,13 @@ def test_areas_are_scikit_learns_where_labels_are_known() -> None:
         assert found.per_class[name] == pytest.approx(wanted[-1], abs=1e-12)
     assert found.per_class["d"] is None and found.overall.value == pytest.approx(np.mean(wanted), abs=1e-12)
     assert found.overall.low < found.overall.value < found.overall.high
+
+
+def test_a_class_of_which_nothing_is_known_has_no_area() -> None:
+    """CheXpert leaves classes blank: a test split may not know a single label of one."""
+    values = np.array([[1, np.nan], [0, np.nan], [1, np.nan]])
+    found = scoring.area_under_roc(np.array([[2.0, 1], [1, 1], [3, 1]]), values, ["a", "b"], ["p", "q", "r"], 20)
+    assert found.per_class == {"a": 1.0, "b": None} and found.overall.value == 1.0
 
 
 def test_accuracy_counts_hits() -> None:
@@ -101,9 +108,12 @@ def test_a_set_of_one_training_patient_is_refused(phantoms: ShardSet, monkeypatc
         split_task(phantoms, Subset())
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", ""])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="no such device"):
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("gpu", ConfigError), ("meta", ConfigError), ("", ConfigError), ("cuda:99", EnvironmentFault)],
+)
+def test_a_device_that_is_not_there_is_refused(name: str, fault: type[EcampError]) -> None:
+    with pytest.raises(fault, match="no such device"):
         open_device(name)
 
 
@@ -131,6 +141,9 @@ def test_a_fitted_classifier_predicts_files_as_it_was_judged(
     assert again.score == result.score
     image = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (50, 40), np.uint8)).save(image)
+    for leftover in ("._a.png", "@eaDir/a.png"):
+        (tmp_path / leftover).parent.mkdir(exist_ok=True)
+        (tmp_path / leftover).write_bytes(b"no image")
     found = invoke("predict", out, tmp_path, tmp_path / "p.csv")
     assert found["images"] == 1 and found["classes"] == list(result.per_class)
     rows = (tmp_path / "p.csv").read_text().splitlines()

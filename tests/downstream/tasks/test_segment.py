@@ -98,6 +98,19 @@ def test_tokens_that_are_kept_are_those_of_the_images(shards: ShardSet, encoder:
         assert kept.validate() == plain.validate() == pytest.approx(kept.overlap("val", kept._val).dice.mean())
 
 
+def test_tokens_and_masks_are_kept_in_a_validation_at_half_precision(shards: ShardSet, encoder: str) -> None:
+    """bf16 is the rows' default, and on a CPU its autocast joins no float16."""
+    one = task(shards, encoder, "precision=bf16")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert 0 <= one.validate() <= 1
+    assert one._kept["val"] is not None
+
+
+def test_a_mask_named_twice_is_refused(shards: ShardSet, encoder: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a mask is named twice"):
+        segment(encoder, shards, load_settings("segment", None, QUICK), tmp_path, SegmentOptions(masks=MASKS[:1] * 2))
+
+
 def test_images_turn_with_their_masks_as_their_epoch_says(shards: ShardSet, encoder: str) -> None:
     turned, plain = task(shards, encoder), task(shards, encoder, augment=False, cache_gb=0.0)
     whole, resumed = list(turned.batches(0, 6)), list(turned.batches(4, 6))

@@ -34,7 +34,7 @@ def judged() -> Any:
     from ecamp_fast.distill.endpoint import Target, judge_address
 
     def judge(url: str, attestation: Path | None = None, environment: dict[str, str] | None = None) -> Target:
-        return judge_address(url, attestation, environment or {}, lambda host, port: HOSTS.get(host, ["203.0.113.9"]))
+        return judge_address(url, attestation, environment or {}, lambda host, port: HOSTS.get(host, ["10.9.9.9"]))
 
     found = [_outcome(judge, url) for url in URLS]
     found += [_outcome(judge, "http://a.ward:1", None, environment) for environment in PROXIES]
@@ -67,7 +67,8 @@ def kept() -> Any:
     with tempfile.TemporaryDirectory() as scratch:
         entries = [Finished(f"{n:064}", f"text {n}", "model") for n in range(3)]
         with AnswerJournal(Path(scratch, "out"), {"model": "m"}) as journal:
-            journal.add(entries)
+            journal.add(entries[:2])
+            journal.add(entries[2:])
             found.append(_outcome(AnswerJournal(journal.folder, {"model": "n"}).__enter__))
         data = journal.path.read_bytes()
         lines = data.splitlines(keepends=True)
@@ -81,6 +82,7 @@ def kept() -> Any:
             content = read_journal(journal.path)
             found.append((sorted(content.finished), [e.text for e in content.finished.values()], content.damaged))
             with AnswerJournal(journal.folder, {"model": "m"}) as again:
+                found.append(journal.path.stat().st_size)
                 again.add([Finished("f" * 64, "more", "rules")])
             found.append([e.text for e in read_journal(journal.path).finished.values()])
     return found
@@ -103,6 +105,9 @@ def paced() -> Any:
             for kind in ("busy", "timeout", "broken"):
                 governor.failed(kind, now[0] - 1.0, 3.0 if kind == "busy" else None)
             found.append((governor.slots, governor.wait))
+    for _ in range(400):
+        governor.answered()
+    found.append(governor.slots)
     found.append([round(governor.delay(failures), 3) for failures in (1, 2, 5, 9, 99)])
     for wait in (40.0, 9.0, 9.0, 9.0):
         now[0] += wait
@@ -224,7 +229,7 @@ MUTANTS = [
         answered,
         {
             "a pause of a day": ("_WAITS = 600.0", "_WAITS = 86400.0"),
-            "a pause as a date is passed over": ("seconds = parsedate_to", "seconds = 1 + parsedate_to"),
+            "a pause as a date is another": (".timestamp() - time.time()", ".timestamp() + time.time()"),
             "content that is no text": ("if content is not None and not isinstance(content, str):", "if False:"),
             "no finish": ("finish if isinstance(finish, str) else", "finish if isinstance(finish, int) else"),
         },

@@ -24,9 +24,12 @@ def resolved() -> Any:
 
 def masked() -> Any:
     """Run lengths as masks and what is wrong with others, masks at other sizes, planes."""
-    import numpy as np
+    import io
 
-    from ecamp_fast.shards.images.planes import check_runs, fits, from_runs, nearest, stack
+    import numpy as np
+    from PIL import Image
+
+    from ecamp_fast.shards.images.planes import check_runs, fits, from_runs, nearest, read_mask, stack
 
     out: list[Any] = [from_runs(text, 8).tolist() for text in ("0 1", "9 2 3 4", "17 16 0 8 1 1", "63 1")]
     out += [check_runs(text, 8) for text in ("", "1 2 3", "-1 2", "3 0", "60 5", "63 1", "a 1")]
@@ -34,6 +37,13 @@ def masked() -> Any:
     for size in ((8, 6), (4, 3), (6, 8), (5, 4)):
         try:
             out.append(fits(mask, size).tolist())
+        except ValueError as error:
+            out.append(str(error))
+    for colour in ((0, 0, 2, 255), (255, 255, 255, 0)):
+        file = io.BytesIO()
+        Image.new("RGBA", (2, 2), colour).save(file, "PNG")
+        try:
+            out.append(read_mask(file.getvalue()).tolist())
         except ValueError as error:
             out.append(str(error))
     return [*out, nearest(mask, (3, 2)).tolist(), stack([mask, ~mask, mask]).tolist(), stack([mask] * 9).tolist()]
@@ -125,12 +135,31 @@ def tabled() -> Any:
             out.append(stated({"a": value, "b": "1"}, ("b", "a")))
         except ValueError as error:
             out.append(str(error))
-    for names in (["a"], ["No Finding"], ["a", " b "], ["c"], []):
+    for names in (["a"], ["No Finding"], ["a", " b "], ["c"], [], ["a", "No Finding"]):
         try:
             out.append(among(names, ("b", "a")))
         except ValueError as error:
             out.append(str(error))
     return out
+
+
+def placed() -> Any:
+    """Which picture a name gets, where only another patient's has that name."""
+    import tempfile
+    from pathlib import Path
+
+    from ecamp_fast.shards.sources.base import Listing
+    from ecamp_fast.shards.sources.tasks.places import ImagePlaces
+    from ecamp_fast.shards.sources.tasks.protocol import PATIENTS
+
+    with tempfile.TemporaryDirectory() as name:
+        for place in ("patient1/study1/v1.jpg", "patient7/study12/v1.jpg", "v9.jpg"):
+            path = Path(name, place)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        found = ImagePlaces(Path(name), Listing([]), PATIENTS["chexpert"])
+        names = ("a/patient1/study1/v1.jpg", "patient2/study12/v1.jpg", "patient3/study1/v9.jpg", "v9.png")
+        return [str(found.find(one, "row")) for one in names]
 
 
 TASKS = "tests/shards/sources/tasks"
@@ -169,6 +198,8 @@ MUTANTS = [
             "offsets are places": ("        at += offset\n", "        at = offset\n"),
             "a run may end beyond": ("if sum(numbers) > side * side:", "if sum(numbers) > 9 * side * side:"),
             "a run may have no length": ("min(numbers[1::2]) < 1", "min(numbers[1::2]) < 0"),
+            "a dark colour is black": ("np.maximum(values, 1), 0)", "values, 0)"),
+            "what is transparent is white": ("colours[..., 3].min() < 255", "colours[..., 3].min() < 0"),
             "any shape fits": ("- 1) > _SHARE", "- 1) > 9"),
             "planes count from the second bit": (
                 "planes.dtype.type(bit)",
@@ -181,12 +212,18 @@ MUTANTS = [
         f"{LISTED} {OWNERS} {BESIDE}",
         annotated,
         {
-            "boxes stay on their canvas": ("    if canvas:\n", "    if canvas > 2000:\n"),
-            "a box may stand out to the right": ("x + width > size[0] + _NEAR", "x > size[0] + _NEAR"),
+            "boxes stay on their canvas": (
+                "(canvas, canvas) if canvas else size",
+                "(canvas, canvas) if canvas > 2000 else size",
+            ),
+            "a box may stand out to the right": ("x + width > across + _NEAR", "x > across + _NEAR"),
             "corners are sizes": ("return finding, x1, y1, x2 - x1, y2 - y1", "return finding, x1, y1, x2, y2"),
             "a box of zeros is one": ("for box in boxes if any(box[1:])", "for box in boxes if len(box) > 1"),
             "the last of several run lengths is the mask": ("np.logical_or.reduce([", "np.logical_and.reduce(["),
-            "an empty mask is none": ("    if not record.masks:\n", "    if {*record.masks.values()} <= {EMPTY}:\n"),
+            "an empty mask is none": (
+                "    if not record.masks or not names:",
+                "    if {*record.masks.values()} <= {EMPTY}:",
+            ),
         },
     ),
     *mutants(
@@ -205,7 +242,7 @@ MUTANTS = [
             ),
             "numbers of classes count from one": ("int(at == numbers[0])", "int(at + 1 == numbers[0])"),
             "labels may be too many": ("if len(values) != wanted or _number(", "if len(values) != wanted and _number("),
-            "an image that is listed twice counts once": ("        elif name in rows:\n", "        elif name == '':\n"),
+            "an image that is listed twice counts once": ("not fault and name in rows", "fault and name in rows"),
             "a mask and none go together": ("if any(absent) and not all(absent):", "if not absent:"),
             "no mask is a mask": ("int(place != EMPTY)", "1"),
             "what is tested has fractions": (
@@ -238,9 +275,25 @@ MUTANTS = [
             "a blank is a zero": ("        if text:\n", "        if text or labels.setdefault(name, 0):\n"),
             "uncertain is absent": ("labels[name] = int(value[1])", "labels[name] = max(0, int(value[1]))"),
             "a class that there is not is passed over": ("    if other:\n", "    if len(other) > 9:\n"),
+            "nothing may be found beside a class": ("    if stands and (nothing", "    if not classes and (nothing"),
             "what is not listed is unknown": (
                 "for name in classes}\n",
                 "for name in classes if name in found}\n",
+            ),
+        },
+    ),
+    *mutants(
+        "shards/sources/tasks/places.py",
+        LISTED,
+        placed,
+        {
+            "a picture of nobody is of any patient": (
+                "placed is not None and placed[1] == named[1]",
+                "placed is None or placed[1] == named[1]",
+            ),
+            "a patient gets the picture of another": (
+                "placed is not None and placed[1] == named[1]",
+                "placed is not None",
             ),
         },
     ),

@@ -1,5 +1,7 @@
 """Masks from files and run lengths, at other sizes, and as bits."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +43,10 @@ def test_random_run_lengths():
         ("1 2 3", "3 numbers"),
         ("a 2", "no whole numbers"),
         ("1.5 2", "no whole numbers"),
+        (f"{'9' * 5000} 2", "no whole numbers"),
+        ("1_0 2", "no whole numbers"),
+        ("+1 2", "no whole numbers"),
+        ("\u0661 2", "no whole numbers"),
         ("-1 2", "below 0"),
         ("3 0", "no length"),
         ("250 7", "end at pixel 257 of 256"),
@@ -51,6 +57,54 @@ def test_broken_run_lengths_say_what_is_wrong(text, fault):
     assert fault in check_runs(text, 16)
     with pytest.raises(ValueError, match=fault):
         from_runs(text, 16)
+
+
+def coded(*pictures, kind="PNG", **options):
+    file = io.BytesIO()
+    pictures[0].save(
+        file, kind, **options, **({"save_all": True, "append_images": pictures[1:]} if pictures[1:] else {})
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("channel", range(3))
+@pytest.mark.parametrize("value", [1, 2, 255])
+def test_what_is_not_black_is_marked_however_dark(channel, value):
+    """Luminance of (0, 0, 4) rounds to 0."""
+    bits = np.zeros((20, 30), bool)
+    bits[4:9, 10:20] = True
+    colours = np.zeros((20, 30, 3), np.uint8)
+    colours[bits, channel] = value
+    assert np.array_equal(read_mask(coded(Image.fromarray(colours))) != 0, bits)
+    indexed = Image.fromarray(bits.astype(np.uint8), "P")
+    indexed.putpalette([0, 0, 0, *(value * (at == channel) for at in range(3))])
+    assert np.array_equal(read_mask(coded(indexed)) != 0, bits)
+
+
+def test_transparent_masks_are_refused_and_opaque_ones_read():
+    colours = np.full((20, 30, 4), 255, np.uint8)
+    assert read_mask(coded(Image.fromarray(colours))).all()
+    colours[:10, :, 3] = 0
+    with pytest.raises(BadImage, match="transparent") as caught:
+        read_mask(coded(Image.fromarray(colours)))
+    assert caught.value.kind == ANNOTATION
+    with pytest.raises(BadImage, match="transparent"):
+        read_mask(coded(Image.fromarray(colours[..., 3]), transparency=0))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_masks_of_several_pictures_are_refused(kind):
+    empty, full = (Image.fromarray(np.full((20, 30), value, np.uint8)) for value in (0, 255))
+    with pytest.raises(BadImage, match="a mask of 2 pictures"):
+        read_mask(coded(empty, full, kind=kind))
+
+
+def test_masks_are_turned_upright_as_images_are():
+    values = np.zeros((20, 30), np.uint8)
+    values[0, :5] = 255
+    turned = Image.Exif()
+    turned[274] = 3  # upside down
+    assert np.array_equal(read_mask(coded(Image.fromarray(values), exif=turned)), values[::-1, ::-1])
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])

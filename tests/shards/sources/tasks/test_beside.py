@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.csv_file import CsvSource
@@ -81,6 +81,23 @@ def test_a_column_that_lists_may_be_told_all_there_is(table):
         ([{"labels": "Mass;Edma"}], ["labels"], ("Mass", "Edema"), "class Edma is none of Mass, Edema"),
         ([{"boxes": "[[1,2,3]]"}], ["boxes"], (), "boxes that are no list of"),
         ([{"boxes": "left lung"}], ["boxes"], (), "boxes that are no list of"),
+        *(
+            ([{"boxes": boxes}], ["boxes"], (), "boxes that are no list of")
+            for boxes in (
+                '["1234"]',
+                '{"1234": 1}',
+                '[["1",2,3,4]]',
+                "[[true,0,5,5]]",
+                "[[nan, nan, nan, nan]]",
+                "[[]]",
+            )
+        ),
+        *(
+            ([{"boxes": f'[{{"x":1,"y":2,"width":3,"height":4,"finding":{name}}}]'}], ["boxes"], (), "no list of")
+            for name in ("null", '" "', '["a"]')
+        ),
+        ([{"boxes": "[[1,2,3,4],[1,2,3,4]]"}], ["boxes"], (), "the same box twice"),
+        ([{"labels": "No Finding;Mass"}], ["labels"], ("Mass", "Edema"), "No Finding beside Mass"),
         ([{"mask": "gone.png"}], ["mask"], (), "mask gone.png: no such file"),
     ],
 )
@@ -94,6 +111,34 @@ def test_a_class_without_a_column_is_missing(table):
     path = table([{"Edema": "1"}], [*ALONE, "Edema"])
     with pytest.raises(DataError, match="no column of class Mass"):
         CsvSource(path, keep_empty=True, beside=Beside(("Edema", "Mass"))).list_records()
+
+
+def test_a_column_that_lists_stands_for_all_classes_or_none(table):
+    """One class that is misspelt: its labels are not taken from elsewhere without a word."""
+    path = table([{"Edema": "1", "labels": "Mass"}], [*ALONE, "Edema", "labels"])
+    with pytest.raises(DataError, match="no column of class Mass, though of others"):
+        CsvSource(path, keep_empty=True, beside=Beside(("Edema", "Mass"))).list_records()
+
+
+@pytest.mark.parametrize("value", ["", " , "])
+def test_classes_that_are_none_are_refused(value):
+    with pytest.raises(ConfigError, match="no class"):
+        parse_classes(value)
+
+
+@pytest.mark.parametrize("columns", [["mask."], ["mask", "mask.mask"]])
+def test_columns_of_masks_need_names_of_their_own(columns, masked):
+    path = masked([dict.fromkeys(columns, "m.png")], columns, m=spot(1, 1))
+    with pytest.raises(DataError, match="columns of masks without a name, or of one"):
+        CsvSource(path, keep_empty=True).list_records()
+
+
+def test_a_mask_in_a_row_and_in_the_table_beside_it_is_a_fault(masked):
+    path = masked([{"mask.heart": "heart.png"}], ["mask.heart"], heart=spot(10, 20))
+    (path.parent / "masks.csv").write_text("image_path,mask_path,label\ns0.jpg,heart.png,heart\n")
+    beside = Beside(masks=path.parent / "masks.csv")
+    (fault,) = CsvSource(path, keep_empty=True, beside=beside).list_records().faults
+    assert "a mask heart in its row, and one in the table" in fault.what
 
 
 def test_masks_of_columns_have_names(masked, tmp_path):
@@ -150,6 +195,7 @@ def test_tables_beside_have_paths_of_their_own(masked, tmp_path):
         ("boxes", "s0.jpg,heart,1,2,0,4\n", "no box"),
         ("boxes", "s0.jpg,heart,1,2,nan,4\n", "no box"),
         ("boxes", "s0.jpg,heart,1,2,x,4\n", "no box"),
+        ("boxes", "s0.jpg,heart,1,2,3,4\ns0.jpg,heart,1,2,3,4\n", "the same box as in a row before"),
     ],
 )
 def test_rows_beside_that_cannot_be_meant(name, rows, what, masked):
@@ -166,6 +212,8 @@ def test_more_masks_than_a_pixel_has_bits_are_refused(masked):
     path = masked([dict.fromkeys(names, "m.png")], names, m=spot(1, 1))
     (fault,) = CsvSource(path, keep_empty=True).list_records().faults
     assert fault.what == "17 kinds of masks, a pixel has room for 16"
+    with pytest.raises(DataError, match="17 kinds of masks"):
+        build(CsvSource(path, keep_empty=True), path.parent / "set", Options(workers=1))
 
 
 def test_real_masks_and_boxes(real_data, tmp_path):

@@ -105,7 +105,22 @@ FAULTS = {
         "a.png.*3 labels, 8 are expected|3 labels, 8 are expected",
     ),
     "too many labels": ("aptos", {"train": "a.png 1 0\n"}, "2 labels, 1 is expected"),
+    "no label": ("aptos", {"train": "a.png\n"}, "a.png.*0 labels, 1 is expected"),
+    "a picture under two names": ("aptos", {"train": "a.png 1\n", "test": "x/a.png 1\n"}, "a.png.*is the picture of"),
+    "a picture of another folder": (
+        "aptos",
+        {"train": "train/a.png 1\n", "test": "test/a.png 1\n"},
+        "a.png is the picture of test_list.txt row 1",
+    ),
+    "boxes of nan": ("rsna", {"train": 'image_path,bbox\na.png,"[[nan, nan, nan, nan]]"\n'}, "a.png.*no list of"),
+    "a box outside its canvas": (
+        "rsna",
+        {"train": 'image_path,bbox\na.png,"[[0,0,1030,5]]"\n'},
+        "a.png.*of 1024 x 1024",
+    ),
     "a class that there is not": ("aptos", {"train": "a.png 5\n"}, "a.png.*no number from 0 to 4"),
+    "two signs": ("aptos", {"train": "a.png --1\n"}, "a.png.*no number from 0 to 4"),
+    "a number without end": ("aptos", {"train": f"a.png {'9' * 5000}\n"}, "a.png.*no number from 0 to 4"),
     "no number": ("spinexr", {"train": "a.png x\n"}, "a.png.*no number from 0 to 1"),
     "a patient in two splits": (
         "nih",
@@ -175,6 +190,26 @@ def test_lists_that_overlap_are_own_or_official(pictures, tmp_path):
     assert shards.manifest.source["splits"] == "official"
 
 
+def test_an_image_in_two_official_lists_is_a_fault_where_they_do_not_overlap(pictures):
+    folder = lists(pictures("a.png", "b.png"), train="a.png 1\nb.png 1\n", test="a.png 1\n")
+    (fault,) = ListSource(folder, "aptos", Splits(official=True)).list_records().faults
+    assert "a.png" in fault.origin and fault.what == "in the lists of test and train"
+
+
+def test_paths_and_names_of_files_as_windows_writes_them(pictures):
+    folder = lists(pictures("x/a.png", "x/b.png"), train="x\\a.png 1\r\n")
+    (folder / "TEST_LIST.TXT").write_text("x\\b.png 2\r\n")
+    listing = ListSource(folder, "aptos").list_records()
+    assert {(one.place, one.split) for one in listing.records} == {("x/a.png", "train"), ("x/b.png", "test")}
+    assert not listing.faults and not listing.absent
+
+
+def test_empty_lists_say_so(pictures):
+    folder = lists(pictures("a.png"), train="", test="")
+    with pytest.raises(DataError, match="no rows"):
+        preview(ListSource(folder, "aptos"), ONE)
+
+
 def test_two_kinds_of_lists_or_none_or_no_task(pictures, tmp_path):
     folder = pictures("a.png")
     with pytest.raises(DataError, match=r"no list: train_list\.txt"):
@@ -220,3 +255,14 @@ def test_images_in_folders_of_other_names_are_told_by_patient_and_study(pictures
     listing = ListSource(lists(folder, train="".join(lines)), "chexpert").list_records()
     assert [one.place for one in listing.records] == [*places, "batch 1/patient00000/study1/view3_frontal.png"]
     assert ["pictures of that name" in fault.what for fault in listing.absent] == [True]
+
+
+def test_no_patient_gets_the_picture_of_another(pictures):
+    """A copy in part: one study12 there is, of somebody else, and a picture of no patient."""
+    folder = pictures("train/patient00001/study1/view1_frontal.jpg", "train/patient00777/study12/view1_frontal.jpg")
+    pictures("view9_frontal.jpg")
+    rows = ["patient00001/study1/view1", "patient00002/study12/view1", "patient00003/study3/view9"]
+    lists(folder, train="".join(f"train/{row}_frontal.jpg 0 0 0 0 0\n" for row in rows))
+    listing = ListSource(folder, "chexpert").list_records()
+    assert [one.patient_id for one in listing.records] == ["patient00001"]
+    assert ["no such picture" in fault.what for fault in listing.absent] == [True, True]

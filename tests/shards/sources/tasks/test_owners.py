@@ -102,6 +102,49 @@ def test_nih_by_the_lists_of_the_protocol(nih, tmp_path):
     assert "16 images are in none of the lists: left out" in listing.notes
 
 
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("00000001_000.png,Effusion|No Finding,0,1,50,M,PA,1,1,1,1", "No Finding beside Effusion"),
+        ("00000001_000.png,,0,1,50,M,PA,1,1,1,1", "no Finding Labels"),
+        ("00000001_000.png,Mass,0,nan,50,M,PA,1,1,1,1", "no Patient ID"),
+        ("00000001_000.png,Mass,0,7,50,M,PA,1,1,1,1", "though its name says 00000001"),
+    ],
+)
+def test_rows_of_nih_that_cannot_be_meant(row, what, nih):
+    table = nih / "Data_Entry_2017_v2020.csv"
+    head, _, *others = table.read_text().splitlines()
+    table.write_text("\n".join([head, row, *others]))
+    (fault,) = NihSource(nih).list_records().faults
+    assert what in fault.what and "row 2 (00000001_000.png)" in fault.origin
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("00000001_000.png,,1,1,2,2,,,", "a box of"),
+        ("00000001_000.png,No Finding,1,1,2,2,,,", "a box of"),
+        ("00000001_000.png,Infiltrate,512.0,256.0,128.5,64.25,,,", "the same box twice"),
+    ],
+)
+def test_boxes_of_nih_that_cannot_be_meant(row, what, nih):
+    with (nih / "BBox_List_2017.csv").open("a") as file:
+        file.write(row + "\n")
+    (fault,) = NihSource(nih).list_records().faults
+    assert what in fault.what and fault.origin == "BBox_List_2017.csv row 3"
+
+
+def test_what_tables_of_nih_name_beyond_its_images_is_noted(nih):
+    with (nih / "BBox_List_2017.csv").open("a") as file:
+        file.write("00000099_000.png,Mass,1,1,2,2,,,\n")
+    with (nih / "test_list.txt").open("a") as file:
+        file.write("00000099_000.png\n00000099_001.png\n")
+    listing = NihSource(nih).list_records()
+    assert not listing.faults
+    assert "the table of boxes has 1 image that Data_Entry_2017_v2020.csv has not: left out" in listing.notes
+    assert any("test_list.txt has 2 images that" in note for note in listing.notes)
+
+
 @pytest.fixture
 def chexpert(pictures):
     head = f"Path,Sex,Age,Frontal/Lateral,AP/PA,{','.join(CLASSES)}"
@@ -197,12 +240,23 @@ def test_rsna_as_it_is_shipped(rsna, built):
         (["p1,10,10,5,10,0"], "a box of a patient whose target is 0"),
         (["p1,10,10,5,10,1", "p1,,,,,0"], "neither 0 nor 1, or is both"),
         (["p1,,,,,2"], "neither 0 nor 1"),
+        (["p1,1,1,5,5,1", "p1,1,1,5,5,1"], "the same box twice"),
     ],
 )
 def test_rows_of_rsna_that_cannot_be_meant(rows, fault, rsna):
     (rsna / "stage_2_train_labels.csv").write_text("\n".join(["patientId,x,y,width,height,Target", *rows]))
     (found,) = RsnaSource(rsna).list_records().faults
     assert fault in found.what and "p1" in found.origin
+
+
+def test_targets_of_rsna_may_be_floats(rsna):
+    rows = ["p1,,,,,0.0", "p2,1,2,3,4,1.0"]
+    (rsna / "stage_2_train_labels.csv").write_text("\n".join(["patientId,x,y,width,height,Target", *rows]))
+    (rsna / "stage_2_detailed_class_info.csv").unlink()
+    assert {one.study_id: one.labels for one in RsnaSource(rsna).list_records().records} == {
+        "p1": {"Pneumonia": 0},
+        "p2": {"Pneumonia": 1},
+    }
 
 
 def test_covidx_as_it_is_shipped(pictures, built):
