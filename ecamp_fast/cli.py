@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": ("ecamp_fast.commands.doctor", "Check machine, configuration and data before a run."),
     "shard": ("ecamp_fast.commands.shard", "Build, verify, describe and draw shard sets."),
     "tokenizer": ("ecamp_fast.commands.tokenizer", "Train a WordPiece tokenizer on a corpus."),
+    "distill": ("ecamp_fast.commands.knowledge.distill", "Reports as one short sentence per entity."),
     "train": ("ecamp_fast.commands.train", "Pre-train ECAMP; the same command resumes a run."),
     "stop": ("ecamp_fast.commands.stop", "Save a run and end it at its next step."),
     "replay": ("ecamp_fast.commands.replay", "Rebuild one step of a run and say what in it went bad first."),
@@ -59,8 +60,8 @@ def command() -> None:
     """Pre-train ECAMP, the entity-centred medical vision-language model, on radiographs and their reports.
 
     Results go to stdout (with --json as one object), progress and faults to stderr. Exit codes: 0 done, 1 a check
-    failed, 2 usage or configuration, 3 data, 4 environment, 5 disk or network, 6 numerics, 8 refused on principle,
-    75 stopped and resumable, 130 interrupted.
+    failed, 2 usage or configuration, 3 data, 4 environment, 5 disk or network, 6 numerics, 7 an endpoint that does not
+    answer, 8 refused on principle, 75 stopped and resumable, 130 interrupted.
     """
 
 

@@ -54,6 +54,12 @@ class NumericsError(EcampError):
     exit_code = 6
 
 
+class EndpointError(EcampError):
+    """A server of language models refuses, cannot be reached, or has not answered for as long as it was waited for."""
+
+    exit_code = 7
+
+
 class PolicyError(EcampError):
     """What is asked for is refused on principle: an address that is not allowed."""
 

@@ -181,9 +181,11 @@ def command_of(module: str, function: str) -> str:
     """The file of ``SCHEMAS`` for the command that is this function; '' where it is none of ours."""
     from ecamp_fast.cli import COMMANDS
     from ecamp_fast.commands.bench import BENCHES
+    from ecamp_fast.commands.knowledge.distill import PARTS
 
     names = {home: f"bench-{name}" for name, (home, _) in BENCHES.items()}
     names |= {home: name for name, (home, _) in COMMANDS.items()} | {"ecamp_fast.commands.annotate": "shard-annotate"}
+    names |= {home: f"distill-{name}" for name, (home, _) in PARTS.items()}
     return names.get(module, "") if function == "command" else f"{names.get(module, '')}-{function}".lstrip("-")
 
 

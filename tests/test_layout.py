@@ -20,7 +20,7 @@ SHARDS_WITH_TORCH = {"load/capacity.py", "load/decode.py", "load/loader.py", "lo
 WITHOUT_TORCH = [
     *("cli", "commands.shard", "commands.tokenizer", "config", "keyed_random", "errors", "files", "phantom"),
     *("geometry", "machine", "text.codes", "text.packing.assemble", "text.reading.annotate"),
-    *("text.reading.rules", "text.wordpiece"),
+    *("text.reading.rules", "text.wordpiece", "distill.reports", "distill.runner"),
 ]
 
 

@@ -26,7 +26,7 @@ Tick = Callable[[int, int], None]  # shards done, of
 
 
 @dataclass(slots=True)
-class Verdict:
+class Verification:
     """What ``inspect`` found.
 
     path     of the set, as it was named
@@ -59,7 +59,7 @@ class _Findings:
     patients: dict[str, str]
 
 
-def verify(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: None) -> Verdict:
+def verify(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: None) -> Verification:
     """``inspect``, and raise DataError with the first damages and their number if there are any."""
     verdict = inspect(path, workers, tick)
     if verdict.damage:
@@ -69,7 +69,7 @@ def verify(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: 
     return verdict
 
 
-def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: None) -> Verdict:
+def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: None) -> Verification:
     """Read a whole set and collect all damage.  path: folder or address   workers: processes, 0: one per core
 
     Checked: the manifest's own digest; the tokenizer's digest; per shard its size, SHA-256, and every byte by its kind:
@@ -80,7 +80,7 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
     Raises DataError where a folder is named that is none, or holds neither a manifest that can be read nor shards.
     """
     began = time.perf_counter()
-    verdict = Verdict(path)
+    verdict = Verification(path)
     try:
         store = open_store(path)
         manifest = read_manifest(store.folder)

@@ -1,5 +1,5 @@
-"""The catalogue of faults: shards (D), images and DICOM files (I), text (T), runs (C), numbers (N), machines (E),
-attacks (S) and privacy (P).
+"""The catalogue of faults: shards (D), images and DICOM files (I), text (T), distillation (L), runs (C), numbers (N),
+machines (E), attacks (S) and privacy (P).
 
 Every clause of every line is proven by a test that bears ``@pytest.mark.fault("D1.header")``, in whichever folder it
 stands; ``pytest -m fault`` runs them all, and fails where every test of a clause was skipped.
@@ -62,6 +62,23 @@ CATALOGUE = {
     "T4": "shifted missing-id quoted-line-breaks extra-row by-key exit",
     # Another tokenizer than the tokens were made with.
     "T5": "swapped exit",
+    # A server of language models that is not there, hangs, breaks off: waited for with jitter, one governor for all
+    # requests; one report that it cannot take does not hold up the others; after its patience a run ends with 7, and
+    # the same command goes on.
+    "L1": "refused dns tls timeout half-closed jitter governor one-report exit complete",
+    # What a server says no to: Retry-After is kept, what is no matter of time is not tried again, 401 ends the run, a
+    # context that is full leaves the report to the rules, a server without schemas is asked for plain text.
+    "L2": "429 retry-after 5xx 4xx 401 too-long no-schema complete",
+    # An answer that is garbage: two more at most, then the rules, flagged.
+    "L3": "two-re-asks flagged complete",
+    # A journal of answers: killed at any byte and at any moment, damaged, two writers. No answer is lost, none is there
+    # twice, what was counted is on the disk.
+    "L5": "any-byte torn damaged kill stopped synced none-lost none-twice two-writers",
+    # Where reports go: to private addresses, to attested hosts, and nowhere else, however an address is written, named,
+    # sent on or proxied. It is judged before anything is opened; a listener elsewhere receives nothing.
+    "L7": "private public written name rebound redirect proxy attested judged-first dry-run no-byte",
+    # Another model, prompt or parameter: another journal.
+    "L8": "model prompt parameters named never-mixed",
     # Writers of a checkpoint are killed, at each point of a save and anywhere: what is accepted is whole, and nobody
     # has to clean up; ranks that are left say who is gone, and do not wait for ever.
     "C1": "each-point each-rank random background none-corrupt nothing-to-clean left-overs no-hang before-the-first",
@@ -177,7 +194,7 @@ def test_tests_named_after_a_line_bear_it() -> None:
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         source = path.read_text()
         bearers = {(test, clause.split(".")[0]) for clause, tests in claims(source).items() for test in tests}
-        for name, line in re.findall(r"^def (test_([ditc]\d+)_\w+)", source, re.MULTILINE):
+        for name, line in re.findall(r"^def (test_([diltc]\d+)_\w+)", source, re.MULTILINE):
             assert (name, line.upper()) in bearers, f"{path.name}: {name}"
 
 

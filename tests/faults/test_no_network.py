@@ -16,7 +16,7 @@ def test_shards_are_built_and_looked_at(alone, tmp_path):
         alone(
             *(
                 f"0 {name} --help"
-                for name in ("demo", "worth", "doctor", "shard", "tokenizer", "stop", "report", "import")
+                for name in ("demo", "worth", "doctor", "shard", "tokenizer", "stop", "report", "import", "distill")
             ),
             "0 train --help",
             "0 bench --help",
@@ -34,6 +34,7 @@ def test_shards_are_built_and_looked_at(alone, tmp_path):
             "2 stop nothing",
             "2 report nothing",
             "8 shard verify pipe:x",
+            "8 distill run set out --endpoint https://192.0.2.1/v1 --model m",
             "5 shard verify https://192.0.2.1/set",
         )
         == ""

@@ -30,6 +30,7 @@ KINDS = {
     "D": "Shards",
     "I": "Images and DICOM files",
     "T": "Text",
+    "L": "Distillation",
     "C": "Checkpoints, processes, resumed runs",
     "N": "Numbers",
     "E": "Configuration and machine",

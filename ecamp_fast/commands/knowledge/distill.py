@@ -1,0 +1,16 @@
+"""``ecamp-fast distill``: reports as one short sentence per entity."""
+
+import click
+
+from ecamp_fast.commands.lazy import LazyGroup
+
+PARTS = {
+    "run": ("ecamp_fast.commands.knowledge.run", "Every report to a journal, by a language model or by the rules."),
+    "audit": ("ecamp_fast.commands.knowledge.audit", "A random sample of answers beside their reports, as a page."),
+    "export-sft": ("ecamp_fast.commands.knowledge.export_sft", "Answers of a model as conversations for a student."),
+}
+
+
+@click.group(cls=LazyGroup, table=PARTS)
+def command() -> None:
+    """Rewrite reports as one short sentence per entity, by a language model on this machine or by the rules."""

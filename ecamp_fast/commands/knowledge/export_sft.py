@@ -1,0 +1,62 @@
+"""``ecamp-fast distill export-sft``: answers of a model as conversations that a student is fitted to."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ecamp_fast.commands.terminal import tell
+
+_LEFT_OUT = {
+    "repeated": "whose words another has",
+    "by_rules": "that the rules wrote",
+    "nothing": "with nothing to ask",
+    "unanswered": "that are not in the journal",
+}
+
+
+@click.command()
+@click.argument("source")
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--val-share", default=0.05, show_default=True, type=click.FloatRange(0, 0.9), help="Of patients, held out."
+)
+@click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Parts the patients.")
+@click.option("--columns", multiple=True, metavar="NAME=COLUMN", help="What a table calls a column, as report=caption.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(
+    source: str, journal: Path, out: Path, val_share: float, seed: int, columns: tuple[str, ...], as_json: bool
+) -> None:
+    """Write what a model distilled of SOURCE's reports, as JOURNAL has it, into the new folder OUT for a student.
+
+    train.jsonl and val.jsonl hold one conversation a line: the plain prompt of Table S2 and the answer, one sentence a
+    line. A patient is in one of them alone; reports with the same words are taken once; what the rules wrote in the
+    model's place is left out. The files are for their owner alone. Ask the student with `distill run --plain`.
+    """
+    from ecamp_fast.distill.journal import read_answers
+    from ecamp_fast.distill.reports import read_reports
+    from ecamp_fast.distill.sft import export_sft
+    from ecamp_fast.distill.table_s2 import TableS2Distiller
+    from ecamp_fast.errors import StorageError
+
+    if out.exists():
+        raise StorageError(f"{out} exists", "name a folder that does not")
+    answers = read_answers(journal)
+    reports = read_reports(source, columns).reports
+    counts = export_sft(reports, answers, TableS2Distiller(structured=False), out, share=val_share, seed=seed)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "out": str(out), **asdict(counts)}))
+        return
+    tell(
+        f"{out}: {counts.train:,} conversations of {counts.train_patients:,} patients, "
+        f"{counts.val:,} of {counts.val_patients:,} held out",
+        *(
+            f"left out: {number:,} reports {why}"
+            for name, why in _LEFT_OUT.items()
+            if (number := getattr(counts, name))
+        ),
+    )
+    if counts.unknown:
+        tell(f"note: {counts.unknown:,} reports name no patient; each counts as one of its own", err=True)
