@@ -276,11 +276,18 @@ def _mentions(paper: Sequence[str], own: Collection[str]) -> re.Pattern[str]:
 
     paper: expressions of the paper's list   own: forms in words
     """
-    among = sorted(own, key=len, reverse=True)
-    known = _pattern(sorted(paper, key=len, reverse=True))
-    longer = [form for form in among if paper and (found := known.match(form)) and found.end() < len(form)]
-    others = [form for form in among if form not in {*longer}]
-    return _pattern([*map(_spelled, longer), *sorted(paper, key=len, reverse=True), *map(_spelled, others)])
+    known = sorted(paper, key=len, reverse=True)
+    pattern = _pattern(known)
+    longer = [form for form in own if paper and (found := pattern.match(form)) and found.end() < len(form)]
+    return _pattern([*_grouped(longer), *known, *_grouped({*own} - {*longer})])
+
+
+def _grouped(forms: Collection[str]) -> list[str]:
+    """Forms as expressions, an expression a first letter: five thousand are not tried one by one at every word."""
+    groups: dict[str, list[str]] = {}
+    for form in sorted(forms, key=lambda one: (-len(one), one)):
+        groups.setdefault(form[0], []).append(_spelled(form[1:]))
+    return [f"{first}(?:{'|'.join(rest)})" for first, rest in groups.items()]
 
 
 def _pattern(forms: Sequence[str]) -> re.Pattern[str]:
