@@ -195,11 +195,11 @@ def _misread(rows: list[Row], entities: EntityList) -> Iterator[tuple[int, str]]
             if [(each.mention.entity, text[slice(*each.mention[1:])]) for each in found] != [(one.name, form)]:
                 among = ", ".join(repr(each.mention.entity) for each in found) or "nothing"
                 yield line, f"{form!r} would be read as {among}"
-            elif any(map(_unsure, _around(form))):
+            elif any(map(_unsure, _in_sentences(form))):
                 yield line, f"{form!r} has words that deny or doubt what it names: leave them out"
 
 
-def _around(form: str) -> list[str]:
+def _in_sentences(form: str) -> list[str]:
     """Sentences of the words of a form, with a finding in place of the last and of the first of them."""
     words = form.split(" ")
     return [f"There is {' '.join(words[:-1])} effusion.", f"There is effusion {' '.join(words[1:])}."]

@@ -84,7 +84,13 @@ PIECES = frozenset(FORMS) - {"copd"} | {"COPD"}
 # Named groups would be slower: the alternatives are told apart afterwards, by the first form that matches whole.
 # "non-calcified" says nothing of calcifications.
 _NOT_NON = r"(?<!\w)(?<!\bnon[-\s\u2010\u2011])"
-_ANY = re.compile(rf"{_NOT_NON}(?:{'|'.join(sorted(FORMS.values(), key=len, reverse=True))})(?!\w)", re.IGNORECASE)
+
+
+def _pattern(forms: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(rf"{_NOT_NON}(?:{'|'.join(forms)})(?!\w)", re.IGNORECASE)
+
+
+_ANY = _pattern(sorted(FORMS.values(), key=len, reverse=True))
 _EACH = {name: re.compile(form, re.IGNORECASE) for name, form in FORMS.items()}
 
 
@@ -288,10 +294,6 @@ def _grouped(forms: Collection[str]) -> list[str]:
     for form in sorted(forms, key=lambda one: (-len(one), one)):
         groups.setdefault(form[0], []).append(_spelled(form[1:]))
     return [f"{first}(?:{'|'.join(rest)})" for first, rest in groups.items()]
-
-
-def _pattern(forms: Sequence[str]) -> re.Pattern[str]:
-    return re.compile(rf"{_NOT_NON}(?:{'|'.join(forms)})(?!\w)", re.IGNORECASE)
 
 
 def _spelled(form: str) -> str:
