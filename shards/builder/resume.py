@@ -48,7 +48,7 @@ def resume(
         )
         if not difference and _same_tokenizer(output.folder / TOKENIZER, before.tokenizer_digest):
             finished = _settled(source, plan, options, intact(output.folder, entries))
-            _tidy(output.folder, finished)
+            tidy(output.folder, finished)
             head = _head(plan, part, before.tokenizer_digest, before.vocab_size)
             journal.write_header(head)
             return head, finished
@@ -140,7 +140,7 @@ def _same_tokenizer(path: Path, digest: str) -> bool:
         return False
 
 
-def _tidy(folder: Path, finished: Mapping[str, Done]) -> None:
+def tidy(folder: Path, finished: Mapping[str, Done]) -> None:
     """Remove what a killed build left half done."""
     known = {shard.name for done in finished.values() for shard in done.shards} | {TOKENIZER, JOURNAL}
     for entry in folder.iterdir():

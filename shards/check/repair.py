@@ -20,7 +20,7 @@ from ecamp_fast.shards.builder.plan import RECORDED, Options, Plan, Unit, make_p
 from ecamp_fast.shards.builder.resume import Notice, train_tokenizer
 from ecamp_fast.shards.builder.workers import pack_all
 from ecamp_fast.shards.check.verify import Damage, inspect
-from ecamp_fast.shards.format.manifest import MANIFEST, TOKENIZER, Manifest, Shard, read_manifest
+from ecamp_fast.shards.format.manifest import MANIFEST, PUT, TOKENIZER, Manifest, Shard, read_manifest
 from ecamp_fast.shards.sources.base import Source
 from ecamp_fast.shards.storage.presence import tokenizer_fault
 from ecamp_fast.text.reading.version import RULES_DIGEST
@@ -91,6 +91,9 @@ def _rebuild(
     tick: Tick,
 ) -> None:
     options = recorded_options(manifest, workers)
+    if PUT in manifest.source:
+        what = "texts or maps were put into this set after it was built: its source does not have them"
+        raise DataError(what, "repair the set that they were put into, and put them again")
     plan = make_plan(source, options)
     _check_source(plan, options, manifest)
     with Output(folder.with_name(f"{folder.name}.repair")) as output:  # never committed: a place to work in
