@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.commands import annotate, sources
+from ecamp_fast.commands import annotate, put, sources
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
@@ -53,6 +53,7 @@ def command() -> None:
 
 
 command.add_command(annotate.command, "annotate")
+command.add_command(put.command, "put")
 
 
 @command.command(epilog=sources.HELP)

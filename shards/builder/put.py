@@ -207,10 +207,9 @@ def _unknown(known: Mapping[str, bool], keys: Iterable[str], kind: str) -> list[
 
 def _checked(key: str, text: Any) -> str:
     """A distilled text as builds keep it.  Raises DataError where it is none."""
-    with suppress(UnicodeEncodeError):
-        if isinstance(text, str) and clean(text).encode() is not None:
-            return clean(text).strip()
-    raise DataError(f"{key}: its distilled text is no text of Unicode", "write a text, or leave the key out")
+    if not isinstance(text, str):
+        raise DataError(f"{key}: its distilled text is no text", "write a text, or leave the key out")
+    return clean(text).strip()
 
 
 def _map_files(folder: Path) -> dict[str, Path]:
