@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ecamp_fast.config.yaml import read_document
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.printable import items
 from ecamp_fast.text.reading.annotate import describe
@@ -84,6 +83,8 @@ def _entity(tree: Mapping[str, Any]) -> Entity:
 
 
 def _yaml_rows(path: Path, text: str, faults: list[str]) -> Iterator[Row]:
+    from ecamp_fast.config.yaml import read_document  # brings pydantic, which who reads a manifest does not need
+
     document = read_document(text, str(path))
     faults += document.twins
     for name, value in document.value.items():
