@@ -267,13 +267,12 @@ def plural_of(noun: str) -> str:
 def _owners(entities: Collection[Entity]) -> dict[str, str]:
     """The entity of every form. What a list states goes before the plurals that a rule makes."""
     found: dict[str, str] = {}
-    solid: set[str] = set()
+    solid: dict[str, str] = {}
     stated = [(form, one.name) for one in entities for form in (one.name, *one.forms, *one.adjectives)]
     plurals = [(plural, one.name) for one in entities for _, plural in one.nouns()]
     for form, name in (*stated, *plurals):
-        if _solid(form) not in solid or form in found:
-            found.setdefault(form, name)
-            solid.add(_solid(form))
+        if solid.setdefault(_solid(form), name) == name:
+            found[form] = name
     return found
 
 

@@ -132,6 +132,13 @@ def test_the_longest_mention_wins_whichever_list_it_is_of() -> None:
     assert [one.entity for one in found] == ["heart failure crisis", "chf", "heart", "failure", "heart"]
 
 
+def test_what_is_written_in_several_ways_and_whose_plural_it_is() -> None:
+    entities = EntityList([Entity("port a cath", ("portacath",)), Entity("bra"), Entity("bras", ("t-tube",))])
+    found = find_mentions("portacaths, PORT-A-CATH, port a cath; bras; Ttubes, t tube, t  tube, ports a cath", entities)
+    assert [one.entity for one in found] == ["port a cath"] * 3 + ["bras"] * 3
+    assert find_mentions("the lınes", EntityList([Entity("lines")]))[0].entity == "lines"  # a dotless i
+
+
 def test_statements_of_other_names() -> None:
     assert finding_of("large left zorbion", OWN) == "zorbion" and finding_of("large left zorbion") is None
     assert finding_of("raised gizzard", OWN) is None
