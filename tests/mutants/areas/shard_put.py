@@ -6,7 +6,7 @@ from typing import Any
 
 from mutant import mutants
 
-REPORTS = ("No effusion.", "Small left scoliosis.", "No edema. Normal stomach.", "Large mass of the lung.")
+REPORTS = ("No effusion.", "Small left scoliosis.", "No edema. Normal stomach.", "Large mass of the lung.", "No mass.")
 
 
 def read() -> Any:
@@ -29,7 +29,7 @@ def read() -> Any:
     )
     texts = (
         "Heart failure crisis. No lens. Bilateral lenses. Possible scarring of the left lung.",
-        "The left lung is scarred, no scars. Portacath, port-a-cath and port a cath.",
+        "Apical scarring pattern. Left scarred lung base. The left lung is scarred, no scars. Portacath, port-a-cath and port a cath.",
         "The stomach is normal. No stomach. No sternal wires. Congestive heart failure.",
     )
     out: list[Any] = [sorted(entities.pieces)]

@@ -95,6 +95,8 @@ def test_the_list_of_the_paper_is_the_default() -> None:
         ("Intact sternal wires.", "There are intact sternal wires."),
         ("No sternal wires.", "There are no sternal wires."),
         ("Possible right apical scarring.", "There may be right apical scarring."),
+        ("Apical scarring pattern.", "There is apical scarring."),
+        ("Left scoliotic changes.", "There are left scoliotic changes."),
         ("Old scar in the left apex\nScoliosis", "There is old scar in the left apex. There is scoliosis."),
         ("Portacath in place, another port-a cath.", "There is portacath."),
         ("Bilateral lenses. There is no lens.", "There are bilateral lenses. There is no lens."),
