@@ -29,7 +29,8 @@ def read() -> Any:
     )
     texts = (
         "Heart failure crisis. No lens. Bilateral lenses. Possible scarring of the left lung.",
-        "Apical scarring pattern. Left scarred lung base. The left lung is scarred, no scars. Portacath, port-a-cath and port a cath.",
+        "Apical scarring pattern. Left scarred lung base.",
+        "The left lung is scarred, no scars. Portacath, port-a-cath and port a cath.",
         "The stomach is normal. No stomach. No sternal wires. Congestive heart failure.",
     )
     out: list[Any] = [sorted(entities.pieces)]
