@@ -184,7 +184,8 @@ def command_of(module: str, function: str) -> str:
     from ecamp_fast.commands.knowledge.distill import PARTS
 
     names = {home: f"bench-{name}" for name, (home, _) in BENCHES.items()}
-    names |= {home: name for name, (home, _) in COMMANDS.items()} | {"ecamp_fast.commands.annotate": "shard-annotate"}
+    names |= {home: name for name, (home, _) in COMMANDS.items()}
+    names |= {f"ecamp_fast.commands.{name}": f"shard-{name}" for name in ("annotate", "put")}
     names |= {home: f"distill-{name}" for name, (home, _) in PARTS.items()}
     return names.get(module, "") if function == "command" else f"{names.get(module, '')}-{function}".lstrip("-")
 

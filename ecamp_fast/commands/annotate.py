@@ -14,6 +14,7 @@ _LISTED = 20
 
 @click.command()
 @sources.choice
+@sources.entities_option
 @click.option(
     "--against",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -28,6 +29,7 @@ def command(
     use_last: bool,
     empty_reports: str,
     columns: tuple[str, ...],
+    entities: Path | None,
     against: Path | None,
     as_json: bool,
 ) -> None:
@@ -37,7 +39,7 @@ def command(
 
     named: dict[str, Any] = {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
     old = read_counts(against) if against else None
-    result = annotate(sources.open_source(kind, source, **named, columns=columns))
+    result = annotate(sources.open_source(kind, source, **named, columns=columns), sources.read_entities(entities))
     if old:
         rows = differences(old, result)
         if old["source"] != result["source"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.commands import annotate, sources
+from ecamp_fast.commands import annotate, put, sources
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
@@ -53,11 +53,13 @@ def command() -> None:
 
 
 command.add_command(annotate.command, "annotate")
+command.add_command(put.command, "put")
 
 
 @command.command(epilog=sources.HELP)
 @sources.choice
 @sources.distilled_option
+@sources.entities_option
 @sources.views_option
 @sources.task_options
 @click.argument("out", callback=_folder)
@@ -96,6 +98,7 @@ def build(
     columns: tuple[str, ...],
     views: str | None,
     distilled: str | None,
+    entities: Path | None,
     seed: int,
     size: int,
     part: tuple[int, int],
@@ -109,7 +112,7 @@ def build(
     from ecamp_fast.shards.builder.output import check_free
 
     named: dict[str, Any] = {name: options.pop(name) for name in sources.TASK_OPTIONS}
-    chosen = builder.Options(seed=seed, **options)
+    chosen = builder.Options(seed=seed, entities=sources.read_entities(entities), **options)
     named |= {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
     named |= {"columns": columns, "views": views, "distilled": distilled}
     opened = sources.open_source(kind, source, **named, seed=seed, size=size)

@@ -1,6 +1,7 @@
 """The sources that `ecamp-fast shard` reads, by the name that --from takes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from ecamp_fast.shards.sources.base import Source
     from ecamp_fast.shards.sources.selection.choice import Selection
     from ecamp_fast.shards.sources.tasks.beside import Beside
+    from ecamp_fast.text.reading.entities import EntityList
 
 TASK_KINDS = ("nih", "chexpert", "rsna", "covidx", "siim", "list")
 KINDS = ("csv", "folder", "mimic-cxr", "openi", "webdataset", "phantom", *TASK_KINDS)
@@ -45,6 +47,12 @@ distilled_option = click.option(
     "--distilled",
     metavar="FILE",
     help="Distilled texts by study: columns study_id and text, as CSV, TSV or JSON lines. The rules write the others.",
+)
+entities_option = click.option(
+    "--entities",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What reports are read for: names and their forms, as YAML or a table with tabs. Default: the paper's 44.",
 )
 TASK_OPTIONS = ("lists", "task", "splits", "labels", "masks", "boxes")
 _READ_TEXT = ("csv", "folder", "mimic-cxr", "openi", "webdataset")
@@ -178,6 +186,14 @@ def open_source(
     return PhantomSource(int(source), seed, size, selection=selection)
 
 
+def read_entities(path: Path | None) -> "EntityList":
+    """The list of a file; the paper's where there is none.  Raises ConfigError."""
+    from ecamp_fast.text.entity_file import read_entities as read
+    from ecamp_fast.text.reading.entities import DEFAULT
+
+    return read(path) if path else DEFAULT
+
+
 def _check_takers(kind: str, given: Mapping[str, object]) -> None:
     """Raises ConfigError for an option that other kinds take."""
     for option, kinds in _TAKERS.items():
@@ -187,8 +203,6 @@ def _check_takers(kind: str, given: Mapping[str, object]) -> None:
 
 
 def _beside(options: Mapping[str, str | None]) -> "Beside":
-    from pathlib import Path
-
     from ecamp_fast.shards.sources.tasks.beside import Beside, parse_classes
 
     masks, boxes = (Path(value) if (value := options.get(name)) else None for name in ("masks", "boxes"))
@@ -200,8 +214,6 @@ def _task_source(
     kind: str, source: str, options: Mapping[str, str | None], seed: int, selection: "Selection"
 ) -> "Source":
     """A data set of a task.  Raises ConfigError for one that there is not."""
-    from pathlib import Path
-
     from ecamp_fast.shards.sources.tasks.base import Splits
     from ecamp_fast.shards.sources.tasks.chexpert import ChexpertSource
     from ecamp_fast.shards.sources.tasks.covidx import CovidxSource
@@ -220,8 +232,6 @@ def _task_source(
 
 def _selection(views: str | None, distilled: str | None) -> "Selection":
     """Raises ConfigError for names of views that are none."""
-    from pathlib import Path
-
     from ecamp_fast.shards.sources.selection.choice import Selection
 
     names = tuple(name.strip() for name in (views or "").split(",")) if views is not None else ()

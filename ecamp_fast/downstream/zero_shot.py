@@ -126,7 +126,8 @@ def ask(
     if not labels.names:
         raise DataError(f"{shards.path}: no sample of split '{split}' has a label", "name a set with labels")
     rows = np.arange(len(labels.patients) if count is None else min(count, len(labels.patients)))
-    called = [(nouns or {}).get(name) or finding_of(name) or name.lower() for name in labels.names]
+    entities = shards.manifest.entities
+    called = [(nouns or {}).get(name) or finding_of(name, entities) or name.lower() for name in labels.names]
     affirmed, denied, maps, boxes = _show(model, shards, split, labels, rows, wordpiece, called)
     patients = labels.patients[: len(rows)]
     return Answers(tuple(labels.names), affirmed, denied, maps, labels.values[rows], boxes, patients)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ecamp_fast.shards.format.manifest import REPORT
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.reading.annotate import describe
-from ecamp_fast.text.reading.entities import ANATOMY, FORMS
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 
 LEAST = 10  # patients with an entity, and without it
 
@@ -35,10 +35,11 @@ def stated(shards: ShardSet, split: str, patients: Sequence[str], least: int) ->
 
     Entities that ``least`` patients have and as many have not; organs, which everybody has, are none of them.
     """
-    known = {number: read_entities(text) for number, text in _reports(shards, split, len(patients)).items() if text}
+    entities, texts = shards.manifest.entities, _reports(shards, split, len(patients))
+    known = {number: read_entities(text, entities) for number, text in texts.items() if text}
     owners = [patients[number] for number in known]
     kept = []
-    for entity in sorted(set(FORMS) - ANATOMY):
+    for entity in sorted({*entities.names} - entities.organs):
         having = {owner for owner, names in zip(owners, known.values(), strict=True) if entity in names}
         if least <= len(having) <= len(set(owners)) - least:
             kept.append(entity)
@@ -46,9 +47,9 @@ def stated(shards: ShardSet, split: str, patients: Sequence[str], least: int) ->
     return StatedLabels(kept, torch.tensor(list(known), dtype=torch.int64), labels, owners)
 
 
-def read_entities(report: str) -> set[str]:
+def read_entities(report: str, entities: EntityList = DEFAULT) -> set[str]:
     """The entities that a report states."""
-    return {one.mention.entity for one in describe(report) if not one.denied}
+    return {one.mention.entity for one in describe(report, entities) if not one.denied}
 
 
 def _reports(shards: ShardSet, split: str, count: int) -> dict[int, str]:

@@ -40,7 +40,7 @@ class Asked:
         """Those that the text has, words first."""
         entities = self.entities
         if not self.words and not entities:
-            entities = entities_of(read.text)[:ENTITIES]
+            entities = entities_of(read.text, read.entities)[:ENTITIES]
         found = [word_query(read, word) for word in self.words] + [entity_query(read, one) for one in entities]
         return [query for query in found if query is not None]
 
@@ -99,7 +99,7 @@ def _candidates(model: Ecamp, shards: ShardSet, split: str, wordpiece: Wordpiece
             if patient in seen:
                 continue
             text = asked.text or shards.read(split, sample, (REPORT,)).get(REPORT, b"").decode()
-            read = read_text(text, wordpiece, model.recipe.text.max_tokens)
+            read = read_text(text, wordpiece, model.recipe.text.max_tokens, shards.manifest.entities)
             looked = look_at(model, batch.image[row : row + 1], shards.key(split, sample), read, asked)
             if looked is None:
                 continue

@@ -10,8 +10,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from ecamp_fast.text.reading.entities import ANATOMY, find_mentions
-from ecamp_fast.text.reading.nouns import NOMINAL, is_verb
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, find_mentions
 from ecamp_fast.text.reading.sentences import sentence_spans
 
 KNOWN = 1 << 16  # sentences and texts that are kept as they were read
@@ -42,30 +41,30 @@ def prompt(finding: str, denied: bool) -> str:
     return f"There is {'no ' * denied}{finding}."
 
 
-def finding_of(phrase: str) -> str | None:
+def finding_of(phrase: str, entities: EntityList = DEFAULT) -> str | None:
     """The noun of the last finding that a phrase mentions, by the list of entities; None: it mentions none."""
-    found = [mention.entity for mention in find_mentions(phrase) if mention.entity not in ANATOMY]
-    return (NOMINAL[found[-1]] if is_verb(found[-1]) else found[-1]) if found else None
+    found = [one.entity for one in find_mentions(phrase, entities) if one.entity not in entities.organs]
+    return (entities.noun(found[-1]) if entities.is_verb(found[-1]) else found[-1]) if found else None
 
 
 @lru_cache(KNOWN)
-def read_claim(sentence: str) -> Claim:
+def read_claim(sentence: str, entities: EntityList = DEFAULT) -> Claim:
     """By the opening of a sentence and the last finding that it names."""
     opening = _OPENING.match(sentence)
-    finding = finding_of(sentence[opening.end() :]) if opening else None
+    finding = finding_of(sentence[opening.end() :], entities) if opening else None
     return Claim(finding, finding is not None and bool(opening and opening["no"]))
 
 
 @lru_cache(KNOWN)
-def read_statements(text: str, limit: int) -> Statements:
+def read_statements(text: str, limit: int, entities: EntityList = DEFAULT) -> Statements:
     """What a distilled text states. A finding that it both states and denies, on either side say, is there.
 
     limit: sentences at most, the first
     """
-    spans = (" ".join(text[start:end].split()) for start, end in sentence_spans(text))
+    spans = (" ".join(text[start:end].split()) for start, end in sentence_spans(text, entities))
     sentences = tuple(dict.fromkeys(filter(None, spans)))[:limit]
     denied: dict[str, bool] = {}
-    for claim in map(read_claim, sentences):
+    for claim in (read_claim(sentence, entities) for sentence in sentences):
         if claim.finding is not None:
             denied[claim.finding] = denied.get(claim.finding, True) and claim.denied
     return Statements(sentences, tuple((prompt(name, no), prompt(name, not no)) for name, no in denied.items()))

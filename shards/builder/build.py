@@ -149,7 +149,7 @@ def _check_part(part: Part) -> None:
 def _packed(
     source: Source, records: list[Record], tokenizer: Path | None, options: Options
 ) -> Generator[Outcome, None, None]:
-    return pack_all(source, records, options.short_side, tokenizer, options.workers, options.runner)
+    return pack_all(source, records, options.short_side, tokenizer, options.workers, options.runner, options.entities)
 
 
 def _look_at_all(source: Source, plan: Plan, options: Options, say: Notice, tick: Tick) -> DataError:

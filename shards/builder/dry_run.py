@@ -10,7 +10,7 @@ from typing import Any
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.builder.journal import WHOLE, Part, own_units
 from ecamp_fast.shards.builder.manifest_counts import counts
-from ecamp_fast.shards.builder.pack import Packed, Packer, distilled
+from ecamp_fast.shards.builder.pack import Packed, Packer
 from ecamp_fast.shards.builder.plan import DEFAULTS, Options, Plan, classes, listing_error, make_plan
 from ecamp_fast.shards.builder.resume import train_tokenizer
 from ecamp_fast.shards.format.manifest import SPLITS
@@ -55,7 +55,7 @@ def _estimate(source: Source, plan: Plan, records: list[Record], options: Option
         if tokenizer is None:
             tokenizer = Path(folder) / "tokenizer.json"
             seconds = _train(plan, options, tokenizer) if plan.has_text else 0.0
-        sizes, bad, spent = _pack(Packer(source, options.short_side, tokenizer), records)
+        sizes, bad, spent = _pack(Packer(source, options.short_side, tokenizer, options.entities), records)
     tried = max(1, len(sizes) + len(bad))
     good = len(records) * len(sizes) / tried
     return {
@@ -75,10 +75,10 @@ def _pack(packer: Packer, records: list[Record]) -> tuple[list[int], list[Record
         return sizes, bad, 0.0
     count = min(_SAMPLES, len(records))
     order = sorted(range(count), key=lambda i: f"{i:b}"[::-1])  # stopped early, it has still seen all parts of the set
-    packer.pack(distilled(records[0]))  # not timed: the first loads libraries
+    packer.pack(records[0])  # not timed: the first loads libraries
     began = time.perf_counter()
     for number in order:
-        item = packer.pack(distilled(records[number * len(records) // count]))
+        item = packer.pack(records[number * len(records) // count])
         if isinstance(item, Packed):
             sizes.append(_stored(item))
         elif item is not None:
@@ -100,6 +100,6 @@ def _train(plan: Plan, options: Options, path: Path) -> float:
     units = [replace(unit, records=unit.records[:: max(1, texts // _TEXTS)]) for unit in with_text]
     part = replace(plan, units=units)
     began = time.perf_counter()
-    train_tokenizer(part, options.vocab_size).save(path)
+    train_tokenizer(part, options.vocab_size, options.entities).save(path)
     share = sum(len(unit.records) for unit in units) / texts
     return (time.perf_counter() - began) / share

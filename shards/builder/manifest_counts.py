@@ -8,6 +8,7 @@ from ecamp_fast.shards.builder.journal import Done, JournalHeader
 from ecamp_fast.shards.format.manifest import Manifest
 from ecamp_fast.shards.images.limits import ANNOTATION
 from ecamp_fast.shards.sources.base import RecordFault, over_budget, refuse
+from ecamp_fast.text.entity_file import parse_entities
 
 _LISTED = 5  # pictures named in a note
 
@@ -37,6 +38,7 @@ def manifest_of(head: JournalHeader, entries: Sequence[Done]) -> Manifest:
         quarantined=tuple({"origin": fault.origin, "fault": fault.what, "kind": fault.kind} for fault in bad),
         labels=head.labels,
         masks=head.masks,
+        entities=parse_entities(head.identity.get("entities")),
     )
 
 

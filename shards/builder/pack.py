@@ -13,6 +13,7 @@ from ecamp_fast.shards.images.encode import BadImage, jpeg, looks_inverted, pgm,
 from ecamp_fast.shards.images.planes import nearest
 from ecamp_fast.shards.sources.base import BOX, Record, RecordFault, Source, SourceImage
 from ecamp_fast.text.reading.annotate import Annotator, describe
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.wordpiece import load_wordpiece
 
@@ -43,14 +44,17 @@ class Packer:
     """Packs records of one source.
 
     tokenizer: its file, which need not exist where no record has text; None: pictures are checked only
+    entities: what reports are read for; texts that are missing are written by rule
     Raises ConfigError for a file that is no tokenizer.
     """
 
-    def __init__(self, source: Source, short_side: int, tokenizer: Path | None) -> None:
+    def __init__(self, source: Source, short_side: int, tokenizer: Path | None, entities: EntityList = DEFAULT) -> None:
         self._source = source
         self._short_side = short_side
         self._packs = tokenizer is not None
-        self._annotator = Annotator(load_wordpiece(tokenizer)) if tokenizer and tokenizer.exists() else None
+        self._entities = entities
+        known = load_wordpiece(tokenizer) if tokenizer and tokenizer.exists() else None
+        self._annotator = Annotator(known, entities) if known else None
 
     def pack(self, record: Record) -> Packed | RecordFault | None:
         """The sample; the fault of its image; None for a good picture where nothing is to be made."""
@@ -66,27 +70,29 @@ class Packer:
             METADATA: json.dumps(_metadata(record, picture, image), ensure_ascii=False).encode(),
         }
         tokens = None
+        distilled(record, self._entities)
         if record.report:
             assert self._annotator is not None, "a build whose records have text has a tokenizer"
-            report = self._annotator.codes(record.report)
-            distilled = self._annotator.codes(record.distilled or "")
+            codes = [self._annotator.codes(text) for text in (record.report, record.distilled or "")]
             members[REPORT] = record.report.encode()
             members[DISTILLED] = (record.distilled or "").encode()
-            members[TOKENS] = pack_tokens(report, distilled)
-            tokens = len(report), len(distilled)
+            members[TOKENS] = pack_tokens(*codes)
+            tokens = len(codes[0]), len(codes[1])
         if picture.attention is not None:
             # a report without a positive entity has nothing to look at: every pixel weighs alike, as a zero map says
-            positive = not record.report or any(not description.denied for description in describe(record.report))
+            positive = not record.report or any(
+                not description.denied for description in describe(record.report, self._entities)
+            )
             members[ATTENTION] = pgm(picture.attention if positive else picture.attention.point(lambda value: 0))
         if picture.masks is not None:
             members[MASKS] = png(nearest(picture.masks, image.size))
         return Packed(record.key, members, tokens, not picture.states_polarity and looks_inverted(image))
 
 
-def distilled(record: Record) -> Record:
+def distilled(record: Record, entities: EntityList = DEFAULT) -> Record:
     """``record`` itself, with its distilled text written by rule if it has none."""
     if record.distilled is None:
-        record.distilled = distill(record.report)
+        record.distilled = distill(record.report, entities)
     return record
 
 

@@ -29,6 +29,7 @@ from ecamp_fast.shards.format.manifest import FORMAT, SPLITS
 from ecamp_fast.shards.sources.base import Record, RecordFault, Source, over_budget, refuse
 from ecamp_fast.shards.sources.files import IMAGES
 from ecamp_fast.text.language import refuse_spanish
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
 _CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")
@@ -52,6 +53,7 @@ class Options:
     shard_size     samples per shard at most (a shard also ends before 1 GiB)
     reject_budget  share of rows whose image may be missing or unreadable: those are left out, the manifest lists them
     runner         where samples are packed: ``processes`` of this machine, or ``ray``: on a running cluster
+    entities       what reports are read for
     """
 
     short_side: int = 1024
@@ -63,6 +65,7 @@ class Options:
     shard_size: int = 1000
     reject_budget: float = 0.005
     runner: str = "processes"
+    entities: EntityList = DEFAULT
 
 
 DEFAULTS = Options()
@@ -209,6 +212,7 @@ def _identity(records: list[Record], options: Options) -> dict[str, Any]:
         "short_side": options.short_side,
         "tokenizer": tokenizer,
         "rules_digest": RULES_DIGEST,
+        **({"entities": options.entities.tree()} if options.entities != DEFAULT else {}),
         "format": FORMAT,
         "ecamp-fast": __version__,
         "Pillow": PIL.__version__,

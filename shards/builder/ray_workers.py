@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import EnvironmentFault
-from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer, distilled
+from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer
 from ecamp_fast.shards.format.manifest import TOKENIZER
 from ecamp_fast.shards.sources.base import Record, Source
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 
 
 def pack_all(
-    source: Source, records: list[Record], short_side: int, tokenizer: Path | None, workers: int
+    source: Source,
+    records: list[Record],
+    short_side: int,
+    tokenizer: Path | None,
+    workers: int,
+    entities: EntityList = DEFAULT,
 ) -> Generator[Outcome, None, None]:
     """``Packer.pack`` of every record, in order.  workers: actors of one core each, 0: one per core of the cluster.
 
@@ -26,7 +32,7 @@ def pack_all(
     count = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-len(records) // CHUNK))
     content = ray.put(tokenizer.read_bytes() if tokenizer and tokenizer.exists() else None)
     actor = ray.remote(num_cpus=1)(_Actor)
-    actors = [actor.remote(source, short_side, tokenizer is not None, content) for _ in range(count)]
+    actors = [actor.remote(source, short_side, tokenizer is not None, content, entities) for _ in range(count)]
     waiting: deque[Any] = deque()
     try:
         for number, start in enumerate(range(0, len(records), CHUNK)):
@@ -47,15 +53,17 @@ def pack_all(
 class _Actor:
     """A packer on some node; the tokenizer comes as bytes, for the node need not see the builder's disk."""
 
-    def __init__(self, source: Source, short_side: int, packs: bool, tokenizer: bytes | None) -> None:
+    def __init__(
+        self, source: Source, short_side: int, packs: bool, tokenizer: bytes | None, entities: EntityList
+    ) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / TOKENIZER
             if tokenizer is not None:
                 path.write_bytes(tokenizer)
-            self._packer = Packer(source, short_side, path if packs else None)
+            self._packer = Packer(source, short_side, path if packs else None, entities)
 
     def pack(self, records: list[Record]) -> list[Outcome]:
-        return [self._packer.pack(distilled(record)) for record in records]
+        return [self._packer.pack(record) for record in records]
 
 
 def _connected() -> Any:

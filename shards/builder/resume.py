@@ -16,6 +16,7 @@ from ecamp_fast.shards.builder.plan import Options, Plan
 from ecamp_fast.shards.builder.workers import pack_all
 from ecamp_fast.shards.format.manifest import TOKENIZER
 from ecamp_fast.shards.sources.base import Source
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.wordpiece import Wordpiece, load_wordpiece, train_wordpiece
 
 Notice = Callable[[str], None]
@@ -47,7 +48,7 @@ def resume(
         )
         if not difference and _same_tokenizer(output.folder / TOKENIZER, before.tokenizer_digest):
             finished = _settled(source, plan, options, intact(output.folder, entries))
-            _tidy(output.folder, finished)
+            tidy(output.folder, finished)
             head = _head(plan, part, before.tokenizer_digest, before.vocab_size)
             journal.write_header(head)
             return head, finished
@@ -84,17 +85,17 @@ def _make_tokenizer(plan: Plan, options: Options, say: Notice) -> Wordpiece | No
     if not plan.has_text:
         return None
     say("training the tokenizer")
-    return train_tokenizer(plan, options.vocab_size)
+    return train_tokenizer(plan, options.vocab_size, options.entities)
 
 
-def train_tokenizer(plan: Plan, vocab_size: int) -> Wordpiece:
+def train_tokenizer(plan: Plan, vocab_size: int, entities: EntityList = DEFAULT) -> Wordpiece:
     """A tokenizer of all texts of the training split.  Raises DataError if it has none."""
     training = [record for unit in plan.units if unit.split == "train" for record in unit.records if record.report]
     written: dict[str, str | None] = {}  # views of a study share their report
     for record in training:
         if record.distilled is None:
             record.distilled = written.get(record.report)
-            written[record.report] = distilled(record).distilled
+            written[record.report] = distilled(record, entities).distilled
     texts = dict.fromkeys(text for record in training for text in (record.report, record.distilled or "") if text)
     if not texts:
         raise DataError(
@@ -139,7 +140,7 @@ def _same_tokenizer(path: Path, digest: str) -> bool:
         return False
 
 
-def _tidy(folder: Path, finished: Mapping[str, Done]) -> None:
+def tidy(folder: Path, finished: Mapping[str, Done]) -> None:
     """Remove what a killed build left half done."""
     known = {shard.name for done in finished.values() for shard in done.shards} | {TOKENIZER, JOURNAL}
     for entry in folder.iterdir():

@@ -3,20 +3,36 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from ecamp_fast.errors import EnvironmentFault
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.builder import ray_workers
-from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer, distilled
+from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer
 from ecamp_fast.shards.sources.base import Record, Source
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 
-_packer: Packer | None = None  # of a worker process
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_Item = TypeVar("_Item", contravariant=True)
+_Result = TypeVar("_Result", covariant=True)
+
+
+class Packs(Protocol[_Item, _Result]):
+    """What packs in a worker process."""
+
+    def pack(self, item: _Item, /) -> _Result:
+        """The result of one item."""
+
+
+_packer: Packs[Any, Any] | None = None  # of a worker process
 
 
 def pack_all(
@@ -26,28 +42,35 @@ def pack_all(
     tokenizer: Path | None,
     workers: int,
     runner: str = "processes",
+    entities: EntityList = DEFAULT,
 ) -> Generator[Outcome, None, None]:
-    """``Packer.pack`` of every record, in order.  workers: processes, 0: one per available core; 1 stays in this one.
+    """``Packer.pack`` of every record, in order, as ``pack_in_order``. Missing distilled texts are written by rule.
 
-    Close it if it is left early: its processes end then. Distilled texts that are missing are written by rule. A
-    bounded number of samples waits in memory.
-    runner: ``processes`` of this machine, or ``ray``, a cluster.
-
-    Raises EnvironmentFault if a worker dies.
+    runner: ``processes`` of this machine, or ``ray``, a cluster.   entities: what reports are read for
     """
     if runner == "ray" and records:
-        yield from ray_workers.pack_all(source, records, short_side, tokenizer, workers)
+        yield from ray_workers.pack_all(source, records, short_side, tokenizer, workers, entities)
         return
-    workers = min(workers or available_cores(), -(-len(records) // CHUNK))
+    yield from pack_in_order(partial(Packer, source, short_side, tokenizer, entities), records, workers)
+
+
+def pack_in_order(
+    start: Callable[[], Packs[Item, Result]], items: Sequence[Item], workers: int
+) -> Generator[Result, None, None]:
+    """What packers make of items, in order.  workers: processes, 0: one per available core; 1 stays in this one.
+
+    start: makes a packer, in each process   Close it if it is left early: its processes end then. A bounded number of
+    results waits in memory. Raises EnvironmentFault if a worker dies.
+    """
+    workers = min(workers or available_cores(), -(-len(items) // CHUNK))
     if workers <= 1:
-        packer = Packer(source, short_side, tokenizer)
-        yield from (packer.pack(distilled(record)) for record in records)
+        yield from map(start().pack, items)
         return
     context = get_context("forkserver")  # no fork of a process that may hold threads, and no torch in the workers
     context.set_forkserver_preload(["ecamp_fast.shards.builder.workers"])
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (source, short_side, tokenizer))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (start,))
     try:
-        yield from _ordered(pool, records, TASKS_PER_WORKER * workers)
+        yield from _ordered(pool, items, TASKS_PER_WORKER * workers)
     except BrokenProcessPool:
         raise EnvironmentFault(
             "a worker process of the builder died", "the machine may be short of memory: pass fewer --workers"
@@ -56,17 +79,17 @@ def pack_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(source: Source, short_side: int, tokenizer: Path | None) -> None:
+def _start_worker(start: Callable[[], Packs[Any, Any]]) -> None:
     """Set up a worker process; it dies with its parent, so that a killed build leaves nothing running."""
     global _packer
     _die_with_parent()
-    _packer = Packer(source, short_side, tokenizer)
+    _packer = start()
 
 
-def _pack(records: list[Record]) -> list[Outcome]:
-    """Pack some records in a worker process, in order."""
+def _pack(items: Sequence[Any]) -> list[Any]:
+    """Pack some items in a worker process, in order."""
     assert _packer is not None, "_start_worker has not run"
-    return [_packer.pack(distilled(record)) for record in records]
+    return [_packer.pack(item) for item in items]
 
 
 def _die_with_parent() -> None:
@@ -76,10 +99,10 @@ def _die_with_parent() -> None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
-def _ordered(pool: ProcessPoolExecutor, records: list[Record], depth: int) -> Iterator[Outcome]:
-    waiting: deque[Future[list[Outcome]]] = deque()
-    for start in range(0, len(records), CHUNK):
-        waiting.append(pool.submit(_pack, records[start : start + CHUNK]))
+def _ordered(pool: ProcessPoolExecutor, items: Sequence[Any], depth: int) -> Iterator[Any]:
+    waiting: deque[Future[list[Any]]] = deque()
+    for start in range(0, len(items), CHUNK):
+        waiting.append(pool.submit(_pack, items[start : start + CHUNK]))
         if len(waiting) >= depth:
             yield from waiting.popleft().result()
     while waiting:

@@ -20,7 +20,7 @@ from ecamp_fast.shards.builder.plan import RECORDED, Options, Plan, Unit, make_p
 from ecamp_fast.shards.builder.resume import Notice, train_tokenizer
 from ecamp_fast.shards.builder.workers import pack_all
 from ecamp_fast.shards.check.verify import Damage, inspect
-from ecamp_fast.shards.format.manifest import MANIFEST, TOKENIZER, Manifest, Shard, read_manifest
+from ecamp_fast.shards.format.manifest import MANIFEST, PUT, TOKENIZER, Manifest, Shard, read_manifest
 from ecamp_fast.shards.sources.base import Source
 from ecamp_fast.shards.storage.presence import tokenizer_fault
 from ecamp_fast.text.reading.version import RULES_DIGEST
@@ -78,7 +78,7 @@ def recorded_options(manifest: Manifest, workers: int = 0) -> Options:
     if missing:
         raise DataError(f"{MANIFEST} does not record {', '.join(missing)}: an older version built the set", _COPY)
     stored = {option: manifest.source[name] for name, option in RECORDED.items() if manifest.source[name] is not None}
-    return Options(short_side=manifest.short_side, workers=workers, **stored)
+    return Options(short_side=manifest.short_side, workers=workers, entities=manifest.entities, **stored)
 
 
 def _rebuild(
@@ -91,6 +91,9 @@ def _rebuild(
     tick: Tick,
 ) -> None:
     options = recorded_options(manifest, workers)
+    if PUT in manifest.source:
+        what = "texts or maps were put into this set after it was built: its source does not have them"
+        raise DataError(what, "repair the set that they were put into, and put them again")
     plan = make_plan(source, options)
     _check_source(plan, options, manifest)
     with Output(folder.with_name(f"{folder.name}.repair")) as output:  # never committed: a place to work in
@@ -124,7 +127,7 @@ def _check_source(plan: Plan, options: Options, manifest: Manifest) -> None:
 def _tokenizer(plan: Plan, manifest: Manifest) -> bytes:
     if manifest.source["vocab_size"] is None:
         raise DataError(f"{TOKENIZER} was given to the build and is damaged", "copy that file into the set")
-    wordpiece = train_tokenizer(plan, manifest.source["vocab_size"])
+    wordpiece = train_tokenizer(plan, manifest.source["vocab_size"], manifest.entities)
     if wordpiece.digest != manifest.tokenizer_digest:
         raise DataError(f"{TOKENIZER}: training it again gives another: the texts have changed", _COPY)
     return wordpiece.to_bytes()
@@ -165,7 +168,8 @@ def _build(
             tick(number, len(records), {})
             yield item
 
-    with closing(pack_all(source, records, options.short_side, tokenizer, options.workers)) as packed:
+    packed_all = pack_all(source, records, options.short_side, tokenizer, options.workers, entities=manifest.entities)
+    with closing(packed_all) as packed:
         outcomes = counted(packed)
         for unit in units:
             done = write_unit(folder, unit, islice(outcomes, len(unit.records)))

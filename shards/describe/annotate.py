@@ -10,7 +10,7 @@ from ecamp_fast.shards.sources.base import Listing, Source
 from ecamp_fast.text.language import refuse_spanish
 from ecamp_fast.text.reading.annotate import Description, describe
 from ecamp_fast.text.reading.doubt import Doubts
-from ecamp_fast.text.reading.entities import Mention
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, Mention
 from ecamp_fast.text.reading.plain import plain
 from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.reading.sentences import sentence_spans
@@ -27,9 +27,11 @@ class TextSource(Protocol):
         """All reports that say something, in the source's own order.  Raises DataError."""
 
 
-def annotate(source: Source) -> dict[str, Any]:
+def annotate(source: Source, entities: EntityList = DEFAULT) -> dict[str, Any]:
     """Read every report of a source once, open no image. Views of a study share a report; two that differ are two.
     Raises DataError as the listing, and where the reports are Spanish.
+
+    entities: what they are read for
 
     returns
     rules_digest         the rules that read them
@@ -61,31 +63,35 @@ def annotate(source: Source) -> dict[str, Any]:
         "dropped_empty": listing.dropped_empty,
         "sections": source.description.get("sections", {}),
         "left_out": listing.left_out,
-        **_read(report for _, report in reports),
+        **_read((report for _, report in reports), entities),
         "notes": listing.notes,
         "faults": [str(fault) for fault in listing.faults + listing.absent],
     }
 
 
-def _read(reports: Iterable[str]) -> dict[str, Any]:
+def _read(reports: Iterable[str], listed: EntityList) -> dict[str, Any]:
     """Of what ``annotate`` returns, from ``sentences`` to ``imbalance``."""
     totals: Counter[str] = Counter()
     mentions: Counter[str] = Counter()
     denied: Counter[str] = Counter()
     doubted: Counter[str] = Counter()
-    imbalance = Imbalance()
+    imbalance = Imbalance(listed)
     for raw in reports:
-        report = plain(raw).text
-        descriptions, sentences, told = describe(report), sentence_spans(report), distill(report)
+        report = plain(raw, listed).text
+        descriptions, sentences, told = (
+            describe(report, listed),
+            sentence_spans(report, listed),
+            distill(report, listed),
+        )
         mentions.update(one.mention.entity for one in descriptions)
         denied.update(one.mention.entity for one in descriptions if one.denied)
-        doubted.update(one.entity for one in _doubted(report, sentences, descriptions))
+        doubted.update(one.entity for one in _doubted(report, sentences, descriptions, listed))
         imbalance.add(descriptions)
         totals["sentences"] += len(sentences)
         totals["without_entity"] += not descriptions
         totals["only_denied"] += bool(descriptions) and all(one.denied for one in descriptions)
         totals["distilled"] += bool(told)
-        totals["distilled_sentences"] += len(sentence_spans(told)) if told else 0
+        totals["distilled_sentences"] += len(sentence_spans(told, listed)) if told else 0
     counted = ("sentences", "without_entity", "only_denied", "distilled", "distilled_sentences")
     return {
         **{name: totals[name] for name in counted},
@@ -100,7 +106,9 @@ def _read(reports: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _doubted(text: str, sentences: Sequence[tuple[int, int]], descriptions: Sequence[Description]) -> list[Mention]:
+def _doubted(
+    text: str, sentences: Sequence[tuple[int, int]], descriptions: Sequence[Description], entities: EntityList
+) -> list[Mention]:
     """The mentions that are only supposed; what is denied is not."""
     starts = [start for start, _ in sentences]
     cues: dict[int, Doubts] = {}
@@ -110,7 +118,7 @@ def _doubted(text: str, sentences: Sequence[tuple[int, int]], descriptions: Sequ
             continue
         index = bisect_right(starts, one.mention.start) - 1
         if index not in cues:
-            cues[index] = Doubts(text, sentences[index])
+            cues[index] = Doubts(text, sentences[index], entities)
         if cues[index].cover(one.mention):
             found.append(one.mention)
     return found

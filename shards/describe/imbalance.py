@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from ecamp_fast.text.reading.annotate import Description
-from ecamp_fast.text.reading.entities import ANATOMY
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 
 
 class Imbalance:
     """Counts descriptors, in words, over reports. A word that describes two entities counts once, and is negative as
     soon as one of them is denied: as Eq. 3 counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, entities: EntityList = DEFAULT) -> None:
+        self._organs = entities.organs
         self._all: Counter[bool] = Counter()  # by whether they are negative
         self._of_findings: Counter[bool] = Counter()
 
@@ -22,7 +23,7 @@ class Imbalance:
         of_findings: set[tuple[int, int]] = set()
         for one in descriptions:
             words |= {span: one.denied or words.get(span, False) for span in one.words}
-            if one.mention.entity not in ANATOMY:
+            if one.mention.entity not in self._organs:
                 of_findings.update(one.words)
         self._all.update(words.values())
         self._of_findings.update(words[span] for span in of_findings)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ecamp_fast.shards.builder.plan import RECORDED, Options
 from ecamp_fast.shards.format.manifest import Manifest
+from ecamp_fast.text.reading.entities import DEFAULT
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
 _FLAGS = {"holdout": "--holdout", "split_seed": "--seed", "shard_size": "--shard-size", "vocab_size": "--vocab-size"}
@@ -27,6 +28,8 @@ def build_command(manifest: Manifest) -> str:
     words += ["NEW_SET", *_options(source)]
     if manifest.short_side != Options().short_side:
         words += ["--short-side", str(manifest.short_side)]
+    if manifest.entities != DEFAULT:
+        words += ["--entities", "ENTITIES"]
     bad, rows = len(manifest.quarantined), manifest.counts["samples"] + len(manifest.quarantined)
     if bad > int(Options().reject_budget * rows):
         words += ["--reject-budget", f"{math.ceil(1000 * bad / rows) / 1000:g}"]

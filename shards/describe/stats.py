@@ -33,7 +33,7 @@ def stats(path: str | Path, max_tokens: int = MAX_TOKENS, threshold: int | None 
     views: Counter[str] = Counter()
     labels: Counter[tuple[str, str]] = Counter()
     marks: Counter[str] = Counter()
-    terms = Terms()
+    terms = Terms(manifest.entities)
     shorter, longer = [], []
     for split in shards.splits:
         for sample in shards.samples(split, (REPORT, TOKENS, METADATA)):

@@ -13,6 +13,7 @@ from typing import Any
 from ecamp_fast.shards.describe.imbalance import Imbalance
 from ecamp_fast.text.reading.annotate import Description, describe
 from ecamp_fast.text.reading.cleaning import is_empty
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 
 SHARE = 10_000 / 227_835  # the paper shows terms used more than 10,000 times in 227,835 reports
 FEWEST = 10  # uses, unless asked for: what hardly anybody else writes is one patient's text
@@ -46,8 +47,9 @@ CUES = frozenset(
 class Terms:
     """Counts terms over reports, each report of a study once: views share theirs."""
 
-    def __init__(self) -> None:
-        self._imbalance = Imbalance()
+    def __init__(self, entities: EntityList = DEFAULT) -> None:
+        self._entities = entities
+        self._imbalance = Imbalance(entities)
         self._used: Counter[str] = Counter()
         self._denied: Counter[str] = Counter()
         self._reports: set[int] = set()  # hashes: the texts of a large set would fill the memory
@@ -57,7 +59,7 @@ class Terms:
         if (one := hash((study, report))) in self._reports:
             return
         self._reports.add(one)
-        descriptions = describe(report)
+        descriptions = describe(report, self._entities)
         self._imbalance.add(descriptions)
         for description in descriptions:
             if term := _term(report, description):

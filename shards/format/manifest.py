@@ -33,12 +33,15 @@ from ecamp_fast.files import missing_folder, write_atomically
 from ecamp_fast.shards.format.member_index import INDEX, Members, open_index, pack_block, unpack_block
 from ecamp_fast.strict_json import parse_object
 from ecamp_fast.text.codes import ID_BITS
+from ecamp_fast.text.entity_file import parse_entities
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 
 FORMAT = 3
 READABLE = (2, FORMAT)  # format 2: labels list what is present, masks are those of phantoms
 MANIFEST = "MANIFEST.json"
 TOKENIZER = "tokenizer.json"
 SPLITS = ("train", "val", "test")
+PUT = "put"  # entry of a source: what was put into the set after it was built, once a time
 
 IMAGE, ATTENTION, MASKS = "jpg", "attn.pgm", "masks.png"
 REPORT, DISTILLED, TOKENS, METADATA = "txt", "distilled.txt", "tokens", "json"
@@ -116,6 +119,7 @@ class Manifest:
     labels            the classes in the source's order, where it states which are absent: a sample that does not have
                       one does not know it. (): samples list what is present, what they do not is absent
     masks             names of the planes of the masks, from bit 0; () where there are none, or the source names none
+    entities          the list that the reports were read for; only one that is not the paper's is written
     digest            sha256 of the manifest itself, which is the identity of the set; '' before it is written
     """
 
@@ -132,6 +136,7 @@ class Manifest:
     quarantined: tuple[dict[str, str], ...] = ()
     labels: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    entities: EntityList = DEFAULT
     digest: str = ""
 
     def of(self, split: str) -> tuple[Shard, ...]:
@@ -258,6 +263,7 @@ def _to_json(manifest: Manifest, blocks: list[int], digest: str) -> dict[str, An
         }
         for shard, block in zip(manifest.shards, blocks, strict=True)
     ]
+    own = manifest.entities != DEFAULT
     return {
         "format": FORMAT,
         "builder": manifest.builder,
@@ -265,6 +271,7 @@ def _to_json(manifest: Manifest, blocks: list[int], digest: str) -> dict[str, An
         "short_side": manifest.short_side,
         "tokenizer": {"file": TOKENIZER, "sha256": manifest.tokenizer_digest, "vocab_size": manifest.vocab_size},
         "rules_digest": manifest.rules_digest,
+        **({"entities_digest": manifest.entities.digest, "entities": manifest.entities.tree()} if own else {}),
         "index": {"file": INDEX, "bytes": sum(blocks), "sha256": digest},
         "splits": {split: manifest.count(split) for split in manifest.splits},
         "counts": manifest.counts,
@@ -297,8 +304,16 @@ def _from_json(tree: Mapping[str, Any], digest: str, index: np.ndarray) -> Manif
         quarantined=tuple(tree["quarantined"]),
         labels=tuple(tree.get("labels", ())),
         masks=tuple(tree.get("masks", _former_planes(tree))),
+        entities=_entities(tree),
         digest=digest,
     )
+
+
+def _entities(tree: Mapping[str, Any]) -> EntityList:
+    found = parse_entities(tree.get("entities"))
+    if tree.get("entities_digest", DEFAULT.digest) != found.digest:
+        raise ValueError("entities whose digest differs")
+    return found
 
 
 def _former_planes(tree: Mapping[str, Any]) -> Sequence[str]:

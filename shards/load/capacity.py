@@ -60,7 +60,7 @@ def measure_sentences(shard_set: ShardSet, split: str, recipe: Recipe, encode: S
     for step in count():
         for samples in micro_batches(step)[1]:
             texts = _read_distilled(shard_set, split, recipe, samples)
-            stated = [read_statements(text, recipe.align.sentences) for text in texts]
+            stated = [read_statements(text, recipe.align.sentences, shard_set.manifest.entities) for text in texts]
             found = lay_out_sentences(stated, encode)
             counts.append((len(found.real), len(found.ids)))
             if len(counts) >= max(FEWEST, SAMPLES // recipe.micro):

@@ -184,7 +184,8 @@ class Loader:
     def _sentences(self, collated: Collated) -> Sentences | None:
         if self._encode is None:
             return None
-        stated = [read_statements(text, self._recipe.align.sentences) for text in collated.distilled]
+        limit, entities = self._recipe.align.sentences, self._set.manifest.entities
+        stated = [read_statements(text, limit, entities) for text in collated.distilled]
         return lay_out_sentences(stated, self._encode, self.sentence_capacity)
 
 

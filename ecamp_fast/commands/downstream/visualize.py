@@ -1,6 +1,7 @@
 """``ecamp-fast visualize``: where words look in images, as a page of pictures and numbers."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +77,14 @@ def command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
 
 def _page(run: Path, options: dict[str, Any]) -> "LookPage":
     from ecamp_fast.run.rundir import require_run
+    from ecamp_fast.shards.storage.address import parse_address
     from ecamp_fast.shards.storage.store import require_set_at
-    from ecamp_fast.text.reading.entities import FORMS
 
     require_run(run)
     if options["data"]:
         require_set_at(options["data"])
-    if wrong := [entity for entity in options["entities"] if entity not in FORMS]:
-        raise ConfigError(f"--entity {wrong[0]} is none of the 44", f"choose of {', '.join(FORMS)}, or --word")
+    if not options["data"] or parse_address(options["data"]) is None:
+        _check_entities(options["entities"], options["data"])
     from ecamp_fast.downstream.visualize.look import require_looks
     from ecamp_fast.report.looks import Asked
     from ecamp_fast.run.trained import load_trained
@@ -92,6 +93,17 @@ def _page(run: Path, options: dict[str, Any]) -> "LookPage":
     require_looks(model)
     asked = Asked(options["words"], options["entities"], options["text"])
     return _of_image(run, model, asked, options) if options["image"] else _of_set(run, model, asked, options)
+
+
+def _check_entities(named: Sequence[str], data: str | None) -> None:
+    """Raises ConfigError for an entity that is not in the list that a set of this machine, or a text, is read for."""
+    from ecamp_fast.shards.format.manifest import read_manifest
+    from ecamp_fast.text.reading.entities import DEFAULT
+
+    entities = read_manifest(Path(data)).entities if data and named else DEFAULT
+    if wrong := [name for name in named if name not in entities.names]:
+        what = f"--entity {wrong[0]} is none of the {len(entities)}"
+        raise ConfigError(what, f"choose of {', '.join(entities.names)}, or --word")
 
 
 def _of_set(run: Path, model: "Ecamp", asked: "Asked", options: dict[str, Any]) -> "LookPage":

@@ -17,7 +17,7 @@ from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.format.manifest import REPORT
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
-from ecamp_fast.text.reading.entities import find_mentions
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, find_mentions
 from ecamp_fast.text.wordpiece import Wordpiece, load_wordpiece
 
 SENTENCE = "There is {}."  # that names a finding, the same words for every image
@@ -106,18 +106,20 @@ def _peaks(maps: _Maps) -> np.ndarray:
     return np.asarray(maps.sentence.max((2, 3)) * maps.sentence.shape[-1])
 
 
-def sentence_query(finding: str, wordpiece: Wordpiece, max_tokens: int) -> tuple[ReadText, Query]:
+def sentence_query(
+    finding: str, wordpiece: Wordpiece, max_tokens: int, entities: EntityList = DEFAULT
+) -> tuple[ReadText, Query]:
     """The sentence that names a finding, and its rows: of the entity where its name has one, else of all its words."""
-    read = read_text(SENTENCE.format(finding.replace("_", " ").lower()), wordpiece, max_tokens)
-    entity = entity_name(finding)
+    read = read_text(SENTENCE.format(finding.replace("_", " ").lower()), wordpiece, max_tokens, entities)
+    entity = entity_name(finding, entities)
     query = entity_query(read, entity) if entity else word_query(read, finding.replace("_", " "))
     assert query is not None, "the sentence has the words it is made of"
     return read, query
 
 
-def entity_name(finding: str) -> str | None:
+def entity_name(finding: str, entities: EntityList = DEFAULT) -> str | None:
     """The entity that a set's name for a finding has in it: "Pleural Effusion" is of ``effusion``."""
-    mentions = find_mentions(finding.replace("_", " "))
+    mentions = find_mentions(finding.replace("_", " "), entities)
     return mentions[0].entity if mentions else None
 
 
@@ -126,7 +128,8 @@ def _maps(
 ) -> tuple[list[_Maps], np.ndarray]:
     """Of each model, images read once; and the stored maps over the view, (N, 28, 28)."""
     wordpiece, recipe = load_wordpiece(shards.wordpiece_path), models[0].recipe
-    sentences = [sentence_query(finding, wordpiece, recipe.text.max_tokens) for finding in findings]
+    text = wordpiece, recipe.text.max_tokens, shards.manifest.entities
+    sentences = [sentence_query(finding, *text) for finding in findings]
     wanted: dict[int, list[str]] = {}
     for pair in pairs:
         wanted.setdefault(pair.image, []).append(pair.finding)
@@ -138,7 +141,7 @@ def _maps(
         stored.append(batch.attention.cpu())
         numbers = batch.samples.tolist()
         reports = {n: shards.read(split, n, (REPORT,)).get(REPORT, b"").decode() for n in numbers if n in wanted}
-        reads = {n: read_text(report, wordpiece, recipe.text.max_tokens) for n, report in reports.items()}
+        reads = {n: read_text(report, *text) for n, report in reports.items()}
         for model, grid, mine in zip(models, grids, own, strict=True):
             for latent, image in zip(encode_whole(model, batch.image), numbers, strict=True):
                 found = look(model, latent, [read.ids for read, _ in sentences])
@@ -151,7 +154,8 @@ def _maps(
 
 def _own(model: Ecamp, latent: Tensor, read: ReadText, findings: Sequence[str]) -> dict[str, np.ndarray]:
     """By finding (H, P), of those that the report states."""
-    queries = {finding: entity_query(read, entity) for finding in findings if (entity := entity_name(finding))}
+    names = {finding: entity_name(finding, read.entities) for finding in findings}
+    queries = {finding: entity_query(read, entity) for finding, entity in names.items() if entity}
     stated = {finding: query for finding, query in queries.items() if query and not query.denied}
     if not stated:
         return {}

@@ -9,7 +9,7 @@ from torch import Tensor
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.text.codes import CLS_ID
 from ecamp_fast.text.reading.annotate import describe
-from ecamp_fast.text.reading.entities import FORMS
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.reading.words import Span, word_spans
 from ecamp_fast.text.wordpiece import Wordpiece
 
@@ -18,13 +18,15 @@ from ecamp_fast.text.wordpiece import Wordpiece
 class ReadText:
     """A text as the model reads it, no word masked.
 
-    ids    (T,) int64   [CLS] first
-    spans  the characters [start, end) of the text that each row stands for; of [CLS] none
+    ids       (T,) int64   [CLS] first
+    spans     the characters [start, end) of the text that each row stands for; of [CLS] none
+    entities  the list that it is read for
     """
 
     text: str
     ids: Tensor
     spans: tuple[Span, ...]
+    entities: EntityList = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class Query:
     denied: bool = False
 
 
-def read_text(text: str, wordpiece: Wordpiece, max_tokens: int) -> ReadText:
+def read_text(text: str, wordpiece: Wordpiece, max_tokens: int, entities: EntityList = DEFAULT) -> ReadText:
     """What is longer than ``max_tokens``, [CLS] included, is left out as in training."""
     tokens = wordpiece.encode(text, specials=False)[: max_tokens - 1]
     ids = torch.tensor([CLS_ID, *(token.id for token in tokens)])
-    return ReadText(text, ids, ((0, 0), *((token.start, token.end) for token in tokens)))
+    return ReadText(text, ids, ((0, 0), *((token.start, token.end) for token in tokens)), entities)
 
 
 def word_query(read: ReadText, word: str) -> Query | None:
@@ -66,20 +68,20 @@ def word_query(read: ReadText, word: str) -> Query | None:
 
 
 def entity_query(read: ReadText, entity: str) -> Query | None:
-    """The mentions of one of the 44 entities, those alone that are not denied where there are such; None without any.
+    """The mentions of one of the entities, those alone that are not denied where there are such; None without any.
 
     Raises ConfigError for a name that is no entity.
     """
-    if entity not in FORMS:
-        raise ConfigError(f"{entity!r} is no entity", f"the entities are {', '.join(FORMS)}")
-    about = [one for one in describe(read.text) if one.mention.entity == entity]
+    if entity not in read.entities.names:
+        raise ConfigError(f"{entity!r} is no entity", f"the entities are {', '.join(read.entities.names)}")
+    about = [one for one in describe(read.text, read.entities) if one.mention.entity == entity]
     stated = [one for one in about if not one.denied]
     return _query(read, entity, [one.mention[1:] for one in stated or about], denied=not stated)
 
 
-def entities_of(text: str) -> list[str]:
+def entities_of(text: str, entities: EntityList = DEFAULT) -> list[str]:
     """The entities that a text mentions, stated ones first, else in its order."""
-    about = sorted(describe(text), key=lambda one: one.denied)
+    about = sorted(describe(text, entities), key=lambda one: one.denied)
     return list(dict.fromkeys(one.mention.entity for one in about))
 
 

@@ -6,7 +6,7 @@ sections        a raw report cut into findings, impression and the rest
 plain           the one normal form in which all that follows reads a text
 words           what counts as one word
 sentences       where sentences begin and end
-entities        the 44 entities of the paper and how reports mention them
+entities        what reports are read for, the paper's 44 entities or a list of one's own, and how they are mentioned
 cues            for these: the wordings that deny, doubt, and end a denial, as tables
 clauses         for these: where clauses begin
 negation        which mentions are denied

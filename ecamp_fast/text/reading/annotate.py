@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecamp_fast.text.codes import ID_BITS, INSIDE, Mark
-from ecamp_fast.text.reading.entities import PIECES, Mention, find_mentions
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, Mention, find_mentions
 from ecamp_fast.text.reading.negation import negated
 from ecamp_fast.text.reading.plain import plain
 from ecamp_fast.text.reading.sentences import plain_sentences, sentence_spans
@@ -36,10 +36,10 @@ class Description:
     denied_by_phrase: bool
 
 
-def describe(text: str) -> list[Description]:
+def describe(text: str, entities: EntityList = DEFAULT) -> list[Description]:
     """Every mention of a text with its descriptors and its negation, sentence by sentence."""
-    form = plain(text)
-    found = describe_plain(form.text)
+    form = plain(text, entities)
+    found = describe_plain(form.text, entities)
     if form.origins is None:
         return found
     return [
@@ -53,16 +53,16 @@ def describe(text: str) -> list[Description]:
     ]
 
 
-def describe_plain(text: str) -> list[Description]:
+def describe_plain(text: str, entities: EntityList = DEFAULT) -> list[Description]:
     """The same for a text in its normal form (``plain``)."""
-    mentions = find_mentions(text)
+    mentions = find_mentions(text, entities)
     starts = [mention.start for mention in mentions]
     out: list[Description] = []
     for sentence in plain_sentences(text):
         inside = mentions[bisect_left(starts, sentence[0]) : bisect_left(starts, sentence[1])]
         if inside:
-            denied = negated(text, sentence, inside)
-            by_phrase = negated(text, sentence, inside, phrases_only=True)
+            denied = negated(text, sentence, inside, entities=entities)
+            by_phrase = negated(text, sentence, inside, phrases_only=True, entities=entities)
             words = _words_before(text, sentence, inside)
             out += map(Description, inside, words, denied, by_phrase)
     return out
@@ -94,14 +94,15 @@ def _joined(text: str, starts: np.ndarray) -> np.ndarray:
 
 
 class Annotator:
-    """Texts to codes with one tokenizer."""
+    """Texts to codes with one tokenizer and one list of entities."""
 
-    def __init__(self, wordpiece: Wordpiece) -> None:
+    def __init__(self, wordpiece: Wordpiece, entities: EntityList = DEFAULT) -> None:
         self._wordpiece = wordpiece
+        self._entities = entities
         pieces = wordpiece.decode(range(wordpiece.vocab_size))
         marks = [
             Mark.CONTINUATION * piece.startswith(PREFIX)
-            | Mark.PIECE_ENTITY * (piece in PIECES)
+            | Mark.PIECE_ENTITY * (piece in entities.pieces)
             | Mark.PERIOD * (piece == ".")
             for piece in pieces
         ]
@@ -118,13 +119,13 @@ class Annotator:
         marks = self._piece_marks[ids]
         marks[_joined(text, starts) & ((marks & Mark.CONTINUATION) == 0)] |= Mark.JOINED
         heads = (marks & INSIDE) == 0
-        for start, _ in sentence_spans(text):
+        for start, _ in sentence_spans(text, self._entities):
             first = int(np.searchsorted(starts, start))
             if first < len(marks):
                 marks[first] |= Mark.SENTENCE_START
         spans = np.searchsorted(starts[heads], starts, side="right") - 1  # word of each piece
         word_starts = starts[heads]
-        for description in describe(text):
+        for description in describe(text, self._entities):
             self._mark(marks, spans, word_starts, description)
         self._mark_phrases(marks, ids)
         return ids | (marks << ID_BITS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ecamp_fast.text.reading import cues
 from ecamp_fast.text.reading.clauses import VERB, clause_starts
 from ecamp_fast.text.reading.cues import one_of
-from ecamp_fast.text.reading.entities import Mention, find_mentions
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, Mention, find_mentions
 from ecamp_fast.text.reading.plain import lowered
 from ecamp_fast.text.reading.words import Span
 
@@ -45,13 +45,13 @@ class Doubts:
     text: in its normal form (``plain``)   sentence: the characters [start, end) in it
     """
 
-    def __init__(self, text: str, sentence: Span) -> None:
+    def __init__(self, text: str, sentence: Span, entities: EntityList = DEFAULT) -> None:
         self._start = sentence[0]
         self._text = lower = lowered(text[sentence[0] : sentence[1]])
         decoys = {at for match in _NOT.finditer(lower) for at in range(*match.span())}
         ahead = [*_AHEAD.finditer(lower), *cues.QUESTION_AHEAD.finditer(lower)]
         behind = [*_BEHIND.finditer(lower), *cues.QUESTION_BEHIND.finditer(lower)]
-        mentions = find_mentions(lower)
+        mentions = find_mentions(lower, entities)
         self._before = sorted(match.end() for match in ahead if match.start() not in decoys)
         self._behind = sorted(
             match.start() for match in behind if match.start() not in decoys and not self._leads_on(match, mentions)

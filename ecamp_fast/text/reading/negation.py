@@ -8,7 +8,7 @@ from itertools import accumulate
 from ecamp_fast.text.reading import cues
 from ecamp_fast.text.reading.clauses import VERB, clause_starts
 from ecamp_fast.text.reading.cues import expand, one_of
-from ecamp_fast.text.reading.entities import ANATOMY, Mention
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, Mention
 from ecamp_fast.text.reading.plain import lowered
 from ecamp_fast.text.reading.words import Span
 
@@ -59,11 +59,17 @@ _CLOSED = re.compile(r"[)\]]")
 _PAIR = re.compile(r"\b(?:and|or|nor|/)\b")
 
 
-def negated(text: str, sentence: Span, mentions: Sequence[Mention], phrases_only: bool = False) -> list[bool]:
+def negated(
+    text: str,
+    sentence: Span,
+    mentions: Sequence[Mention],
+    phrases_only: bool = False,
+    entities: EntityList = DEFAULT,
+) -> list[bool]:
     """For each mention of a sentence, whether it is denied.
 
     text: in its normal form (``plain``)   sentence: the characters [start, end) in it
-    phrases_only: by "there is no" and "there is no evidence of" alone
+    phrases_only: by "there is no" and "there is no evidence of" alone   entities: the list that the mentions are of
     A cue before the entity reaches to the next finite verb, "but", circumstance ("following", "despite"), bracket or
     new item with a state of its own, or to the end of the sentence; one behind it reaches back to where its clause
     begins. The tables are in ``cues``.
@@ -71,7 +77,7 @@ def negated(text: str, sentence: Span, mentions: Sequence[Mention], phrases_only
     start, end = sentence
     lower = lowered(text[start:end])
     places = [(mention.start - start, mention.end - start) for mention in mentions]
-    organs = {mention.start - start for mention in mentions if mention.entity in ANATOMY}
+    organs = {mention.start - start for mention in mentions if mention.entity in entities.organs}
     if phrases_only:
         stops = [match.start() for match in (*_STOPS.finditer(lower), *_MARKS.finditer(lower))]
         stops.sort()

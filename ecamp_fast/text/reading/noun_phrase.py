@@ -15,7 +15,7 @@ from ecamp_fast.text.reading.modifiers import (
     is_place,
     kind,
 )
-from ecamp_fast.text.reading.nouns import degree, is_adjective, is_verb
+from ecamp_fast.text.reading.nouns import degree
 from ecamp_fast.text.reading.places import place_behind, place_words
 from ecamp_fast.text.reading.sentence_words import AND_OR, ARTICLES, COPULAS, IN, SEEN, Sentence
 
@@ -91,7 +91,7 @@ def adjectives_before(
     while first > 0:
         gap, before = sentence.gap(first), sentence.words[first - 1]
         if sentence.owner[first - 1] >= 0:
-            if gap or not kept or not is_adjective(before):
+            if gap or not kept or not sentence.entities.is_adjective(before):
                 break
             takes_adverb = False  # "left [densely calcified] lung nodule" keeps its side
             first -= 1
@@ -209,16 +209,18 @@ def phrase_of(sentence: Sentence, first: int, mention: int, last: int, nominal: 
     nominal: the noun that says the same, where the entity is an adjective and nothing follows that it belongs to
     """
     surface = sentence.words[last - 1]
-    adjective, verb = is_adjective(surface), is_verb(surface)
+    adjective, verb = sentence.entities.is_adjective(surface), sentence.entities.is_verb(surface)
     end = noun_behind(sentence, last) if adjective and not verb else last
     if not nominal and sentence.follows(last) and sentence.words[last] in FINDINGS:
         end = last + 1  # "hemidiaphragm elevation"
     phrase = NounPhrase(sentence.words[first:end], first, end)
     if not verb:
-        phrase.before, phrase.first = adjectives_before(sentence, first, adverbs=is_adjective(sentence.words[first]))
+        phrase.before, phrase.first = adjectives_before(
+            sentence, first, adverbs=sentence.entities.is_adjective(sentence.words[first])
+        )
     if (adjective or verb) and end == last and nominal:
         earlier = sentence.words[first:mention]
-        if earlier and not is_adjective(earlier[-1]):
+        if earlier and not sentence.entities.is_adjective(earlier[-1]):
             phrase.head = [*sentence.words[mention:last], *earlier]  # "aorta calcified"
         else:
             phrase.head = [*earlier, nominal]
@@ -260,7 +262,7 @@ def noun_behind(sentence: Sentence, word: int) -> int:
         elif meaning is not Kind.ADJECTIVE:
             break
         word += 1
-    if sentence.follows(word) and sentence.owner[word] >= 0 and not is_verb(sentence.words[word]):
+    if sentence.follows(word) and sentence.owner[word] >= 0 and not sentence.entities.is_verb(sentence.words[word]):
         return start
     return end
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ecamp_fast.text.reading.entities import starts_with_mention
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.reading.words import Span
 
 BREAK = "\n\n"
@@ -79,8 +79,11 @@ class Plain:
 
 
 @lru_cache(maxsize=4)  # sentences, mentions and distilled text of one report are found one after the other
-def plain(text: str) -> Plain:
-    """The normal form of a text. That of a normal form is itself."""
+def plain(text: str, entities: EntityList = DEFAULT) -> Plain:
+    """The normal form of a text. That of a normal form is itself.
+
+    entities: one at the beginning of a line begins an item
+    """
     if not _ODD.search(text):
         return Plain(text)
     parts: list[str] = []
@@ -90,7 +93,7 @@ def plain(text: str) -> Plain:
             parts.append(match[0])
             origins.extend(range(match.start(), match.end()))
             continue
-        written = " - " if match["dash"] else _gap(text, match) if match["blank"] else _letter(match[0])
+        written = " - " if match["dash"] else _gap(text, match, entities) if match["blank"] else _letter(match[0])
         parts.append(written)
         origins.extend([match.start()] * len(written))
     origins.append(len(text))
@@ -111,7 +114,7 @@ def _letter(letter: str) -> str:
     return unicodedata.normalize("NFKC", letter)
 
 
-def _gap(text: str, match: re.Match[str]) -> str:
+def _gap(text: str, match: re.Match[str], entities: EntityList) -> str:
     """What white space is read as: a blank, or the end of a sentence."""
     lines = match[0].count("\n") + ("\n" not in match[0]) * match[0].count("\r")
     if not lines:
@@ -120,10 +123,10 @@ def _gap(text: str, match: re.Match[str]) -> str:
     before, after = text[line_start : match.start()], text[match.end() : match.end() + 80]
     if lines == 1 and _CUT.search(before) and after[:1].islower():
         return ""  # "port-a-" and "cath"
-    return BREAK if lines > 1 or _ends(before.strip(), after) else " "
+    return BREAK if lines > 1 or _ends(before.strip(), after, entities) else " "
 
 
-def _ends(before: str, after: str) -> bool:
+def _ends(before: str, after: str, entities: EntityList) -> bool:
     """Whether a line break stands between two items, not within a sentence that was wrapped.
 
     before: the line that ends   after: how the next one begins
@@ -136,6 +139,6 @@ def _ends(before: str, after: str) -> bool:
         return not _NAMES.match(after)
     if _ADJECTIVE.search(before) or _COMPOUND.search(before):
         return False
-    if len(before) <= _SHORT and (_NAMED.match(after) or starts_with_mention(after)):
+    if len(before) <= _SHORT and (_NAMED.match(after) or entities.begins(after)):
         return True
     return _OPENER.match(after) is not None

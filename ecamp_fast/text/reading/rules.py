@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ecamp_fast.text.reading.annotate import Description, describe_plain
 from ecamp_fast.text.reading.doubt import Doubts
-from ecamp_fast.text.reading.entities import ANATOMY, find_mentions
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, find_mentions
 from ecamp_fast.text.reading.modifiers import FINDINGS, MANY
 from ecamp_fast.text.reading.noun_phrase import (
     NounPhrase,
@@ -17,7 +17,6 @@ from ecamp_fast.text.reading.noun_phrase import (
     said_of,
     subject,
 )
-from ecamp_fast.text.reading.nouns import NOMINAL, is_adjective, is_plural, is_verb, singular
 from ecamp_fast.text.reading.places import place_behind, place_in_front
 from ecamp_fast.text.reading.plain import plain
 from ecamp_fast.text.reading.sentence_words import Sentence
@@ -41,47 +40,48 @@ class Statement(NamedTuple):
     words: tuple[str, ...]
     head: int
 
-    def __str__(self) -> str:
+    def told(self, entities: EntityList) -> str:
+        """The whole sentence."""
         words, opening = list(self.words), self.opening
         noun = words[self.head - 1]
-        if opening == _NO and is_plural(noun) and MANY.isdisjoint(words):
-            words[self.head - 1] = noun = singular(noun)
-        if opening != _MAY and is_plural(noun):
+        if opening == _NO and entities.is_plural(noun) and MANY.isdisjoint(words):
+            words[self.head - 1] = noun = entities.singular(noun)
+        if opening != _MAY and entities.is_plural(noun):
             opening = opening.replace("is", "are")
         return f"{opening} {' '.join(words)}."
 
 
-def distill(text: str) -> str:
+def distill(text: str, entities: EntityList = DEFAULT) -> str:
     """ "There is/are [adjectives] X.", "There may be ..." where doubted, "There is no X." where denied; '' for none.
 
     Each entity is stated once per way it is said to be, with the most that is said of it; the words are the report's
     own or stand in the tables of nouns. Organs are stated only with what is said of them.
     """
     stated: dict[tuple[str, str], Statement] = {}
-    for statement in _statements(plain(text).text):
+    for statement in _statements(plain(text, entities).text, entities):
         key = statement.entity, statement.opening
         earlier = stated.setdefault(key, statement)
         if statement.opening != _NO and set(earlier.words) < set(statement.words):
             stated[key] = statement
-    return " ".join(map(str, stated.values()))
+    return " ".join(statement.told(entities) for statement in stated.values())
 
 
-def _statements(text: str) -> Iterator[Statement]:
+def _statements(text: str, entities: EntityList) -> Iterator[Statement]:
     """The statements of a text in its normal form."""
-    descriptions = describe_plain(text)
+    descriptions = describe_plain(text, entities)
     starts = [description.mention.start for description in descriptions]
     for span in plain_sentences(text):
         inside = descriptions[bisect_left(starts, span[0]) : bisect_left(starts, span[1])]
         if not inside:
             continue
-        sentence = Sentence.read(text, span, [description.mention for description in inside])
-        doubts = Doubts(text, span)
-        for compound in _compounds(text, inside):
+        sentence = Sentence.read(text, span, [description.mention for description in inside], entities)
+        doubts = Doubts(text, span, entities)
+        for compound in _compounds(text, inside, entities):
             if statement := _statement(sentence, compound, doubts):
                 yield statement
 
 
-def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[Description]]:
+def _compounds(text: str, descriptions: Sequence[Description], entities: EntityList) -> Iterator[list[Description]]:
     """The mentions of a sentence, those together that are one finding: "cardiomediastinal silhouette"."""
     compound: list[Description] = []
     for description in descriptions:
@@ -89,8 +89,8 @@ def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[
         if compound and (
             not _ADJACENT.fullmatch(text, compound[-1].mention.end, mention.start)
             or compound[-1].denied != description.denied
-            or is_verb(_surface(text, description))
-            or not _describes(text, compound[-1], mention.entity in ANATOMY)
+            or entities.is_verb(_surface(text, description))
+            or not _describes(text, compound[-1], mention.entity in entities.organs, entities)
         ):
             yield compound
             compound = []
@@ -99,12 +99,12 @@ def _compounds(text: str, descriptions: Sequence[Description]) -> Iterator[list[
         yield compound
 
 
-def _describes(text: str, description: Description, organ: bool) -> bool:
+def _describes(text: str, description: Description, organ: bool, entities: EntityList) -> bool:
     """Whether a mention can describe the one behind it, or be said of an organ: "calcified aorta"."""
     surface = _surface(text, description)
-    if is_verb(surface) or is_plural(surface):
+    if entities.is_verb(surface) or entities.is_plural(surface):
         return False
-    return not organ or description.mention.entity in ANATOMY or is_adjective(surface)
+    return not organ or description.mention.entity in entities.organs or entities.is_adjective(surface)
 
 
 def _surface(text: str, description: Description) -> str:
@@ -113,20 +113,22 @@ def _surface(text: str, description: Description) -> str:
 
 def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doubts) -> Statement | None:
     """What is said of a finding, None if nothing is."""
-    last = compound[-1]
+    last, entities = compound[-1], sentence.entities
     entity = last.mention.entity
     first_word, _ = sentence.words_of(compound[0].mention)
     last_word, end = sentence.words_of(last.mention)
     if sentence.follows(end) and sentence.words[end] in _PROCEDURES:
         return None
-    organ = entity in ANATOMY and sentence.words[last_word] != "silhouetting"
-    phrase = phrase_of(sentence, first_word, last_word, end, "" if organ else NOMINAL.get(entity, entity))
+    organ = entity in entities.organs and sentence.words[last_word] != "silhouetting"
+    phrase = phrase_of(sentence, first_word, last_word, end, "" if organ else entities.noun(entity))
     opening = _NO if last.denied else _MAY if doubts.cover(last.mention) else _IS
     if organ:
-        found = _organ(sentence, phrase, opening, any(one.mention.entity not in ANATOMY for one in compound))
+        found = _organ(sentence, phrase, opening, any(one.mention.entity not in entities.organs for one in compound))
         if not found:
             rest = compound[:-1]  # "calcified hilar [blacked out]"
-            return _statement(sentence, rest, doubts) if rest and rest[-1].mention.entity not in ANATOMY else None
+            return (
+                _statement(sentence, rest, doubts) if rest and rest[-1].mention.entity not in entities.organs else None
+            )
         opening, phrase = found
     elif opening != _NO:
         told, behind = said_of(sentence, phrase.first, phrase.next)
@@ -146,10 +148,10 @@ def _statement(sentence: Sentence, compound: Sequence[Description], doubts: Doub
     ):  # of nothing that came before: "no fibrotic changes"
         if organ:
             return None
-        phrase.head = [NOMINAL.get(entity, entity)]
+        phrase.head = [entities.noun(entity)]
     if entity == "obscure" and opening == _IS and max(sentence.owner) == 0 and _is_bare(phrase):
         return None  # of what, nobody says
-    return _stated(entity, opening, phrase, {one.mention.entity for one in compound})
+    return _stated(entity, opening, phrase, {one.mention.entity for one in compound}, entities)
 
 
 def _is_bare(phrase: NounPhrase) -> bool:
@@ -162,7 +164,7 @@ def _organ(sentence: Sentence, phrase: NounPhrase, opening: str, found: bool) ->
 
     found: whether a finding is a part of the phrase, as in "calcified aorta"
     """
-    if is_adjective(phrase.head[-1]) and phrase.head[-1] != "aerated":
+    if sentence.entities.is_adjective(phrase.head[-1]) and phrase.head[-1] != "aerated":
         return None
     noun = noun_of(sentence, phrase.first)
     if noun is not None:
@@ -185,10 +187,10 @@ def _organ(sentence: Sentence, phrase: NounPhrase, opening: str, found: bool) ->
     return (_IS, phrase) if state else None
 
 
-def _stated(entity: str, opening: str, phrase: NounPhrase, entities: set[str]) -> Statement | None:
+def _stated(entity: str, opening: str, phrase: NounPhrase, named: set[str], entities: EntityList) -> Statement | None:
     """The statement, without adjectives and place where these mention another entity ("enlarged heart contour")."""
-    for before, place in ((phrase.before, phrase.place), ([], []))[: 1 if entity in ANATOMY else 2]:
+    for before, place in ((phrase.before, phrase.place), ([], []))[: 1 if entity in entities.organs else 2]:
         words = (*before, *phrase.head, *place)
-        if {mention.entity for mention in find_mentions(" ".join(words))} == entities:
+        if {mention.entity for mention in find_mentions(" ".join(words), entities)} == named:
             return Statement(entity, opening, words, len(before) + len(phrase.head))
     return None

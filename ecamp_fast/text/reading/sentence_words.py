@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecamp_fast.text.reading.entities import Mention
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, Mention
 from ecamp_fast.text.reading.words import Span, word_spans
 
 COPULAS = frozenset("is are was were appear appears appeared remain remains remained".split())  # noqa: SIM905
@@ -34,15 +34,17 @@ class Sentence:
     spans     characters [start, end) of every word in ``text``
     words     the same in lower case
     owner     for a word that mentions an entity, the number of the mention in the sentence; -1 for the others
+    entities  the list that the mentions are of
     """
 
     text: str
     spans: list[Span]
     words: list[str]
     owner: list[int]
+    entities: EntityList = DEFAULT
 
     @classmethod
-    def read(cls, text: str, span: Span, mentions: Sequence[Mention]) -> "Sentence":
+    def read(cls, text: str, span: Span, mentions: Sequence[Mention], entities: EntityList = DEFAULT) -> "Sentence":
         spans = word_spans(text, *span)
         starts, ends = [start for start, _ in spans], [end for _, end in spans]
         owner = [-1] * len(spans)
@@ -50,7 +52,7 @@ class Sentence:
             for word in range(bisect_right(ends, mention.start), bisect_left(starts, mention.end)):
                 owner[word] = number
         words = [text[start:end].lower().removeprefix("xxxx-") for start, end in spans]
-        return cls(text, spans, words, owner)
+        return cls(text, spans, words, owner, entities)
 
     def words_of(self, mention: Mention) -> Span:
         """The words [first, last) that hold a mention."""

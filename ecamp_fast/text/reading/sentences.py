@@ -3,6 +3,7 @@
 import re
 from itertools import pairwise
 
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.reading.plain import BREAK, plain
 from ecamp_fast.text.reading.words import Span
 
@@ -17,9 +18,9 @@ _ANSWER = re.compile(r" (?:no|none|nil|absent|negative|yes)(?=[.;,]|\Z)", re.IGN
 _NUMBER = re.compile(r"(?:\A|(?<=[\s:]))\(?(?P<number>\d\d?)[.)] (?=\S)")
 
 
-def sentence_spans(text: str) -> list[Span]:
+def sentence_spans(text: str, entities: EntityList = DEFAULT) -> list[Span]:
     """The characters [start, end) of each sentence, end to end over the whole text."""
-    form = plain(text)
+    form = plain(text, entities)
     spans = plain_sentences(form.text)
     if form.origins is None or not spans:
         return spans

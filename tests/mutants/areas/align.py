@@ -87,7 +87,7 @@ MUTANTS = [
         {
             "what may be is stated as what is": ("there (?:is|are) (?P", "there (?:is|are|may be) (?P"),
             "denials are read as statements": ('bool(opening and opening["no"])', "False"),
-            "organs are findings": ("if mention.entity not in ANATOMY]", "if mention.entity]"),
+            "organs are findings": ("if one.entity not in entities.organs]", "if one.entity]"),
             "what is stated and denied is denied": ("True) and claim.denied", "False) or claim.denied"),
             "both poles say the same": ("prompt(name, not no))", "prompt(name, no))"),
         },

@@ -287,8 +287,8 @@ MUTANTS = (
                 "pgm(picture.attention)",
             ),
             "one denied finding empties the map": (
-                "any(not description.denied for",
-                "all(not description.denied for",
+                "any(\n                not description.denied for",
+                "all(\n                not description.denied for",
             ),
             "the map of an image alone is emptied": ("positive = not record.report or any(", "positive = any("),
             "boxes are scaled to the short side": (

@@ -169,7 +169,7 @@ MUTANTS = (
         "tests/shards/describe/test_imbalance.py",
         told,
         {
-            "an aorta is a finding": ("if one.mention.entity not in ANATOMY:", "if True:"),
+            "an aorta is a finding": ("if one.mention.entity not in self._organs:", "if True:"),
             "lambda_neg is the ratio": ("other / max(negative, 1)", "negative / other"),
             "the last entity decides": ("one.denied or words.get(span, False)", "one.denied"),
         },

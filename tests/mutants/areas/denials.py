@@ -198,7 +198,7 @@ MUTANTS = (
             "hyphens of other kinds stay": (r'"\u2010\u2011', r'"\u2010'),
             "a soft hyphen stays": ('if unicodedata.category(letter) == "Cf":', "if False:"),
             "a wrapped line is a sentence": (
-                "return BREAK if lines > 1 or _ends(before.strip(), after) else",
+                "return BREAK if lines > 1 or _ends(before.strip(), after, entities) else",
                 "return BREAK if lines else",
             ),
             "an item is a wrapped line": ("    if _ITEM.match(after):\n        return True\n", ""),

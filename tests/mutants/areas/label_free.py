@@ -100,7 +100,7 @@ MUTANTS = [
         labels,
         {
             "what is denied is stated": (" if not one.denied}", "}"),
-            "organs are findings": ("set(FORMS) - ANATOMY", "set(FORMS)"),
+            "organs are findings": ("{*entities.names} - entities.organs", "{*entities.names}"),
             "what hardly anybody lacks is kept": ("<= len(set(owners)) - least", "<= len(set(owners))"),
         },
     ),

@@ -297,12 +297,12 @@ MUTANTS = (
             "anatomy is named and no more": ("return (_IS, phrase) if state else None", "return _IS, phrase"),
             "what is obscured need not be said": ('if entity == "obscure" and opening', "if False and opening"),
             "a repaired hernia is there": ("sentence.words[end] in _PROCEDURES", "False"),
-            "what is denied stays in the plural": ("noun = singular(noun)", "noun"),
+            "what is denied stays in the plural": ("noun = entities.singular(noun)", "noun"),
             "are is always is": ('opening.replace("is", "are")', "opening"),
             "a compound is several findings": ('_ADJACENT = re.compile(r"[\\s-]?")', '_ADJACENT = re.compile(r"-")'),
             "another entity may be mentioned": (
-                '{mention.entity for mention in find_mentions(" ".join(words))} == entities',
-                "entities",
+                '{mention.entity for mention in find_mentions(" ".join(words), entities)} == named',
+                "named",
             ),
             "a verb says nothing of how severe it is": (
                 "[word for word in told if word not in phrase.before] + phrase.before",

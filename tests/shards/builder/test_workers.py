@@ -3,6 +3,7 @@
 from concurrent.futures import Future
 
 from ecamp_fast.shards.builder import workers
+from ecamp_fast.shards.builder.pack import distilled
 from ecamp_fast.shards.sources.phantom import PhantomSource
 
 
@@ -34,6 +35,6 @@ def test_what_waits_is_bounded_and_comes_in_order():
 
 def test_distilled_text_is_written_once():
     (record,) = PhantomSource(1, 1, 64).list_records().records
-    assert workers.distilled(record) is record and record.distilled is not None
+    assert distilled(record) is record and record.distilled is not None
     record.distilled = "mine"
-    assert workers.distilled(record).distilled == "mine"
+    assert distilled(record).distilled == "mine"

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 from ecamp_fast.commands import shard
 from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.describe.annotate import annotate
-from ecamp_fast.shards.describe.imbalance import ANATOMY, Imbalance
+from ecamp_fast.shards.describe.imbalance import Imbalance
 from ecamp_fast.shards.describe.stats import stats
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.text.reading.annotate import Description, describe
-from ecamp_fast.text.reading.entities import Mention
+from ecamp_fast.text.reading.entities import ANATOMY, Mention
 
 
 def table(*reports):

@@ -1,0 +1,133 @@
+"""``ecamp-fast shard put``: distilled texts and attention maps into a finished set, by key."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ecamp_fast.commands.progress import BuildProgress
+from ecamp_fast.commands.terminal import tell
+from ecamp_fast.errors import DataError
+
+if TYPE_CHECKING:
+    from ecamp_fast.shards.builder.put import PutReport
+
+
+@click.command()
+@click.argument("shard_set", metavar="SET")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--distilled",
+    type=click.Path(path_type=Path),
+    metavar="JOURNAL",
+    help="Distilled texts by key: JSON lines of key and text.",
+)
+@click.option(
+    "--maps",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Attention maps, DIR/KEY.pgm: binary, 8 bits, each over the whole image.",
+)
+@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
+@click.option(
+    "--reject-budget",
+    default=0.005,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of samples that may lack a text or a map, or have a damaged one; they keep what they have.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(
+    shard_set: str,
+    out: Path,
+    distilled: Path | None,
+    maps: Path | None,
+    workers: int,
+    reject_budget: float,
+    as_json: bool,
+) -> None:
+    """Write SET anew as OUT, with distilled texts, attention maps or both; all else byte for byte.
+
+    Tokens are made anew where texts are put. SET is only read. After a kill the same command goes on where it stopped.
+    """
+    from ecamp_fast.shards.builder.put import put
+    from ecamp_fast.shards.storage.address import folder_of
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    require_set_at(shard_set)
+    texts = read_texts(distilled) if distilled else None
+    origin = {name: path.name for name, path in (("distilled", distilled), ("attention_maps", maps)) if path}
+    with BuildProgress("samples") as progress:
+        report = put(
+            shard_set,
+            folder_of(str(out)),
+            texts,
+            maps,
+            origin=origin,
+            workers=workers,
+            reject_budget=reject_budget,
+            say=progress.say,
+            tick=progress.tick,
+        )
+    tell(json.dumps(_summary(report)) if as_json else _sentence(report))
+
+
+def read_texts(path: Path) -> Mapping[str, str]:
+    """Distilled texts by key, of JSON lines ``{"key": ..., "text": ...}``; other fields are passed over.
+
+    Raises DataError that names the line: no such object, or another text for a key than before.
+    """
+    from ecamp_fast.strict_json import parse_object
+
+    found: dict[str, str] = {}
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            tree = parse_object(line)
+            key, text = tree["key"], tree["text"]
+        except (ValueError, KeyError) as error:
+            what = f"{path} line {number}: no JSON object with key and text ({type(error).__name__})"
+            raise DataError(what, "write one object a line") from None
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise DataError(f"{path} line {number}: key and text are no texts", "write both as strings")
+        if found.setdefault(key, text) != text:
+            raise DataError(f"{path} line {number}: another text for {key} than before", "keep one of the two")
+    return found
+
+
+def _summary(report: "PutReport") -> dict[str, Any]:
+    manifest = report.manifest
+    return {
+        "schema": 1,
+        "out": str(report.out),
+        "samples": manifest.counts["samples"],
+        "texts": report.texts,
+        "maps": report.maps,
+        "faults": report.faults,
+        "shards": len(manifest.shards),
+        "bytes": sum(shard.bytes for shard in manifest.shards),
+        "resumed": report.resumed,
+        "notes": list(manifest.notes),
+        "text": manifest.text,
+        "from": manifest.source["put"][-1]["set"],
+        "manifest": manifest.digest,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _sentence(report: "PutReport") -> str:
+    manifest = report.manifest
+    size = sum(shard.bytes for shard in manifest.shards) / 1e6
+    faults = "".join(f", {count:,} {kind}" for kind, count in report.faults.items())
+    return (
+        f"{report.out}: {report.texts:,} distilled texts and {report.maps:,} attention maps in "
+        f"{manifest.counts['samples']:,} samples{faults}; {len(manifest.shards)} shards, {size:,.1f} MB, "
+        f"{report.seconds:.1f} s"
+    )
