@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--distilled",
     type=click.Path(path_type=Path),
     metavar="JOURNAL",
-    help="Distilled texts by key: JSON lines of key and text.",
+    help="OUT of `distill run`, or one of its files; or JSON lines of key and text.",
 )
 @click.option(
     "--maps",
@@ -57,7 +57,7 @@ def command(
     from ecamp_fast.shards.storage.store import require_set_at
 
     require_set_at(shard_set)
-    texts = read_texts(distilled) if distilled else None
+    texts = _texts(shard_set, distilled) if distilled else None
     origin = {name: path.name for name, path in (("distilled", distilled), ("attention_maps", maps)) if path}
     with BuildProgress("samples") as progress:
         report = put(
@@ -72,6 +72,19 @@ def command(
             tick=progress.tick,
         )
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))
+
+
+def _texts(shard_set: str, path: Path) -> Mapping[str, str]:
+    """Distilled texts by key: what a journal of ``distill run`` holds of the set's reports, or JSON lines."""
+    from ecamp_fast.distill import journal
+
+    if not path.is_dir() and not path.name.startswith(journal.NAMED):
+        return read_texts(path)
+    from ecamp_fast.distill.reports import read_reports, report_digest
+
+    known = journal.read_texts(path)
+    pairs = ((report.key, known.get(report_digest(report.text))) for report in read_reports(shard_set).reports)
+    return {key: text for key, text in pairs if text is not None}
 
 
 def read_texts(path: Path) -> Mapping[str, str]:

@@ -27,6 +27,7 @@ from ecamp_fast.strict_json import parse_object
 
 LOCK = "LOCK"
 HOW = ("model", "re-asked", "rules", "nothing")
+NAMED = "answers-"  # how names of files of answers begin
 _FORMAT = 1
 _SEAL = re.compile(rb'(.*),"crc32":"([0-9a-f]{8})"\}\n', re.DOTALL)
 _LONGEST = 2**23  # bytes of a line
@@ -77,7 +78,7 @@ class Content:
 def journal_name(identity: Mapping[str, Any]) -> str:
     """The file for answers that depend on ``identity``, a tree of plain values."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return f"answers-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+    return f"{NAMED}{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
 
 
 class AnswerJournal:
@@ -191,7 +192,7 @@ def read_answers(place: str | Path) -> dict[str, Finished]:
     """
     path = Path(place)
     if path.is_dir():
-        files = sorted(path.glob("answers-*.jsonl"))
+        files = sorted(path.glob(f"{NAMED}*.jsonl"))
         if len(files) > 1:
             names = ", ".join(file.name for file in files)
             raise ConfigError(f"{path}: answers of several models or prompts: {names}", "name one of the files")

@@ -92,11 +92,18 @@ def run_rules(
                 outcome.stopped = True
                 break
             batch = pending[start : start + _RULES_BATCH]
-            journal.add([Finished(digest, guarded(distiller.fallback, texts[digest]), "rules") for digest in batch])
+            journal.add([_by_rules(digest, texts[digest], distiller) for digest in batch])
             outcome.finished += len(batch)
             tick(len(texts) - len(pending) + outcome.finished, len(texts))
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _by_rules(digest: str, report: str, distiller: Distiller) -> Finished:
+    """The rules' text; a fault that the judge finds in it is noted, since nobody else can be asked."""
+    text = guarded(distiller.fallback, report)
+    fault = guarded(distiller.judge, report, text, "stop").fault
+    return Finished(digest, text, "rules", {fault: 1} if fault else {})
 
 
 def run_model(

@@ -118,13 +118,21 @@ def open_distiller(structured: bool) -> "Distiller":
     return distiller
 
 
+def open_rules() -> "Distiller":
+    """What asks nobody."""
+    from ecamp_fast.distill.by_rules import RulesDistiller
+
+    distiller: Distiller = RulesDistiller()
+    return distiller
+
+
 def _plan(source: str, rules: bool, target: "Target | None", options: dict[str, Any]) -> _Plan:
     from ecamp_fast.distill.forecast import Prices
     from ecamp_fast.distill.reports import read_reports
     from ecamp_fast.distill.runner import identity_of
 
     structured = not rules and not options["plain_text"]
-    distiller = open_distiller(structured)
+    distiller = open_rules() if rules else open_distiller(structured)
     plain = open_distiller(False) if structured else None
     parameters = {} if rules else {"temperature": 0, "max_tokens": options["max_tokens"]}
     identity = identity_of("rules" if rules else options["model"], parameters, distiller, plain)
