@@ -9,8 +9,8 @@ What is asked of an answer:
 * each word that it says of an entity stands in a sentence of the report about that entity, is not denied there, and is
   not at odds with the side, the degree or the condition that the rules read.
 
-Reading is by the rules' own eyes. Where these err, a good answer is refused and at last the rules' text taken, or a bad one
-that makes the same error passes.
+Reading is by the rules' own eyes. Where these err, a good answer is refused and at last the rules' text taken, or a bad
+one that makes the same error passes.
 """
 
 from collections.abc import Iterator
