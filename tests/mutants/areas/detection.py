@@ -71,7 +71,7 @@ def told() -> Any:
     torch.manual_seed(4)
     fcos = FcosDetector(16, 4, 64, 3, channels=32)
     fcos.fcos.head.classification_head.cls_logits.weight.data *= 80
-    fcos.fcos.head.regression_head.bbox_reg.weight.data *= 50
+    fcos.fcos.head.regression_head.bbox_reg[0].weight.data *= 50
     found = []
     for detector in (_yolo().eval(), _yolo(True).eval(), fcos.eval()):
         for one in detector.detect(tokens):
