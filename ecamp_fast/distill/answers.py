@@ -13,7 +13,7 @@ from typing import Any
 from ecamp_fast.distill.source import ReportReading, State, read_sentences, state_in
 from ecamp_fast.distill.vocabulary import words_of
 from ecamp_fast.strict_json import parse_json
-from ecamp_fast.text.reading.entities import ANATOMY, Mention, find_mentions
+from ecamp_fast.text.reading.entities import ANATOMY, DEFAULT, Mention, find_mentions
 from ecamp_fast.text.reading.modifiers import STATES, Kind, kind
 from ecamp_fast.text.reading.nouns import NOMINAL, is_adjective, is_plural, is_verb
 from ecamp_fast.text.reading.plain import plain
@@ -271,7 +271,7 @@ def _item(form: str, part: _Part, state: State) -> Item:
     kept = [word for word in head if word not in _ARTICLES and (kind(word) is not Kind.PASSED or find_mentions(word))]
     if not kept:
         raise UnreadableAnswer("prose")
-    text = str(Statement("", OPENINGS[state], (*kept, *place), len(kept)))
+    text = Statement("", OPENINGS[state], (*kept, *place), len(kept)).told(DEFAULT)
     read = list(read_sentences(text))
     if not FORM.fullmatch(text) or len(read) != 1 or not _agrees(text, read[0][2][-1], state):
         raise UnreadableAnswer("prose")

@@ -271,6 +271,7 @@ def test_no_traceback_repeats_a_word_of_a_report(table, tmp_path, server, driver
             raise KeyError(report)
 
     monkeypatch.setattr(command, "open_distiller", lambda structured: Broken(structured))
+    monkeypatch.setattr(command, "open_rules", lambda: Broken(False))
     server.script = lambda number, body: "text:"
     for words in (
         ("--endpoint", server.url, "--model", "m"),
