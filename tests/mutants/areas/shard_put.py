@@ -109,14 +109,12 @@ def inserted() -> Any:
     return str(out)
 
 
-_FILE = "tests/shards/builder/test_put.py"
-_KILLS = ("test_a_kill_at_every_step", "test_kills_at_several_places_and_the_same_bytes")
-PUT = " ".join((_FILE, *(f"--deselect={_FILE}::{name}" for name in _KILLS)))
+PUT = "tests/shards/builder/test_put.py -k not(kill)"
 LISTS = "tests/text/reading/test_entity_lists.py"
 MUTANTS = [
     *mutants(
         "shards/builder/put_sample.py",
-        f"{PUT} -m not\ slow" if False else PUT,
+        PUT,
         inserted,
         {
             "report and distilled text change places": ("pack_tokens(*codes)", "pack_tokens(*codes[::-1])"),
