@@ -12,6 +12,7 @@ from ecamp_fast.config.sections import (
     CheckpointConfig,
     EvaluationConfig,
     FusionConfig,
+    GloriaConfig,
     ImageConfig,
     LoaderConfig,
     LossesConfig,
@@ -53,6 +54,7 @@ class Recipe(Section):
     sr: SuperResolutionConfig = SuperResolutionConfig()
     losses: LossesConfig = LossesConfig()
     align: AlignConfig = AlignConfig()
+    gloria: GloriaConfig = GloriaConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig = BatchConfig()
