@@ -44,13 +44,13 @@ class ImageSide(nn.Module):
 class ResNetSide(ImageSide):
     """timm's ResNet-50: regions of its third stage, 19 x 19 at 299 pixels, the whole of its fourth."""
 
-    def __init__(self, recipe: Recipe, width: int) -> None:
+    def __init__(self, recipe: Recipe, width: int, fresh: bool) -> None:
         import timm
 
         super().__init__(1024, 2048, width)
         self._recipe = recipe
         self.net = timm.create_model("resnet50", num_classes=0, norm_layer=BatchNorm)
-        if weights := recipe.gloria.image_weights:
+        if (weights := recipe.gloria.image_weights) and not fresh:
             found = open_foreign(Path(weights))
             if found.architecture != "resnet50":
                 raise ConfigError(f"gloria.image_weights: {weights} is a {found.architecture}", "name a ResNet-50's")
@@ -67,12 +67,12 @@ class ResNetSide(ImageSide):
 class EncoderSide(ImageSide):
     """This project's ViT, all patches seen: regions are patches, the whole is their mean."""
 
-    def __init__(self, recipe: Recipe, width: int) -> None:
+    def __init__(self, recipe: Recipe, width: int, fresh: bool) -> None:
         vision = recipe.model.vision.width
         super().__init__(vision, vision, width)
         self._recipe = recipe
         self.encoder = Encoder(recipe)
-        if weights := recipe.gloria.image_weights:
+        if (weights := recipe.gloria.image_weights) and not fresh:
             trained = load_trained(Path(weights)).encoder.state_dict()
             own = self.encoder.state_dict()
             if {name: one.shape for name, one in trained.items()} != {name: one.shape for name, one in own.items()}:
@@ -91,7 +91,7 @@ class CellsSide(ImageSide):
     Norms over groups of channels: an image's numbers do not depend on its batch.
     """
 
-    def __init__(self, recipe: Recipe, width: int) -> None:
+    def __init__(self, recipe: Recipe, width: int, fresh: bool) -> None:
         first, second, third, fourth = CELLS
         super().__init__(third, fourth, width)
         self._recipe = recipe
@@ -122,10 +122,10 @@ class BatchNorm(nn.BatchNorm2d):
         return found
 
 
-def image_side(recipe: Recipe, width: int) -> ImageSide:
-    """The one that ``gloria.image`` names, in the width of the text side."""
+def image_side(recipe: Recipe, width: int, fresh: bool = False) -> ImageSide:
+    """The one that ``gloria.image`` names, in the width of the text side.  fresh: see ``Gloria``"""
     sides = {"resnet50": ResNetSide, "vit": EncoderSide, "cells": CellsSide}
-    return sides[recipe.gloria.image](recipe, width)
+    return sides[recipe.gloria.image](recipe, width, fresh)
 
 
 def _pixels(image: Tensor, recipe: Recipe) -> Tensor:

@@ -3,8 +3,8 @@
 Legend: B images, R regions of an image, U texts, W words of a text, D numbers of a region and of a word.
 
 The cosine of a word w and its context c = sum over r of a_r v_r needs neither c nor that the weights a sum to 1:
-<c, w> = sum of a_r <v_r, w>, of which the scores are known, and |c|^2 = a' (V V') a, with one R x R product per image.
-So nothing of B x U x W x D is ever there, and where B x U x W x R is too much, texts go by in parts.
+<c, w> = sum of a_r <v_r, w>, of which the scores are known, and |c|^2 = a' (V V') a, with one R x R product per image
+where R is below D. So nothing has more numbers than B x U x W x R, and where that is too much, texts go by in parts.
 """
 
 from dataclasses import replace
@@ -51,14 +51,14 @@ def local_similarity(regions: Tensor, words: Tensor, real: Tensor, sharpness: Sh
 
     regions, words, real: as of ``word_attention``   room: scores at once   returns (B, U) float32
     """
-    gram = _gram(regions)
+    basis = _basis(regions)
     per_text = regions.shape[0] * regions.shape[1] * words.shape[1]
     count = max(1, min(len(words), room // max(per_text, 1)))
     parts = list(zip(words.split(count), real.split(count), strict=True))
     if len(parts) == 1:
-        return _similarity(regions, gram, words, real, sharpness)
+        return _similarity(regions, basis, words, real, sharpness)
     found = [
-        checkpoint(_similarity, regions, gram, *part, sharpness, use_reentrant=False, preserve_rng_state=False)
+        checkpoint(_similarity, regions, basis, *part, sharpness, use_reentrant=False, preserve_rng_state=False)
         for part in parts
     ]
     return torch.cat(found, 1)
@@ -77,8 +77,8 @@ def pair_loss(similarity: Tensor, sentences: Sentences, sharpness: Sharpness, po
     return 2 * align_loss(sharpness.pairs * similarity, held)
 
 
-def _similarity(regions: Tensor, gram: Tensor, words: Tensor, real: Tensor, sharpness: Sharpness) -> Tensor:
-    answered, squared = (found.view(-1, *real.shape) for found in _Contexts.apply(regions, gram, words, real, sharpness))
+def _similarity(regions: Tensor, basis: Tensor, words: Tensor, real: Tensor, sharpness: Sharpness) -> Tensor:
+    answered, squared = (found.view(-1, *real.shape) for found in _Contexts.apply(regions, basis, words, real, sharpness))
     lengths = squared.clamp_min(EPSILON).sqrt() * words.float().square().sum(-1).clamp_min(EPSILON).sqrt()
     return (sharpness.words * answered / lengths).masked_fill(~real, -torch.inf).logsumexp(-1)
 
@@ -92,44 +92,54 @@ class _Contexts(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, regions: Tensor, gram: Tensor, words: Tensor, real: Tensor, sharpness: Sharpness
+        ctx: Any, regions: Tensor, basis: Tensor, words: Tensor, real: Tensor, sharpness: Sharpness
     ) -> tuple[Tensor, Tensor]:
-        """gram: (B, R, R) float32   returns two (B, U * W) float32"""
+        """basis: by ``_basis``   returns two (B, U * W) float32"""
         rows, texts = words.flatten(0, 1), real.shape
         scores = (regions @ rows.mT).float()
         scores += torch.where(real, 0.0, NOWHERE).flatten()
         weights = scores.unflatten(-1, texts).softmax(-1).mul_(sharpness.regions).exp_().flatten(2)
-        looked = gram @ weights
-        ctx.save_for_backward(regions, gram, rows, scores, weights, looked)
+        ctx.by_region = _by_region(regions)
+        looked = basis @ weights if ctx.by_region else basis.mT @ weights
+        ctx.save_for_backward(regions, basis, rows, scores, weights, looked)
         ctx.texts, ctx.sharpness = texts, sharpness
-        return (weights * scores).sum(1), (weights * looked).sum(1)
+        return (weights * scores).sum(1), ((weights if ctx.by_region else looked) * looked).sum(1)
 
     @staticmethod
     def backward(  # type: ignore[override]
         ctx: Any, by_answered: Tensor, by_squared: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        regions, _, rows, scores, weights, looked = ctx.saved_tensors
+        regions, basis, rows, scores, weights, looked = ctx.saved_tensors
         near, far = by_answered[:, None], by_squared[:, None]
-        by_gram = (weights * far) @ weights.mT
-        by_weights = (looked * (2 * far)).addcmul_(scores, near).mul_(weights)
+        by_looked = looked * (2 * far)
+        if ctx.by_region:
+            by_weights, by_basis = by_looked, (weights * far) @ weights.mT
+        else:
+            by_weights, by_basis = basis @ by_looked, weights @ by_looked.mT
+        by_weights.addcmul_(scores, near).mul_(weights)
         chosen = (weights.log() / ctx.sharpness.regions).unflatten(-1, ctx.texts)
         summed = by_weights.unflatten(-1, ctx.texts)
         summed -= (summed * chosen).sum(-1, keepdim=True)
         by_scores = (by_weights * chosen.flatten(2)).mul_(ctx.sharpness.regions).addcmul_(weights, near)
         by_scores = by_scores.to(regions.dtype)
         by_rows = by_scores.flatten(0, 1).mT @ regions.flatten(0, 1)
-        return by_scores @ rows, by_gram, by_rows.unflatten(0, ctx.texts), None, None
+        return by_scores @ rows, by_basis, by_rows.unflatten(0, ctx.texts), None, None
+
+
+def _by_region(regions: Tensor) -> bool:
+    """Whether an image has fewer regions than a region has numbers: then V V' is smaller than V."""
+    return regions.shape[1] < regions.shape[2]
+
+
+def _basis(regions: Tensor) -> Tensor:
+    """What squared lengths are taken with, float32: V V', (B, R, R), or V itself, (B, R, D), whichever is smaller."""
+    exact = regions.float()
+    return exact @ exact.mT if _by_region(regions) else exact
 
 
 def _scores(regions: Tensor, words: Tensor) -> Tensor:
     """(B, R, U, W) float32: products of regions and words, in the dtype of the model."""
     return (regions @ words.flatten(0, 1).mT).float().unflatten(-1, words.shape[:2])
-
-
-def _gram(regions: Tensor) -> Tensor:
-    """(B, R, R) float32"""
-    exact = regions.float()
-    return exact @ exact.mT
 
 
 def _over_words(scores: Tensor, real: Tensor) -> Tensor:

@@ -29,15 +29,17 @@ class Likeness(NamedTuple):
 class Gloria(nn.Module):
     """One model for an engine, as ``Ecamp`` is one: ``forward`` takes a batch of the loader, and gives losses.
 
-    vocab_size: of the shard set, where ``gloria.bert`` names no other
+    vocab_size  of the shard set, where ``gloria.bert`` names no other
+    fresh       whether weights that the recipe begins with (``gloria.bert``, ``gloria.image_weights``) are left unread,
+                since others will take their place
     """
 
-    def __init__(self, recipe: Recipe, vocab_size: int) -> None:
+    def __init__(self, recipe: Recipe, vocab_size: int, fresh: bool = False) -> None:
         super().__init__()
         self.recipe, self.vocab_size = recipe, vocab_size
         self.sharpness = Sharpness(*recipe.gloria.sharpness)
-        self.text = TextSide(recipe, vocab_size)
-        self.image = image_side(recipe, self.text.width)
+        self.text = TextSide(recipe, vocab_size, fresh)
+        self.image = image_side(recipe, self.text.width, fresh)
 
     def forward(self, batch: Batch) -> Losses:
         """Local and global loss, scaled, and their sum."""

@@ -20,14 +20,15 @@ MOST_TOKENS = 512  # positions of a fresh BERT
 class TextSide(nn.Module):
     """A BERT, trained along; of its last layers the sum. No projection and no norm behind it.
 
-    vocab_size: of the shard set, where the recipe names no BERT of its own
+    vocab_size: of the shard set, where the recipe names no BERT of its own   fresh: see ``Gloria``
     """
 
-    def __init__(self, recipe: Recipe, vocab_size: int) -> None:
+    def __init__(self, recipe: Recipe, vocab_size: int, fresh: bool = False) -> None:
         super().__init__()
         self._layers = recipe.gloria.layers
-        self.bert = _read(Path(recipe.gloria.bert)) if recipe.gloria.bert else _fresh(recipe, vocab_size)
+        self.bert = _read(Path(recipe.gloria.bert), fresh) if recipe.gloria.bert else _fresh(recipe, vocab_size)
         self.width: int = self.bert.config.hidden_size
+        self.vocab_size: int = self.bert.config.vocab_size
 
     def forward(self, sentences: Sentences) -> tuple[Tensor, Tensor, Tensor]:
         """returns words (U, W, D), which of them are real (U, W) bool, and the sentences (U, D).
@@ -76,7 +77,7 @@ def _fresh(recipe: Recipe, vocab_size: int) -> Any:
     return BertModel(config, add_pooling_layer=False)
 
 
-def _read(folder: Path) -> Any:
+def _read(folder: Path, fresh: bool) -> Any:
     """Nothing is downloaded, and nothing that is in a file is run.
 
     Raises ConfigError where there is no BERT, DataError where its weights are not read.
@@ -89,6 +90,8 @@ def _read(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if config.model_type != "bert":
             raise ConfigError(f"gloria.bert: {folder} holds a {config.model_type}", "name a folder with a BERT")
+        if fresh:
+            return BertModel(config, add_pooling_layer=False)
         return BertModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, add_pooling_layer=False, dtype=torch.float32
         )
