@@ -78,7 +78,9 @@ def pair_loss(similarity: Tensor, sentences: Sentences, sharpness: Sharpness, po
 
 
 def _similarity(regions: Tensor, basis: Tensor, words: Tensor, real: Tensor, sharpness: Sharpness) -> Tensor:
-    answered, squared = (found.view(-1, *real.shape) for found in _Contexts.apply(regions, basis, words, real, sharpness))
+    answered, squared = (
+        found.view(-1, *real.shape) for found in _Contexts.apply(regions, basis, words, real, sharpness)
+    )
     lengths = squared.clamp_min(EPSILON).sqrt() * words.float().square().sum(-1).clamp_min(EPSILON).sqrt()
     return (sharpness.words * answered / lengths).masked_fill(~real, -torch.inf).logsumexp(-1)
 

@@ -3,6 +3,7 @@
 Legend: U sentences, L wordpieces of the longest, W words of it, D width.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from torch.nn.functional import one_hot
 from ecamp_fast.batch import Sentences
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.strict_json import parse_object
+from ecamp_fast.weights.file import read_checkpoint
 
 MOST_TOKENS = 512  # positions of a fresh BERT
+FILES = ("model.safetensors", "pytorch_model.bin")  # of weights, in a folder of transformers
+FORMER_ENDS = {".gamma": ".weight", ".beta": ".bias"}  # of norms, in files as old as Bio_ClinicalBERT's
 
 
 class TextSide(nn.Module):
@@ -80,20 +85,37 @@ def _fresh(recipe: Recipe, vocab_size: int) -> Any:
 def _read(folder: Path, fresh: bool) -> Any:
     """Nothing is downloaded, and nothing that is in a file is run.
 
-    Raises ConfigError where there is no BERT, DataError where its weights are not read.
+    Raises ConfigError where there is no BERT, DataError where its weights are not read or do not fit.
     """
-    from transformers import AutoConfig, BertModel
+    from transformers import BertConfig, BertModel
 
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"gloria.bert: {folder} has no config.json", "name a folder with a BERT of transformers")
+    file = folder / "config.json"
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if config.model_type != "bert":
-            raise ConfigError(f"gloria.bert: {folder} holds a {config.model_type}", "name a folder with a BERT")
-        if fresh:
-            return BertModel(config, add_pooling_layer=False)
-        return BertModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, add_pooling_layer=False, dtype=torch.float32
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"gloria.bert: {folder} is not read: {error}", "give model.safetensors beside it") from None
+        told = parse_object(file.read_bytes())
+        config = BertConfig.from_dict(told)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"gloria.bert: {file} is not read: {error}", "name a folder with a BERT's files") from None
+    if told.get("model_type", "bert") != "bert":
+        raise ConfigError(f"gloria.bert: {folder} holds a {told['model_type']}", "name a folder with a BERT's files")
+    bert = BertModel(config, add_pooling_layer=False)
+    if not fresh:
+        weights = next((folder / name for name in FILES if (folder / name).is_file()), None)
+        if weights is None:
+            raise ConfigError(f"gloria.bert: {folder} has no weights", f"put one of {', '.join(FILES)} there")
+        _fill(bert, read_checkpoint(weights), weights)
+    return bert
+
+
+def _fill(bert: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """What else is in the file, heads and pooler, is passed over."""
+    own, found = bert.state_dict(), {}
+    for name, tensor in tensors.items():
+        name = name.removeprefix("bert.")
+        for before, now in FORMER_ENDS.items():
+            name = name.removesuffix(before) + now if name.endswith(before) else name
+        if name in own:
+            found[name] = tensor
+    odd = sorted(name for name in own if name not in found or found[name].shape != own[name].shape)
+    if odd:
+        raise DataError(f"gloria.bert: {file} lacks {odd[0]} in the shape of config.json", "give the files of one BERT")
+    bert.load_state_dict(found)

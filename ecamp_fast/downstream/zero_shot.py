@@ -159,7 +159,9 @@ def _show(
             cells = patches.reshape(len(pictures), grid, grid, 2, len(nouns))[..., columns].transpose(3, 0, 4, 1, 2)
             assert batch.boxes is not None and batch.box_labels is not None  # they were asked for
             pairs = zip(batch.boxes, batch.box_labels, strict=True)
-            boxes = np.stack([cells_in_boxes(one.cpu().numpy(), own.tolist(), len(called), grid, size) for one, own in pairs])
+            boxes = np.stack(
+                [cells_in_boxes(one.cpu().numpy(), own.tolist(), len(called), grid, size) for one, own in pairs]
+            )
             parts.append((sides[:, 0], sides[:, 1], cells[0] - cells[1], boxes))
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 

@@ -20,7 +20,18 @@ from ecamp_fast.printable import one_line
 
 NAMES = ("loss", "mim", "sr", "mlm")
 # Of metrics.jsonl, for TensorBoard.
-SCALARS = (*NAMES, "align", "local", "global", "mlm_per_token", "nats_per_token", "accuracy", "lr", "grad_norm", "images_per_second")
+SCALARS = (
+    *NAMES,
+    "align",
+    "local",
+    "global",
+    "mlm_per_token",
+    "nats_per_token",
+    "accuracy",
+    "lr",
+    "grad_norm",
+    "images_per_second",
+)
 
 
 class LossMeter:

@@ -174,9 +174,7 @@ def stating_member(recipe: Recipe) -> str | None:
     return DISTILLED if recipe.losses.align else None
 
 
-def _read_sample(
-    shard_set: ShardSet, split: str, index: int, members: tuple[str, ...], stating: str | None
-) -> _Stored:
+def _read_sample(shard_set: ShardSet, split: str, index: int, members: tuple[str, ...], stating: str | None) -> _Stored:
     sample = shard_set.read(split, index, members)
     try:
         height, width = jpeg_size(sample[IMAGE])

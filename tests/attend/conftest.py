@@ -39,6 +39,12 @@ def tiny() -> Callable[..., Recipe]:
     return lambda *changes: load_recipe(find_recipe("phantom"), [*TINY, *changes])
 
 
+@pytest.fixture
+def changes() -> list[str]:
+    """What makes the recipe ``phantom`` of it."""
+    return TINY
+
+
 @pytest.fixture(scope="session")
 def wordpiece() -> Wordpiece:
     return train_wordpiece(TEXTS, 80)

@@ -20,7 +20,9 @@ DEFAULT = "gloria"
     "--recipe", default=DEFAULT, show_default=True, metavar="NAME|FILE", help="gloria, phantom, or a YAML file."
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: gloria.json, zero2 clipped.")
+@click.option(
+    "--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: gloria.json, zero2 clipped."
+)
 @click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
 @click.option("--allow-change", "allow", multiple=True, metavar="KEY", help="Go on although this key differs.")
 @click.option("--ranks", type=int, help="Ranks on this machine. Default: the GPUs, or one.")

@@ -17,7 +17,7 @@ from ecamp_fast.text.packing.single_sentences import KNOWN, worths_of
 from ecamp_fast.text.statements import Statements
 from ecamp_fast.text.wordpiece import PREFIX, Wordpiece
 
-TEXTS, ROWS = 16, 8  # that the numbers of sentences, and of wordpieces and words of the longest, are multiples of
+TEXTS, ROWS = 8, 4  # that the numbers of sentences, and of wordpieces and words of the longest, are multiples of
 NO_WORD = -1
 
 
@@ -119,9 +119,7 @@ def pack_captions(sentences: Sequence[str], encode: CaptionEncoder) -> Sentences
     return _laid(list(sentences), np.zeros((0, len(sentences)), bool), encode)
 
 
-def _with_poles(
-    laid: Sentences, poles: Sequence[Sequence[tuple[str, str]]], numbers: Mapping[str, int]
-) -> Sentences:
+def _with_poles(laid: Sentences, poles: Sequence[Sequence[tuple[str, str]]], numbers: Mapping[str, int]) -> Sentences:
     """The same with each bare sentence's negation, and the worth of the choice between the two."""
     pairs = [(sample, numbers[holds], numbers[other]) for sample, one in enumerate(poles) for holds, other in one]
     negation = {one: two for _, holds, other in pairs for one, two in ((holds, other), (other, holds))}
