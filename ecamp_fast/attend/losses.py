@@ -88,8 +88,8 @@ def _similarity(regions: Tensor, basis: Tensor, words: Tensor, real: Tensor, sha
 class _Contexts(torch.autograd.Function):
     """The context of each word without its numbers: its product with the word, and its squared length.
 
-    Both of the sum of e_r v_r with e = exp(temp1 * p), whose sum is not taken off: a cosine does not see it. Written out
-    since there are few products here and many passes over B x R x U x W numbers, which autograd would double.
+    Both of the sum of e_r v_r with e = exp(temp1 * p), whose sum is not taken off: a cosine does not see it. Written
+    out, since there are few products here and many passes over B x R x U x W numbers, which autograd would double.
     """
 
     @staticmethod

@@ -23,7 +23,6 @@ from ecamp_fast.shards.load.loader import Loader, require_text
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.weights.file import load_weights
 
-
 # A model by recipe and vocabulary, with its first weights. Its ``forward`` takes a ``Batch`` and gives ``Losses``, its
 # ``losses_and_words`` what ``run.evaluate`` asks for, its ``recipe`` is the one it was made by.
 MakeModel = Callable[[Recipe, int], nn.Module]

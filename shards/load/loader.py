@@ -17,8 +17,8 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.fault_points import reach
 from ecamp_fast.shards.load.batching import MicroBatches
-from ecamp_fast.shards.load.captions import Captions
 from ecamp_fast.shards.load.capacity import measure_capacity, measure_sentences
+from ecamp_fast.shards.load.captions import Captions
 from ecamp_fast.shards.load.collate import Collated, Collator
 from ecamp_fast.shards.load.decode import IN_FLIGHT, JpegDecoder
 from ecamp_fast.shards.load.prefetch import prefetch

@@ -1,6 +1,7 @@
 """Sentences for GLoRIA: words of wordpieces, who states what, and what is drawn when."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from ecamp_fast.text.wordpiece import Wordpiece
 def texts(laid: Sentences, wordpiece: Wordpiece) -> list[str]:
     """The sentences, filler left out."""
     ends = laid.cu_seqlens.tolist()
-    parts = [laid.ids[a:b].tolist() for a, b in zip(ends, ends[1:], strict=False) if b > a]
+    parts = [laid.ids[a:b].tolist() for a, b in pairwise(ends) if b > a]
     assert all(part[0] == CLS_ID and part[-1] == SEP_ID for part in parts)
     assert laid.real.sum() == len(parts)
     return [" ".join(wordpiece.decode(part[1:-1])).replace(" ##", "") for part in parts]
@@ -93,5 +94,5 @@ def test_a_berts_vocabulary(tmp_path: Path) -> None:
 def test_a_folder_without_one_is_named(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "vocab.txt").write_text(content)
-    with pytest.raises(ConfigError, match="vocab.txt"):
+    with pytest.raises(ConfigError, match=r"vocab\.txt"):
         read_vocabulary(tmp_path)

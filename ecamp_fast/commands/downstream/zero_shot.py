@@ -1,4 +1,4 @@
-"""``ecamp-fast zero-shot``: findings by their names alone, with a run that was trained with ``losses.align``, or a GLoRIA."""
+"""``ecamp-fast zero-shot``: findings by their names alone, with a run of ``losses.align`` or a GLoRIA."""
 
 import json
 from pathlib import Path
