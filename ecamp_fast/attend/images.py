@@ -30,6 +30,9 @@ class ImageSide(nn.Module):
         super().__init__()
         self.local = nn.Linear(local_width, width, bias=False)
         self.whole = nn.Linear(global_width, width)
+        # Products of regions and words begin around 1. By torch's default they begin around 10: one word has taken each
+        # region before anything is learned, and where a word has all regions or none, its map is flat and stays so.
+        nn.init.normal_(self.local.weight, std=(local_width * width) ** -0.5)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image: (B, 1, S, S) uint8   returns regions (B, R, D), row by row, and the whole (B, D)"""
