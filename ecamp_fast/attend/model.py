@@ -19,11 +19,11 @@ class Likeness(NamedTuple):
     """Of B images and U sentences, (B, U) float32.
 
     local   log of the sum over words of exp(5 cos): GLoRIA's local similarity
-    globe   cosine of the whole image and the whole sentence
+    whole   cosine of the whole image and the whole sentence
     """
 
     local: Tensor
-    globe: Tensor
+    whole: Tensor
 
 
 class Gloria(nn.Module):
@@ -47,9 +47,9 @@ class Gloria(nn.Module):
         assert sentences is not None
         likeness = self.compare(batch.image, sentences)
         local = gloria.local_scale * pair_loss(likeness.local, sentences, self.sharpness, gloria.poles)
-        globe = gloria.global_scale * pair_loss(likeness.globe, sentences, self.sharpness, gloria.poles)
+        whole = gloria.global_scale * pair_loss(likeness.whole, sentences, self.sharpness, gloria.poles)
         keep = batch.keys.new_zeros(len(batch), 0)  # no patch is masked
-        return replace(total(None, None, None, local + globe), keep=keep, align=None, local=local, globe=globe)
+        return replace(total(None, None, None, local + whole), keep=keep, align=None, local=local, whole=whole)
 
     @torch.no_grad()
     def losses_and_words(self, batch: Batch) -> tuple[Losses, None]:

@@ -102,7 +102,7 @@ class _Prompts:
 
     def _alike(self, images: Tensor, sentences: Sentences) -> Tensor:
         likeness = self._model.compare(images, sentences)
-        return (likeness.local + likeness.globe).float()
+        return (likeness.local + likeness.whole).float()
 
 
 def _noun_words(encode: CaptionEncoder, noun: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.strict_json import parse_object
 from ecamp_fast.weights.file import read_checkpoint
 
-MOST_TOKENS = 512  # positions of a fresh BERT
+TOKENS = 512  # positions of a fresh BERT
 FILES = ("model.safetensors", "pytorch_model.bin")  # of weights, in a folder of transformers
 FORMER_ENDS = {".gamma": ".weight", ".beta": ".bias"}  # of norms, in files as old as Bio_ClinicalBERT's
 
@@ -77,7 +77,7 @@ def _fresh(recipe: Recipe, vocab_size: int) -> Any:
         intermediate_size=text.ffn,
         hidden_dropout_prob=text.dropout,
         attention_probs_dropout_prob=text.dropout,
-        max_position_embeddings=max(MOST_TOKENS, recipe.gloria.max_tokens + 8),
+        max_position_embeddings=max(TOKENS, recipe.gloria.max_tokens + 8),
     )
     return BertModel(config, add_pooling_layer=False)
 

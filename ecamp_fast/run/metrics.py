@@ -48,7 +48,7 @@ class LossMeter:
 
         returns (4,) float64: the losses, by ``NAMES``
         """
-        others = {"align": losses.align, "local": losses.local, "global": losses.globe}
+        others = {"align": losses.align, "local": losses.local, "global": losses.whole}
         zero = losses.total * 0
         found = [others[name] for name in self._names[len(NAMES) :]]
         terms = [losses.total, losses.mim, losses.sr, losses.mlm, *(zero if one is None else one for one in found)]

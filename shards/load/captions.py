@@ -13,7 +13,7 @@ from ecamp_fast.text.packing.captions import CaptionChoice, CaptionEncoder, lay_
 from ecamp_fast.text.statements import read_statements
 from ecamp_fast.text.wordpiece import load_wordpiece
 
-MOST = 64  # sentences of a text that are read
+SENTENCES = 64  # sentences of a text that are read
 
 
 class Captions:
@@ -26,7 +26,7 @@ class Captions:
 
     def __call__(self, texts: Sequence[str], keys: np.ndarray) -> Sentences:
         """texts: of B samples   keys: (B,) int64 of the samples in this epoch"""
-        return lay_out_captions([read_statements(text, MOST) for text in texts], keys, self._encode, self._choice)
+        return lay_out_captions([read_statements(text, SENTENCES) for text in texts], keys, self._encode, self._choice)
 
 
 def caption_encoder(recipe: Recipe, wordpiece: Path) -> CaptionEncoder:

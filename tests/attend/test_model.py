@@ -94,8 +94,8 @@ def test_the_whole_learns_and_looks(
     totals = []
     for _ in range(8):
         losses = model(batch)
-        assert losses.local is not None and losses.globe is not None
-        torch.testing.assert_close(losses.total, losses.local + losses.globe)
+        assert losses.local is not None and losses.whole is not None
+        torch.testing.assert_close(losses.total, losses.local + losses.whole)
         optimizer.zero_grad()
         losses.total.backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
@@ -129,7 +129,7 @@ def test_scales_weigh_the_losses(
     with torch.no_grad():
         one, other = model(batch), plain(batch)
     torch.testing.assert_close(one.local, 0.25 * other.local)
-    torch.testing.assert_close(one.globe, 3.0 * other.globe)
+    torch.testing.assert_close(one.whole, 3.0 * other.whole)
 
 
 def test_a_bert_of_a_folder(tiny: Callable[..., Recipe], tmp_path: Path) -> None:

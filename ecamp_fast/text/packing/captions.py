@@ -13,8 +13,7 @@ import torch
 from ecamp_fast.batch import Sentences
 from ecamp_fast.keyed_random import Stream, uniform
 from ecamp_fast.text.codes import CLS_ID, PAD_ID, SEP_ID
-from ecamp_fast.text.packing.single_sentences import KNOWN, worths_of
-from ecamp_fast.text.statements import Statements
+from ecamp_fast.text.packing.single_sentences import KNOWN, Statement, worths_of
 from ecamp_fast.text.wordpiece import PREFIX, Wordpiece
 
 TEXTS, ROWS = 8, 4  # that the numbers of sentences, and of wordpieces and words of the longest, are multiples of
@@ -91,26 +90,26 @@ class CaptionChoice(NamedTuple):
 
 
 def lay_out_captions(
-    stated: Sequence[Statements], keys: np.ndarray, encode: CaptionEncoder, choice: CaptionChoice
+    stated: Sequence[Statement], keys: np.ndarray, encode: CaptionEncoder, choice: CaptionChoice
 ) -> Sentences:
     """The sentences of a micro-batch, and who states which.
 
     stated: of B samples   keys: (B,) int64 of the samples in this epoch
     Filler brings U and the longest sentence to multiples of ``TEXTS`` and ``ROWS``, so that few shapes occur.
     """
-    drawn = [_draw(one.sentences, key, choice.each) for one, key in zip(stated, keys, strict=True)]
+    drawn = [_draw(own, key, choice.each) for (own, _), key in zip(stated, keys, strict=True)]
     if choice.diagonal:
         pairs = [(number, text) for number, texts in enumerate(drawn) for text in texts]
         stating = np.zeros((len(stated), len(pairs)), bool)
         stating[[number for number, _ in pairs], range(len(pairs))] = True
         return _laid([text for _, text in pairs], stating, encode)
-    poles = [one.poles if choice.poles else () for one in stated]
+    poles = [bare if choice.poles else () for _, bare in stated]
     texts = [*(text for one in drawn for text in one), *(text for one in poles for pair in one for text in pair)]
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     stating = np.zeros((len(stated), len(numbers)), bool)
-    for sample, one in enumerate(stated):
-        said = [*one.sentences, *(holds for holds, _ in one.poles)]
-        stating[sample, [numbers[text] for text in said if text in numbers]] = True
+    for sample, (own, bare) in enumerate(stated):
+        holding = [*own, *(holds for holds, _ in bare)]
+        stating[sample, [numbers[text] for text in holding if text in numbers]] = True
     return _with_poles(_laid(list(numbers), stating, encode), poles, numbers)
 
 

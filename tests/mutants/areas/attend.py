@@ -86,7 +86,7 @@ def modelled() -> Any:
     batch = Batch(image, torch.zeros(3, 28, 28), nothing, None, nothing[:, 0], numbers, numbers, sentences)
     losses, maps = model(batch), model.attention(image, sentences)
     words, real, whole = model.text(sentences)
-    found = [losses.total, losses.local, losses.globe, maps.square().sum(), words.square().sum(), whole.square().sum()]
+    found = [losses.total, losses.local, losses.whole, maps.square().sum(), words.square().sum(), whole.square().sum()]
     norm = BatchNorm(3).bfloat16()
     norm(torch.randn(2, 3, 4, 4).bfloat16())
     found += [real.sum(), norm.running_mean.square().sum(), norm.eval()(torch.ones(1, 3, 1, 1).bfloat16()).sum()]
@@ -123,8 +123,8 @@ MUTANTS = [
             "[SEP] is a word": ("*numbers.tolist(), NO_WORD]", "*numbers.tolist(), int(numbers[-1]) + 1]"),
             "a sentence is not ended": ("[: self._limit - 2]", "[: self._limit]"),
             "the same is drawn in every epoch": ("np.array([key], np.int64)", "np.array([1], np.int64)"),
-            "only who drew a sentence states it": ("said = [*one.sentences,", "said = [*drawn[sample],"),
-            "the bare sentence is not stated": ("*(holds for holds, _ in one.poles)]\n", "]\n"),
+            "only who drew a sentence states it": ("holding = [*own,", "holding = [*drawn[sample],"),
+            "the bare sentence is not stated": ("*(holds for holds, _ in bare)]\n", "]\n"),
             "the diagonal is a shared sentence": ("if choice.diagonal:", "if False:"),
             "a sentence is its own negation": (
                 "((holds, other), (other, holds))}",
@@ -148,7 +148,7 @@ MUTANTS = [
         modelled,
         {
             "the local scale is left out": ("local = gloria.local_scale * pair_loss", "local = pair_loss"),
-            "the global scale is left out": ("globe = gloria.global_scale * pair_loss", "globe = pair_loss"),
+            "the global scale is left out": ("whole = gloria.global_scale * pair_loss", "whole = pair_loss"),
         },
     ),
     *mutants(
