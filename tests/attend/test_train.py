@@ -5,19 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.trained import load_gloria
 from ecamp_fast.commands.downstream.zero_shot import command as zero_shot
-from ecamp_fast.commands.knowledge.attend_train import command, find_recipe
-from ecamp_fast.config import Recipe
+from ecamp_fast.commands.knowledge.attend_train import FOLDER, command, find_recipe
+from ecamp_fast.config import RECIPES, Recipe
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.run import launch
 from ecamp_fast.run.checkpoint.retention import best_of
 from ecamp_fast.run.distributed import DistContext
-from ecamp_fast.run.rundir import RunDir, read_metrics
+from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.trained import load_trained
 from ecamp_fast.run.trainer import Trainer
@@ -84,23 +84,44 @@ def test_other_commands_refuse_it_by_name(make: Make, tmp_path: Path, tiny: Call
 
 
 @pytest.mark.slow
-def test_the_command_trains_and_its_run_answers_prompts(phantoms: Path, tmp_path: Path, changes: list[str]) -> None:
-    run = tmp_path / "run"
-    settings = [f"--set={item}" for item in (*changes, "schedule.epochs=0.4")]
-    told = CliRunner().invoke(command, [str(phantoms), str(run), "--recipe=phantom", "--ranks=1", "--json", *settings])
-    assert told.exit_code == 0, told.output
-    assert json.loads(told.stdout)["state"]["status"] == "complete"
-    assert json.loads((run / "ds_config.json").read_text())["gradient_clipping"] == 0.25
-    answer = CliRunner().invoke(zero_shot, [str(run), str(phantoms), "--json"])
+def test_a_killed_run_goes_on_by_the_command_and_answers_prompts(
+    phantoms: Path, tmp_path: Path, changes: list[str]
+) -> None:
+    settings = [f"--set={item}" for item in (*changes, "schedule.epochs=1.5", "schedule.horizon_epochs=3")]
+
+    def train(run: Path) -> None:
+        told = CliRunner().invoke(
+            command, [str(phantoms), str(run), "--recipe=phantom", "--ranks=1", "--json", *settings]
+        )
+        assert told.exit_code == 0, told.output
+        assert json.loads(told.stdout)["state"]["status"] == "complete"
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(whole)
+    assert json.loads((whole / "ds_config.json").read_text())["gradient_clipping"] == 0.25
+    arguments = [f"--data={phantoms}", f"--out={broken}", f"--recipe={find_recipe('phantom')}"]
+    arguments += [f"--ds_config={FOLDER / 'clipped.json'}", *settings]
+    with open(tmp_path / "log", "ab") as log:
+        process = launch.start(arguments, 1, log)
+        assert launch.kill_when(process, lambda: len(read_metrics(broken)) >= 3, patience=120)
+    train(broken)
+    assert any(event["event"] == "resumed" for event in read_records(broken / "events.jsonl"))
+    first, second = (load_file(run / "weights.safetensors") for run in (whole, broken))
+    assert all(first[name].equal(second[name]) for name in first)
+    assert not (whole / "report.html").exists()
+
+    answer = CliRunner().invoke(zero_shot, [str(whole), str(phantoms), "--json"])
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.output)
     assert found["samples"] > 0 and 0 <= found["mean"]["auroc"]["value"] <= 1
-    refused = CliRunner().invoke(command, [str(phantoms), str(tmp_path / "other"), "--recipe=demo.yaml"])
-    assert isinstance(refused.exception, ConfigError)
+
+
+def test_the_command_trains_nothing_else(phantoms: Path, tmp_path: Path) -> None:
+    refused = CliRunner().invoke(command, [str(phantoms), str(tmp_path / "run"), f"--recipe={RECIPES / 'demo.yaml'}"])
+    assert isinstance(refused.exception, ConfigError) and "trains no GLoRIA" in str(refused.exception)
 
 
 def test_a_recipe_is_found_by_name() -> None:
     assert find_recipe("gloria").name == "gloria.yaml"
     with pytest.raises(ConfigError, match="phantom"):
         find_recipe("glorya")
-    assert torch.is_grad_enabled()
