@@ -124,18 +124,17 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """The keys, dotted, that a resumed run must not change: all that decide which numbers it computes."""
         flat = flatten(self.model_dump(mode="json"))
-        watching = (
-            "name",
-            "init_",
-            "gloria.image_weights",
-            "log_every",
-            "batch.micro",
-            "checkpoint.",
-            "evaluation.",
-            "safety.",
-        )
+        watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "safety.")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
-        free = (*watching, *loader, "schedule.epochs", "compile", "activations", "share_projections")
+        free = (
+            *watching,
+            *loader,
+            "gloria.image_weights",
+            "schedule.epochs",
+            "compile",
+            "activations",
+            "share_projections",
+        )
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property

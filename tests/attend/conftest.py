@@ -29,7 +29,8 @@ TINY = [
 TEXTS = (
     "There is large left pneumothorax. There is no pleural effusion. There is no hernia.",
     "There are small pleural effusions. There is no pneumothorax. There is tortuous aorta. There is no hernia.",
-    "There is no pneumothorax. There may be nodule. There is no left mass. There is right mass. There is no hernia.",
+    "There is no pneumothorax. There may be nodule. There is no left mass. There is right mass. "
+    "There is tortuous aorta. There is no hernia.",
 )
 
 

@@ -9,7 +9,8 @@ MODEL, PROMPTS = "tests/attend/test_model.py", "tests/attend/test_prompts.py"
 TEXTS = (
     "There is large left pneumothorax. There is no pleural effusion. There is no hernia.",
     "There are small pleural effusions. There is no pneumothorax. There is tortuous aorta. There is no hernia.",
-    "There is no pneumothorax. There may be nodule. There is no left mass. There is right mass. There is no hernia.",
+    "There is no pneumothorax. There may be nodule. There is no left mass. There is right mass. "
+    "There is tortuous aorta. There is no hernia.",
 )
 
 
@@ -86,7 +87,14 @@ def modelled() -> Any:
     batch = Batch(image, torch.zeros(3, 28, 28), nothing, None, nothing[:, 0], numbers, numbers, sentences)
     losses, maps = model(batch), model.attention(image, sentences)
     words, real, whole = model.text(sentences)
-    found = [losses.total, losses.local, losses.whole, maps.square().sum(), words.square().sum(), whole.square().sum()]
+    found = [
+        losses.total,
+        losses.local,
+        losses.whole,
+        (maps[..., 2, :] - maps[..., 5, :]).square().sum(),
+        words.square().sum(),
+        whole.square().sum(),
+    ]
     norm = BatchNorm(3).bfloat16()
     norm(torch.randn(2, 3, 4, 4).bfloat16())
     found += [real.sum(), norm.running_mean.square().sum(), norm.eval()(torch.ones(1, 3, 1, 1).bfloat16()).sum()]
@@ -102,7 +110,6 @@ MUTANTS = [
             "the loss looks sharper than the maps": ("softmax(-1).mul_(sharpness.regions)", "softmax(-1).mul_(6.0)"),
             "maps are chosen among words alone": (".softmax(1)\n    return maps", "\n    return maps"),
             "what is no word is looked at": ("torch.where(real, 0.0, NOWHERE)", "torch.where(real, 0.0, 0.0)"),
-            "what is no word is summed": ("masked_fill(~real, -torch.inf).logsumexp(-1)", "logsumexp(-1)"),
             "words sum without their sharpness": ("(sharpness.words * answered", "(answered"),
             "lengths of words do not matter": ("sqrt() * words.float()", "sqrt() + 0 * words.float()"),
             "the gradient forgets that lengths change": ("looked * (2 * far)", "looked * far"),
