@@ -28,6 +28,9 @@ from ecamp_fast.config.sections import (
 from ecamp_fast.errors import ConfigError
 
 
+_FIRST_WEIGHTS = ("gloria.image_weights",)  # read once, before the first step
+
+
 class Recipe(Section):
     """A whole run. Top-level keys follow the paper's own terms (Eq. 3)."""
 
@@ -126,15 +129,7 @@ class Recipe(Section):
         flat = flatten(self.model_dump(mode="json"))
         watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "safety.")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
-        free = (
-            *watching,
-            *loader,
-            "gloria.image_weights",
-            "schedule.epochs",
-            "compile",
-            "activations",
-            "share_projections",
-        )
+        free = (*watching, *loader, "schedule.epochs", "compile", "activations", "share_projections", *_FIRST_WEIGHTS)
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property
