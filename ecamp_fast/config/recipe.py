@@ -27,7 +27,6 @@ from ecamp_fast.config.sections import (
 )
 from ecamp_fast.errors import ConfigError
 
-
 _FIRST_WEIGHTS = ("gloria.image_weights",)  # read once, before the first step
 
 
