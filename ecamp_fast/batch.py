@@ -73,6 +73,9 @@ class Sentences(_OnDevice):
     worth      (B, U) float32   of the choice between a stated sentence and its negation; sums to 1, or 0
     max_seqlen                  no sequence has more rows
     overflow                    whether there were more than the capacity, and so another shape than in other batches
+    words      (T,) int64       number of the word that each row is of, within its sentence; -1: of none. None where
+                                nobody asks (``text.packing.captions``)
+    max_words                   no sentence has more of them
     """
 
     ids: Tensor
@@ -83,6 +86,8 @@ class Sentences(_OnDevice):
     worth: Tensor
     max_seqlen: int
     overflow: bool = False
+    words: Tensor | None = None
+    max_words: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class Batch(_OnDevice):
                                     text is packed, smaller where it is padded (recipe ``losses.mlm_positions: all``)
     keys       (B,) int64           key of the sample in this epoch (``keyed_random``): masks are drawn from it
     samples    (B,) int64           index of the sample in the shard set
-    sentences  what the samples state  None where the recipe has no ``losses.align``
+    sentences  what the samples state  None where the recipe has neither ``losses.align`` nor ``losses.gloria``
     """
 
     image: Tensor

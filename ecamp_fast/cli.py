@@ -49,6 +49,7 @@ COMMANDS = {
     "evaluate": ("ecamp_fast.commands.downstream.evaluate", "Encoders on tasks, ours beside the paper's tables."),
     "ablate": ("ecamp_fast.commands.downstream.ablate", "Pre-train and score the rows of Tables 4 and 5."),
     "zero-shot": ("ecamp_fast.commands.downstream.zero_shot", "Findings by their names: prompts, and negated prompts."),
+    "attend": ("ecamp_fast.commands.knowledge.attend", "Learn where the findings are that sentences name (GLoRIA)."),
     "import": ("ecamp_fast.commands.downstream.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
 }

@@ -34,6 +34,7 @@ class Stream(IntEnum):
     PHANTOM = 9
     SUBSTITUTE = 10
     TURN = 11
+    CAPTIONS = 12
 
 
 def sample_keys(seed: int, epoch: ArrayLike, sample: ArrayLike) -> np.ndarray:

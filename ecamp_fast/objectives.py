@@ -21,6 +21,7 @@ class Losses:
 
     keep: (B, K) int64, the patches that the encoder saw; None where it was not the whole model that computed
     align: None where it is off
+    local, whole: the parts of the total where ``losses.gloria`` is on, of which the other terms are zero
     """
 
     total: Tensor
@@ -29,6 +30,8 @@ class Losses:
     mlm: Tensor
     keep: Tensor | None = None
     align: Tensor | None = None
+    local: Tensor | None = None
+    whole: Tensor | None = None
 
 
 def total(mim: Tensor | None, sr: Tensor | None, mlm: Tensor | None, align: Tensor | None = None) -> Losses:

@@ -25,6 +25,7 @@ from ecamp_fast.run.safety.guard import Guard
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe
+    from ecamp_fast.run.setup import MakeModel
 
 PHANTOM_STUDIES = 640
 GUARD = Guard(leaves=True)  # of this process, where it is a rank
@@ -174,9 +175,11 @@ def _train(
         GUARD.take(run, lambda flag: agree(flag, context.device), lambda numbers: gather(numbers, context.device))
         with Watchdog(context, run, recipe.safety.watchdog, heartbeat, lambda: GUARD.requested):
             shards = data or _phantoms(run.path, recipe, context.is_main)
-            trainer = Trainer(Job(recipe, shards, run.path, ds_config, resume, allow), context, GUARD, heartbeat)
+            job = Job(recipe, shards, run.path, ds_config, resume, allow, _other_model(recipe))
+            trainer = Trainer(job, context, GUARD, heartbeat)
             status = trainer.train()
         GUARD.over()
+        reporting = reporting and job.model is None
         if reporting and context.is_main and status == "complete" and (trainer.trained or not run.report.exists()):
             from ecamp_fast.report.build import report_run
 
@@ -185,6 +188,15 @@ def _train(
     finally:
         shutdown()
     return status
+
+
+def _other_model(recipe: "Recipe") -> "MakeModel | None":
+    """What is trained instead of ECAMP, of which there is no report."""
+    if not recipe.losses.gloria:
+        return None
+    from ecamp_fast.attend.model import Gloria
+
+    return Gloria
 
 
 def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:

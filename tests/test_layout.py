@@ -16,7 +16,7 @@ FOLDERS = ("kernels", "shards", "bench")  # ecamp_fast.kernels and so on, beside
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 # Modules that run at step time and compute with torch; all others of shards/ work where there is none.
-SHARDS_WITH_TORCH = {"load/capacity.py", "load/decode.py", "load/loader.py", "load/resize.py"}
+SHARDS_WITH_TORCH = {"load/capacity.py", "load/captions.py", "load/decode.py", "load/loader.py", "load/resize.py"}
 WITHOUT_TORCH = [
     *("cli", "commands.shard", "commands.tokenizer", "config", "keyed_random", "errors", "files", "phantom"),
     *("geometry", "machine", "text.codes", "text.packing.assemble", "text.reading.annotate"),

@@ -16,6 +16,7 @@ train         launch the ranks of a run, and watch them
 worth         what pre-training is worth: trained with reports and without, and judged
 
 downstream    commands that use what a run has learned
+knowledge     commands of what comes before pre-training
 
 lazy          a group that imports a command when it is called
 progress      a bar on a terminal, plain lines elsewhere

@@ -18,9 +18,13 @@ LAUNCHED = [option for option in program.params if option.name != "local_rank"]
         click.Option(["--json", "as_json"], is_flag=True, help="Print the outcome as JSON."),
     ]
 )
-@click.pass_context
-def command(context: click.Context, ranks: int | None, as_json: bool, **options: object) -> None:
+def command(ranks: int | None, as_json: bool, **options: object) -> None:
     """Pre-train ECAMP; an interrupt saves and stops, a second one stops at once; the same command goes on."""
+    sys.exit(train(ranks, as_json, **options))
+
+
+def train(ranks: int | None, as_json: bool, **options: object) -> int:
+    """Launch the ranks of a run and watch them.  options: of ``train.py``, by name   returns the exit code"""
     from ecamp_fast.run import launch
     from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.rundir import RunDir
@@ -36,7 +40,7 @@ def command(context: click.Context, ranks: int | None, as_json: bool, **options:
     if as_json:
         state = RunDir(out, writes=False).state() if out.is_dir() else {}
         click.echo(json.dumps({"schema": 1, "exit_code": code, "run": str(out), "state": state}))
-    sys.exit(code)
+    return code
 
 
 def _arguments(options: dict[str, object]) -> list[str]:

@@ -12,6 +12,7 @@ from ecamp_fast.config.sections import (
     CheckpointConfig,
     EvaluationConfig,
     FusionConfig,
+    GloriaConfig,
     ImageConfig,
     LoaderConfig,
     LossesConfig,
@@ -25,6 +26,8 @@ from ecamp_fast.config.sections import (
     TextConfig,
 )
 from ecamp_fast.errors import ConfigError
+
+_FIRST_WEIGHTS = ("gloria.image_weights",)  # read once, before the first step
 
 
 class Recipe(Section):
@@ -53,6 +56,7 @@ class Recipe(Section):
     sr: SuperResolutionConfig = SuperResolutionConfig()
     losses: LossesConfig = LossesConfig()
     align: AlignConfig = AlignConfig()
+    gloria: GloriaConfig = GloriaConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig = BatchConfig()
@@ -124,7 +128,7 @@ class Recipe(Section):
         flat = flatten(self.model_dump(mode="json"))
         watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "safety.")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
-        free = (*watching, *loader, "schedule.epochs", "compile", "activations", "share_projections")
+        free = (*watching, *loader, "schedule.epochs", "compile", "activations", "share_projections", *_FIRST_WEIGHTS)
         return {key: value for key, value in flat.items() if not key.startswith(free)}
 
     @property

@@ -134,6 +134,7 @@ class LossesConfig(Section):
     sr: bool = True  # false: Table 4, SR off
     mlm: bool = True  # false: image part only
     align: bool = False  # images against single distilled sentences (section align); no part of the paper
+    gloria: bool = False  # another model, which learns where words look (section gloria); no other term beside it
     mim_scale: float = Field(0.75, gt=0)
     norm_pix: bool = False
     mlm_positions: Literal["masked", "all"] = "masked"
@@ -143,7 +144,9 @@ class LossesConfig(Section):
     def _norm_pix_without_sr(self) -> "LossesConfig":
         if self.norm_pix and self.sr:
             raise ValueError("norm_pix needs sr: false (the same prediction feeds super-resolution)")
-        if not (self.mim or self.sr or self.mlm):
+        if self.gloria and (self.mim or self.sr or self.mlm or self.align):
+            raise ValueError("gloria is another model: mim, sr, mlm and align must be false beside it")
+        if not (self.mim or self.sr or self.mlm or self.gloria):
             raise ValueError("every term is off")
         if self.align and not self.mlm:
             raise ValueError("align needs mlm: true (the text decoder's layers read the sentences)")
@@ -157,6 +160,39 @@ class AlignConfig(Section):
     scale: float = Field(0.025, gt=0)  # of the term in the total: its gradient in the encoder is then half that of mlm
     temperature: float = Field(0.1, gt=0)  # of the contrast, and of the patches that a sentence looks at
     sentences: int = Field(24, ge=1, le=1024)  # of a sample at most, the first
+
+
+class GloriaConfig(Section):
+    """GLoRIA (SPEC 6.1 to 6.3), where ``losses.gloria`` is on. Sizes of its parts are those of ``model``."""
+
+    image: Literal["resnet50", "vit", "cells"] = "resnet50"  # vit: the encoder of ``model.vision``; cells: a small CNN
+    image_weights: str | None = None  # resnet50: a file of timm or torchvision; vit: a run of `train`
+    image_size: int = Field(299, ge=16, le=WIDEST)  # pixels per side that the view is brought to; vit: image.low_size
+    # Folder with a BERT of transformers and its vocab.txt or tokenizer.json, whose width is then that of regions and
+    # words. null: a fresh one of ``model.text``, over the vocabulary of the shard set.
+    bert: str | None = None
+    layers: int = Field(4, ge=1, le=64)  # hidden layers of the text side that are summed, the last ones
+    text: Literal["distilled", "raw"] = "distilled"  # whose sentences
+    max_tokens: int = Field(97, ge=8, le=WIDEST)  # of a sentence, [CLS] and [SEP] among them
+    sentences: int = Field(1, ge=0, le=1024)  # of an image at a time, drawn anew in every epoch; 0: all
+    positives: Literal["stated", "diagonal"] = "stated"  # of a sentence: all images that state it, or the one it is of
+    poles: bool = False  # "There is X." and "There is no X." come along, and the choice between them is learned
+    local_scale: float = Field(1.0, ge=0)
+    global_scale: float = Field(1.0, ge=0)
+    sharpness: tuple[float, float, float] = (4.0, 5.0, 10.0)  # among regions, over words, of the contrasts
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "GloriaConfig":
+        faults = []
+        if not all(value > 0 for value in self.sharpness):
+            faults.append("sharpness must be three numbers above 0")
+        if not self.local_scale + self.global_scale:
+            faults.append("local_scale and global_scale cannot both be 0")
+        if self.poles and self.positives == "diagonal":
+            faults.append("poles needs positives: stated (bare sentences are nobody's own)")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
 
 class ScheduleConfig(Section):

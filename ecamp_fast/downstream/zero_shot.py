@@ -160,7 +160,9 @@ def _show(
             cells = patches.reshape(len(pictures), grid, grid, 2, len(nouns))[..., columns].transpose(3, 0, 4, 1, 2)
             assert batch.boxes is not None and batch.box_labels is not None  # they were asked for
             pairs = zip(batch.boxes, batch.box_labels, strict=True)
-            boxes = np.stack([_cells(one.cpu().numpy(), own.tolist(), len(called), grid, size) for one, own in pairs])
+            boxes = np.stack(
+                [cells_in_boxes(one.cpu().numpy(), own.tolist(), len(called), grid, size) for one, own in pairs]
+            )
             parts.append((sides[:, 0], sides[:, 1], cells[0] - cells[1], boxes))
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
@@ -217,7 +219,7 @@ def _scores(values: Mapping[str, Array]) -> PromptScores:
     return PromptScores(**{name: None if np.isnan(one[0]) else estimate(one) for name, one in values.items()})
 
 
-def _cells(boxes: Array, findings: Sequence[int], count: int, grid: int, size: int) -> Array:
+def cells_in_boxes(boxes: Array, findings: Sequence[int], count: int, grid: int, size: int) -> Array:
     """(F, G, G) bool: cells whose middle lies in a box.
 
     boxes: (n, 4) x1, y1, x2, y2 in pixels of the view   findings: n numbers   count: F   size: pixels of the view

@@ -82,6 +82,8 @@ class Rebuild:
 
     def __init__(self, run: Path, context: DistContext, data: str | None = None) -> None:
         recipe, state = read_recipe(run), RunDir(run, writes=False).state()
+        if recipe.losses.gloria:
+            raise ConfigError(f"{run} trained GLoRIA, whose steps are not replayed", "name a run that trained ECAMP")
         if "ranks" not in state:
             raise ConfigError(f"{run} has not trained yet", "name the folder given as --out")
         self.run, self.ranks, self.done = run, int(state["ranks"]), int(state.get("step", 0))

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.run.metrics import LossMeter
@@ -34,6 +34,7 @@ def evaluate(
     model, meter = engine.module, LossMeter(loader.device, engine.module.recipe)
     words = torch.zeros(4, dtype=torch.float64, device=loader.device)  # the last: ranks that were cut short
     engine.eval()
+    _share_statistics(model)
     with closing(loader.evaluation(limit)) as batches:
         for batch in watched(batches):
             if stopped():
@@ -52,6 +53,17 @@ def evaluate(
     samples = loader.count if limit is None else min(limit, loader.count)
     of_words = {"nats_per_token": nats / count, "accuracy": hits / count} if count else {}
     return {"samples": samples, **means, **of_words}
+
+
+def _share_statistics(model: nn.Module) -> None:
+    """What batch norms have gathered on rank 0, which is what checkpoints keep, counts on all ranks.
+
+    Training does not read it; so a run that went on from a checkpoint is judged like one that was never stopped.
+    """
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        for name, buffer in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                dist.broadcast(buffer, 0)
 
 
 def _sums(words: Tensor) -> list[float]:

@@ -20,7 +20,18 @@ from ecamp_fast.printable import one_line
 
 NAMES = ("loss", "mim", "sr", "mlm")
 # Of metrics.jsonl, for TensorBoard.
-SCALARS = (*NAMES, "align", "mlm_per_token", "nats_per_token", "accuracy", "lr", "grad_norm", "images_per_second")
+SCALARS = (
+    *NAMES,
+    "align",
+    "local",
+    "global",
+    "mlm_per_token",
+    "nats_per_token",
+    "accuracy",
+    "lr",
+    "grad_norm",
+    "images_per_second",
+)
 
 
 class LossMeter:
@@ -28,7 +39,8 @@ class LossMeter:
 
     def __init__(self, device: torch.device | str, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._names = NAMES + ("align",) * recipe.losses.align
+        losses = recipe.losses
+        self._names = NAMES + ("align",) * losses.align + ("local", "global") * losses.gloria
         self._sums = torch.zeros(len(self._names) + 5, dtype=torch.float64, device=device)
 
     def add(self, losses: Any, batch: Batch, weight: float = 1.0) -> Tensor:
@@ -36,9 +48,11 @@ class LossMeter:
 
         returns (4,) float64: the losses, by ``NAMES``
         """
-        align = losses.total * 0 if losses.align is None else losses.align
-        terms = [losses.total, losses.mim, losses.sr, losses.mlm, align]
-        means = torch.stack(terms[: len(self._names)]).detach().double()
+        others = {"align": losses.align, "local": losses.local, "global": losses.whole}
+        zero = losses.total * 0
+        found = [others[name] for name in self._names[len(NAMES) :]]
+        terms = [losses.total, losses.mim, losses.sr, losses.mlm, *(zero if one is None else one for one in found)]
+        means = torch.stack(terms).detach().double()
         self._sums[: len(self._names)] += means * weight
         means = means[: len(NAMES)]
         if batch.text is not None:

@@ -62,8 +62,8 @@ def per_token(record: dict[str, Any]) -> str:
 
 
 def aligned(record: dict[str, Any]) -> str:
-    """The loss of ``losses.align``, where it is on."""
-    return f", align {record['align']:.4f}" if "align" in record else ""
+    """The losses of ``losses.align`` and ``losses.gloria``, where they are on."""
+    return "".join(f", {name} {record[name]:.4f}" for name in ("align", "local", "global") if name in record)
 
 
 def _bar(total: int, start: int) -> Any:

@@ -1,11 +1,12 @@
 """From a job to what its loop needs: shard set, recipe with a micro-batch, model, engine. Nothing is written here."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ecamp_fast.batch import Batch
 from ecamp_fast.config import Recipe, load_recipe
@@ -22,10 +23,14 @@ from ecamp_fast.shards.load.loader import Loader, require_text
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.weights.file import load_weights
 
+# A model by recipe and vocabulary, with its first weights. Its ``forward`` takes a ``Batch`` and gives ``Losses``, its
+# ``losses_and_words`` what ``run.evaluate`` asks for, its ``recipe`` is the one it was made by.
+MakeModel = Callable[[Recipe, int], nn.Module]
+
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what, and where it goes."""
+    """What to train on what, and where it goes.  model: None: ECAMP itself"""
 
     recipe: Recipe
     data: Path | str  # a folder, or an address of an object store
@@ -33,6 +38,7 @@ class Job:
     ds_config: Path | None = None
     resume: str = "auto"
     allow: tuple[str, ...] = ()  # keys that may differ from what the run was trained with so far
+    model: MakeModel | None = None
 
 
 def open_shards(job: Job) -> ShardSet:
@@ -70,9 +76,20 @@ def judge_run(out: Path, recipe: Recipe, ds_config: dict[str, Any], allow: Colle
     return judge_changes(before, settings_of(recipe, ds_config), allow, str(out))
 
 
-def build(recipe: Recipe, vocab_size: int, context: DistContext, ds_config: dict[str, Any]) -> Any:
-    """The engine around a model with its first weights: drawn from the recipe's seed, or read from ``init_from``."""
+def build(
+    recipe: Recipe,
+    vocab_size: int,
+    context: DistContext,
+    ds_config: dict[str, Any],
+    make: MakeModel | None = None,
+) -> Any:
+    """The engine around a model with its first weights: drawn from the recipe's seed, or read from ``init_from``.
+
+    make: ``Job.model``
+    """
     torch.manual_seed(recipe.seed)
+    if make:
+        return build_engine(make(recipe, vocab_size).to(context.device), recipe, ds_config)
     model = Ecamp(recipe, vocab_size)
     if recipe.init_from:
         load_weights(model, Path(recipe.init_from), recipe.init_parts)
@@ -87,7 +104,11 @@ def _measure(job: Job, shards: ShardSet, context: DistContext) -> Memory:
         loader = Loader(shards, "train", recipe.with_micro(samples), world=context.world, device=context.device)
         return next(loader.batches(0, 1))
 
-    model = Ecamp(recipe, shards.manifest.vocab_size)
-    if recipe.activations == "recompute":
-        recompute_blocks(model)
+    model: nn.Module
+    if job.model:
+        model = job.model(recipe, shards.manifest.vocab_size)
+    else:
+        model = Ecamp(recipe, shards.manifest.vocab_size)
+        if recipe.activations == "recompute":
+            recompute_blocks(model)
     return measure(model, batch, recipe, context, deepspeed_config.zero_stage(job.ds_config))

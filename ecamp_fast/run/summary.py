@@ -28,7 +28,9 @@ def run_facts(recipe: Recipe, shards: ShardSet, context: DistContext) -> dict[st
 
 
 def attention_choices(recipe: Recipe, context: DistContext) -> dict[str, str]:
-    """Part of the model -> the attention backend it uses."""
+    """Part of the model -> the attention backend it uses; none where it is not ECAMP."""
+    if recipe.losses.gloria:
+        return {}
     cases = attention_cases(recipe, context.device.type == "cuda")
     return {part: describe_choice(case) for part, case in cases.items()}
 
@@ -54,13 +56,13 @@ def opening_lines(
     if recipe.losses.mlm and read_by_other_rules(shards.manifest):
         again = build_command(shards.manifest)
         lines.append(f"warning: reports were read by other rules than this version's; to build the set again: {again}")
-    if not (step or recipe.init_from):
+    if not (step or recipe.init_from or recipe.losses.gloria):
         authors = "; the paper's authors started from MAE's: README, Recipes" if _is_vit_b(recipe) else ""
         lines.append(f"weights: random numbers of seed {recipe.seed}{authors}")
     if recipe.reads_maps and not shards.manifest.with_map("train"):
         lines.append("warning: no training sample has an attention map: super-resolution weighs every pixel alike")
     choices = attention_choices(recipe, context)
-    return [*lines, "attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())]
+    return lines + ["attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())] * bool(choices)
 
 
 def _is_vit_b(recipe: Recipe) -> bool:

@@ -25,6 +25,8 @@ def load_trained(run: Path, device: torch.device | str = "cpu") -> Ecamp:
     Raises ConfigError where ``run`` is neither, DataError where it has no weights that verify and fit.
     """
     recipe, weights = read_recipe(run), run / WEIGHTS
+    if recipe.losses.gloria:
+        raise ConfigError(f"{run} holds a GLoRIA, no ECAMP", "name a run of `ecamp-fast train` on another recipe")
     complete = RunDir(run, writes=False).state().get("status", "complete") == "complete"  # an export has no state
     model = _exported(recipe, weights) if complete and weights.exists() else _newest(recipe, run)
     return model.float().eval().to(device)

@@ -55,7 +55,7 @@ class Trainer:
         self.samples = self.shards.count("train")
         self.step, self.total = 0, total_steps(self.recipe, self.samples)
         self.trained = 0  # steps of this leg
-        self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config)
+        self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config, job.model)
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
         self.recorder = Recorder(self.run, context.world)

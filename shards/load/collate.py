@@ -12,7 +12,7 @@ import numpy as np
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import sample_keys
-from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, TOKENS
+from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, IMAGE, REPORT, TOKENS
 from ecamp_fast.shards.format.tokens import unpack_tokens
 from ecamp_fast.shards.images.encode import read_pgm
 from ecamp_fast.shards.load import crop
@@ -33,7 +33,7 @@ class Collated:
     jpegs    (B,)        file contents
     boxes    (B, 4)      int32: top, left, height, width of the view
     flipped  (B,)        bool
-    distilled  B distilled texts, empty ones without ``losses.align``
+    statements  B texts whose sentences images are compared with; empty ones where they are not
     """
 
     names: list[str]
@@ -48,7 +48,7 @@ class Collated:
     lengths: np.ndarray
     keys: np.ndarray
     samples: np.ndarray
-    distilled: list[str]
+    statements: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class _Stored:
     attention: np.ndarray | None
     report: np.ndarray
     distilled: np.ndarray
-    distilled_text: str
+    statements: str
 
 
 class Collator:
@@ -86,7 +86,8 @@ class Collator:
         self._split = split
         self._recipe = recipe
         self._train = train
-        self._members = (IMAGE, ATTENTION, TOKENS, *((DISTILLED,) if recipe.losses.align else ()))
+        self._stating = stating_member(recipe)
+        self._members = (IMAGE, ATTENTION, TOKENS, *((self._stating,) if self._stating else ()))
         self.readers = max(recipe.loader.threads, shard_set.store.readers)  # threads that reading can use
 
     def __call__(self, pool: Executor, epochs: np.ndarray, samples: np.ndarray) -> Collated:
@@ -119,7 +120,7 @@ class Collator:
             lengths=lengths,
             keys=keys,
             samples=samples,
-            distilled=[one.distilled_text for one in stored],
+            statements=[one.statements for one in stored],
         )
 
     def _read(self, epochs: Iterable[int], samples: Iterable[int]) -> list[tuple[int, _Stored]]:
@@ -130,7 +131,7 @@ class Collator:
         sample, attempt = wanted, 0
         while True:
             try:
-                return sample, _read_sample(self._set, self._split, sample, self._members)
+                return sample, _read_sample(self._set, self._split, sample, self._members, self._stating)
             except DataError as error:
                 if self._quarantine is None:
                     raise
@@ -166,13 +167,20 @@ class Collator:
         return attention, crop.middle_windows(count, grid)
 
 
-def _read_sample(shard_set: ShardSet, split: str, index: int, members: tuple[str, ...]) -> _Stored:
+def stating_member(recipe: Recipe) -> str | None:
+    """The text whose sentences images are compared with; None where the recipe compares none."""
+    if recipe.losses.gloria:
+        return DISTILLED if recipe.gloria.text == "distilled" else REPORT
+    return DISTILLED if recipe.losses.align else None
+
+
+def _read_sample(shard_set: ShardSet, split: str, index: int, members: tuple[str, ...], stating: str | None) -> _Stored:
     sample = shard_set.read(split, index, members)
     try:
         height, width = jpeg_size(sample[IMAGE])
         stored = sample.get(ATTENTION)
         attention = None if stored is None else read_pgm(stored)
-        text = sample.get(DISTILLED, b"").decode()
+        text = sample.get(stating, b"").decode() if stating else ""
         report, distilled = unpack_tokens(sample[TOKENS]) if TOKENS in sample else (_NO_TEXT, _NO_TEXT)
     except ValueError as error:
         where = f"{shard_set.locate(sample.shard)}: sample {sample.key}"

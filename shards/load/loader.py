@@ -18,6 +18,7 @@ from ecamp_fast.errors import DataError, StorageError
 from ecamp_fast.fault_points import reach
 from ecamp_fast.shards.load.batching import MicroBatches
 from ecamp_fast.shards.load.capacity import measure_capacity, measure_sentences
+from ecamp_fast.shards.load.captions import Captions
 from ecamp_fast.shards.load.collate import Collated, Collator
 from ecamp_fast.shards.load.decode import IN_FLIGHT, JpegDecoder
 from ecamp_fast.shards.load.prefetch import prefetch
@@ -80,6 +81,7 @@ class Loader:
             self._encode = SentenceEncoder(load_wordpiece(shard_set.wordpiece_path), recipe.text.max_tokens)
             if train and recipe.fixed_text(self.device.type == "cuda"):
                 self.sentence_capacity = measure_sentences(shard_set, split, recipe, self._encode)
+        self._captions = Captions(shard_set, recipe) if recipe.losses.gloria else None
         if train:
             recipe.accumulation(world)  # raises now what would be found at the first step
 
@@ -182,10 +184,12 @@ class Loader:
         return Batch(image=image, text=text, sentences=sentences, **arrays)
 
     def _sentences(self, collated: Collated) -> Sentences | None:
+        if self._captions:
+            return self._captions(collated.statements, collated.keys)
         if self._encode is None:
             return None
         limit, entities = self._recipe.align.sentences, self._set.manifest.entities
-        stated = [read_statements(text, limit, entities) for text in collated.distilled]
+        stated = [read_statements(text, limit, entities) for text in collated.statements]
         return lay_out_sentences(stated, self._encode, self.sentence_capacity)
 
 

@@ -20,7 +20,8 @@ STAYS = {  # what is trained on what, and in which order
     *("text.max_tokens", "text.distilled_position", "text.capacity"),
     *("fusion.projection", "fusion.use_global", "fusion.use_local", "sr.final_relu"),
     *("losses.mim", "losses.sr", "losses.mlm", "losses.mlm_positions", "losses.align"),
-    *("align.width", "align.sentences"),
+    *("align.width", "align.sentences", "losses.gloria", "gloria.image", "gloria.image_size", "gloria.bert"),
+    *("gloria.layers", "gloria.text", "gloria.max_tokens", "gloria.sentences", "gloria.positives"),
 }
 TUNES = {  # how: named by --allow-change, or refused
     *("precision", "float8", "model.text.dropout", "image.crop_area", "image.crop_aspect", "image.flip"),
@@ -34,12 +35,13 @@ TUNES = {  # how: named by --allow-change, or refused
         "align.scale",
         "align.temperature",
     ),
+    *("gloria.poles", "gloria.local_scale", "gloria.global_scale", "gloria.sharpness"),
     *("schedule.warmup_epochs", "schedule.horizon_epochs"),
     *("optim.lr", "optim.betas", "optim.eps", "optim.weight_decay"),
 }
 FREE = {  # neither is the method: what may differ without a word
     *("name", "log_every", "batch.micro", "compile", "activations", "share_projections", "schedule.epochs"),
-    *("init_from", "init_parts", "checkpoint", "evaluation", "safety"),
+    *("init_from", "init_parts", "gloria.image_weights", "checkpoint", "evaluation", "safety"),
     *("loader.threads", "loader.prefetch", "loader.region", "loader.hardware", "loader.quarantine", "loader.cache_gb"),
 }
 

@@ -123,8 +123,10 @@ def key_in_a_wrong_section(chance: random.Random) -> Mutated:
     leaves = [key.rpartition(".")[2] for key in FIELDS]
     right = chance.choice([key for key in FIELDS if leaves.count(key.rpartition(".")[2]) == 1 and "." in key])
     leaf = right.rpartition(".")[2]
-    elsewhere = chance.choice([section for section in ("", *SECTIONS) if not right.startswith(f"{section}.{leaf}")])
-    wrong = f"{elsewhere}.{leaf}".lstrip(".")
+    places = [
+        f"{section}.{leaf}".lstrip(".") for section in ("", *SECTIONS) if not right.startswith(f"{section}.{leaf}")
+    ]
+    wrong = chance.choice([place for place in places if place not in SECTIONS])
     return Mutated(written({wrong: 1}), (f"unknown key '{wrong}'",), right)
 
 

@@ -102,7 +102,7 @@ def test_pointing_counts_pictures_with_boxes_whose_highest_cell_lies_in_one() ->
 def test_cells_of_a_box_are_those_whose_middle_it_holds() -> None:
     """Cells of 20 pixels: their middles lie at 10, 30, 50 and 70."""
     boxes = np.array([[30, 45, 50.5, 70], [0, 0, 9, 80]], np.float32)
-    found = zero_shot._cells(boxes, [1, 0], 2, 4, 80)
+    found = zero_shot.cells_in_boxes(boxes, [1, 0], 2, 4, 80)
     assert not found[0].any()
     assert np.argwhere(found[1]).tolist() == [[2, 1], [2, 2]]
 

@@ -1,7 +1,9 @@
-"""Commands that read reports by a language model.
+"""Commands of what comes before pre-training: reports read by a language model, and where the findings are.
 
-distill  ``distill``: which there are
-run      ``distill run``: every report to a journal of answers
-audit    ``distill audit``: a random sample beside its reports, as a page
-export_sft  ``distill export-sft``: answers of a model as conversations for a student
+distill       ``distill``: which there are
+run           ``distill run``: every report to a journal of answers
+audit         ``distill audit``: a random sample beside its reports, as a page
+export_sft    ``distill export-sft``: answers of a model as conversations for a student
+attend        ``attend COMMAND``: which there are
+attend_train  ``attend train``: GLoRIA on a shard set
 """

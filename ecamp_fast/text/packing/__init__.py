@@ -7,4 +7,6 @@ descriptors  descriptors as the released code finds them at step time
 rows         the sample and the position of each row
 layout       the masked text as the model takes it, packed to a capacity
 single_sentences  the distinct distilled sentences of a micro-batch, and who states which
+captions          the same for GLoRIA, with the words that wordpieces make up
+bert_vocabulary   the vocabulary of a BERT of transformers
 """

@@ -65,7 +65,7 @@ def lay_out_sentences(
             one, two = (numbers.setdefault(text, len(numbers)) for text in (holds, other))
             negation |= {one: two, two: one}
             poles.append((sample, one))
-    return _packed(numbers, encode, capacity, len(stated), [*pairs, *poles], negation, _worths(poles, negation))
+    return _packed(numbers, encode, capacity, len(stated), [*pairs, *poles], negation, worths_of(poles, negation))
 
 
 def pack_sentences(sentences: Iterable[str], encode: SentenceEncoder) -> Sentences:
@@ -74,8 +74,10 @@ def pack_sentences(sentences: Iterable[str], encode: SentenceEncoder) -> Sentenc
     return _packed(numbers, encode, None, 0, [], {}, [])
 
 
-def _worths(poles: Sequence[tuple[int, int]], negation: dict[int, int]) -> list[tuple[int, int, float]]:
+def worths_of(poles: Sequence[tuple[int, int]], negation: dict[int, int]) -> list[tuple[int, int, float]]:
     """(sample, sentence, worth) of the choices between a bare sentence and its negation.
+
+    poles: (sample, bare sentence) that holds   negation: of each sentence, the other
 
     Findings that some sample states and another denies count alike, and so do their two sides: else the commoner side
     would be the answer to every picture. What all say is no choice.

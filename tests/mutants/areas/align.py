@@ -64,7 +64,7 @@ def answered() -> Any:
     """Scores of answers that a hand wrote."""
     import numpy as np
 
-    from ecamp_fast.downstream.zero_shot import Answers, _cells, judge
+    from ecamp_fast.downstream.zero_shot import Answers, cells_in_boxes, judge
 
     draw = np.random.default_rng(0)
     maps, boxes = draw.normal(size=(30, 2, 2, 2)), draw.random((30, 2, 2, 2)) < 0.2
@@ -75,7 +75,7 @@ def answered() -> Any:
     people = [f"p{row // 2}" for row in range(30)]
     numbers: list[Any] = [judge(Answers(("a", "b"), *scores, maps, truth, boxes, people)).as_dict()]
     boxes = np.array([[30, 45, 50.5, 70], [0, 0, 9, 80]], np.float32)
-    numbers.append(_cells(boxes, [1, 0], 2, 4, 80).tolist())
+    numbers.append(cells_in_boxes(boxes, [1, 0], 2, 4, 80).tolist())
     return numbers
 
 

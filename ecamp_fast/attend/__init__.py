@@ -1,0 +1,9 @@
+"""GLoRIA: images against sentences, region by word, and what each word looks at (SPEC 6). Trained by ``run``.
+
+model    the whole: a batch of the loader in, the losses out; and the maps
+images   its image sides: ResNet-50, this project's ViT, a small network
+texts    its text side: words and sentences of a BERT
+losses   attention of words over regions, local similarity, contrasts
+trained  the model of a run directory
+prompts  findings by their names alone
+"""

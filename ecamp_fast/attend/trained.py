@@ -1,0 +1,54 @@
+"""The trained GLoRIA of a run directory: its best checkpoint, else its exported weights, else its newest checkpoint."""
+
+import logging
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ecamp_fast.attend.model import Gloria
+from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.run.checkpoint.engine_state import model_state
+from ecamp_fast.run.checkpoint.find import find
+from ecamp_fast.run.checkpoint.read import Checkpoint
+from ecamp_fast.run.checkpoint.retention import best_of
+from ecamp_fast.run.export import WEIGHTS
+from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.trained import read_recipe
+
+log = logging.getLogger(__name__)
+
+_WORDS = "text.bert.embeddings.word_embeddings.weight"
+
+
+def load_gloria(run: Path, device: torch.device | str = "cpu", *, best: bool = True) -> Gloria:
+    """In evaluation mode and float32.
+
+    best: the checkpoint with the lowest held-out loss, where the run kept one; False: how the run ended
+    Raises ConfigError where ``run`` trained something else, DataError where it has no weights that verify and fit.
+    """
+    recipe = read_recipe(run)
+    if not recipe.losses.gloria:
+        raise ConfigError(f"{run} trained no GLoRIA", "name the OUT of `ecamp-fast attend train`")
+    state = _state(run, best)
+    if _WORDS not in state:
+        raise DataError(f"{run} has no word embeddings among its weights", "train it anew")
+    model = Gloria(recipe, len(state[_WORDS]), fresh=True)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"the weights of {run} do not fit its recipe: {error}", "restore recipe.yaml") from None
+    return model.float().eval().to(device)
+
+
+def _state(run: Path, best: bool) -> dict[str, Tensor]:
+    folder, weights = run / "checkpoints", run / WEIGHTS
+    name = best_of(folder)[0] if best and folder.is_dir() else None
+    if name:
+        return model_state(Checkpoint(folder / name))
+    if weights.exists() and RunDir(run, writes=False).state().get("status", "complete") == "complete":
+        return safetensors.torch.load_file(weights)
+    path = find(folder, "must", lambda name, reason: log.warning("%s: %s", name, reason))
+    assert path is not None  # "must"
+    return model_state(Checkpoint(path))

@@ -1,0 +1,14 @@
+"""``ecamp-fast attend``: where findings are, learned from images and sentences."""
+
+import click
+
+from ecamp_fast.commands.lazy import LazyGroup
+
+COMMANDS = {
+    "train": ("ecamp_fast.commands.knowledge.attend_train", "Train a GLoRIA on a shard set; the same command resumes."),
+}
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def command() -> None:
+    """Learn from images and single sentences which words look where (GLoRIA, paper 3.3)."""

@@ -1,0 +1,74 @@
+"""``ecamp-fast attend train``: a GLoRIA on a shard set, on the engine of pre-training."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ecamp_fast.commands.train import train
+from ecamp_fast.config import RECIPES
+from ecamp_fast.errors import ConfigError
+
+FOLDER = RECIPES / "attend"
+DEFAULT = "gloria"
+
+
+@click.command()
+@click.argument("shards", metavar="SET")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--recipe", default=DEFAULT, show_default=True, metavar="NAME|FILE", help="gloria, phantom, or a YAML file."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option(
+    "--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: gloria.json, zero2 clipped."
+)
+@click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
+@click.option("--allow-change", "allow", multiple=True, metavar="KEY", help="Go on although this key differs.")
+@click.option("--ranks", type=int, help="Ranks on this machine. Default: the GPUs, or one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def command(
+    shards: str,
+    out: Path,
+    recipe: str,
+    overrides: tuple[str, ...],
+    ds_config: str,
+    resume: str,
+    allow: tuple[str, ...],
+    ranks: int | None,
+    as_json: bool,
+) -> None:
+    """Train a GLoRIA on the images of SET and the sentences of their texts; OUT is its run directory.
+
+    An interrupt saves and stops, a second one stops at once; the same command goes on to the same weights.
+    """
+    from ecamp_fast.config import load_recipe
+
+    source = find_recipe(recipe)
+    if not load_recipe(source, overrides).losses.gloria:
+        raise ConfigError(f"{source} trains no GLoRIA", "losses.gloria must be true; `ecamp-fast train` is for others")
+    sys.exit(
+        train(
+            ranks,
+            as_json,
+            recipe_name=str(source),
+            data=shards,
+            out=out,
+            overrides=overrides,
+            ds_config=ds_config or str(FOLDER / "clipped.json"),
+            resume=resume,
+            allow=allow,
+            reporting=False,
+        )
+    )
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe of ``recipes/attend``, or the file itself.  Raises ConfigError where there is none."""
+    file = FOLDER / f"{name}.yaml"
+    if file.is_file():
+        return file
+    if Path(name).is_file():
+        return Path(name)
+    known = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
+    raise ConfigError(f"no recipe '{name}' of attend", f"name one of {known}, or a YAML file")
