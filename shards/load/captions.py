@@ -21,12 +21,14 @@ class Captions:
 
     def __init__(self, shard_set: ShardSet, recipe: Recipe) -> None:
         self._encode = caption_encoder(recipe, shard_set.wordpiece_path)
+        self._entities = shard_set.manifest.entities
         gloria = recipe.gloria
         self._choice = CaptionChoice(gloria.sentences, gloria.positives == "diagonal", gloria.poles)
 
     def __call__(self, texts: Sequence[str], keys: np.ndarray) -> Sentences:
         """texts: of B samples   keys: (B,) int64 of the samples in this epoch"""
-        return lay_out_captions([read_statements(text, SENTENCES) for text in texts], keys, self._encode, self._choice)
+        stated = [read_statements(text, SENTENCES, self._entities) for text in texts]
+        return lay_out_captions(stated, keys, self._encode, self._choice)
 
 
 def caption_encoder(recipe: Recipe, wordpiece: Path) -> CaptionEncoder:
