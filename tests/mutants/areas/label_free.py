@@ -46,6 +46,7 @@ def labels() -> Any:
     from types import SimpleNamespace
 
     from ecamp_fast.evidence.entities import stated
+    from ecamp_fast.text.reading.entities import DEFAULT
 
     texts = [
         "No edema. Small effusion.",
@@ -55,7 +56,8 @@ def labels() -> Any:
         "Effusion.",
         "No effusion.",
     ]
-    shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()})
+    manifest = SimpleNamespace(entities=DEFAULT)
+    shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()}, manifest=manifest)
     found = stated(shards, "val", list("aabbcc"), 1)  # type: ignore[arg-type]
     return found.entities, found.labels.tolist(), found.rows.tolist(), found.patients
 
