@@ -28,6 +28,7 @@ from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.scores import draw_patients
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.text.reading.entities import DEFAULT
 from ecamp_fast.weights.file import save_weights
 
 FEW = 5  # patients with an entity, and without: the set is small
@@ -117,7 +118,8 @@ def test_entities_by_hand() -> None:
         "Effusion.",
         "No mass.",
     ]
-    shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()})
+    manifest = SimpleNamespace(entities=DEFAULT)
+    shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()}, manifest=manifest)
     found = stated(shards, "val", list("aabbcc"), 1)
     assert found.entities == ["edema"]  # of a and b; all have an effusion, nobody a mass, and an aorta is an organ
     assert found.rows.tolist() == [0, 1, 2, 4, 5] and found.patients == list("aabcc")
