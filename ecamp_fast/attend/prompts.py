@@ -65,7 +65,8 @@ def ask(
         found = f"a vocabulary of {encode.vocabulary.size} words, the model was trained with {model.text.vocab_size}"
         raise DataError(found, "give tokenizer.json of the shard set that it was trained on")
     rows = np.arange(len(labels.patients) if count is None else min(count, len(labels.patients)))
-    called = [(nouns or {}).get(name) or finding_of(name) or name.lower() for name in labels.names]
+    entities = shards.manifest.entities
+    called = [(nouns or {}).get(name) or finding_of(name, entities) or name.lower() for name in labels.names]
     device = next(model.parameters()).device
     size = model.recipe.image.high_size
     data = TaskData(shards, split, labels, rows, size=size, boxes=labels.names, device=device)

@@ -3,8 +3,9 @@
 from typing import Any
 
 from ecamp_fast.distill.distiller import Verdict
-from ecamp_fast.distill.source import entities_digest, read_source, without_commands
+from ecamp_fast.distill.source import read_source, without_commands
 from ecamp_fast.distill.validate import judge
+from ecamp_fast.text.reading.entities import DEFAULT
 from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
@@ -18,7 +19,7 @@ class RulesDistiller:
     """A ``Distiller`` that has nothing to ask: its text is ``fallback``."""
 
     def __init__(self) -> None:
-        self.identity = {"prompt": "", "entities": entities_digest(), "rules": RULES_DIGEST}
+        self.identity = {"prompt": "", "entities": DEFAULT.digest, "rules": RULES_DIGEST}
 
     def messages(self, report: str) -> list[dict[str, str]]:
         """None."""

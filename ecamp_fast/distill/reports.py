@@ -14,6 +14,7 @@ from ecamp_fast.shards.sources.base import refuse
 from ecamp_fast.shards.sources.columns import parse
 from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.shards.storage.address import parse_address
+from ecamp_fast.text.reading.entities import DEFAULT
 
 T = TypeVar("T")
 
@@ -80,7 +81,9 @@ def _of_set(source: str) -> ReportSource:
         for sample in shards.samples(split, (METADATA, REPORT)):
             if text := _decoded(sample.get(REPORT, b""), sample.key).strip():
                 reports.append(Report(sample.key, _patient(sample[METADATA], sample.key), text))
-    return ReportSource(str(shards.manifest.source.get("kind", "")), reports, [])
+    own = shards.manifest.entities != DEFAULT
+    notes = ["the set has a list of entities of its own; reports are distilled by the paper's"] if own else []
+    return ReportSource(str(shards.manifest.source.get("kind", "")), reports, notes)
 
 
 def _patient(data: bytes, key: str) -> str:

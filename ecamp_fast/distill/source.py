@@ -3,8 +3,6 @@
 All reading of reports and of answers goes through here.
 """
 
-import hashlib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from functools import lru_cache
 from ecamp_fast.distill.vocabulary import limits_of, roots_of, words_of
 from ecamp_fast.text.reading.annotate import Description, describe_plain
 from ecamp_fast.text.reading.doubt import Doubts
-from ecamp_fast.text.reading.entities import ANATOMY, FORMS, Mention, find_mentions
+from ecamp_fast.text.reading.entities import ANATOMY, Mention, find_mentions
 from ecamp_fast.text.reading.negation import negated
 from ecamp_fast.text.reading.plain import plain
 from ecamp_fast.text.reading.rules import distill
@@ -71,11 +69,6 @@ def without_commands(report: str) -> str:
         else:
             kept.append(sentence)
     return "".join(kept).strip()
-
-
-def entities_digest() -> str:
-    """Of the list of entities and of their forms."""
-    return hashlib.sha256(json.dumps(FORMS, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from ecamp_fast.distill import by_rules
 from ecamp_fast.distill.answers import schema
 from ecamp_fast.distill.distiller import Verdict
 from ecamp_fast.distill.prompt import PLAIN, STRUCTURED, chat, prompt_digest
-from ecamp_fast.distill.source import entities_digest, read_source
+from ecamp_fast.distill.source import read_source
 from ecamp_fast.distill.validate import judge
+from ecamp_fast.text.reading.entities import DEFAULT
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
 
@@ -19,7 +20,7 @@ class TableS2Distiller:
         self._prompt = STRUCTURED if structured else PLAIN
         self.identity = {
             "prompt": prompt_digest(self._prompt),
-            "entities": entities_digest(),
+            "entities": DEFAULT.digest,
             "rules": RULES_DIGEST,
         }
 

@@ -37,13 +37,29 @@ HINT = "docs/downstream.md shows every key of a grid, and the options of each ta
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=-]{0,63}")  # also the name of a folder
 
 
-def _seeds(given: Any) -> tuple[int, ...]:
-    if not isinstance(given, list | tuple) or not all(type(seed) is int and 0 <= seed < 2**32 for seed in given):
-        raise ValueError("must be a list of whole numbers from 0")
-    return tuple(given)
+class _Axes(Section):
+    """What a grid is spread over, and each of its tasks."""
+
+    fractions: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+    lr_factors: tuple[float, ...] = ()
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _whole_numbers(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple) or not all(type(seed) is int and 0 <= seed < 2**32 for seed in given):
+            raise ValueError("must be a list of whole numbers from 0")
+        return tuple(given)
+
+    @field_validator("seeds", "fractions", "lr_factors")
+    @classmethod
+    def _none_twice(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("must name none twice")
+        return values
 
 
-class GridTask(Section):
+class GridTask(_Axes):
     """A task of a grid.
 
     task      its kind, as ``registry.TASKS`` has it
@@ -63,24 +79,9 @@ class GridTask(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     official: bool = False
     paper: str | None = None
-    fractions: tuple[float, ...] = ()
-    seeds: tuple[int, ...] = ()
-    lr_factors: tuple[float, ...] = ()
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _whole_numbers(cls, seeds: Any) -> Any:
-        return _seeds(seeds)
-
-    @field_validator("seeds", "fractions", "lr_factors")
-    @classmethod
-    def _none_twice(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("must name none twice")
-        return values
 
 
-class Grid(Section):
+class Grid(_Axes):
     """A whole grid.
 
     encoders   row of the table -> what ``open_trunk`` takes, several where a row is the mean over pre-trainings
@@ -97,16 +98,11 @@ class Grid(Section):
     baselines: bool = True
     device: str | None = Field(None, pattern=r"^(cpu|cuda(:\d+)?)$")
 
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _whole_numbers(cls, seeds: Any) -> Any:
-        return _seeds(seeds)
-
     @field_validator("seeds", "fractions", "lr_factors")
     @classmethod
-    def _some_and_none_twice(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if not values or len(set(values)) < len(values):
-            raise ValueError("must name at least one, and none twice")
+    def _some(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not values:
+            raise ValueError("must name at least one")
         return values
 
 
