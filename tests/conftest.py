@@ -240,6 +240,14 @@ def _process_group() -> "Iterator[DistContext]":
     shutdown()
 
 
+@pytest.fixture(autouse=True)
+def _the_process_group_is_left_alone() -> Iterator[None]:
+    """What leaves it in this process, as a whole command that trains does, takes it from every test behind it."""
+    before = torch.distributed.is_initialized()
+    yield
+    assert torch.distributed.is_initialized() or not before, "left the process group: run it in a process of its own"
+
+
 @pytest.fixture
 def context(_process_group: "DistContext", monkeypatch: pytest.MonkeyPatch) -> "DistContext":
     """This process, the only rank."""

@@ -50,7 +50,7 @@ def test_the_numbers_are_fixed_for_ever() -> None:
 def test_streams_keep_their_numbers_and_share_none() -> None:
     """Two names of one number would be one member of the enumeration, which the tests below would pass over."""
     first = ["ORDER", "CROP", "FLIP", "DISTILLED", "PATCHES", "WORDS"]
-    names = [*first, "ENTITIES", "SPLIT", "DROPOUT", "PHANTOM", "SUBSTITUTE", "TURN"]
+    names = [*first, "ENTITIES", "SPLIT", "DROPOUT", "PHANTOM", "SUBSTITUTE", "TURN", "CAPTIONS"]
     assert {name: int(stream) for name, stream in Stream.__members__.items()} == {n: i for i, n in enumerate(names)}
 
 
