@@ -74,6 +74,12 @@ def test_both_feeds(shards: Path, precision: str) -> None:
     assert "waits for data" in bench.describe(result)
 
 
+def stay_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a process group: the one that tests share is not the command's to leave."""
+    monkeypatch.setattr(distributed, "init", lambda: distributed.DistContext(0, 1, torch.device("cpu")))
+    monkeypatch.setattr(distributed, "shutdown", lambda: None)
+
+
 class Faulty:
     """An engine that takes no step and tells other numbers than its model."""
 
@@ -95,7 +101,7 @@ class Faulty:
 def test_no_times_without_parity(shards: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     monkeypatch.setattr(engines, "DeepSpeed", Faulty)
     monkeypatch.setattr(Faulty, fault, 1.001)
-    monkeypatch.setattr(distributed, "init", lambda: distributed.DistContext(0, 1, torch.device("cpu")))
+    stay_alone(monkeypatch)
     options = ["--recipe", "demo", *SETTINGS, "--data", str(shards), "--json"]
     done = CliRunner().invoke(bench.command, options, catch_exceptions=False)
     result = json.loads(done.stdout)
@@ -121,7 +127,7 @@ def test_the_gate_has_the_shape_that_is_timed(shards: Path, monkeypatch: pytest.
                 shapes.append([tensor.shape for tensor in (*batch.tensors().values(), *batch.text.tensors().values())])
 
     monkeypatch.setattr(engines, "DeepSpeed", Watched)
-    monkeypatch.setattr(distributed, "init", lambda: distributed.DistContext(0, 1, torch.device("cpu")))
+    stay_alone(monkeypatch)
     given = ["--data", str(shards)] if source == "shards" else ["--synthetic", "--tokens", "20", "--vocabulary", "300"]
     fixed = ["--set=text.capacity=fixed", "--steps", "2", "--blocks", "1", "--json"]
     done = CliRunner().invoke(bench.command, ["--recipe", "demo", *SETTINGS, *given, *fixed], catch_exceptions=False)
