@@ -87,16 +87,16 @@ def rename(source: Path, target: Path) -> None:
 def new_folder(path: Path) -> Generator[Path]:
     """A folder to fill, which is called ``path`` once it is whole; where that fails nothing of it is left.
 
-    Its files are for their owner alone, and are synced. Raises StorageError where the disk refuses.
+    Its files and folders are for their owner alone, and are synced. Raises StorageError where the disk refuses.
     """
     require_folder(path.parent, "the folder")
     temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex}")
     try:
         temporary.mkdir(mode=0o700, parents=True)
         yield temporary
-        for file in temporary.iterdir():
-            file.chmod(0o600)
-            sync(file)
+        for inside in sorted(temporary.rglob("*"), reverse=True):  # what a folder holds before the folder
+            inside.chmod(0o700 if inside.is_dir() else 0o600)
+            sync(inside)
         sync(temporary)
         rename(temporary, path)
     except OSError as error:

@@ -20,4 +20,6 @@ forecast    tokens, time and cost of what is to come
 
 audit       a random sample of what was distilled, to be read beside its reports
 sft         what was distilled as conversations that a student is fitted to
+lessons     what a student is fitted to, and how: these as tokens
+student     the student: a small model, fitted by TRL and PEFT
 """

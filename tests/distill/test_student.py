@@ -1,0 +1,467 @@
+"""A student of a few thousand weights, fitted to a few answers: what it learns, what it leaves, and whom it tells."""
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from ecamp_fast import cli
+from ecamp_fast.distill import lessons
+from ecamp_fast.distill.lessons import Tuning, read_material, tokenize
+from ecamp_fast.distill.table_s2 import TableS2Distiller
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAIN = TableS2Distiller(structured=False)
+INSTALLED = all(importlib.util.find_spec(name) for name in ("trl", "peft"))
+with_extra = pytest.mark.skipif(not INSTALLED, reason="needs the extra student: pip install 'ecamp-fast[student]'")
+
+CANARY = "zqcanary"
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+# Report and answer; the last two patients are held out
+PAIRS = [
+    ("Small left effusion. No edema.", "There is small left effusion.\nThere is no edema."),
+    ("Possible pneumonia. No mass.", "There may be pneumonia.\nThere is no mass."),
+    ("Large pneumothorax on the right.", "There is large pneumothorax on the right."),
+    ("Mild cardiomegaly. No effusion.", "There is mild cardiomegaly.\nThere is no effusion."),
+    ("No edema. No mass.", "There is no edema.\nThere is no mass."),
+    ("Small effusion.", "There is small effusion."),
+]
+QUICK = Tuning(epochs=2, batch=4, micro=2, rate=1e-2, rank=4, alpha=8, max_tokens=400)
+
+
+def chats(pairs: list[tuple[str, str]]) -> list[list[dict[str, str]]]:
+    """Short questions: the prompt of Table S2 would take a tiny model minutes."""
+    system = [{"role": "user", "content": "Write one sentence for each entity."}]
+    return [
+        [*system, {"role": "user", "content": f"{CANARY} {report}"}, {"role": "assistant", "content": answer}]
+        for report, answer in pairs
+    ]
+
+
+def write_sft(folder: Path, train: list, val: list) -> Path:
+    folder.mkdir()
+    for name, lines in (("train", train), ("val", val)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in lines))
+    return folder
+
+
+def write_base(folder: Path, texts: list[str], template: str | None = TEMPLATE, width: int = 32) -> Path:
+    marks = ["<|end|>", "<|user|>", "<|assistant|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=marks, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
+    fast.chat_template = template
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=None,
+        eos_token_id=fast.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sft(tmp_path_factory.mktemp("sft") / "sft", chats(PAIRS[:4]), chats(PAIRS[4:]))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base") / "tiny", [text for pair in PAIRS for text in pair] * 3)
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(cli.command, ["distill", "train-student", *map(str, arguments)])
+
+
+def train(sft: Path, base: Path, out: Path, tuning: Tuning = QUICK) -> dict[str, Any]:
+    from ecamp_fast.distill.student import train_student
+
+    return train_student(sft, base, out, tuning)
+
+
+# What is learned
+
+
+def by_hand(model: Any, tokenizer: Any, conversations: list) -> float:
+    """Mean cross-entropy over the tokens of the answers and of what ends them, one conversation at a time."""
+    total = count = 0.0
+    for chat in conversations:
+        asked = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, tokenize=False)
+        answer = chat[-1]["content"] + "<|end|>\n"
+        question, learned = (tokenizer.encode(text, add_special_tokens=False) for text in (asked, answer))
+        with torch.no_grad():
+            logits = model(torch.tensor([question + learned])).logits[0]
+        rows = logits[len(question) - 1 : -1]
+        total += float(cross_entropy(rows, torch.tensor(learned), reduction="sum"))
+        count += len(learned)
+    return total / count
+
+
+def test_the_answer_alone_is_learned_behind_what_a_server_would_send(base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for chat in chats(PAIRS):
+        example = tokenize(chat, tokenizer, [tokenizer.eos_token_id])
+        asked = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, return_dict=False)
+        cut = len(asked)
+        assert example.ids[:cut] == asked
+        assert example.labels == [-100] * cut + example.ids[cut:]
+        assert tokenizer.decode(example.ids[cut:]) == chat[-1]["content"] + "<|end|>\n"
+
+
+def test_what_a_template_puts_before_an_answer_is_not_learned_and_an_end_is(base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    (chat,) = chats(PAIRS[:1])
+    tokenizer.chat_template = TEMPLATE.replace("{{ m['content'] }}<|end|>", "<think></think>{{ m['content'] }}")
+    example = tokenize(chat, tokenizer, [tokenizer.eos_token_id])
+    learned = [label for label in example.labels if label != -100]
+    assert tokenizer.decode(learned) == chat[-1]["content"] + "\n<|end|>"
+
+
+@with_extra
+def test_the_loss_is_the_one_by_hand_and_falls(sft: Path, base: Path, tmp_path: Path) -> None:
+    tuning = replace(QUICK, epochs=6, micro=1)
+    card = train(sft, base, tmp_path / "out", tuning)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    before = AutoModelForCausalLM.from_pretrained(base)
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
+    epochs, kept = card["epochs"], card["kept_epoch"]
+    assert epochs[0]["val"] == pytest.approx(by_hand(before, tokenizer, chats(PAIRS[4:])), rel=1e-5)
+    assert epochs[kept]["val"] == pytest.approx(by_hand(after, tokenizer, chats(PAIRS[4:])), rel=1e-5)
+    # One step an epoch, of all four conversations: the first sees the base, and counts tokens as one does by hand
+    assert epochs[1]["train"] == pytest.approx(by_hand(before, tokenizer, chats(PAIRS[:4])), rel=1e-4)
+    assert epochs[-1]["train"] < 0.8 * epochs[1]["train"] and epochs[kept]["val"] < epochs[0]["val"]
+    assert kept == min(range(1, len(epochs)), key=lambda epoch: epochs[epoch]["val"])
+
+
+@with_extra
+def test_the_best_epoch_is_kept(sft: Path, base: Path, tmp_path: Path) -> None:
+    """At a rate that is far too high, held-out answers get worse while the others are learned by heart."""
+    tuning = replace(QUICK, epochs=12, rate=3e-2, full=True)
+    card = train(sft, base, tmp_path / "out", tuning)
+    losses = [epoch["val"] for epoch in card["epochs"]]
+    assert card["kept_epoch"] < 12, losses
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
+    measured = by_hand(after, AutoTokenizer.from_pretrained(base), chats(PAIRS[4:]))
+    assert measured == pytest.approx(min(losses[1:]), rel=1e-5)
+
+
+@with_extra
+def test_merged_weights_answer_as_base_and_adapter_do(sft: Path, base: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    train(sft, base, tmp_path / "out", replace(QUICK, epochs=6))
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
+    apart = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "out" / "adapter")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "model")
+    assert tokenizer.chat_template == TEMPLATE and tokenizer.pad_token is None
+    asked = torch.tensor(
+        [tokenizer.apply_chat_template(chats(PAIRS)[0][:-1], add_generation_prompt=True, return_dict=False)]
+    )
+    with torch.no_grad():
+        logits = [model.eval()(asked).logits for model in (merged, apart)]
+        untouched = AutoModelForCausalLM.from_pretrained(base)(asked).logits
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-5)
+    assert (logits[0] - untouched).abs().max() > 0.1
+    assert merged.config.use_cache
+
+
+@with_extra
+def test_the_same_seed_gives_the_same_weights(sft: Path, base: Path, tmp_path: Path) -> None:
+    cards = [train(sft, base, tmp_path / str(n), replace(QUICK, seed=n % 2)) for n in range(3)]
+    assert cards[0]["digest"] == cards[2]["digest"] != cards[1]["digest"]
+    assert cards[0]["epochs"] == cards[2]["epochs"] != cards[1]["epochs"]
+
+
+# What is left behind
+
+
+@with_extra
+def test_what_is_written_holds_no_pickle_and_no_word_of_a_report(
+    sft: Path, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.chdir(tmp_path)
+    done = run(sft, base, "out", *"--epochs 1 --batch 4 --micro 2 --json".split())
+    assert done.exit_code == 0, done.output
+    printed = capfd.readouterr()
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jinja", ".txt"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model", "adapter", "student.json", "NOTICE.txt"}
+    for path in files:  # a pickle is a zip, or begins with its protocol
+        assert path.read_bytes()[:1] not in (b"\x80", b"P") or path.suffix in (".jinja", ".txt")
+        if path.parent == tmp_path / "out" or path.parent.name == "adapter":
+            assert CANARY.encode() not in path.read_bytes()
+    assert CANARY not in printed.out + printed.err + done.output
+    for path in (tmp_path / "out").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "tmp"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+    lines = done.output.splitlines()
+    assert lines[0].startswith("epoch 0: held out ") and lines[1].startswith("epoch 1: loss ") and len(lines) == 3
+    card = json.loads(lines[-1])
+    assert (
+        card["out"] == "out" and {**json.loads((tmp_path / "out" / "student.json").read_text()), "out": "out"} == card
+    )
+    assert card["parameters"]["trained"] < card["parameters"]["all"]
+
+
+@with_extra
+def test_all_weights_are_fitted_where_that_is_asked_for(sft: Path, base: Path, tmp_path: Path) -> None:
+    card = train(sft, base, tmp_path / "out", replace(QUICK, full=True, epochs=1))
+    assert card["parameters"]["trained"] == card["parameters"]["all"]
+    assert not (tmp_path / "out" / "adapter").exists()
+    before, after = (AutoModelForCausalLM.from_pretrained(f).state_dict() for f in (base, tmp_path / "out" / "model"))
+    assert any(not torch.equal(before[name], after[name]) for name in before if "norm" in name)
+
+
+@with_extra
+def test_weights_are_of_the_bases_type(sft: Path, base: Path, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(base).bfloat16().save_pretrained(tmp_path / "half")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(base / name, tmp_path / "half" / name)
+    train(sft, tmp_path / "half", tmp_path / "out", replace(QUICK, epochs=1))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model", dtype="auto")
+    assert {value.dtype for value in model.state_dict().values()} == {torch.bfloat16}
+
+
+@with_extra
+def test_a_kill_leaves_nothing_that_counts_and_the_same_command_begins_anew(
+    sft: Path, base: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "ecamp_fast.cli", "distill", "train-student", str(sft), str(base), "out"]
+    child = subprocess.Popen(
+        [*command, *"--epochs 5000 --batch 4 --micro 2".split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr
+    for line in child.stderr:
+        if line.startswith("epoch 2"):
+            break
+    child.kill()
+    child.wait()
+    child.stderr.close()
+    assert list(tmp_path.iterdir()) == []
+    assert train(sft, base, tmp_path / "out", replace(QUICK, epochs=1))["kept_epoch"] == 1
+
+
+@with_extra
+def test_a_disk_that_refuses_leaves_nothing(
+    sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ecamp_fast.distill import student
+
+    def full(path: Path, value: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(student, "write_json", full)
+    done = CliRunner().invoke(
+        cli.command, ["distill", "train-student", str(sft), str(base), str(tmp_path / "out"), "--epochs", "1"]
+    )
+    assert getattr(done.exception, "exit_code", 0) == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+@with_extra
+def test_nobody_is_told(sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is resolved and nothing connected to, whatever the environment says of those who would like to know."""
+    asked: list[object] = []
+
+    def refuse(*place: object, **others: object) -> None:
+        asked.append(place)
+        raise OSError("no network here")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for name in ("WANDB_API_KEY", "WANDB_PROJECT", "COMET_API_KEY", "MLFLOW_TRACKING_URI", "HF_TOKEN", "CLEARML_TASK"):
+        monkeypatch.setenv(name, "x" * 40)
+    for name, value in (("WANDB_MODE", "online"), ("HF_HUB_OFFLINE", "0"), ("HF_ENDPOINT", "http://192.0.2.1")):
+        monkeypatch.setenv(name, value)
+    assert run(sft, base, tmp_path / "out", *"--epochs 1 --batch 4 --micro 2".split()).exit_code == 0
+    assert asked == []
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+# What is refused
+
+
+def test_without_the_extra_it_says_how_to_get_it(
+    sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lessons, "find_spec", lambda name: None)
+    done = run(sft, base, tmp_path / "out")
+    assert isinstance(done.exception, EnvironmentFault)
+    assert "trl and peft not installed" in str(done.exception)
+    assert "pip install 'ecamp-fast[student]'" in str(done.exception)
+
+
+@pytest.fixture
+def extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if it was installed: what is refused before it is needed."""
+    monkeypatch.setattr(lessons, "find_spec", lambda name: object())
+    yield
+
+
+@pytest.mark.usefixtures("extra")
+@pytest.mark.parametrize(
+    ("what", "code", "told"),
+    [
+        ("no-sft", 3, "no such folder"),
+        ("no-val", 3, "cannot read"),
+        ("no-train", 3, "has no conversation"),
+        ("no-json", 3, "line 1 is no conversation"),
+        ("no-messages", 3, "line 1 is no conversation"),
+        ("no-answer", 3, "line 1 does not end with an answer"),
+        ("name", 2, "models are never downloaded"),
+        ("no-config", 2, "has no config.json"),
+        ("pickles", 2, "has no weights in safetensors"),
+        ("micro", 2, "no multiple of --micro 3"),
+        ("there", 5, "exists"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_at_once(
+    what: str, code: int, told: str, sft: Path, base: Path, tmp_path: Path
+) -> None:
+    mine, model, out, options = tmp_path / "sft", tmp_path / "base", tmp_path / "out", ["--epochs", "1"]
+    shutil.copytree(sft, mine)
+    shutil.copytree(base, model)
+    question = {"role": "user", "content": CANARY}
+    lines = {"no-train": "", "no-json": f"{{{CANARY}\n", "no-messages": json.dumps({"messages": CANARY})}
+    lines["no-answer"] = json.dumps({"messages": [question, question]})
+    if what in lines:
+        (mine / "train.jsonl").write_text(lines[what])
+    elif what == "no-sft":
+        shutil.rmtree(mine)
+    elif what == "no-val":
+        (mine / "val.jsonl").unlink()
+    elif what == "name":
+        model = Path("meta-llama/Llama-3.1-8B-Instruct")
+    elif what == "no-config":
+        (model / "config.json").unlink()
+    elif what == "pickles":
+        (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    elif what == "micro":
+        options += ["--micro", "3"]
+    elif what == "there":
+        out.mkdir()
+    done = run(mine, model, out, *options)
+    assert getattr(done.exception, "exit_code", 0) == code
+    assert told in str(done.exception) and CANARY not in str(done.exception)
+    assert out.exists() is (what == "there")
+
+
+@with_extra
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("template", "has no chat template"),
+        ("quantized", "is quantized"),
+        ("weights", "lacks"),
+        ("model", "cannot open"),
+    ],
+)
+def test_a_base_that_is_no_chat_model_is_refused(what: str, told: str, sft: Path, base: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(base, tmp_path / "base")
+    config = json.loads((model / "config.json").read_text())
+    if what == "template":
+        (model / "chat_template.jinja").unlink()
+    elif what == "quantized":
+        config["quantization_config"] = {"quant_method": "awq"}
+    elif what == "weights":
+        config["num_hidden_layers"] = 3
+    else:
+        config["model_type"] = "none-such"
+    (model / "config.json").write_text(json.dumps(config))
+    done = run(sft, model, tmp_path / "out", "--epochs", "1")
+    assert getattr(done.exception, "exit_code", 0) in (2, 3), done.exception
+    assert told in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_template_that_refuses_or_changes_answers_is_named_without_their_words(sft: Path, base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for template, told in (
+        ("{{ raise_exception(messages[1]['content']) }}", "refuses a conversation"),
+        ("{% for m in messages %}{{ m['content'] | upper }}{% endfor %}", "changes answers"),
+    ):
+        tokenizer.chat_template = template
+        with pytest.raises(ConfigError, match=told) as caught:
+            read_material(sft, tokenizer, [0], 400)
+        assert CANARY not in str(caught.value) and caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_what_is_too_long_is_left_out_whole_and_counted(sft: Path, base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    every = read_material(sft, tokenizer, [0], 10_000)
+    lengths = sorted(len(example.ids) for example in (*every.train, *every.val))
+    some = read_material(sft, tokenizer, [0], lengths[3])
+    kept = [*some.train, *some.val]
+    assert [len(every.train), len(every.val), every.too_long] == [4, 2, 0]
+    assert some.too_long == 6 - len(kept) > 0 and all(example in (*every.train, *every.val) for example in kept)
+    with pytest.raises(DataError, match="--max-tokens"):
+        read_material(sft, tokenizer, [0], 10)
+
+
+# The whole way
+
+
+@with_extra
+@pytest.mark.slow
+def test_a_student_that_learned_by_heart_is_taken_by_the_judge(tmp_path: Path) -> None:
+    """With the prompt of Table S2, and answers judged as those of any model."""
+    pairs = PAIRS[:3]
+    conversations = [[*PLAIN.messages(r), {"role": "assistant", "content": answer}] for r, answer in pairs]
+    texts = [message["content"] for chat in conversations for message in chat]
+    base = write_base(tmp_path / "base", texts * 2, width=64)
+    sft = write_sft(tmp_path / "sft", conversations, [])
+    card = train(sft, base, tmp_path / "out", Tuning(epochs=40, batch=3, micro=1, rate=4e-3, full=True))
+    assert card["epochs"][-1]["train"] < 0.1 and math.isfinite(card["seconds"])
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "model")
+    for report, _ in pairs:
+        asked = tokenizer.apply_chat_template(
+            PLAIN.messages(report), add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        found = model.generate(**asked, max_new_tokens=64, do_sample=False)[0, asked["input_ids"].shape[1] :]
+        answer = tokenizer.decode(found, skip_special_tokens=True)
+        verdict = PLAIN.judge(report, answer, "stop")
+        assert not verdict.fault, (report, answer, verdict)
+        assert found[-1] != tokenizer.pad_token_id and tokenizer.eos_token_id in found  # it knows when to stop
