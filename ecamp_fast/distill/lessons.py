@@ -4,6 +4,7 @@ All that can be refused without a library of the extra ``student`` is refused he
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -83,8 +84,13 @@ def require() -> None:
 
 
 def stay_at_home() -> None:
-    """Tell the libraries of Hugging Face to ask no server. They read it when they are imported: call it before."""
+    """Tell the libraries of Hugging Face to ask no server: TRL reports what it trains, unless told so.
+
+    They read the environment when they are imported; what already was is told apart.
+    """
     os.environ.update(_QUIET)
+    if hub := sys.modules.get("huggingface_hub.constants"):
+        vars(hub).update(HF_HUB_OFFLINE=True, HF_HUB_DISABLE_TELEMETRY=True)
 
 
 def check_base(base: Path) -> None:

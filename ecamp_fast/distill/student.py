@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from ecamp_fast.distill.lessons import IGNORED, Example, Material, Tuning, answer_tokens, read_material
+from ecamp_fast.distill.lessons import IGNORED, Example, Material, Tuning, answer_tokens, read_material, stay_at_home
 from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, NumericsError
 from ecamp_fast.files import new_folder, sha256_of, write_json
 from ecamp_fast.shards.builder.notice import write_report_notice
@@ -97,7 +97,7 @@ class Base:
     def open_model(self, dtype: torch.dtype) -> Any:
         """Raises ConfigError where the weights are not those of its config, DataError where some are missing."""
         with _opening(self.folder):
-            model, found = AutoModelForCausalLM.from_pretrained(
+            opened: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder,
                 config=self.config,
                 dtype=dtype,
@@ -106,6 +106,7 @@ class Base:
                 use_safetensors=True,
                 output_loading_info=True,
             )
+        model, found = opened
         if wrong := [*found["missing_keys"], *found["mismatched_keys"]]:
             raise DataError(f"{self.folder} lacks {len(wrong)} weights of its model", "copy it anew")
         return model
@@ -225,7 +226,7 @@ def _arguments(folder: str, material: Material, tuning: Tuning, gpu: bool) -> SF
         gradient_accumulation_steps=tuning.batch // tuning.micro,
         learning_rate=tuning.rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(WARMUP * steps),
+        warmup_steps=int(WARMUP * steps),
         weight_decay=0.0,
         max_grad_norm=CLIP,
         seed=tuning.seed,
@@ -324,6 +325,7 @@ def train_student(
     Raises ConfigError for a base that cannot be used, DataError for conversations, EnvironmentFault where a library or
     memory is missing, NumericsError where the loss is not finite, StorageError where the disk refuses.
     """
+    stay_at_home()
     with quiet():
         opened = Base(base)
         material = read_material(sft, opened.tokenizer, opened.ends, min(tuning.max_tokens, opened.context))

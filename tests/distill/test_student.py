@@ -4,16 +4,17 @@ import importlib.util
 import json
 import math
 import os
+import re
 import shutil
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -103,6 +104,30 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("base") / "tiny", [text for pair in PAIRS for text in pair] * 3)
 
 
+class Done(NamedTuple):
+    """A training by the command.  left: what lay in the working and the temporary folder afterwards"""
+
+    out: Path
+    printed: str
+    card: dict[str, Any]
+    left: list[str]
+
+
+@pytest.fixture(scope="module")
+def done(sft: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Eight epochs of one step each, of all four conversations."""
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "tmp").mkdir()
+    options = "--epochs 8 --batch 4 --micro 1 --rate 0.05 --rank 8 --alpha 16 --json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder / "tmp"))
+        patch.chdir(folder)
+        ran = run(sft, base, folder / "out", *options.split())
+    assert ran.exit_code == 0, ran.output
+    left = sorted(str(path.relative_to(folder)) for path in (*folder.iterdir(), *(folder / "tmp").iterdir()))
+    return Done(folder / "out", ran.output, json.loads(ran.output.splitlines()[-1]), left)
+
+
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(cli.command, ["distill", "train-student", *map(str, arguments)])
 
@@ -152,51 +177,45 @@ def test_what_a_template_puts_before_an_answer_is_not_learned_and_an_end_is(base
 
 
 @with_extra
-def test_the_loss_is_the_one_by_hand_and_falls(sft: Path, base: Path, tmp_path: Path) -> None:
-    tuning = replace(QUICK, epochs=6, micro=1)
-    card = train(sft, base, tmp_path / "out", tuning)
+def test_the_loss_is_the_one_by_hand_and_falls(base: Path, done: Done) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
-    before = AutoModelForCausalLM.from_pretrained(base)
-    after = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
-    epochs, kept = card["epochs"], card["kept_epoch"]
+    before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (base, done.out / "model"))
+    epochs, kept = done.card["epochs"], done.card["kept_epoch"]
     assert epochs[0]["val"] == pytest.approx(by_hand(before, tokenizer, chats(PAIRS[4:])), rel=1e-5)
-    assert epochs[kept]["val"] == pytest.approx(by_hand(after, tokenizer, chats(PAIRS[4:])), rel=1e-5)
-    # One step an epoch, of all four conversations: the first sees the base, and counts tokens as one does by hand
+    assert epochs[kept]["val"] == pytest.approx(by_hand(after, tokenizer, chats(PAIRS[4:])), rel=1e-4)
+    # The first step sees the base, and counts tokens as one does by hand
     assert epochs[1]["train"] == pytest.approx(by_hand(before, tokenizer, chats(PAIRS[:4])), rel=1e-4)
     assert epochs[-1]["train"] < 0.8 * epochs[1]["train"] and epochs[kept]["val"] < epochs[0]["val"]
-    assert kept == min(range(1, len(epochs)), key=lambda epoch: epochs[epoch]["val"])
+    assert epochs[kept]["val"] == min(epoch["val"] for epoch in epochs[1:])
 
 
 @with_extra
-def test_the_best_epoch_is_kept(sft: Path, base: Path, tmp_path: Path) -> None:
-    """At a rate that is far too high, held-out answers get worse while the others are learned by heart."""
-    tuning = replace(QUICK, epochs=12, rate=3e-2, full=True)
-    card = train(sft, base, tmp_path / "out", tuning)
+def test_the_best_epoch_is_kept(base: Path, tmp_path: Path) -> None:
+    """What is held out is nothing like what is learned: it is best known at the beginning."""
+    strange = chats([("Small effusion.", "~ ^ " * 20 + "~")])
+    sft = write_sft(tmp_path / "sft", chats(PAIRS[:4]), strange)
+    card = train(sft, base, tmp_path / "out", replace(QUICK, epochs=4, rate=2e-2, full=True))
     losses = [epoch["val"] for epoch in card["epochs"]]
-    assert card["kept_epoch"] < 12, losses
+    assert card["kept_epoch"] == 1 and losses[1] == min(losses[1:]) < losses[4], losses
     after = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
-    measured = by_hand(after, AutoTokenizer.from_pretrained(base), chats(PAIRS[4:]))
-    assert measured == pytest.approx(min(losses[1:]), rel=1e-5)
+    assert by_hand(after, AutoTokenizer.from_pretrained(base), strange) == pytest.approx(losses[1], rel=1e-5)
 
 
 @with_extra
-def test_merged_weights_answer_as_base_and_adapter_do(sft: Path, base: Path, tmp_path: Path) -> None:
+def test_merged_weights_answer_as_base_and_adapter_do(base: Path, done: Done) -> None:
     from peft import PeftModel
 
-    train(sft, base, tmp_path / "out", replace(QUICK, epochs=6))
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
-    apart = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "out" / "adapter")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "model")
-    assert tokenizer.chat_template == TEMPLATE and tokenizer.pad_token is None
-    asked = torch.tensor(
-        [tokenizer.apply_chat_template(chats(PAIRS)[0][:-1], add_generation_prompt=True, return_dict=False)]
-    )
+    merged = AutoModelForCausalLM.from_pretrained(done.out / "model")
+    apart = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), done.out / "adapter")
+    tokenizer = AutoTokenizer.from_pretrained(done.out / "model")
+    assert tokenizer.chat_template == TEMPLATE and tokenizer.pad_token is None and merged.config.use_cache
+    question = chats(PAIRS)[0][:-1]
+    asked = torch.tensor([tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=False)])
     with torch.no_grad():
         logits = [model.eval()(asked).logits for model in (merged, apart)]
         untouched = AutoModelForCausalLM.from_pretrained(base)(asked).logits
-    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
     assert (logits[0] - untouched).abs().max() > 0.1
-    assert merged.config.use_cache
 
 
 @with_extra
@@ -210,34 +229,28 @@ def test_the_same_seed_gives_the_same_weights(sft: Path, base: Path, tmp_path: P
 
 
 @with_extra
-def test_what_is_written_holds_no_pickle_and_no_word_of_a_report(
-    sft: Path, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.chdir(tmp_path)
-    done = run(sft, base, "out", *"--epochs 1 --batch 4 --micro 2 --json".split())
-    assert done.exit_code == 0, done.output
-    printed = capfd.readouterr()
-    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+def test_what_is_written_holds_no_pickle_and_no_word_of_a_report(done: Done) -> None:
+    files = [path for path in done.out.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".jinja", ".txt"}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model", "adapter", "student.json", "NOTICE.txt"}
-    for path in files:  # a pickle is a zip, or begins with its protocol
-        assert path.read_bytes()[:1] not in (b"\x80", b"P") or path.suffix in (".jinja", ".txt")
-        if path.parent == tmp_path / "out" or path.parent.name == "adapter":
+    assert {path.name for path in done.out.iterdir()} == {"model", "adapter", "student.json", "NOTICE.txt"}
+    assert done.left == ["out", "tmp"]
+    for path in files:
+        assert path.read_bytes()[:4] != b"PK\x03\x04" and not re.match(rb"\x80[\x02-\x05]", path.read_bytes())
+        if path.name != "tokenizer.json":  # the base's, which was made of these reports
             assert CANARY.encode() not in path.read_bytes()
-    assert CANARY not in printed.out + printed.err + done.output
-    for path in (tmp_path / "out").rglob("*"):
+    for path in (done.out, *done.out.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "tmp"]
-    assert list((tmp_path / "tmp").iterdir()) == []
-    lines = done.output.splitlines()
-    assert lines[0].startswith("epoch 0: held out ") and lines[1].startswith("epoch 1: loss ") and len(lines) == 3
-    card = json.loads(lines[-1])
-    assert (
-        card["out"] == "out" and {**json.loads((tmp_path / "out" / "student.json").read_text()), "out": "out"} == card
-    )
+    card = json.loads((done.out / "student.json").read_text())
+    assert {**card, "out": str(done.out)} == done.card
     assert card["parameters"]["trained"] < card["parameters"]["all"]
+    assert "Data Use Agreement" in (done.out / "NOTICE.txt").read_text()
+
+
+@with_extra
+def test_progress_is_all_that_is_said(done: Done) -> None:
+    *lines, _ = done.printed.splitlines()
+    assert len(lines) == 9 and lines[0].startswith("epoch 0: held out ")
+    assert all(re.fullmatch(r"epoch \d: loss \d\.\d{4}, held out \d\.\d{4}", line) for line in lines[1:])
 
 
 @with_extra
@@ -260,12 +273,13 @@ def test_weights_are_of_the_bases_type(sft: Path, base: Path, tmp_path: Path) ->
 
 
 @with_extra
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_that_counts_and_the_same_command_begins_anew(
     sft: Path, base: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "ecamp_fast.cli", "distill", "train-student", str(sft), str(base), "out"]
     child = subprocess.Popen(
-        [*command, *"--epochs 5000 --batch 4 --micro 2".split()],
+        [*command, *["--epochs", "5000", "--batch", "4", "--micro", "2"]],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
         stderr=subprocess.PIPE,
@@ -273,7 +287,7 @@ def test_a_kill_leaves_nothing_that_counts_and_the_same_command_begins_anew(
     )
     assert child.stderr
     for line in child.stderr:
-        if line.startswith("epoch 2"):
+        if line.startswith("epoch 1"):
             break
     child.kill()
     child.wait()
@@ -292,32 +306,50 @@ def test_a_disk_that_refuses_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(student, "write_json", full)
-    done = CliRunner().invoke(
-        cli.command, ["distill", "train-student", str(sft), str(base), str(tmp_path / "out"), "--epochs", "1"]
-    )
+    done = run(sft, base, tmp_path / "out", "--epochs", "1")
     assert getattr(done.exception, "exit_code", 0) == 5
     assert list(tmp_path.iterdir()) == []
 
 
+GUARDED = """
+import json, socket, sys
+asked = []
+def refuse(*place, **others):
+    asked.append(repr(place[:2]))
+    raise OSError("no network here")
+socket.getaddrinfo = refuse
+for name in ("connect", "connect_ex", "sendto", "sendmsg"):
+    setattr(socket.socket, name, refuse)
+if sys.argv.pop(1) == "late":
+    import transformers
+from ecamp_fast import cli
+try:
+    cli.main()
+finally:
+    import time
+    time.sleep(0.5)  # telemetry is sent by a thread
+    open("asked.json", "w").write(json.dumps(asked))
+"""
+
+
 @with_extra
-def test_nobody_is_told(sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("imported", ["first", "late"])
+def test_nobody_is_told(imported: str, sft: Path, base: Path, tmp_path: Path) -> None:
     """Nothing is resolved and nothing connected to, whatever the environment says of those who would like to know."""
-    asked: list[object] = []
-
-    def refuse(*place: object, **others: object) -> None:
-        asked.append(place)
-        raise OSError("no network here")
-
-    for name in ("connect", "connect_ex", "sendto"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for name in ("WANDB_API_KEY", "WANDB_PROJECT", "COMET_API_KEY", "MLFLOW_TRACKING_URI", "HF_TOKEN", "CLEARML_TASK"):
-        monkeypatch.setenv(name, "x" * 40)
-    for name, value in (("WANDB_MODE", "online"), ("HF_HUB_OFFLINE", "0"), ("HF_ENDPOINT", "http://192.0.2.1")):
-        monkeypatch.setenv(name, value)
-    assert run(sft, base, tmp_path / "out", *"--epochs 1 --batch 4 --micro 2".split()).exit_code == 0
-    assert asked == []
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    keys = ("WANDB_API_KEY", "WANDB_PROJECT", "COMET_API_KEY", "MLFLOW_TRACKING_URI", "HF_TOKEN", "TRACKIO_PROJECT")
+    environment = {**os.environ, **dict.fromkeys(keys, "x" * 40), "WANDB_MODE": "online", "HF_HUB_OFFLINE": "0"}
+    environment |= {"HF_HUB_DISABLE_TELEMETRY": "0", "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, imported, "distill", "train-student", sft, base, "out", "--epochs", "1"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "asked.json").read_text()) == []
+    assert CANARY not in done.stdout + done.stderr
 
 
 # What is refused
@@ -425,7 +457,8 @@ def test_a_template_that_refuses_or_changes_answers_is_named_without_their_words
         tokenizer.chat_template = template
         with pytest.raises(ConfigError, match=told) as caught:
             read_material(sft, tokenizer, [0], 400)
-        assert CANARY not in str(caught.value) and caught.value.__cause__ is None and caught.value.__suppress_context__
+        shown = "".join(traceback.format_exception(caught.value))
+        assert CANARY not in shown
 
 
 def test_what_is_too_long_is_left_out_whole_and_counted(sft: Path, base: Path) -> None:
@@ -452,7 +485,7 @@ def test_a_student_that_learned_by_heart_is_taken_by_the_judge(tmp_path: Path) -
     texts = [message["content"] for chat in conversations for message in chat]
     base = write_base(tmp_path / "base", texts * 2, width=64)
     sft = write_sft(tmp_path / "sft", conversations, [])
-    card = train(sft, base, tmp_path / "out", Tuning(epochs=40, batch=3, micro=1, rate=4e-3, full=True))
+    card = train(sft, base, tmp_path / "out", Tuning(epochs=120, batch=3, micro=1, rate=4e-3, full=True))
     assert card["epochs"][-1]["train"] < 0.1 and math.isfinite(card["seconds"])
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "model")
