@@ -1,11 +1,12 @@
 import json
 import math
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ecamp_fast.files import write_json
+from ecamp_fast.files import new_folder, write_json
 from ecamp_fast.strict_json import dump_json, parse_record
 
 
@@ -49,3 +50,14 @@ def test_what_is_finite_is_written_as_ever() -> None:
 def test_files_are_strict(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"loss": math.inf})
     assert strict((tmp_path / "a.json").read_text()) == {"loss": None, "not_finite": ["loss"]}
+
+
+def test_all_in_a_new_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "deep" / "deeper").mkdir(parents=True, mode=0o755)
+        for place in (folder, folder / "deep", folder / "deep" / "deeper"):
+            (place / "file").write_text("x")
+            (place / "file").chmod(0o644)
+    inside = [tmp_path / "out", *(tmp_path / "out").rglob("*")]
+    assert len(inside) == 6
+    assert {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in inside} == {(True, 0o700), (False, 0o600)}

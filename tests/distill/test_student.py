@@ -89,6 +89,7 @@ def write_base(folder: Path, texts: list[str], template: str | None = TEMPLATE, 
         max_position_embeddings=2048,
         bos_token_id=None,
         eos_token_id=fast.eos_token_id,
+        initializer_range=0.2,  # adapters leave the last layer as it is: a smaller one could say nothing for sure
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
@@ -191,14 +192,14 @@ def test_the_loss_is_the_one_by_hand_and_falls(base: Path, done: Done) -> None:
 
 @with_extra
 def test_the_best_epoch_is_kept(base: Path, tmp_path: Path) -> None:
-    """What is held out is nothing like what is learned: it is best known at the beginning."""
+    """What is held out is nothing like what is learned: it gets worse and worse."""
     strange = chats([("Small effusion.", "~ ^ " * 20 + "~")])
     sft = write_sft(tmp_path / "sft", chats(PAIRS[:4]), strange)
     card = train(sft, base, tmp_path / "out", replace(QUICK, epochs=4, rate=2e-2, full=True))
     losses = [epoch["val"] for epoch in card["epochs"]]
-    assert card["kept_epoch"] == 1 and losses[1] == min(losses[1:]) < losses[4], losses
+    assert losses[card["kept_epoch"]] == min(losses[1:]) < losses[4], losses
     after = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
-    assert by_hand(after, AutoTokenizer.from_pretrained(base), strange) == pytest.approx(losses[1], rel=1e-5)
+    assert by_hand(after, AutoTokenizer.from_pretrained(base), strange) == pytest.approx(min(losses[1:]), rel=1e-5)
 
 
 @with_extra
