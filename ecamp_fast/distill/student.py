@@ -132,7 +132,7 @@ def _ends(folder: Path, tokenizer: Any) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-class Fitted:
+class Student:
     """A fitted model, and how it came about.
 
     epochs: the first is the base as it was   kept: the epoch whose weights these are   parameters: trained, and all
@@ -166,7 +166,7 @@ class Fitted:
 
 def fit(
     base: Base, material: Material, tuning: Tuning, tick: Callable[[int, int], None], say: Callable[[str], None]
-) -> Fitted:
+) -> Student:
     """The weights of the epoch with the lowest loss on held-out answers; of the last, where none are held out.
 
     Raises DataError as ``Base.open_model``, NumericsError where a loss is not finite, EnvironmentFault out of memory.
@@ -192,7 +192,7 @@ def fit(
         except torch.OutOfMemoryError:
             raise EnvironmentFault("the GPU's memory is too small", "lower --micro or --max-tokens") from None
     follow.restore()
-    return Fitted(base, trainer.model, follow.epochs, follow.kept, time.monotonic() - began)
+    return Student(base, trainer.model, follow.epochs, follow.kept, time.monotonic() - began)
 
 
 def _dataset(examples: Sequence[Example]) -> Any:
@@ -333,7 +333,7 @@ def train_student(
         return _write(out, sft, base, material, fitted, tuning)
 
 
-def _write(out: Path, sft: Path, base: Path, material: Material, fitted: Fitted, tuning: Tuning) -> dict[str, Any]:
+def _write(out: Path, sft: Path, base: Path, material: Material, fitted: Student, tuning: Tuning) -> dict[str, Any]:
     with new_folder(out) as folder:
         fitted.save(folder / MODEL, None if tuning.full else folder / ADAPTER)
         digest = folder_digest(folder / MODEL)
