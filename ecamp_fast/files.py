@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves the old one or the new one, never half of either; for their owner alone."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,6 +15,8 @@ from uuid import uuid4
 from ecamp_fast.errors import StorageError
 from ecamp_fast.fault_points import reach
 from ecamp_fast.strict_json import dump_json
+
+LOCK = "LOCK"  # the file that ``only_one`` locks
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -144,6 +147,24 @@ def require_file(path: Path) -> None:
     if not path.parent.is_dir():
         raise StorageError(f"{path.parent} is no folder", "make it, or choose another path")
     require_folder(path.parent, "the folder")
+
+
+@contextmanager
+def only_one(folder: Path, doing: str) -> Generator[None]:
+    """Within it no other process enters for the same folder; one that is killed has left.
+
+    doing: what the other one does, for the error   Raises StorageError.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StorageError(f"{folder}: another process {doing} there", "wait for it, or choose another OUT") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync(path: Path) -> None:

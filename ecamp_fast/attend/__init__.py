@@ -6,4 +6,7 @@ texts    its text side: words and sentences of a BERT
 losses   attention of words over regions, local similarity, contrasts
 trained  the model of a run directory
 prompts  findings by their names alone
+questions  what is asked about an image: its own text's entities
+maps     where the model looks for them, and their combination
+apply    maps of a whole set into a folder
 """

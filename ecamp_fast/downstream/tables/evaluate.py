@@ -4,12 +4,10 @@ OUT/cells/TASK/ENCODER/... holds a folder a cell. One with a ``result.json`` of 
 again; one that was cut off goes on from what its fit has saved.
 """
 
-import fcntl
 import math
 import os
 import shutil
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,10 @@ from ecamp_fast.downstream.tables.cells import Cell, Group, groups, inputs
 from ecamp_fast.downstream.tables.grid import GridPlan
 from ecamp_fast.downstream.tables.identity import identity, short_digest
 from ecamp_fast.downstream.tables.registry import BEST, TaskKind
-from ecamp_fast.errors import DataError, NumericsError, StorageError
-from ecamp_fast.files import require_folder, write_json
+from ecamp_fast.errors import DataError, NumericsError
+from ecamp_fast.files import only_one, require_folder, write_json
 
 CELLS, CELL, DIVERGED = "cells", "cell.json", "diverged.json"
-_LOCK = "LOCK"
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def evaluate(
     """
     require_folder(out)
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with only_one(out):
+    with only_one(out, "evaluates"):
         worker = _Worker(plan, out, kinds, say)
         return [worker.group(group) for group in groups(plan, kinds)]
 
@@ -122,20 +119,3 @@ def _validation(group: Group, result: TaskResult | None) -> float:
         return math.nan
     kept = result.extra.get(BEST)
     return float(kept[1]) if kept and kept[1] is not None else math.nan
-
-
-@contextmanager
-def only_one(folder: Path) -> Generator[None]:
-    """Within it no other process enters for the same folder; one that is killed has left.  Raises StorageError."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StorageError(
-            f"{folder}: another process evaluates there", "wait for it, or choose another --out"
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)

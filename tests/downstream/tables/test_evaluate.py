@@ -12,10 +12,11 @@ import pytest
 
 from ecamp_fast.downstream.result import TaskResult
 from ecamp_fast.downstream.tables import identity
-from ecamp_fast.downstream.tables.evaluate import GroupResult, choose, evaluate, only_one
+from ecamp_fast.downstream.tables.evaluate import GroupResult, choose, evaluate
 from ecamp_fast.downstream.tables.grid import read_plan
 from ecamp_fast.downstream.tables.registry import CellInputs
 from ecamp_fast.errors import DataError, StorageError
+from ecamp_fast.files import only_one
 
 NAMED = ["classify", "plain"]
 TOTAL = 2 * (6 + 4 + 6 + 2 + 2)  # percentages x (ours, better, untrained, pixels, components)
@@ -209,7 +210,7 @@ def test_a_second_process_is_refused(write_grid: Callable[..., Path], counter: A
 
 
 def test_two_in_one_process_are_refused_too(tmp_path: Path) -> None:
-    with only_one(tmp_path), pytest.raises(StorageError, match="another process"), only_one(tmp_path):
+    with only_one(tmp_path, "works"), pytest.raises(StorageError, match="another process"), only_one(tmp_path, ""):
         raise AssertionError
-    with only_one(tmp_path):
+    with only_one(tmp_path, "works"):
         assert os.listdir(tmp_path) == ["LOCK"]
