@@ -1,4 +1,4 @@
-"""A trained GLoRIA over a shard set: maps per image and entity, and per image (SPEC 6.4), shard by shard, into a folder.
+"""A trained GLoRIA over a shard set: maps per image and entity, and per image (SPEC 6.4), into a folder.
 
 OUT/KEY.pgm             map of an image over the whole of it, binary PGM, as ``shard put --maps`` takes it; black where
                         its text states nothing
@@ -9,6 +9,7 @@ OUT/apply.json          of what model and set this is, and counts
 
 import csv
 import io
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +31,9 @@ from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Question, Questions
 from ecamp_fast.downstream.data.labels import Labels
 from ecamp_fast.downstream.data.samples import TaskData
-from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.files import LOCK, only_one, require_folder, write_atomically, write_json
+from ecamp_fast.errors import ConfigError, DataError, StorageError
+from ecamp_fast.fault_points import reach
+from ecamp_fast.files import LOCK, only_one, open_private, require_folder, write_atomically, write_json
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.builder.notice import write_notice
 from ecamp_fast.shards.format.manifest import METADATA, Shard
@@ -276,7 +278,9 @@ class _Shards:
                 found[row] = maps
                 tick(row)
             whole = [self._whole(one, maps) for one, maps in zip(told, found, strict=True)]
-            list(pool.map(self._write_map, told, whole))
+        for one, values in zip(told, whole, strict=True):
+            _write_map(self._out, one.key, values)
+        os.sync()  # once, and not thousands of times: the file that says that they are there comes after it
         held = _held(told, found, whole, self._grid)
         buffer = io.BytesIO()
         np.savez(buffer, **asdict(held))
@@ -307,8 +311,17 @@ class _Shards:
         values = combine(list(maps.values()), self._combine) if maps else np.zeros((self._grid, self._grid), np.float32)
         return scaled(over_whole(values, one.height, one.width))
 
-    def _write_map(self, one: _Told, whole: np.ndarray) -> None:
-        write_atomically(self._out / f"{one.key}.pgm", pgm(Image.fromarray(whole)))
+
+def _write_map(out: Path, key: str, whole: np.ndarray) -> None:
+    """Complete or absent after a kill; on the disk once that is synced.  Raises StorageError."""
+    path, temporary = out / f"{key}.pgm", out / ".map.tmp"
+    try:
+        with open_private(temporary, "wb") as file:
+            reach("write", file=path.name)
+            file.write(pgm(Image.fromarray(whole)))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}", "free space, or check permissions") from error
 
 
 def _held(

@@ -1,4 +1,4 @@
-"""What is asked of a GLoRIA about an image: a sentence for every entity that its own text states (SPEC 6.4, point 1)."""
+"""What is asked of a GLoRIA about an image: a sentence for every entity that its own text states (SPEC 6.4)."""
 
 from collections.abc import Iterator
 from functools import lru_cache

@@ -5,7 +5,6 @@ again; one that was cut off goes on from what its fit has saved.
 """
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
