@@ -1,4 +1,7 @@
-"""The trained GLoRIA of a run directory: its best checkpoint, else its exported weights, else its newest checkpoint."""
+"""The trained GLoRIA of a run directory: its best checkpoint, else its exported weights, else its newest checkpoint.
+
+And what reads sentences for it.
+"""
 
 import logging
 from pathlib import Path
@@ -8,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ecamp_fast.attend.model import Gloria
+from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.files import sha256_of
 from ecamp_fast.run.checkpoint.engine_state import model_state
 from ecamp_fast.run.checkpoint.find import find
 from ecamp_fast.run.checkpoint.read import Checkpoint
@@ -16,6 +21,9 @@ from ecamp_fast.run.checkpoint.retention import best_of
 from ecamp_fast.run.export import WEIGHTS
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.trained import read_recipe
+from ecamp_fast.shards.load.captions import caption_encoder
+from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.text.packing.captions import CaptionEncoder
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +48,25 @@ def load_gloria(run: Path, device: torch.device | str = "cpu", *, best: bool = T
     except RuntimeError as error:
         raise DataError(f"the weights of {run} do not fit its recipe: {error}", "restore recipe.yaml") from None
     return model.float().eval().to(device)
+
+
+def reader_of(run: Path, recipe: Recipe, shards: ShardSet, tokenizer: Path | None = None) -> CaptionEncoder:
+    """What brings sentences of a set to a run's words.
+
+    tokenizer: file of the set that the run was trained on; None: that of ``shards``
+    Raises ConfigError where there is none, DataError where the run was trained with another.
+    """
+    if recipe.gloria.bert:
+        return caption_encoder(recipe, shards.wordpiece_path)
+    hint = "name the tokenizer.json of the set that it was trained on: --tokenizer FILE"
+    if tokenizer is None and not shards.manifest.tokenizer_digest:
+        raise ConfigError(f"{shards.path} has no reports, and so no tokenizer", hint)
+    file = tokenizer or shards.wordpiece_path
+    encode = caption_encoder(recipe, file)
+    trained = RunDir(run, writes=False).state().get("tokenizer")
+    if trained and trained != (found := sha256_of(file)):
+        raise DataError(f"{file} is tokenizer {found[:12]}, {run} was trained with {str(trained)[:12]}", hint)
+    return encode
 
 
 def _state(run: Path, best: bool) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from ecamp_fast.commands.lazy import LazyGroup
 
 COMMANDS = {
     "train": ("ecamp_fast.commands.knowledge.attend_train", "Train a GLoRIA on a shard set; the same command resumes."),
+    "apply": ("ecamp_fast.commands.knowledge.attend_apply", "Maps of where it looks for what each text states."),
 }
 
 

@@ -1,0 +1,84 @@
+"""``ecamp-fast attend apply``: where a trained GLoRIA looks, as maps that go into a shard set."""
+
+import json
+from pathlib import Path
+
+import click
+
+from ecamp_fast.commands.downstream.task_options import open_device
+from ecamp_fast.commands.progress import BuildProgress
+from ecamp_fast.commands.terminal import tell
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("shards", metavar="SET")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--split", "splits", multiple=True, metavar="NAME", help="Several may be named. Default: all.")
+@click.option(
+    "--sentences",
+    type=click.Choice(["bare", "own"]),
+    help='Ask for "There is X.", or by the sentence that states X. Default: as RUN was trained (gloria.poles: bare).',
+)
+@click.option(
+    "--words",
+    type=click.Choice(["all", "entity"]),
+    default="all",
+    show_default=True,
+    help="Mean over all words of the sentence, or over those that name X.",
+)
+@click.option(
+    "--combine",
+    type=click.Choice(["max", "mean"]),
+    default="max",
+    show_default=True,
+    help="Of an image's entities; mean: each brought to 0 to 1 first.",
+)
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="tokenizer.json of the shard set that RUN was trained on. Default: that of SET.",
+)
+@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(
+    run: Path,
+    shards: str,
+    out: Path,
+    splits: tuple[str, ...],
+    sentences: str | None,
+    words: str,
+    combine: str,
+    tokenizer: Path | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Write a map of every image of SET: where RUN, a GLoRIA, looks for what the image's own text states.
+
+    OUT is for `shard put SET NEW --maps OUT`. Beside the maps it holds one for each image and entity (maps-*.npz), and
+    the window with most attention (windows.csv). After a kill the same command goes on.
+    """
+    from ecamp_fast.shards.load.read import ShardSet
+    from ecamp_fast.shards.storage.store import require_set_at
+
+    require_set_at(shards)
+    from ecamp_fast.attend.apply import Choices, apply
+    from ecamp_fast.attend.trained import load_gloria, reader_of
+
+    where = open_device(device)
+    known = ShardSet(shards)
+    model = load_gloria(run, where)
+    recipe = model.recipe
+    if recipe.precision == "bf16" and where.type == "cuda":
+        model = model.bfloat16()
+    choices = Choices(sentences or ("bare" if recipe.gloria.poles else "own"), words, combine)
+    encode = reader_of(run, recipe, known, tokenizer)
+    with BuildProgress("images") as progress:
+        done = apply(model, known, out, encode, choices, splits, progress.tick)
+    if as_json:
+        told = {"samples": done.samples, "mapped": done.mapped, "maps": done.maps, "resumed": done.resumed}
+        click.echo(json.dumps({"schema": 1, "out": str(out), **told, "seconds": round(done.seconds, 3)}))
+    else:
+        of = f"{sum(done.maps.values()):,} of {len(done.maps)} entities"
+        tell(f"{out}: maps of {done.mapped:,} of {done.samples:,} images, {of}, {done.seconds:.1f} s")
