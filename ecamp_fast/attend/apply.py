@@ -228,7 +228,7 @@ def _claim(out: Path, own: Mapping[str, Any]) -> None:
             differing = ", ".join(sorted(name for name in {*own, *before} if own.get(name) != before.get(name)))
             raise ConfigError(f"{out} holds maps of another {differing}", "name another OUT")
         return
-    if any(entry.name != LOCK for entry in out.iterdir()):
+    if any(entry.name != LOCK and not entry.name.startswith(".") for entry in out.iterdir()):
         raise ConfigError(f"{out} exists, and holds no maps", "name a folder that does not exist")
     write_json(file, {"schema": 1, "identity": dict(own), "complete": False})
 
