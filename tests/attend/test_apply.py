@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from ecamp_fast.attend import apply as module
 from ecamp_fast.attend.apply import ABOUT, Choices, apply, name_of, read_maps
@@ -26,14 +28,15 @@ from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.trainer import Trainer
+from ecamp_fast.shards.builder.build import build
+from ecamp_fast.shards.builder.plan import Options
 from ecamp_fast.shards.format.manifest import ATTENTION, DISTILLED, REPORT
 from ecamp_fast.shards.images.encode import read_pgm
 from ecamp_fast.shards.load.captions import caption_encoder
 from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.shards.sources.csv_file import CsvSource
 from ecamp_fast.text.packing.captions import CaptionEncoder
 from ecamp_fast.text.reading.entities import DEFAULT
-
-Write = Callable[..., Path]
 
 
 @pytest.fixture
@@ -87,6 +90,26 @@ def test_the_files_say_what_the_model_says(
     assert sum(row.endswith(",1,1") for row in rows) >= count - done.mapped
 
 
+def test_wide_images_and_raw_reports(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Maps lie where the square of the image does, and a run that read reports is asked by them."""
+    draw, rows = np.random.default_rng(0), ["image_path,study_id,report,distilled"]
+    for number, (height, width) in enumerate(((72, 120), (100, 72), (72, 72))):
+        Image.fromarray(draw.integers(0, 256, (height, width)).astype(np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,s{number},There is a mass in the left lung.,There is effusion.")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    build(CsvSource(tmp_path / "table.csv"), tmp_path / "set", Options(vocab_size=64, holdout=0.0, workers=1))
+    shards = ShardSet(tmp_path / "set")
+    recipe = tiny("gloria.text=raw")
+    encode = caption_encoder(recipe, shards.wordpiece_path)
+    apply(Gloria(recipe, encode.vocabulary.size).eval(), shards, tmp_path / "maps", encode, Choices())
+    held = read_maps(tmp_path / "maps" / name_of(shards.manifest.shards[0]))
+    assert held is not None and held.entities.tolist() == ["mass"] * 3
+    assert held.square.tolist() == [[0, 24, 72, 72], [14, 0, 72, 72], [0, 0, 72, 72]]
+    assert held.image.tolist() == [[72, 120], [100, 72], [72, 72]]
+    shapes = [read_pgm((tmp_path / "maps" / f"{key}.pgm").read_bytes()).shape for key in held.keys]
+    assert shapes == [(8, 13), (11, 8), (8, 8)]
+
+
 def test_a_kill_anywhere_and_the_same_bytes(
     model: Gloria, shards: ShardSet, encode: CaptionEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,10 +129,8 @@ def test_a_kill_anywhere_and_the_same_bytes(
             return real(*arguments)
 
         monkeypatch.setattr(module, name, dies)
-        try:
+        with suppress(KeyboardInterrupt):
             apply(model, shards, out, encode, Choices())
-        except KeyboardInterrupt:
-            pass
         monkeypatch.setattr(module, name, real)
     assert died >= 3
     done = apply(model, shards, out, encode, Choices())

@@ -1,4 +1,4 @@
-"""Maps against loops: what is asked, where the words look, what is made of several maps, and the window with the most."""
+"""Maps against loops: what is asked, where the words look, what is made of several, the window with the most."""
 
 from collections.abc import Callable
 
@@ -79,7 +79,12 @@ def model(tiny: Callable[..., Recipe], encode: CaptionEncoder) -> Gloria:
 def test_maps_are_the_mean_attention_of_words_each_image_alone(model: Gloria, encode: CaptionEncoder) -> None:
     images = torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     two = [Question("mass", "There is left mass.", 1, 5), Question("mass", "There is right mass.", 4, 5)]
-    questions = [[Question("pneumothorax", OWN, 1, 6), *two], [], [Question("nodule", "There may be nodule.", 4, 5)], two]
+    questions = [
+        [Question("pneumothorax", OWN, 1, 6), *two],
+        [],
+        [Question("nodule", "There may be nodule.", 4, 5)],
+        two,
+    ]
     found = entity_maps(model, images, questions, encode)
     assert [list(one) for one in found] == [["pneumothorax", "mass"], [], ["nodule"], ["mass"]]
     for row, asked in enumerate(questions):
@@ -126,7 +131,9 @@ def test_a_map_is_brought_over_the_whole_image(height: int, width: int) -> None:
     for row in range(whole.shape[0]):
         for column in range(whole.shape[1]):
             y, x = (row + 0.5) * height / whole.shape[0], (column + 0.5) * width / whole.shape[1]
-            assert whole[row, column] == pytest.approx(at(values, (y - top) * 6 / side, (x - left) * 6 / side), abs=1e-6)
+            assert whole[row, column] == pytest.approx(
+                at(values, (y - top) * 6 / side, (x - left) * 6 / side), abs=1e-6
+            )
     if height == width:
         np.testing.assert_allclose(whole, values, rtol=1e-6)
 
@@ -161,6 +168,6 @@ def test_windows_are_those_of_a_loop() -> None:
     assert wanted[-3:] == [(0, 2), (1, 1), (1, 1)] and len({*wanted}) == 9
     assert [tuple(one) for one in window_labels(maps, sizes, sizes).tolist()] == wanted
     wide = np.zeros((28, 56), np.uint8)
-    wide[:, :4] = 9  # beyond the square
+    wide[:, -4:] = 9  # beyond the square
     wide[27, 15] = 1  # its lower left corner
     assert window_labels([wide], np.array([280]), np.array([560])).tolist() == [[2, 0]]
