@@ -137,6 +137,8 @@ def apply(
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     with only_one(out, "writes maps"):
         _claim(out, identity(model, shards, choices, [*dict.fromkeys(shard.split for shard, _ in places)]))
+        for left in out.glob(".*.tmp-*"):  # by a kill
+            left.unlink()
         write_notice(out, str(shards.manifest.source.get("kind", "")))
         one = _Shards(model, shards, out, encode, choices)
         counts: Counter[str] = Counter()
