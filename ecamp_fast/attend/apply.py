@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from ecamp_fast import __version__
-from ecamp_fast.attend.maps import combine, entity_maps, grid_of, over_whole, scaled, window_labels
+from ecamp_fast.attend.maps import combine, entity_maps, grid_of, in_levels, over_whole, window_labels
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Question, Questions
 from ecamp_fast.downstream.data.labels import Labels
@@ -311,7 +311,7 @@ class _Shards:
     def _whole(self, one: _Told, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """(h, w) uint8"""
         values = combine(list(maps.values()), self._combine) if maps else np.zeros((self._grid, self._grid), np.float32)
-        return scaled(over_whole(values, one.height, one.width))
+        return in_levels(over_whole(values, one.height, one.width))
 
 
 def _write_map(out: Path, key: str, whole: np.ndarray) -> None:
@@ -336,7 +336,7 @@ def _held(
     return ShardMaps(
         keys=np.array([one.key for one, _, _ in pairs], dtype=str),
         entities=np.array([name for _, name, _ in pairs], dtype=str),
-        maps=scaled(maps),
+        maps=in_levels(maps),
         peaks=maps.max((1, 2), initial=0),
         square=whole_boxes(sizes[:, 0], sizes[:, 1]),
         image=sizes,

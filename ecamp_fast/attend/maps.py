@@ -75,7 +75,7 @@ def combine(maps: Sequence[np.ndarray], how: str = "max") -> np.ndarray:
     return np.asarray(((held - low) / np.where(high > low, high - low, 1)).mean(0))
 
 
-def scaled(values: np.ndarray) -> np.ndarray:
+def in_levels(values: np.ndarray) -> np.ndarray:
     """As uint8, the greatest value of each map being 255; all zero where it is.  values: (..., h, w) >= 0"""
     high = values.max((-2, -1), keepdims=True)
     return np.rint(values * (_TOP / np.where(high > 0, high, 1))).astype(np.uint8)

@@ -79,11 +79,11 @@ def stated(sentence: str, entities: EntityList) -> list[Mention]:
 
     Organs count where no finding does, and only if they are not said to be normal: everybody has them.
     """
-    there = [one.mention for one in describe(sentence, entities) if not one.denied]
-    findings = {one.entity: one for one in there if one.entity not in entities.organs}
+    positive = [one.mention for one in describe(sentence, entities) if not one.denied]
+    findings = {one.entity: one for one in positive if one.entity not in entities.organs}
     if findings or _is_normal(sentence):
         return list(findings.values())
-    return list({one.entity: one for one in there}.values())
+    return list({one.entity: one for one in positive}.values())
 
 
 def _is_normal(sentence: str) -> bool:

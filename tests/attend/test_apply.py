@@ -14,7 +14,7 @@ from PIL import Image
 
 from ecamp_fast.attend import apply as module
 from ecamp_fast.attend.apply import ABOUT, Choices, apply, name_of, read_maps
-from ecamp_fast.attend.maps import combine, entity_maps, over_whole, scaled, window_labels
+from ecamp_fast.attend.maps import combine, entity_maps, in_levels, over_whole, window_labels
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Questions
 from ecamp_fast.attend.trained import reader_of
@@ -83,7 +83,7 @@ def test_the_files_say_what_the_model_says(
     for key, maps, row in zip(shard.keys, wanted, rows[1:], strict=True):
         whole = read_pgm((out / f"{key}.pgm").read_bytes())
         nothing = np.zeros((8, 8), np.float32)
-        expected = scaled(over_whole(combine(list(maps.values()), "mean") if maps else nothing, 72, 72))
+        expected = in_levels(over_whole(combine(list(maps.values()), "mean") if maps else nothing, 72, 72))
         assert int(np.abs(whole.astype(int) - expected).max()) <= 1 and whole.any() == bool(maps)
         label = window_labels([whole], np.array([72]), np.array([72]))[0].tolist()
         assert row == f"{key},{label[0]},{label[1]}"

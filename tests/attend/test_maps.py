@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecamp_fast.attend.maps import combine, entity_maps, over_whole, scaled, window_labels
+from ecamp_fast.attend.maps import combine, entity_maps, in_levels, over_whole, window_labels
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Question, Questions
 from ecamp_fast.config import Recipe
@@ -105,9 +105,9 @@ def test_maps_together() -> None:
     other = np.array([[0.4, 0.2], [0.2, 0.2]])
     np.testing.assert_allclose(combine([sharp, other], "mean"), [[0.5, 1 / 14], [1 / 7, 0.5]], rtol=1e-6)
     np.testing.assert_allclose(combine([flat], "mean"), np.zeros((2, 2)))
-    assert scaled(sharp).tolist() == [[0, 36], [73, 255]] and scaled(sharp).dtype == np.uint8
-    assert scaled(np.zeros((3, 2, 2))).max() == 0
-    assert scaled(np.stack([sharp, 10 * flat])).max((1, 2)).tolist() == [255, 255]
+    assert in_levels(sharp).tolist() == [[0, 36], [73, 255]] and in_levels(sharp).dtype == np.uint8
+    assert in_levels(np.zeros((3, 2, 2))).max() == 0
+    assert in_levels(np.stack([sharp, 10 * flat])).max((1, 2)).tolist() == [255, 255]
 
 
 def at(values: np.ndarray, y: float, x: float) -> float:
@@ -144,7 +144,9 @@ def test_the_loader_sees_the_square_where_the_model_saw_it() -> None:
     blob = np.exp(-((ys - 5) ** 2 + (xs - 13) ** 2) / 6)
     for height, width in ((400, 700), (700, 400), (512, 512)):
         sizes = np.array([height]), np.array([width])
-        view = sample_maps([scaled(over_whole(blob, height, width))], whole_boxes(*sizes), np.zeros(1, bool), *sizes)[0]
+        view = sample_maps(
+            [in_levels(over_whole(blob, height, width))], whole_boxes(*sizes), np.zeros(1, bool), *sizes
+        )[0]
         row, column = np.unravel_index(view.argmax(), view.shape)
         assert abs((row + 0.5) / 28 - 5.5 / 19) < 0.04 and abs((column + 0.5) / 28 - 13.5 / 19) < 0.04
 

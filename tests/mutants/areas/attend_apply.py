@@ -32,7 +32,7 @@ def looked() -> Any:
     import numpy as np
     import torch
 
-    from ecamp_fast.attend.maps import combine, entity_maps, over_whole, scaled, window_labels
+    from ecamp_fast.attend.maps import combine, entity_maps, in_levels, over_whole, window_labels
     from ecamp_fast.attend.model import Gloria
     from ecamp_fast.attend.questions import Question
     from ecamp_fast.commands.knowledge.attend_train import find_recipe
@@ -53,8 +53,8 @@ def looked() -> Any:
     whole = [over_whole(values[0], *size) for size in ((90, 90), (60, 100), (150, 90))]
     numbers = [np.rint(1e6 * one[name]) for one in found for name in one]
     numbers += [np.rint(1e6 * combine(list(values), how)) for how in ("max", "mean")]
-    numbers += [np.rint(1e6 * one) for one in whole] + [scaled(values)]
-    numbers += [window_labels([scaled(whole[1])], np.array([60]), np.array([100]))]
+    numbers += [np.rint(1e6 * one) for one in whole] + [in_levels(values)]
+    numbers += [window_labels([in_levels(whole[1])], np.array([60]), np.array([100]))]
     return [[list(one) for one in found], *(one.tolist() for one in numbers)]
 
 
