@@ -6,4 +6,7 @@ texts    its text side: words and sentences of a BERT
 losses   attention of words over regions, local similarity, contrasts
 trained  the model of a run directory
 prompts  findings by their names alone
+
+map_scores   whether maps lie in boxes, beside maps that know nothing of the image
+stored_maps  the maps that ``attend apply`` wrote, with the boxes of a set
 """
