@@ -3,8 +3,8 @@
 A map is judged with the boxes of its finding in its image, five ways (``METRICS``):
 
 pointing  whether its highest place lies in a box; of several as high, the share that does
-iou       overlap of the boxes and as many of its highest places as the boxes have. No threshold is chosen, and how large
-          a finding is it is told: only where counts. Places that are as high as the last are taken in part, alike
+iou       overlap of the boxes and as many of its highest places as the boxes have. So no threshold is chosen, and how
+          large a finding is is told: only where counts. Places that are as high as the last are taken in part, alike
 share     how much of the map lies in the boxes
 lift      share, divided by that of a flat map: 1 says nothing, whatever the size of the boxes
 side      whether more of it lies in the half, left or right, where the boxes are; one half where both hold as much.
@@ -35,6 +35,7 @@ OPPONENTS = ("uniform", "centre", "usual", "other")
 HILL = 0.25  # standard deviation of the centre's hill, of the image's side
 CELL = 1 + 1e-9  # sides of a place that a box has at least: then it holds the middle of one, however it rounds
 ONE_SIDE = 0.9  # share of boxes in one half from which on they are on one side
+OFTEN = 0.25  # share of the images of a finding with boxes on one side from which on the finding is one-sided
 OTHERS = 200  # maps of a finding that others are compared with, at most; evenly taken
 
 
@@ -74,7 +75,7 @@ class FindingScores:
     scores     by metric
     pairs      images with boxes and a map of it
     patients   whose they are
-    one_sided  whether in more than half of them the boxes lie in one half of the image
+    one_sided  whether it is often on one side (``OFTEN``): not so of what lies about the middle, or in both lungs
     """
 
     scores: dict[str, Beside]
@@ -181,11 +182,9 @@ def _judge(pairs: Sequence[MapPair], weights: Array) -> tuple[_Numbers, bool]:
             numbers[name] = weighted_mean(one[metric][known], counts)
             numbers["above", name] = weighted_mean(mine - one[metric][known], counts)
         table = np.stack([one[metric][known] for one in others], 1)
-        numbers["other"], numbers["above", "other"] = _against(
-            mine, table, allowed[known], counts, weights[:, chosen]
-        )
+        numbers["other"], numbers["above", "other"] = _against(mine, table, allowed[known], counts, weights[:, chosen])
         found[metric] = numbers
-    return found, bool((~np.isnan(own["side"])).mean() > 0.5)
+    return found, bool((~np.isnan(own["side"])).mean() >= OFTEN)
 
 
 def _against(own: Array, table: Array, allowed: Array, counts: Array, drawn: Array) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """The maps that ``attend apply`` wrote, each with the boxes that the set has of its finding.
 
-``maps-SPLIT-NNNNNN.npz``, arrays of M rows: ``keys`` and ``entities`` str, ``maps`` (M, G, G) uint8, ``square`` (M, 4) int32
-top, left, height, width of what the map covers in stored pixels, ``image`` (M, 2) int32 height, width of what is stored.
+``maps-SPLIT-NNNNNN.npz`` has arrays of M rows: ``keys`` and ``entities`` str, ``maps`` (M, G, G) uint8, ``square``
+(M, 4) int32 top, left, height, width of what the map covers in stored pixels, ``image`` (M, 2) int32 height, width.
 """
 
 import re
@@ -52,7 +52,11 @@ class BoxedMaps:
 
 def read_stored(folder: Path, split: str) -> Iterator[StoredMap]:
     """All rows of a split.  Raises DataError where there are none, or a file is not what ``attend apply`` writes."""
-    files = [file for file in sorted(folder.glob("maps-*.npz")) if (name := _NAME.fullmatch(file.name)) and name["split"] == split]
+    files = [
+        file
+        for file in sorted(folder.glob("maps-*.npz"))
+        if (name := _NAME.fullmatch(file.name)) and name["split"] == split
+    ]
     if not files:
         found = sorted({name["split"] for file in folder.glob("*.npz") if (name := _NAME.fullmatch(file.name))})
         had = f"it has {', '.join(found)}" if found else "it has none at all"

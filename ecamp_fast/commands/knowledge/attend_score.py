@@ -27,10 +27,10 @@ COLUMNS = {
     "usual": "usual",
     "other": "other",
 }
-MEANING = """own: the map, with its 95 % interval over patients. Beside it the same of maps that know nothing of the image:
+MEANING = """own: the map, with its 95 % interval over patients. Beside it maps that know nothing of the image:
 flat: by chance. centre: a hill in the middle. usual: where the finding is in other patients, summed.
-other: the map of the same finding in another patient's image. above other: own - other, pair by pair; only what is surely
-above 0 is known from this image. (1): one-sided, boxes in one half of the image."""
+other: the map of the same finding in another patient's image. above other: own - other, pair by pair; what is surely
+above 0 was seen in this image. (1): one-sided, in a quarter of its images or more all boxes lie in one half."""
 
 
 @click.command()
@@ -70,8 +70,8 @@ def _table(found: "MapScores", boxed: "BoxedMaps") -> list[str]:
     for name, one in found.findings.items():
         rows[f"{name[:15]}{' (1)' * one.one_sided}"] = one.scores
     lines = [
-        f"{len(boxed.pairs):,} maps with boxes in {boxed.samples:,} samples; {boxed.unmapped:,} findings have boxes and no "
-        f"map, {boxed.unboxed:,} maps no boxes",
+        f"{len(boxed.pairs):,} maps with boxes in {boxed.samples:,} samples; without a map {boxed.unmapped:,} boxed "
+        f"findings, without a box {boxed.unboxed:,} maps",
         *MEANING.splitlines(),
     ]
     for metric, title in TITLES.items():
