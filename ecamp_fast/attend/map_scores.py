@@ -42,12 +42,14 @@ OTHERS = 200  # maps of a finding that others are compared with, at most; evenly
 class MapPair(NamedTuple):
     """An image that has a finding, and the map of it.
 
+    key      of the image
     finding  its name
     patient  whose image it is
     map      (G, G) floating, >= 0
     boxes    (n, 4) x1, y1, x2, y2 in the square that the map covers, 0 to 1
     """
 
+    key: str
     finding: str
     patient: str
     map: Array
@@ -97,8 +99,19 @@ class MapScores:
         return asdict(self)
 
 
-# By metric, by "own", an opponent or ("above", opponent): (1 + D,), NaN where there is nothing to judge
-_Numbers = dict[str, dict[Any, Array]]
+# By metric, by "own", an opponent or ("above", opponent): (1 + D,), NaN where there is nothing to judge. Of all pairs
+# first, then of each draw of patients, which depends on whose they are alone: numbers of the same pairs are paired.
+Numbers = dict[str, dict[Any, Array]]
+
+
+@dataclass(frozen=True)
+class JudgedFinding:
+    """One finding: ``numbers`` of what ``FindingScores`` tells as estimates."""
+
+    numbers: Numbers
+    pairs: int
+    patients: int
+    one_sided: bool
 
 
 def score_maps(pairs: Sequence[MapPair]) -> MapScores:
@@ -106,20 +119,27 @@ def score_maps(pairs: Sequence[MapPair]) -> MapScores:
 
     Raises ValueError without pairs.
     """
+    judged = judge_findings(pairs)
+    sided = [one.numbers for one in judged.values() if one.one_sided]
+    findings = {
+        name: FindingScores(_beside(one.numbers), one.pairs, one.patients, one.one_sided)
+        for name, one in judged.items()
+    }
+    mean = mean_of([one.numbers for one in judged.values()])
+    return MapScores(_beside(mean), _beside(mean_of(sided)) if sided else None, findings)
+
+
+def judge_findings(pairs: Sequence[MapPair]) -> dict[str, JudgedFinding]:
+    """Of each finding by itself, by name.  Raises ValueError without pairs."""
     if not pairs:
         raise ValueError("no map has a box")
     weights = draw_patients([pair.patient for pair in pairs])
     names = np.array([pair.finding for pair in pairs], dtype=object)
-    numbers: dict[str, _Numbers] = {}
-    findings: dict[str, FindingScores] = {}
+    found = {}
     for name in sorted(set(names)):
         rows = np.flatnonzero(names == name)
-        mine = [pairs[row] for row in rows]
-        numbers[name], one_sided = _judge(mine, weights[:, rows])
-        owners = len({pair.patient for pair in mine})
-        findings[name] = FindingScores(_beside(numbers[name]), len(mine), owners, one_sided)
-    sided = [numbers[name] for name, one in findings.items() if one.one_sided]
-    return MapScores(_beside(_mean(list(numbers.values()))), _beside(_mean(sided)) if sided else None, findings)
+        found[name] = _judge([pairs[row] for row in rows], weights[:, rows])
+    return found
 
 
 def score(maps: Array, boxes: Array) -> dict[str, Array]:
@@ -160,8 +180,8 @@ def _right(count: int) -> Array:
     return np.sign(places(round(count**0.5))[:, 0].round(9) - 0.5)
 
 
-def _judge(pairs: Sequence[MapPair], weights: Array) -> tuple[_Numbers, bool]:
-    """Of one finding, and whether it is one-sided.  weights: (1 + D, E)"""
+def _judge(pairs: Sequence[MapPair], weights: Array) -> JudgedFinding:
+    """Of one finding.  weights: (1 + D, E)"""
     maps = np.stack([pair.map for pair in pairs]).reshape(len(pairs), -1).astype(np.float64)
     grid = round(maps.shape[1] ** 0.5)
     boxes = np.array([inside(places(grid), at_least(pair.boxes, CELL / grid)) for pair in pairs])
@@ -173,7 +193,7 @@ def _judge(pairs: Sequence[MapPair], weights: Array) -> tuple[_Numbers, bool]:
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), OTHERS)).round().astype(int))
     others = [score(np.broadcast_to(maps[row], maps.shape), boxes) for row in chosen]
     allowed = owners[:, None] != owners[chosen]
-    found: _Numbers = {}
+    found: Numbers = {}
     for metric in METRICS:
         known = ~np.isnan(own[metric])
         mine, counts = own[metric][known], weights[:, known]
@@ -184,7 +204,7 @@ def _judge(pairs: Sequence[MapPair], weights: Array) -> tuple[_Numbers, bool]:
         table = np.stack([one[metric][known] for one in others], 1)
         numbers["other"], numbers["above", "other"] = _against(mine, table, allowed[known], counts, weights[:, chosen])
         found[metric] = numbers
-    return found, bool((~np.isnan(own["side"])).mean() >= OFTEN)
+    return JudgedFinding(found, len(pairs), len(set(owners)), bool((~np.isnan(own["side"])).mean() >= OFTEN))
 
 
 def _against(own: Array, table: Array, allowed: Array, counts: Array, drawn: Array) -> tuple[Array, Array]:
@@ -216,9 +236,9 @@ def _hill(grid: int) -> Array:
     return np.asarray(np.exp(-((places(grid) - 0.5) ** 2).sum(1).round(12) / (2 * HILL**2)))
 
 
-def _mean(findings: Sequence[_Numbers]) -> _Numbers:
+def mean_of(findings: Sequence[Numbers]) -> Numbers:
     """Over the findings that have a number at all, each alike; in a draw, over those that have one in it."""
-    found: _Numbers = {}
+    found: Numbers = {}
     for metric in METRICS:
         found[metric] = {}
         for name in findings[0][metric]:
@@ -230,7 +250,7 @@ def _mean(findings: Sequence[_Numbers]) -> _Numbers:
     return found
 
 
-def _beside(numbers: _Numbers) -> dict[str, Beside]:
+def _beside(numbers: Numbers) -> dict[str, Beside]:
     return {
         metric: Beside(
             _estimate(one["own"]),

@@ -147,4 +147,4 @@ def _pair(stored: StoredMap, finding: str, metadata: dict[str, Any]) -> MapPair 
     corners = np.array([(x, y, x + w, y + h) for x, y, w, h in boxes]).clip(0, 1)
     corners = corners[(corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])]
     patient = str(metadata.get("patient_id") or metadata["study_id"])
-    return MapPair(finding, patient, stored.map, corners) if len(corners) else None
+    return MapPair(stored.key, finding, patient, stored.map, corners) if len(corners) else None

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ecamp_fast.attend.map_scores import METRICS, OPPONENTS, MapPair, score, score_maps
+from ecamp_fast.attend.map_scores import METRICS, OPPONENTS, MapPair, judge_findings, score, score_maps
+from ecamp_fast.scores import draw_patients
 
 GRID = 8
 QUARTER = np.array([[0.0, 0.0, 0.5, 0.5]])
@@ -26,7 +27,7 @@ def planted(count: int = 60, seed: int = 0) -> list[MapPair]:
         mass = np.array([[x, y, x + 2, y + 3]]) / GRID
         heart = np.array([[2, 3, 6, 6 + number % 2]]) / GRID
         for name, boxes in (("mass", mass), ("cardiomegaly", heart)):
-            pairs.append(MapPair(name, f"p{number // 2}", cells(boxes), boxes))
+            pairs.append(MapPair(f"i{number}", name, f"p{number // 2}", cells(boxes), boxes))
     return pairs
 
 
@@ -72,8 +73,10 @@ def test_a_location_prior_beats_chance_and_not_another_patients_map() -> None:
     usual, rare = np.array([[1, 4, 3, 7]]) / GRID, np.array([[5, 4, 7, 7]]) / GRID
     drawn = [usual if generator.random() < 0.7 else rare for _ in range(80)]
     mean = np.sum([cells(boxes) for boxes in drawn], 0)
-    prior = score_maps([MapPair("mass", f"p{n}", mean, boxes) for n, boxes in enumerate(drawn)]).findings["mass"]
-    seeing = score_maps([MapPair("mass", f"p{n}", cells(boxes), boxes) for n, boxes in enumerate(drawn)])
+    prior = score_maps([MapPair(f"i{n}", "mass", f"p{n}", mean, boxes) for n, boxes in enumerate(drawn)]).findings[
+        "mass"
+    ]
+    seeing = score_maps([MapPair(f"i{n}", "mass", f"p{n}", cells(boxes), boxes) for n, boxes in enumerate(drawn)])
     for metric in ("pointing", "iou", "share", "lift", "side"):
         above = prior.scores[metric].above
         assert above["uniform"] and above["uniform"].positive, metric
@@ -106,7 +109,9 @@ def test_noise_is_above_nothing() -> None:
 def test_a_patient_is_no_other_and_tells_nothing_of_themselves() -> None:
     """Two images of one patient with one mass, and two patients with theirs elsewhere."""
     here, there = QUARTER, QUARTER + 0.5
-    alike = [MapPair("mass", "a", cells(here), here)] * 2 + [MapPair("mass", n, cells(there), there) for n in "bc"]
+    alike = [MapPair("i", "mass", "a", cells(here), here)] * 2 + [
+        MapPair("i", "mass", n, cells(there), there) for n in "bc"
+    ]
     share = score_maps(alike).findings["mass"].scores["share"]
     assert share.opponents["other"] and share.opponents["other"].value == pytest.approx((0 + 0 + 1 / 3 + 1 / 3) / 4)
     # a's usual place is where b and c have it; of b's, two images of a count against one of c
@@ -117,10 +122,38 @@ def test_a_patient_is_no_other_and_tells_nothing_of_themselves() -> None:
     assert alone.own and alone.own.value == 1
 
 
+def test_both_patients_are_drawn() -> None:
+    """Counted draw by draw: every pair as often as its patient, with every other patient's map as often as theirs."""
+    generator = np.random.default_rng(4)
+    pairs = [
+        MapPair(f"i{n}", "mass", f"p{n // 2}", generator.random((GRID, GRID)), QUARTER + 0.5 * (n % 2))
+        for n in range(8)
+    ]
+    numbers = judge_findings(pairs)["mass"].numbers["share"]
+    share = [[(cells(box) * map / map.sum()).sum() for *_, map, _ in pairs] for *_, box in pairs]
+    for draw, weights in enumerate(draw_patients([pair.patient for pair in pairs])[:40]):
+        own, other, held = 0.0, 0.0, 0.0
+        for i, weight in enumerate(weights):
+            rest = [(weights[j], share[i][j]) for j in range(8) if pairs[j].patient != pairs[i].patient]
+            if sum(times for times, _ in rest) > 0:
+                own += weight * share[i][i]
+                other += weight * sum(times * one for times, one in rest) / sum(times for times, _ in rest)
+                held += weight
+        if held:
+            assert numbers["other"][draw] == pytest.approx(other / held), draw
+            assert numbers["above", "other"][draw] == pytest.approx((own - other) / held)
+        else:
+            assert np.isnan(numbers["other"][draw])
+
+
 def test_the_hill_of_the_centre_is_in_the_middle() -> None:
     middle = np.array([[0.25, 0.25, 0.75, 0.75]])
     for boxes, wanted in ((middle, 1), (QUARTER, 0.25)):
-        found = score_maps([MapPair("heart", f"p{n}", cells(boxes), boxes) for n in range(3)]).findings["heart"].scores
+        found = (
+            score_maps([MapPair(f"i{n}", "heart", f"p{n}", cells(boxes), boxes) for n in range(3)])
+            .findings["heart"]
+            .scores
+        )
         assert found["pointing"].opponents["centre"] and found["pointing"].opponents["centre"].value == wanted
         assert (found["share"].opponents["centre"].value > 0.25) == (wanted == 1)
     side = found["side"].opponents["centre"]
@@ -144,7 +177,7 @@ def test_a_box_below_the_size_of_a_place_counts_as_one_wherever_it_lies() -> Non
     """Also where its middle is on the border of two places."""
     for middle in (0.125, 0.5, 1 / 3, 0.001, 0.9999):
         boxes = np.array([[middle - 0.0005, 0.4, middle + 0.0005, 0.401]]).clip(0, 1)
-        found = score_maps([MapPair("nodule", "a", np.ones((GRID, GRID)), boxes)]).findings["nodule"].scores
+        found = score_maps([MapPair("i", "nodule", "a", np.ones((GRID, GRID)), boxes)]).findings["nodule"].scores
         assert found["share"].own and found["share"].own.value in (1 / 64, 2 / 64)
 
 

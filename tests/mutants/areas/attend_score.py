@@ -19,7 +19,7 @@ def scored() -> Any:
         mass = np.array([[x, y, x + 0.2, y + 0.01 + 0.2 * (number % 2)]])
         both = np.array([[0.1, 0.3, 0.4, 0.8], [0.6, 0.4 - 0.01 * number, 0.9, 0.8]])
         for name, boxes in (("mass", mass), ("edema", both)):
-            pairs.append(MapPair(name, f"p{number // 2}", generator.integers(0, 6, (5, 5)), boxes))
+            pairs.append(MapPair(f"i{number}", name, f"p{number // 2}", generator.integers(0, 6, (5, 5)), boxes))
     found = score_maps(pairs).as_dict()
     numbers: list[Any] = []
 
