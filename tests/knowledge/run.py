@@ -217,8 +217,8 @@ def judge(figures: Mapping[str, Any]) -> tuple[list[str], int]:
     marks = {None: "--  ", True: "OK  ", False: "NOT THERE"}
     told = [f"{marks[holds]} {text}" for holds, text in lines]
     told.append(
-        f"Of one-sided findings, {figures['pairs']} maps of images with boxes. Intervals: 95 % over patients and seeds, "
-        "of the AUROC of prompts over patients. Of what has no verdict nothing is claimed."
+        f"Maps: {figures['pairs']} of images with boxes, one-sided findings. Intervals: 95 % over patients and seeds; "
+        "of prompts over patients. Of what has no verdict nothing is claimed."
     )
     return told, int(any(holds is False for holds, _ in lines))
 
