@@ -138,7 +138,7 @@ def judge_findings(pairs: Sequence[MapPair]) -> dict[str, JudgedFinding]:
     found = {}
     for name in sorted(set(names)):
         rows = np.flatnonzero(names == name)
-        found[name] = _judge([pairs[row] for row in rows], weights[:, rows])
+        found[name] = _judge([pairs[row] for row in rows.tolist()], weights[:, rows])
     return found
 
 
