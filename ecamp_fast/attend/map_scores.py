@@ -57,7 +57,7 @@ class MapPair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Beside:
+class ComparedScore:
     """A score and the same of the opponents; None where there is nothing to judge. Intervals are over patients.
 
     own        of the maps
@@ -80,7 +80,7 @@ class FindingScores:
     one_sided  whether it is often on one side (``OFTEN``): not so of what lies about the middle, or in both lungs
     """
 
-    scores: dict[str, Beside]
+    scores: dict[str, ComparedScore]
     pairs: int
     patients: int
     one_sided: bool
@@ -90,8 +90,8 @@ class FindingScores:
 class MapScores:
     """mean: over findings, each alike   one_sided: over those that are, None without any   findings: by name"""
 
-    mean: dict[str, Beside]
-    one_sided: dict[str, Beside] | None
+    mean: dict[str, ComparedScore]
+    one_sided: dict[str, ComparedScore] | None
     findings: dict[str, FindingScores]
 
     def as_dict(self) -> dict[str, Any]:
@@ -216,11 +216,11 @@ def _against(own: Array, table: Array, allowed: Array, counts: Array, drawn: Arr
     counts   (1 + D, E), drawn (1 + D, M): how often each counts
     returns  (1 + D,) twice, NaN for a draw where nobody has another
     """
-    there = drawn @ allowed.T.astype(np.float64)
+    reached = drawn @ allowed.T.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        other = (drawn @ (allowed * table).T) / there
-        held = counts * (there > 0)
-        mean = np.where(there > 0, held * other, 0).sum(1) / held.sum(1)
+        other = (drawn @ (allowed * table).T) / reached
+        held = counts * (reached > 0)
+        mean = np.where(reached > 0, held * other, 0).sum(1) / held.sum(1)
         return mean, held @ own / held.sum(1) - mean
 
 
@@ -250,9 +250,9 @@ def mean_of(findings: Sequence[Numbers]) -> Numbers:
     return found
 
 
-def _beside(numbers: Numbers) -> dict[str, Beside]:
+def _beside(numbers: Numbers) -> dict[str, ComparedScore]:
     return {
-        metric: Beside(
+        metric: ComparedScore(
             _estimate(one["own"]),
             {name: _estimate(one[name]) for name in OPPONENTS},
             {name: _estimate(one["above", name]) for name in OPPONENTS},

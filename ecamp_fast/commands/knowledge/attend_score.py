@@ -10,7 +10,7 @@ from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
 
 if TYPE_CHECKING:
-    from ecamp_fast.attend.map_scores import Beside, MapScores
+    from ecamp_fast.attend.map_scores import ComparedScore, MapScores
     from ecamp_fast.attend.stored_maps import BoxedMaps
     from ecamp_fast.scores import Estimate
 
@@ -27,7 +27,7 @@ COLUMNS = {
     "usual": "usual",
     "other": "other",
 }
-MEANING = """own: the map, with its 95 % interval over patients. Beside it maps that know nothing of the image:
+MEANING = """own: the map, with its 95 % interval over patients. ComparedScore it maps that know nothing of the image:
 flat: by chance. centre: a hill in the middle. usual: where the finding is in other patients, summed.
 other: the map of the same finding in another patient's image. above other: own - other, pair by pair; what is surely
 above 0 was seen in this image. (1): one-sided, in a quarter of its images or more all boxes lie in one half."""
@@ -82,7 +82,7 @@ def _table(found: "MapScores", boxed: "BoxedMaps") -> list[str]:
     return [*lines, "", f"maps: {pairs}"]
 
 
-def _line(scores: "Beside") -> str:
+def _line(scores: "ComparedScore") -> str:
     beside = "".join(f"{one.value if one else float('nan'):<9.3f}" for one in map(scores.opponents.get, COLUMNS))
     return f"{_told(scores.own):23}{beside}{_told(scores.above['other'], '+')}"
 

@@ -86,7 +86,7 @@ MUTANTS = [
                 "owners[:, None] >= 0 * owners[chosen]",
             ),
             "the usual place knows the own box": ("by_owner.sum(0) - by_owner[owners]", "by_owner[0 * owners] + boxes"),
-            "other patients are not drawn": ("there = drawn @", "drawn = 0 * drawn + 1\n    there = drawn @"),
+            "other patients are not drawn": ("reached = drawn @", "drawn = 0 * drawn + 1\n    reached = drawn @"),
             "boxes stay smaller than a place": (
                 "at_least(pair.boxes, CELL / grid)",
                 "at_least(pair.boxes, 0.9 / grid)",
