@@ -7,11 +7,5 @@ export_sft     ``distill export-sft``: answers of a model as conversations for a
 train_student  ``distill train-student``: a small model fitted to these
 attend         ``attend COMMAND``: which there are
 attend_train   ``attend train``: GLoRIA on a shard set
-distill       ``distill``: which there are
-run           ``distill run``: every report to a journal of answers
-audit         ``distill audit``: a random sample beside its reports, as a page
-export_sft    ``distill export-sft``: answers of a model as conversations for a student
-attend        ``attend COMMAND``: which there are
-attend_train  ``attend train``: GLoRIA on a shard set
-attend_score  ``attend score``: whether its maps lie where boxes are
+attend_score   ``attend score``: whether its maps lie where boxes are
 """
