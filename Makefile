@@ -12,13 +12,14 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test worth downstream trainer faults faults-of-runs faults-of-data fault-docs soak mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock clean
+.PHONY: help setup demo test worth downstream knowledge trainer faults faults-of-runs faults-of-data fault-docs soak mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
 	@echo 'make demo    phantoms, shards, pre-training with a crash in it, checks, report'
 	@echo 'make worth   what pre-training learns, against opponents that do not: half an hour on two cores'
 	@echo 'make downstream   what encoders are worth in tasks, beside first weights and pixels: two hours, once'
+	@echo 'make knowledge    where findings are, by distilled and by raw reports, and what that is worth: an hour of one core'
 	@echo 'make test    all tests            make check   lint, types, import contracts, fast tests'
 	@echo 'make trainer  make faults   what the tests leave out: every case of the training loop, every fault'
 	@echo 'make soak    3,000 killed writers and a run that is stopped fifty times: a quarter of an hour'
@@ -59,6 +60,9 @@ worth: setup
 
 downstream: setup
 	@$(BIN)/python tests/downstream/worth/run.py $(ARGS)
+
+knowledge: setup
+	@$(BIN)/python tests/knowledge/run.py $(ARGS)
 
 test: setup
 	@$(BIN)/pytest $(ARGS)

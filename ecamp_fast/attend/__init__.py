@@ -9,4 +9,7 @@ prompts  findings by their names alone
 questions  what is asked about an image: its own text's entities
 maps     where the model looks for them, and their combination
 apply    maps of a whole set into a folder
+
+map_scores   whether maps lie in boxes, beside maps that know nothing of the image
+stored_maps  the maps that ``attend apply`` wrote, with the boxes of a set
 """

@@ -8,4 +8,5 @@ train_student  ``distill train-student``: a small model fitted to these
 attend         ``attend COMMAND``: which there are
 attend_train   ``attend train``: GLoRIA on a shard set
 attend_apply   ``attend apply``: its maps of a set's images
+attend_score   ``attend score``: whether its maps lie where boxes are
 """

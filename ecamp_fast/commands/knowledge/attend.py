@@ -7,6 +7,7 @@ from ecamp_fast.commands.lazy import LazyGroup
 COMMANDS = {
     "train": ("ecamp_fast.commands.knowledge.attend_train", "Train a GLoRIA on a shard set; the same command resumes."),
     "apply": ("ecamp_fast.commands.knowledge.attend_apply", "Maps of where it looks for what each text states."),
+    "score": ("ecamp_fast.commands.knowledge.attend_score", "Judge its maps by the boxes of a shard set."),
 }
 
 
