@@ -73,7 +73,8 @@ def probe_patches(
     Raises ConfigError where the set has no masks or one is named twice, DataError where no finding is there to be told.
     """
     setup = _Setup.of(encoder, shards, options, device)
-    say(f"patches of {len(setup.splits.train)} training and {len(setup.splits.test)} test images")
+    say(setup.splits.told())
+    say(f"patches of {sum(map(len, setup.parts)):,} images, each once through the encoder; val is not used")
     train, test = setup.read(setup.trunk)
     own, others = setup.judge.rows("encoder", train, test), []
     if options.baselines:

@@ -116,6 +116,8 @@ class Overlap:
 class SegmentTask:
     """``training.loop.FitTask`` of a segmenter.  say: gets a line where tokens are kept, and where they are not"""
 
+    metric = "Dice"
+
     def __init__(
         self,
         model: Segmenter,
@@ -255,6 +257,7 @@ def segment(
     splits = split_task(shards, options.subset, test_split=options.test_split, masked=not options.boxes)
     if options.balance:
         splits = replace(splits, train=balanced(splits.train, options.masks, settings.seed))
+    say(splits.told())
     torch.manual_seed(settings.seed)
     model = Segmenter(trunk, options.head, len(options.masks)).to(device)
     trunk.prepare(settings.frozen, settings.compile)

@@ -327,3 +327,21 @@ def test_unknown_labels_are_left_out_of_the_regression() -> None:
     found = fit(features, labels, [0.1], known).logits(features)
     torch.testing.assert_close(fit(features, labels ^ ~known, [0.1], known).logits(features), found)
     assert not torch.allclose(fit(features, labels ^ known, [0.1], known).logits(features), found)
+
+
+def test_it_is_told_how_many_images_and_patients_there_are(
+    phantoms: ShardSet, tiny_run: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    settings = QUICK.model_copy(update={"steps": 6})
+    classify(str(tiny_run), phantoms, settings, tmp_path / "fit", ClassifyOptions(Subset(count=32)), say=told.append)
+    splits = split_task(phantoms, Subset(count=32))
+    assert told[0] == splits.told()
+    train, val, test = (len(set(part.patients)) for part in (splits.train, splits.val, splits.test))
+    assert told[0] == (
+        f"train 32 images of {train} patients, val {len(splits.val)} images of {val} patients (of split train), "
+        f"test {len(splits.test)} images of {test} patients (of split val)"
+    )
+    assert "val AUROC 0." in " ".join(told)
+    probe_encoder(str(tiny_run), phantoms, tmp_path / "probe", ProbeOptions(Subset(count=32)), say=told.append)
+    assert told[-2] == splits.told() and f"{32 + len(splits.test)} images" in told[-1]
