@@ -329,9 +329,7 @@ def test_unknown_labels_are_left_out_of_the_regression() -> None:
     assert not torch.allclose(fit(features, labels ^ known, [0.1], known).logits(features), found)
 
 
-def test_it_is_told_how_many_images_and_patients_there_are(
-    phantoms: ShardSet, tiny_run: Path, tmp_path: Path
-) -> None:
+def test_it_is_told_how_many_images_and_patients_there_are(phantoms: ShardSet, tiny_run: Path, tmp_path: Path) -> None:
     told: list[str] = []
     settings = QUICK.model_copy(update={"steps": 6})
     classify(str(tiny_run), phantoms, settings, tmp_path / "fit", ClassifyOptions(Subset(count=32)), say=told.append)
