@@ -93,12 +93,20 @@ class ClassChoices:
         return tuple(parse_counts(self.uncertain).items())
 
 
+def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Path:
+    """OUT, before anything heavy is loaded.  Raises StorageError."""
+    from ecamp_fast.files import require_folder
+
+    require_folder(value, "OUT")
+    return value
+
+
 def task_arguments(function: Command) -> Command:
     """The command gets ``given: TaskChoices``."""
     options = [
         click.argument("encoder"),
         click.argument("address", metavar="SHARDS"),
-        click.argument("out", type=click.Path(path_type=Path)),
+        click.argument("out", type=click.Path(path_type=Path), callback=_writable),
         click.option("--percent", type=float, help="Share of the training patients. Default: 100."),
         click.option("--count", default=0, help="Training images instead of a share.", type=click.IntRange(0)),
         click.option("--official", is_flag=True, help="The set's own list of 1, 10 or 100 %."),

@@ -8,7 +8,7 @@ import click
 
 from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.errors import ConfigError
+from ecamp_fast.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ecamp_fast.downstream.zero_shot import PromptScores, Seen, ZeroShot
@@ -73,7 +73,7 @@ def command(
     recipe = read_recipe(run)
     if tokenizer is None and not recipe.gloria.bert and not known.manifest.tokenizer_digest:
         hint = "name the tokenizer.json of the set that RUN was trained on: --tokenizer FILE"
-        raise ConfigError(f"{shards} has no reports, and so no tokenizer", hint)
+        raise DataError(f"{shards} has no reports, and so no tokenizer", hint)
     words = tokenizer or known.wordpiece_path
     if recipe.losses.gloria:
         encode = caption_encoder(recipe, words)

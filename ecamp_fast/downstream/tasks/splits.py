@@ -77,6 +77,8 @@ class TaskSplits:
 
 def require_kinds(part: TaskPart, use: str) -> None:
     """use: of the part, as in "fitted to".  Raises DataError where no class has both kinds, and so none can be told."""
+    if not part.labels.names:
+        raise DataError(f"no image of the split {part.split} has a label", "use a set that was built with labels")
     if not any((column == 1).any() and (column == 0).any() for column in part.values.T):
         what = f"of the {len(part)} images that are {use} no class is both present and absent"
         raise DataError(what, "use more images, or other classes")

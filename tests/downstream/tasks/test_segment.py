@@ -193,7 +193,7 @@ def test_balance_keeps_all_positives_and_as_many_others() -> None:
     rows = balanced(part, ("y",), seed=1).rows.tolist()
     assert len(rows) == len(set(rows)) == 6 and rows == sorted(rows) and {3, 5, 8} <= {*rows} <= {*range(2, 40)}
     assert balanced(part, ("y",), seed=2).rows.tolist() != rows == balanced(part, ("y",), seed=1).rows.tolist()
-    with pytest.raises(ConfigError, match="z has none"):
+    with pytest.raises(DataError, match="z has none"):
         balanced(part, ("y", "z"), seed=1)
     with pytest.raises(DataError, match="fitted to has y"):
         balanced(replace(part, rows=np.arange(22, 40)), ("y",), seed=1)
