@@ -142,7 +142,7 @@ def test_a_text_is_read_for_the_entities_of_the_runs_own_set(run: Path, shards: 
     assert "pleural fluid" in (tmp_path / "o" / "index.html").read_text()
     assert len(json.loads(done.stdout)["files"]) == 1 + 1 + 2 * (1 + heads)  # a word named twice is drawn once
     wrong = call(own, *asked, "--entity", "edema", "--out", tmp_path / "p")
-    assert isinstance(wrong.exception, ConfigError) and "choose of pleural fluid, mass" in wrong.exception.hint
+    assert isinstance(wrong.exception, ConfigError) and "choose of mass, pleural fluid" in wrong.exception.hint
     RunDir(own).set_state(data=str(tmp_path / "gone"))
     kept = ("--tokenizer", shards.wordpiece_path, "--out", tmp_path / "q")
     done = call(own, *asked, "--entity", "effusion", *kept)
