@@ -73,7 +73,7 @@ class PromptScores:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenImages:
     """Of a finding, how many images are known to have it, to lack it, and have a box of it."""
 
     present: int
@@ -88,7 +88,7 @@ class ZeroShot:
     mean: PromptScores
     findings: dict[str, PromptScores]
     samples: int
-    seen: dict[str, Seen]
+    seen: dict[str, SeenImages]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -191,9 +191,9 @@ def judge(answers: Answers) -> ZeroShot:
     )
 
 
-def _seen(answers: Answers) -> list[Seen]:
+def _seen(answers: Answers) -> list[SeenImages]:
     columns = (answers.truth == 1, answers.truth == 0, answers.boxes.any((2, 3)))
-    return [Seen(*map(int, counts)) for counts in zip(*(column.sum(0) for column in columns), strict=True)]
+    return [SeenImages(*map(int, counts)) for counts in zip(*(column.sum(0) for column in columns), strict=True)]
 
 
 def _judge(answers: Answers, number: int, weights: Array) -> dict[str, Array]:

@@ -100,7 +100,7 @@ def test_the_table_says_what_its_columns_are_and_why_a_row_is_empty() -> None:
     names = ("mass", "edema", "fracture", "nodule", "mark")
     scores = np.array([[0.9] * 5, [0.1] * 5], np.float32)
     found = judge(Answers(names, scores, np.zeros_like(scores), maps, truth, boxes, ["a", "b"]))
-    assert found.seen["mass"] == zero_shot.Seen(1, 1, 1) and found.seen["nodule"] == zero_shot.Seen(0, 0, 0)
+    assert found.seen["mass"] == zero_shot.SeenImages(1, 1, 1) and found.seen["nodule"] == zero_shot.SeenImages(0, 0, 0)
     lines = _table(found)
     assert [line.split()[0] for line in lines[1:4]] == ["mean", "mass", "mark"]
     assert lines[4] == (

@@ -11,7 +11,7 @@ from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from ecamp_fast.downstream.zero_shot import PromptScores, Seen, ZeroShot
+    from ecamp_fast.downstream.zero_shot import PromptScores, SeenImages, ZeroShot
     from ecamp_fast.scores import Estimate
 
 COLUMNS = (
@@ -100,7 +100,7 @@ def _table(found: "ZeroShot") -> list[str]:
     return [*lines, "", *COLUMNS]
 
 
-def _unknown(scores: "PromptScores", seen: "Seen") -> str:
+def _unknown(scores: "PromptScores", seen: "SeenImages") -> str:
     """Why a finding has no number at all; "" where it has one."""
     if any((scores.auroc, scores.plain, scores.negation, scores.pointing)):
         return ""

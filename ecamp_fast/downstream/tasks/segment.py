@@ -114,7 +114,7 @@ class Overlap:
 
 
 class SegmentTask:
-    """``training.loop.FitTask`` of a segmenter.  say: gets a line where tokens are kept, and where they are not"""
+    """``training.loop.FitTask`` of a segmenter.  say: gets lines: what there is to fit to, where tokens are kept"""
 
     metric = "Dice"
 
@@ -128,6 +128,7 @@ class SegmentTask:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.model, self._settings, self._options, self._say = model, settings, options, say
+        say(splits.told())
         self._device = next(model.parameters()).device
         self._room = int(options.cache_gb * GIB) if settings.frozen else 0
 
@@ -257,7 +258,6 @@ def segment(
     splits = split_task(shards, options.subset, test_split=options.test_split, masked=not options.boxes)
     if options.balance:
         splits = replace(splits, train=balanced(splits.train, options.masks, settings.seed))
-    say(splits.told())
     torch.manual_seed(settings.seed)
     model = Segmenter(trunk, options.head, len(options.masks)).to(device)
     trunk.prepare(settings.frozen, settings.compile)

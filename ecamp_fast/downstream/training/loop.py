@@ -17,7 +17,7 @@ from ecamp_fast.downstream.training.optimizer import Averaged, build_optimizer, 
 from ecamp_fast.downstream.training.schedule import factor
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.training.state import FitState
-from ecamp_fast.downstream.training.words import Pace, ended, plan, stopped
+from ecamp_fast.downstream.training.words import TimeLeft, ended, plan, stopped
 from ecamp_fast.errors import NumericsError
 from ecamp_fast.files import require_folder
 
@@ -167,7 +167,7 @@ class _Run:
         if self._is_over(start):
             return start
         every = settings.evaluate_every or self.task.steps_per_epoch
-        batches, pace = self.task.batches(start, settings.steps), Pace(start, settings.steps)
+        batches, pace = self.task.batches(start, settings.steps), TimeLeft(start, settings.steps)
         for step in range(start + 1, settings.steps + 1):
             progress.total = progress.total + self._step(step, batches).cpu()
             progress.count += 1
@@ -216,7 +216,7 @@ class _Run:
         if self.progress.bad >= SPIKES:
             raise NumericsError(f"the gradients of {SPIKES} steps up to {step} are not finite", "lower lr")
 
-    def _validate(self, step: int, pace: Pace) -> None:
+    def _validate(self, step: int, pace: TimeLeft) -> None:
         progress = self.progress
         with self._averaged_weights():
             self.task.model.eval()

@@ -32,7 +32,7 @@ def stopped(saved: int) -> str:
     return f"stopped by an interrupt: {kept}"
 
 
-class Pace:
+class TimeLeft:
     """How long what is left will take, by the clock.
 
     start, total: steps done, and of the whole fit
