@@ -92,7 +92,8 @@ def _page(run: Path, options: dict[str, Any]) -> "LookPage":
 
     model = load_trained(run, open_device(options["device"]))
     require_looks(model)
-    asked = Asked(*(tuple(dict.fromkeys(options[name])) for name in ("words", "entities")), options["text"])
+    words, named = (tuple(dict.fromkeys(options[name])) for name in ("words", "entities"))  # each once
+    asked = Asked(words, named, options["text"])
     if not options["image"]:
         return _of_set(run, model, asked, options)
     if entities is None:
