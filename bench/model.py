@@ -92,7 +92,7 @@ def measure(
     host = synthetic_batch(recipe, vocab_size, lengths, recipe.seed)
     if not peer and recipe.fixed_text(target.type == "cuda"):  # the release pads its text anyway
         (host,) = one_shape(recipe, vocab_size, lengths, [recipe.seed])
-    kinds = precisions or ("fp32",)
+    kinds = tuple(dict.fromkeys(precisions)) or ("fp32",)
     peaks = {kind: _peak_memory(partial(Step, recipe, vocab_size, kind, target), host.to(target)) for kind in kinds}
     steps = {precision: Step(recipe, vocab_size, precision, target) for precision in kinds}
     predicted = predicted_rows(host)

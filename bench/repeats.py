@@ -1,6 +1,7 @@
 """Does a step repeat to the bit? The same batch, weights and dropout several times, every gradient compared."""
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEED = 5  # of dropout
+SLOW = "which takes minutes where it is a large one: --recipe demo, or --set batch.micro=2"
 
 
 @click.command()
@@ -46,6 +48,8 @@ def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times
     from ecamp_fast.bench.step.timed_step import Step
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        click.echo(f"no GPU: {times} steps of recipe {recipe.name} on the CPU, {SLOW}", err=True)
     lengths = text_lengths(recipe.micro, tokens, spread, recipe.text.max_tokens)
     (batch,) = (host.to(device) for host in one_shape(recipe, vocab_size, lengths, [recipe.seed]))
     model = Step(recipe, vocab_size, recipe.precision, device).model
@@ -53,11 +57,13 @@ def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times
     first: dict[str, Tensor] = {}
     differing: dict[str, list[int]] = {}
     for turn in range(times):
+        began = time.perf_counter()
         torch.manual_seed(SEED)
         model.zero_grad()
         loss = model(batch).total
         loss.backward()
         losses.append(loss.detach())
+        click.echo(f"step {turn + 1} of {times}: {time.perf_counter() - began:.1f} s", err=True)
         gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
         first = first or {name: gradient.clone() for name, gradient in gradients.items()}
         for name in [name for name, gradient in gradients.items() if not same_bits(gradient, first[name])]:

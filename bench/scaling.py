@@ -60,10 +60,10 @@ def command(
 
 
 def parse_stages(text: str) -> list[str]:
-    """Raises ConfigError where one is unknown."""
+    """Each once.  Raises ConfigError where one is unknown."""
     from ecamp_fast.bench.step.engines import STAGES
 
-    given = [part.strip() for part in text.split(",")]
+    given = list(dict.fromkeys(part.strip() for part in text.split(",")))
     wrong = [stage for stage in given if stage not in STAGES]
     if wrong:
         raise ConfigError(f"--stages {text}: no stage {wrong[0]!r}", f"name some of {', '.join(STAGES)}")

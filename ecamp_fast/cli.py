@@ -23,7 +23,7 @@ COMMANDS = {
     "demo": ("ecamp_fast.commands.demo", "The whole way on phantoms: shards, training, crash, resume, report."),
     "worth": ("ecamp_fast.commands.worth", "What pre-training is worth, on phantoms, against opponents without it."),
     "doctor": ("ecamp_fast.commands.doctor", "Check machine, configuration and data before a run."),
-    "shard": ("ecamp_fast.commands.shard", "Build, verify, describe and draw shard sets."),
+    "shard": ("ecamp_fast.commands.shard", "Build and verify shard sets, tell their numbers, draw samples."),
     "tokenizer": ("ecamp_fast.commands.tokenizer", "Train a WordPiece tokenizer on a corpus."),
     "distill": ("ecamp_fast.commands.knowledge.distill", "Reports as one short sentence per entity."),
     "train": ("ecamp_fast.commands.train", "Pre-train ECAMP; the same command resumes a run."),

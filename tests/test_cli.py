@@ -194,3 +194,24 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli.command, "main", broken)
     with pytest.raises(FileNotFoundError):
         cli.main(["demo"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("shard biuld", "Did you mean 'build'?"),
+        ("shard describe", "stats"),
+        ("tokenizer tarin", "Did you mean 'train'?"),
+        ("finetune clasify", "Did you mean 'classify'?"),
+        ("bench kernel", "Did you mean 'kernels'?"),
+        ("distill adit", "Did you mean 'audit'?"),
+        ("attend trian", "Did you mean 'train'?"),
+    ],
+)
+def test_every_group_says_what_was_meant(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, *words.split())
+    assert code == 2 and f"No such command '{words.split()[1]}'." in err and told in err
+
+
+def test_help_promises_no_command_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "describe" not in run(capsys, "--help")[1] + run(capsys, "shard", "--help")[1]

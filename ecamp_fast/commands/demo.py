@@ -56,10 +56,11 @@ def command(out: Path, studies: int, ranks: int, overrides: tuple[str, ...], as_
 
 
 def _clear(out: Path) -> None:
-    """Start from nothing, but never delete what another command made."""
+    """Start from nothing, but never delete what another command made; it is said where a former demo goes."""
     if out.exists() and any(out.iterdir()):
         if not (out / MARKER).exists():
             raise ConfigError(f"{out} is not empty and not a demo's", "choose another --out")
+        say(f"{out} holds a former demo, which this one replaces")
         shutil.rmtree(out)
     RunDir(out).create()
     open_private(out / MARKER, "a").close()

@@ -1,11 +1,23 @@
-"""A click group that knows its commands by name and one line of help, and imports one only when it is called."""
+"""Groups of commands: they say what was meant by a wrong name, and import a command only when it is called."""
 
 import importlib
 
 import click
 
 
-class LazyGroup(click.Group):
+class HelpfulGroup(click.Group):
+    """To a name that it does not know it says the nearest, or all of them."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] in known or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"No such command '{args[0]}'.{_did_you_mean(args[0], known)}", ctx)
+
+
+class LazyGroup(HelpfulGroup):
     """``table``: command name -> (module that holds it as ``command``, its line in ``--help``)."""
 
     def __init__(self, *args: object, table: dict[str, tuple[str, str]], **kwargs: object) -> None:
@@ -20,13 +32,6 @@ class LazyGroup(click.Group):
             return None
         found: click.Command = importlib.import_module(self.table[cmd_name][0]).command
         return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] in self.table or args[0].startswith("-"):
-            return super().resolve_command(ctx, args)
-        raise click.UsageError(f"No such command '{args[0]}'.{_did_you_mean(args[0], list(self.table))}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

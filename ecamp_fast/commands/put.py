@@ -52,17 +52,20 @@ def command(
 
     Tokens are made anew where texts are put. SET is only read. After a kill the same command goes on where it stopped.
     """
+    from ecamp_fast.shards.builder.output import check_free
     from ecamp_fast.shards.builder.put import put
     from ecamp_fast.shards.storage.address import folder_of
     from ecamp_fast.shards.storage.store import require_set_at
 
+    folder = folder_of(str(out))
+    check_free(folder)  # before a journal is read
     require_set_at(shard_set)
     texts = _texts(shard_set, distilled) if distilled else None
     origin = {name: path.name for name, path in (("distilled", distilled), ("attention_maps", maps)) if path}
     with BuildProgress("samples") as progress:
         report = put(
             shard_set,
-            folder_of(str(out)),
+            folder,
             texts,
             maps,
             origin=origin,

@@ -1,4 +1,4 @@
-"""``ecamp-fast shard``: build, merge, verify, repair, describe and draw shard sets."""
+"""``ecamp-fast shard``: build, merge, verify, repair, count and draw shard sets."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecamp_fast.commands import annotate, put, sources
+from ecamp_fast.commands.lazy import HelpfulGroup
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
@@ -38,7 +39,7 @@ def _part(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     return int(number), int(parts)
 
 
-class _BuildFirst(click.Group):
+class _BuildFirst(HelpfulGroup):
     """``shard --from KIND SOURCE OUT`` means ``shard build --from KIND SOURCE OUT``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -49,7 +50,7 @@ class _BuildFirst(click.Group):
 
 @click.group(cls=_BuildFirst)
 def command() -> None:
-    """Build, merge, verify, repair, describe and draw shard sets."""
+    """Build, merge, verify and repair shard sets, tell their numbers (stats), draw samples of them (show)."""
 
 
 command.add_command(annotate.command, "annotate")

@@ -231,10 +231,11 @@ def _task_source(
 
 
 def _selection(views: str | None, distilled: str | None) -> "Selection":
-    """Raises ConfigError for names of views that are none."""
+    """Each view once, in whatever case.  Raises ConfigError for names of views that are none."""
     from ecamp_fast.shards.sources.selection.choice import Selection
 
     names = tuple(name.strip() for name in (views or "").split(",")) if views is not None else ()
     if not all(names):
         raise ConfigError(f"--views '{views}': an empty name", "write names with commas between, as --views PA,AP")
-    return Selection(names, Path(distilled) if distilled else None)
+    once = {name.casefold(): name for name in reversed(names)}  # the first spelling stays
+    return Selection(tuple(reversed(once.values())), Path(distilled) if distilled else None)

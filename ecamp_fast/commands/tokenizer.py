@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.lazy import HelpfulGroup
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
 
 
-@click.group()
+@click.group(cls=HelpfulGroup)
 def command() -> None:
     """Train tokenizers."""
 

@@ -13,7 +13,7 @@ EXTRAS = {"flash-attn": ("flash_attn", "flash_attn", "flash"), "xformers": ("xfo
 
 
 def attention(setup: RunSetup) -> Iterator[Finding]:
-    """Each attention backend: usable here or why not; then which one each part of the model uses."""
+    """Each attention backend: usable here or why not; then which one each part of the model uses, where it is ECAMP."""
     import torch
 
     from ecamp_fast.config import Recipe
@@ -35,7 +35,8 @@ def attention(setup: RunSetup) -> Iterator[Finding]:
             found = sorted({reason for reason in reasons if reason})
             usable = sum(reason is None for reason in reasons)
             yield ok(name, "usable" if not found else f"usable for {usable} of {len(parts)} parts: {', '.join(found)}")
-    yield ok("attention", "; ".join(f"{part}: {describe_choice(one)}" for part, one in parts.items()))
+    if setup.recipe is None or not setup.recipe.losses.gloria:
+        yield ok("attention", "; ".join(f"{part}: {describe_choice(one)}" for part, one in parts.items()))
 
 
 def decoding(setup: RunSetup) -> Iterator[Finding]:

@@ -2,10 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.machine import available_cores
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ecamp_fast.config import Recipe
 
 VOCABULARY = 30000  # entries of the paper's tokenizer: assumed where there is no shard set
 
@@ -59,11 +65,21 @@ def model(setup: RunSetup) -> Iterator[Finding]:
         return
     import torch
 
-    from ecamp_fast.model.ecamp import Ecamp
-
     vocabulary = (setup.shards.manifest.vocab_size if setup.shards else 0) or VOCABULARY
     with torch.device("meta"):
-        built = Ecamp(setup.recipe, vocabulary)
+        built = _build(setup.recipe, vocabulary)
     setup.parameters = sum(weight.numel() for weight in built.parameters())
     assumed = "" if setup.shards else " assumed"
-    yield ok("model", f"{setup.parameters / 1e6:.1f} M parameters, vocabulary of {vocabulary:,}{assumed}")
+    kind = "GLoRIA, " if setup.recipe.losses.gloria else ""
+    yield ok("model", f"{kind}{setup.parameters / 1e6:.1f} M parameters, vocabulary of {vocabulary:,}{assumed}")
+
+
+def _build(recipe: "Recipe", vocabulary: int) -> "nn.Module":
+    """The model that a run of the recipe trains, without weights that it begins with."""
+    if recipe.losses.gloria:
+        from ecamp_fast.attend.model import Gloria
+
+        return Gloria(recipe, vocabulary, fresh=True)
+    from ecamp_fast.model.ecamp import Ecamp
+
+    return Ecamp(recipe, vocabulary)

@@ -7,7 +7,7 @@ Legend: N samples, F findings, G cells per side, D resamples.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -73,17 +73,28 @@ class PromptScores:
 
 
 @dataclass(frozen=True)
+class SeenImages:
+    """Of a finding, how many images are known to have it, to lack it, and have a box of it."""
+
+    present: int
+    absent: int
+    boxed: int
+
+
+@dataclass(frozen=True)
 class ZeroShot:
-    """mean: over findings, each alike   findings: each by itself   samples: looked at"""
+    """mean: over findings, each alike   findings: each by itself   samples: looked at   seen: of each finding"""
 
     mean: PromptScores
     findings: dict[str, PromptScores]
     samples: int
+    seen: dict[str, SeenImages]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         each = {name: scores.as_dict() for name, scores in self.findings.items()}
-        return {"samples": self.samples, "mean": self.mean.as_dict(), "findings": each}
+        seen = {name: asdict(counts) for name, counts in self.seen.items()}
+        return {"samples": self.samples, "mean": self.mean.as_dict(), "findings": each, "seen": seen}
 
 
 def score_prompts(
@@ -176,7 +187,13 @@ def judge(answers: Answers) -> ZeroShot:
         mean=_scores({name: _mean_known(values) for name, values in columns.items()}),
         findings=dict(zip(answers.findings, map(_scores, found), strict=True)),
         samples=len(answers.truth),
+        seen=dict(zip(answers.findings, _seen(answers), strict=True)),
     )
+
+
+def _seen(answers: Answers) -> list[SeenImages]:
+    columns = (answers.truth == 1, answers.truth == 0, answers.boxes.any((2, 3)))
+    return [SeenImages(*map(int, counts)) for counts in zip(*(column.sum(0) for column in columns), strict=True)]
 
 
 def _judge(answers: Answers, number: int, weights: Array) -> dict[str, Array]:

@@ -83,7 +83,10 @@ class Rebuild:
     def __init__(self, run: Path, context: DistContext, data: str | None = None) -> None:
         recipe, state = read_recipe(run), RunDir(run, writes=False).state()
         if recipe.losses.gloria:
-            raise ConfigError(f"{run} trained GLoRIA, whose steps are not replayed", "name a run that trained ECAMP")
+            raise ConfigError(
+                f"{run} trained a GLoRIA: replay rebuilds steps of pre-training alone",
+                "name a run of `ecamp-fast train`",
+            )
         if "ranks" not in state:
             raise ConfigError(f"{run} has not trained yet", "name the folder given as --out")
         self.run, self.ranks, self.done = run, int(state["ranks"]), int(state.get("step", 0))

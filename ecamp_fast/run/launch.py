@@ -49,7 +49,8 @@ def start(
     program = ["--module", module] if module else [str(SCRIPT)]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
     command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
-    command += ["--master_addr=127.0.0.1", f"--master_port={free_port()}", "--log_level=warning"]
+    command += ["--master_addr=127.0.0.1", f"--master_port={free_port()}"]
+    command += ["--log_level=critical"]  # else it prints a rank's command line as an error, also where one just stopped
     # Not those of this process, which has been the only rank of a run where it measured or replayed one.
     environment = {name: value for name, value in os.environ.items() if name not in (*VARIABLES, "LOCAL_WORLD_SIZE")}
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
@@ -113,9 +114,9 @@ def _outcome(run: RunDir, before: str | None, code: int, stop: StopRequest) -> i
     ours = state.get("leg") != before
     asked = stop.signalled or code in (STOPPED, 1) or code <= 0  # 1: the launcher was, and forgets what its ranks said
     if state.get("status") == "running" and not _is_written(run):  # nobody was left to say otherwise
-        ends = {"status": "stopped"} if stop.again else {"status": "failed", "fault": f"launcher left with {code}"}
+        ends = {"status": "stopped"} if stop.again else {"status": "failed", "fault": _fault(code)}
     elif ours and state.get("status") == "stopped" and not asked:  # a rank died, the others were told to end
-        ends = {"status": "failed", "fault": f"a rank left with {code}"}
+        ends = {"status": "failed", "fault": _fault(code)}
     else:
         ends = {}
     if ends:
@@ -128,6 +129,18 @@ def _outcome(run: RunDir, before: str | None, code: int, stop: StopRequest) -> i
     if ours and state.get("status") == "complete" and code <= 0:
         return 0
     return code if code > 0 else 1
+
+
+def _fault(code: int) -> str:
+    """How processes ended that said nothing of themselves.
+
+    code: of the launcher, which takes that of a rank for its own; a signal is a negative one, of which eight bits stay
+    """
+    who, number = ("the launcher", -code) if code < 0 else ("a rank", 256 - code)
+    try:
+        return f"{who} was ended by {signal.Signals(number).name}"
+    except ValueError:
+        return f"{who} left with {code}"
 
 
 def _state(run: RunDir) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.run.metrics import Clock, TensorBoardLog
-from ecamp_fast.run.progress import TrainProgress, aligned, per_token
+from ecamp_fast.run.progress import TERMS, TrainProgress, losses
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate
 
@@ -22,7 +22,8 @@ class RunLog:
 
     def __init__(self, run: RunDir, recipe: Recipe, samples: int, total: int, start: int) -> None:
         self._run, self._recipe, self._samples = run, recipe, samples
-        self._progress = TrainProgress(total, start, visible=run.writes)
+        self._terms = [name for name in TERMS if getattr(recipe.losses, name)]
+        self._progress = TrainProgress(total, start, run.writes, self._terms)
         self._tensorboard = TensorBoardLog(run.path / "tensorboard", run.writes, start)
         self.clock = Clock()
 
@@ -53,10 +54,7 @@ class RunLog:
     def held_out(self, step: int, means: dict[str, float]) -> None:
         """A line of the held-out split.  step: steps done   means: of ``evaluate``"""
         self._write({"split": "val", "step": step, **means})
-        self.say(
-            f"held out, step {step}: loss {means['loss']:.4f} (mim {means['mim']:.4f}, sr {means['sr']:.4f}, "
-            f"mlm {means['mlm']:.4f}{per_token(means)}{aligned(means)}) on {means['samples']} samples"
-        )
+        self.say(f"held out, step {step}: {losses(means, self._terms)} on {means['samples']} samples")
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ecamp_fast.printable import one_line
@@ -9,11 +10,14 @@ from ecamp_fast.printable import one_line
 PLAIN_SECONDS = 30.0
 
 
-class TrainProgress:
-    """Step, rate, ETA and the three losses on standard error."""
+TERMS = ("mim", "sr", "mlm")  # that metrics.jsonl always has, 0 where they are off
 
-    def __init__(self, total: int, start: int, visible: bool) -> None:
-        self._total = total
+
+class TrainProgress:
+    """Step, rate, ETA and the losses on standard error.  terms: of ``TERMS``, those that are on"""
+
+    def __init__(self, total: int, start: int, visible: bool, terms: Sequence[str] = TERMS) -> None:
+        self._total, self._terms = total, terms
         self._start = start
         self._began = time.perf_counter()
         self._printed = float("-inf")
@@ -26,11 +30,7 @@ class TrainProgress:
         """record: a line of metrics.jsonl of step ``step`` (steps done)."""
         if not self._visible:
             return
-        text = (
-            f"loss {record['loss']:.4f} (mim {record['mim']:.4f}, sr {record['sr']:.4f}, mlm {record['mlm']:.4f}"
-            f"{per_token(record)}{aligned(record)})"
-            f"  {record['images_per_second']:.0f} images/s"
-        )
+        text = f"{losses(record, self._terms)}  {record['images_per_second']:.0f} images/s"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, description=text)
         elif time.perf_counter() - self._printed >= PLAIN_SECONDS or step == self._total:
@@ -56,14 +56,18 @@ class TrainProgress:
         return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
-def per_token(record: dict[str, Any]) -> str:
-    """The language loss in nats per predicted token, which can be compared between splits and runs."""
-    return f", {record['mlm_per_token']:.2f} nats a token" if "mlm_per_token" in record else ""
+def losses(record: dict[str, Any], terms: Sequence[str]) -> str:
+    """The total, and of its terms those that are on; the language loss also in nats per predicted token.
 
+    The latter can be compared between splits and runs.
 
-def aligned(record: dict[str, Any]) -> str:
-    """The losses of ``losses.align`` and ``losses.gloria``, where they are on."""
-    return "".join(f", {name} {record[name]:.4f}" for name in ("align", "local", "global") if name in record)
+    record: a line of metrics.jsonl   terms: of ``TERMS``, those that are on
+    """
+    parts = [f"{name} {record[name]:.4f}" for name in terms]
+    if "mlm" in terms and "mlm_per_token" in record:
+        parts.append(f"{record['mlm_per_token']:.2f} nats a token")
+    parts += [f"{name} {record[name]:.4f}" for name in ("align", "local", "global") if name in record]
+    return f"loss {record['loss']:.4f} ({', '.join(parts)})"
 
 
 def _bar(total: int, start: int) -> Any:

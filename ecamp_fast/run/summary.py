@@ -47,7 +47,9 @@ def opening_lines(
     chosen   whether ``batch.micro`` was chosen by what the memory allows
     """
     if step == total:
-        return [f"complete at step {step}: nothing to do; {_more(recipe)}; --resume never starts anew, and keeps this"]
+        return [
+            f"nothing to do, all {step} steps are done: {_more(recipe)}; --resume never starts anew, and keeps this"
+        ]
     start = f"resuming at step {step}" if step else "starting"
     lines = [f"{start}: {_in_one_line(engine, recipe, shards.count('train'), context, total, chosen)}"]
     if shards.faults:

@@ -37,6 +37,7 @@ def show(shards: ShardSet, split: str, count: int, seed: int = 0, keys: Sequence
     Returns the picture, RGB as PNG, and the keys of the samples in it.
     Raises DataError for a key that the set lacks.
     """
+    keys = list(dict.fromkeys(keys))  # each once
     places = _find(shards, keys) if keys else [(split, index) for index in _pick(shards.count(split), count, seed)]
     samples = [shards.read(*place, _EXTENSIONS) for place in places]
     panels = [_panel(sample) for sample in samples]

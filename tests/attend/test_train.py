@@ -13,7 +13,11 @@ from ecamp_fast.attend.trained import load_gloria
 from ecamp_fast.commands.downstream.zero_shot import command as zero_shot
 from ecamp_fast.commands.knowledge.attend_train import FOLDER, command, find_recipe
 from ecamp_fast.config import RECIPES, Recipe
+from ecamp_fast.doctor.backends import attention
+from ecamp_fast.doctor.recipe import VOCABULARY, model, recipe
+from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.replay.rebuild import Rebuild
 from ecamp_fast.run import launch
 from ecamp_fast.run.checkpoint.retention import best_of
 from ecamp_fast.run.distributed import DistContext
@@ -74,10 +78,14 @@ def test_the_best_is_what_is_opened(make: Make, tmp_path: Path) -> None:
     assert opened.equal(ended) == (best == trainer.total)
 
 
-def test_other_commands_refuse_it_by_name(make: Make, tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
+def test_other_commands_refuse_it_by_name(
+    make: Make, tmp_path: Path, tiny: Callable[..., Recipe], context: DistContext
+) -> None:
     make("run", "schedule.epochs=0.2").train()
     with pytest.raises(ConfigError, match="GLoRIA"):
         load_trained(tmp_path / "run")
+    with pytest.raises(ConfigError, match="replay rebuilds steps of pre-training alone"):
+        Rebuild(tmp_path / "run", context)
     for change in ("losses.mim=true", "losses.align=true"):
         with pytest.raises(ConfigError, match="another model"):
             tiny(change)
@@ -118,6 +126,16 @@ def test_a_killed_run_goes_on_by_the_command_and_answers_prompts(
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.output)
     assert found["samples"] > 0 and 0 <= found["mean"]["auroc"]["value"] <= 1
+
+
+def test_the_doctor_sizes_the_model_that_is_trained() -> None:
+    setup = RunSetup(recipe_name=str(find_recipe("phantom")))
+    list(recipe(setup))
+    (found,) = model(setup)
+    assert setup.recipe
+    counted = sum(one.numel() for one in Gloria(setup.recipe, VOCABULARY, fresh=True).parameters())
+    assert setup.parameters == counted and found.found.startswith(f"GLoRIA, {counted / 1e6:.1f} M parameters")
+    assert "attention" not in [finding.name for finding in attention(setup)]
 
 
 def test_the_command_trains_nothing_else(phantoms: Path, tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ def test_a_step_repeats_with_its_dropout() -> None:
     result = json.loads(done.stdout)
     assert done.exit_code == 0 and result["passed"] and result["parameters"] > 50
     assert len(result["losses"]) == 4 and len(set(result["losses"])) == 1
+    told = done.stderr.splitlines()  # on a CPU it takes long, and says so
+    if not torch.cuda.is_available():
+        assert told.pop(0).startswith("no GPU: 4 steps of recipe demo on the CPU, ")
+    assert [line.partition(":")[0] for line in told] == [f"step {turn} of 4" for turn in range(1, 5)]
 
 
 def test_one_that_does_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ def test_efficiency_is_against_the_fewest_ranks_of_the_same_stage() -> None:
 
 
 def test_lists() -> None:
+    assert bench.parse_stages("0, ddp,0") == ["0", "ddp"] and bench.parse_ranks("2,1,2") == [1, 2]
     assert bench.parse_stages("2, 2-unaligned,ddp") == ["2", "2-unaligned", "ddp"] and bench.parse_ranks("4,1") == [
         1,
         4,

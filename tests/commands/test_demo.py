@@ -24,12 +24,13 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_the_folder_and_its_marker(tmp_path: Path, again: bool) -> None:
+def test_the_folder_and_its_marker(tmp_path: Path, again: bool, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "runs" / "demo"
     if again:
         out.mkdir(parents=True)
         (out / demo.MARKER).touch()
     demo._clear(out)
+    assert ("holds a former demo, which this one replaces" in capsys.readouterr().err) == again
     assert mode(out) == 0o700 and mode(out / demo.MARKER) == 0o600
 
 

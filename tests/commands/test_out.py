@@ -27,6 +27,30 @@ FILES = (
     ("shard", "show", "set"),
     ("shard", "stats", "set", "--plot"),
 )
+# Each with OUT where a file lies, and the code it leaves with: 2 where OUT must not exist at all.
+TAKEN = {
+    "export run OUT": 5,
+    "finetune classify run set OUT": 5,
+    "finetune segment run set OUT": 5,
+    "finetune detect run set OUT": 5,
+    "probe run set OUT": 5,
+    "evaluate corpus.txt --out OUT": 5,
+    "evaluate --label-free run --data set --out OUT": 5,
+    "ablate corpus.txt --data set --out OUT": 5,
+    "attend train set OUT": 5,
+    "shard put set OUT --maps maps": 2,
+    "shard merge set OUT": 2,
+    "distill run corpus.txt OUT --rules": 5,
+    "distill export-sft corpus.txt journal OUT": 5,
+    "distill audit corpus.txt journal --out OUT": 5,
+    "visualize run --data set --out OUT": 2,
+    "features run set OUT/x.npz": 5,
+    "predict run corpus.txt OUT/x.csv": 5,
+    "import corpus.txt OUT/x.safetensors": 5,
+    "train --out OUT": 5,
+    "demo --out OUT": 5,
+    "worth --out OUT": 5,
+}
 
 
 @pytest.fixture
@@ -78,17 +102,20 @@ def test_a_set_whose_name_no_file_can_have(place: Path, capsys: pytest.CaptureFi
 
 
 def test_before_anything_heavy_is_loaded(place: Path) -> None:
+    """What OUT is told by none of what else is missing, and no library that takes seconds is there before."""
+    commands = [words.replace("OUT", "file") for words in TAKEN]
     program = (
         "import sys\n"
         "from ecamp_fast.cli import main\n"
-        "for command in ('train', 'demo', 'worth'):\n"
-        "    try: main([command, '--out', 'file'])\n"
-        "    except SystemExit as left: print(left.code)\n"
-        "print(sorted({'torch', 'deepspeed', 'nvidia.dali'} & set(sys.modules)))\n"
+        "heavy = {'torch', 'deepspeed', 'nvidia.dali'}\n"
+        f"for words in {commands!r}:\n"
+        "    try: main(words.split())\n"
+        "    except SystemExit as left: print(left.code, sorted(heavy & set(sys.modules)))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert done.stdout.split("\n")[:4] == ["5", "5", "5", "[]"], done.stdout + done.stderr
+    found = dict(zip(TAKEN, done.stdout.splitlines(), strict=True))
+    assert found == {words: f"{code} []" for words, code in TAKEN.items()}, done.stderr
 
 
 @pytest.mark.parametrize(("size", "code"), [("99999999999", 2), ("63", 2), ("many", 2)])

@@ -130,3 +130,25 @@ def test_before_anything_is_loaded(name: str, tmp_path: Path, monkeypatch: pytes
     content, says = CASES[name]
     done = CliRunner().invoke(program, ["--ds_config", source(content, tmp_path), "--recipe", SMALL])
     assert done.exit_code == 2 and says in done.output
+
+
+def test_the_launcher_says_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed's tells a rank's whole command line as an error, also of one that was asked to stop."""
+    given: list[list[str]] = []
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda command, **options: given.append(command))
+    launch.start([], 1)
+    assert "--log_level=critical" in given[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (247, "a rank was ended by SIGKILL"),
+        (245, "a rank was ended by SIGSEGV"),
+        (-9, "the launcher was ended by SIGKILL"),
+        (1, "a rank left with 1"),
+        (75, "a rank left with 75"),
+    ],
+)
+def test_what_ended_without_a_word_is_told_by_its_code(code: int, told: str) -> None:
+    assert launch._fault(code) == told

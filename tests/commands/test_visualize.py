@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from ecamp_fast import cli
 from ecamp_fast.commands.downstream.visualize import command
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
@@ -115,3 +116,34 @@ def test_a_set_of_another_tokenizer_is_refused(run: Path, shards: ShardSet, tmp_
     RunDir(other).set_state(status="complete", tokenizer="0" * 64)
     failed = call(other, "--data", shards.path, "--out", tmp_path / "out")
     assert isinstance(failed.exception, DataError) and "tokenizer" in str(failed.exception)
+
+
+def test_a_text_is_read_for_the_entities_of_the_runs_own_set(run: Path, shards: ShardSet, tmp_path: Path) -> None:
+    """Of another list than the paper's; where the set is gone, that is said, and the paper's are taken."""
+    (tmp_path / "entities.yaml").write_text("pleural fluid: [effusion]\nmass:\n")
+    table = tmp_path / "reports.csv"
+    for name in ("a.png", "b.png"):
+        Image.linear_gradient("L").save(tmp_path / name)
+    table.write_text("image_path,study_id,split,report\na.png,1,train,A mass.\nb.png,2,val,No effusion.\n")
+    words = ["shard", "build", "--from", "csv", str(table), str(tmp_path / "set")]
+    words += ["--entities", str(tmp_path / "entities.yaml"), "--tokenizer", str(shards.wordpiece_path)]
+    built = CliRunner().invoke(cli.command, words, catch_exceptions=False)
+    assert built.exit_code == 0, built.output
+    own = tmp_path / "run"
+    own.mkdir()
+    for name in ("recipe.yaml", "weights.safetensors"):
+        (own / name).symlink_to(run / name)
+    digest = ShardSet(tmp_path / "set").manifest.tokenizer_digest
+    RunDir(own).set_state(status="complete", data=str(tmp_path / "set"), tokenizer=digest)
+    asked = ("--image", tmp_path / "a.png", "--text", "Small effusion.", "--word", "small", "--word", "small")
+    done = call(own, *asked, "--entity", "pleural fluid", "--out", tmp_path / "o", "--json")
+    assert done.exit_code == 0, done.exception
+    heads = load_recipe("demo", SMALL).model.text.heads
+    assert "pleural fluid" in (tmp_path / "o" / "index.html").read_text()
+    assert len(json.loads(done.stdout)["files"]) == 1 + 1 + 2 * (1 + heads)  # a word named twice is drawn once
+    wrong = call(own, *asked, "--entity", "edema", "--out", tmp_path / "p")
+    assert isinstance(wrong.exception, ConfigError) and "choose of mass, pleural fluid" in wrong.exception.hint
+    RunDir(own).set_state(data=str(tmp_path / "gone"))
+    kept = ("--tokenizer", shards.wordpiece_path, "--out", tmp_path / "q")
+    done = call(own, *asked, "--entity", "effusion", *kept)
+    assert done.exit_code == 0 and "not on this machine" in done.stderr

@@ -74,7 +74,8 @@ def test_features_stand_beside_their_keys_patients_and_labels(
 
 
 def test_one_split_and_pooling_that_keeps_place(run: Path, shards: Path, tmp_path: Path) -> None:
-    whole = written(run, shards, tmp_path / "a.npz", "--split", "val")
+    whole = written(run, shards, tmp_path / "a.npz", "--split", "val", "--split", "val")
+    assert len({*whole["keys"]}) == len(whole["keys"])  # a split named twice is written once
     parts = written(run, shards, tmp_path / "b.npz", "--split", "val", "--pooling", 2)
     assert {*whole["splits"]} == {"val"} and parts["features"].shape == (len(whole["keys"]), 4 * 16)
     means = parts["features"].reshape(-1, 4, 16).mean(1)

@@ -11,7 +11,9 @@ from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import load_recipe
 from ecamp_fast.objectives import Losses
 from ecamp_fast.run import metrics
+from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.metrics import Clock, LossMeter, TensorBoardLog
+from ecamp_fast.run.rundir import RunDir, read_metrics
 
 ZERO = torch.zeros(())
 RECIPE = load_recipe("demo", ["text.max_tokens=50"])
@@ -144,3 +146,25 @@ def test_the_clock_leaves_out_what_it_is_told_to(monkeypatch: pytest.MonkeyPatch
     clock.pause(began)
     clock.images, now[0] = 8, 122.0
     assert clock.lap() == 4.0  # of the pause, what came before that lap does not count twice
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ((), "loss 1.5000 (mim 0.5000, sr 0.4000, mlm 0.6000, 3.00 nats a token)"),
+        (("losses.mlm=false",), "loss 1.5000 (mim 0.5000, sr 0.4000)"),
+        (("losses.mim=false", "losses.sr=false"), "loss 1.5000 (mlm 0.6000, 3.00 nats a token)"),
+    ],
+)
+def test_a_line_has_the_losses_that_are_on_alone(
+    changes: tuple[str, ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(tmp_path)
+    run.create()
+    log = RunLog(run, load_recipe("paper", changes), 10, 5, 0)
+    means = {"loss": 1.5, "mim": 0.5, "sr": 0.4, "mlm": 0.6, "mlm_per_token": 3.0}
+    log.trained(5, means, 1.0)
+    log.held_out(5, means | {"samples": 4})
+    lines = capsys.readouterr().err.splitlines()
+    assert f"  {told}  " in lines[0] and lines[1] == f"held out, step 5: {told} on 4 samples"
+    assert all(record["mim"] == 0.5 for record in read_metrics(tmp_path))  # the file has every column

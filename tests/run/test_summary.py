@@ -55,9 +55,12 @@ def test_reports_read_by_other_rules_are_said_with_the_command_that_builds_the_s
 
 
 def test_a_run_that_is_done_has_nothing_to_do(context: DistContext, phantoms: Path) -> None:
-    """What it says would train it on does: the rate is 0 from the horizon on."""
+    """What it says would train it on does: the rate is 0 from the horizon on. The last line says it is complete."""
     said = told(context, ShardSet(phantoms), "demo", step=10)
-    assert said.startswith("complete at step 10: nothing to do; schedule.epochs and schedule.horizon_epochs above 8.5")
+    assert said.startswith(
+        "nothing to do, all 10 steps are done: schedule.epochs and schedule.horizon_epochs above 8.5"
+    )
     assert "--allow-change schedule.horizon_epochs" in said and "--resume never starts anew, and keeps" in said
+    assert "complete" not in said
     said = told(context, ShardSet(phantoms), "demo", "schedule.horizon_epochs=20", step=10)
-    assert said.startswith("complete at step 10: nothing to do; schedule.epochs above 8.5 trains on")
+    assert said.startswith("nothing to do, all 10 steps are done: schedule.epochs above 8.5 trains on")

@@ -175,6 +175,7 @@ def test_it_saves_ends_and_goes_on(begin: Begin, tmp_path: Path, name: str) -> N
         assert f"saved at step {state['step']}; the same command goes on" in log
     if top == "train":
         assert code == STOPPED and log.endswith("the same command goes on\n")
+        assert "Traceback" not in log and "ERROR" not in log and "exits with return code" not in log
         assert begin(top, out, *settings).wait(300) == 0
         assert RunDir(out, writes=False).state()["status"] == "complete"
 

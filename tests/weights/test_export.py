@@ -262,7 +262,7 @@ def test_data_that_is_known_brings_its_duties(run: Path, tmp_path: Path) -> None
     shutil.copytree(run, known)
     build_phantoms(12, phantoms, size=64)
     RunDir(known).set_state(status="complete", step=7, data=str(phantoms), manifest=read_manifest(phantoms).digest)
-    CliRunner().invoke(command, [str(known), str(tmp_path / "out"), "--to", "ours"], catch_exceptions=False)
+    CliRunner().invoke(command, [str(known), str(tmp_path / "out"), "--to", "ours, ours"], catch_exceptions=False)
     text = (tmp_path / "out" / "ours" / "README.md").read_text()
     assert "drawn by the program" in text and "7 optimizer steps" in text and read_manifest(phantoms).digest in text
     assert str(phantoms) not in text

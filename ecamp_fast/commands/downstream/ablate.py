@@ -74,6 +74,10 @@ def command(
     tasks of class labels, unless GRID names other fractions. On GPUs one run is trained at a time, on a CPU one a core.
     The same command goes on where it was cut off.
     """
+    from ecamp_fast.files import require_folder
+
+    if out is not None and not dry_run:
+        require_folder(out)  # before anything heavy is loaded
     order = _Order(recipe, overrides, data, raw_data, gloria, _chosen(names))
     if any(item.partition("=")[0] == "lambda_neg" for item in overrides):
         raise ConfigError("--set lambda_neg: it is what Table 5 varies", "choose rows by --row lambda-0.1")

@@ -45,17 +45,21 @@ def command(
     its last save. Every encoder gets the same few learning rates, and the one that is best on validation data. Random
     initialisation and plain pixels stand beside the encoders, and so do the paper's rows, where a task names them.
     """
+    from ecamp_fast.files import require_folder
+
     if (grid is None) == (not runs):
         raise click.UsageError("Give GRID, or --label-free RUN --data SHARDS.")
     if grid is None:
         if data is None or dry_run:
             raise click.UsageError("--label-free needs --data SHARDS, and takes no --dry-run.")
-        _label_free(runs, data, split, out, device, as_json)
+        _label_free(runs, data, split, out, device, as_json)  # which judges --out
     elif data or split or device:
         raise click.UsageError("GRID names data, split and device itself.")
     elif out is None and not dry_run:
         raise click.UsageError("Missing option '--out'.")
     else:
+        if out is not None and not dry_run:
+            require_folder(out)  # before anything heavy is loaded
         _grid(grid, out, dry_run, as_json)
 
 

@@ -38,9 +38,12 @@ def command(run: Path, out: Path, forms: str, as_json: bool) -> None:
 
     A run that is not complete is exported as its newest checkpoint is. Nothing is uploaded anywhere.
     """
+    from ecamp_fast.files import require_folder
+
     chosen = _chosen(forms)
     if taken := [name for name in chosen if (out / name).exists()]:
         raise ConfigError(f"{out / taken[0]} exists", "choose another OUT, or remove it")
+    require_folder(out, "OUT")  # before anything heavy is loaded
     if "onnx" in chosen:
         from ecamp_fast.weights.export.to_onnx import require
 

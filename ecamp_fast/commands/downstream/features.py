@@ -53,7 +53,7 @@ def command(
 
     where = open_device(device)
     known = ShardSet(shards)
-    count = write_features(load_trained(run, where), known, splits or known.splits, out, pooling)
+    count = write_features(load_trained(run, where), known, tuple(dict.fromkeys(splits)) or known.splits, out, pooling)
     if as_json:
         click.echo(json.dumps({"schema": 1, "out": str(out), "samples": count}))
     else:

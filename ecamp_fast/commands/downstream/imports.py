@@ -49,13 +49,14 @@ def command(
 
 def _import(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], overwrite: bool, as_json: bool) -> None:
     from ecamp_fast.files import require_file
-    from ecamp_fast.weights.file import import_weights
 
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists", "choose another name, or --overwrite")
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out} must end in .safetensors", f"write {out.with_suffix('.safetensors')}")
     require_file(out)
+    from ecamp_fast.weights.file import import_weights
+
     report = import_weights(source, out, load_recipe(recipe, overrides))
     if as_json:
         facts = {

@@ -37,11 +37,11 @@ def report_card(
 
     if not 1 <= len(runs) <= 2:
         raise ConfigError(f"--label-free names {len(runs)} runs", "name one, or two to compare")
+    if out:
+        require_folder(out)
     for run in runs:
         require_run(run)
     require_set_at(data)
-    if out:
-        require_folder(out)
     from ecamp_fast.report.card_page import card_html, card_markdown
 
     cards = _measure(_named(runs), data, split, count, device, say)

@@ -38,11 +38,11 @@ def command(run: Path, images: tuple[Path, ...], out: Path, device: str | None, 
     from ecamp_fast.files import require_file, write_atomically
 
     require_file(out)
-    files = _files(images)
+    files, fitted = _files(images), _fitted(run)
     from ecamp_fast.commands.downstream.task_options import open_device
     from ecamp_fast.downstream.tasks.timm_model import FittedClassifier
 
-    model = FittedClassifier(run / "timm" if (run / "timm").exists() else run, open_device(device))
+    model = FittedClassifier(fitted, open_device(device))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image", *model.classes])
@@ -55,6 +55,20 @@ def command(run: Path, images: tuple[Path, ...], out: Path, device: str | None, 
         click.echo(json.dumps({"schema": 1, "out": str(out), "images": len(files), "classes": model.classes}))
     else:
         tell(f"{out}: {len(files)} images, {len(model.classes)} classes")
+
+
+def _fitted(run: Path) -> Path:
+    """The folder of its classifier.  Raises ConfigError where it keeps none."""
+    folder = run / "timm" if (run / "timm").exists() else run
+    if (folder / "config.json").exists():
+        return folder
+    from ecamp_fast.downstream.result import read_result
+
+    result = read_result(run)
+    if result is None:
+        raise ConfigError(f"{run} is no fitted classifier", "name the OUT of `ecamp-fast finetune classify`")
+    what = f"{run} is a result of {result.task}, which keeps no classifier"
+    raise ConfigError(what, "`ecamp-fast finetune classify` and `ecamp-fast probe --sgd` keep one")
 
 
 def _files(places: tuple[Path, ...]) -> list[Path]:

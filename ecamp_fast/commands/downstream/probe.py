@@ -34,14 +34,12 @@ def command(
 ) -> None:
     from ecamp_fast.downstream.result import refuse_fit
     from ecamp_fast.errors import ConfigError
-    from ecamp_fast.files import require_folder
 
     if not sgd and (how.row or how.overrides):
         raise ConfigError("--settings and --set are those of --sgd", "add --sgd, or leave them away")
     if patches and (sgd or pooling != 1 or classes.uncertain):
         raise ConfigError("--patches takes neither --sgd, --pooling nor --uncertain", "leave them away")
     counts, settings = classes.counts(), how.settings("probe", given.seed)
-    require_folder(given.out, "OUT")
     if not sgd and how.resume != "never":
         refuse_fit(given.out)
     shards, say = given.open_set(), options.tell_progress

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from ecamp_fast.commands.terminal import tell
+from ecamp_fast.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +29,15 @@ ENCODER_HELP = """
 
 @dataclass(frozen=True)
 class TaskChoices:
-    """What every task is asked: ENCODER, SHARDS, OUT, and which part of SHARDS is used."""
+    """What every task is asked: ENCODER, SHARDS, OUT, and which part of SHARDS is used.
+
+    percent: None, and count: 0: not given; both at once cannot be meant, ConfigError
+    """
 
     encoder: str
     address: str
     out: Path
-    percent: float
+    percent: float | None
     count: int
     official: bool
     seed: int
@@ -42,10 +46,14 @@ class TaskChoices:
     device: str | None
     as_json: bool
 
+    def __post_init__(self) -> None:
+        if self.percent is not None and self.count:
+            raise ConfigError(f"--percent {self.percent:g} and --count {self.count}", "ask for one of the two")
+
     def subset(self) -> "Subset":
         from ecamp_fast.downstream.tasks.splits import Subset
 
-        return Subset(self.percent, self.official, self.count, self.seed)
+        return Subset(100.0 if self.percent is None else self.percent, self.official, self.count, self.seed)
 
     def open_set(self) -> "ShardSet":
         """Raises as ``require_set_at`` and ``ShardSet`` do."""
@@ -85,13 +93,21 @@ class ClassChoices:
         return tuple(parse_counts(self.uncertain).items())
 
 
+def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Path:
+    """OUT, before anything heavy is loaded.  Raises StorageError."""
+    from ecamp_fast.files import require_folder
+
+    require_folder(value, "OUT")
+    return value
+
+
 def task_arguments(function: Command) -> Command:
     """The command gets ``given: TaskChoices``."""
     options = [
         click.argument("encoder"),
         click.argument("address", metavar="SHARDS"),
-        click.argument("out", type=click.Path(path_type=Path)),
-        click.option("--percent", default=100.0, show_default=True, help="Share of the training patients."),
+        click.argument("out", type=click.Path(path_type=Path), callback=_writable),
+        click.option("--percent", type=float, help="Share of the training patients. Default: 100."),
         click.option("--count", default=0, help="Training images instead of a share.", type=click.IntRange(0)),
         click.option("--official", is_flag=True, help="The set's own list of 1, 10 or 100 %."),
         click.option(

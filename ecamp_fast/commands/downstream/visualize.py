@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ecamp_fast.report.look_page import LookPage
     from ecamp_fast.report.looks import Asked
     from ecamp_fast.shards.load.read import ShardSet
+    from ecamp_fast.text.reading.entities import EntityList
 
 PHANTOMS = "phantom"  # kind of a set that no patient is in
 NO_PICTURES = "The images are of patients, so none is drawn: --pictures draws them. The numbers may be shared."
@@ -77,30 +78,44 @@ def command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
 
 def _page(run: Path, options: dict[str, Any]) -> "LookPage":
     from ecamp_fast.run.rundir import require_run
-    from ecamp_fast.shards.storage.address import parse_address
     from ecamp_fast.shards.storage.store import require_set_at
 
     require_run(run)
     if options["data"]:
         require_set_at(options["data"])
-    if not options["data"] or parse_address(options["data"]) is None:
-        _check_entities(options["entities"], options["data"])
+    entities = _entities(run, options["data"])
+    if entities is not None:
+        _check_entities(options["entities"], entities)
     from ecamp_fast.downstream.visualize.look import require_looks
     from ecamp_fast.report.looks import Asked
     from ecamp_fast.run.trained import load_trained
 
     model = load_trained(run, open_device(options["device"]))
     require_looks(model)
-    asked = Asked(options["words"], options["entities"], options["text"])
-    return _of_image(run, model, asked, options) if options["image"] else _of_set(run, model, asked, options)
+    words, named = (tuple(dict.fromkeys(options[name])) for name in ("words", "entities"))  # each once
+    asked = Asked(words, named, options["text"])
+    if not options["image"]:
+        return _of_set(run, model, asked, options)
+    if entities is None:
+        tell("note: the run's shard set is not on this machine: --text is read for the paper's entities", err=True)
+    return _of_image(run, model, asked, options, entities)
 
 
-def _check_entities(named: Sequence[str], data: str | None) -> None:
-    """Raises ConfigError for an entity that is not in the list that a set of this machine, or a text, is read for."""
+def _entities(run: Path, data: str | None) -> "EntityList | None":
+    """The list that --data, or else the run's own set, was read for; None where that is not on this machine."""
+    from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.shards.format.manifest import read_manifest
-    from ecamp_fast.text.reading.entities import DEFAULT
+    from ecamp_fast.shards.storage.address import parse_address
 
-    entities = read_manifest(Path(data)).entities if data and named else DEFAULT
+    own = str(RunDir(run, writes=False).state().get("data") or "")
+    place = data or own
+    if not place or parse_address(place) is not None or not (data or Path(own).is_dir()):
+        return None
+    return read_manifest(Path(place)).entities
+
+
+def _check_entities(named: Sequence[str], entities: "EntityList") -> None:
+    """Raises ConfigError for an entity that is not in the list."""
     if wrong := [name for name in named if name not in entities.names]:
         what = f"--entity {wrong[0]} is none of the {len(entities)}"
         raise ConfigError(what, f"choose of {', '.join(entities.names)}, or --word")
@@ -139,12 +154,15 @@ def _may_draw(shards: "ShardSet", pictures: bool | None) -> bool:
     return shards.manifest.source["kind"] == PHANTOMS if pictures is None else pictures
 
 
-def _of_image(run: Path, model: "Ecamp", asked: "Asked", options: dict[str, Any]) -> "LookPage":
+def _of_image(
+    run: Path, model: "Ecamp", asked: "Asked", options: dict[str, Any], entities: "EntityList | None"
+) -> "LookPage":
     from ecamp_fast.downstream.encoder import PretrainedEncoder
     from ecamp_fast.downstream.visualize.queries import read_text
     from ecamp_fast.report.look_page import LookPage
     from ecamp_fast.report.looks import look_at
     from ecamp_fast.run.trained import tokenizer_fault
+    from ecamp_fast.text.reading.entities import DEFAULT
     from ecamp_fast.text.wordpiece import load_wordpiece
 
     if options["pictures"] is False:
@@ -154,7 +172,7 @@ def _of_image(run: Path, model: "Ecamp", asked: "Asked", options: dict[str, Any]
         raise ConfigError(f"the tokenizer is not that of {run}: {fault}", "name it: --tokenizer FILE")
     file: Path = options["image"]
     image = PretrainedEncoder(model.recipe, model.encoder).preprocess([file])
-    read = read_text(options["text"], wordpiece, model.recipe.text.max_tokens)
+    read = read_text(options["text"], wordpiece, model.recipe.text.max_tokens, entities or DEFAULT)
     looked = look_at(model, image, file.name, read, asked)
     if looked is None:
         raise ConfigError("--text has nothing of what is looked for", "name a word that it has: --word WORD")

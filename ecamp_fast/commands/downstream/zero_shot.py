@@ -8,11 +8,19 @@ import click
 
 from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.errors import ConfigError
+from ecamp_fast.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from ecamp_fast.downstream.zero_shot import PromptScores
+    from ecamp_fast.downstream.zero_shot import PromptScores, SeenImages, ZeroShot
     from ecamp_fast.scores import Estimate
+
+COLUMNS = (
+    'AUROC: how well images with X are told from others by how much nearer "There is X." is than "There is no X."',
+    'plain: the same of "There is X." alone',
+    'Yes or No: how often the true one of both sentences is nearer, with and without X alike; 0.5 does not read "no"',
+    "highest patch: how often the patch most like X lies in a box of X; by chance: how often any patch would",
+    "In brackets 95 % intervals over patients; - where SHARDS cannot tell.",
+)
 
 
 @click.command()
@@ -65,7 +73,7 @@ def command(
     recipe = read_recipe(run)
     if tokenizer is None and not recipe.gloria.bert and not known.manifest.tokenizer_digest:
         hint = "name the tokenizer.json of the set that RUN was trained on: --tokenizer FILE"
-        raise ConfigError(f"{shards} has no reports, and so no tokenizer", hint)
+        raise DataError(f"{shards} has no reports, and so no tokenizer", hint)
     words = tokenizer or known.wordpiece_path
     if recipe.losses.gloria:
         encode = caption_encoder(recipe, words)
@@ -76,9 +84,29 @@ def command(
     if as_json:
         click.echo(json.dumps({"schema": 1, **found.as_dict()}))
         return
-    tell(f"{'':16}{'AUROC':21}{'plain':21}{'Yes or No':21}{'highest patch':21}by chance")
-    for name, scores in {"mean": found.mean, **found.findings}.items():
-        tell(f"{name[:15]:16}{_line(scores)}")
+    tell(*_table(found))
+
+
+def _table(found: "ZeroShot") -> list[str]:
+    """Findings without a single number stand in one line, with the reason."""
+    empty = {name: why for name, seen in found.seen.items() if (why := _unknown(found.findings[name], seen))}
+    rows = {"mean": found.mean, **{name: one for name, one in found.findings.items() if name not in empty}}
+    lines = [f"{'':16}{'AUROC':21}{'plain':21}{'Yes or No':21}{'highest patch':21}by chance"]
+    lines += [f"{name[:15]:16}{_line(scores)}" for name, scores in rows.items()]
+    if empty:
+        lines.append("cannot be scored: " + "; ".join(f"{name} ({why})" for name, why in empty.items()))
+    if unboxed := [name for name in rows if name != "mean" and not found.seen[name].boxed]:
+        lines.append(f"no boxes, so no highest patch: {', '.join(unboxed)}")
+    return [*lines, "", *COLUMNS]
+
+
+def _unknown(scores: "PromptScores", seen: "SeenImages") -> str:
+    """Why a finding has no number at all; "" where it has one."""
+    if any((scores.auroc, scores.plain, scores.negation, scores.pointing)):
+        return ""
+    if not seen.present:
+        return "no image is known to have it" if seen.absent else "no image has a label of it"
+    return "every image has it"
 
 
 def _line(scores: "PromptScores") -> str:

@@ -35,15 +35,16 @@ def command(
     Entities are coloured by how they are said to be: present, possible, absent. The page holds text of reports and is
     for its owner alone; it loads nothing, and names no patient.
     """
+    from ecamp_fast.files import require_folder, write_atomically
+
+    folder = out or (journal if journal.is_dir() else journal.parent)
+    require_folder(folder)  # before anything heavy is loaded
     from ecamp_fast.distill.audit import draw_sample
     from ecamp_fast.distill.journal import read_answers
     from ecamp_fast.distill.reports import read_reports
     from ecamp_fast.distill.table_s2 import TableS2Distiller
-    from ecamp_fast.files import require_folder, write_atomically
     from ecamp_fast.report.audit_page import audit_html
 
-    folder = out or (journal if journal.is_dir() else journal.parent)
-    require_folder(folder)
     answers = read_answers(journal)
     reports = read_reports(source, columns).reports
     sample = draw_sample(reports, answers, TableS2Distiller(structured=False), count=count, seed=seed, how=how)

@@ -40,9 +40,11 @@ def command(
     from ecamp_fast.distill.sft import export_sft
     from ecamp_fast.distill.table_s2 import TableS2Distiller
     from ecamp_fast.errors import StorageError
+    from ecamp_fast.files import require_folder
 
     if out.exists():
         raise StorageError(f"{out} exists", "name a folder that does not")
+    require_folder(out, "OUT")
     answers = read_answers(journal)
     reports = read_reports(source, columns).reports
     counts = export_sft(reports, answers, TableS2Distiller(structured=False), out, share=val_share, seed=seed)

@@ -76,6 +76,10 @@ def command(source: str, out: Path, rules: bool, dry_run: bool, as_json: bool, *
     before anything is opened. Every report is asked for once; an answer that is not faithful is asked for twice more,
     then the rules write it, flagged. The same command goes on where it was cut off (exit code 75).
     """
+    from ecamp_fast.files import require_folder
+
+    if not dry_run:
+        require_folder(out, "OUT")  # before the reports are read
     target = None if rules else _judged(options)
     key = _key(options["key_env"])
     plan = _plan(source, rules, target, options)

@@ -64,6 +64,7 @@ class ClassifyTask:
             )
 
         self._train, self._val, self._test = data(splits.train), data(splits.val), data(splits.test)
+        self.metric = "accuracy" if exclusive else "AUROC"
         self.steps_per_epoch = self._train.steps_per_epoch(settings.batch)
 
     def batches(self, start: int, stop: int) -> Iterator[TaskBatch]:
@@ -117,6 +118,7 @@ def classify(
     trunk = open_trunk(encoder, size=options.size, drop_path=settings.drop_path, device=device)
     splits = split_task(shards, options.subset, options.names, dict(options.uncertain), options.test_split)
     exclusive = _agreed(splits, options.exclusive)
+    say(splits.told())
     torch.manual_seed(settings.seed)
     model = Classifier(trunk, len(splits.train.labels.names)).to(device)
     if settings.frozen:

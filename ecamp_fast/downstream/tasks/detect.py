@@ -130,6 +130,8 @@ class DetectionScores:
 class DetectTask:
     """``training.loop.FitTask`` of a detector."""
 
+    metric = "mAP"
+
     def __init__(
         self, model: DetectionModel, shards: ShardSet, splits: TaskSplits, names: Sequence[str], settings: Settings
     ) -> None:
@@ -219,6 +221,7 @@ def detect(
     splits = split_task(shards, options.subset, test_split=options.test_split)
     names = box_names(shards, splits, options.names)
     require_boxes(shards, splits, names)
+    say(splits.told())
     whole = options.subset.percent == 100 and not options.subset.count
     torch.manual_seed(settings.seed)
     head = build_head(options.head, trunk, len(names), whole).to(device)

@@ -26,7 +26,7 @@ from ecamp_fast.downstream.tasks.scoring import by_class, listed, mean_over_clas
 from ecamp_fast.downstream.tasks.splits import TaskPart, TaskSplits, split_task
 from ecamp_fast.downstream.threads import one_thread, threads_for
 from ecamp_fast.downstream.trunk import Trunk, open_trunk
-from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.errors import DataError
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.shards.load.read import ShardSet
 
@@ -70,10 +70,11 @@ def probe_patches(
     is what knowing the position alone scores, by the share of training patches there that hold the finding.
 
     options: ``names`` are masks, (): all of the set; ``pooling`` and ``uncertain`` mean nothing here
-    Raises ConfigError where the set has no masks or one is named twice, DataError where no finding is there to be told.
+    Raises ConfigError where a mask is named twice, DataError where the set has none or no finding is there to be told.
     """
     setup = _Setup.of(encoder, shards, options, device)
-    say(f"patches of {len(setup.splits.train)} training and {len(setup.splits.test)} test images")
+    say(setup.splits.told())
+    say(f"patches of {sum(map(len, setup.parts)):,} images, each once through the encoder; val is not used")
     train, test = setup.read(setup.trunk)
     own, others = setup.judge.rows("encoder", train, test), []
     if options.baselines:
@@ -132,7 +133,7 @@ class _Setup:
         require_once(options.names, "a mask")
         names = options.names or shards.manifest.masks
         if not names:
-            raise ConfigError(f"{shards.path} has no masks", "take a set that has some")
+            raise DataError(f"{shards.path} has no masks", "take a set that has some")
         trunk = open_trunk(encoder, size=options.size, device=device)
         splits = split_task(shards, options.subset, test_split=options.test_split, masked=True)
         train, test = (_data(shards, part, names, trunk.size, device) for part in (splits.train, splits.test))

@@ -82,7 +82,8 @@ def probe_encoder(
     require_kinds(splits.train, "fitted to")
     require_kinds(splits.test, "judged on")
     judge = _Judge(splits, options.subset.seed)
-    say(f"features of {len(splits.train)} training and {len(splits.test)} test images")
+    say(splits.told())
+    say(f"features of {len(splits.train) + len(splits.test):,} images, each once through the encoder; val is not used")
     parts = [_images(shards, part, trunk, device) for part in (splits.train, splits.test)]
     own = judge.rows("encoder", *(_features(trunk, part, options.pooling) for part in parts))
     others = []

@@ -114,7 +114,9 @@ class Overlap:
 
 
 class SegmentTask:
-    """``training.loop.FitTask`` of a segmenter.  say: gets a line where tokens are kept, and where they are not"""
+    """``training.loop.FitTask`` of a segmenter.  say: gets lines: what there is to fit to, where tokens are kept"""
+
+    metric = "Dice"
 
     def __init__(
         self,
@@ -126,6 +128,7 @@ class SegmentTask:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.model, self._settings, self._options, self._say = model, settings, options, say
+        say(splits.told())
         self._device = next(model.parameters()).device
         self._room = int(options.cache_gb * GIB) if settings.frozen else 0
 
@@ -320,11 +323,11 @@ def over_positives(overlap: Overlap, masks: tuple[str, ...], weights: Array) -> 
 def balanced(train: TaskPart, masks: tuple[str, ...], seed: int) -> TaskPart:
     """All samples whose label says that one of ``masks`` is there, and as many of the others, by a keyed order.
 
-    Raises ConfigError where a mask has no label of its name, DataError where no sample has one of them.
+    Raises DataError where a mask has no label of its name, or no sample has one of them.
     """
     names = train.labels.names
     if absent := [name for name in masks if name not in names]:
-        raise ConfigError(f"--balance goes by labels, and {', '.join(absent)} has none", "leave --balance off")
+        raise DataError(f"--balance goes by labels, and {', '.join(absent)} has none", "leave --balance off")
     positive = (train.values[:, [names.index(name) for name in masks]] == 1).any(1)
     if not positive.any():
         raise DataError(f"none of the {len(train)} images that are fitted to has {', '.join(masks)}", "use more images")
@@ -335,11 +338,11 @@ def balanced(train: TaskPart, masks: tuple[str, ...], seed: int) -> TaskPart:
 
 
 def _names(shards: ShardSet, options: SegmentOptions) -> tuple[str, ...]:
-    """Raises ConfigError where none are named and the set names none, or one is named twice."""
+    """Raises DataError where the set has none, ConfigError where one is named twice, or of boxes none."""
     require_once(options.masks, "a mask")
     if options.masks or not options.boxes:
         names = options.masks or shards.manifest.masks
         if not names:
-            raise ConfigError(f"{shards.path} has no masks", "take another set, or --boxes with --mask FINDING")
+            raise DataError(f"{shards.path} has no masks", "take another set, or --boxes with --mask FINDING")
         return names
     raise ConfigError("boxes of which findings?", "name them with --mask")

@@ -65,9 +65,20 @@ class TaskSplits:
     def counts(self) -> dict[str, int]:
         return {name: len(getattr(self, name)) for name in ("train", "val", "test")}
 
+    def told(self) -> str:
+        """For a person: images and patients of each part; of the split that it is of, where that has another name."""
+        parts: dict[str, TaskPart] = {name: getattr(self, name) for name in ("train", "val", "test")}
+        return ", ".join(
+            f"{name} {len(part):,} images of {len(set(part.patients)):,} patients"
+            + (f" (of split {part.split})" if part.split != name else "")
+            for name, part in parts.items()
+        )
+
 
 def require_kinds(part: TaskPart, use: str) -> None:
     """use: of the part, as in "fitted to".  Raises DataError where no class has both kinds, and so none can be told."""
+    if not part.labels.names:
+        raise DataError(f"no image of the split {part.split} has a label", "use a set that was built with labels")
     if not any((column == 1).any() and (column == 0).any() for column in part.values.T):
         what = f"of the {len(part)} images that are {use} no class is both present and absent"
         raise DataError(what, "use more images, or other classes")

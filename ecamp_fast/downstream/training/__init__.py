@@ -5,4 +5,5 @@ schedule  the learning rate of a step
 optimizer parameter groups by layer, and what is averaged over steps
 state     checkpoints of a fit, written by ``run.checkpoint``
 loop      the steps themselves, validation, early stop
+words     what a fit says of itself
 """

@@ -17,6 +17,7 @@ from ecamp_fast.downstream.training.optimizer import Averaged, build_optimizer, 
 from ecamp_fast.downstream.training.schedule import factor
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.downstream.training.state import FitState
+from ecamp_fast.downstream.training.words import TimeLeft, ended, plan, stopped
 from ecamp_fast.errors import NumericsError
 from ecamp_fast.files import require_folder
 
@@ -28,9 +29,13 @@ class FitTask(Protocol):
 
     model            its parameters that require gradients are trained, and its buffers change with them
     steps_per_epoch  over the training samples that are used
+    metric           what ``validate`` returns, as a person calls it
     """
 
     steps_per_epoch: int
+
+    @property
+    def metric(self) -> str: ...
 
     @property
     def model(self) -> nn.Module: ...
@@ -121,7 +126,7 @@ def fit(
     identity  what the fit must share with the one it goes on from, beside the settings: encoder, subset, head
     data      digest of the shard set
     resume    auto, must, never, or a checkpoint
-    say       gets a line at each validation
+    say       gets a line before the first step, at each validation, and at the end
 
     Raises NumericsError where gradients stay not finite, and what ``FitState`` raises.
     """
@@ -132,7 +137,14 @@ def fit(
     state = FitState(out, {"settings": settings.model_dump(mode="json"), **identity}, data, say)
     start, saved = state.resume(resume, task.model, optimizer, average)
     progress = _Progress.of_json(saved)
-    step = _Run(task, settings, optimizer, average, state, progress, say).steps(start)
+    say(plan(settings, task.metric, task.steps_per_epoch, start))
+    run = _Run(task, settings, optimizer, average, state, progress, say, start)
+    try:
+        step = run.steps(start)
+    except KeyboardInterrupt:
+        say(stopped(run.saved))
+        raise
+    say(ended(step, settings, task.metric, state.best()))
     state.load_best(task.model)
     task.model.eval()
     return Fitted(step, state.best(), progress.curve, progress.losses)
@@ -147,6 +159,7 @@ class _Run:
     state: FitState
     progress: _Progress
     say: Callable[[str], None]
+    saved: int  # step of the newest checkpoint, 0 where there is none
 
     def steps(self, start: int) -> int:
         """Those that are left; returns how many were done with the former ones."""
@@ -154,13 +167,15 @@ class _Run:
         if self._is_over(start):
             return start
         every = settings.evaluate_every or self.task.steps_per_epoch
-        batches = self.task.batches(start, settings.steps)
+        batches, pace = self.task.batches(start, settings.steps), TimeLeft(start, settings.steps)
         for step in range(start + 1, settings.steps + 1):
             progress.total = progress.total + self._step(step, batches).cpu()
             progress.count += 1
+            if forecast := pace.forecast(step):
+                self.say(forecast)
             validates = step % every == 0 or step == settings.steps
             if validates and (step >= settings.first_evaluation or step == settings.steps):
-                self._validate(step)
+                self._validate(step, pace)
                 if self._is_over(step):
                     return step
             elif settings.save_every and step % settings.save_every == 0:
@@ -201,7 +216,7 @@ class _Run:
         if self.progress.bad >= SPIKES:
             raise NumericsError(f"the gradients of {SPIKES} steps up to {step} are not finite", "lower lr")
 
-    def _validate(self, step: int) -> None:
+    def _validate(self, step: int, pace: TimeLeft) -> None:
         progress = self.progress
         with self._averaged_weights():
             self.task.model.eval()
@@ -214,10 +229,12 @@ class _Run:
         progress.losses.append((step, progress.total.item() / progress.count))
         progress.total, progress.count = torch.zeros(()), 0
         self._save(step, score if is_best else None)
-        self.say(f"step {step}/{self.settings.steps}: loss {progress.losses[-1][1]:.4f}, validation {score:.4f}")
+        told = f"loss {progress.losses[-1][1]:.4f}, val {self.task.metric} {score:.4f}{' (best)' if is_best else ''}"
+        self.say(f"step {step}/{self.settings.steps}: {told}{pace.left(step)}")
 
     def _save(self, step: int, best: float | None) -> None:
         self.state.save(step, self.task.model, self.optimizer, self.average, self.progress.as_json(), best)
+        self.saved = step
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:

@@ -13,6 +13,8 @@ from ecamp_fast.shards.sources.tasks.protocol import CANVAS, PNEUMONIA, TASKS
 from ecamp_fast.shards.sources.tasks.tables import table_named
 
 _BOX = ("x", "y", "width", "height")
+OPACITY = "lung opacity"  # the detailed class of the patients whose target is 1
+OTHERS = ("normal", "no lung opacity / not normal")  # and those of the others
 _FIX = "take the table as it was published, or correct the row"
 
 
@@ -45,6 +47,7 @@ class RsnaSource(TaskSource):
                     raise ValueError("no patientId")
                 if details and patient not in details:
                     raise ValueError("not in the table of detailed classes")
+                _require_agreement(target, details.get(patient, ""))
             except ValueError as error:
                 listing.faults.append(RecordFault(where, str(error), _FIX))
                 continue
@@ -73,6 +76,13 @@ class RsnaSource(TaskSource):
             if found.setdefault(cell(row["patientId"]), cell(row["class"])) != cell(row["class"]):
                 listing.faults.append(RecordFault(origin(path, line), "another class than in a row before", _FIX))
         return found
+
+
+def _require_agreement(target: int, detailed: str) -> None:
+    """Raises ValueError where the detailed class says otherwise; one that is none of the three says nothing."""
+    says = {OPACITY: 1, **dict.fromkeys(OTHERS, 0)}.get(detailed.casefold(), target)
+    if says != target:
+        raise ValueError(f"target {target}, but the detailed class {detailed!r}: one of both tables is wrong")
 
 
 def _boxes(rows: list[dict[str, str]]) -> tuple[int, tuple[Box, ...]]:

@@ -327,3 +327,43 @@ def test_unknown_labels_are_left_out_of_the_regression() -> None:
     found = fit(features, labels, [0.1], known).logits(features)
     torch.testing.assert_close(fit(features, labels ^ ~known, [0.1], known).logits(features), found)
     assert not torch.allclose(fit(features, labels ^ known, [0.1], known).logits(features), found)
+
+
+def test_it_is_told_how_many_images_and_patients_there_are(phantoms: ShardSet, tiny_run: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    settings = QUICK.model_copy(update={"steps": 6})
+    classify(str(tiny_run), phantoms, settings, tmp_path / "fit", ClassifyOptions(Subset(count=32)), say=told.append)
+    splits = split_task(phantoms, Subset(count=32))
+    assert told[0] == splits.told()
+    train, val, test = (len(set(part.patients)) for part in (splits.train, splits.val, splits.test))
+    assert told[0] == (
+        f"train 32 images of {train} patients, val {len(splits.val)} images of {val} patients (of split train), "
+        f"test {len(splits.test)} images of {test} patients (of split val)"
+    )
+    assert "val AUROC 0." in " ".join(told)
+    probe_encoder(str(tiny_run), phantoms, tmp_path / "probe", ProbeOptions(Subset(count=32)), say=told.append)
+    assert told[-2] == splits.told() and f"{32 + len(splits.test)} images" in told[-1]
+
+
+def test_a_probe_keeps_no_classifier_to_predict_with(phantoms: ShardSet, tiny_run: Path, tmp_path: Path) -> None:
+    options = ProbeOptions(Subset(count=32), baselines=False)
+    probe_encoder(str(tiny_run), phantoms, tmp_path / "probe", options)
+    Image.new("L", (64, 64)).save(tmp_path / "a.png")
+
+    def refused(run: str) -> ConfigError:
+        arguments = ["predict", str(tmp_path / run), str(tmp_path / "a.png"), str(tmp_path / "p.csv")]
+        error = CliRunner().invoke(cli.command, arguments).exception
+        assert isinstance(error, ConfigError)
+        return error
+
+    found = refused("probe")
+    assert "is a result of probe, which keeps no classifier" in found.what and "probe --sgd" in found.hint
+    assert "is no fitted classifier" in refused("nothing").what
+
+
+@pytest.mark.parametrize("command", ["finetune classify", "finetune segment", "finetune detect", "probe"])
+def test_a_share_and_a_number_cannot_both_be_meant(command: str, tmp_path: Path) -> None:
+    arguments = [*command.split(), "run", "set", str(tmp_path / "out"), "--percent", "100", "--count", "8"]
+    error = CliRunner().invoke(cli.command, arguments).exception
+    assert isinstance(error, ConfigError) and error.what == "--percent 100 and --count 8"
+    assert not (tmp_path / "out").exists()

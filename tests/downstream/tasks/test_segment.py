@@ -193,7 +193,7 @@ def test_balance_keeps_all_positives_and_as_many_others() -> None:
     rows = balanced(part, ("y",), seed=1).rows.tolist()
     assert len(rows) == len(set(rows)) == 6 and rows == sorted(rows) and {3, 5, 8} <= {*rows} <= {*range(2, 40)}
     assert balanced(part, ("y",), seed=2).rows.tolist() != rows == balanced(part, ("y",), seed=1).rows.tolist()
-    with pytest.raises(ConfigError, match="z has none"):
+    with pytest.raises(DataError, match="z has none"):
         balanced(part, ("y", "z"), seed=1)
     with pytest.raises(DataError, match="fitted to has y"):
         balanced(replace(part, rows=np.arange(22, 40)), ("y",), seed=1)
@@ -254,3 +254,12 @@ def test_samples_whose_masks_nobody_drew_are_left_out(tmp_path: Path, encoder: s
         outcome = contextlib.nullcontext() if int(patient[1:]) % 4 == 3 else pytest.raises(DataError, match="has mass")
         with outcome:
             segment(encoder, shards, load_settings("segment", None, QUICK), tmp_path / f"one-{seed}", options)
+
+
+def test_it_is_told_what_there_is_to_fit_to(shards: ShardSet, encoder: str) -> None:
+    told: list[str] = []
+    splits = split_task(shards, Subset(), masked=True)
+    trunk = open_trunk(encoder)
+    model, settings = Segmenter(trunk, "linear", 2), load_settings("segment", None, QUICK)
+    found = SegmentTask(model, shards, splits, settings, SegmentOptions(masks=MASKS, head="linear"), told.append)
+    assert told == [splits.told()] and told[0].startswith("train ") and found.metric == "Dice"

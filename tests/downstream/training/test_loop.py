@@ -23,6 +23,8 @@ PLAIN = {"precision": "fp32", "batch": 4, "warmup": 3, "evaluate_every": 5}
 class Line:
     """A line through points, with noise that the model draws for itself; the score is minus the error."""
 
+    metric = "score"
+
     def __init__(self, stop_after: int | None = None) -> None:
         torch.manual_seed(1)
         self.model = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.2), nn.BatchNorm1d(1))
@@ -203,7 +205,38 @@ def test_what_the_disk_refuses_after_a_checkpoint_is_told(tmp_path: Path, monkey
     monkeypatch.setattr(Saver, "_tidy", lambda saver, path, request: "best could not be noted")
     told: list[str] = []
     fit(Line(), settings(steps=5), tmp_path, {}, "d", say=told.append)
-    assert told[0] == "step 5: best could not be noted"
+    assert told[1] == "step 5: best could not be noted"
+
+
+def said(out: Path, task: Line, made_of: Settings) -> list[str]:
+    told: list[str] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(task, made_of, out, {}, "d", say=told.append)
+    return told
+
+
+def test_a_fit_says_what_lies_before_it_its_metric_and_why_it_ended(tmp_path: Path) -> None:
+    task = Line()
+    values = iter([-4.0, -2.0, -3.0, -3.0])
+    task.validate = lambda: next(values)  # type: ignore[method-assign]
+    told = said(tmp_path, task, settings())
+    assert told[0] == "20 steps at most, 4 images each, 4.0 epochs; val score every 5 steps"
+    assert ", val score -4.0000 (best), " in told[1] and told[1].endswith(" left at most")
+    assert " s a step: about " in told[2] and told[2].endswith(" to step 20, validations apart")
+    assert ", val score -2.0000 (best), " in told[3] and ", val score -3.0000, " in told[4]
+    assert told[5].endswith(", val score -3.0000")
+    assert told[6:] == ["ended at step 20: all 20 steps are done; kept: step 10, val score -2.0000"]
+
+
+def test_a_fit_says_that_nothing_improved_or_that_it_was_stopped(tmp_path: Path) -> None:
+    task = Line()
+    task.validate = lambda: -1.0  # type: ignore[method-assign]
+    told = said(tmp_path / "a", task, settings(steps=100, patience=2))
+    assert told[0].endswith("; ends earlier after 2 validations without a better one")
+    assert told[-1] == "ended at step 15: no better val score in 2 validations; kept: step 5, val score -1.0000"
+    assert said(tmp_path / "b", Line(3), settings())[-1] == "stopped by an interrupt: nothing was saved yet"
+    assert said(tmp_path / "b", Line(13), settings())[-1].endswith("the same command goes on from step 10")
+    assert said(tmp_path / "b", Line(), settings())[0].startswith("goes on from step 10 of 20, ")
 
 
 def test_scores_that_are_no_numbers_are_gone_on_from(tmp_path: Path) -> None:

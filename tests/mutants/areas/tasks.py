@@ -74,7 +74,7 @@ def fits() -> Any:
     from ecamp_fast.downstream.training.settings import Settings
 
     class Line:
-        steps_per_epoch = 3
+        steps_per_epoch, metric = 3, "score"
 
         def __init__(self, stop: int = 60) -> None:
             torch.manual_seed(1)

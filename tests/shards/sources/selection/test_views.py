@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.cli import command
-from ecamp_fast.commands.sources import open_source
+from ecamp_fast.commands.sources import _selection, open_source
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.describe.rules import build_command
@@ -137,6 +137,10 @@ def test_every_source_that_states_views_takes_some(kind, table, mimic_tree, tmp_
 def test_a_folder_states_no_views(tmp_path):
     with pytest.raises(ConfigError, match="not for --from folder"):
         open_source("folder", str(tmp_path), views="PA")
+
+
+def test_a_view_named_twice_is_one(tmp_path):
+    assert _selection("PA, AP,pa", None).views == ("PA", "AP")
 
 
 @pytest.mark.parametrize("views", ["", ",", "PA,", " , ", ",AP", "PA,,AP"])

@@ -249,6 +249,23 @@ def test_rows_of_rsna_that_cannot_be_meant(rows, fault, rsna):
     assert fault in found.what and "p1" in found.origin
 
 
+@pytest.mark.parametrize(
+    ("patient", "detailed", "fault"),
+    [
+        ("p0", "Normal", "target 1, but the detailed class 'Normal'"),
+        ("p0", "No Lung Opacity / Not Normal", "target 1, but"),
+        ("p1", "Lung Opacity", "target 0, but the detailed class 'Lung Opacity'"),
+        ("p1", "No Lung Opacity / Not Normal", ""),
+    ],
+)
+def test_tables_of_rsna_that_contradict_each_other(patient, detailed, fault, rsna):
+    path = rsna / "stage_2_detailed_class_info.csv"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(f"{patient},{detailed}" if row.startswith(f"{patient},") else row for row in rows))
+    found = RsnaSource(rsna).list_records().faults
+    assert [patient in one.origin and one.what.startswith(fault) for one in found] == [True] * bool(fault)
+
+
 def test_targets_of_rsna_may_be_floats(rsna):
     rows = ["p1,,,,,0.0", "p2,1,2,3,4,1.0"]
     (rsna / "stage_2_train_labels.csv").write_text("\n".join(["patientId,x,y,width,height,Target", *rows]))
