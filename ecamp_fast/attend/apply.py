@@ -2,7 +2,7 @@
 
 OUT/KEY.pgm             map of an image over the whole of it, binary PGM, as ``shard put --maps`` takes it; black where
                         its text states nothing
-OUT/maps-SHARD.npz      what one shard gave, written when its images are done: ``ShardMaps``
+OUT/maps-SHARD.npz      what one shard gave, written when its images are done: ``map_files.ShardMaps``
 OUT/windows.csv         key, label_i, label_j of every image in the set's order (``maps.window_labels``)
 OUT/apply.json          of what model and set this is, and counts
 """
@@ -19,13 +19,13 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from PIL import Image
 
 from ecamp_fast import __version__
+from ecamp_fast.attend.map_files import ShardMaps, name_of, read_maps
 from ecamp_fast.attend.maps import combine, entity_maps, grid_of, in_levels, over_whole, window_labels
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Question, Questions
@@ -54,33 +54,9 @@ _FORMAT = 1
 class Choices:
     """How maps are asked for and combined: ``sentences`` and ``words`` as of ``Questions``, ``combine`` as there."""
 
-    sentences: str = "bare"
+    sentences: str = "own"
     words: str = "all"
     combine: str = "max"
-
-
-@dataclass(frozen=True, slots=True)
-class ShardMaps:
-    """What one shard gave: its M maps, and of each of its N images the window.
-
-    keys      (M,) str       of the image
-    entities  (M,) str       name in the set's list
-    maps      (M, G, G) uint8, 255 being the map's own greatest value
-    peaks     (M,) float32   that value: maps * peaks / 255 is attention, which sums to 1 over a map
-    square    (M, 4) int32   top, left, height, width in stored pixels of what the map covers
-    image     (M, 2) int32   height, width of the stored image
-    samples   (N,) str       keys of all images of the shard, in order
-    windows   (N, 2) int32   ``maps.window_labels``
-    """
-
-    keys: np.ndarray
-    entities: np.ndarray
-    maps: np.ndarray
-    peaks: np.ndarray
-    square: np.ndarray
-    image: np.ndarray
-    samples: np.ndarray
-    windows: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,29 +133,6 @@ def apply(
         applied = Applied(total, mapped, dict(sorted(counts.items())), resumed, time.perf_counter() - began)
         _conclude(out, applied)
     return applied
-
-
-def name_of(shard: Shard) -> str:
-    """The file of a shard's maps."""
-    return f"maps-{shard.name.removesuffix('.tar')}.npz"
-
-
-def read_maps(path: Path, keys: Sequence[str] | None = None) -> ShardMaps | None:
-    """A shard's maps; None where there is no such file.
-
-    keys: of the images that it must be of; None: of whichever
-    Raises DataError where it is damaged, or of other images.
-    """
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            held = ShardMaps(**{name: file[name] for name in ShardMaps.__slots__})
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path} is no file of maps ({type(error).__name__})", "remove it, and apply again") from None
-    if keys is not None and held.samples.tolist() != list(keys):
-        raise DataError(f"{path} is of other images", "remove it, and apply again")
-    return held
 
 
 def identity(model: Gloria, shards: ShardSet, choices: Choices, splits: Sequence[str]) -> dict[str, Any]:
@@ -284,9 +237,7 @@ class _Shards:
             _write_map(self._out, one.key, values)
         os.sync()  # once, and not thousands of times: the file that says that they are there comes after it
         held = _held(told, found, whole, self._grid)
-        buffer = io.BytesIO()
-        np.savez(buffer, **asdict(held))
-        write_atomically(self._out / name_of(shard), buffer.getvalue())
+        write_atomically(self._out / name_of(shard), held.as_bytes())
         return held
 
     def _read(self, split: str, number: int) -> _Told:

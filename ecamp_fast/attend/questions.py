@@ -40,7 +40,7 @@ class Questions:
     words  ``all``: all of the sentence but [CLS] and the full stop; ``entity``: those that name X
     """
 
-    def __init__(self, encode: CaptionEncoder, entities: EntityList, form: str = "bare", words: str = "all") -> None:
+    def __init__(self, encode: CaptionEncoder, entities: EntityList, form: str = "own", words: str = "all") -> None:
         self._encode, self._entities = encode, entities
         self._bare, self._whole = form == "bare", words == "all"
         self._of_sentence = lru_cache(KNOWN)(lambda sentence: tuple(self._ask(sentence)))

@@ -1,11 +1,5 @@
-"""The maps that ``attend apply`` wrote, each with the boxes that the set has of its finding.
+"""The maps that ``attend apply`` wrote (``map_files``), each with the boxes that the set has of its finding."""
 
-``maps-SPLIT-NNNNNN.npz`` has arrays of M rows: ``keys`` and ``entities`` str, ``maps`` (M, G, G) uint8, ``square``
-(M, 4) int32 top, left, height, width of what the map covers in stored pixels, ``image`` (M, 2) int32 height, width.
-"""
-
-import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ecamp_fast.attend.map_files import read_maps, split_of
 from ecamp_fast.attend.map_scores import MapPair
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.text.reading.entities import EntityList
 from ecamp_fast.text.statements import finding_of
 
-ARRAYS = ("keys", "entities", "maps", "square", "image")
-_NAME = re.compile(r"maps-(?P<split>.+)-[0-9]+\.npz")
 _AGAIN = "run `ecamp-fast attend apply` anew"
 
 
 class StoredMap(NamedTuple):
-    """A row: ``map`` (G, G) uint8, ``square`` and ``image`` of 4 and 2 whole numbers, as above."""
+    """A row: ``map`` (G, G) uint8, ``square`` and ``image`` of 4 and 2 whole numbers, as of ``map_files.ShardMaps``."""
 
     key: str
     entity: str
@@ -52,13 +45,9 @@ class BoxedMaps:
 
 def read_stored(folder: Path, split: str) -> Iterator[StoredMap]:
     """All rows of a split.  Raises DataError where there are none, or a file is not what ``attend apply`` writes."""
-    files = [
-        file
-        for file in sorted(folder.glob("maps-*.npz"))
-        if (name := _NAME.fullmatch(file.name)) and name["split"] == split
-    ]
+    files = [file for file in sorted(folder.glob("maps-*.npz")) if split_of(file) == split]
     if not files:
-        found = sorted({name["split"] for file in folder.glob("*.npz") if (name := _NAME.fullmatch(file.name))})
+        found = sorted({name for file in folder.glob("*.npz") if (name := split_of(file))})
         had = f"it has {', '.join(found)}" if found else "it has none at all"
         raise DataError(f"{folder} has no maps of split '{split}'; {had}", "name the OUT of `ecamp-fast attend apply`")
     for file in files:
@@ -116,16 +105,10 @@ class _Nouns(dict[str, str]):
 
 
 def _rows(file: Path) -> Iterator[StoredMap]:
-    try:
-        with np.load(file, allow_pickle=False) as held:
-            keys, entities, maps, square, image = (held[name] for name in ARRAYS)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: cannot be read ({type(error).__name__})", _AGAIN) from None
-    count = len(keys)
-    shapes = [one.shape for one in (entities, square, image)] == [(count,), (count, 4), (count, 2)]
-    if not shapes or maps.ndim != 3 or len(maps) != count or maps.shape[1] != maps.shape[2] or maps.dtype != np.uint8:
-        raise DataError(f"{file}: its arrays do not belong together", _AGAIN)
-    for key, entity, one, where, size in zip(keys, entities, maps, square.tolist(), image.tolist(), strict=True):
+    held = read_maps(file)
+    assert held is not None  # it was listed
+    columns = (held.keys, held.entities, held.maps, held.square.tolist(), held.image.tolist())
+    for key, entity, one, where, size in zip(*columns, strict=True):
         yield StoredMap(str(key), str(entity), one, tuple(where), tuple(size))
 
 

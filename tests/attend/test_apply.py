@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ecamp_fast.attend import apply as module
-from ecamp_fast.attend.apply import ABOUT, Choices, apply, name_of, read_maps
+from ecamp_fast.attend.apply import ABOUT, Choices, apply
+from ecamp_fast.attend.map_files import name_of, read_maps
 from ecamp_fast.attend.maps import combine, entity_maps, in_levels, over_whole, window_labels
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Questions
@@ -181,7 +182,7 @@ def test_from_a_run_into_a_set_and_onto_a_picture(
     assert ran.exit_code == 0, ran.output
     told = json.loads(ran.stdout)
     assert told["samples"] == 40 and 0 < told["mapped"] < 40
-    assert json.loads((out / ABOUT).read_bytes())["identity"]["sentences"] == "bare"  # as the recipe has it
+    assert json.loads((out / ABOUT).read_bytes())["identity"]["sentences"] == "own"
     ran = CliRunner().invoke(put, [str(phantoms), str(new), "--maps", str(out), "--workers", "1", "--json"])
     assert ran.exit_code == 0, ran.output
     assert json.loads(ran.stdout)["maps"] == 40 and not json.loads(ran.stdout)["faults"]

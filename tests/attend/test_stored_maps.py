@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from ecamp_fast.attend.map_files import ShardMaps, read_maps
 from ecamp_fast.attend.stored_maps import read_boxed
 from ecamp_fast.commands.knowledge.attend import command
 from ecamp_fast.errors import DataError
@@ -52,14 +54,17 @@ def write(folder: Path, rows: dict[str, list[Any]], split: str = "val", parts: i
     folder.mkdir(exist_ok=True)
     for part in range(parts):
         of = {name: values[part::parts] for name, values in rows.items()}
-        np.savez(
-            folder / f"maps-{split}-{part:06d}.npz",
+        held = ShardMaps(
             keys=np.array(of["keys"], str),
             entities=np.array(of["entities"], str),
             maps=np.array(of["maps"], np.uint8),
-            square=np.array(of["square"], np.int32),
-            image=np.array(of["image"], np.int32),
+            peaks=np.ones(len(of["keys"]), np.float32),
+            square=np.array(of["square"], np.int32).reshape(-1, 4),
+            image=np.array(of["image"], np.int32).reshape(-1, 2),
+            samples=np.array([], str),
+            windows=np.zeros((0, 2), np.int32),
         )
+        (folder / f"maps-{split}-{part:06d}.npz").write_bytes(held.as_bytes())
     return folder
 
 
@@ -157,12 +162,14 @@ def test_damaged_files_and_other_splits_are_named(boxed: Path, tmp_path: Path) -
         file.write_bytes(data)
         with pytest.raises(DataError, match="000001"):
             read_boxed(maps, shards, "val")
-    np.savez(file, keys=np.array(["a"], object), entities=["b"], maps=[[[0]]], square=[[0] * 4], image=[[1, 1]])
+    held = asdict(read_maps(write(tmp_path / "whole", planted(shards), parts=1) / "maps-val-000000.npz"))  # type: ignore[arg-type]
+    np.savez(file, **held | {"keys": held["keys"].astype(object)})
     with pytest.raises(DataError, match="ValueError"):  # a pickle is not opened
         read_boxed(maps, shards, "val")
-    np.savez(file, keys=["a", "b"], entities=["b"], maps=[[[0]]], square=[[0] * 4], image=[[1, 1]])
-    with pytest.raises(DataError, match="do not belong"):
-        read_boxed(maps, shards, "val")
+    for name in ("keys", "entities", "peaks", "square", "image", "maps", "windows"):
+        np.savez(file, **held | {name: held[name][1:] if len(held[name]) else np.zeros((1, 2), np.int32)})
+        with pytest.raises(DataError, match="do not belong"):
+            read_boxed(maps, shards, "val")
 
 
 def test_a_set_without_boxes_is_refused_by_the_command(boxed: Path, tmp_path: Path) -> None:

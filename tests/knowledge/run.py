@@ -46,7 +46,7 @@ class Plan:
     studies: int = 7500
     size: int = 146
     held_out: float = 0.2
-    seed: int = 1701
+    seed: int = 1702
     gloria: tuple[str, ...] = ()
     trainings: tuple[int, ...] = (23, 24)
     pretraining: tuple[str, ...] = (

@@ -17,8 +17,10 @@ from ecamp_fast.commands.terminal import tell
 @click.option("--split", "splits", multiple=True, metavar="NAME", help="Several may be named. Default: all.")
 @click.option(
     "--sentences",
-    type=click.Choice(["bare", "own"]),
-    help='Ask for "There is X.", or by the sentence that states X. Default: as RUN was trained (gloria.poles: bare).',
+    type=click.Choice(["own", "bare"]),
+    default="own",
+    show_default=True,
+    help='Ask by the sentence that states X, or for "There is X.".',
 )
 @click.option(
     "--words",
@@ -47,7 +49,7 @@ def command(
     shards: str,
     out: Path,
     splits: tuple[str, ...],
-    sentences: str | None,
+    sentences: str,
     words: str,
     combine: str,
     tokenizer: Path | None,
@@ -72,7 +74,7 @@ def command(
     recipe = model.recipe
     if recipe.precision == "bf16" and where.type == "cuda":
         model = model.bfloat16()
-    choices = Choices(sentences or ("bare" if recipe.gloria.poles else "own"), words, combine)
+    choices = Choices(sentences, words, combine)
     encode = reader_of(run, recipe, known, tokenizer)
     with BuildProgress("images") as progress:
         done = apply(model, known, out, encode, choices, splits, progress.tick)

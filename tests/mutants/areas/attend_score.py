@@ -56,7 +56,8 @@ def read() -> Any:
         ]
         maps = np.stack([np.full((3, 3), 9 - 5 * number, np.uint8) for _, _, number in rows])
         square, image = [[8, 16, 48, 32]] * len(rows), [[64, 64]] * len(rows)
-        held = {"maps": maps, "square": square, "image": image}
+        held = {"maps": maps, "square": square, "image": image, "peaks": np.ones(len(rows))}
+        held |= {"samples": np.array([], str), "windows": np.zeros((0, 2), np.int32)}
         keys, entities, _ = zip(*rows, strict=True)
         np.savez(Path(folder) / "maps-val-000000.npz", keys=keys, entities=entities, **held)
         np.savez(Path(folder) / "maps-val-b-000000.npz", keys=["a"], entities=["b"], maps=maps[:1], square=[[0] * 4])
