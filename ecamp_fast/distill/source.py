@@ -30,6 +30,9 @@ class State(StrEnum):
 
 
 STRENGTH = tuple(State)
+# Reports that are kept as they were read: each is asked about, judged and asked about again, with up to 1,024 others
+# under way between. They take some 20 kB each.
+KNOWN = 2048
 
 # Sentences that speak to a model and not of a patient
 _BEGIN = r"(?:\A|[.:;!?\"“\n])\W*"
@@ -121,7 +124,7 @@ class ReportReading:
         return [one for one in own if one.state is state] or own
 
 
-@lru_cache(maxsize=64)  # a report is asked about, judged and asked about again
+@lru_cache(maxsize=KNOWN)
 def read_source(report: str, entities: EntityList = DEFAULT) -> ReportReading:
     """Read a report."""
     text = plain(without_commands(report, entities), entities).text
