@@ -88,7 +88,8 @@ def _texts(shard_set: str, path: Path) -> Mapping[str, str]:
     found = {key: text for key, text in pairs if text is not None}
     if not found:
         what = f"{path}: none of its {len(known):,} texts is of a report of {shard_set}"
-        hint = f"name the OUT of `ecamp-fast distill run {shard_set} OUT`, or JSON lines with keys as {source.reports[0].key}"
+        key = source.reports[0].key
+        hint = f"name the OUT of `ecamp-fast distill run {shard_set} OUT`, or JSON lines with keys as {key}"
         raise DataError(what, hint)
     return found
 
@@ -113,7 +114,9 @@ def read_texts(path: Path) -> Mapping[str, str]:
             key, text = tree["key"], tree["text"]
         except (ValueError, KeyError) as error:
             what = f"{path} line {number}: no JSON object with key and text ({type(error).__name__})"
-            hint = "write one object a line; a table of texts by study is what `ecamp-fast shard build --distilled` takes"
+            hint = (
+                "write one object a line; a table of texts by study is what `ecamp-fast shard build --distilled` takes"
+            )
             raise DataError(what, hint) from None
         if not isinstance(key, str) or not isinstance(text, str):
             raise DataError(f"{path} line {number}: key and text are no texts", "write both as strings")

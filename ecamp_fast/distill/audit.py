@@ -44,7 +44,8 @@ def draw_sample(
 ) -> list[Audited]:
     """Some of the reports that differ and were distilled, drawn by the seed; fewer where there are no more.
 
-    answers: of the journal, by digest of the report   entities: that both are read by   how: only those that came about so (``Finished.how``)
+    answers: of the journal, by digest of the report   entities: that both are read by
+    how: only those that came about so (``Finished.how``)
     Raises DataError where none of these reports has an answer.
     """
     texts = {report_digest(report.text): report.text for report in reports}

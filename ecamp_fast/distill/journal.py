@@ -205,7 +205,9 @@ def read_answers(place: str | Path, entities: str = "") -> dict[str, Finished]:
     asked = _entities(content.identity)
     if entities and asked not in ("", entities):
         what = f"{path}: its answers are about another list of entities ({asked[:12]}) than the reports are read by"
-        raise ConfigError(f"{what} ({entities[:12]})", "run `ecamp-fast distill run` with this list: its answers stand apart")
+        raise ConfigError(
+            f"{what} ({entities[:12]})", "run `ecamp-fast distill run` with this list: its answers stand apart"
+        )
     return content.finished
 
 

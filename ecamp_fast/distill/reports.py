@@ -69,7 +69,8 @@ def read_reports(source: str, columns: Sequence[str] = (), entities: EntityList 
     columns   NAME=COLUMN, as `shard build --columns` takes them; of a table alone
     entities  None: a set's own, a table's are the paper's
 
-    Raises ConfigError where the set is read by another list; DataError where there is no such set or table, a row is at fault, or no report says anything.
+    Raises ConfigError where the set is read by another list; DataError where there is no such set or
+    table, a row is at fault, or no report says anything.
     """
     is_set = parse_address(source) is not None or Path(source).is_dir()
     found = _of_set(source, entities) if is_set else _of_table(Path(source), columns, entities or DEFAULT)
@@ -89,7 +90,9 @@ def _of_set(source: str, entities: EntityList | None) -> ReportSource:
         for sample in shards.samples(split, (METADATA, REPORT)):
             if text := _decoded(sample.get(REPORT, b""), sample.key).strip():
                 reports.append(Report(sample.key, _patient(sample[METADATA], sample.key), text))
-    notes = [f"the set has a list of {len(own):,} entities of its own: reports are read by it"] if own != DEFAULT else []
+    notes = (
+        [f"the set has a list of {len(own):,} entities of its own: reports are read by it"] if own != DEFAULT else []
+    )
     return ReportSource(str(shards.manifest.source.get("kind", "")), reports, notes, own)
 
 

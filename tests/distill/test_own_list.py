@@ -1,4 +1,4 @@
-"""A list of entities of one's own: what is asked, judged, kept apart and put by it. The paper's list changes nothing."""
+"""A list of entities of one's own: what is asked, judged, kept apart and put by it. The paper's changes nothing."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,9 @@ REPORT = "Mild spinal curvature, no effusion. Possible edema. Vertebrae are inta
 # What it says by the two lists
 BY_OWN = "There is mild spinal curvature. There is no effusion. There are intact vertebrae."
 BY_PAPER = "There is no effusion. There may be edema."
-PAPER = "883cd605a2fa4da111fd59fa55412b71fb45bf2e9cb4dd82bc15e4bfe4359777"  # digest of the 44, as sets of before have it
+PAPER = (
+    "883cd605a2fa4da111fd59fa55412b71fb45bf2e9cb4dd82bc15e4bfe4359777"  # digest of the 44, as sets of before have it
+)
 
 
 @pytest.fixture
@@ -55,7 +57,9 @@ def test_it_is_asked_for_and_judged_by_the_list(own: EntityList) -> None:
     assert plain.judge(REPORT, BY_OWN.replace("is mild", "may be mild"), "stop").fault == "certainty"
     assert plain.judge(REPORT, BY_OWN.replace("mild", "severe"), "stop").fault == "invented"
     assert plain.judge("No effusion.", "There is no effusion. There is scoliosis.", "stop").fault == "hallucinated"
-    assert plain.judge(REPORT, "There is no effusion. There is mild scoliosis.", "stop").fault == ""  # an organ may miss
+    assert (
+        plain.judge(REPORT, "There is no effusion. There is mild scoliosis.", "stop").fault == ""
+    )  # an organ may miss
     assert TableS2Distiller(False).judge(REPORT, BY_PAPER, "stop") == (BY_PAPER, "")
 
 
@@ -96,9 +100,9 @@ def test_answers_by_two_lists_never_mix(own: EntityList) -> None:
 def test_the_page_marks_by_the_list(own: EntityList) -> None:
     digest = report_digest(REPORT)
     (one,) = draw_sample([Report("a", "p", REPORT)], {digest: Finished(digest, BY_OWN, "model")}, own)
-    assert {name for _, name, _ in one.report_marks} == {name for _, name, _ in one.text_marks} == {*own.names} - {
-        "hilar"
-    }
+    assert (
+        {name for _, name, _ in one.report_marks} == {name for _, name, _ in one.text_marks} == {*own.names} - {"hilar"}
+    )
     assert one.rules == BY_OWN
 
 
@@ -124,7 +128,11 @@ def table(tmp_path: Path) -> Path:
 
 def test_a_table_by_a_list(table: Path, tmp_path: Path, own: EntityList, says) -> None:
     out, words = tmp_path / "answers", ("--entities", tmp_path / "own.tsv")
-    assert says("distill", "run", table, out, "--rules")[0] == says("distill", "run", table, out, "--rules", *words)[0] == 0
+    assert (
+        says("distill", "run", table, out, "--rules")[0]
+        == says("distill", "run", table, out, "--rules", *words)[0]
+        == 0
+    )
     texts = {next(iter(read_texts(path).values())): path for path in out.glob("answers-*")}
     assert texts.keys() == {BY_OWN, BY_PAPER}
     assert says("distill", "audit", table, texts[BY_OWN], *words)[0] == 0
@@ -148,9 +156,13 @@ def test_a_set_is_read_by_its_own_list(tmp_path: Path, says) -> None:
         assert read_reports(str(tmp_path / name)).entities == entities
     code, text = says("distill", "run", tmp_path / "own", tmp_path / "a", "--rules", "--json")
     assert code == 0 and "2 entities of its own" in text
-    assert says("distill", "run", tmp_path / "own", tmp_path / "a", "--rules", "--entities", tmp_path / "own.yaml")[0] == 0
+    assert (
+        says("distill", "run", tmp_path / "own", tmp_path / "a", "--rules", "--entities", tmp_path / "own.yaml")[0] == 0
+    )
     (file,) = (tmp_path / "a").glob("answers-*")
-    code, text = says("distill", "run", tmp_path / "paper", tmp_path / "b", "--rules", "--entities", tmp_path / "own.yaml")
+    code, text = says(
+        "distill", "run", tmp_path / "paper", tmp_path / "b", "--rules", "--entities", tmp_path / "own.yaml"
+    )
     assert code == 2 and "read by the paper's entities" in text and not (tmp_path / "b").exists()
     (tmp_path / "other.yaml").write_text("mass:\n")
     with pytest.raises(ConfigError, match="another list's entities"):

@@ -64,7 +64,9 @@ def test_answers_about_other_reports_are_named_as_such(tmp_path: Path) -> None:
     invoke("distill", "run", other, journal, "--rules")
     code, text = refused("shard", "put", given, tmp_path / "new", "--distilled", journal)
     key = next(iter(ShardSet(given).manifest.shards[0].keys))
-    assert code == 3 and f"none of its {len(read_texts(journal))} texts is of a report of {given}" in text and key in text
+    assert (
+        code == 3 and f"none of its {len(read_texts(journal))} texts is of a report of {given}" in text and key in text
+    )
 
 
 def test_what_was_put_is_told_once(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def command(
 
     train.jsonl and val.jsonl hold one conversation a line: the plain prompt of Table S2 and the answer, one sentence a
     line. A patient is in one of them alone; reports with the same words are taken once; what the rules wrote in the
-    model's place is left out, so the journal of a run with --rules has nothing to teach. The files are for their owner alone. Ask the student with `distill run --plain`.
+    model's place is left out, so the answers of --rules teach nothing. The files are for their owner alone. Ask the
+    student with `distill run --plain`.
     """
     from ecamp_fast.distill.journal import read_answers
     from ecamp_fast.distill.reports import read_reports

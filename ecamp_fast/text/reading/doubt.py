@@ -93,8 +93,10 @@ class Doubts:
     def _joins_places(self, stop: int, mentions: Sequence[Mention]) -> bool:
         """Whether an "and" stands between two places of the finding that a cue is about, which is still to come."""
         cue = bisect_right(self._before, stop) - 1
-        if cue < 0 or not self._text.startswith("and ", stop) or not _PLACE.search(
-            self._text, max(0, stop - _LONGEST_PLACE), stop
+        if (
+            cue < 0
+            or not self._text.startswith("and ", stop)
+            or not _PLACE.search(self._text, max(0, stop - _LONGEST_PLACE), stop)
         ):
             return False
         findings = (mention.start for mention in mentions if mention.entity not in self._organs)
