@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--distilled",
     type=click.Path(path_type=Path),
     metavar="JOURNAL",
-    help="OUT of `distill run`, or one of its files; or JSON lines of key and text.",
+    help="OUT of `distill run`, or one of its files; or JSON lines of key and text, by sample.",
 )
 @click.option(
     "--maps",
@@ -85,9 +85,16 @@ def _texts(shard_set: str, path: Path) -> Mapping[str, str]:
         return read_texts(path)
     from ecamp_fast.distill.reports import read_reports, report_digest
 
-    known = journal.read_texts(path)
-    pairs = ((report.key, known.get(report_digest(report.text))) for report in read_reports(shard_set).reports)
-    return {key: text for key, text in pairs if text is not None}
+    source = read_reports(shard_set)
+    known = journal.read_texts(path, source.entities.digest)
+    pairs = ((report.key, known.get(report_digest(report.text))) for report in source.reports)
+    found = {key: text for key, text in pairs if text is not None}
+    if not found:
+        what = f"{path}: none of its {len(known):,} texts is of a report of {shard_set}"
+        key = source.reports[0].key
+        hint = f"name the OUT of `ecamp-fast distill run {shard_set} OUT`, or JSON lines with keys as {key}"
+        raise DataError(what, hint)
+    return found
 
 
 def read_texts(path: Path) -> Mapping[str, str]:
@@ -110,7 +117,10 @@ def read_texts(path: Path) -> Mapping[str, str]:
             key, text = tree["key"], tree["text"]
         except (ValueError, KeyError) as error:
             what = f"{path} line {number}: no JSON object with key and text ({type(error).__name__})"
-            raise DataError(what, "write one object a line") from None
+            hint = (
+                "write one object a line; a table of texts by study is what `ecamp-fast shard build --distilled` takes"
+            )
+            raise DataError(what, hint) from None
         if not isinstance(key, str) or not isinstance(text, str):
             raise DataError(f"{path} line {number}: key and text are no texts", "write both as strings")
         if found.setdefault(key, text) != text:

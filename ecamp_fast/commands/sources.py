@@ -46,7 +46,7 @@ list        a folder of images and lists of the paper's protocol, of one
 distilled_option = click.option(
     "--distilled",
     metavar="FILE",
-    help="Distilled texts by study: columns study_id and text, as CSV, TSV or JSON lines. The rules write the others.",
+    help="Texts by study: columns study_id and text, as CSV, TSV or JSON lines. OUT of `distill run`: see `shard put`.",
 )
 entities_option = click.option(
     "--entities",

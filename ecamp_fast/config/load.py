@@ -31,20 +31,23 @@ def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "check its permissions; save it as UTF-8") from None
-    tree, lines, twins = read_document(text, str(path))
+    tree, numbers, twins = read_document(text, str(path))
+    lines: dict[str, int | str] = {**numbers}
     tree.setdefault("name", path.stem)
     for override in overrides:
         apply_override(tree, override)
-        lines = {key: line for key, line in lines.items() if not f"{key}.".startswith(f"{override.split('=')[0]}.")}
+        name = override.split("=")[0]
+        lines = {key: line for key, line in lines.items() if not f"{key}.".startswith(f"{name}.")}
+        lines[name] = f"--set {_short(override)}"
     return parse_recipe(tree, str(path), lines, twins)
 
 
 def parse_recipe(
-    tree: dict[str, Any], origin: str, lines: Mapping[str, int] | None = None, faults: Sequence[str] = ()
+    tree: dict[str, Any], origin: str, lines: Mapping[str, int | str] | None = None, faults: Sequence[str] = ()
 ) -> Recipe:
     """Validate a nested dict of recipe keys; ``origin`` names it in errors.
 
-    lines   where the keys stand in it, dotted
+    lines   where the keys stand in it, dotted: the line, or what else set them
     faults  that it is known to have, told with the others
     """
     return parse_section(Recipe, tree, origin, lines, faults)
@@ -54,7 +57,7 @@ def parse_section(
     section: type[Parsed],
     tree: dict[str, Any],
     origin: str,
-    lines: Mapping[str, int] | None = None,
+    lines: Mapping[str, int | str] | None = None,
     faults: Sequence[str] = (),
     hint: str = "the recipe files show every key with its meaning",
 ) -> Parsed:
@@ -108,7 +111,7 @@ def _floats_and_tuples(tree: Any, section: type[BaseModel]) -> Any:
     return out
 
 
-def _explain(error: ValidationError, lines: Mapping[str, int], whole: type[BaseModel]) -> Iterator[str]:
+def _explain(error: ValidationError, lines: Mapping[str, int | str], whole: type[BaseModel]) -> Iterator[str]:
     """One line for each key at fault."""
     told: dict[str, list[str]] = {}
     for fault in error.errors():
@@ -135,11 +138,14 @@ def _key(parts: Sequence[int | str], whole: type[BaseModel]) -> str:
     return ".".join(map(str, parts))
 
 
-def _line(key: str, lines: Mapping[str, int]) -> str:
-    """``line N: `` of a key, or of the section that it is in; nothing where the text has neither."""
+def _line(key: str, lines: Mapping[str, int | str]) -> str:
+    """``line N: `` of a key, or of the section that it is in, or what set it; nothing where neither is known."""
     while key and key not in lines:
         key = key.rpartition(".")[0]
-    return f"line {lines[key]}: " if key else ""
+    if not key:
+        return ""
+    place = lines[key]
+    return f"{place}: " if isinstance(place, str) else f"line {place}: "
 
 
 def _given(fault: dict[str, Any]) -> str:
@@ -154,8 +160,11 @@ def _given(fault: dict[str, Any]) -> str:
         meant = f"; did you mean {_MEANT[word.lower()]}?"
     elif fault["type"] in ("int_type", "float_type") and isinstance(value, str) and re.fullmatch(r"[-+.\deE]+", word):
         meant = f"; did you mean {word} without quotes?"
-    shown = repr(value)
-    return f", not {shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + '...'}{meant}"
+    return f", not {_short(repr(value))}{meant}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -7,6 +7,27 @@ from collections.abc import Iterable
 _LOOKED_AT = 12  # words that difflib finds alike, whose slips are then counted
 _ALIKE = 0.5
 _NAMED = 3  # at most: a key that stands in several sections
+# What other trainers call a thing, and the key here that means it
+_MEANS = {
+    word: key
+    for key, words in {
+        "schedule.epochs": "steps maxsteps totalsteps numsteps trainsteps iterations iters maxepochs numepochs",
+        "schedule.warmup_epochs": "warmup warmupsteps warmupratio",
+        "optim.lr": "learningrate baselr",
+        "optim.weight_decay": "wd",
+        "optim.betas": "beta1 beta2 adambetas",
+        "batch.total": "batchsize bs trainbatchsize globalbatchsize",
+        "batch.micro": "microbatch microbatchsize perdevicebatchsize accumulation accumsteps gradientaccumulationsteps",
+        "precision": "dtype amp bf16 fp16 fp32 mixedprecision",
+        "loader.threads": "workers numworkers",
+        "checkpoint.every_steps": "saveevery savesteps checkpointevery",
+        "evaluation.every_steps": "evalevery evalsteps evaluateevery valevery",
+        "log_every": "logsteps loggingsteps",
+        "masking.image_ratio": "maskratio",
+        "image.high_size": "imagesize imgsize resolution inputsize",
+    }.items()
+    for word in words.split()
+}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -18,7 +39,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def nearest(word: str, known: Iterable[str]) -> list[str]:
     """The legal names that ``word`` may stand for, dotted as it is: one, or a few that are equally near.
 
-    A key written in another way (``everySteps``) or in a wrong section goes before one that is spelt wrongly.
+    A key written in another way (``everySteps``) or in a wrong section goes before one that other trainers call so
+    (``max_steps``), and that before one that is spelt wrongly.
     """
     names = list(dict.fromkeys(known))
     same = [name for name in names if _plain(_leaf(name)) == _plain(_leaf(word))]
@@ -26,6 +48,8 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
         section = _plain(_leaf(word.rpartition(".")[0]))
         own = [name for name in same if section and _plain(_leaf(name.rpartition(".")[0])) == section]
         return _closest(word, own) or same[:_NAMED]
+    if (meant := _MEANS.get(_plain(_leaf(word)))) in names:
+        return [meant]
     plain = {name: _plain(name) for name in names}
     alike = difflib.get_close_matches(_plain(word), list(dict.fromkeys(plain.values())), n=_LOOKED_AT, cutoff=_ALIKE)
     found = _closest(word, [name for name in names if plain[name] in alike])

@@ -13,9 +13,8 @@ from typing import Any
 from ecamp_fast.distill.source import ReportReading, State, read_sentences, state_in
 from ecamp_fast.distill.vocabulary import words_of
 from ecamp_fast.strict_json import parse_json
-from ecamp_fast.text.reading.entities import ANATOMY, DEFAULT, Mention, find_mentions
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList, Mention
 from ecamp_fast.text.reading.modifiers import STATES, Kind, kind
-from ecamp_fast.text.reading.nouns import NOMINAL, is_adjective, is_plural, is_verb
 from ecamp_fast.text.reading.plain import plain
 from ecamp_fast.text.reading.rules import Statement, distill
 from ecamp_fast.text.reading.sentence_words import IN, SEEN
@@ -113,7 +112,7 @@ def schema(entities: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def read_text(answer: str) -> list[Item]:
+def read_text(answer: str, entities: EntityList = DEFAULT) -> list[Item]:
     """The items of a plain answer.  Raises UnreadableAnswer: "prose", "truncated" where the last breaks off."""
     answer = answer.translate({ord("["): None, ord("]"): None})
     begins = [match.start() for match in _BEGIN.finditer(answer)]
@@ -124,11 +123,11 @@ def read_text(answer: str) -> list[Item]:
         behind = _BETWEEN.search(answer, begin, end)
         sentence = answer[begin : behind.start() if behind else end]
         whole = behind is not None and behind["end"] != ""
-        if not find_mentions(sentence):
+        if not entities.find(sentence):
             raise UnreadableAnswer("prose" if whole else "truncated")
         if behind is None or _INSIDE.search(sentence):
             raise UnreadableAnswer("prose")
-        items += read_sentence(sentence)
+        items += read_sentence(sentence, entities)
     return items
 
 
@@ -143,11 +142,11 @@ def read_json(answer: str, source: ReportReading) -> list[Item]:
     items: list[Item] = []
     for one in value["statements"]:
         entity, state, adjectives = _statement(one, source)
-        if entity in ANATOMY and not adjectives and state is not State.ABSENT:
+        if entity in source.known.organs and not adjectives and state is not State.ABSENT:
             continue  # there it is always
         place = [word for word in adjectives if word.split()[0] in _PREPOSITIONS]
         before = [word for word in adjectives if word not in place]
-        read = read_sentence(" ".join([OPENINGS[state], *before, _noun(entity, source), *place]))
+        read = read_sentence(" ".join([OPENINGS[state], *before, _noun(entity, source), *place]), source.known)
         if len(read) != 1 or read[0].state is not state or entity not in {read[0].entity, *read[0].others}:
             raise UnreadableAnswer("schema")
         items += read
@@ -155,51 +154,53 @@ def read_json(answer: str, source: ReportReading) -> list[Item]:
 
 
 @lru_cache(maxsize=KNOWN)
-def read_sentence(sentence: str) -> tuple[Item, ...]:
+def read_sentence(sentence: str, entities: EntityList = DEFAULT) -> tuple[Item, ...]:
     """The items of one sentence.  Raises UnreadableAnswer: "prose"."""
-    form = plain(" ".join(sentence.lower().split()).removesuffix(".")).text
+    form = plain(" ".join(sentence.lower().split()).removesuffix("."), entities).text
     opening = _OPENING.match(form)
     if opening is None:
         raise UnreadableAnswer("prose")
-    if _CLAUSE.search(form, opening.end()) or any(is_verb(form[m.start : m.end]) for m in find_mentions(form)):
-        return tuple(_by_rules(form))
-    parts = _joined(_parts(form, opening.end()))
-    _share(parts)
-    return tuple(_item(form, part, _state(form, opening[0], part, part is parts[0])) for part in parts)
+    verbs = (form[one.start : one.end] for one in entities.find(form))
+    if _CLAUSE.search(form, opening.end()) or any(map(entities.is_verb, verbs)):
+        return tuple(_by_rules(form, entities))
+    parts = _joined(_parts(form, opening.end(), entities), entities.organs)
+    _share(parts, entities.organs)
+    states = [_state(form, opening[0], part, part is parts[0], entities) for part in parts]
+    return tuple(_item(part, state, entities) for part, state in zip(parts, states, strict=True))
 
 
-def _state(form: str, opening: str, part: _Part, first: bool) -> State:
+def _state(form: str, opening: str, part: _Part, first: bool, entities: EntityList) -> State:
     """How a sentence says the first mention of one of its parts to be: its opening, or what stands behind it."""
-    read = state_in(form, part.mentions[0])
+    read = state_in(form, part.mentions[0], entities)
     if _NO.search(opening):
         return State.ABSENT if first or part.joint in _LISTS else read
     return State.POSSIBLE if _MAY.search(opening) and read is State.PRESENT else read
 
 
-def _by_rules(form: str) -> list[Item]:
+def _by_rules(form: str, entities: EntityList) -> list[Item]:
     """A sentence with clauses, as the rules read it; they must not lose a finding."""
     items = []
-    for sentence, state, mentions in read_sentences(distill(f"{form}.")):
-        others = frozenset(one.entity for one in find_mentions(sentence)) - {mentions[-1].entity}
-        items.append(Item(sentence, mentions[-1].entity, others, state, _telling(sentence)))
+    for sentence, state, mentions in read_sentences(distill(f"{form}.", entities), entities):
+        others = frozenset(one.entity for one in entities.find(sentence)) - {mentions[-1].entity}
+        items.append(Item(sentence, mentions[-1].entity, others, state, _telling(sentence, entities)))
     told = {name for item in items for name in (item.entity, *item.others)}
-    if not items or not told.union(ANATOMY).issuperset(one.entity for one in find_mentions(form)):
+    if not items or not told.union(entities.organs).issuperset(one.entity for one in entities.find(form)):
         raise UnreadableAnswer("prose")
     return items
 
 
-def _telling(text: str) -> tuple[str, ...]:
+def _telling(text: str, entities: EntityList) -> tuple[str, ...]:
     """The words of a sentence in the normal form that say how an entity is, or where."""
-    named = {word for one in find_mentions(text) for word in text[one.start : one.end].lower().split()}
+    named = {word for one in entities.find(text) for word in text[one.start : one.end].lower().split()}
     opening = _OPENING.match(text)
     words = words_of(text[opening.end() if opening else 0 :])
     return tuple(word for word in words if word not in named | _ARTICLES | _PREPOSITIONS | {*_JOINTS, "to", "than"})
 
 
-def _parts(form: str, start: int) -> list[_Part]:
+def _parts(form: str, start: int, entities: EntityList) -> list[_Part]:
     """The words behind the opening, cut at commas, "and", "or" and "with"."""
     form = form[:start] + _EVIDENCE.sub(lambda match: " " * len(match[0]), form[start:])
-    mentions = find_mentions(form)
+    mentions = entities.find(form)
     parts = [_Part([])]
     last = start
     for begin, end in word_spans(form, start):
@@ -218,14 +219,14 @@ def _parts(form: str, start: int) -> list[_Part]:
     return [part for part in parts if part.words]
 
 
-def _joined(parts: list[_Part]) -> list[_Part]:
+def _joined(parts: list[_Part], organs: frozenset[str]) -> list[_Part]:
     """Parts that mention something; the others go to the one before where that ends with a place, or to the next."""
     found: list[_Part] = []
     waiting: list[str] = []
     for part in parts:
         ends_with_place = bool(found) and found[-1].place < len(found[-1].words)
-        organs = all(one.entity in ANATOMY for one in part.mentions)
-        if ends_with_place and not waiting and organs and part.joint not in ("with", ",") and not _says_how(part):
+        goes_on = not waiting and part.joint not in ("with", ",") and not _says_how(part)
+        if ends_with_place and goes_on and _of_organs(part, organs):
             found[-1].words += [part.joint, *part.words]
             found[-1].mentions += part.mentions
         elif not part.mentions:
@@ -244,7 +245,7 @@ def _says_how(part: _Part) -> bool:
     return not STATES.isdisjoint(part.words)
 
 
-def _share(parts: list[_Part]) -> None:
+def _share(parts: list[_Part], organs: frozenset[str]) -> None:
     """The place behind the last of several belongs to all, and how the first organ is said to be to the others."""
     place = parts[-1].words[parts[-1].place :]
     for part, following in zip(parts[-2::-1], parts[:0:-1], strict=False):
@@ -253,38 +254,39 @@ def _share(parts: list[_Part]) -> None:
         part.words += place
     how = [word for word in parts[0].words[: parts[0].place] if word in STATES and word != "well"]
     for part in parts[1:]:
-        if _organs(parts[0]) and _organs(part) and not _says_how(part):
+        if _of_organs(parts[0], organs) and _of_organs(part, organs) and not _says_how(part):
             part.words = [*how, *part.words]
 
 
-def _organs(part: _Part) -> bool:
-    return all(one.entity in ANATOMY for one in part.mentions)
+def _of_organs(part: _Part, organs: frozenset[str]) -> bool:
+    return all(one.entity in organs for one in part.mentions)
 
 
-def _item(form: str, part: _Part, state: State) -> Item:
+def _item(part: _Part, state: State, entities: EntityList) -> Item:
     head, place = part.words[: part.place], part.words[part.place :]
     for words in (head, place):
         while words and words[-1] in SEEN | _PREPOSITIONS:
             words.pop()
     if not place and head != part.words[: part.place]:
         place = []
-    kept = [word for word in head if word not in _ARTICLES and (kind(word) is not Kind.PASSED or find_mentions(word))]
+    told = (word for word in head if word not in _ARTICLES)
+    kept = [word for word in told if kind(word) is not Kind.PASSED or entities.find(word)]
     if not kept:
         raise UnreadableAnswer("prose")
-    text = Statement("", OPENINGS[state], (*kept, *place), len(kept)).told(DEFAULT)
-    read = list(read_sentences(text))
-    if not FORM.fullmatch(text) or len(read) != 1 or not _agrees(text, read[0][2][-1], state):
+    text = Statement("", OPENINGS[state], (*kept, *place), len(kept)).told(entities)
+    read = list(read_sentences(text, entities))
+    if not FORM.fullmatch(text) or len(read) != 1 or not _agrees(text, read[0][2][-1], state, entities):
         raise UnreadableAnswer("prose")
     entity = read[0][2][-1].entity
-    mentions = find_mentions(text)
+    mentions = entities.find(text)
     if not {one.entity for one in part.mentions} <= {one.entity for one in mentions}:
         raise UnreadableAnswer("prose")
-    return Item(text, entity, frozenset(one.entity for one in mentions) - {entity}, state, _telling(text))
+    return Item(text, entity, frozenset(one.entity for one in mentions) - {entity}, state, _telling(text, entities))
 
 
-def _agrees(text: str, mention: Mention, state: State) -> bool:
+def _agrees(text: str, mention: Mention, state: State, entities: EntityList) -> bool:
     """Whether a reader takes a sentence as it opens: no word in it denies or doubts."""
-    read = state_in(text, mention)
+    read = state_in(text, mention, entities)
     return read is state or (state is State.POSSIBLE and read is State.PRESENT)
 
 
@@ -304,5 +306,9 @@ def _statement(one: Any, source: ReportReading) -> tuple[str, State, list[str]]:
 def _noun(entity: str, source: ReportReading) -> str:
     """What a sentence calls an entity: as the report does where it has a noun for it."""
     surfaces = [one.surface for one in source.stated if one.entity == entity]
-    nouns = [surface for surface in surfaces if not is_adjective(surface) and not is_verb(surface)]
-    return min(nouns, key=is_plural, default=NOMINAL.get(entity, _ORGANS.get(entity, entity)))
+    known = source.known
+    nouns = [surface for surface in surfaces if not known.is_adjective(surface) and not known.is_verb(surface)]
+    noun, organ = known.noun(entity), _ORGANS.get(entity, "")
+    if noun == entity and [one.entity for one in known.find(organ)] == [entity]:
+        noun = organ
+    return min(nouns, key=known.is_plural, default=noun)

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ecamp_fast.distill.distiller import Distiller
+from ecamp_fast.distill.by_rules import distill_report
 from ecamp_fast.distill.journal import Finished
 from ecamp_fast.distill.reports import Report, report_digest
 from ecamp_fast.distill.source import State, read_marks, read_sentences
 from ecamp_fast.errors import DataError
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.reading.words import Span
 
 Mark = tuple[Span, str, State]  # characters, entity, how it is said to be
@@ -35,7 +36,7 @@ class Audited:
 def draw_sample(
     reports: Iterable[Report],
     answers: Mapping[str, Finished],
-    distiller: Distiller,
+    entities: EntityList = DEFAULT,
     *,
     count: int = 50,
     seed: int = 42,
@@ -43,7 +44,8 @@ def draw_sample(
 ) -> list[Audited]:
     """Some of the reports that differ and were distilled, drawn by the seed; fewer where there are no more.
 
-    answers: of the journal, by digest of the report   how: only those that came about so (``Finished.how``)
+    answers: of the journal, by digest of the report   entities: that both are read by
+    how: only those that came about so (``Finished.how``)
     Raises DataError where none of these reports has an answer.
     """
     texts = {report_digest(report.text): report.text for report in reports}
@@ -52,22 +54,22 @@ def draw_sample(
         what = "no report of this source has an answer" + (f" of the kind {how}" if how else "")
         raise DataError(what, "name the source and the journal of one `ecamp-fast distill run`")
     found.sort(key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
-    return [_audited(texts[digest], answers[digest], distiller) for digest in found[:count]]
+    return [_audited(texts[digest], answers[digest], entities) for digest in found[:count]]
 
 
-def _audited(report: str, answer: Finished, distiller: Distiller) -> Audited:
+def _audited(report: str, answer: Finished, entities: EntityList) -> Audited:
     marks: list[Mark] = []
     at = 0
-    for sentence, state, mentions in read_sentences(answer.text):
+    for sentence, state, mentions in read_sentences(answer.text, entities):
         at = answer.text.index(sentence, at)
         marks += [((at + one.start, at + one.end), one.entity, state) for one in mentions]
         at += len(sentence)
     return Audited(
         report,
         answer.text,
-        read_marks(report),
+        read_marks(report, entities),
         marks,
         answer.how,
         answer.faults,
-        distiller.fallback(report),
+        distill_report(report, entities),
     )

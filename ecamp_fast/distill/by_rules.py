@@ -5,21 +5,22 @@ from typing import Any
 from ecamp_fast.distill.distiller import Verdict
 from ecamp_fast.distill.source import read_source, without_commands
 from ecamp_fast.distill.validate import judge
-from ecamp_fast.text.reading.entities import DEFAULT
+from ecamp_fast.text.reading.entities import DEFAULT, EntityList
 from ecamp_fast.text.reading.rules import distill
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
 
-def distill_report(report: str) -> str:
+def distill_report(report: str, entities: EntityList = DEFAULT) -> str:
     """``rules.distill`` of a report without sentences that tell a model what to do."""
-    return distill(without_commands(report))
+    return distill(without_commands(report, entities), entities)
 
 
 class RulesDistiller:
     """A ``Distiller`` that has nothing to ask: its text is ``fallback``."""
 
-    def __init__(self) -> None:
-        self.identity = {"prompt": "", "entities": DEFAULT.digest, "rules": RULES_DIGEST}
+    def __init__(self, entities: EntityList = DEFAULT) -> None:
+        self.entities = entities
+        self.identity = {"prompt": "", "entities": entities.digest, "rules": RULES_DIGEST}
 
     def messages(self, report: str) -> list[dict[str, str]]:
         """None."""
@@ -31,10 +32,9 @@ class RulesDistiller:
 
     def judge(self, report: str, answer: str, finish: str) -> Verdict:
         """As ``validate.judge`` judges a plain answer; a report without findings needs none."""
-        if not answer and not read_source(report).required:
-            return Verdict("", "")
-        return judge(read_source(report), answer, finish)
+        source = read_source(report, self.entities)
+        return judge(source, answer, finish) if answer or source.required else Verdict("", "")
 
     def fallback(self, report: str) -> str:
         """The rules' text."""
-        return distill_report(report)
+        return distill_report(report, self.entities)

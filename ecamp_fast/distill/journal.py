@@ -180,15 +180,17 @@ def peek(folder: str | Path, identity: Mapping[str, Any]) -> Content:
     return read_journal(path) if path.is_file() else Content(dict(identity))
 
 
-def read_texts(place: str | Path) -> dict[str, str]:
+def read_texts(place: str | Path, entities: str = "") -> dict[str, str]:
     """Distilled text by the digest of its report (``report_digest``): as ``read_answers``."""
-    return {digest: entry.text for digest, entry in read_answers(place).items()}
+    return {digest: entry.text for digest, entry in read_answers(place, entities).items()}
 
 
-def read_answers(place: str | Path) -> dict[str, Finished]:
+def read_answers(place: str | Path, entities: str = "") -> dict[str, Finished]:
     """Answers by the digest of their report (``report_digest``), of a file of answers or of the folder of one.
 
-    Raises DataError where there is none, or it is damaged; ConfigError where the folder has several.
+    entities: digest of the list that they must have been read by; '' for any
+    Raises DataError where there is none, or it is damaged; ConfigError where the folder has several, or they are about
+    the entities of another list.
     """
     path = Path(place)
     if path.is_dir():
@@ -199,7 +201,20 @@ def read_answers(place: str | Path) -> dict[str, Finished]:
         if not files:
             raise DataError(f"{path}: no answers", "name the OUT of `ecamp-fast distill run`")
         path = files[0]
-    return read_journal(path).finished
+    content = read_journal(path)
+    asked = _entities(content.identity)
+    if entities and asked not in ("", entities):
+        what = f"{path}: its answers are about another list of entities ({asked[:12]}) than the reports are read by"
+        raise ConfigError(
+            f"{what} ({entities[:12]})", "run `ecamp-fast distill run` with this list: its answers stand apart"
+        )
+    return content.finished
+
+
+def _entities(identity: Mapping[str, Any]) -> str:
+    """Digest of the list that answers were read by; '' where they do not say."""
+    distiller = identity.get("distiller")
+    return str(distiller.get("entities", "")) if isinstance(distiller, dict) else ""
 
 
 def read_journal(path: Path) -> Content:

@@ -91,7 +91,7 @@ def export_sft(
             patients[split].add(patient)
             lines[split].append(_line(distiller, report.text, answer.text))
     if not any(lines.values()):
-        raise DataError("no answer of a model is in the journal", "run `ecamp-fast distill run` with --endpoint first")
+        raise DataError(_nothing_taught(counts), "run `ecamp-fast distill run` with --endpoint on these reports first")
     counts.train, counts.val = (len(lines[split]) for split in SPLITS)
     counts.train_patients, counts.val_patients = (len(patients[split]) for split in SPLITS)
     with new_folder(out) as folder:
@@ -100,6 +100,13 @@ def export_sft(
                 file.writelines(lines[split])
         write_report_notice(folder)
     return counts
+
+
+def _nothing_taught(counts: SftCounts) -> str:
+    what = "no answer of a model is in the journal for these reports"
+    if counts.by_rules:
+        return f"{what}: {counts.by_rules:,} are the rules' own, and a student is taught by a model"
+    return f"{what}: {counts.unanswered:,} are not in it, {counts.nothing:,} state nothing"
 
 
 def _line(distiller: Distiller, report: str, text: str) -> str:

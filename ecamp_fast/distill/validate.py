@@ -20,7 +20,6 @@ from ecamp_fast.distill.distiller import Verdict
 from ecamp_fast.distill.garbage import garbage
 from ecamp_fast.distill.source import STRENGTH, ReportReading, State
 from ecamp_fast.distill.vocabulary import exclude, limits_of, stands
-from ecamp_fast.text.reading.entities import ANATOMY
 
 GARBAGE = (
     *("empty", "control", "truncated", "refusal", "fenced", "json", "schema", "echo", "loop", "language", "long"),
@@ -37,7 +36,7 @@ def judge(source: ReportReading, answer: str, finish: str, structured: bool = Fa
     if fault := garbage(source, answer, finish, structured):
         return Verdict("", fault)
     try:
-        items = read_json(answer, source) if structured else read_text(answer)
+        items = read_json(answer, source) if structured else read_text(answer, source.known)
     except UnreadableAnswer as unreadable:
         return Verdict("", unreadable.fault)
     if fault := unfaithful(source, items):
@@ -63,7 +62,7 @@ def _faults(source: ReportReading, item: Item) -> Iterator[str]:
     elif item.state not in states:
         yield "flipped" if State.ABSENT in (item.state, *states) else "certainty"
     elif item.state is not State.ABSENT and any(
-        source.states[other] == {State.ABSENT} for other in item.others if other not in ANATOMY
+        source.states[other] == {State.ABSENT} for other in item.others if other not in source.known.organs
     ):
         yield "flipped"  # "calcified nodule" of a nodule without calcification
     elif not _stands(source, item):
@@ -77,7 +76,7 @@ def _stands(source: ReportReading, item: Item) -> bool:
     near = frozenset().union(*(one.near for one in stated))
     if not near >= item.others or not all(word in OURS or stands(word, words) for word in item.words):
         return False
-    limits = limits_of(item.words, item.entity in ANATOMY)
+    limits = limits_of(item.words, item.entity in source.known.organs)
     return any(not exclude(limits, one.limits) for one in stated)
 
 

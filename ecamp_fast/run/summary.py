@@ -13,6 +13,9 @@ from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.shards.describe.rules import build_command, read_by_other_rules
 from ecamp_fast.shards.load.read import ShardSet
 
+_LARGE = 20.0  # million parameters of a GLoRIA, from where on a CPU is no place for it
+_CPU_SECONDS = 0.01  # of a core for an image and a million parameters: 24 images of recipe `gloria` took 25 s
+
 
 def run_facts(recipe: Recipe, shards: ShardSet, context: DistContext) -> dict[str, Any]:
     """Where the run computes, on which data, with which libraries."""
@@ -61,10 +64,29 @@ def opening_lines(
     if not (step or recipe.init_from or recipe.losses.gloria):
         authors = "; the paper's authors started from MAE's: README, Recipes" if _is_vit_b(recipe) else ""
         lines.append(f"weights: random numbers of seed {recipe.seed}{authors}")
+    if recipe.losses.gloria:
+        lines += _of_gloria(engine, recipe, context, total) if not step else []
     if recipe.reads_maps and not shards.manifest.with_map("train"):
         lines.append("warning: no training sample has an attention map: super-resolution weighs every pixel alike")
     choices = attention_choices(recipe, context)
     return lines + ["attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())] * bool(choices)
+
+
+def _of_gloria(engine: Any, recipe: Recipe, context: DistContext, total: int) -> list[str]:
+    """Which sides of a GLoRIA begin with random numbers, and what a large one means without a GPU."""
+    gloria, sides = recipe.gloria, (engine.module.text, engine.module.image)
+    text, image = (sum(p.numel() for p in side.parameters()) / 1e6 for side in sides)
+    kind = {"resnet50": "FILE", "vit": "RUN", "cells": ""}[gloria.image]  # the small network is always fresh
+    fresh = [] if gloria.bert else [f"text from scratch, {text:.1f} M parameters: name gloria.bert=FOLDER"]
+    if not gloria.image_weights:
+        name = f": name gloria.image_weights={kind}" if kind else ""
+        fresh.append(f"image side ({gloria.image}) from scratch, {image:.1f} M parameters{name}")
+    lines = [f"weights: {'; '.join(fresh)}"] if fresh else []
+    if context.device.type == "cpu" and text + image > _LARGE:
+        seconds = recipe.batch.total * _CPU_SECONDS * (text + image)
+        took = f"some {seconds:,.0f} core-seconds a step, {total * seconds / 3600:,.1f} core-hours in all"
+        lines.append(f"warning: no GPU: {took}; `--recipe phantom` takes minutes")
+    return lines
 
 
 def _is_vit_b(recipe: Recipe) -> bool:

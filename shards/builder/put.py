@@ -144,7 +144,7 @@ def put(
         faults = [*given.faults, *(fault for done in entries for fault in done.rejected)]
         _check_faults(shards, faults, allowed)
         manifest = _manifest(shards.manifest, given, entries, faults)
-        for note in manifest.notes[len(shards.manifest.notes) :]:
+        for note in manifest.notes[len(shards.manifest.notes) + 1 :]:  # the first is what the caller is told at the end
             say(f"note: {note}")
         write_notice(output.folder, str(manifest.source.get("kind", "")))
         write_manifest(output.folder, manifest)

@@ -429,6 +429,8 @@ def test_the_same_seed_draws_the_same() -> None:
 @pytest.mark.parametrize(
     ("word", "right"),
     [("optim.lrr", ["optim.lr"]), ("lr", ["optim.lr"]), ("text.depth", ["model.text.depth"]), ("qqqqqqqq", []),
+     ("steps", ["schedule.epochs"]), ("schedule.max_steps", ["schedule.epochs"]), ("num_workers", ["loader.threads"]),
+     ("batch_size", ["batch.total"]), ("learning_rate", ["optim.lr"]), ("eval-every", ["evaluation.every_steps"]),
      ("everySteps", ["checkpoint.every_steps", "evaluation.every_steps"])],
 )  # fmt: skip
 def test_the_nearest_key(word: str, right: list[str]) -> None:

@@ -18,6 +18,7 @@ import pytest
 )
 def test_an_unknown_key_names_the_nearest(refused: Callable[..., str], override: str, nearest: str) -> None:
     message = refused(override)
+    assert f"--set {override}: " in message  # not the line of a file where it does not stand
     assert f"unknown key '{override.partition('=')[0]}'" in message
     assert f"did you mean '{nearest}'" in message
 

@@ -37,7 +37,7 @@ def says(
     driver: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog
 ) -> Callable[..., tuple[int, str]]:
     """says(*words): exit code and all that `distill run` prints and logs."""
-    monkeypatch.setattr(command, "open_distiller", lambda structured: driver.OneAnswer(structured))
+    monkeypatch.setattr(command, "open_distiller", lambda structured, entities: driver.OneAnswer(structured))
     caplog.set_level(logging.DEBUG)
 
     def call(*words: object) -> tuple[int, str]:
@@ -86,11 +86,17 @@ def test_a_dry_run_says_where_reports_would_go_and_sends_nothing(table, tmp_path
 
 
 def test_the_rules_ask_no_endpoint(table, tmp_path, server, says) -> None:
-    code, text = says(table, tmp_path / "out", "--rules", "--json", "--endpoint", "https://203.0.113.7/v1")
+    code, text = says(table, tmp_path / "out", "--rules", "--json")
     told = result(text)
     assert code == 0 and told["how"]["rules"] == COUNT and told["origin"] is None and server.requests == []
     code, text = says(table, tmp_path / "new", "--rules", "--dry-run", "--json")
     assert code == 0 and result(text)["endpoint"] is None and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("given", [("--endpoint", "http://127.0.0.1:9/v1"), ("--model", "m"), ("--plain",)])
+def test_the_rules_stand_beside_nothing_that_is_for_a_server(table, tmp_path, says, given) -> None:
+    code, text = says(table, tmp_path / "out", "--rules", *given)
+    assert code == 2 and f"--rules beside {given[0]}" in text and not (tmp_path / "out").exists()
 
 
 def test_what_is_missing(table, tmp_path, server, says) -> None:
@@ -150,7 +156,7 @@ import driver
 from ecamp_fast.cli import main
 from ecamp_fast.commands.knowledge import run
 
-run.open_distiller = driver.OneAnswer
+run.open_distiller = lambda structured, entities: driver.OneAnswer(structured)
 received, connections = [], 0
 
 def listen(listener):
@@ -270,8 +276,8 @@ def test_no_traceback_repeats_a_word_of_a_report(table, tmp_path, server, driver
         def fallback(self, report: str) -> str:
             raise KeyError(report)
 
-    monkeypatch.setattr(command, "open_distiller", lambda structured: Broken(structured))
-    monkeypatch.setattr(command, "open_rules", lambda: Broken(False))
+    monkeypatch.setattr(command, "open_distiller", lambda structured, entities: Broken(structured))
+    monkeypatch.setattr(command, "open_rules", lambda entities: Broken(False))
     server.script = lambda number, body: "text:"
     for words in (
         ("--endpoint", server.url, "--model", "m"),

@@ -111,7 +111,7 @@ class Words(HTMLParser):
 
 
 def test_report_and_answer_stand_side_by_side_with_their_entities() -> None:
-    sample = draw_sample(reports(), answers(), PLAIN, count=9)
+    sample = draw_sample(reports(), answers(), count=9)
     assert len(sample) == 4 and {one.report for one in sample} == set(TEXTS)
     page = audit_html(sample, 42)
     read = Words()
@@ -126,13 +126,13 @@ def test_report_and_answer_stand_side_by_side_with_their_entities() -> None:
 
 
 def test_the_sample_hangs_on_the_seed_and_on_nothing_else() -> None:
-    first = [one.report for one in draw_sample(reports(), answers(), PLAIN, count=3)]
-    assert [one.report for one in draw_sample(reports()[::-1], answers(), PLAIN, count=3)] == first
-    orders = {tuple(one.report for one in draw_sample(reports(), answers(), PLAIN, count=3, seed=n)) for n in range(9)}
+    first = [one.report for one in draw_sample(reports(), answers(), count=3)]
+    assert [one.report for one in draw_sample(reports()[::-1], answers(), count=3)] == first
+    orders = {tuple(one.report for one in draw_sample(reports(), answers(), count=3, seed=n)) for n in range(9)}
     assert len(orders) > 3
-    assert [one.how for one in draw_sample(reports(), answers(), PLAIN, how="rules")] == ["rules"]
+    assert [one.how for one in draw_sample(reports(), answers(), how="rules")] == ["rules"]
     with pytest.raises(DataError, match="no report of this source"):
-        draw_sample([Report("a", "p", "Big hernia.")], answers(), PLAIN)
+        draw_sample([Report("a", "p", "Big hernia.")], answers())
 
 
 def test_marks_are_where_the_report_has_them() -> None:

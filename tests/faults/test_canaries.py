@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from ecamp_fast.cli import main
+from ecamp_fast.commands.knowledge import attend
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.shards.builder.notice import NOTICE
 from ecamp_fast.shards.sources.mimic_cxr import MimicCxrSource
@@ -208,6 +209,63 @@ def test_no_file_of_a_run_holds_a_word_of_the_data(corpus, tmp_path, says):
         for name in ("", "quarantine.jsonl", "metrics.jsonl", "recipe.yaml")
     }
     assert modes == {"": 0o700, "quarantine.jsonl": 0o600, "metrics.jsonl": 0o600, "recipe.yaml": 0o600}
+
+
+@pytest.fixture
+def people(corpus):
+    """The corpus with patients who are canaries, and a class."""
+    head, *rows = corpus.read_text().splitlines()
+    rows = [re.sub(r",p(\d+),", r",zqcellp\1,", row) + f",{number % 2}" for number, row in enumerate(rows)]
+    assert all("zqcellp" in row for row in rows)
+    corpus.write_text("\n".join([f"{head},effusion", *rows]) + "\n")
+    return corpus
+
+
+@pytest.mark.complete
+def test_no_step_from_reports_to_maps_repeats_a_word_of_the_data(people, tmp_path, says):
+    """Distilled, put, GLoRIA, prompts, maps. What holds text or keys on purpose is named here."""
+    answers, run, maps = tmp_path / "answers", tmp_path / "run", tmp_path / "maps"
+    first, shards = tmp_path / "set.first", tmp_path / "set"
+    codes, text = says("shard", "build", "--from", "csv", people, first, *QUICK, "--labels", "effusion", json_too=False)
+    assert codes == {0} and found(text) == []
+    tiny = ("image.high_size=64", "image.low_size=32", "gloria.image_size=64", "batch={total: 4, micro: 4}")
+    tiny += ("model.text={width: 16, depth: 1, heads: 2, ffn: 24, dropout: 0.0}", "schedule.epochs=2", "log_every=1")
+    tiny += ("model.vision={width: 16, depth: 1, heads: 2, patch: 8}", "gloria.text=raw", "loader.quarantine=0.5")
+    tiny += ("checkpoint.every_steps=2", "evaluation.every_steps=2")
+    train = ("attend", "train", shards, run, "--recipe", "phantom", "--ranks", "1", *(f"--set={one}" for one in tiny))
+    steps = [
+        (("distill", "run", first, answers, "--rules"), {0}),
+        (("distill", "run", first, answers, "--rules", "--entities", people), {2}),  # no list of entities
+        (("distill", "audit", first, answers, "--out", tmp_path / "again"), {0}),  # a page of reports
+        (("distill", "export-sft", first, answers, tmp_path / "sft"), {3}),  # no model's answers
+        (("shard", "put", first, shards, "--distilled", people), {3}),
+        (("shard", "put", first, shards, "--distilled", answers, "--workers", "1"), {0, 2}),  # 2: it is there by now
+        (train, {0}),
+        (("zero-shot", run, shards), {0}),
+    ]
+    if "apply" in attend.COMMANDS:
+        steps.append((("attend", "apply", run, shards, maps), {0}))
+    for arguments, allowed in steps:
+        if arguments[0] == "attend":
+            damage(shards)
+        codes, text = says(*arguments, json_too=arguments[0] != "attend")
+        assert codes <= allowed and found(text, CANARY) == [], (arguments, text)
+    assert (run / "metrics.jsonl").exists() and (run / "quarantine.jsonl").exists()
+    hits = leaks(tmp_path, CANARY)
+    distilled = {name for name in hits if name.startswith("answers/answers-")}  # texts, and no patient
+    assert set(hits) == distilled and not any("zqcell" in hit.lower() for one in hits.values() for hit in one)
+    named = [name for name in leaks(tmp_path) if not name.startswith(("answers/", "maps/"))]  # keys of samples
+    assert named == ["run/quarantine.jsonl"]
+    page = (tmp_path / "again" / "audit.html").read_text()
+    assert "zqcell" not in page and found(page[: page.index("</head>")]) == []
+
+
+def damage(shards: Path) -> None:
+    """A sample of the first shard of training can no longer be read."""
+    victim = sorted(shards.glob("train*.tar"))[0]
+    data = bytearray(victim.read_bytes())
+    data[700:720] = bytes(20)
+    victim.write_bytes(data)
 
 
 # For their owner alone

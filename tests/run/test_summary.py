@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from ecamp_fast.commands.knowledge.attend_train import find_recipe
 from ecamp_fast.config import load_recipe
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.summary import opening_lines
@@ -64,3 +65,24 @@ def test_a_run_that_is_done_has_nothing_to_do(context: DistContext, phantoms: Pa
     assert "complete" not in said
     said = told(context, ShardSet(phantoms), "demo", "schedule.horizon_epochs=20", step=10)
     assert said.startswith("nothing to do, all 10 steps are done: schedule.epochs above 8.5 trains on")
+
+
+@pytest.mark.parametrize("millions", [1, 60])
+def test_what_a_gloria_trains_from_scratch_is_said(context: DistContext, phantoms: Path, millions: int) -> None:
+    side = SimpleNamespace(parameters=lambda: [torch.empty(millions * 10**6, device="meta")])
+    module = SimpleNamespace(text=side, image=side, parameters=lambda: [torch.zeros(1)])
+    engine = SimpleNamespace(module=module, zero_optimization_stage=lambda: 2)
+
+    def said(name: str, *changes: str, step: int = 0) -> str:
+        recipe = load_recipe(find_recipe(name), changes)
+        return "\n".join(opening_lines(engine, recipe, ShardSet(phantoms), context, 10, step, chosen=False))
+
+    text, image = "text from scratch", "image side (resnet50) from scratch"
+    whole = said("gloria")
+    assert f"{text}, {millions}.0 M parameters: name gloria.bert=FOLDER; {image}, {millions}.0 M" in whole
+    assert "gloria.image_weights=FILE" in whole
+    assert ("no GPU: some 58 core-seconds a step, 0.2 core-hours" in whole) is (millions == 60)
+    assert text not in said("gloria", "gloria.bert=a") and image not in said("gloria", "gloria.image_weights=b")
+    assert "weights:" not in said("gloria", "gloria.bert=a", "gloria.image_weights=b")
+    assert "scratch" not in said("gloria", step=3) and "no GPU" not in said("gloria", step=3)
+    assert "image_weights" not in said("phantom")  # there is nothing to name

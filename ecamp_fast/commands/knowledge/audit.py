@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.terminal import tell
 
 PAGE = "audit.html"
@@ -19,6 +20,7 @@ PAGE = "audit.html"
 @click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Draws the sample.")
 @click.option("--how", type=click.Choice(["model", "re-asked", "rules", "nothing"]), help="Only answers of this kind.")
 @click.option("--columns", multiple=True, metavar="NAME=COLUMN", help="What a table calls a column, as report=caption.")
+@entities_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     source: str,
@@ -28,6 +30,7 @@ def command(
     seed: int,
     how: str | None,
     columns: tuple[str, ...],
+    entities: Path | None,
     as_json: bool,
 ) -> None:
     """Write a page with a random sample of SOURCE's reports, and what JOURNAL says that was distilled of each.
@@ -42,12 +45,11 @@ def command(
     from ecamp_fast.distill.audit import draw_sample
     from ecamp_fast.distill.journal import read_answers
     from ecamp_fast.distill.reports import read_reports
-    from ecamp_fast.distill.table_s2 import TableS2Distiller
     from ecamp_fast.report.audit_page import audit_html
 
-    answers = read_answers(journal)
-    reports = read_reports(source, columns).reports
-    sample = draw_sample(reports, answers, TableS2Distiller(structured=False), count=count, seed=seed, how=how)
+    found = read_reports(source, columns, read_list(entities))
+    answers = read_answers(journal, found.entities.digest)
+    sample = draw_sample(found.reports, answers, found.entities, count=count, seed=seed, how=how)
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     write_atomically(folder / PAGE, audit_html(sample, seed).encode(errors="replace"))
     result = {"out": str(folder / PAGE), "reports": len(sample), "how": dict(Counter(one.how for one in sample))}

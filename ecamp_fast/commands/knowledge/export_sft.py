@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.terminal import tell
 
 _LEFT_OUT = {
@@ -25,15 +26,24 @@ _LEFT_OUT = {
 )
 @click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Parts the patients.")
 @click.option("--columns", multiple=True, metavar="NAME=COLUMN", help="What a table calls a column, as report=caption.")
+@entities_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    source: str, journal: Path, out: Path, val_share: float, seed: int, columns: tuple[str, ...], as_json: bool
+    source: str,
+    journal: Path,
+    out: Path,
+    val_share: float,
+    seed: int,
+    columns: tuple[str, ...],
+    entities: Path | None,
+    as_json: bool,
 ) -> None:
     """Write what a model distilled of SOURCE's reports, as JOURNAL has it, into the new folder OUT for a student.
 
     train.jsonl and val.jsonl hold one conversation a line: the plain prompt of Table S2 and the answer, one sentence a
     line. A patient is in one of them alone; reports with the same words are taken once; what the rules wrote in the
-    model's place is left out. The files are for their owner alone. Ask the student with `distill run --plain`.
+    model's place is left out, so the answers of --rules teach nothing. The files are for their owner alone. Ask the
+    student with `distill run --plain`.
     """
     from ecamp_fast.distill.journal import read_answers
     from ecamp_fast.distill.reports import read_reports
@@ -45,9 +55,10 @@ def command(
     if out.exists():
         raise StorageError(f"{out} exists", "name a folder that does not")
     require_folder(out, "OUT")
-    answers = read_answers(journal)
-    reports = read_reports(source, columns).reports
-    counts = export_sft(reports, answers, TableS2Distiller(structured=False), out, share=val_share, seed=seed)
+    found = read_reports(source, columns, read_list(entities))
+    answers = read_answers(journal, found.entities.digest)
+    distiller = TableS2Distiller(structured=False, entities=found.entities)
+    counts = export_sft(found.reports, answers, distiller, out, share=val_share, seed=seed)
     if as_json:
         click.echo(json.dumps({"schema": 1, "out": str(out), **asdict(counts)}))
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import STOPPED, ConfigError
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from ecamp_fast.distill.journal import Finished
     from ecamp_fast.distill.reports import ReportSource
     from ecamp_fast.distill.runner import RunOutcome
+    from ecamp_fast.text.reading.entities import EntityList
 
+# What --rules leaves without a meaning
+_OF_A_SERVER = {
+    "--endpoint": "endpoint",
+    "--model": "model",
+    "--attestation": "attestation",
+    "--key-env": "key_env",
+    "--plain": "plain_text",
+    "--price-in": "price_in",
+    "--price-out": "price_out",
+}
 _FORECAST_AT = 50  # answers of a run, after which it says what is still to come
 
 
@@ -53,6 +65,7 @@ class _Plan:
 @click.option("--key-env", metavar="VARIABLE", help="Variable that holds the API key.")
 @click.option("--plain", "plain_text", is_flag=True, help="Ask for plain text, also where the server has JSON schemas.")
 @click.option("--columns", multiple=True, metavar="NAME=COLUMN", help="What a table calls a column, as report=caption.")
+@entities_option
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(16, 2**16), help="Of an answer.")
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1024), help="Requests at once.")
 @click.option(
@@ -80,6 +93,8 @@ def command(source: str, out: Path, rules: bool, dry_run: bool, as_json: bool, *
 
     if not dry_run:
         require_folder(out, "OUT")  # before the reports are read
+    if rules:
+        _check_unasked(options)
     target = None if rules else _judged(options)
     key = _key(options["key_env"])
     plan = _plan(source, rules, target, options)
@@ -94,6 +109,14 @@ def command(source: str, out: Path, rules: bool, dry_run: bool, as_json: bool, *
     tell(*([json.dumps(result)] if as_json else _told(result)))
     if outcome.stopped:
         sys.exit(STOPPED)
+
+
+def _check_unasked(options: dict[str, Any]) -> None:
+    """Raises ConfigError where --rules stands beside what is for a server."""
+    given = [name for name, key in _OF_A_SERVER.items() if options[key]]
+    if given:
+        what = f"--rules beside {', '.join(given)}: the rules ask no server"
+        raise ConfigError(what, "leave out --rules to ask the model, or leave out the others")
 
 
 def _judged(options: dict[str, Any]) -> "Target":
@@ -114,19 +137,19 @@ def _key(variable: str | None) -> str:
     return read_key(variable) if variable else ""
 
 
-def open_distiller(structured: bool) -> "Distiller":
+def open_distiller(structured: bool, entities: "EntityList") -> "Distiller":
     """What asks with the prompt of Table S2.  structured: for JSON, else for plain text"""
     from ecamp_fast.distill.table_s2 import TableS2Distiller
 
-    distiller: Distiller = TableS2Distiller(structured=structured)
+    distiller: Distiller = TableS2Distiller(structured, entities)
     return distiller
 
 
-def open_rules() -> "Distiller":
+def open_rules(entities: "EntityList") -> "Distiller":
     """What asks nobody."""
     from ecamp_fast.distill.by_rules import RulesDistiller
 
-    distiller: Distiller = RulesDistiller()
+    distiller: Distiller = RulesDistiller(entities)
     return distiller
 
 
@@ -135,12 +158,12 @@ def _plan(source: str, rules: bool, target: "Target | None", options: dict[str, 
     from ecamp_fast.distill.reports import read_reports
     from ecamp_fast.distill.runner import identity_of
 
+    found = read_reports(source, options["columns"], read_list(options["entities"]))
     structured = not rules and not options["plain_text"]
-    distiller = open_rules() if rules else open_distiller(structured)
-    plain = open_distiller(False) if structured else None
+    distiller = open_rules(found.entities) if rules else open_distiller(structured, found.entities)
+    plain = open_distiller(False, found.entities) if structured else None
     parameters = {} if rules else {"temperature": 0, "max_tokens": options["max_tokens"]}
     identity = identity_of("rules" if rules else options["model"], parameters, distiller, plain)
-    found = read_reports(source, options["columns"])
     prices = Prices(options["price_in"], options["price_out"])
     return _Plan(found, found.texts(), distiller, plain, identity, prices, options["concurrency"])
 

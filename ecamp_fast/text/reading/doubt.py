@@ -29,10 +29,12 @@ _FINDING = re.compile(
     r"|lesions?|hemorrhage|blood|contusion|crowding|artifact|dens(?:ity|ities)|nodes?|adenopathy|lymphadenopathy)\Z"
 )
 _NO = re.compile(r"\b(?:no|not|nor|neither|without|free|clear|negative|deny|denies|absence|lack)\b")
-# "Possible left base [and] right base pneumonia": one finding at two places
+# "Possible left base [and] right base pneumonia", "possible mediastinal [and] hilar mass": one finding at two places
 _PLACE = re.compile(
-    r"\b(?:left|right|upper|lower|middle|mid|lobes?|bases?|lungs?|apex|apices|zones?|lingula|r[uml]l|l[ul]l) \Z"
+    r"\b(?:left|right|upper|lower|middle|mid|lobes?|bases?|lungs?|apex|apices|zones?|lingula|r[uml]l|l[ul]l"
+    r"|mediastinal|(?:peri)?hilar|paratracheal|retrocardiac|infrahilar|suprahilar|lingular|apical|basilar|basal) \Z"
 )
+_LONGEST_PLACE = 13  # letters of its longest word, and the blank behind it
 _SAID_TO_BE = re.compile(
     r"(?: (?!(?:in|on|at|and|or|with|within|near|of|by|as|given|based|but|due|since|when|over|than)\b)[a-z-]+){0,5} ?"
 )
@@ -46,7 +48,7 @@ class Doubts:
     """
 
     def __init__(self, text: str, sentence: Span, entities: EntityList = DEFAULT) -> None:
-        self._start = sentence[0]
+        self._start, self._organs = sentence[0], entities.organs
         self._text = lower = lowered(text[sentence[0] : sentence[1]])
         decoys = {at for match in _NOT.finditer(lower) for at in range(*match.span())}
         ahead = [*_AHEAD.finditer(lower), *cues.QUESTION_AHEAD.finditer(lower)]
@@ -91,9 +93,14 @@ class Doubts:
     def _joins_places(self, stop: int, mentions: Sequence[Mention]) -> bool:
         """Whether an "and" stands between two places of the finding that a cue is about, which is still to come."""
         cue = bisect_right(self._before, stop) - 1
-        if cue < 0 or not self._text.startswith("and ", stop) or not _PLACE.search(self._text, max(0, stop - 9), stop):
+        if (
+            cue < 0
+            or not self._text.startswith("and ", stop)
+            or not _PLACE.search(self._text, max(0, stop - _LONGEST_PLACE), stop)
+        ):
             return False
-        return not any(self._before[cue] <= mention.start < stop for mention in mentions)
+        findings = (mention.start for mention in mentions if mention.entity not in self._organs)
+        return not any(self._before[cue] <= start < stop for start in findings)
 
     def _leads_on(self, cue: re.Match[str], mentions: Sequence[Mention]) -> bool:
         """Whether a cue is about the noun behind it: "the opacity is likely mild atelectasis"."""

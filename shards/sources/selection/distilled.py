@@ -16,6 +16,9 @@ _STUDIES = ("study_id", "study", "uid")
 _TEXTS = ("text", "distilled", "distilled_text", "distilled_report")  # a report may be the raw one
 _LETTERS = {"mimic-cxr": "s", "openi": "cxr"}  # before the number of a study, as some tables write it and others do not
 _HINT = f"name the columns {_STUDIES[0]} and {_TEXTS[0]}"
+# Of what `shard put` takes: lines by the key of a sample, answers of `distill run`
+_OF_PUT = ({"key", "text"}, {"format", "identity"}, {"report", "how", "crc32"})
+_PUT = "build the set without it, then `ecamp-fast shard put SET OUT --distilled` takes it"
 
 Row = tuple[int, str, str]  # line of the file, study as written, text
 
@@ -73,6 +76,8 @@ def attach(listing: Listing, path: Path, kind: str) -> dict[str, str]:
 
 def read_distilled(path: Path, kind: str = "") -> DistilledTexts:
     """The texts of a table (separator guessed) or of JSON lines, .gz too, by study.  Raises DataError."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder and no table of texts by study; is it the OUT of `distill run`?", _PUT)
     whole, note = read_whole(path)
     found = DistilledTexts(notes=[note] if note else [])
     found.digest = hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()
@@ -111,6 +116,8 @@ def _json_rows(path: Path, whole: str) -> Iterator[Row]:
             tree = None
         if not isinstance(tree, dict):
             raise DataError(f"{origin(path, line)}: no JSON object", "write one object a line: JSON lines")
+        if not tree.keys() & {*_STUDIES} and any(tree.keys() >= keys for keys in _OF_PUT):
+            raise DataError(f"{path}: no texts by study, but what `shard put` takes, by sample or by report", _PUT)
         names = _columns(path, line, [str(name) for name in tree])
         study, text = (tree[name] for name in names)
         if isinstance(study, bool) or not isinstance(study, str | int | float):

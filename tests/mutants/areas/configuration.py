@@ -70,7 +70,7 @@ MUTANTS = (
         MUTATED,
         refusals,
         {
-            "no line is told": ('return f"line {lines[key]}: " if key else ""', 'return ""'),
+            "no line is told": ('return f"{place}: " if isinstance(place, str) else f"line {place}: "', 'return ""'),
             "twins hide the other faults": (
                 "[*faults, *_explain(error, lines or {}, section)]",
                 "list(faults) or [*_explain(error, lines or {}, section)]",

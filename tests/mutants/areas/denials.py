@@ -170,7 +170,7 @@ MUTANTS = (
             ),
             "an and between two places ends doubt": ("if not self._joins_places(stop, mentions)", "if True"),
             "doubt reaches what follows a doubted place": (
-                "return not any(self._before[cue] <= mention.start < stop for mention in mentions)",
+                "return not any(self._before[cue] <= start < stop for start in findings)",
                 "return True",
             ),
             "doubt reaches over a semicolon": ('_MARKS = re.compile(r";|', '_MARKS = re.compile(r"'),

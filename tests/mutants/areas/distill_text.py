@@ -107,7 +107,7 @@ MUTANTS = [
             "organs do not share how they are": ("part.words = [*how, *part.words]", "pass"),
             "an opening in doubt is forgotten": ("if _MAY.search(opening) and read", "if read is None and read"),
             "a cut sentence is prose": ('"prose" if whole else "truncated"', '"prose"'),
-            "a sentence is not read again": ("or not _agrees(text, read[0][2][-1], state)", ""),
+            "a sentence is not read again": ("or not _agrees(text, read[0][2][-1], state, entities)", ""),
         },
     ),
     *mutants(
