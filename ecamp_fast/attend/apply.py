@@ -52,10 +52,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How maps are asked for and combined: ``sentences`` and ``words`` as of ``Questions``, ``combine`` as there."""
+    """How maps are asked for, made and combined: ``sentences`` and ``words`` as of ``Questions``, ``values`` as of
+    ``entity_maps``, ``combine`` as there.
+    """
 
     sentences: str = "own"
     words: str = "all"
+    values: str = "product"
     combine: str = "max"
 
 
@@ -211,7 +214,7 @@ class _Shards:
 
     def __init__(self, model: Gloria, shards: ShardSet, out: Path, encode: CaptionEncoder, choices: Choices) -> None:
         self._model, self._shards, self._out, self._encode = model, shards, out, encode
-        self._combine = choices.combine
+        self._combine, self._values = choices.combine, choices.values
         self._questions = Questions(encode, shards.manifest.entities, choices.sentences, choices.words)
         self._size = model.recipe.image.high_size
         self._device = next(model.parameters()).device
@@ -257,7 +260,8 @@ class _Shards:
         for batch in data.ordered(BATCH):
             own = (batch.samples - first).tolist()
             asked = [told[row].questions for row in own]
-            yield from zip(own, entity_maps(self._model, batch.images, asked, self._encode), strict=True)
+            found = entity_maps(self._model, batch.images, asked, self._encode, self._values)
+            yield from zip(own, found, strict=True)
 
     def _whole(self, one: _Told, maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """(h, w) uint8"""

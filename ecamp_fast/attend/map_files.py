@@ -23,7 +23,7 @@ class ShardMaps:
     keys      (M,) str       of the image
     entities  (M,) str       name in the set's list
     maps      (M, G, G) uint8, 255 being the map's own greatest value
-    peaks     (M,) float32   that value: maps * peaks / 255 is attention, which sums to 1 over a map
+    peaks     (M,) float32   that value: maps * peaks / 255 is what ``entity_maps`` gave
     square    (M, 4) int32   top, left, height, width in stored pixels of what the map covers
     image     (M, 2) int32   height, width of the stored image
     samples   (N,) str       keys of all images of the shard, in order

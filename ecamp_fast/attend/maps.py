@@ -10,25 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecamp_fast.attend.losses import word_attention
+from ecamp_fast.attend.losses import Sharpness, word_attention
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Question
 from ecamp_fast.downstream.threads import threads_for
 from ecamp_fast.shards.load.crop import sample_maps, whole_boxes, windows
 from ecamp_fast.text.packing.captions import CaptionEncoder, pack_captions
 
-COMBINED = ("max", "mean")
+VALUES = ("product", "attention")
 LABEL_GRID = 14  # patches a side, of which a window has 12 (SPEC 6.4, point 4)
 _TOP = 255
 
 
 @torch.no_grad()
 def entity_maps(
-    model: Gloria, images: Tensor, questions: Sequence[Sequence[Question]], encode: CaptionEncoder
+    model: Gloria,
+    images: Tensor,
+    questions: Sequence[Sequence[Question]],
+    encode: CaptionEncoder,
+    values: str = "product",
 ) -> list[dict[str, np.ndarray]]:
-    """Per image, its maps by entity: (G, G) float32, the attention of a question's words, their mean, summing to 1.
+    """Per image, its maps by entity: (G, G) float32, >= 0, the mean over a question's words.
 
-    Of an entity that is asked for by several sentences, the greatest at each place.
+    ``attention`` sums to 1 over a map. Words compete for regions in it; where one, often the first of the sentence, has
+    won them all, each word has each region alike, and the map is flat. ``product`` is what they compete by: of a region
+    and a word, below 0 on average nothing. Of an entity that is asked for by several sentences, the greatest at each
+    place.
+
     model      in evaluation mode
     images     (B, 1, S, S) uint8, of the recipe's ``image.high_size``, on the device of the model
     questions  of each image; it may have none
@@ -39,14 +47,14 @@ def entity_maps(
         return found
     sentences = {text: None for asked in questions for _, text, _, _ in asked}
     numbers = {text: number for number, text in enumerate(sentences)}
+    look = _attention if values == "attention" else _product
     with threads_for(model.text.width, images.device):
         regions, _ = model.image(images[rows])
         words, real, _ = model.text(pack_captions(list(numbers), encode).to(images.device))
         parts = []
         for place, row in enumerate(rows):
             own = [numbers[asked.sentence] for asked in questions[row]]
-            looked = word_attention(regions[place : place + 1], words[own], real[own], model.sharpness)[0]
-            parts += [one[asked.first : asked.stop].mean(0) for one, asked in zip(looked, questions[row], strict=True)]
+            parts += look(regions[place], words[own], real[own], questions[row], model.sharpness)
         maps = torch.stack(parts).float().cpu().numpy()
     maps = maps.reshape(len(maps), grid_of(maps.shape[-1]), -1)
     pairs = ((row, asked.entity) for row in rows for asked in questions[row])
@@ -54,6 +62,24 @@ def entity_maps(
         earlier = found[row].get(entity)
         found[row][entity] = one if earlier is None else np.maximum(earlier, one)
     return found
+
+
+def _attention(
+    regions: Tensor, words: Tensor, real: Tensor, asked: Sequence[Question], sharpness: Sharpness
+) -> list[Tensor]:
+    """(R,) of each question about an image.  regions: (R, D)   words: (U, W, D)   real: (U, W) bool"""
+    looked = word_attention(regions[None], words, real, sharpness)[0]
+    return [one[question.first : question.stop].mean(0) for one, question in zip(looked, asked, strict=True)]
+
+
+def _product(
+    regions: Tensor, words: Tensor, real: Tensor, asked: Sequence[Question], sharpness: Sharpness
+) -> list[Tensor]:
+    """Likewise. The mean over words of products is the product with their mean."""
+    pairs = zip(words, asked, strict=True)
+    return [
+        (regions.float() @ one[question.first : question.stop].float().mean(0)).clamp_min(0) for one, question in pairs
+    ]
 
 
 def grid_of(regions: int) -> int:
@@ -65,7 +91,7 @@ def combine(maps: Sequence[np.ndarray], how: str = "max") -> np.ndarray:
     """One map of an image's entities: (G, G) float32, >= 0.
 
     maps: (G, G) each, at least one
-    how: ``max``: the greatest attention at each place, so that a map that is flat hides no sharp one; ``mean``: of the
+    how: ``max``: the greatest value at each place, so that a map that is flat hides no sharp one; ``mean``: of the
     maps, each brought to 0 to 1 by its least and its greatest value
     """
     held = np.stack(maps).astype(np.float32)
@@ -106,10 +132,10 @@ def _weights(grid: int, length: int, first: int, side: int) -> np.ndarray:
 
 
 def window_labels(maps: Sequence[np.ndarray], heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """First patch (row, column) of the 12 x 12 of 14 x 14 patches of the square that hold the most attention.
+    """First patch (row, column) of the 12 x 12 of 14 x 14 patches of the square that hold the most.
 
     maps: (h, w) uint8 each, over whole images   heights, widths: (B,) of these   returns (B, 2) int32, each 0 to 2;
-    (1, 1) where there is no attention, and where several windows hold the most
+    (1, 1) where there is nothing, and where several windows hold as much
     """
     views = sample_maps(maps, whole_boxes(heights, widths), np.zeros(len(maps), bool), heights, widths)
     return windows(views, LABEL_GRID)

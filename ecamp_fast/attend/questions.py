@@ -12,8 +12,6 @@ from ecamp_fast.text.reading.modifiers import Kind, describes_a_finding, kind
 from ecamp_fast.text.reading.words import word_spans
 from ecamp_fast.text.statements import KNOWN, prompt, read_statements
 
-FORMS = ("bare", "own")
-WORDS = ("all", "entity")
 _ENDS = " .;:!?"
 
 

@@ -64,14 +64,14 @@ def test_the_files_say_what_the_model_says(
     model: Gloria, shards: ShardSet, encode: CaptionEncoder, tmp_path: Path
 ) -> None:
     out = tmp_path / "maps"
-    done = apply(model, shards, out, encode, Choices("own", "all", "mean"), ["val"])
+    done = apply(model, shards, out, encode, Choices("own", "all", "attention", "mean"), ["val"])
     (shard,) = shards.manifest.of("val")
     held = read_maps(out / name_of(shard))
     assert held is not None and held.samples.tolist() == list(shard.keys) and done.samples == len(shard.keys)
     count, ask = len(shard.keys), Questions(encode, DEFAULT, "own")
     images = next(TaskData(shards, "val", read_labels(shards, "val"), size=64).ordered(count)).images
     asked = [ask(shards.read("val", n, (DISTILLED,))[DISTILLED].decode()) for n in range(count)]
-    wanted = entity_maps(model, images, asked, encode)
+    wanted = entity_maps(model, images, asked, encode, "attention")
     pairs = [(key, name) for key, maps in zip(shard.keys, wanted, strict=True) for name in maps]
     assert list(zip(held.keys.tolist(), held.entities.tolist(), strict=True)) == pairs and 0 < done.mapped < count
     again = held.maps * held.peaks[:, None, None] / 255
@@ -152,6 +152,7 @@ def test_what_is_refused(
         (other, Choices(), ["val"], "model"),
         (model, Choices(combine="mean"), ["val"], "combine"),
         (model, Choices(words="entity"), ["val"], "words"),
+        (model, Choices(values="attention"), ["val"], "values"),
         (model, Choices(), ["train"], "splits"),
     ):
         with pytest.raises(ConfigError, match=f"another {what}"):

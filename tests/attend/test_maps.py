@@ -76,7 +76,26 @@ def model(tiny: Callable[..., Recipe], encode: CaptionEncoder) -> Gloria:
     return Gloria(tiny(), encode.vocabulary.size).eval()
 
 
-def test_maps_are_the_mean_attention_of_words_each_image_alone(model: Gloria, encode: CaptionEncoder) -> None:
+def by_hand(model: Gloria, image: torch.Tensor, asked: Question, encode: CaptionEncoder, values: str) -> np.ndarray:
+    """The mean over words, word by word."""
+    packed = pack_captions([asked.sentence], encode)
+    if values == "attention":
+        every = model.attention(image[None], packed)[0, 0]
+        mean = sum(every[number] for number in range(asked.first, asked.stop)) / (asked.stop - asked.first)
+        assert float(mean.sum()) == pytest.approx(1, abs=1e-5)
+        return mean.numpy()
+    regions, words = model.image(image[None])[0][0], model.text(packed)[0][0]
+    found = np.zeros(len(regions))
+    for number in range(asked.first, asked.stop):
+        for place, region in enumerate(regions):
+            found[place] += float((region * words[number]).sum()) / (asked.stop - asked.first)
+    side = round(len(regions) ** 0.5)
+    return np.maximum(found, 0).reshape(side, side)
+
+
+@pytest.mark.parametrize("values", ["product", "attention"])
+@torch.no_grad()
+def test_maps_are_means_over_words_each_image_alone(model: Gloria, encode: CaptionEncoder, values: str) -> None:
     images = torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     two = [Question("mass", "There is left mass.", 1, 5), Question("mass", "There is right mass.", 4, 5)]
     questions = [
@@ -85,17 +104,17 @@ def test_maps_are_the_mean_attention_of_words_each_image_alone(model: Gloria, en
         [Question("nodule", "There may be nodule.", 4, 5)],
         two,
     ]
-    found = entity_maps(model, images, questions, encode)
+    found = entity_maps(model, images, questions, encode, values)
     assert [list(one) for one in found] == [["pneumothorax", "mass"], [], ["nodule"], ["mass"]]
     for row, asked in enumerate(questions):
         wanted: dict[str, np.ndarray] = {}
         for one in asked:
-            every = model.attention(images[row : row + 1], pack_captions([one.sentence], encode))[0, 0]
-            mean = sum(every[number] for number in range(one.first, one.stop)) / (one.stop - one.first)
-            assert float(mean.sum()) == pytest.approx(1, abs=1e-5)
-            wanted[one.entity] = np.maximum(wanted.get(one.entity, 0), mean.numpy())
-        for name, values in wanted.items():
-            np.testing.assert_allclose(found[row][name], values, rtol=1e-4, atol=1e-7)
+            found_by_hand = by_hand(model, images[row], one, encode, values)
+            wanted[one.entity] = np.maximum(wanted.get(one.entity, 0), found_by_hand)
+        for name, one in wanted.items():
+            np.testing.assert_allclose(found[row][name], one, rtol=1e-4, atol=1e-5 if values == "product" else 1e-7)
+    every = np.concatenate([one.ravel() for maps in found for one in maps.values()])
+    assert (every > 0).any() and (every == 0).any() == (values == "product")
     assert entity_maps(model, images, [[]] * 4, encode) == [{}] * 4
 
 

@@ -30,6 +30,13 @@ from ecamp_fast.commands.terminal import tell
     help="Mean over all words of the sentence, or over those that name X.",
 )
 @click.option(
+    "--values",
+    type=click.Choice(["product", "attention"]),
+    default="product",
+    show_default=True,
+    help="Of regions and words; attention: what the losses weigh regions by, for which words compete.",
+)
+@click.option(
     "--combine",
     type=click.Choice(["max", "mean"]),
     default="max",
@@ -51,6 +58,7 @@ def command(
     splits: tuple[str, ...],
     sentences: str,
     words: str,
+    values: str,
     combine: str,
     tokenizer: Path | None,
     device: str | None,
@@ -74,7 +82,7 @@ def command(
     recipe = model.recipe
     if recipe.precision == "bf16" and where.type == "cuda":
         model = model.bfloat16()
-    choices = Choices(sentences, words, combine)
+    choices = Choices(sentences, words, values, combine)
     encode = reader_of(run, recipe, known, tokenizer)
     with BuildProgress("images") as progress:
         done = apply(model, known, out, encode, choices, splits, progress.tick)

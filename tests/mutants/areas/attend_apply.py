@@ -32,7 +32,7 @@ def looked() -> Any:
     import numpy as np
     import torch
 
-    from ecamp_fast.attend.maps import combine, entity_maps, in_levels, over_whole, window_labels
+    from ecamp_fast.attend.maps import VALUES, combine, entity_maps, in_levels, over_whole, window_labels
     from ecamp_fast.attend.model import Gloria
     from ecamp_fast.attend.questions import Question
     from ecamp_fast.commands.knowledge.attend_train import find_recipe
@@ -48,7 +48,8 @@ def looked() -> Any:
     images = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8)
     two = [Question("mass", "There is left mass.", 1, 5), Question("mass", "There is right mass.", 4, 5)]
     questions = [two, [], [Question("nodule", "There may be nodule.", 4, 5)]]
-    found = entity_maps(model, images, questions, CaptionEncoder(vocabulary, 40))
+    both = [entity_maps(model, images, questions, CaptionEncoder(vocabulary, 40), one) for one in VALUES]
+    found = [one for part in both for one in part]
     values = np.random.default_rng(0).random((2, 6, 6))
     whole = [over_whole(values[0], *size) for size in ((90, 90), (60, 100), (150, 90))]
     numbers = [np.rint(1e6 * one[name]) for one in found for name in one]
@@ -111,7 +112,8 @@ MUTANTS = [
         MAPS,
         looked,
         {
-            "every image is the first": ("regions[place : place + 1]", "regions[:1]"),
+            "every image is the first": ("look(regions[place],", "look(regions[0],"),
+            "what speaks against it counts": ("mean(0)).clamp_min(0)", "mean(0))"),
             "the last of several sentences counts": (
                 "one if earlier is None else np.maximum(earlier, one)",
                 "one",

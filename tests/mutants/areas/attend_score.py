@@ -102,7 +102,7 @@ MUTANTS = [
         {
             "boxes stay where the image has them": ('(box["y"] - top) / height', 'box["y"] / height'),
             "the last map of a finding counts": ("np.maximum(before.map, pair.map)", "pair.map"),
-            "another split is read along": ('split_of(file) == split', 'str(split_of(file)).startswith(split)'),
+            "another split is read along": ("split_of(file) == split", "str(split_of(file)).startswith(split)"),
         },
     ),
 ]

@@ -74,8 +74,8 @@ def exported() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         counts = export_sft(reports, answers, plain, Path(folder) / "a", share=0.3)
         lines = [(Path(folder) / "a" / f"{split}.jsonl").read_text() for split in ("train", "val")]
-    pages = [[one.report for one in draw_sample(reports, answers, plain, count=4, seed=seed)] for seed in (1, 2)]
-    marks = [(one.report_marks, one.text_marks) for one in draw_sample(reports, answers, plain, count=1)]
+    pages = [[one.report for one in draw_sample(reports, answers, count=4, seed=seed)] for seed in (1, 2)]
+    marks = [(one.report_marks, one.text_marks) for one in draw_sample(reports, answers, count=1)]
     return counts, lines, pages, marks
 
 
