@@ -155,12 +155,18 @@ def only_one(folder: Path, doing: str) -> Generator[None]:
 
     doing: what the other one does, for the error   Raises StorageError.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StorageError(f"cannot lock {folder}: {error.strerror}", "check permissions, or another OUT") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise StorageError(f"{folder}: another process {doing} there", "wait for it, or choose another OUT") from None
+    except OSError as error:
+        os.close(descriptor)
+        raise StorageError(f"cannot lock {folder}: {error.strerror}", "choose an OUT on another file system") from None
     try:
         yield
     finally:

@@ -64,7 +64,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """samples: images   mapped: those with a map that is not black   maps: of entities, by name
+    """samples: images   mapped: those whose text states something   maps: of entities, by name
     resumed: images that an earlier run had done   seconds: that it took
     """
 
@@ -110,12 +110,16 @@ def apply(
     if encode.vocabulary.size != model.text.vocab_size:
         found = f"a vocabulary of {encode.vocabulary.size} words, the model was trained with {model.text.vocab_size}"
         raise DataError(found, "give tokenizer.json of the shard set that it was trained on")
-    places = _places(shards, splits or shards.splits)
+    for split in splits:
+        shards.count(split)  # raises where it is not there
+    splits = [one for one in shards.splits if one in (splits or shards.splits)]
+    places = _places(shards, splits)
     total = sum(len(shard.keys) for shard, _ in places)
     require_folder(out, "OUT")
+    _refuse_foreign(out)
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     with only_one(out, "writes maps"):
-        _claim(out, identity(model, shards, choices, [*dict.fromkeys(shard.split for shard, _ in places)]))
+        _claim(out, identity(model, shards, choices, splits))
         for left in out.glob(".*.tmp-*"):  # by a kill
             left.unlink()
         write_notice(out, str(shards.manifest.source.get("kind", "")))
@@ -125,6 +129,8 @@ def apply(
         windows: list[tuple[str, int, int]] = []
         for shard, first in places:
             held = read_maps(out / name_of(shard), shard.keys)
+            if held and not all((out / f"{key}.pgm").exists() for key in shard.keys):
+                held = None
             resumed += len(shard.keys) if held else 0
             held = held or one.write(shard, first, partial(_tick_from, tick, done, total))
             counts.update(held.entities.tolist())
@@ -132,6 +138,9 @@ def apply(
             windows += zip(held.samples.tolist(), *held.windows.T.tolist(), strict=True)
             done += len(shard.keys)
             tick(done, total)
+        if not mapped:
+            hint = "put distilled texts into it (`shard put --distilled`), or train with gloria.text=raw"
+            raise DataError(f"{shards.path}: of {total:,} images no text states anything", hint)
         _write_windows(out, windows)
         applied = Applied(total, mapped, dict(sorted(counts.items())), resumed, time.perf_counter() - began)
         _conclude(out, applied)
@@ -166,7 +175,6 @@ def _places(shards: ShardSet, splits: Sequence[str]) -> list[tuple[Shard, int]]:
     """Shards in order, and the number within its split of the first sample of each."""
     places = []
     for split in splits:
-        shards.count(split)  # raises where it is not there
         first = 0
         for shard in shards.manifest.of(split):
             places.append((shard, first))
@@ -186,9 +194,15 @@ def _claim(out: Path, own: Mapping[str, Any]) -> None:
             differing = ", ".join(sorted(name for name in {*own, *before} if own.get(name) != before.get(name)))
             raise ConfigError(f"{out} holds maps of another {differing}", "name another OUT")
         return
+    write_json(file, {"schema": 1, "identity": dict(own), "complete": False})
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raises ConfigError where ``out`` holds something else; before anything is written there."""
+    if not out.exists() or (out / ABOUT).exists():
+        return
     if any(entry.name != LOCK and not entry.name.startswith(".") for entry in out.iterdir()):
         raise ConfigError(f"{out} exists, and holds no maps", "name a folder that does not exist")
-    write_json(file, {"schema": 1, "identity": dict(own), "complete": False})
 
 
 def _conclude(out: Path, applied: Applied) -> None:
@@ -246,7 +260,10 @@ class _Shards:
     def _read(self, split: str, number: int) -> _Told:
         sample = self._shards.read(split, number, (self._member, METADATA))
         about = read_metadata(sample[METADATA], f"{self._shards.locate(sample.shard)}: {sample.key}")
-        questions = self._questions(sample.get(self._member, b"").decode())
+        try:
+            questions = self._questions(sample.get(self._member, b"").decode())
+        except UnicodeDecodeError:
+            raise DataError(f"{self._shards.locate(sample.shard)}: {sample.key}: no UTF-8", "repair the set") from None
         return _Told(sample.key, about["height"], about["width"], questions)
 
     def _maps(self, split: str, first: int, told: Sequence[_Told]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -271,7 +288,7 @@ class _Shards:
 
 def _write_map(out: Path, key: str, whole: np.ndarray) -> None:
     """Complete or absent after a kill; on the disk once that is synced.  Raises StorageError."""
-    path, temporary = out / f"{key}.pgm", out / ".map.tmp"
+    path, temporary = out / f"{key}.pgm", out / ".map.tmp-0"
     try:
         with open_private(temporary, "wb") as file:
             reach("write", file=path.name)

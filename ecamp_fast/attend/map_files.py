@@ -12,7 +12,7 @@ import numpy as np
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format.manifest import Shard
 
-_NAME = re.compile(r"maps-(?P<split>.+)-[0-9]+\.npz")
+_NAME = re.compile(r"maps-(?P<split>[^-]+)-[0-9]+(?:-[0-9]+)?\.npz")  # the second number: of a shard that was cut
 _AGAIN = "remove it, and run `ecamp-fast attend apply` again"
 
 

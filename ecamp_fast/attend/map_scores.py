@@ -133,6 +133,7 @@ def judge_findings(pairs: Sequence[MapPair]) -> dict[str, JudgedFinding]:
     """Of each finding by itself, by name.  Raises ValueError without pairs."""
     if not pairs:
         raise ValueError("no map has a box")
+    pairs = sorted(pairs, key=lambda pair: (pair.finding, pair.patient, pair.key))
     weights = draw_patients([pair.patient for pair in pairs])
     names = np.array([pair.finding for pair in pairs], dtype=object)
     found = {}

@@ -11,6 +11,7 @@ from ecamp_fast.attend.map_files import read_maps, split_of
 from ecamp_fast.attend.map_scores import MapPair
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.strict_json import parse_object
 from ecamp_fast.text.reading.entities import EntityList
 from ecamp_fast.text.statements import finding_of
 
@@ -45,6 +46,9 @@ class BoxedMaps:
 
 def read_stored(folder: Path, split: str) -> Iterator[StoredMap]:
     """All rows of a split.  Raises DataError where there are none, or a file is not what ``attend apply`` writes."""
+    about = folder / "apply.json"
+    if about.exists() and not parse_object(about.read_bytes()).get("complete"):
+        raise DataError(f"{folder} is not finished", "run the same `ecamp-fast attend apply` to its end")
     files = [file for file in sorted(folder.glob("maps-*.npz")) if split_of(file) == split]
     if not files:
         found = sorted({name for file in folder.glob("*.npz") if (name := split_of(file))})

@@ -18,6 +18,7 @@ from ecamp_fast.attend.map_files import name_of, read_maps
 from ecamp_fast.attend.maps import combine, entity_maps, in_levels, over_whole, window_labels
 from ecamp_fast.attend.model import Gloria
 from ecamp_fast.attend.questions import Questions
+from ecamp_fast.attend.stored_maps import read_boxed
 from ecamp_fast.attend.trained import reader_of
 from ecamp_fast.commands.knowledge.attend_apply import command
 from ecamp_fast.commands.put import command as put
@@ -139,6 +140,27 @@ def test_a_kill_anywhere_and_the_same_bytes(
     assert content(out) == whole
     assert done.resumed > 0 and json.loads(whole[ABOUT])["complete"]
     assert apply(model, shards, out, encode, Choices()).resumed == done.samples
+    next(out.glob("*.pgm")).unlink()
+    assert apply(model, shards, out, encode, Choices()).resumed < done.samples  # its shard is done again
+    assert content(out) == whole
+
+
+def test_splits_in_any_order_and_twice_are_those_of_the_set(
+    model: Gloria, shards: ShardSet, encode: CaptionEncoder, tmp_path: Path
+) -> None:
+    whole = apply(model, shards, tmp_path / "maps", encode, Choices())
+    again = apply(model, shards, tmp_path / "maps", encode, Choices(), ["val", "train", "val"])
+    assert (again.samples, again.resumed, again.maps) == (whole.samples, whole.samples, whole.maps)
+
+
+def test_a_set_whose_texts_state_nothing_is_refused(
+    model: Gloria, shards: ShardSet, encode: CaptionEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Questions", lambda *_: lambda text: [])
+    with pytest.raises(DataError, match="no text states anything"):
+        apply(model, shards, tmp_path / "maps", encode, Choices())
+    with pytest.raises(DataError, match="is not finished"):
+        read_boxed(tmp_path / "maps", shards, "val")
 
 
 def test_what_is_refused(
@@ -167,7 +189,7 @@ def test_what_is_refused(
     (full / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds no maps"):
         apply(model, shards, full, encode, Choices())
-    assert content(full).keys() == {"thesis.txt", "LOCK"} and not (tmp_path / "none").exists()
+    assert content(full).keys() == {"thesis.txt"} and not (tmp_path / "none").exists()
     (out / name_of(shards.manifest.of("val")[0])).write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="no file of maps"):
         apply(model, shards, out, encode, Choices(), ["val"])

@@ -198,3 +198,12 @@ def test_order_does_not_matter_and_nothing_is_refused() -> None:
         assert one.scores["lift"].own == back.findings[name].scores["lift"].own
     with pytest.raises(ValueError, match="no map"):
         score_maps([])
+
+
+def test_the_order_of_pairs_changes_nothing_however_many_there_are() -> None:
+    """Of more than 200 maps of a finding some stand for all."""
+    pairs = planted(260)
+    noise = np.random.default_rng(2).random((len(pairs), GRID, GRID))
+    pairs = with_maps(pairs, list(noise))
+    shuffled = [pairs[number] for number in np.random.default_rng(3).permutation(len(pairs))]
+    assert score_maps(pairs).as_dict() == score_maps(shuffled).as_dict()

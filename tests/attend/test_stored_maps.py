@@ -87,7 +87,15 @@ def test_perfect_maps_are_judged_so_and_phantoms_have_six_one_sided_findings(box
 def test_the_table_says_what_its_columns_mean(boxed: Path, tmp_path: Path) -> None:
     maps = write(tmp_path / "maps", planted(ShardSet(boxed)))
     done = CliRunner().invoke(command, ["score", str(maps), str(boxed)], catch_exceptions=False)
-    for words in ("another patient's image", "by chance", "mass (1)", "cardiomegaly ", "mean of (1)", "above other"):
+    for words in (
+        "Beside it, maps",
+        "another patient's image",
+        "by chance",
+        "mass (1)",
+        "cardiomegaly ",
+        "mean of (1)",
+        "above other",
+    ):
         assert words in done.stdout
     (side,) = [part for part in done.stdout.split("\n\n") if part.startswith("side:")]
     assert "cardiomegaly" not in side and "mass (1)" in side
@@ -151,10 +159,17 @@ def test_maps_of_something_else_are_refused(boxed: Path, tmp_path: Path, wrong: 
         read_boxed(write(tmp_path / "maps", rows), shards, "val")
 
 
+def test_maps_of_a_shard_that_was_cut_are_read_too(boxed: Path, tmp_path: Path) -> None:
+    """Units that are full go on in `val-000000-1.tar`."""
+    maps = write(tmp_path / "maps", rows := planted(ShardSet(boxed)))
+    (maps / "maps-val-000001.npz").rename(maps / "maps-val-000000-1.npz")
+    assert len(read_boxed(maps, ShardSet(boxed), "val").pairs) == len(rows["keys"])
+
+
 def test_damaged_files_and_other_splits_are_named(boxed: Path, tmp_path: Path) -> None:
     shards = ShardSet(boxed)
-    maps = write(tmp_path / "maps", planted(shards), "val-b")
-    with pytest.raises(DataError, match="it has val-b"):
+    maps = write(tmp_path / "maps", planted(shards), "test")
+    with pytest.raises(DataError, match="it has test"):
         read_boxed(maps, shards, "val")
     write(maps, planted(shards))
     file = maps / "maps-val-000001.npz"

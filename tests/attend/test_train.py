@@ -16,7 +16,7 @@ from ecamp_fast.config import RECIPES, Recipe
 from ecamp_fast.doctor.backends import attention
 from ecamp_fast.doctor.recipe import VOCABULARY, model, recipe
 from ecamp_fast.doctor.run_setup import RunSetup
-from ecamp_fast.errors import ConfigError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.replay.rebuild import Rebuild
 from ecamp_fast.run import launch
 from ecamp_fast.run.checkpoint.retention import best_of
@@ -126,6 +126,9 @@ def test_a_killed_run_goes_on_by_the_command_and_answers_prompts(
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.output)
     assert found["samples"] > 0 and 0 <= found["mean"]["auroc"]["value"] <= 1
+    (tmp_path / "other.json").write_bytes((phantoms / "tokenizer.json").read_bytes() + b"\n")
+    refused = CliRunner().invoke(zero_shot, [str(whole), str(phantoms), "--tokenizer", str(tmp_path / "other.json")])
+    assert isinstance(refused.exception, DataError)
 
 
 def test_the_doctor_sizes_the_model_that_is_trained() -> None:

@@ -62,10 +62,9 @@ def command(
 
     require_set_at(shards)
     from ecamp_fast.attend import prompts as gloria
-    from ecamp_fast.attend.trained import load_gloria
+    from ecamp_fast.attend.trained import load_gloria, reader_of
     from ecamp_fast.downstream.zero_shot import score_prompts
     from ecamp_fast.run.trained import load_trained, read_recipe
-    from ecamp_fast.shards.load.captions import caption_encoder
     from ecamp_fast.text.wordpiece import load_wordpiece
 
     where = open_device(device)
@@ -74,12 +73,11 @@ def command(
     if tokenizer is None and not recipe.gloria.bert and not known.manifest.tokenizer_digest:
         hint = "name the tokenizer.json of the set that RUN was trained on: --tokenizer FILE"
         raise DataError(f"{shards} has no reports, and so no tokenizer", hint)
-    words = tokenizer or known.wordpiece_path
     if recipe.losses.gloria:
-        encode = caption_encoder(recipe, words)
+        encode = reader_of(run, recipe, known, tokenizer)
         found = gloria.score_prompts(load_gloria(run, where), known, split, encode, count=count, nouns=called)
     else:
-        wordpiece = load_wordpiece(words)
+        wordpiece = load_wordpiece(tokenizer or known.wordpiece_path)
         found = score_prompts(load_trained(run, where), known, split, wordpiece, count=count, nouns=called)
     if as_json:
         click.echo(json.dumps({"schema": 1, **found.as_dict()}))

@@ -27,7 +27,7 @@ COLUMNS = {
     "usual": "usual",
     "other": "other",
 }
-MEANING = """own: the map, with its 95 % interval over patients. ComparedScore it maps that know nothing of the image:
+MEANING = """own: the map, with its 95 % interval over patients. Beside it, maps that know nothing of the image:
 flat: by chance. centre: a hill in the middle. usual: where the finding is in other patients, summed.
 other: the map of the same finding in another patient's image. above other: own - other, pair by pair; what is surely
 above 0 was seen in this image. (1): one-sided, in a quarter of its images or more all boxes lie in one half."""
@@ -64,11 +64,10 @@ def command(maps: Path, shards: str, split: str, as_json: bool) -> None:
 
 
 def _table(found: "MapScores", boxed: "BoxedMaps") -> list[str]:
-    rows = {"mean": found.mean}
+    rows = [("mean", found.mean)]
     if found.one_sided is not None:
-        rows["mean of (1)"] = found.one_sided
-    for name, one in found.findings.items():
-        rows[f"{name[:15]}{' (1)' * one.one_sided}"] = one.scores
+        rows.append(("mean of (1)", found.one_sided))
+    rows += [(f"{name[:15]}{' (1)' * one.one_sided}", one.scores) for name, one in found.findings.items()]
     lines = [
         f"{len(boxed.pairs):,} maps with boxes in {boxed.samples:,} samples; without a map {boxed.unmapped:,} boxed "
         f"findings, without a box {boxed.unboxed:,} maps",
@@ -77,7 +76,7 @@ def _table(found: "MapScores", boxed: "BoxedMaps") -> list[str]:
     for metric, title in TITLES.items():
         head = "".join(f"{name:9}" for name in COLUMNS.values())
         lines += ["", title, f"{'':20}{'own':23}{head}above other"]
-        lines += [f"{name:20}{_line(scores[metric])}" for name, scores in rows.items() if scores[metric].own]
+        lines += [f"{name:20}{_line(scores[metric])}" for name, scores in rows if scores[metric].own]
     pairs = ", ".join(f"{name} {one.pairs:,}" for name, one in found.findings.items())
     return [*lines, "", f"maps: {pairs}"]
 

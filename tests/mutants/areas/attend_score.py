@@ -60,7 +60,7 @@ def read() -> Any:
         held |= {"samples": np.array([], str), "windows": np.zeros((0, 2), np.int32)}
         keys, entities, _ = zip(*rows, strict=True)
         np.savez(Path(folder) / "maps-val-000000.npz", keys=keys, entities=entities, **held)
-        np.savez(Path(folder) / "maps-val-b-000000.npz", keys=["a"], entities=["b"], maps=maps[:1], square=[[0] * 4])
+        np.savez(Path(folder) / "maps-valid-000000.npz", keys=["a"], entities=["b"], maps=maps[:1], square=[[0] * 4])
         try:
             found = read_boxed(Path(folder), shards, "val")
         except Exception as error:
