@@ -168,8 +168,8 @@ def test_maps_of_a_shard_that_was_cut_are_read_too(boxed: Path, tmp_path: Path) 
 
 def test_damaged_files_and_other_splits_are_named(boxed: Path, tmp_path: Path) -> None:
     shards = ShardSet(boxed)
-    maps = write(tmp_path / "maps", planted(shards), "test")
-    with pytest.raises(DataError, match="it has test"):
+    maps = write(tmp_path / "maps", planted(shards), "valid")
+    with pytest.raises(DataError, match="it has valid"):
         read_boxed(maps, shards, "val")
     write(maps, planted(shards))
     file = maps / "maps-val-000001.npz"
