@@ -4,6 +4,7 @@ All that can be refused without a library of the extra ``student`` is refused he
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecamp_fast.distill.sft import SPLITS
-from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, StorageError
 from ecamp_fast.files import missing_folder, sha256_of
 from ecamp_fast.strict_json import parse_object
 
@@ -102,6 +103,14 @@ def check_base(base: Path) -> None:
         raise ConfigError(f"{base} has no config.json", "name the folder of a Hugging Face causal language model")
     if not any(base.glob("*.safetensors")):
         raise ConfigError(f"{base} has no weights in safetensors", "other formats are pickles, which are not opened")
+
+
+def check_room(base: Path, folder: Path) -> None:
+    """Raises StorageError where ``folder`` has no room for the student of ``base``: its weights are as large."""
+    needed = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    if (free := shutil.disk_usage(folder).free) < needed:
+        what = f"a student of {base} takes {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free in {folder}"
+        raise StorageError(what, "free the disk, or name another OUT")
 
 
 def read_chats(folder: Path) -> dict[str, list[Chat]]:

@@ -27,7 +27,7 @@ from ecamp_fast import cli
 from ecamp_fast.distill import lessons
 from ecamp_fast.distill.lessons import Tuning, read_material, tokenize
 from ecamp_fast.distill.table_s2 import TableS2Distiller
-from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = TableS2Distiller(structured=False)
@@ -312,6 +312,26 @@ def test_a_disk_that_refuses_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@with_extra
+@pytest.mark.parametrize("which", ["adapter", "model"])
+def test_weights_that_a_full_disk_refuses_are_a_foreseen_fault(
+    which: str, sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    kind = PeftModel if which == "adapter" else transformers.PreTrainedModel
+    monkeypatch.setattr(kind, "save_pretrained", full)
+    done = run(sft, base, tmp_path / "out", "--epochs", "1")
+    assert getattr(done.exception, "exit_code", 0) == 5, done.exception
+    assert "No space left" in str(done.exception) and "free the disk" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
 GUARDED = """
 import json, socket, sys
 asked = []
@@ -419,6 +439,18 @@ def test_what_cannot_be_fitted_is_refused_at_once(
     assert getattr(done.exception, "exit_code", 0) == code
     assert told in str(done.exception) and CANARY not in str(done.exception)
     assert out.exists() is (what == "there")
+
+
+@pytest.mark.usefixtures("extra")
+def test_a_disk_without_room_for_the_weights_is_refused_before_the_fit(
+    sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (base / "model.safetensors").stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(size, 1, size - 1))
+    monkeypatch.setitem(sys.modules, "ecamp_fast.distill.student", None)
+    done = run(sft, base, tmp_path / "out")
+    assert isinstance(done.exception, StorageError), done.exception
+    assert "are free in" in str(done.exception) and not list(tmp_path.iterdir())
 
 
 @with_extra

@@ -37,7 +37,8 @@ def command(sft: Path, base: Path, out: Path, rate: float | None, full: bool, as
     OUT/adapter is the LoRA alone, OUT/student.json says how it came about. Nothing is downloaded or reported. Nothing
     is written before the end: a run that is cut off begins anew. Uses one GPU where there is one.
     """
-    from ecamp_fast.distill.lessons import FULL_RATE, LORA_RATE, Tuning, check_base, read_chats, require, stay_at_home
+    from ecamp_fast.distill.lessons import FULL_RATE, LORA_RATE, Tuning, check_base, check_room, read_chats
+    from ecamp_fast.distill.lessons import require, stay_at_home
     from ecamp_fast.errors import ConfigError, StorageError
     from ecamp_fast.files import require_folder
 
@@ -49,6 +50,7 @@ def command(sft: Path, base: Path, out: Path, rate: float | None, full: bool, as
     require_folder(out.parent, "the folder")
     require()
     check_base(base)
+    check_room(base, out.parent)
     read_chats(sft)  # before seconds are spent on libraries, and more on a model
     stay_at_home()
     from ecamp_fast.distill.student import train_student
