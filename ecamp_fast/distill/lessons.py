@@ -152,19 +152,23 @@ def _is_message(found: Any) -> bool:
     return isinstance(found, dict) and all(isinstance(found.get(key), str) for key in ("role", "content"))
 
 
-def read_material(folder: Path, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int], max_tokens: int) -> Material:
-    """The conversations of ``folder`` as tokens.  ends: ids that end an answer
+def read_material(
+    folder: Path, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int], max_tokens: int, context: int = 2**31
+) -> Material:
+    """The conversations of ``folder`` as tokens.  ends: ids that end an answer   context: tokens that BASE can read
 
     Raises DataError as ``read_chats`` and where all are too long, ConfigError as ``tokenize``.
     """
     chats = read_chats(folder)
     examples = {split: [tokenize(chat, tokenizer, ends) for chat in chats[split]] for split in SPLITS}
-    short = {split: [one for one in examples[split] if len(one.ids) <= max_tokens] for split in SPLITS}
+    short = {split: [one for one in examples[split] if len(one.ids) <= min(max_tokens, context)] for split in SPLITS}
     if not short["train"]:
         least = min(len(one.ids) for one in examples["train"])
-        raise DataError(
-            f"no conversation has at most {max_tokens:,} tokens", f"the shortest has {least:,}: --max-tokens"
-        )
+        if least > context:
+            what = f"no conversation has at most {context:,} tokens, which are all that BASE can read"
+            raise DataError(what, f"the shortest has {least:,}: take a BASE of a longer context")
+        what = f"no conversation has at most {max_tokens:,} tokens"
+        raise DataError(what, f"the shortest has {least:,}: --max-tokens")
     return Material(
         short["train"],
         short["val"],

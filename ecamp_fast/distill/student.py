@@ -185,20 +185,21 @@ def fit(
     with TemporaryDirectory(prefix="ecamp-fast-student-") as empty:
         arguments = _arguments(empty, material, tuning, gpu)
         follow = _Follow(material, tuning, tick, say)
-        trainer = SFTTrainer(
-            model,
-            arguments,
-            train_dataset=_dataset(material.train),
-            processing_class=base.open_tokenizer(),
-            peft_config=None if tuning.full else _lora(tuning),
-            callbacks=[follow],
-        )
-        trainer.remove_callback(PrinterCallback)
-        follow.trainer = trainer
         try:
+            trainer = SFTTrainer(  # it puts the model on the GPU
+                model,
+                arguments,
+                train_dataset=_dataset(material.train),
+                processing_class=base.open_tokenizer(),
+                peft_config=None if tuning.full else _lora(tuning),
+                callbacks=[follow],
+            )
+            trainer.remove_callback(PrinterCallback)
+            follow.trainer = trainer
             trainer.train()
         except torch.OutOfMemoryError:
-            raise EnvironmentFault("the GPU's memory is too small", "lower --micro or --max-tokens") from None
+            first = "leave --full out" if tuning.full else "lower --micro or --max-tokens"
+            raise EnvironmentFault("the GPU's memory is too small", f"{first}, or take a smaller BASE") from None
     follow.restore()
     return Student(base, trainer.model, follow.epochs, follow.kept, time.monotonic() - began)
 
@@ -336,7 +337,7 @@ def train_student(
     stay_at_home()
     with quiet():
         opened = Base(base)
-        material = read_material(sft, opened.tokenizer, opened.ends, min(tuning.max_tokens, opened.context))
+        material = read_material(sft, opened.tokenizer, opened.ends, tuning.max_tokens, opened.context)
         fitted = fit(opened, material, tuning, tick, say)
         return _write(out, sft, base, material, fitted, tuning)
 
