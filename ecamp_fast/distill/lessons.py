@@ -4,6 +4,7 @@ All that can be refused without a library of the extra ``student`` is refused he
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecamp_fast.distill.sft import SPLITS
-from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, StorageError
 from ecamp_fast.files import missing_folder, sha256_of
 from ecamp_fast.strict_json import parse_object
 
@@ -104,6 +105,14 @@ def check_base(base: Path) -> None:
         raise ConfigError(f"{base} has no weights in safetensors", "other formats are pickles, which are not opened")
 
 
+def check_room(base: Path, folder: Path) -> None:
+    """Raises StorageError where ``folder`` has no room for the student of ``base``: its weights are as large."""
+    needed = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    if (free := shutil.disk_usage(folder).free) < needed:
+        what = f"a student of {base} takes {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free in {folder}"
+        raise StorageError(what, "free the disk, or name another OUT")
+
+
 def read_chats(folder: Path) -> dict[str, list[Chat]]:
     """The conversations that ``distill export-sft`` wrote, by split.
 
@@ -143,19 +152,23 @@ def _is_message(found: Any) -> bool:
     return isinstance(found, dict) and all(isinstance(found.get(key), str) for key in ("role", "content"))
 
 
-def read_material(folder: Path, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int], max_tokens: int) -> Material:
-    """The conversations of ``folder`` as tokens.  ends: ids that end an answer
+def read_material(
+    folder: Path, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int], max_tokens: int, context: int = 2**31
+) -> Material:
+    """The conversations of ``folder`` as tokens.  ends: ids that end an answer   context: tokens that BASE can read
 
     Raises DataError as ``read_chats`` and where all are too long, ConfigError as ``tokenize``.
     """
     chats = read_chats(folder)
     examples = {split: [tokenize(chat, tokenizer, ends) for chat in chats[split]] for split in SPLITS}
-    short = {split: [one for one in examples[split] if len(one.ids) <= max_tokens] for split in SPLITS}
+    short = {split: [one for one in examples[split] if len(one.ids) <= min(max_tokens, context)] for split in SPLITS}
     if not short["train"]:
         least = min(len(one.ids) for one in examples["train"])
-        raise DataError(
-            f"no conversation has at most {max_tokens:,} tokens", f"the shortest has {least:,}: --max-tokens"
-        )
+        if least > context:
+            what = f"no conversation has at most {context:,} tokens, which are all that BASE can read"
+            raise DataError(what, f"the shortest has {least:,}: take a BASE of a longer context")
+        what = f"no conversation has at most {max_tokens:,} tokens"
+        raise DataError(what, f"the shortest has {least:,}: --max-tokens")
     return Material(
         short["train"],
         short["val"],

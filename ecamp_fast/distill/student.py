@@ -20,12 +20,13 @@ import datasets
 import torch
 import transformers
 from peft import LoraConfig
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from ecamp_fast.distill.lessons import IGNORED, Example, Material, Tuning, answer_tokens, read_material, stay_at_home
-from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, NumericsError
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, NumericsError, StorageError
 from ecamp_fast.files import new_folder, sha256_of, write_json
 from ecamp_fast.shards.builder.notice import write_report_notice
 
@@ -148,8 +149,15 @@ class Student:
     def save(self, model: Path, adapter: Path | None) -> None:
         """Write the whole model, and its adapter beside it where it has one; as safetensors, without a pickle.
 
-        Weights have the type of BASE's. Raises NumericsError where some of the merged ones are not finite.
+        Weights have the type of BASE's.
+        Raises NumericsError where some of the merged ones are not finite, StorageError where the disk refuses.
         """
+        try:
+            self._save(model, adapter)
+        except SafetensorError as error:  # no OSError, also where the disk is full
+            raise StorageError(f"cannot write the student's weights: {error}", "free the disk of OUT") from None
+
+    def _save(self, model: Path, adapter: Path | None) -> None:
         whole = self._model
         if adapter is not None:
             whole.save_pretrained(str(adapter), save_embedding_layers=False)
@@ -177,20 +185,21 @@ def fit(
     with TemporaryDirectory(prefix="ecamp-fast-student-") as empty:
         arguments = _arguments(empty, material, tuning, gpu)
         follow = _Follow(material, tuning, tick, say)
-        trainer = SFTTrainer(
-            model,
-            arguments,
-            train_dataset=_dataset(material.train),
-            processing_class=base.open_tokenizer(),
-            peft_config=None if tuning.full else _lora(tuning),
-            callbacks=[follow],
-        )
-        trainer.remove_callback(PrinterCallback)
-        follow.trainer = trainer
         try:
+            trainer = SFTTrainer(  # it puts the model on the GPU
+                model,
+                arguments,
+                train_dataset=_dataset(material.train),
+                processing_class=base.open_tokenizer(),
+                peft_config=None if tuning.full else _lora(tuning),
+                callbacks=[follow],
+            )
+            trainer.remove_callback(PrinterCallback)
+            follow.trainer = trainer
             trainer.train()
         except torch.OutOfMemoryError:
-            raise EnvironmentFault("the GPU's memory is too small", "lower --micro or --max-tokens") from None
+            first = "leave --full out" if tuning.full else "lower --micro or --max-tokens"
+            raise EnvironmentFault("the GPU's memory is too small", f"{first}, or take a smaller BASE") from None
     follow.restore()
     return Student(base, trainer.model, follow.epochs, follow.kept, time.monotonic() - began)
 
@@ -328,7 +337,7 @@ def train_student(
     stay_at_home()
     with quiet():
         opened = Base(base)
-        material = read_material(sft, opened.tokenizer, opened.ends, min(tuning.max_tokens, opened.context))
+        material = read_material(sft, opened.tokenizer, opened.ends, tuning.max_tokens, opened.context)
         fitted = fit(opened, material, tuning, tick, say)
         return _write(out, sft, base, material, fitted, tuning)
 

@@ -29,6 +29,7 @@ from ecamp_fast.run.safety.processes import ProcessId, children, end_with_parent
 SCRIPT = Path(__file__).resolve().parents[1] / "train.py"
 SURVIVORS = 60.0  # seconds that ranks without a launcher have to save
 _LOOK = 0.05
+_ENDS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGTERM)  # what a rank is ended by
 
 
 class Launcher(Protocol):
@@ -134,13 +135,14 @@ def _outcome(run: RunDir, before: str | None, code: int, stop: StopRequest) -> i
 def _fault(code: int) -> str:
     """How processes ended that said nothing of themselves.
 
-    code: of the launcher, which takes that of a rank for its own; a signal is a negative one, of which eight bits stay
+    code: of the launcher, which takes that of a rank for its own; a signal is a negative one, of which eight bits stay.
+    With 1 it also leaves by itself.
     """
     who, number = ("the launcher", -code) if code < 0 else ("a rank", 256 - code)
-    try:
-        return f"{who} was ended by {signal.Signals(number).name}"
-    except ValueError:
-        return f"{who} left with {code}"
+    for one in signal.Signals if code < 0 else _ENDS:
+        if one == number:
+            return f"{who} was ended by {one.name}"
+    return f"{'the launcher' if code == 1 else who} left with {code}"
 
 
 def _state(run: RunDir) -> dict[str, Any]:

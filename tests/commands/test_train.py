@@ -146,7 +146,9 @@ def test_the_launcher_says_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         (247, "a rank was ended by SIGKILL"),
         (245, "a rank was ended by SIGSEGV"),
         (-9, "the launcher was ended by SIGKILL"),
-        (1, "a rank left with 1"),
+        (241, "a rank was ended by SIGTERM"),
+        (255, "a rank left with 255"),
+        (1, "the launcher left with 1"),
         (75, "a rank left with 75"),
     ],
 )

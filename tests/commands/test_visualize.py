@@ -143,7 +143,9 @@ def test_a_text_is_read_for_the_entities_of_the_runs_own_set(run: Path, shards: 
     assert len(json.loads(done.stdout)["files"]) == 1 + 1 + 2 * (1 + heads)  # a word named twice is drawn once
     wrong = call(own, *asked, "--entity", "edema", "--out", tmp_path / "p")
     assert isinstance(wrong.exception, ConfigError) and "choose of mass, pleural fluid" in wrong.exception.hint
-    RunDir(own).set_state(data=str(tmp_path / "gone"))
-    kept = ("--tokenizer", shards.wordpiece_path, "--out", tmp_path / "q")
-    done = call(own, *asked, "--entity", "effusion", *kept)
-    assert done.exit_code == 0 and "not on this machine" in done.stderr
+    (tmp_path / "emptied").mkdir()
+    for name in ("gone", "emptied"):
+        RunDir(own).set_state(data=str(tmp_path / name))
+        kept = ("--tokenizer", shards.wordpiece_path, "--out", tmp_path / f"{name}-page")
+        done = call(own, *asked, "--entity", "effusion", *kept)
+        assert done.exit_code == 0 and "not on this machine" in done.stderr, done.exception

@@ -27,7 +27,7 @@ from ecamp_fast import cli
 from ecamp_fast.distill import lessons
 from ecamp_fast.distill.lessons import Tuning, read_material, tokenize
 from ecamp_fast.distill.table_s2 import TableS2Distiller
-from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault
+from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = TableS2Distiller(structured=False)
@@ -312,6 +312,45 @@ def test_a_disk_that_refuses_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@with_extra
+@pytest.mark.parametrize("which", ["adapter", "model"])
+def test_weights_that_a_full_disk_refuses_are_a_foreseen_fault(
+    which: str, sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    kind = PeftModel if which == "adapter" else transformers.PreTrainedModel
+    monkeypatch.setattr(kind, "save_pretrained", full)
+    done = run(sft, base, tmp_path / "out", "--epochs", "1")
+    assert getattr(done.exception, "exit_code", 0) == 5, done.exception
+    assert "No space left" in str(done.exception) and "free the disk" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+@with_extra
+@pytest.mark.parametrize(("full", "hint"), [(False, "lower --micro"), (True, "leave --full out")])
+@pytest.mark.parametrize("where", ["__init__", "train"])
+def test_a_gpu_that_is_too_small_is_told_with_what_helps(
+    where: str, full: bool, hint: str, sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is put there before the first step."""
+    from ecamp_fast.distill import student
+
+    def too_large(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(student.SFTTrainer, where, too_large)
+    with pytest.raises(EnvironmentFault, match="memory is too small") as caught:
+        train(sft, base, tmp_path / "out", replace(QUICK, full=full))
+    assert hint in caught.value.hint and "smaller BASE" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
 GUARDED = """
 import json, socket, sys
 asked = []
@@ -387,6 +426,7 @@ def extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("no-config", 2, "has no config.json"),
         ("pickles", 2, "has no weights in safetensors"),
         ("micro", 2, "no multiple of --micro 3"),
+        ("full", 2, "--alpha is of the adapters, and --full has none"),
         ("there", 5, "exists"),
     ],
 )
@@ -413,12 +453,26 @@ def test_what_cannot_be_fitted_is_refused_at_once(
         (model / "model.safetensors").rename(model / "pytorch_model.bin")
     elif what == "micro":
         options += ["--micro", "3"]
+    elif what == "full":
+        options += ["--full", "--alpha", "32"]
     elif what == "there":
         out.mkdir()
     done = run(mine, model, out, *options)
     assert getattr(done.exception, "exit_code", 0) == code
     assert told in str(done.exception) and CANARY not in str(done.exception)
     assert out.exists() is (what == "there")
+
+
+@pytest.mark.usefixtures("extra")
+def test_a_disk_without_room_for_the_weights_is_refused_before_the_fit(
+    sft: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (base / "model.safetensors").stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(size, 1, size - 1))
+    monkeypatch.setitem(sys.modules, "ecamp_fast.distill.student", None)
+    done = run(sft, base, tmp_path / "out")
+    assert isinstance(done.exception, StorageError), done.exception
+    assert "are free in" in str(done.exception) and not list(tmp_path.iterdir())
 
 
 @with_extra
@@ -472,6 +526,11 @@ def test_what_is_too_long_is_left_out_whole_and_counted(sft: Path, base: Path) -
     assert some.too_long == 6 - len(kept) > 0 and all(example in (*every.train, *every.val) for example in kept)
     with pytest.raises(DataError, match="--max-tokens"):
         read_material(sft, tokenizer, [0], 10)
+    for asked in (5, 10_000):  # where BASE cannot read the shortest, no option helps
+        with pytest.raises(DataError, match="at most 10 tokens, which are all that BASE can read") as caught:
+            read_material(sft, tokenizer, [0], asked, 10)
+        assert "longer context" in caught.value.hint and "--max-tokens" not in str(caught.value)
+    assert read_material(sft, tokenizer, [0], 10_000, lengths[3]) == some
 
 
 # The whole way

@@ -93,19 +93,19 @@ def test_a_finding_that_all_or_none_have_is_left_out_of_the_mean() -> None:
 
 
 def test_the_table_says_what_its_columns_are_and_why_a_row_is_empty() -> None:
-    truth = np.array([[1, 1, 0, NAN, 1], [0, 1, 0, NAN, 0]], np.float32)
-    boxes = np.zeros((2, 5, 2, 2), bool)
+    truth = np.array([[1, 1, 0, NAN, 1, 1], [0, 1, 0, NAN, 0, NAN]], np.float32)
+    boxes = np.zeros((2, 6, 2, 2), bool)
     boxes[0, 0, 0, 0] = True
-    maps = np.zeros((2, 5, 2, 2), np.float32)
-    names = ("mass", "edema", "fracture", "nodule", "mark")
-    scores = np.array([[0.9] * 5, [0.1] * 5], np.float32)
+    maps = np.zeros((2, 6, 2, 2), np.float32)
+    names = ("mass", "edema", "fracture", "nodule", "mark", "device")
+    scores = np.array([[0.9] * 6, [0.1] * 6], np.float32)
     found = judge(Answers(names, scores, np.zeros_like(scores), maps, truth, boxes, ["a", "b"]))
     assert found.seen["mass"] == zero_shot.SeenImages(1, 1, 1) and found.seen["nodule"] == zero_shot.SeenImages(0, 0, 0)
     lines = _table(found)
     assert [line.split()[0] for line in lines[1:4]] == ["mean", "mass", "mark"]
     assert lines[4] == (
         "cannot be scored: edema (every image has it); fracture (no image is known to have it); "
-        "nodule (no image has a label of it)"
+        "nodule (no image has a label of it); device (no image is known to lack it)"
     )
     assert lines[5] == "no boxes, so no highest patch: mark"
     below = "\n".join(lines[6:])

@@ -104,12 +104,12 @@ def _page(run: Path, options: dict[str, Any]) -> "LookPage":
 def _entities(run: Path, data: str | None) -> "EntityList | None":
     """The list that --data, or else the run's own set, was read for; None where that is not on this machine."""
     from ecamp_fast.run.rundir import RunDir
-    from ecamp_fast.shards.format.manifest import read_manifest
+    from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest
     from ecamp_fast.shards.storage.address import parse_address
 
     own = str(RunDir(run, writes=False).state().get("data") or "")
     place = data or own
-    if not place or parse_address(place) is not None or not (data or Path(own).is_dir()):
+    if not place or parse_address(place) is not None or not (data or (Path(own) / MANIFEST).is_file()):
         return None
     return read_manifest(Path(place)).entities
 

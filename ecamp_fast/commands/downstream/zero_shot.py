@@ -11,7 +11,7 @@ from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from ecamp_fast.downstream.zero_shot import PromptScores, SeenImages, ZeroShot
+    from ecamp_fast.downstream.zero_shot import PromptScores, ZeroShot
     from ecamp_fast.scores import Estimate
 
 COLUMNS = (
@@ -87,7 +87,7 @@ def command(
 
 def _table(found: "ZeroShot") -> list[str]:
     """Findings without a single number stand in one line, with the reason."""
-    empty = {name: why for name, seen in found.seen.items() if (why := _unknown(found.findings[name], seen))}
+    empty = {name: why for name, seen in found.seen.items() if (why := _unknown(found, name))}
     rows = {"mean": found.mean, **{name: one for name, one in found.findings.items() if name not in empty}}
     lines = [f"{'':16}{'AUROC':21}{'plain':21}{'Yes or No':21}{'highest patch':21}by chance"]
     lines += [f"{name[:15]:16}{_line(scores)}" for name, scores in rows.items()]
@@ -98,13 +98,14 @@ def _table(found: "ZeroShot") -> list[str]:
     return [*lines, "", *COLUMNS]
 
 
-def _unknown(scores: "PromptScores", seen: "SeenImages") -> str:
+def _unknown(found: "ZeroShot", name: str) -> str:
     """Why a finding has no number at all; "" where it has one."""
+    scores, seen = found.findings[name], found.seen[name]
     if any((scores.auroc, scores.plain, scores.negation, scores.pointing)):
         return ""
     if not seen.present:
         return "no image is known to have it" if seen.absent else "no image has a label of it"
-    return "every image has it"
+    return "every image has it" if seen.present == found.samples else "no image is known to lack it"
 
 
 def _line(scores: "PromptScores") -> str:

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
+
+OF_ADAPTERS = ("rank", "alpha", "dropout")
 
 
 @click.command()
@@ -30,17 +33,40 @@ from ecamp_fast.commands.terminal import tell
 @click.option("--max-tokens", default=2048, show_default=True, type=click.IntRange(1), help="Longer ones are left out.")
 @click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Of first weights and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def command(sft: Path, base: Path, out: Path, rate: float | None, full: bool, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    sft: Path,
+    base: Path,
+    out: Path,
+    rate: float | None,
+    full: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Fit BASE, a folder of a Hugging Face causal model, to the conversations of SFT; OUT is a new folder.
 
     SFT is what `distill export-sft` wrote. The loss is on the answers alone. OUT/model opens in vLLM and transformers,
     OUT/adapter is the LoRA alone, OUT/student.json says how it came about. Nothing is downloaded or reported. Nothing
     is written before the end: a run that is cut off begins anew. Uses one GPU where there is one.
     """
-    from ecamp_fast.distill.lessons import FULL_RATE, LORA_RATE, Tuning, check_base, read_chats, require, stay_at_home
+    from ecamp_fast.distill.lessons import (
+        FULL_RATE,
+        LORA_RATE,
+        Tuning,
+        check_base,
+        check_room,
+        read_chats,
+        require,
+        stay_at_home,
+    )
     from ecamp_fast.errors import ConfigError, StorageError
     from ecamp_fast.files import require_folder
 
+    given = [name for name in OF_ADAPTERS if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    if full and given:
+        what = f"--{given[0]} is of the adapters, and --full has none"
+        raise ConfigError(what, f"leave out --full or --{given[0]}")
     tuning = Tuning(full=full, rate=rate or (FULL_RATE if full else LORA_RATE), **options)
     if tuning.batch % tuning.micro:
         raise ConfigError(f"--batch {tuning.batch} is no multiple of --micro {tuning.micro}", "change one of them")
@@ -49,6 +75,7 @@ def command(sft: Path, base: Path, out: Path, rate: float | None, full: bool, as
     require_folder(out.parent, "the folder")
     require()
     check_base(base)
+    check_room(base, out.parent)
     read_chats(sft)  # before seconds are spent on libraries, and more on a model
     stay_at_home()
     from ecamp_fast.distill.student import train_student

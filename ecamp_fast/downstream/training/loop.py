@@ -126,7 +126,7 @@ def fit(
     identity  what the fit must share with the one it goes on from, beside the settings: encoder, subset, head
     data      digest of the shard set
     resume    auto, must, never, or a checkpoint
-    say       gets a line before the first step, at each validation, and at the end
+    say       gets a line before the first step that is left, at each validation, and at the end
 
     Raises NumericsError where gradients stay not finite, and what ``FitState`` raises.
     """
@@ -137,12 +137,11 @@ def fit(
     state = FitState(out, {"settings": settings.model_dump(mode="json"), **identity}, data, say)
     start, saved = state.resume(resume, task.model, optimizer, average)
     progress = _Progress.of_json(saved)
-    say(plan(settings, task.metric, task.steps_per_epoch, start))
     run = _Run(task, settings, optimizer, average, state, progress, say, start)
     try:
         step = run.steps(start)
     except KeyboardInterrupt:
-        say(stopped(run.saved))
+        say(stopped(run.saved, resume))
         raise
     say(ended(step, settings, task.metric, state.best()))
     state.load_best(task.model)
@@ -166,6 +165,7 @@ class _Run:
         settings, progress = self.settings, self.progress
         if self._is_over(start):
             return start
+        self.say(plan(settings, self.task.metric, self.task.steps_per_epoch, start))
         every = settings.evaluate_every or self.task.steps_per_epoch
         batches, pace = self.task.batches(start, settings.steps), TimeLeft(start, settings.steps)
         for step in range(start + 1, settings.steps + 1):
@@ -175,7 +175,8 @@ class _Run:
                 self.say(forecast)
             validates = step % every == 0 or step == settings.steps
             if validates and (step >= settings.first_evaluation or step == settings.steps):
-                self._validate(step, pace)
+                with pace.apart():
+                    self._validate(step, pace)
                 if self._is_over(step):
                     return step
             elif settings.save_every and step % settings.save_every == 0:

@@ -1,6 +1,8 @@
 """What a fit says of itself: what lies before it, how long that takes, how it ended."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ecamp_fast.downstream.training.settings import Settings
 
@@ -26,10 +28,10 @@ def ended(step: int, settings: Settings, metric: str, best: tuple[int, float] | 
     return f"ended at step {step}: {why}; {kept}"
 
 
-def stopped(saved: int) -> str:
-    """The line of an interrupt.  saved: step of the newest checkpoint, 0 where there is none"""
-    kept = f"the same command goes on from step {saved}" if saved else "nothing was saved yet"
-    return f"stopped by an interrupt: {kept}"
+def stopped(saved: int, resume: str) -> str:
+    """The line of an interrupt.  saved: step of the newest checkpoint, 0 where there is none   resume: as of ``fit``"""
+    again = "the same command goes on" if resume in ("auto", "must") else "--resume auto goes on"
+    return f"stopped by an interrupt: {f'{again} from step {saved}' if saved else 'nothing was saved yet'}"
 
 
 class TimeLeft:
@@ -40,7 +42,7 @@ class TimeLeft:
 
     def __init__(self, start: int, total: int) -> None:
         self._first, self._total = start + 1, total
-        self._began = 0.0
+        self._began = self._apart = 0.0
 
     def forecast(self, step: int) -> str:
         """Asked after each step, it says it once, a few steps after the first."""
@@ -48,9 +50,16 @@ class TimeLeft:
             self._began = time.perf_counter()
         if step - self._first != TIMED or step == self._total:
             return ""
-        each = (time.perf_counter() - self._began) / TIMED
+        each = (time.perf_counter() - self._began - self._apart) / TIMED
         rest = duration(each * (self._total - step))
         return f"{each:.2g} s a step: about {rest} to step {self._total}, validations apart"
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What is done within it, a validation, is no part of a step."""
+        began = time.perf_counter()
+        yield
+        self._apart += time.perf_counter() - began
 
     def left(self, step: int) -> str:
         """By all that was done since the first step, validations among it; "" where nothing is left or known."""

@@ -4,11 +4,13 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ecamp_fast.downstream.training import words
 from ecamp_fast.downstream.training.loop import fit
 from ecamp_fast.downstream.training.optimizer import build_optimizer, layer_scales
 from ecamp_fast.downstream.training.schedule import factor
@@ -208,10 +210,10 @@ def test_what_the_disk_refuses_after_a_checkpoint_is_told(tmp_path: Path, monkey
     assert told[1] == "step 5: best could not be noted"
 
 
-def said(out: Path, task: Line, made_of: Settings) -> list[str]:
+def said(out: Path, task: Line, made_of: Settings, resume: str = "auto") -> list[str]:
     told: list[str] = []
     with contextlib.suppress(KeyboardInterrupt):
-        fit(task, made_of, out, {}, "d", say=told.append)
+        fit(task, made_of, out, {}, "d", say=told.append, resume=resume)
     return told
 
 
@@ -234,9 +236,33 @@ def test_a_fit_says_that_nothing_improved_or_that_it_was_stopped(tmp_path: Path)
     told = said(tmp_path / "a", task, settings(steps=100, patience=2))
     assert told[0].endswith("; ends earlier after 2 validations without a better one")
     assert told[-1] == "ended at step 15: no better val score in 2 validations; kept: step 5, val score -1.0000"
+    assert said(tmp_path / "a", task, settings(steps=100, patience=2)) == told[-1:]  # nothing lies before it
     assert said(tmp_path / "b", Line(3), settings())[-1] == "stopped by an interrupt: nothing was saved yet"
     assert said(tmp_path / "b", Line(13), settings())[-1].endswith("the same command goes on from step 10")
+    again = said(tmp_path / "c", Line(13), settings(), "never")
+    assert again[-1] == "stopped by an interrupt: --resume auto goes on from step 10"
     assert said(tmp_path / "b", Line(), settings())[0].startswith("goes on from step 10 of 20, ")
+
+
+def test_the_pace_of_steps_is_without_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which each step takes 2 s, and each validation 100 s."""
+    now = 0.0
+
+    class Timed(Line):
+        def batches(self, start: int, stop: int) -> Iterator[Tensor]:
+            nonlocal now
+            for one in super().batches(start, stop):
+                now += 2
+                yield one
+
+        def validate(self) -> float:
+            nonlocal now
+            now += 100
+            return super().validate()
+
+    monkeypatch.setattr(words, "time", SimpleNamespace(perf_counter=lambda: now))
+    told = said(tmp_path, Timed(), settings(evaluate_every=2))
+    assert "2 s a step: about 28 s to step 20, validations apart" in told, told
 
 
 def test_scores_that_are_no_numbers_are_gone_on_from(tmp_path: Path) -> None:
