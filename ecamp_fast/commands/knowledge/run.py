@@ -91,11 +91,11 @@ def command(source: str, out: Path, rules: bool, dry_run: bool, as_json: bool, *
     """
     from ecamp_fast.files import require_folder
 
-    if not dry_run:
-        require_folder(out, "OUT")  # before the reports are read
     if rules:
         _check_unasked(options)
     target = None if rules else _judged(options)
+    if not dry_run:
+        require_folder(out, "OUT")  # before the reports are read
     key = _key(options["key_env"])
     plan = _plan(source, rules, target, options)
     for note in plan.source.notes:
