@@ -80,7 +80,10 @@ class Item:
 
 @dataclass(slots=True)
 class _Part:
-    """Words of a sentence between two joints.  mentions: in it   joint: the word before it, "," for a comma"""
+    """Words of a sentence between two joints; those of one mention are one: "interval change".
+
+    mentions: in it   joint: the word before it, "," for a comma
+    """
 
     words: list[str]
     mentions: list[Mention] = field(default_factory=list)
@@ -199,22 +202,29 @@ def _telling(text: str, entities: EntityList) -> tuple[str, ...]:
 
 def _parts(form: str, start: int, entities: EntityList) -> list[_Part]:
     """The words behind the opening, cut at commas, "and", "or" and "with"."""
-    form = form[:start] + _EVIDENCE.sub(lambda match: " " * len(match[0]), form[start:])
     mentions = entities.find(form)
+    for match in _EVIDENCE.finditer(form, start):
+        if not any(one.start < match.end() and match.start() < one.end for one in mentions):
+            form = form[: match.start()] + " " * len(match[0]) + form[match.end() :]
     parts = [_Part([])]
-    last = start
+    last, before = start, None
     for begin, end in word_spans(form, start):
         word = form[begin:end]
         mention = next((one for one in mentions if one.start < end and begin < one.end), None)
+        inside, before = mention is not None and mention is before, mention
+        if inside:
+            parts[-1].words[-1] += f" {word}"
+            last = end
+            continue
         if mention is None and (word in _JOINTS or "," in form[last:begin]):
             parts.append(_Part([], joint=word if word in _JOINTS else ","))
         elif "," in form[last:begin]:
             parts.append(_Part([], joint=","))
         last = end
-        if word in _JOINTS or (not parts[-1].words and word == "no"):
+        if mention is None and (word in _JOINTS or (not parts[-1].words and word == "no")):
             continue
         parts[-1].words.append(word)
-        if mention is not None and mention not in parts[-1].mentions:
+        if mention is not None:
             parts[-1].mentions.append(mention)
     return [part for part in parts if part.words]
 
@@ -242,7 +252,7 @@ def _joined(parts: list[_Part], organs: frozenset[str]) -> list[_Part]:
 
 
 def _says_how(part: _Part) -> bool:
-    return not STATES.isdisjoint(part.words)
+    return not STATES.isdisjoint(" ".join(part.words).split())
 
 
 def _share(parts: list[_Part], organs: frozenset[str]) -> None:
@@ -270,7 +280,8 @@ def _item(part: _Part, state: State, entities: EntityList) -> Item:
     if not place and head != part.words[: part.place]:
         place = []
     told = (word for word in head if word not in _ARTICLES)
-    kept = [word for word in told if kind(word) is not Kind.PASSED or entities.find(word)]
+    whole = [word for word in told if kind(word) is not Kind.PASSED or entities.find(word)]
+    kept = " ".join(whole).split()
     if not kept:
         raise UnreadableAnswer("prose")
     text = Statement("", OPENINGS[state], (*kept, *place), len(kept)).told(entities)

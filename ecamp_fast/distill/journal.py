@@ -188,19 +188,14 @@ def read_texts(place: str | Path, entities: str = "") -> dict[str, str]:
 def read_answers(place: str | Path, entities: str = "") -> dict[str, Finished]:
     """Answers by the digest of their report (``report_digest``), of a file of answers or of the folder of one.
 
-    entities: digest of the list that they must have been read by; '' for any
+    entities: digest of the list that they must have been read by; '' for any. Files by other lists in the folder are
+              passed over
     Raises DataError where there is none, or it is damaged; ConfigError where the folder has several, or they are about
     the entities of another list.
     """
     path = Path(place)
     if path.is_dir():
-        files = sorted(path.glob(f"{NAMED}*.jsonl"))
-        if len(files) > 1:
-            names = ", ".join(file.name for file in files)
-            raise ConfigError(f"{path}: answers of several models or prompts: {names}", "name one of the files")
-        if not files:
-            raise DataError(f"{path}: no answers", "name the OUT of `ecamp-fast distill run`")
-        path = files[0]
+        path = _only_file(path, entities)
     content = read_journal(path)
     asked = _entities(content.identity)
     if entities and asked not in ("", entities):
@@ -209,6 +204,35 @@ def read_answers(place: str | Path, entities: str = "") -> dict[str, Finished]:
             f"{what} ({entities[:12]})", "run `ecamp-fast distill run` with this list: its answers stand apart"
         )
     return content.finished
+
+
+def other_files(folder: str | Path, identity: Mapping[str, Any]) -> list[str]:
+    """Names of the files of answers in ``folder`` that depend on something else than ``identity``."""
+    own = journal_name(identity)
+    return [file.name for file in sorted(Path(folder).glob(f"{NAMED}*.jsonl")) if file.name != own]
+
+
+def _only_file(folder: Path, entities: str) -> Path:
+    """The file of answers of a folder: as ``read_answers``."""
+    files = sorted(folder.glob(f"{NAMED}*.jsonl"))
+    if not files:
+        raise DataError(f"{folder}: no answers", "name the OUT of `ecamp-fast distill run`")
+    if len(files) > 1:
+        identities = {file: _identity(file) for file in files}
+        by_list = [file for file in files if not entities or _entities(identities[file]) in ("", entities)]
+        if len(by_list) > 1:
+            told = ", ".join(f"{file.name} ({_told(identities[file])})" for file in by_list)
+            raise ConfigError(f"{folder}: answers of several models, prompts, rules or lists: {told}", "name one file")
+        files = by_list or files
+    return files[0]
+
+
+def _told(identity: Mapping[str, Any]) -> str:
+    """What answers depend on, in a few words."""
+    distiller = identity.get("distiller")
+    known = distiller if isinstance(distiller, dict) else {}
+    parts = {"model": identity.get("model"), "list": known.get("entities"), "rules": known.get("rules")}
+    return ", ".join(f"{name} {str(value)[: 40 if name == 'model' else 12]}" for name, value in parts.items() if value)
 
 
 def _entities(identity: Mapping[str, Any]) -> str:
@@ -221,11 +245,7 @@ def read_journal(path: Path) -> Content:
     """What a file of answers holds.  Raises DataError where it cannot be read, or its first line is damaged."""
     try:
         with open(path, "rb") as file:
-            head = _object(file.readline(_LONGEST))
-            if not head or head.get("format") != _FORMAT or not isinstance(head.get("identity"), dict):
-                hint = "move it away: its reports are then asked for again"
-                raise DataError(f"{path}: its first line is damaged, or of another version", hint)
-            content = Content(head["identity"], end=file.tell())
+            content = Content(_head(path, file.readline(_LONGEST)), end=file.tell())
             bad = 0  # lines since the last whole one
             for line in iter(lambda: file.readline(_LONGEST), b""):
                 tree = _object(line)
@@ -241,6 +261,25 @@ def read_journal(path: Path) -> Content:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
     return content
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What the answers of a file depend on.  Raises DataError."""
+    try:
+        with open(path, "rb") as file:
+            return _head(path, file.readline(_LONGEST))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+
+
+def _head(path: Path, line: bytes) -> dict[str, Any]:
+    """The identity that the first line of a file gives.  Raises DataError."""
+    head = _object(line)
+    if not head or head.get("format") != _FORMAT or not isinstance(head.get("identity"), dict):
+        hint = "move it away: its reports are then asked for again"
+        raise DataError(f"{path}: its first line is damaged, or of another version", hint)
+    identity: dict[str, Any] = head["identity"]
+    return identity
 
 
 def _line(tree: dict[str, Any]) -> bytes:

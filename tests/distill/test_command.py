@@ -134,6 +134,13 @@ def test_the_address_is_judged_before_anything_else_is_opened(tmp_path: Path, sa
     assert code == 8 and "203.0.113.7" in text and not (tmp_path / "out").exists()
 
 
+def test_the_address_is_judged_before_out_is_looked_at(table: Path, tmp_path: Path, says) -> None:
+    (tmp_path / "file").touch()
+    asked = ("--model", "m", "--endpoint")
+    assert says(table, tmp_path / "file", *asked, "http://203.0.113.7/v1")[0] == 8
+    assert says(table, tmp_path / "file", *asked, "http://127.0.0.1:9/v1")[0] == 5
+
+
 @pytest.mark.fault("L7.attested")
 def test_an_attestation_is_recorded_beside_the_answers(table, tmp_path, server, says, monkeypatch) -> None:
     from ecamp_fast.distill import endpoint

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ecamp_fast.distill.journal import AnswerJournal, Finished, journal_name, peek, read_journal, read_texts
+from ecamp_fast.distill.journal import (
+    AnswerJournal,
+    Finished,
+    journal_name,
+    other_files,
+    peek,
+    read_journal,
+    read_texts,
+)
 from ecamp_fast.errors import ConfigError, DataError, StorageError
 
 WHO = {"model": "m", "parameters": {"temperature": 0}, "distiller": {"prompt": "a"}}
@@ -134,6 +142,24 @@ def test_another_model_prompt_or_parameter_is_another_file(other: dict, journal:
     assert held(journal) == ENTRIES and held(opened.path) == ENTRIES[:1]
     with pytest.raises(ConfigError, match="several models"):
         read_texts(journal.parent)
+
+
+def test_of_several_files_the_one_by_the_list_is_read(tmp_path: Path) -> None:
+    """Two by one list, as before and after a change of the rules, are told apart by what they depend on."""
+    asked = [("a" * 64, "1" * 64), ("b" * 64, "1" * 64), ("b" * 64, "2" * 64)]
+    for number, (entities, rules) in enumerate(asked):
+        who = {**WHO, "distiller": {"entities": entities, "rules": rules}}
+        assert len(other_files(tmp_path / "out", who)) == number
+        with AnswerJournal(tmp_path / "out", who) as opened:
+            opened.add(ENTRIES[number : number + 1])
+        assert len(other_files(tmp_path / "out", who)) == number
+    assert read_texts(tmp_path / "out", "a" * 64) == {ENTRIES[0].report: ENTRIES[0].text}
+    with pytest.raises(ConfigError) as caught:
+        read_texts(tmp_path / "out", "b" * 64)
+    told = str(caught.value)
+    assert all(f"list {'b' * 12}, rules {rules * 12}" in told for rules in "12") and "a" * 12 not in told
+    with pytest.raises(ConfigError, match="rules or lists"):
+        read_texts(tmp_path / "out")
 
 
 @pytest.mark.fault("P1.owner-alone")

@@ -91,11 +91,11 @@ def command(source: str, out: Path, rules: bool, dry_run: bool, as_json: bool, *
     """
     from ecamp_fast.files import require_folder
 
-    if not dry_run:
-        require_folder(out, "OUT")  # before the reports are read
     if rules:
         _check_unasked(options)
     target = None if rules else _judged(options)
+    if not dry_run:
+        require_folder(out, "OUT")  # before the reports are read
     key = _key(options["key_env"])
     plan = _plan(source, rules, target, options)
     for note in plan.source.notes:
@@ -173,12 +173,17 @@ def _run(
 ) -> "tuple[RunOutcome, list[Finished]]":
     """The outcome, and all answers that the journal now holds of these reports."""
     from ecamp_fast.distill.endpoint import Endpoint
-    from ecamp_fast.distill.journal import AnswerJournal
+    from ecamp_fast.distill.journal import AnswerJournal, other_files
     from ecamp_fast.distill.pacing import Pace
     from ecamp_fast.distill.runner import run_model, run_rules
 
     with AnswerJournal(out, plan.identity) as journal, BuildProgress("reports") as progress:
         before = len(journal.content.finished)
+        if others := other_files(out, plan.identity):
+            progress.say(
+                f"note: {out} also holds answers of another model, prompt, rules or list: {', '.join(others)};"
+                f" these go to {journal.path.name}"
+            )
         if journal.content.damaged:
             progress.say(f"{journal.content.damaged} damaged lines of the journal are passed over")
 

@@ -99,8 +99,12 @@ class Doubts:
             or not _PLACE.search(self._text, max(0, stop - _LONGEST_PLACE), stop)
         ):
             return False
-        findings = (mention.start for mention in mentions if mention.entity not in self._organs)
-        return not any(self._before[cue] <= start < stop for start in findings)
+        between = (mention for mention in mentions if self._before[cue] <= mention.start < stop)
+        return all(self._is_place(mention) for mention in between)
+
+    def _is_place(self, mention: Mention) -> bool:
+        """Whether a mention is a word of a place: "hilar" is, the aorta "at the left apex" is what is seen there."""
+        return mention.entity in self._organs and bool(_PLACE.match(self._text, mention.start, mention.end + 1))
 
     def _leads_on(self, cue: re.Match[str], mentions: Sequence[Mention]) -> bool:
         """Whether a cue is about the noun behind it: "the opacity is likely mild atelectasis"."""

@@ -116,7 +116,8 @@ def _json_rows(path: Path, whole: str) -> Iterator[Row]:
             tree = None
         if not isinstance(tree, dict):
             raise DataError(f"{origin(path, line)}: no JSON object", "write one object a line: JSON lines")
-        if not tree.keys() & {*_STUDIES} and any(tree.keys() >= keys for keys in _OF_PUT):
+        low = {name.lower() for name in tree}
+        if not low & {*_STUDIES} and any(low >= keys for keys in _OF_PUT):
             raise DataError(f"{path}: no texts by study, but what `shard put` takes, by sample or by report", _PUT)
         names = _columns(path, line, [str(name) for name in tree])
         study, text = (tree[name] for name in names)

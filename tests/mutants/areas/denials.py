@@ -170,8 +170,12 @@ MUTANTS = (
             ),
             "an and between two places ends doubt": ("if not self._joins_places(stop, mentions)", "if True"),
             "doubt reaches what follows a doubted place": (
-                "return not any(self._before[cue] <= start < stop for start in findings)",
+                "return all(self._is_place(mention) for mention in between)",
                 "return True",
+            ),
+            "every organ is a place": (
+                " and bool(_PLACE.match(self._text, mention.start, mention.end + 1))",
+                "",
             ),
             "doubt reaches over a semicolon": ('_MARKS = re.compile(r";|', '_MARKS = re.compile(r"'),
             "a stop before the cue ends its reach": ("self._stops[stop] < self._before[cue]", "False"),

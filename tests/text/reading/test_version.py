@@ -25,7 +25,7 @@ CORPUS = (
     "No change in the patient's PICC line. Effusion is no longer seen, right para-hilar mass persists.",
     "Lack of edema although hyperinflated; denies fever. Fracture: none. Mildly hyperexpanded lungs with effusions.",
 )
-READ = {3: "86ad40237abbe3c9665728558b667a32307e59701eff88d7d6505fb278929ddf"}
+READ = {4: "86ad40237abbe3c9665728558b667a32307e59701eff88d7d6505fb278929ddf"}
 
 
 def test_a_change_of_what_is_read_raises_the_version() -> None:

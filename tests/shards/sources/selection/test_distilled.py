@@ -65,6 +65,7 @@ NUMBERS = "".join(json.dumps({"study_id": float(study), "text": text}) + "\n" fo
         (LINES, "d.jsonl"),
         (LINES.replace("\n", "\n\n"), "d.json"),
         (NUMBERS, "d.jsonl"),
+        (LINES.replace('"study', '"Study').replace('"text"', '"key": "k", "text"'), "d.jsonl"),
         (gzip.compress(LINES.encode()), "d.jsonl.gz"),
         (table(",") + '1,"There is small effusion, left."\n', "d.csv"),
     ],
