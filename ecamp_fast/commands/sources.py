@@ -237,5 +237,7 @@ def _selection(views: str | None, distilled: str | None) -> "Selection":
     names = tuple(name.strip() for name in (views or "").split(",")) if views is not None else ()
     if not all(names):
         raise ConfigError(f"--views '{views}': an empty name", "write names with commas between, as --views PA,AP")
-    once = {name.casefold(): name for name in reversed(names)}  # the first spelling stays
-    return Selection(tuple(reversed(once.values())), Path(distilled) if distilled else None)
+    once: dict[str, str] = {}
+    for name in names:
+        once.setdefault(name.casefold(), name)
+    return Selection(tuple(once.values()), Path(distilled) if distilled else None)
