@@ -82,7 +82,8 @@ def _table(found: "MapScores", boxed: "BoxedMaps") -> list[str]:
 
 
 def _line(scores: "ComparedScore") -> str:
-    beside = "".join(f"{one.value if one else float('nan'):<9.3f}" for one in map(scores.opponents.get, COLUMNS))
+    values = (f"{one.value:.3f}" if one else "-" for one in map(scores.opponents.get, COLUMNS))
+    beside = "".join(f"{value:9}" for value in values)
     return f"{_told(scores.own):23}{beside}{_told(scores.above['other'], '+')}"
 
 
