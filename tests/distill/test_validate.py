@@ -73,6 +73,9 @@ BOTH = "Small left effusion. No right effusion."
          "There is normal hilar. There are normal mediastinal contours. There is mild edema."),
         ("Opacities in the right and left lower lobes.", "There are opacities in the right and left lower lobes.",
          "There are opacities in the right and left lower lobes."),
+        # the answer's opening reaches over both, though the rules would not read it so
+        ("Possible prominent aorta. Possible large effusion.", "There may be prominent aorta and large effusion.",
+         "There may be prominent aorta. There may be large effusion."),
         # clauses
         ("No effusion. Mild edema.", "There is no effusion, but there is mild edema.",
          "There is no effusion. There is mild edema."),

@@ -27,6 +27,7 @@ JUDGED = (
     (EITHER, "There is opacity. There may be atelectasis or pneumonia in the right lower lobe."),
     ("Hilar calcification may be seen.", "There may be mediastinal and hilar calcification."),
     ("Mediastinal and left hilar mass is possible.", "There may be mediastinal and left hilar mass."),
+    ("Possible prominent aorta. Possible large effusion.", "There may be prominent aorta and large effusion."),
     ("Normal hilar and mediastinal contours.", "There are normal hilar and mediastinal contours."),
     ("Effusion.", "There is effusion. There is"),
     ("Effusion.", "There is effusion. " * 3),
