@@ -54,13 +54,13 @@ def reader_of(run: Path, recipe: Recipe, shards: ShardSet, tokenizer: Path | Non
     """What brings sentences of a set to a run's words.
 
     tokenizer: file of the set that the run was trained on; None: that of ``shards``
-    Raises ConfigError where there is none, DataError where the run was trained with another.
+    Raises DataError where there is none, and where the run was trained with another.
     """
     if recipe.gloria.bert:
         return caption_encoder(recipe, shards.wordpiece_path)
     hint = "name the tokenizer.json of the set that it was trained on: --tokenizer FILE"
     if tokenizer is None and not shards.manifest.tokenizer_digest:
-        raise ConfigError(f"{shards.path} has no reports, and so no tokenizer", hint)
+        raise DataError(f"{shards.path} has no reports, and so no tokenizer", hint)
     file = tokenizer or shards.wordpiece_path
     encode = caption_encoder(recipe, file)
     trained = RunDir(run, writes=False).state().get("tokenizer")

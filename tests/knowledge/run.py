@@ -80,7 +80,7 @@ def conduct(plan: Plan, out: Path, call: Call) -> int:
 def ecamp_fast(arguments: Sequence[str]) -> tuple[int, str]:
     """Exit code and stdout, of a process of its own on one thread."""
     command = [sys.executable, "-m", "ecamp_fast.cli", *arguments]
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     return done.returncode, done.stdout
 

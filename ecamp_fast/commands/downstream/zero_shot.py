@@ -70,13 +70,13 @@ def command(
     where = open_device(device)
     known = ShardSet(shards)
     recipe = read_recipe(run)
-    if tokenizer is None and not recipe.gloria.bert and not known.manifest.tokenizer_digest:
-        hint = "name the tokenizer.json of the set that RUN was trained on: --tokenizer FILE"
-        raise DataError(f"{shards} has no reports, and so no tokenizer", hint)
     if recipe.losses.gloria:
         encode = reader_of(run, recipe, known, tokenizer)
         found = gloria.score_prompts(load_gloria(run, where), known, split, encode, count=count, nouns=called)
     else:
+        if tokenizer is None and not known.manifest.tokenizer_digest:
+            hint = "name the tokenizer.json of the set that RUN was trained on: --tokenizer FILE"
+            raise DataError(f"{shards} has no reports, and so no tokenizer", hint)
         wordpiece = load_wordpiece(tokenizer or known.wordpiece_path)
         found = score_prompts(load_trained(run, where), known, split, wordpiece, count=count, nouns=called)
     if as_json:
