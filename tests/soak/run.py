@@ -1,4 +1,4 @@
-"""What takes too long for any suite: thousands of killed writers and damaged shards, and a run that is stopped fifty times.
+"""What takes too long for any suite: thousands of killed writers, damaged shards, a run that is stopped fifty times.
 
 run.py [--kills N] [--drills N] [--mutations N] [--seed N] [--out FILE]
 
@@ -29,7 +29,7 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # processes that fork may have no ot
 
 
 def play(script: str, folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """The figures of ``kills.py``, ``drills.py`` or ``mutations.py``.  Raises SystemExit where something did not hold."""
+    """The figures of one of the scripts beside this one.  Raises SystemExit where something did not hold."""
     command = [sys.executable, str(HERE / script), str(folder / Path(script).stem), str(count), str(seed)]
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(command, env=os.environ | ONE_THREAD | {"PYTHONPATH": paths}, stdout=subprocess.PIPE)
