@@ -11,7 +11,7 @@ import click
 import pytest
 
 from ecamp_fast import __version__, cli
-from ecamp_fast.commands.lazy import LazyGroup
+from ecamp_fast.usage.groups import LazyGroup
 from ecamp_fast.errors import ConfigError, DataError, StorageError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,7 +5,8 @@ import importlib
 import click
 
 from ecamp_fast.bench.options import note_renamed
-from ecamp_fast.commands.lazy import LazyGroup
+from ecamp_fast.usage.groups import LazyGroup
+from ecamp_fast.usage.options import json_option
 
 BENCHES = {
     "device": ("ecamp_fast.bench.device", "A large product and a large copy: what the device gives at best."),
@@ -41,10 +42,15 @@ class BenchGroup(LazyGroup):
 
 
 @click.group(cls=BenchGroup, table=BENCHES, invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Without a name: print all results as one JSON object.")
+@json_option()
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """Measure one part; without its name all of them with small settings (``bench all --quick``)."""
+    """Measure one part; without its name all of them with small settings (`bench all --quick`).
+
+    \b
+    Example:
+      ecamp-fast bench loader --data SHARDS
+    """
     if context.invoked_subcommand is None:
         suite: click.Command = importlib.import_module(BENCHES["all"][0]).command
         context.invoke(suite, quick=True, out=None, only=(), as_json=as_json)

@@ -15,18 +15,19 @@ from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety.compare import QUANTITIES, SPOKEN, Comparison, compare, compare_redone
 from ecamp_fast.run.safety.flight import Flight, read_flight
+from ecamp_fast.usage.options import json_option, run_argument
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("other", type=click.Path(path_type=Path), required=False)
+@run_argument()
+@run_argument("other", required=False)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, min_open=True),
     metavar="X",
     help="Let losses and norm differ by this much, relative, and leave weights out: for runs on other ranks.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@json_option()
 def command(run: Path, other: Path | None, tolerance: float | None, as_json: bool) -> None:
     """Name the first optimizer step, and in it the first quantity, in which RUN and OTHER differ.
 
@@ -34,6 +35,10 @@ def command(run: Path, other: Path | None, tolerance: float | None, as_json: boo
     weights. Steps that a run did again after a resume are compared with their first time; of one RUN alone only those.
     Steps that one run lacks are told and do not count. Exit code 0: no difference; 1: one was found; 3: a run has no
     record, or a damaged one.
+
+    \b
+    Example:
+      ecamp-fast compare-runs runs/one runs/other
     """
     paths = [run] if other is None else [run, other]
     flights = [read_flight(path) for path in paths]
