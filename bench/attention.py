@@ -29,7 +29,7 @@ TOLERANCES = {"bfloat16": 2e-2, "float16": 4e-3, "float32": 1e-5}
 
 @click.command()
 @recipe_options("Sizes and dropout.")
-@click.option("--batch", type=click.IntRange(1), help="Samples. Default: 4; on a GPU the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="Samples of a micro-batch. Default: 4; on a GPU the recipe's.")
 @tokens_option()
 @click.option("--repeats", default=15, show_default=True, type=click.IntRange(2), help="Runs of each.")
 @click.option("--tune", is_flag=True, help="Write the order into the table that the model follows.")

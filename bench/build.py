@@ -11,8 +11,6 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +99,9 @@ def _originals(folder: Path, count: int) -> Path:
 
 def _floor(files: Sequence[Path], short_side: int, workers: int) -> float:
     """Seconds for all files."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     from ecamp_fast.shards.builder.pack import CHUNK
 
     context = get_context("forkserver")

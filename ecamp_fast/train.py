@@ -33,7 +33,7 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
 
 
 @click.command(
-    help=f"{__doc__}\n\n\b\nExample:\n  deepspeed ecamp_fast/train.py --ds_config --data SHARDS --out runs/mine",
+    help=f"{__doc__}\n\b\nExample:\n  deepspeed ecamp_fast/train.py --ds_config --data SHARDS --out runs/mine",
     context_settings={"show_default": True},
 )
 @options.ds_config_option()

@@ -4,18 +4,17 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.safety.compare import QUANTITIES, SPOKEN, Comparison, compare, compare_redone
-from ecamp_fast.run.safety.flight import Flight, read_flight
 from ecamp_fast.usage.options import json_option, run_argument
+
+if TYPE_CHECKING:
+    from ecamp_fast.run.safety.compare import Comparison
+    from ecamp_fast.run.safety.flight import Flight
 
 
 @click.command()
@@ -40,6 +39,9 @@ def command(run: Path, other: Path | None, tolerance: float | None, as_json: boo
     Example:
       ecamp-fast compare-runs runs/one runs/other
     """
+    from ecamp_fast.run.safety.compare import compare, compare_redone
+    from ecamp_fast.run.safety.flight import read_flight
+
     paths = [run] if other is None else [run, other]
     flights = [read_flight(path) for path in paths]
     redone = [compare_redone(flight, tolerance) for flight in flights]
@@ -65,15 +67,19 @@ def command(run: Path, other: Path | None, tolerance: float | None, as_json: boo
     click.get_current_context().exit(0 if equal else 1)
 
 
-def _kind(run: Path, flight: Flight) -> dict[str, Any]:
+def _kind(run: Path, flight: "Flight") -> dict[str, Any]:
     """What kind of run it was: ranks of its steps; digest of its data, and what its recipe is, None where unknown."""
+    from ecamp_fast.run.rundir import RunDir
+
     state, recipe = RunDir(run, writes=False).state(), run / "recipe.yaml"
-    ranks = [int(count) for count in np.unique(flight.steps["ranks"])]
+    ranks = sorted({int(count) for count in flight.steps["ranks"]})
     return {"ranks": ranks, "data": state.get("manifest"), "recipe": _identity(recipe) if recipe.exists() else None}
 
 
 def _identity(recipe: Path) -> dict[str, Any] | None:
     """Its keys that make a run what it is; None where this version does not know some of them."""
+    from ecamp_fast.config import load_recipe
+
     try:
         return load_recipe(recipe).identity()
     except ConfigError:
@@ -92,7 +98,7 @@ def _other_kind(kinds: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _of_run(run: Path, flight: Flight, kind: dict[str, Any], redone: Comparison) -> str:
+def _of_run(run: Path, flight: "Flight", kind: dict[str, Any], redone: "Comparison") -> str:
     ranks = " and ".join(str(count) for count in kind["ranks"]) or "no"
     told = f"{run}: {len(flight.steps):,} steps on {ranks} rank(s)"
     if len(flight.steps) and (gaps := int(flight.steps["step"][-1]) - len(flight.steps)):
@@ -105,7 +111,7 @@ def _of_run(run: Path, flight: Flight, kind: dict[str, Any], redone: Comparison)
 
 
 def _between(
-    flights: list[Flight], kinds: list[dict[str, Any]], found: Comparison, tolerance: float | None
+    flights: "list[Flight]", kinds: list[dict[str, Any]], found: "Comparison", tolerance: float | None
 ) -> list[str]:
     lines = _other_kind(kinds)
     if other := max(len(flight.steps) for flight in flights) - found.compared:
@@ -125,7 +131,9 @@ def _between(
     return lines
 
 
-def _named(found: Comparison) -> str:
+def _named(found: "Comparison") -> str:
+    from ecamp_fast.run.safety.compare import QUANTITIES
+
     first = found.first
     assert first is not None
     before = QUANTITIES[: QUANTITIES.index(first.quantity)]
@@ -134,10 +142,12 @@ def _named(found: Comparison) -> str:
 
 
 def _spoken(quantity: str) -> str:
+    from ecamp_fast.run.safety.compare import SPOKEN
+
     return SPOKEN.get(quantity, quantity)
 
 
-def _as_dict(found: Comparison) -> dict[str, Any]:
+def _as_dict(found: "Comparison") -> dict[str, Any]:
     """Strict JSON: what is infinite or no number is null."""
     first = found.first and {name: _finite(value) for name, value in asdict(found.first).items()}
     largest = {name: {"relative": _finite(apart), "step": step} for name, (apart, step) in found.largest.items()}

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import click
 
-from ecamp_fast.doctor.checks import exit_code, run_checks
 from ecamp_fast.doctor.finding import Finding, Status
-from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.printable import message, without_secrets
 from ecamp_fast.usage import options
 
@@ -47,6 +45,8 @@ def command(
     Example:
       ecamp-fast doctor --data SHARDS --out runs/mine
     """
+    from ecamp_fast.doctor.checks import exit_code, run_checks
+    from ecamp_fast.doctor.run_setup import RunSetup
     from ecamp_fast.run.deepspeed_config import find
 
     began = time.perf_counter()

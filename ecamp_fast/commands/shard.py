@@ -288,7 +288,9 @@ def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | N
 @options.shards_argument("shard_set")
 @click.argument("picture", type=click.Path(path_type=Path, dir_okay=False))
 @options.split_option("Of SHARDS. Default: the set's first.")
-@click.option("--count", default=6, show_default=True, type=click.IntRange(1, 100), help="Samples to draw.")
+@click.option(
+    "--count", default=6, show_default=True, metavar="N", type=click.IntRange(1, 100), help="Samples to draw."
+)
 @options.seed_option("Which samples.")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Draw this sample; may be repeated.")
 @options.json_option()

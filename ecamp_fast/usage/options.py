@@ -187,9 +187,8 @@ def _resume(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     """A word that is none of ours and no path is a slip, not a checkpoint that is missing."""
     if value in RESUME or "/" in value or Path(value).exists():
         return value
-    raise click.BadParameter(
-        f"'{value}' is neither {', '.join(RESUME)} nor a checkpoint.{meant(value, RESUME)}", ctx, parameter
-    )
+    told = f"'{value}' is neither {', '.join(RESUME)} nor the path of a checkpoint.{meant(value, RESUME, '')}"
+    raise click.BadParameter(told, ctx, parameter)
 
 
 def _allowed(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,9 +206,11 @@ def _allowed(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     return value
 
 
-def meant(word: str, known: Sequence[str]) -> str:
-    """`` Did you mean 'build'?``, or all that there are."""
+def meant(word: str, known: Sequence[str], otherwise: str | None = None) -> str:
+    """`` Did you mean 'build'?``; where none is near, ``otherwise``: by default all that there are."""
     from difflib import get_close_matches  # costs a few ms, so only here
 
     close = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else f" There are: {', '.join(known)}."
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" There are: {', '.join(known)}." if otherwise is None else otherwise

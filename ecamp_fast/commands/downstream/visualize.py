@@ -46,7 +46,14 @@ NO_PICTURES = "The images are of patients, so none is drawn: --pictures draws th
 )
 @shared.split_option("Of --data.", "val")
 @click.option("--samples", default=4, show_default=True, type=click.IntRange(0, 64), help="Images of --data to draw.")
-@click.option("--count", default=512, show_default=True, type=click.IntRange(1), help="Images of --data to measure on.")
+@click.option(
+    "--count",
+    default=512,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1),
+    help="Images of --data to measure on.",
+)
 @click.option("--pictures/--no-pictures", default=None, help="Default: of phantoms, and of --image; not of patients.")
 @shared.tokenizer_option("With --image. Default: the run's.")
 @shared.device_option()

@@ -17,7 +17,9 @@ PAGE = "audit.html"
 @click.argument("source")
 @click.argument("journal", type=click.Path(path_type=Path))
 @options.out_option(f"Gets {PAGE}. Default: the journal's folder.")
-@click.option("--count", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Reports at most.")
+@click.option(
+    "--count", default=50, show_default=True, metavar="N", type=click.IntRange(1, 10_000), help="Reports at most."
+)
 @options.seed_option("Of the sample.")
 @click.option("--how", type=click.Choice(["model", "re-asked", "rules", "nothing"]), help="Only answers of this kind.")
 @options.columns_option()
