@@ -15,8 +15,14 @@ BENCHES = {
     "build": ("ecamp_fast.bench.build", "Building shards from originals: images a second, and share of the floor."),
     "model": ("ecamp_fast.bench.model", "The model's step: times, work, memory; the release beside it."),
     "train": ("ecamp_fast.bench.train", "The whole training step, from memory and from shards: rate, stall, MFU."),
-    "repeats": ("ecamp_fast.bench.repeats", "The same step several times: are all gradients the same to the bit?"),
-    "scaling": ("ecamp_fast.bench.scaling", "The training step on 1, 2, 4 ... ranks, by ZeRO stage and plain DDP."),
+    "repeats": (
+        "ecamp_fast.bench.repeats",
+        "The same step several times, and whether all gradients are the same to the bit.",
+    ),
+    "scaling": (
+        "ecamp_fast.bench.scaling",
+        "The training step on 1, 2, 4 and more ranks, by ZeRO stage and plain DDP.",
+    ),
     "attention": ("ecamp_fast.bench.attention", "Every attention backend: errors, times; --tune writes the choice."),
     "kernels": ("ecamp_fast.bench.kernels", "The Triton kernels: errors, times, share of the roofline, memory."),
     "roofline": ("ecamp_fast.bench.roofline.command", "What A100, H100, H200 could do with a step's counted work."),

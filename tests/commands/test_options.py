@@ -158,8 +158,7 @@ def test_summaries_are_whole_sentences(told: Any) -> None:
     listed = told.command.summaries(told.context)
     assert [name for name, _ in listed] == told.command.list_commands(told.context)
     for name, line in listed:
-        assert re.fullmatch(r"[A-Z][^.]*(?:\.\.\. [^.]*|\w\.\w[^.]*)*\.|[A-Z].*[^.]\.", line), (name, line)
-        assert "..." not in line.removesuffix("."), (name, line)
+        assert re.fullmatch(r"[A-Z].*[^.]\.", line) and "..." not in line, (name, line)
     text = " ".join(helps(cli.command, *told.name.split()[1:]).split())
     for name, line in listed:
         assert f"{name} {line}" in text, name
@@ -195,7 +194,7 @@ FAULTS = {
     "--allow-change optim.lrr": "did you mean 'optim.lr'?",
     "--allow-change nothing.at.all": "no key 'nothing.at.all'",
     "--ranks 0": "0 is not in the range x>=1",
-    "--reciep paper": "Did you mean --recipe?",
+    "--reciep paper": "Did you mean one of: '--recipe'",
 }
 
 
@@ -251,24 +250,23 @@ def test_no_help_imports_what_takes_long() -> None:
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
-def test_every_help_is_instant() -> None:
-    """Beside a Python that imports click alone, since machines differ: best of 5, of processor time."""
-    bare = _best("import click")
-    slowest = [
-        name for name in NAMES if name in ("ecamp-fast train", "ecamp-fast attend train", "ecamp-fast bench kernels")
-    ]
-    for name in slowest:
-        words = [*name.split()[1:], "--help"]
-        took = _best(f"from ecamp_fast.cli import main; main({words})")
-        assert took < max(SECONDS, 3 * bare), (name, took, bare)
-
-
-def _best(program: str) -> float:
-    seconds = []
+@pytest.mark.parametrize("name", ["train", "attend train", "bench kernels"])  # those that import most
+def test_a_help_is_instant(name: str) -> None:
+    """The best of five; on a machine that is slow or busy beside a Python that imports click alone."""
+    program = f"from ecamp_fast.cli import main; main({[*name.split(), '--help']})"
+    took = 9.9
     for _ in range(5):
-        before, began = os.times(), time.perf_counter()
-        subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        after = os.times()
-        spent = after.children_user + after.children_system - before.children_user - before.children_system
-        seconds.append(min(spent, time.perf_counter() - began))
-    return min(seconds)
+        took = min(took, _seconds(program))
+        if took < SECONDS:
+            return
+    bare = min(_seconds("import click") for _ in range(5))
+    assert took < 2.5 * bare, (took, bare)
+
+
+def _seconds(program: str) -> float:
+    """Elapsed, or of the processor, whichever are fewer."""
+    before, began = os.times(), time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    elapsed, after = time.perf_counter() - began, os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return min(spent, elapsed)

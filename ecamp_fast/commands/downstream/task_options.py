@@ -117,7 +117,7 @@ def task_arguments(function: Command) -> Command:
             show_default=False,
             type=click.IntRange(0),
             metavar="N",
-            help="Training images instead of a share.",
+            help="Training images instead of a share. Default: the share.",
         ),
         click.option("--official", is_flag=True, help="The set's own list of 1, 10 or 100 %."),
         shared.seed_option("Of the subset and the fit."),
