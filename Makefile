@@ -12,7 +12,7 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test worth downstream knowledge trainer faults faults-of-runs faults-of-data fault-docs soak mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock site clean
+.PHONY: help setup demo test worth downstream knowledge trainer faults faults-of-runs faults-of-data fault-docs soak mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock site reference clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
@@ -88,6 +88,10 @@ faults-of-data: setup
 # docs/faults.md from the catalogue, the tests and the figures of `make soak`.
 fault-docs: setup
 	@$(BIN)/python tests/faults/write_docs.py $(ARGS)
+
+# docs/reference.md from the commands, and the keys that a shell completes.
+reference: setup
+	@$(BIN)/python tests/commands/write_reference.py $(ARGS)
 
 # Figures go to tests/soak/results.json, and are committed by hand.
 soak: setup

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.bench.options import SPREAD, TOKENS, json_option, recipe_options, tokens_option
-from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.bench.options import SPREAD, TOKENS, recipe_options, tokens_option
+from ecamp_fast.usage.options import json_option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ecamp_fast.config import Recipe
     from ecamp_fast.model.attention_backends import AttentionCase
     from ecamp_fast.model.sequences import SequenceLayout
 
@@ -28,7 +29,7 @@ TOLERANCES = {"bfloat16": 2e-2, "float16": 4e-3, "float32": 1e-5}
 
 @click.command()
 @recipe_options("Sizes and dropout.")
-@click.option("--batch", type=click.IntRange(1), help="Samples. Default: 4; on a GPU the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="Samples of a micro-batch. Default: 4; on a GPU the recipe's.")
 @tokens_option()
 @click.option("--repeats", default=15, show_default=True, type=click.IntRange(2), help="Runs of each.")
 @click.option("--tune", is_flag=True, help="Write the order into the table that the model follows.")
@@ -45,9 +46,14 @@ def command(
     """Errors and times of every attention backend, forward and backward, for encoder, decoder, text and fusion.
 
     Exit code 1: the backend that the model would use is wrong, or gives other bits from run to run.
+
+    \b
+    Example:
+      ecamp-fast bench attention --repeats 5
     """
     import torch
 
+    from ecamp_fast.config import load_recipe
     from ecamp_fast.errors import EnvironmentFault
     from ecamp_fast.model.attention import MEASURED
 
@@ -61,7 +67,7 @@ def command(
         click.get_current_context().exit(1)
 
 
-def measure(recipe: Recipe, batch: int | None = None, tokens: float = TOKENS, repeats: int = 15) -> dict[str, Any]:
+def measure(recipe: "Recipe", batch: int | None = None, tokens: float = TOKENS, repeats: int = 15) -> dict[str, Any]:
     """Rows of part, shape, backend; error, passed, repeats and seconds where it can do the case, else ``note``."""
     import torch
 
@@ -87,7 +93,7 @@ def measure(recipe: Recipe, batch: int | None = None, tokens: float = TOKENS, re
     }
 
 
-def _rate(recipe: Recipe, case: "AttentionCase") -> float:
+def _rate(recipe: "Recipe", case: "AttentionCase") -> float:
     return recipe.model.text.dropout if case.dropout else 0.0
 
 

@@ -11,28 +11,29 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ecamp_fast.bench.data.originals import HEIGHT, WIDTH, original
-from ecamp_fast.bench.options import json_option
-from ecamp_fast.phantom import describe as describe_phantom
+from ecamp_fast.usage.options import json_option, workers_option
 
 DRAWN = 8  # different originals; the files repeat them
 
 
 @click.command()
 @click.option("--images", default=384, show_default=True, type=click.IntRange(8), help="Originals in a round.")
-@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
+@workers_option()
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of each in turn.")
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(8), help="Pixels kept.")
 @json_option()
 def command(images: int, workers: int, rounds: int, short_side: int, as_json: bool) -> None:
-    """Time a build from originals of 2500 x 3000 pixels."""
+    """Time a build from originals of 2500 x 3000 pixels.
+
+    \b
+    Example:
+      ecamp-fast bench build --images 96
+    """
     with tempfile.TemporaryDirectory(prefix="ecamp-fast-") as folder:
         result = measure(_originals(Path(folder), images), short_side, workers, rounds)
     click.echo(json.dumps(result) if as_json else describe(result))
@@ -40,6 +41,7 @@ def command(images: int, workers: int, rounds: int, short_side: int, as_json: bo
 
 def measure(table: Path, short_side: int, workers: int, rounds: int) -> dict[str, Any]:
     """Images a second of the build and of its floor, medians over rounds, and their ratio.  table: for ``CsvSource``"""
+    from ecamp_fast.bench.data.originals import HEIGHT, WIDTH
     from ecamp_fast.bench.timing import environment
     from ecamp_fast.machine import available_cores
 
@@ -79,6 +81,9 @@ def describe(result: dict[str, Any]) -> str:
 
 def _originals(folder: Path, count: int) -> Path:
     """JPEG files of the hospital's size, and the table that names them."""
+    from ecamp_fast.bench.data.originals import original
+    from ecamp_fast.phantom import describe as describe_phantom
+
     rows = []
     for number in range(count):
         path = folder / f"{number:04d}.jpg"
@@ -94,6 +99,9 @@ def _originals(folder: Path, count: int) -> Path:
 
 def _floor(files: Sequence[Path], short_side: int, workers: int) -> float:
     """Seconds for all files."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     from ecamp_fast.shards.builder.pack import CHUNK
 
     context = get_context("forkserver")

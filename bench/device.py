@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ecamp_fast.bench.options import json_option
+from ecamp_fast.usage.options import json_option
 
 SIDE, COPY_BYTES = {"cuda": 8192, "cpu": 512}, {"cuda": 2**32, "cpu": 2**26}
 REPEATS, WARM_UP = 10, 3
@@ -15,7 +15,12 @@ REPEATS, WARM_UP = 10, 3
 @click.command()
 @json_option()
 def command(as_json: bool) -> None:
-    """Operations a second of a bfloat16 product of random numbers, bytes a second of a copy, and what the device is."""
+    """Operations a second of a bfloat16 product of random numbers, bytes a second of a copy, and what the device is.
+
+    \b
+    Example:
+      ecamp-fast bench device
+    """
     result = measure()
     click.echo(json.dumps(result) if as_json else describe(result))
 

@@ -20,6 +20,7 @@ import click
 
 from ecamp_fast.errors import ConfigError, EcampError, EnvironmentFault
 from ecamp_fast.printable import items
+from ecamp_fast.usage.options import json_option
 
 GATE_BATCHES = (2, 16)  # of the larger one, every chip's programs get a second tile of sr_loss
 REPEATED_BATCH, REPEATS = 64, 20  # on a GPU: runs whose bits are compared
@@ -31,10 +32,10 @@ PARTS = ("gate", "compile")  # what a child process can be asked for
 
 @click.command()
 @click.option("--batch", default=256, show_default=True, type=click.IntRange(1), help="Samples to time on a GPU.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Times as bars.")
 @click.option("--tune", is_flag=True, help="Sweep launch constants first and keep the winners in kernels/tuning.json.")
-@click.option("--tune-only", multiple=True, metavar="KEY", help="With --tune: this key of the table; several times.")
+@click.option("--tune-only", multiple=True, metavar="KEY", help="With --tune: this key of the table; may be repeated.")
 @click.option("--tune-seconds", type=click.FloatRange(1), help="With --tune: try no further candidate after these.")
 @click.option("--times/--no-times", default=True, show_default=True, help="Without: only whether they are right.")
 @click.option("--compiled/--no-compiled", default=True, show_default=True, help="On a GPU, torch.compile beside ours.")
@@ -55,6 +56,10 @@ def command(
     """Correctness of every kernel, then its times; without a GPU the compiler's report instead of times.
 
     Exit code 1: a kernel of ours is wrong, does not repeat to the bit, or spills registers.
+
+    \b
+    Example:
+      ecamp-fast bench kernels --no-times --quick
     """
     if child:
         click.echo(json.dumps(_gate_here(quick) if child == "gate" else _compile_here(quick)))

@@ -8,25 +8,29 @@ import platform
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.bench.options import json_option, note_renamed, recipe_options
-from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.bench.options import note_renamed, recipe_options
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.machine import available_cores
 from ecamp_fast.shards.storage.address import parse_address
+from ecamp_fast.usage.options import data_option, device_option, json_option
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 WARM_UP = 2  # batches: DALI's buffers grow during the first ones
 PHANTOMS = 64
 
 
 @click.command()
-@click.option("--data", metavar="SHARDS", help="Folder or address. Default: phantoms of 1024 pixels.")
+@data_option("Shard set: folder, s3://, gs:// or https://. Default: phantoms of 1024 pixels.")
 @recipe_options("Sizes and threads.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Images to time, at least.")
-@click.option("--device", default=None, help="cpu or cuda. Default: cuda where there is one.")
+@device_option()
 @click.option("--baselines", is_flag=True, help="One core's time for an image, beside other loaders.")
 @click.option("--rivals", "former", is_flag=True, hidden=True)  # what --baselines was called, for one more release
 @json_option()
@@ -40,7 +44,13 @@ def command(
     former: bool,
     as_json: bool,
 ) -> None:
-    """Time the loader alone: images a second for one rank."""
+    """Time the loader alone: images a second for one rank.
+
+    \b
+    Example:
+      ecamp-fast bench loader --data SHARDS --images 2048
+    """
+    from ecamp_fast.config import load_recipe
     from ecamp_fast.shards.builder.build import build_phantoms
 
     micro = () if any(o.startswith("batch.") for o in overrides) else ("batch.micro=32", "batch.total=32")
@@ -64,7 +74,7 @@ def command(
     click.echo(json.dumps(result) if as_json else describe(result))
 
 
-def measure(data: Path | str, recipe: Recipe, images: int, device: str | None = None) -> dict[str, Any]:
+def measure(data: Path | str, recipe: "Recipe", images: int, device: str | None = None) -> dict[str, Any]:
     """Rates of one rank.  images: to time, rounded up to whole batches   device: None: cuda where there is one.
 
     returns images_per_second (wall), images_per_core_second (CPU time of this process, all threads),

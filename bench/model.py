@@ -9,12 +9,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, json_option, recipe_options, text_options
-from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, recipe_options, text_options
+from ecamp_fast.usage.options import device_option, json_option
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 LARGEST = 12  # saved tensors that are printed
 
@@ -27,7 +31,7 @@ LARGEST = 12  # saved tensors that are printed
     "--precision", "precisions", multiple=True, type=click.Choice(["fp32", "bf16"]), help="Several take turns."
 )
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Blocks, and steps of each kind.")
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@device_option()
 @click.option("--peer", type=click.Path(path_type=Path), metavar="CHECKOUT", help="Time the release as well.")
 @click.option("--peer-python", type=click.Path(path_type=Path), metavar="FILE", help="What runs it. Default: this one.")
 @json_option()
@@ -49,7 +53,13 @@ def command(
 
     Exit code 1: a step computes something else than the plain float32 model, or the release something else than ours;
     then its times are not given.
+
+    \b
+    Example:
+      ecamp-fast bench model --batch 8 --precision fp32
     """
+    from ecamp_fast.config import load_recipe
+
     recipe = load_recipe(name, overrides)
     release = (peer, peer_python or Path(sys.executable)) if peer else None
     result = measure(recipe, batch, tokens, spread, precisions, repeats, device, release, vocabulary)
@@ -61,7 +71,7 @@ def command(
 
 
 def measure(
-    recipe: Recipe,
+    recipe: "Recipe",
     batch: int | None = None,
     tokens: float = TOKENS,
     spread: float = SPREAD,

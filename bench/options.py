@@ -1,28 +1,26 @@
 """Options that several benches share, so that each means the same and has the same default everywhere."""
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from ecamp_fast.usage.options import Decorator, all_of, recipe_option, set_option
+
 VOCABULARY = 30_000  # words of the released tokenizer
 TOKENS, SPREAD = 110.0, 0.4  # of a text: mean length, its deviation over its mean
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-
-def recipe_options(purpose: str | None = None) -> Decorator:
+def recipe_options(purpose: str = "Of the step.") -> Decorator:
     """``--recipe`` and ``--set``, as ``name`` and ``overrides``.  purpose: what of the recipe counts, for ``--help``"""
-    name: dict[str, Any] = {"default": "paper", "show_default": True, "metavar": "NAME|FILE", "help": purpose}
-    change: dict[str, Any] = {"multiple": True, "metavar": "KEY=VALUE", "help": "Change one key of the recipe."}
-    return _all(click.option("--recipe", "name", **name), click.option("--set", "overrides", **change))
+    return all_of(recipe_option("paper", purpose, "name"), set_option())
 
 
 def text_options() -> Decorator:
     """``--tokens``, ``--spread`` and ``--vocabulary`` of texts made of noise."""
     spread: dict[str, Any] = {"default": SPREAD, "show_default": True, "type": click.FloatRange(0)}
     words: dict[str, Any] = {"default": VOCABULARY, "show_default": True, "type": click.IntRange(8)}
-    return _all(
+    return all_of(
         tokens_option(),
         click.option("--spread", **spread, help="Its deviation over its mean."),
         click.option("--vocabulary", **words, help="Words of it."),
@@ -35,20 +33,10 @@ def tokens_option() -> Decorator:
     return click.option("--tokens", default=TOKENS, show_default=True, type=length, help="Mean length of a text.")
 
 
-def json_option() -> Decorator:
-    """``--json``, as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
-def _all(*options: Decorator) -> Decorator:
-    """Several options, listed by ``--help`` in this order."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+def results_option(default: Path, purpose: str) -> Decorator:
+    """``--results``: the folder of results that are read."""
+    settings: dict[str, Any] = {"type": click.Path(path_type=Path), "default": default, "show_default": True}
+    return click.option("--results", metavar="FOLDER", help=purpose, **settings)
 
 
 def note_renamed(former: str, current: str) -> None:

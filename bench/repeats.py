@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.bench.options import json_option, recipe_options, text_options
-from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.bench.options import recipe_options, text_options
+from ecamp_fast.usage.options import json_option
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ecamp_fast.config import Recipe
 
 SEED = 5  # of dropout
 SLOW = "which takes minutes where it is a large one: --recipe demo, or --set batch.micro=2"
@@ -27,14 +29,20 @@ def command(
     """Take the same forward and backward several times and compare loss and gradients bit for bit.
 
     Exit code 1: two of them differ.
+
+    \b
+    Example:
+      ecamp-fast bench repeats --times 2
     """
+    from ecamp_fast.config import load_recipe
+
     result = measure(load_recipe(name, overrides), tokens, spread, vocabulary, times)
     click.echo(json.dumps(result) if as_json else describe(result))
     if not result["passed"]:
         click.get_current_context().exit(1)
 
 
-def measure(recipe: Recipe, tokens: float, spread: float, vocab_size: int, times: int) -> dict[str, Any]:
+def measure(recipe: "Recipe", tokens: float, spread: float, vocab_size: int, times: int) -> dict[str, Any]:
     """All that the command prints.  tokens, spread: see ``synthetic.text_lengths``
 
     returns passed, differing (parameter -> steps whose gradient was not that of the first), losses (of each step),

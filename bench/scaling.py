@@ -11,13 +11,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.bench.options import json_option, recipe_options, text_options
-from ecamp_fast.config import Recipe, dump_recipe, load_recipe
+from ecamp_fast.bench.options import recipe_options, text_options
 from ecamp_fast.errors import ConfigError, EnvironmentFault
+from ecamp_fast.usage.options import json_option
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 PROGRAM = "ecamp_fast.bench.step.scaling_rank"
 LOG_LINES = 15  # of ranks that failed
@@ -25,8 +29,16 @@ LOG_LINES = 15  # of ranks that failed
 
 @click.command()
 @recipe_options()
-@click.option("--stages", default="0,1,2,ddp", show_default=True, help="ZeRO stages and plain DDP, with commas.")
-@click.option("--ranks", metavar="1,2,...", help="Default: 1, 2, 4 ... as many as GPUs; without one 1,2.")
+@click.option(
+    "--stages",
+    default="0,1,2,ddp",
+    show_default=True,
+    metavar="0,1,...",
+    help="ZeRO stages and plain DDP, with commas.",
+)
+@click.option(
+    "--ranks", metavar="1,2,...", help="Ranks, with commas. Default: 1, 2, 4 ... as many as GPUs; without one 1,2."
+)
 @click.option("--accumulation", default=1, show_default=True, type=click.IntRange(1), help="Micro-batches of a step.")
 @text_options()
 @click.option("--steps", default=20, show_default=True, type=click.IntRange(1), help="Optimizer steps to time.")
@@ -46,7 +58,13 @@ def command(
     """Images a second per rank for 1, 2, 4 ... ranks, under each ZeRO stage and plain DDP.
 
     Exit code 1: an engine computes something else than the plain model, so it has no times.
+
+    \b
+    Example:
+      ecamp-fast bench scaling --ranks 1,2 --stages 0,ddp
     """
+    from ecamp_fast.config import load_recipe
+
     result = measure(
         load_recipe(name, overrides),
         parse_stages(stages),
@@ -92,7 +110,7 @@ def default_ranks() -> list[int]:
 
 
 def measure(
-    recipe: Recipe, stages: list[str], ranks: list[int], accumulation: int, settings: dict[str, Any]
+    recipe: "Recipe", stages: list[str], ranks: list[int], accumulation: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """All that the command prints.  settings: ``tokens``, ``spread``, ``vocabulary``, ``steps``.
 
@@ -129,9 +147,10 @@ def with_efficiency(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _launch(
-    recipe: Recipe, stages: list[str], ranks: int, accumulation: int, settings: dict[str, Any]
+    recipe: "Recipe", stages: list[str], ranks: int, accumulation: int, settings: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """The rows of one number of ranks, from processes that are gone afterwards."""
+    from ecamp_fast.config import dump_recipe
     from ecamp_fast.run import launch
 
     total = recipe.micro * ranks * accumulation

@@ -13,6 +13,7 @@ import click
 
 from ecamp_fast.bench.report.result_files import BENCHES
 from ecamp_fast.errors import EcampError
+from ecamp_fast.usage.options import json_option, out_option
 
 COMMANDS = {"roofline": "roofline.command"}  # where a bench is no module of its own name
 # What shows in a minute or two that all is in order, by kind of device; the figures it gives are rough
@@ -59,13 +60,19 @@ QUICK = {
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Small settings: minutes, rough figures.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write NAME.json there.")
-@click.option("--only", multiple=True, type=click.Choice(BENCHES), help="This bench; may be given several times.")
-@click.option("--json", "as_json", is_flag=True, help="Print all results as one JSON object.")
+@out_option("Gets NAME.json of each bench.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(BENCHES), metavar="NAME", help="Only this bench; may be repeated."
+)
+@json_option()
 def command(quick: bool, out: Path | None, only: tuple[str, ...], as_json: bool) -> None:
     """Run every bench in turn.
 
     Exit code 1: one of them found something wrong or could not run; the others have run all the same.
+
+    \b
+    Example:
+      ecamp-fast bench all --quick --out results
     """
     names = [name for name in BENCHES if not only or name in only]
     results, failed = run(names, quick, out, told=not as_json)

@@ -5,19 +5,23 @@ from typing import Any
 
 import click
 
-from ecamp_fast.bench.options import json_option
-from ecamp_fast.config import load_recipe
+from ecamp_fast.usage.options import json_option, recipe_option
 
 VOCABULARY = 3000
 LIMIT_MS = 0.1  # per sample and core; the released implementation takes 4.2
 
 
 @click.command()
-@click.option("--recipe", "recipe_name", default="paper", show_default=True, metavar="NAME|FILE")
-@click.option("--batch", default=256, show_default=True, help="Samples of a micro-batch.")
+@recipe_option("paper", "Of the texts.")
+@click.option("--batch", default=256, show_default=True, type=click.IntRange(1), help="Samples of a micro-batch.")
 @json_option()
 def command(recipe_name: str, batch: int, as_json: bool) -> None:
-    """Milliseconds per sample on one core, for phantom reports."""
+    """Milliseconds per sample on one core, for phantom reports.
+
+    \b
+    Example:
+      ecamp-fast bench text --batch 64
+    """
     result = measure_text(recipe_name, batch)
     if as_json:
         click.echo(json.dumps(result))
@@ -38,6 +42,7 @@ def measure_text(recipe_name: str, batch: int) -> dict[str, Any]:
     import torch
 
     from ecamp_fast.bench.timing import environment, measure
+    from ecamp_fast.config import load_recipe
     from ecamp_fast.keyed_random import sample_keys
     from ecamp_fast.phantom import describe
     from ecamp_fast.text.packing.assemble import assemble

@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, json_option, recipe_options
-from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, recipe_options
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage.options import data_option, ds_config_option, json_option
 
 if TYPE_CHECKING:
     from ecamp_fast.bench.step.feeds import Feeds
+    from ecamp_fast.config import Recipe
 
 PHANTOMS = 64
 
 
 @click.command()
 @recipe_options()
-@click.option("--data", metavar="SHARDS", help="Folder or address. Default: phantoms.")
+@data_option("Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
 @click.option("--synthetic", is_flag=True, help="Batches of noise from memory; no shards, no decoding.")
 @click.option("--tokens", type=click.FloatRange(2), help="Mean length of a synthetic text. Default: 110.")
 @click.option("--steps", default=10, show_default=True, type=click.IntRange(1), help="Optimizer steps of a block.")
 @click.option("--blocks", default=3, show_default=True, type=click.IntRange(1), help="Blocks of each feed.")
-@click.option("--ds-config", type=click.Path(path_type=Path), metavar="FILE", help="DeepSpeed JSON. Default: ZeRO-2.")
+@ds_config_option()
 @click.option("--profile", is_flag=True, help="On a GPU: list the kernels of a step, its launches and its gaps.")
 @click.option("--vocabulary", type=click.IntRange(8), help="Words, at least. Default: the set's; 30,000 on phantoms.")
 @json_option()
@@ -42,7 +43,7 @@ def command(
     tokens: float | None,
     steps: int,
     blocks: int,
-    ds_config: Path | None,
+    ds_config: str,
     profile: bool,
     vocabulary: int | None,
     as_json: bool,
@@ -50,7 +51,13 @@ def command(
     """Images a second of the whole training step on one rank, and the share of it that waits for data.
 
     Exit code 1: the engine computes something else than the plain model, so no times are given.
+
+    \b
+    Example:
+      ecamp-fast bench train --data SHARDS --ds_config zero1
     """
+    from ecamp_fast.config import load_recipe
+    from ecamp_fast.run.deepspeed_config import find
     from ecamp_fast.shards.builder.build import build_phantoms
 
     if (synthetic and data is not None) or (tokens is not None and not synthetic):
@@ -69,7 +76,7 @@ def command(
             click.echo(f"no --data: drawing {PHANTOMS} phantoms of {size} pixels", err=True)
             build_phantoms(PHANTOMS, Path(data), size=size)
         result = measure(
-            recipe, data, steps, blocks, ds_config, vocabulary or 0, tokens or TOKENS, before if profile else None
+            recipe, data, steps, blocks, find(ds_config), vocabulary or 0, tokens or TOKENS, before if profile else None
         )
     click.echo(json.dumps(result) if as_json else describe(result))
     if not result["parity"]["passed"]:
@@ -77,7 +84,7 @@ def command(
 
 
 def measure(
-    recipe: Recipe,
+    recipe: "Recipe",
     data: Path | str | None,
     steps: int,
     blocks: int,
@@ -107,7 +114,7 @@ def measure(
 
 
 def _source(
-    recipe: Recipe, data: Path | str | None, vocabulary: int, tokens: float, device: Any
+    recipe: "Recipe", data: Path | str | None, vocabulary: int, tokens: float, device: Any
 ) -> tuple[int, "Feeds"]:
     """Words of the model, and what gives the batches."""
     from ecamp_fast.bench.step.feeds import Noise, Shards
@@ -121,7 +128,7 @@ def _source(
 
 
 def _measure(
-    recipe: Recipe,
+    recipe: "Recipe",
     vocab_size: int,
     feeds: "Feeds",
     times: tuple[int, int],
@@ -167,7 +174,7 @@ def _measure(
     return result | peak_memory() | {"environment": versions()}
 
 
-def _timed(engine: Any, feeds: "Feeds", recipe: Recipe, device: Any, steps: int, blocks: int) -> dict[str, Any]:
+def _timed(engine: Any, feeds: "Feeds", recipe: "Recipe", device: Any, steps: int, blocks: int) -> dict[str, Any]:
     """``feeds`` and ``stall_share``: a turn of each feed that does not count, then ``blocks`` of each."""
     import torch
 

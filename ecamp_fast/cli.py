@@ -2,15 +2,17 @@
 
 import errno
 import json
+import os
 import sys
 
 import click
 
 from ecamp_fast import __version__
-from ecamp_fast.commands.lazy import LazyGroup
 from ecamp_fast.errors import EcampError, StorageError
 from ecamp_fast.printable import message, without_secrets
+from ecamp_fast.usage.groups import LazyGroup
 
+COMPLETES = "_ECAMP_FAST_COMPLETE"  # the variable by which a shell asks for completions
 INTERRUPTED = 130  # what a shell makes of SIGINT
 # What the disk says when it refuses, wherever that happens: no fault of the program
 _REFUSED = (
@@ -52,10 +54,13 @@ COMMANDS = {
     "attend": ("ecamp_fast.commands.knowledge.attend", "Learn where the findings are that sentences name (GLoRIA)."),
     "import": ("ecamp_fast.commands.downstream.imports", "Convert released weights, or a run's former checkpoints."),
     "bench": ("ecamp_fast.commands.bench", "Measure the parts on this machine."),
+    "completion": ("ecamp_fast.usage.shells", "Print the script that lets bash, zsh or fish complete."),
 }
 
 
-@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(__version__, prog_name="ecamp-fast")
 def command() -> None:
     """Pre-train ECAMP, the entity-centred medical vision-language model, on radiographs and their reports.
@@ -63,12 +68,20 @@ def command() -> None:
     Results go to stdout (with --json as one object), progress and faults to stderr. Exit codes: 0 done, 1 a check
     failed, 2 usage or configuration, 3 data, 4 environment, 5 disk or network, 6 numerics, 7 an endpoint that does not
     answer, 8 refused on principle, 75 stopped and resumable, 130 interrupted.
+
+    \b
+    Example:
+      ecamp-fast demo
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit. ``arguments``: default ``sys.argv[1:]``."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if COMPLETES in os.environ:
+        from ecamp_fast.usage.shells import take_over
+
+        take_over()
     sys.exit(_run(arguments, as_json="--json" in arguments))
 
 

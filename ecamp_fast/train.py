@@ -22,6 +22,7 @@ from ecamp_fast.errors import STOPPED, ConfigError, DataError, EcampError
 from ecamp_fast.printable import one_line
 from ecamp_fast.run.rundir import RunDir, require_own
 from ecamp_fast.run.safety.guard import Guard
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe
@@ -31,32 +32,17 @@ PHANTOM_STUDIES = 640
 GUARD = Guard(leaves=True)  # of this process, where it is a rank
 
 
-@click.command(help=__doc__)
-@click.option(
-    "--ds_config",
-    is_flag=False,
-    flag_value="",
-    default="",
-    metavar="[NAME|FILE]",
-    help="DeepSpeed JSON: zero2 (default), zero1, zero0, or a file.",
+@click.command(
+    help=f"{__doc__}\n\b\nExample:\n  deepspeed ecamp_fast/train.py --ds_config --data SHARDS --out runs/mine",
+    context_settings={"show_default": True},
 )
-@click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; on phantoms demo.")
-@click.option("--data", metavar="SHARDS", help="Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Default: runs/RECIPE; on phantoms runs/phantoms-RECIPE.",
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
-@click.option(
-    "--allow-change",
-    "allow",
-    multiple=True,
-    metavar="KEY",
-    help="Go on although this key of recipe or DeepSpeed JSON differs from before.",
-)
+@options.ds_config_option()
+@options.recipe_option(None, "Default: paper; on phantoms demo.")
+@options.data_option("Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
+@options.out_option("Default: runs/RECIPE; on phantoms runs/phantoms-RECIPE.", "RUN")
+@options.set_option()
+@options.resume_option()
+@options.allow_option()
 @click.option("--report/--no-report", "reporting", default=True, help="Write RUN/report.html at the end.")
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(

@@ -11,8 +11,8 @@ import click
 import pytest
 
 from ecamp_fast import __version__, cli
-from ecamp_fast.commands.lazy import LazyGroup
 from ecamp_fast.errors import ConfigError, DataError, StorageError
+from ecamp_fast.usage.groups import LazyGroup
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "from ecamp_fast.cli import main; main()"

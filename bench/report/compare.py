@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from ecamp_fast.bench.options import json_option
 from ecamp_fast.bench.report.metrics import differing_settings, metrics
 from ecamp_fast.bench.report.result_files import (
     RESULTS,
@@ -19,6 +18,7 @@ from ecamp_fast.bench.report.result_files import (
     read_results,
 )
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage.options import json_option
 
 Results = dict[str, dict[str, Any]]  # by file name
 
@@ -32,6 +32,10 @@ def command(paths: tuple[Path, ...], limit: float, as_json: bool) -> None:
 
     NEW: default bench/results. OLD: default what is committed there. Exit code 1: a figure is worse by more than the
     limit. Exit code 2: nothing can be compared, since devices or settings differ.
+
+    \b
+    Example:
+      ecamp-fast bench compare results --limit 0.1
     """
     if len(paths) > 2:
         raise click.UsageError("at most two: OLD NEW")

@@ -10,25 +10,32 @@ from typing import Any
 
 import click
 
+from ecamp_fast.bench.options import results_option
 from ecamp_fast.bench.report.result_files import RESULTS, bench_of, command_of, device_of, read_results
 from ecamp_fast.errors import DataError
+from ecamp_fast.usage.options import json_option, out_option
 
 PAGE, PLOT = "report.md", "report.png"
 Results = dict[str, dict[str, Any]]  # by file name
 
 
 @click.command()
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, metavar="DIR")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: where the results are.")
-@click.option("--json", "as_json", is_flag=True, help="Print the paths and the rows as one JSON object.")
+@results_option(RESULTS, "Measured results.")
+@out_option("Gets report.md and report.png. Default: where the results are.")
+@json_option()
 def command(results: Path, out: Path | None, as_json: bool) -> None:
-    """Write report.md and report.png of the results in a folder."""
+    """Write report.md and report.png of the results in a folder.
+
+    \b
+    Example:
+      ecamp-fast bench report --results results
+    """
     from ecamp_fast.bench.report.plot import draw
     from ecamp_fast.files import write_atomically
 
     found = read_results(results)
     if not found:
-        raise DataError(f"{results}: no results", "run ecamp-fast bench all --out DIR")
+        raise DataError(f"{results}: no results", "run ecamp-fast bench all --out FOLDER")
     folder = out or results
     folder.mkdir(parents=True, exist_ok=True)
     rates, parts, memory = throughput(found), components(found), saved_memory(found)

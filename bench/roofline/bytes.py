@@ -9,10 +9,14 @@ Legend: B samples, T text rows of the whole batch, R rows where a word is predic
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ecamp_fast.bench.step.flops import CHANNELS, step_work
-from ecamp_fast.config import Recipe
 from ecamp_fast.geometry import ATTENTION_GRID
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 ELEMENT = 2  # bytes of a bfloat16
 ADAMW = 30  # bytes a parameter: float32 weight and two moments read and written, gradient read and cleared, weight out
@@ -44,7 +48,7 @@ class KernelGroup:
 
 
 def step_bytes(
-    recipe: Recipe, vocab_size: int, lengths: Sequence[int], predicted: int, parameters: int, micro_steps: int = 1
+    recipe: "Recipe", vocab_size: int, lengths: Sequence[int], predicted: int, parameters: int, micro_steps: int = 1
 ) -> list[KernelGroup]:
     """Every group of a micro-batch, and its part of the optimizer step.
 
@@ -73,7 +77,7 @@ def step_bytes(
 class _Parts:
     """operations: of each component, as counted"""
 
-    recipe: Recipe
+    recipe: "Recipe"
     batch: int
     operations: dict[str, int]
 

@@ -7,12 +7,12 @@ import json
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ecamp_fast.bench.chips import CALCULATED
-from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, json_option, recipe_options, text_options
+from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, recipe_options, results_option, text_options
 from ecamp_fast.bench.report.result_files import RESULTS, bench_of, device_of, origin, read_results, versions
 from ecamp_fast.bench.roofline import cluster as clusters
 from ecamp_fast.bench.roofline.bytes import KernelGroup
@@ -20,8 +20,12 @@ from ecamp_fast.bench.roofline.counted_step import CountedStep, count_step
 from ecamp_fast.bench.roofline.page import describe
 from ecamp_fast.bench.roofline.step import GPUS, SAMPLES, TABLE, chip_of, step_roofline
 from ecamp_fast.bench.roofline.zero import Zero
-from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage.options import json_option
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 LENGTHS = (64, 90, 110, 128, 160, 200, 256)  # mean tokens of a text, for the sensitivity
 MICRO = (64, 128, 256, 512, 1024)  # micro-batches, likewise
@@ -30,10 +34,16 @@ MICRO = (64, 128, 256, 512, 1024)  # micro-batches, likewise
 @click.command()
 @recipe_options()
 @text_options()
-@click.option("--rate", "rates", multiple=True, metavar="CHIP=TFLOPS", help="bf16 rate measured there: H200=790.")
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    metavar="CHIP=TFLOPS",
+    help="bf16 rate measured there, as H200=790; may be repeated.",
+)
 @click.option("--cluster", default="H100", show_default=True, metavar="CHIP", help="The GPUs of the clusters.")
-@click.option("--sample-bytes", type=click.IntRange(1), help="Mean bytes of a sample in your shards. [355000]")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, metavar="DIR")
+@click.option("--sample-bytes", type=click.IntRange(1), help="Mean bytes of a sample in your shards. Default: 355,000.")
+@results_option(RESULTS, "Measured results beside.")
 @json_option()
 def command(
     name: str,
@@ -50,7 +60,13 @@ def command(
     """Calculate images a second, MFU and hours of the paper's run for A100, H100 and H200; measured results beside.
 
     Then clusters of 1 to 512 GPUs: what travels, what must be delivered, where each link and disk ends.
+
+    \b
+    Example:
+      ecamp-fast bench roofline --rate H200=790
     """
+    from ecamp_fast.config import load_recipe
+
     if cluster not in CALCULATED:
         raise ConfigError(f"--cluster {cluster}: not a chip that is calculated", f"name one of {', '.join(CALCULATED)}")
     recipe = load_recipe(name, overrides)
@@ -74,7 +90,7 @@ def parse_rates(given: tuple[str, ...]) -> dict[str, float]:
 
 
 def measure(
-    recipe: Recipe,
+    recipe: "Recipe",
     tokens: float = TOKENS,
     spread: float = SPREAD,
     vocab_size: int = VOCABULARY,

@@ -1,11 +1,15 @@
 """One recipe's training step, counted for texts of any mean length and micro-batches of any size."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ecamp_fast.bench.roofline.bytes import KernelGroup, step_bytes
 from ecamp_fast.bench.roofline.overheads import step_overheads
 from ecamp_fast.bench.roofline.zero import Weights, Zero, weights_of
-from ecamp_fast.config import Recipe
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 DRAWN = 64  # samples that tell the share of predicted words
 
@@ -20,7 +24,7 @@ class CountedStep:
     weights     of the model, as ZeRO sees them
     """
 
-    recipe: Recipe
+    recipe: "Recipe"
     vocab_size: int
     spread: float
     predicted: float
@@ -36,7 +40,7 @@ class CountedStep:
         return step_bytes(*counted, updated, zero.micro_steps) + step_overheads(*counted, self.weights, zero)
 
 
-def count_step(recipe: Recipe, vocab_size: int, tokens: float, spread: float) -> CountedStep:
+def count_step(recipe: "Recipe", vocab_size: int, tokens: float, spread: float) -> CountedStep:
     """Builds the model without memory for its weights.  tokens: mean length at which predicted words are drawn"""
     import torch
 
@@ -47,7 +51,7 @@ def count_step(recipe: Recipe, vocab_size: int, tokens: float, spread: float) ->
     return CountedStep(recipe, vocab_size, spread, _predicted_share(recipe, vocab_size, tokens, spread), weights)
 
 
-def _predicted_share(recipe: Recipe, vocab_size: int, tokens: float, spread: float) -> float:
+def _predicted_share(recipe: "Recipe", vocab_size: int, tokens: float, spread: float) -> float:
     """Predicted rows over tokens, of a batch of noise."""
     from ecamp_fast.bench.data.synthetic import synthetic_batch, text_lengths
     from ecamp_fast.bench.step.counting import predicted_rows

@@ -7,11 +7,15 @@ Legend: n rows of a layer, D its width, H its hidden width, V vocabulary.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ecamp_fast.bench.roofline.bytes import ELEMENT, KernelGroup, attention_operations
 from ecamp_fast.bench.roofline.zero import Weights, Zero, zero_bytes, zero_launches
 from ecamp_fast.bench.step.flops import CHANNELS
-from ecamp_fast.config import Recipe
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 # Passes over n x D and n x H numbers, beyond the 16 and 5 of ``bytes``: norms read again for the gradients of their
 # weights, sums for biases, query, key and value gradients laid together, dropout's masks
@@ -28,7 +32,7 @@ FLOAT = 4  # bytes
 
 
 def step_overheads(
-    recipe: Recipe, vocab_size: int, lengths: Sequence[int], predicted: int, weights: Weights, zero: Zero
+    recipe: "Recipe", vocab_size: int, lengths: Sequence[int], predicted: int, weights: Weights, zero: Zero
 ) -> list[KernelGroup]:
     """Every group of a micro-batch, and its part of the end of the optimizer step; arguments as of ``step_bytes``."""
     vision, decoder, text = recipe.model.vision, recipe.model.decoder, recipe.model.text
@@ -102,7 +106,7 @@ def _vocabulary(vocab_size: int, width: int, predicted: int) -> KernelGroup:
     )
 
 
-def _glue(recipe: Recipe, batch: int) -> KernelGroup:
+def _glue(recipe: "Recipe", batch: int) -> KernelGroup:
     """Eager passes between the blocks: final norms (8), class token and positions (10), sums of two gradients (5)."""
     vision, width = recipe.model.vision, recipe.model.decoder.width
     seen, tokens = recipe.kept_patches + 1, recipe.patches + 1

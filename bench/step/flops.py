@@ -8,9 +8,13 @@ Legend: B samples, T text rows of the whole batch, R rows where a word is predic
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ecamp_fast.config import Recipe
 from ecamp_fast.geometry import ATTENTION_GRID
+
+if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
+
 
 CHANNELS = 3  # of prediction and super-resolution
 TAPS, KERNEL = 16, 9  # of the bilinear doubling, per low-resolution pixel and channel; of a convolution
@@ -32,7 +36,7 @@ class Work:
 
 
 def step_work(
-    recipe: Recipe, vocab_size: int, lengths: Sequence[int], predicted: int, padded_to: int | None = None
+    recipe: "Recipe", vocab_size: int, lengths: Sequence[int], predicted: int, padded_to: int | None = None
 ) -> dict[str, Work]:
     """The work of one micro-batch by component: those that the recipe turns on, in the order they run.
 
@@ -82,19 +86,19 @@ def _times(count: int, work: Work) -> Work:
     return Work(count * work.forward, count * work.backward)
 
 
-def _patches(recipe: Recipe, batch: int) -> Work:
+def _patches(recipe: "Recipe", batch: int) -> Work:
     """One grey channel, kept patches only; pixels take no gradient."""
     vision = recipe.model.vision
     return _product(batch * recipe.kept_patches, vision.patch**2, vision.width, backward=1)
 
 
-def _encoder(recipe: Recipe, batch: int) -> Work:
+def _encoder(recipe: "Recipe", batch: int) -> Work:
     vision, tokens = recipe.model.vision, recipe.kept_patches + 1
     block = _block(batch * tokens, batch * tokens**2, vision.width, int(vision.width * vision.mlp_ratio))
     return _times(vision.depth, block)
 
 
-def _decoder(recipe: Recipe, batch: int) -> Work:
+def _decoder(recipe: "Recipe", batch: int) -> Work:
     """Where masked patches are projected once for all samples, ``alike`` is what that takes from the first block."""
     vision, decoder = recipe.model.vision, recipe.model.decoder
     width, tokens = decoder.width, recipe.patches + 1
@@ -106,7 +110,7 @@ def _decoder(recipe: Recipe, batch: int) -> Work:
     return embedding + _times(decoder.depth, block) + shared + prediction
 
 
-def _super_resolution(recipe: Recipe, batch: int) -> Work:
+def _super_resolution(recipe: "Recipe", batch: int) -> Work:
     """Doubling as a transposed convolution with fixed weights; two 3 x 3 convolutions over the whole image; the map."""
     side, grid = recipe.image.high_size, ATTENTION_GRID
     low = batch * (recipe.image.low_size + 2) ** 2  # its edge is replicated by one pixel
@@ -117,7 +121,7 @@ def _super_resolution(recipe: Recipe, batch: int) -> Work:
     return work
 
 
-def _fusion(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]) -> Work:
+def _fusion(recipe: "Recipe", lengths: Sequence[int], attended: Sequence[int]) -> Work:
     """The bridge from the encoder, self-attention, both scales, their projection, the feed-forward part."""
     text, fusion = recipe.model.text, recipe.fusion
     rows, width, batch = sum(lengths), text.width, len(lengths)
@@ -134,7 +138,7 @@ def _fusion(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]) -> 
     return work
 
 
-def _text_layers(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int], predicted: int) -> Work:
+def _text_layers(recipe: "Recipe", lengths: Sequence[int], attended: Sequence[int], predicted: int) -> Work:
     """The last layer computes keys and values of all rows, and all else of the predicted ones."""
     text, rows = recipe.model.text, sum(lengths)
     if not text.depth:
@@ -147,6 +151,6 @@ def _text_layers(recipe: Recipe, lengths: Sequence[int], attended: Sequence[int]
     return _times(text.depth - 1, block) + last + _attention(query_rows, text.width)
 
 
-def _head(recipe: Recipe, vocab_size: int, predicted: int) -> Work:
+def _head(recipe: "Recipe", vocab_size: int, predicted: int) -> Work:
     width = recipe.model.text.width
     return _product(predicted, width, width + vocab_size)

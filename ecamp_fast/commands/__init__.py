@@ -18,7 +18,6 @@ worth         what pre-training is worth: trained with reports and without, and 
 downstream    commands that use what a run has learned
 knowledge     commands of what comes before pre-training
 
-lazy          a group that imports a command when it is called
 progress      a bar on a terminal, plain lines elsewhere
 sources       what --from takes, and the source that it opens
 trainings     several pre-trainings at once, for ``worth`` and ``ablate``

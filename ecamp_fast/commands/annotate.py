@@ -8,11 +8,12 @@ import click
 
 from ecamp_fast.commands import sources
 from ecamp_fast.commands.terminal import tell
+from ecamp_fast.usage.options import json_option
 
 _LISTED = 20
 
 
-@click.command()
+@click.command(short_help="Count sections and entities in the reports of a source.")
 @sources.choice
 @sources.entities_option
 @click.option(
@@ -21,7 +22,7 @@ _LISTED = 20
     metavar="FILE",
     help="Print only the counts that differ from those of FILE, an earlier result written with --json.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@json_option()
 def command(
     kind: str,
     source: str,
@@ -33,7 +34,12 @@ def command(
     against: Path | None,
     as_json: bool,
 ) -> None:
-    """Count sections, entities, denials and doubts in the reports of SOURCE. Opens no image, writes nothing."""
+    """Count sections, entities, denials and doubts in the reports of SOURCE. Opens no image, writes nothing.
+
+    \b
+    Example:
+      ecamp-fast shard annotate --from csv reports.csv
+    """
     from ecamp_fast.shards.describe.annotate import annotate
     from ecamp_fast.shards.describe.difference import differences, read_counts
 

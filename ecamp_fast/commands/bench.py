@@ -5,7 +5,8 @@ import importlib
 import click
 
 from ecamp_fast.bench.options import note_renamed
-from ecamp_fast.commands.lazy import LazyGroup
+from ecamp_fast.usage.groups import LazyGroup
+from ecamp_fast.usage.options import json_option
 
 BENCHES = {
     "device": ("ecamp_fast.bench.device", "A large product and a large copy: what the device gives at best."),
@@ -14,8 +15,14 @@ BENCHES = {
     "build": ("ecamp_fast.bench.build", "Building shards from originals: images a second, and share of the floor."),
     "model": ("ecamp_fast.bench.model", "The model's step: times, work, memory; the release beside it."),
     "train": ("ecamp_fast.bench.train", "The whole training step, from memory and from shards: rate, stall, MFU."),
-    "repeats": ("ecamp_fast.bench.repeats", "The same step several times: are all gradients the same to the bit?"),
-    "scaling": ("ecamp_fast.bench.scaling", "The training step on 1, 2, 4 ... ranks, by ZeRO stage and plain DDP."),
+    "repeats": (
+        "ecamp_fast.bench.repeats",
+        "The same step several times, and whether all gradients are the same to the bit.",
+    ),
+    "scaling": (
+        "ecamp_fast.bench.scaling",
+        "The training step on 1, 2, 4 and more ranks, by ZeRO stage and plain DDP.",
+    ),
     "attention": ("ecamp_fast.bench.attention", "Every attention backend: errors, times; --tune writes the choice."),
     "kernels": ("ecamp_fast.bench.kernels", "The Triton kernels: errors, times, share of the roofline, memory."),
     "roofline": ("ecamp_fast.bench.roofline.command", "What A100, H100, H200 could do with a step's counted work."),
@@ -41,10 +48,15 @@ class BenchGroup(LazyGroup):
 
 
 @click.group(cls=BenchGroup, table=BENCHES, invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Without a name: print all results as one JSON object.")
+@json_option()
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """Measure one part; without its name all of them with small settings (``bench all --quick``)."""
+    """Measure one part; without its name all of them with small settings (`bench all --quick`).
+
+    \b
+    Example:
+      ecamp-fast bench loader --data SHARDS
+    """
     if context.invoked_subcommand is None:
         suite: click.Command = importlib.import_module(BENCHES["all"][0]).command
         context.invoke(suite, quick=True, out=None, only=(), as_json=as_json)

@@ -4,29 +4,29 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.safety.compare import QUANTITIES, SPOKEN, Comparison, compare, compare_redone
-from ecamp_fast.run.safety.flight import Flight, read_flight
+from ecamp_fast.usage.options import json_option, run_argument
+
+if TYPE_CHECKING:
+    from ecamp_fast.run.safety.compare import Comparison
+    from ecamp_fast.run.safety.flight import Flight
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("other", type=click.Path(path_type=Path), required=False)
+@run_argument()
+@run_argument("other", required=False)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, min_open=True),
     metavar="X",
     help="Let losses and norm differ by this much, relative, and leave weights out: for runs on other ranks.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@json_option()
 def command(run: Path, other: Path | None, tolerance: float | None, as_json: bool) -> None:
     """Name the first optimizer step, and in it the first quantity, in which RUN and OTHER differ.
 
@@ -34,7 +34,14 @@ def command(run: Path, other: Path | None, tolerance: float | None, as_json: boo
     weights. Steps that a run did again after a resume are compared with their first time; of one RUN alone only those.
     Steps that one run lacks are told and do not count. Exit code 0: no difference; 1: one was found; 3: a run has no
     record, or a damaged one.
+
+    \b
+    Example:
+      ecamp-fast compare-runs runs/one runs/other
     """
+    from ecamp_fast.run.safety.compare import compare, compare_redone
+    from ecamp_fast.run.safety.flight import read_flight
+
     paths = [run] if other is None else [run, other]
     flights = [read_flight(path) for path in paths]
     redone = [compare_redone(flight, tolerance) for flight in flights]
@@ -60,15 +67,19 @@ def command(run: Path, other: Path | None, tolerance: float | None, as_json: boo
     click.get_current_context().exit(0 if equal else 1)
 
 
-def _kind(run: Path, flight: Flight) -> dict[str, Any]:
+def _kind(run: Path, flight: "Flight") -> dict[str, Any]:
     """What kind of run it was: ranks of its steps; digest of its data, and what its recipe is, None where unknown."""
+    from ecamp_fast.run.rundir import RunDir
+
     state, recipe = RunDir(run, writes=False).state(), run / "recipe.yaml"
-    ranks = [int(count) for count in np.unique(flight.steps["ranks"])]
+    ranks = sorted({int(count) for count in flight.steps["ranks"]})
     return {"ranks": ranks, "data": state.get("manifest"), "recipe": _identity(recipe) if recipe.exists() else None}
 
 
 def _identity(recipe: Path) -> dict[str, Any] | None:
     """Its keys that make a run what it is; None where this version does not know some of them."""
+    from ecamp_fast.config import load_recipe
+
     try:
         return load_recipe(recipe).identity()
     except ConfigError:
@@ -87,7 +98,7 @@ def _other_kind(kinds: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _of_run(run: Path, flight: Flight, kind: dict[str, Any], redone: Comparison) -> str:
+def _of_run(run: Path, flight: "Flight", kind: dict[str, Any], redone: "Comparison") -> str:
     ranks = " and ".join(str(count) for count in kind["ranks"]) or "no"
     told = f"{run}: {len(flight.steps):,} steps on {ranks} rank(s)"
     if len(flight.steps) and (gaps := int(flight.steps["step"][-1]) - len(flight.steps)):
@@ -100,7 +111,7 @@ def _of_run(run: Path, flight: Flight, kind: dict[str, Any], redone: Comparison)
 
 
 def _between(
-    flights: list[Flight], kinds: list[dict[str, Any]], found: Comparison, tolerance: float | None
+    flights: "list[Flight]", kinds: list[dict[str, Any]], found: "Comparison", tolerance: float | None
 ) -> list[str]:
     lines = _other_kind(kinds)
     if other := max(len(flight.steps) for flight in flights) - found.compared:
@@ -120,7 +131,9 @@ def _between(
     return lines
 
 
-def _named(found: Comparison) -> str:
+def _named(found: "Comparison") -> str:
+    from ecamp_fast.run.safety.compare import QUANTITIES
+
     first = found.first
     assert first is not None
     before = QUANTITIES[: QUANTITIES.index(first.quantity)]
@@ -129,10 +142,12 @@ def _named(found: Comparison) -> str:
 
 
 def _spoken(quantity: str) -> str:
+    from ecamp_fast.run.safety.compare import SPOKEN
+
     return SPOKEN.get(quantity, quantity)
 
 
-def _as_dict(found: Comparison) -> dict[str, Any]:
+def _as_dict(found: "Comparison") -> dict[str, Any]:
     """Strict JSON: what is infinite or no number is null."""
     first = found.first and {name: _finite(value) for name, value in asdict(found.first).items()}
     largest = {name: {"relative": _finite(apart), "step": step} for name, (apart, step) in found.largest.items()}

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ecamp_fast.commands.verdict import conclude, failed, say
-from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.evidence.check import Check
 from ecamp_fast.files import open_private, require_folder
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
     from ecamp_fast.evidence.judge import Evidence
 
 MARKER = "made-by-demo"
@@ -27,7 +28,7 @@ HELD_OUT = 0.5  # share of the phantom patients that is only looked at
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, metavar="RUN")
+@options.out_option("Run directory; a former demo in it is replaced.", "RUN", default=Path("runs/demo"))
 @click.option(
     "--studies",
     default=1500,
@@ -35,11 +36,18 @@ HELD_OUT = 0.5  # share of the phantom patients that is only looked at
     type=click.IntRange(300),
     help="Phantom studies to draw, 350 or more for the recipe as it is.",
 )
-@click.option("--ranks", default=2, show_default=True, help="Ranks to train on.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@options.ranks_option(2)
+@options.set_option()
+@options.json_option()
 def command(out: Path, studies: int, ranks: int, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Phantoms -> shards -> pre-train -> crash -> resume -> checks -> report, offline, on CPU or GPU."""
+    """Phantoms -> shards -> pre-train -> crash -> resume -> checks -> report, offline, on CPU or GPU.
+
+    \b
+    Example:
+      ecamp-fast demo --out runs/demo
+    """
+    from ecamp_fast.config import load_recipe
+
     began = time.perf_counter()
     recipe = load_recipe("demo", overrides)
     require_folder(out)
@@ -66,7 +74,7 @@ def _clear(out: Path) -> None:
     open_private(out / MARKER, "a").close()
 
 
-def _build(studies: int, shards: Path, recipe: Recipe) -> None:
+def _build(studies: int, shards: Path, recipe: "Recipe") -> None:
     from ecamp_fast.shards.builder.build import Options, build_phantoms
     from ecamp_fast.shards.check.verify import verify
 
@@ -74,7 +82,7 @@ def _build(studies: int, shards: Path, recipe: Recipe) -> None:
     verify(shards)
 
 
-def _can_be_killed(recipe: Recipe, shards: Path) -> None:
+def _can_be_killed(recipe: "Recipe", shards: Path) -> None:
     """Raise ConfigError where no checkpoint comes in the second half of the run, before its end."""
     from ecamp_fast.run.schedule import total_steps
     from ecamp_fast.shards.load.read import ShardSet
@@ -129,7 +137,7 @@ def _judge(out: Path, shards: Path) -> tuple[list[Check], Path]:
     return checks, report_run(out, model, held_out, model.recipe, measured=True)
 
 
-def _fell(out: Path, recipe: Recipe) -> Check:
+def _fell(out: Path, recipe: "Recipe") -> Check:
     from ecamp_fast.run.rundir import read_metrics
 
     first, *_, last = read_metrics(out, "val")

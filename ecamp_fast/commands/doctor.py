@@ -8,27 +8,24 @@ from pathlib import Path
 
 import click
 
-from ecamp_fast.doctor.checks import exit_code, run_checks
 from ecamp_fast.doctor.finding import Finding, Status
-from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.printable import message, without_secrets
+from ecamp_fast.usage import options
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 STATUS_WIDTH = 6  # columns
 NAME_WIDTH = 32  # the longest name is DeepSpeed's train_micro_batch_size_per_gpu
 
-path = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; without --data demo.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: zero2.")
-@click.option("--ranks", type=click.IntRange(1), help="Ranks of the run. Default: the GPUs, or one.")
-@click.option("--data", metavar="SHARDS", help="Shard set to look at: folder or address.")
-@click.option("--out", type=path, metavar="RUN", help="Run directory to look at.")
-@click.option("--hostfile", type=path, metavar="FILE", help="Of a run on several machines.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@options.ds_config_option()
+@options.recipe_option(None, "Default: paper; without --data demo.")
+@options.data_option("Shard set to look at: folder, s3://, gs:// or https://.")
+@options.out_option("Run directory to look at.", "RUN")
+@options.set_option()
+@options.ranks_option()
+@click.option("--hostfile", type=click.Path(path_type=Path), metavar="FILE", help="Of a run on several machines.")
+@options.json_option()
 def command(
     recipe_name: str | None,
     overrides: tuple[str, ...],
@@ -43,7 +40,13 @@ def command(
 
     Leaves with 0 without a FAIL; else with 2 for the configuration, 3 for data, 4 for the environment, 5 for the disk,
     the first of these that failed.
+
+    \b
+    Example:
+      ecamp-fast doctor --data SHARDS --out runs/mine
     """
+    from ecamp_fast.doctor.checks import exit_code, run_checks
+    from ecamp_fast.doctor.run_setup import RunSetup
     from ecamp_fast.run.deepspeed_config import find
 
     began = time.perf_counter()

@@ -10,13 +10,14 @@ import click
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.builder.put import PutReport
 
 
-@click.command()
-@click.argument("shard_set", metavar="SET")
+@click.command(short_help="Put distilled texts and attention maps into a finished set.")
+@options.shards_argument("shard_set")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--distilled",
@@ -27,18 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "--maps",
     type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Attention maps, DIR/KEY.pgm: binary, 8 bits, each over the whole image.",
+    metavar="FOLDER",
+    help="Attention maps, FOLDER/KEY.pgm: binary, 8 bits, each over the whole image.",
 )
-@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
-@click.option(
-    "--reject-budget",
-    default=0.005,
-    show_default=True,
-    type=click.FloatRange(0, 1),
-    help="Share of samples that may lack a text or a map, or have a damaged one; they keep what they have.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@options.workers_option()
+@options.rejects_option("Share of samples that may lack a text or a map, or have a bad one; they keep what they have.")
+@options.json_option()
 def command(
     shard_set: str,
     out: Path,
@@ -48,9 +43,14 @@ def command(
     reject_budget: float,
     as_json: bool,
 ) -> None:
-    """Write SET anew as OUT, with distilled texts, attention maps or both; all else byte for byte.
+    """Write SHARDS anew as OUT, with distilled texts, attention maps or both; all else byte for byte.
 
-    Tokens are made anew where texts are put. SET is only read. After a kill the same command goes on where it stopped.
+    Tokens are made anew where texts are put. SHARDS is only read. After a kill the same command goes on where it
+    stopped.
+
+    \b
+    Example:
+      ecamp-fast shard put SHARDS NEW --distilled journal --maps maps
     """
     from ecamp_fast.shards.builder.output import check_free
     from ecamp_fast.shards.builder.put import put

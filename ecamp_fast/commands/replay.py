@@ -9,6 +9,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.strict_json import dump_json
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.replay.rebuild import Replayed
@@ -18,15 +19,19 @@ SHOWN = 8  # keys of samples, at most
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@options.run_argument()
 @click.argument("step", type=click.IntRange(min=1))
-@click.option("--data", metavar="SHARDS", help="The run's shard set, where it is not where the run found it.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@options.data_option("The run's shard set, where it is not where the run found it.")
+@options.json_option()
 def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
     """Rebuild STEP of RUN (as events.jsonl counts) from the newest checkpoint before it, on this machine.
 
     Says which sample, layer, loss, gradient, weight or moment was not finite first. Writes nothing; shows neither
     reports nor pixels.
+
+    \b
+    Example:
+      ecamp-fast replay runs/mine 1200
     """
     from ecamp_fast.run.rundir import require_run
     from ecamp_fast.shards.storage.store import require_set_at

@@ -7,18 +7,23 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import options
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", metavar="SHARDS", help="Shard set. Default: the run's own.")
+@options.run_argument()
+@options.data_option("Shard set. Default: the run's own.")
 @click.option("--samples", default=4, show_default=True, type=click.IntRange(0, 16), help="Held-out samples to show.")
 @click.option("--pictures/--no-pictures", default=True, help="Without: numbers and curves alone, which may be shared.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@options.json_option()
 def command(run: Path, data: str | None, samples: int, pictures: bool, as_json: bool) -> None:
     """Write RUN/report.html from the run's metrics, its newest checkpoint and its shard set.
 
     With pictures the file contains images and text of the training data: handle it as such.
+
+    \b
+    Example:
+      ecamp-fast report runs/mine --no-pictures
     """
     from ecamp_fast.run.rundir import require_run
     from ecamp_fast.shards.storage.store import require_set_at

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecamp_fast.commands import annotate, put, sources
-from ecamp_fast.commands.lazy import HelpfulGroup
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
+from ecamp_fast.usage import options
+from ecamp_fast.usage.groups import HelpfulGroup
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.builder.build import BuildReport
     from ecamp_fast.shards.check.members import Damage
 
 _LISTED = 50  # damages printed for a person; --json has all
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-shard_set = click.argument("shard_set", metavar="SET")  # a folder, or an address: s3://, gs://, https://
 
 
 def _folder(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
@@ -50,14 +48,19 @@ class _BuildFirst(HelpfulGroup):
 
 @click.group(cls=_BuildFirst)
 def command() -> None:
-    """Build, merge, verify and repair shard sets, tell their numbers (stats), draw samples of them (show)."""
+    """Build, merge, verify and repair shard sets, tell their numbers (stats), draw samples of them (show).
+
+    \b
+    Example:
+      ecamp-fast shard build --from csv reports.csv SHARDS
+    """
 
 
 command.add_command(annotate.command, "annotate")
 command.add_command(put.command, "put")
 
 
-@command.command(epilog=sources.HELP)
+@command.command(short_help="Convert a source into a shard set.", epilog=sources.HELP)
 @sources.choice
 @sources.distilled_option
 @sources.entities_option
@@ -65,20 +68,16 @@ command.add_command(put.command, "put")
 @sources.task_options
 @click.argument("out", callback=_folder)
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
-@click.option("--tokenizer", type=click.Path(path_type=Path), help="Tokenizer file. Default: trained on this corpus.")
-@click.option("--vocab-size", default=30000, show_default=True, type=click.IntRange(64, 2**20), help="Entries at most.")
+@options.tokenizer_option("Tokenizer of texts. Default: trained on this corpus.")
+@options.vocabulary_option()
 @click.option("--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Share of patients.")
-@click.option(
-    "--seed", default=42, show_default=True, type=click.IntRange(0), help="Of the held-out share, of phantoms."
-)
+@options.seed_option("Of the held-out share, of phantoms.")
 @click.option(
     "--size", default=512, show_default=True, type=click.IntRange(64, 4096), help="Pixels of a phantom's side."
 )
 @click.option("--shard-size", default=1000, show_default=True, type=click.IntRange(1), help="Samples per shard.")
-@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
-@click.option(
-    "--reject-budget", default=0.005, show_default=True, type=click.FloatRange(0, 1), help="Share of bad images."
-)
+@options.workers_option()
+@options.rejects_option("Share of images that may be bad; they are left out.")
 @click.option(
     "--runner",
     default="processes",
@@ -88,7 +87,7 @@ command.add_command(put.command, "put")
 )
 @click.option("--part", callback=_part, metavar="I/N", help="Build every N-th shard only, for `shard merge`.")
 @click.option("--dry-run", is_flag=True, help="Check the table, forecast bytes and minutes, write nothing.")
-@as_json
+@options.json_option()
 def build(
     kind: str,
     source: str,
@@ -105,15 +104,20 @@ def build(
     part: tuple[int, int],
     dry_run: bool,
     as_json: bool,
-    **options: Any,
+    **further: Any,
 ) -> None:
-    """Convert SOURCE into the shard set OUT. After a kill the same command goes on where it stopped."""
+    """Convert SOURCE into the shard set OUT. After a kill the same command goes on where it stopped.
+
+    \b
+    Example:
+      ecamp-fast shard build --from csv reports.csv SHARDS
+    """
     from ecamp_fast.shards.builder import build as builder
     from ecamp_fast.shards.builder.dry_run import preview
     from ecamp_fast.shards.builder.output import check_free
 
-    named: dict[str, Any] = {name: options.pop(name) for name in sources.TASK_OPTIONS}
-    chosen = builder.Options(seed=seed, entities=sources.read_entities(entities), **options)
+    named: dict[str, Any] = {name: further.pop(name) for name in sources.TASK_OPTIONS}
+    chosen = builder.Options(seed=seed, entities=sources.read_entities(entities), **further)
     named |= {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
     named |= {"columns": columns, "views": views, "distilled": distilled}
     opened = sources.open_source(kind, source, **named, seed=seed, size=size)
@@ -127,12 +131,17 @@ def build(
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
-@command.command()
+@command.command(short_help="Join all parts of a build into one shard set.")
 @click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", callback=_folder)
-@as_json
+@options.json_option()
 def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
+    """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it.
+
+    \b
+    Example:
+      ecamp-fast shard merge parts/1 parts/2 SHARDS
+    """
     from ecamp_fast.shards.builder.merge import merge as merge_parts
 
     with BuildProgress("shards") as progress:
@@ -142,13 +151,13 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
-@command.command()
+@command.command(short_help="Build the damaged files of a shard set again.")
 @sources.choice
 @sources.distilled_option
 @sources.task_options
-@click.argument("shard_set", metavar="SET", callback=_folder)
-@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
-@as_json
+@options.shards_argument("shard_set", callback=_folder)
+@options.workers_option()
+@options.json_option()
 def repair(
     kind: str,
     source: str,
@@ -162,9 +171,13 @@ def repair(
     as_json: bool,
     **of_tasks: str | None,
 ) -> None:
-    """Build the damaged files of SET again from its SOURCE; only the same bytes take their place.
+    """Build the damaged files of SHARDS again from its SOURCE; only the same bytes take their place.
 
     Leaves with 3 if damage is left, or the source does not give these bytes.
+
+    \b
+    Example:
+      ecamp-fast shard repair --from csv reports.csv SHARDS
     """
     from ecamp_fast.shards.check.repair import repair as rebuild
     from ecamp_fast.shards.format.manifest import read_manifest
@@ -198,12 +211,17 @@ def repair(
         sys.exit(DataError.exit_code)
 
 
-@command.command()
-@shard_set
-@click.option("--workers", default=0, type=click.IntRange(0), help="Processes. Default: one per core.")
-@as_json
+@command.command(short_help="Read a shard set whole and report all damage.")
+@options.shards_argument("shard_set")
+@options.workers_option()
+@options.json_option()
 def verify(shard_set: str, workers: int, as_json: bool) -> None:
-    """Read SET whole and report all damage; leaves with 3 if there is any."""
+    """Read SHARDS whole and report all damage; leaves with 3 if there is any.
+
+    \b
+    Example:
+      ecamp-fast shard verify SHARDS
+    """
     from ecamp_fast.shards.check.verify import inspect
 
     with BuildProgress("shards") as progress:
@@ -227,8 +245,8 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
         sys.exit(DataError.exit_code)
 
 
-@command.command()
-@shard_set
+@command.command(short_help="Describe a shard set in numbers.")
+@options.shards_argument("shard_set")
 @click.option(
     "--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Count texts that a recipe would cut."
 )
@@ -237,10 +255,20 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
     type=click.IntRange(0),
     help="List terms used more often. Default: 10,000 per 227,835 reports, at least 10.",
 )
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the descriptive terms (PNG).")
-@as_json
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Draw the descriptive terms.",
+)
+@options.json_option()
 def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
-    """Describe SET in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels."""
+    """Describe SHARDS in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels.
+
+    \b
+    Example:
+      ecamp-fast shard stats SHARDS --json
+    """
     from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.shards.describe.stats import stats as measure
     from ecamp_fast.shards.describe.terms import plot as draw
@@ -256,18 +284,27 @@ def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | N
         tell(*_lines(result))
 
 
-@command.command()
-@shard_set
+@command.command(short_help="Draw samples of a shard set into a picture.")
+@options.shards_argument("shard_set")
 @click.argument("picture", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--split", help="Default: the set's first.")
-@click.option("--count", default=6, show_default=True, type=click.IntRange(1, 100), help="Samples to draw.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which samples.")
-@click.option("--key", "keys", multiple=True, help="Draw this sample; may be repeated.")
-@as_json
+@options.split_option("Of SHARDS. Default: the set's first.")
+@click.option(
+    "--count", default=6, show_default=True, metavar="N", type=click.IntRange(1, 100), help="Samples to draw."
+)
+@options.seed_option("Which samples.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Draw this sample; may be repeated.")
+@options.json_option()
 def show(
     shard_set: str, picture: Path, split: str | None, count: int, seed: int, keys: tuple[str, ...], as_json: bool
 ) -> None:
-    """Draw samples of SET into PICTURE (PNG): image, attention map, masks, boxes, text. As confidential as the set."""
+    """Draw samples of SHARDS into PICTURE (PNG): image, attention map, masks, boxes, text.
+
+    The picture is as confidential as the set.
+
+    \b
+    Example:
+      ecamp-fast shard show SHARDS samples.png --count 9
+    """
     from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.shards.describe.show import show as draw
     from ecamp_fast.shards.load.read import ShardSet

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage.options import columns_option
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.sources.base import Source
@@ -115,12 +116,7 @@ def choice(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PATH",
             help="mimic-cxr: archive or folder of the report files (default: in SOURCE). csv: table of the reports.",
         ),
-        click.option(
-            "--columns",
-            multiple=True,
-            metavar="NAME=COLUMN",
-            help="csv: what the table calls a column, as report=caption. Several by commas, or repeated.",
-        ),
+        columns_option("csv"),
         click.option("--from", "kind", type=click.Choice(KINDS), required=True, help="What SOURCE is."),
     ):
         command = decorate(command)

@@ -10,16 +10,27 @@ from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.run.rundir import RunDir, require_run
 from ecamp_fast.run.safety import lock
+from ecamp_fast.usage import options
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the run to end.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run's state as JSON.")
+@options.run_argument()
+@click.option(
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds to wait for the run to end.",
+)
+@options.json_option()
 def command(run: Path, timeout: float, as_json: bool) -> None:
     """Save RUN and end it at the next step, or at once while it is set up; its launcher leaves with 75.
 
     A run whose processes are gone is noted as failed: exit code 4.
+
+    \b
+    Example:
+      ecamp-fast stop runs/mine
     """
     require_run(run)
     directory = RunDir(run, writes=False)

@@ -5,24 +5,41 @@ from pathlib import Path
 
 import click
 
-from ecamp_fast.commands.lazy import HelpfulGroup
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.usage.groups import HelpfulGroup
+from ecamp_fast.usage.options import json_option, vocabulary_option
 
 
 @click.group(cls=HelpfulGroup)
 def command() -> None:
-    """Train tokenizers."""
+    """Train tokenizers.
+
+    \b
+    Example:
+      ecamp-fast tokenizer train reports.csv tokenizer.json
+    """
 
 
-@command.command()
+@command.command(short_help="Train a WordPiece tokenizer on a corpus.")
 @click.argument("corpus", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--column", default="report", show_default=True, help="Of a CSV file: the column that holds the texts.")
-@click.option("--vocab-size", default=30000, show_default=True, type=click.IntRange(64, 2**20), help="Entries at most.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option(
+    "--column",
+    default="report",
+    show_default=True,
+    metavar="NAME",
+    help="Of a CSV file: the column that holds the texts.",
+)
+@vocabulary_option()
+@json_option()
 def train(corpus: Path, out: Path, column: str, vocab_size: int, as_json: bool) -> None:
-    """Train a WordPiece tokenizer on CORPUS, a CSV file or a text file with one text per line, and save it as OUT."""
+    """Train a WordPiece tokenizer on CORPUS, a CSV file or a text file with one text per line, and save it as OUT.
+
+    \b
+    Example:
+      ecamp-fast tokenizer train reports.csv tokenizer.json --column report
+    """
     from ecamp_fast.files import require_file, write_atomically
     from ecamp_fast.text.reading.cleaning import is_empty
     from ecamp_fast.text.wordpiece import train_wordpiece

@@ -7,19 +7,21 @@ import click
 
 from ecamp_fast.train import main as program
 from ecamp_fast.train import settle
+from ecamp_fast.usage.options import json_option, ranks_option
 
 LAUNCHED = [option for option in program.params if option.name != "local_rank"]
 
 
-@click.command(
-    params=[
-        *LAUNCHED,
-        click.Option(["--ranks"], type=int, help="Ranks on this machine. Default: the GPUs, or one."),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print the outcome as JSON."),
-    ]
-)
+@click.command(params=list(LAUNCHED))
+@ranks_option()
+@json_option()
 def command(ranks: int | None, as_json: bool, **options: object) -> None:
-    """Pre-train ECAMP; an interrupt saves and stops, a second one stops at once; the same command goes on."""
+    """Pre-train ECAMP; an interrupt saves and stops, a second one stops at once; the same command goes on.
+
+    \b
+    Example:
+      ecamp-fast train --data SHARDS --recipe paper --out runs/mine
+    """
     sys.exit(train(ranks, as_json, **options))
 
 

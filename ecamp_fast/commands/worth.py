@@ -8,13 +8,14 @@ import click
 
 from ecamp_fast.commands.trainings import Training, core_minutes, train_all
 from ecamp_fast.commands.verdict import conclude, say
-from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.evidence.check import Check
 from ecamp_fast.files import require_folder
 from ecamp_fast.machine import available_cores
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
+    from ecamp_fast.config import Recipe
     from ecamp_fast.evidence.judge import Evidence
 
 # What must hold, and what is hoped for: docs/worth.md
@@ -28,20 +29,24 @@ IMAGE_ONLY = "image-only run"
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/worth"), show_default=True, metavar="FOLDER")
+@options.out_option("Phantoms and runs.", default=Path("runs/worth"))
 @click.option(
     "--studies", default=STUDIES, show_default=True, type=click.IntRange(300), help="Phantom studies to draw."
 )
-@click.option(
-    "--seed", default=42, show_default=True, type=click.IntRange(0), help="Of first weights, order and masks."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@options.seed_option("Of first weights, order and masks.")
+@options.set_option()
+@options.json_option()
 def command(out: Path, studies: int, seed: int, overrides: tuple[str, ...], as_json: bool) -> None:
     """Train the recipe `worth` on phantoms, with reports and without, and judge the first on patients it never saw.
 
     Half an hour on two cores, each run on one of them; the same command goes on where it was cut off.
+
+    \b
+    Example:
+      ecamp-fast worth --seed 43
     """
+    from ecamp_fast.config import load_recipe
+
     began = time.perf_counter()
     recipe = load_recipe("worth", [f"seed={seed}", *overrides])
     if recipe.seed != seed:
@@ -78,7 +83,7 @@ def claims(found: "Evidence", core_minutes: float) -> list[Check]:
     ]
 
 
-def _build(studies: int, shards: Path, recipe: Recipe) -> None:
+def _build(studies: int, shards: Path, recipe: "Recipe") -> None:
     from ecamp_fast.shards.builder.build import Options, build_phantoms
     from ecamp_fast.shards.describe.rules import read_by_other_rules
     from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest

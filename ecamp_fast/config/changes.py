@@ -9,6 +9,8 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from ecamp_fast.config.deepspeed_kinds import NAMES
+from ecamp_fast.config.deepspeed_values import KNOWN
 from ecamp_fast.config.recipe import Recipe, flatten
 from ecamp_fast.errors import ConfigError
 
@@ -64,6 +66,18 @@ def judge_changes(before: Settings, now: Settings, allowed: Collection[str], whe
         hint = " ".join(f"--allow-change {key}" for key in refused)
         raise ConfigError(f"{where} was trained otherwise: {found}", f"set it as it was, or go on with {hint}")
     return list(told.values())
+
+
+def known_keys() -> list[str]:
+    """Keys that a run can be allowed to change: the recipe's, dotted, and those of DeepSpeed's JSON."""
+    return [*Recipe().identity(), *sorted(KNOWN), *NAMES]
+
+
+def is_known(name: str, known: Collection[str]) -> bool:
+    """Whether it is a key, a section, or within a section that only DeepSpeed knows.  known: ``known_keys()``"""
+    section = _section(name.partition(".")[0])
+    within = section[:-1] in KNOWN and not any(key.startswith(section) for key in NAMES)
+    return name in known or within or any(key.startswith(_section(name)) for key in known)
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:

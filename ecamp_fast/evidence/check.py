@@ -1,9 +1,10 @@
 """A claim about a model, and what was found."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ecamp_fast.scores import Estimate
+if TYPE_CHECKING:
+    from ecamp_fast.scores import Estimate
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Check:
         return asdict(self)
 
 
-def told(number: Estimate, form: str = ".3f") -> str:
+def told(number: "Estimate", form: str = ".3f") -> str:
     """ "+0.050 (95 % +0.020 to +0.080)": a difference with its interval."""
     return f"{number.value:+{form}} (95 % {number.low:+{form}} to {number.high:+{form}})"
 

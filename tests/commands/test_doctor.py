@@ -25,7 +25,7 @@ def two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         ("disk", warn("free space", "little", "free some")),
         ("disk", ok("out", "well")),
     ]
-    monkeypatch.setattr(doctor, "run_checks", lambda _: iter(findings))
+    monkeypatch.setattr(checks, "run_checks", lambda _: iter(findings))
 
 
 def test_a_machine_with_only_a_cpu_is_well() -> None:
@@ -112,7 +112,7 @@ def test_findings_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None
         yield "first", ok("first", "well")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor, "run_checks", slow)
+    monkeypatch.setattr(checks, "run_checks", slow)
     assert "first" in call().stdout
 
 

@@ -17,6 +17,7 @@ from ecamp_fast import cli
 from ecamp_fast.commands import doctor, report, shard, stop, tokenizer, train
 from ecamp_fast.commands.downstream import imports
 from ecamp_fast.config import dump_recipe, load_recipe
+from ecamp_fast.doctor import checks
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir
 
@@ -122,7 +123,7 @@ def test_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "run_checks", lambda _: iter(()))
+    monkeypatch.setattr(checks, "run_checks", lambda _: iter(()))
     assert invoke(doctor.command)["findings"] == []
 
 
@@ -138,8 +139,8 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from ecamp_fast.commands import demo
     from ecamp_fast.evidence.check import Check
 
-    checks = [Check("a", "found", True), Check("b", "told", None)]
+    found = [Check("a", "found", True), Check("b", "told", None)]
     for name in ("_build", "_can_be_killed", "_train_with_a_crash"):
         monkeypatch.setattr(demo, name, lambda *_: None)
-    monkeypatch.setattr(demo, "_judge", lambda *_: (checks, tmp_path / "report.html"))
+    monkeypatch.setattr(demo, "_judge", lambda *_: (found, tmp_path / "report.html"))
     assert invoke(demo.command, "--out", tmp_path / "demo")["passed"]

@@ -9,6 +9,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.downstream.tables.ablations import Ablation
@@ -47,15 +48,15 @@ class _Order:
 
 @click.command()
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
-@click.option("--data", metavar="SHARDS", help="Pre-trained on it.")
-@click.option("--raw-data", metavar="SHARDS", help="The same with attention maps made from raw reports.")
+@options.data_option("Shard set that the rows are pre-trained on.")
+@options.data_option("The same with attention maps made from raw reports.", "--raw-data")
 @click.option("--gloria", metavar="ENCODER", help="A GLoRIA ViT, scored beside the rows.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Runs, cells and tables.")
-@click.option("--recipe", default="paper", show_default=True, metavar="NAME|FILE", help="What the rows change.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--row", "names", multiple=True, metavar="NAME", help="Only these. Default: all.")
+@options.out_option("Runs, cells and tables.")
+@options.recipe_option("paper", "What the rows change.", "recipe")
+@options.set_option()
+@click.option("--row", "names", multiple=True, metavar="NAME", help="Only this; may be repeated. Default: all.")
 @click.option("--dry-run", is_flag=True, help="Print the recipe of each row, and train none.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.json_option()
 def command(
     grid: Path | None,
     data: str | None,
@@ -73,6 +74,10 @@ def command(
     GRID is one of `ecamp-fast evaluate` without encoders. Table 4 is scored at 1 %, Table 5 at 1 % and 10 % on the
     tasks of class labels, unless GRID names other fractions. On GPUs one run is trained at a time, on a CPU one a core.
     The same command goes on where it was cut off.
+
+    \b
+    Example:
+      ecamp-fast ablate grid.yaml --data SHARDS --out ablations
     """
     from ecamp_fast.files import require_folder
 

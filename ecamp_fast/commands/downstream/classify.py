@@ -13,6 +13,10 @@ TASK = "classify"
     {options.ENCODER_HELP}
     The protocol is the paper's: patch tokens averaged, a new norm, a linear layer; all weights trained, the
     best step on the validation split kept. OUT/timm is the classifier for timm, and what `ecamp-fast predict` reads.
+
+    \b
+    Example:
+      ecamp-fast finetune classify runs/mine SHARDS fits/nih --settings nih-1
     """
 )
 @options.task_arguments

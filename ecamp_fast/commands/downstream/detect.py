@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ecamp_fast.commands.downstream import task_options as options
+from ecamp_fast.usage.options import classes_option
 
 if TYPE_CHECKING:
     from ecamp_fast.downstream.tasks.detect import Head
@@ -19,10 +20,14 @@ TASK = "detect"
     The protocol is the paper's: the encoder is frozen, so its tokens are computed once, and nothing is
     augmented. The score is mean average precision over overlaps of 0.40 to 0.75, all images counted; the count of the
     released code stands beside it as map_mgca. Needs faster-coco-eval: pip install 'ecamp-fast[detect]'.
+
+    \b
+    Example:
+      ecamp-fast finetune detect runs/mine SHARDS fits/rsna --head yolo
     """
 )
 @options.task_arguments
-@click.option("--class", "names", multiple=True, metavar="NAME", help="Boxes of these alone. Default: all of the set.")
+@classes_option()
 @click.option(
     "--head", type=click.Choice(["yolo", "fcos"]), default="yolo", show_default=True, help="The paper's: yolo."
 )

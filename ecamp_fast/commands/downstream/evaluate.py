@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecamp_fast.commands.terminal import tell
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.downstream.tables.grid import GridPlan
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Cells, tables and the page.")
+@options.out_option("Cells, tables and the page.")
 @click.option("--dry-run", is_flag=True, help="Say which fits there are, and compute none.")
 @click.option(
     "--label-free",
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A run's report card on --data, without labels; twice: one against the other.",
 )
-@click.option("--data", metavar="SHARDS", help="The set of --label-free.")
-@click.option("--split", metavar="NAME", help="Of it. Default: val, else test, else train.")
-@click.option("--device", help="cpu or cuda, of --label-free. Default: cuda where there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.data_option("Shard set of --label-free.")
+@options.split_option("Of --data. Default: val, else test, else train.")
+@options.device_option("--label-free")
+@options.json_option()
 def command(
     grid: Path | None,
     out: Path | None,
@@ -44,6 +45,10 @@ def command(
     Each fit is computed once: the same command goes on where it was cut off, and a fit that was cut off goes on from
     its last save. Every encoder gets the same few learning rates, and the one that is best on validation data. Random
     initialisation and plain pixels stand beside the encoders, and so do the paper's rows, where a task names them.
+
+    \b
+    Example:
+      ecamp-fast evaluate grid.yaml --out evaluated
     """
     from ecamp_fast.files import require_folder
 

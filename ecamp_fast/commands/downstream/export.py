@@ -9,6 +9,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.usage.options import json_option, run_argument
 
 if TYPE_CHECKING:
     from ecamp_fast.model.ecamp import Ecamp
@@ -24,10 +25,10 @@ DEFAULT = "timm,transformers,ours"
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--to", "forms", default=DEFAULT, show_default=True, metavar="NAMES", help=f"Of {', '.join(FORMS)}.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def command(run: Path, out: Path, forms: str, as_json: bool) -> None:
     """Write the image encoder of RUN into OUT/timm, OUT/transformers and OUT/ours, each with a model card.
 
@@ -37,6 +38,10 @@ def command(run: Path, out: Path, forms: str, as_json: bool) -> None:
     ecamp_fast.load("OUT/ours")    the whole model, text side too
 
     A run that is not complete is exported as its newest checkpoint is. Nothing is uploaded anywhere.
+
+    \b
+    Example:
+      ecamp-fast export runs/mine exported --to timm,ours
     """
     from ecamp_fast.files import require_folder
 

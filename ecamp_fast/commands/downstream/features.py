@@ -8,19 +8,18 @@ import click
 from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import options
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("shards")
+@options.run_argument()
+@options.shards_argument()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--split", "splits", multiple=True, metavar="NAME", help="Several may be named. Default: all.")
-@click.option(
-    "--pooling", default=1, show_default=True, type=click.IntRange(1, 64), help="Means over so many parts a side."
-)
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.splits_option()
+@options.pooling_option()
+@options.device_option()
+@options.overwrite_option()
+@options.json_option()
 def command(
     run: Path,
     shards: str,
@@ -37,6 +36,10 @@ def command(
     tokens of each image; `keys`, `splits` and `patients` (N); `labels` (N, F) bool by `findings` (F), and
     `values` (N, F): 1 present, 0 absent, -1 uncertain, NaN unknown. It holds names of patients as the set has them, so
     it is for its owner alone.
+
+    \b
+    Example:
+      ecamp-fast features runs/mine SHARDS features.npz --split test
     """
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists", "choose another name, or --overwrite")

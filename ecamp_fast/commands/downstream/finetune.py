@@ -2,7 +2,7 @@
 
 import click
 
-from ecamp_fast.commands.lazy import LazyGroup
+from ecamp_fast.usage.groups import LazyGroup
 
 TASKS = {
     "classify": ("ecamp_fast.commands.downstream.classify", "Classes of an image, all weights trained."),
@@ -17,4 +17,8 @@ def command() -> None:
 
     OUT/result.json holds the score with its interval; the same command goes on where it was cut off, and a finished one
     is read, not repeated.
+
+    \b
+    Example:
+      ecamp-fast finetune classify runs/mine SHARDS fits/nih
     """

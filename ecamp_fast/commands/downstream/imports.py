@@ -6,20 +6,20 @@ from pathlib import Path
 import click
 
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import options
 
 
 @click.command("import")
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @click.argument("out", required=False, type=click.Path(path_type=Path))
-@click.option("--recipe", default="official", show_default=True, metavar="NAME|FILE", help="Gives the sizes to expect.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@options.recipe_option("official", "Gives the sizes to expect.", "recipe")
+@options.set_option()
+@options.overwrite_option()
 @click.option(
     "--checkpoint", "run", metavar="RUN", type=click.Path(path_type=Path), help="Convert a run's former checkpoints."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.json_option()
 def command(
     source: Path | None,
     out: Path | None,
@@ -36,6 +36,10 @@ def command(
     Use the result with `--set init_from=OUT.safetensors`. With --checkpoint, the checkpoints of a run that was started
     with a version up to 0.1 are converted, so that the run goes on; the former ones stay beside them. Nothing that is
     read is executed.
+
+    \b
+    Example:
+      ecamp-fast import released.pth weights.safetensors
     """
     if run is not None:
         if source or overrides or overwrite:
@@ -55,6 +59,7 @@ def _import(source: Path, out: Path, recipe: str, overrides: tuple[str, ...], ov
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out} must end in .safetensors", f"write {out.with_suffix('.safetensors')}")
     require_file(out)
+    from ecamp_fast.config import load_recipe
     from ecamp_fast.weights.file import import_weights
 
     report = import_weights(source, out, load_recipe(recipe, overrides))

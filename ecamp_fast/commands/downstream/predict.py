@@ -10,6 +10,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     import torch
@@ -19,17 +20,21 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".dcm", ".dicom", ".tif", ".tiff", ".bmp")
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@options.run_argument()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.device_option()
+@options.overwrite_option()
+@options.json_option()
 def command(run: Path, images: tuple[Path, ...], out: Path, device: str | None, overwrite: bool, as_json: bool) -> None:
     """Write the class probabilities that RUN gives IMAGES into OUT.csv.
 
     RUN is the OUT of `ecamp-fast finetune classify` or of `probe --sgd`; IMAGES are files, or folders of JPEG, PNG,
     TIFF and DICOM files. One row an image: its path and a probability per class. No medical device: research only.
+
+    \b
+    Example:
+      ecamp-fast predict fits/nih images predictions.csv
     """
     if out.suffix != ".csv":
         raise ConfigError(f"{out} must end in .csv", f"write {out.with_suffix('.csv')}")

@@ -3,6 +3,7 @@
 import click
 
 from ecamp_fast.commands.downstream import task_options as options
+from ecamp_fast.usage.options import pooling_option
 
 
 @click.command(
@@ -12,14 +13,16 @@ from ecamp_fast.commands.downstream import task_options as options
     A logistic regression on features that every image gives once, the ridge strength chosen among training patients;
     beside it the same of untrained weights, of 16 x 16 pixels and of principal components of the image. --sgd is the
     paper's own probe by gradient descent instead.
+
+    \b
+    Example:
+      ecamp-fast probe runs/mine SHARDS probes/nih --percent 1
     """
 )
 @options.task_arguments
 @options.class_arguments
 @options.fit_arguments
-@click.option(
-    "--pooling", default=1, show_default=True, type=click.IntRange(1, 64), help="Means of so many parts a side."
-)
+@pooling_option()
 @click.option("--sgd", is_flag=True, help="Gradient descent on the head, with augmented images, by --settings.")
 @click.option("--patches", is_flag=True, help="Which patch holds a finding, of its token alone; --class names masks.")
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Untrained weights and raw pixels.")

@@ -20,11 +20,17 @@ HEADS = ("setr", "linear", "convolutional", "dpt")  # as heads.dense has them; i
     The protocol is the paper's: tokens before any norm, focal loss and soft Dice, the best step on the
     validation split kept. The score is the paper's Dice, 1 for an image without a mask where nothing is marked; the
     Dice over images with a mask stands beside it. --set frozen=false trains the encoder too.
+
+    \b
+    Example:
+      ecamp-fast finetune segment runs/mine SHARDS fits/siim --head setr
     """
 )
 @options.task_arguments
 @options.fit_arguments
-@click.option("--mask", "masks", multiple=True, metavar="NAME", help="Only these. Default: all of the set.")
+@click.option(
+    "--mask", "masks", multiple=True, metavar="NAME", help="Only this; may be repeated. Default: all of the set."
+)
 @click.option("--boxes", is_flag=True, help="The union of the boxes of each --mask is its mask.")
 @click.option(
     "--head", default="setr", show_default=True, type=click.Choice(HEADS), help="setr: the paper's. linear: features."

@@ -10,6 +10,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import options as shared
 
 if TYPE_CHECKING:
     import torch
@@ -105,18 +106,25 @@ def task_arguments(function: Command) -> Command:
     """The command gets ``given: TaskChoices``."""
     options = [
         click.argument("encoder"),
-        click.argument("address", metavar="SHARDS"),
+        shared.shards_argument("address"),
         click.argument("out", type=click.Path(path_type=Path), callback=_writable),
-        click.option("--percent", type=float, help="Share of the training patients. Default: 100."),
-        click.option("--count", default=0, help="Training images instead of a share.", type=click.IntRange(0)),
-        click.option("--official", is_flag=True, help="The set's own list of 1, 10 or 100 %."),
         click.option(
-            "--seed", default=42, show_default=True, type=click.IntRange(0), help="Of the subset and the fit."
+            "--percent", type=click.FloatRange(0, 100), help="Percentage of the training patients. Default: 100."
         ),
+        click.option(
+            "--count",
+            default=0,
+            show_default=False,
+            type=click.IntRange(0),
+            metavar="N",
+            help="Training images instead of a share. Default: the share.",
+        ),
+        click.option("--official", is_flag=True, help="The set's own list of 1, 10 or 100 %."),
+        shared.seed_option("Of the subset and the fit."),
         click.option("--size", type=click.IntRange(8), help="Pixels per side. Default: the encoder's own."),
         click.option("--test", "test_split", metavar="SPLIT", help="Judged on it. Default: test, or val."),
-        click.option("--device", help="cpu or cuda. Default: cuda where there is one."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
+        shared.device_option(),
+        shared.json_option(),
     ]
     return _gathered(function, "given", TaskChoices, options)
 
@@ -125,10 +133,8 @@ def fit_arguments(function: Command) -> Command:
     """The command gets ``how: FitChoices``."""
     options = [
         click.option("--settings", "row", metavar="NAME|FILE", help="Named settings, such as nih-1, or a YAML file."),
-        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the settings."),
-        click.option(
-            "--resume", default="auto", show_default=True, metavar="auto|must|never|PATH", help="Where to go on from."
-        ),
+        shared.set_option("settings"),
+        shared.resume_option(),
     ]
     return _gathered(function, "how", FitChoices, options)
 
@@ -136,9 +142,12 @@ def fit_arguments(function: Command) -> Command:
 def class_arguments(function: Command) -> Command:
     """The command gets ``classes: ClassChoices``."""
     options = [
-        click.option("--class", "names", multiple=True, metavar="NAME", help="Only these. Default: all of the set."),
+        shared.classes_option(),
         click.option(
-            "--uncertain", multiple=True, metavar="CLASS=0|1", help="Uncertain labels of it. Default: CheXpert's rule."
+            "--uncertain",
+            multiple=True,
+            metavar="CLASS=0|1",
+            help="What uncertain labels of it count as; may be repeated. Default: CheXpert's rule.",
         ),
     ]
     return _gathered(function, "classes", ClassChoices, options)

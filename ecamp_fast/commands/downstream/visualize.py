@@ -10,6 +10,7 @@ import click
 from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.usage import options as shared
 
 if TYPE_CHECKING:
     from ecamp_fast.model.ecamp import Ecamp
@@ -23,23 +24,42 @@ NO_PICTURES = "The images are of patients, so none is drawn: --pictures draws th
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Must not exist.")
-@click.option("--data", metavar="SHARDS", help="Shard set whose images and reports are looked at.")
+@shared.run_argument()
+@shared.out_option("Folder that does not exist.", required=True)
+@shared.data_option("Shard set whose images and reports are looked at.")
 @click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="One image instead, with --text.")
-@click.option("--text", help="Read this, not the report of an image.")
-@click.option("--word", "words", multiple=True, metavar="WORD", help="Look for this word. Several may be given.")
-@click.option("--entity", "entities", multiple=True, metavar="ENTITY", help="Look for this entity, however worded.")
-@click.option("--style", default="paper", show_default=True, type=click.Choice(["paper", "plain"]))
-@click.option("--split", default="val", show_default=True, help="Of --data.")
+@click.option("--text", metavar="TEXT", help="Read this, not the report of an image.")
+@click.option("--word", "words", multiple=True, metavar="WORD", help="Look for this word; may be repeated.")
+@click.option(
+    "--entity",
+    "entities",
+    multiple=True,
+    metavar="ENTITY",
+    help="Look for this entity, however worded; may be repeated.",
+)
+@click.option(
+    "--style",
+    default="paper",
+    show_default=True,
+    type=click.Choice(["paper", "plain"]),
+    help="Stretched as in the paper, or as the values are.",
+)
+@shared.split_option("Of --data.", "val")
 @click.option("--samples", default=4, show_default=True, type=click.IntRange(0, 64), help="Images of --data to draw.")
-@click.option("--count", default=512, show_default=True, type=click.IntRange(1), help="Images of --data to measure on.")
+@click.option(
+    "--count",
+    default=512,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1),
+    help="Images of --data to measure on.",
+)
 @click.option("--pictures/--no-pictures", default=None, help="Default: of phantoms, and of --image; not of patients.")
-@click.option("--tokenizer", type=click.Path(path_type=Path), metavar="FILE", help="With --image. Default: the run's.")
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@shared.tokenizer_option("With --image. Default: the run's.")
+@shared.device_option()
+@shared.json_option()
 def command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Draw where words of a report look in its image (paper Fig. 4), by RUN, into FOLDER.
+    """Draw where words of a report look in its image by RUN, as Figure 4 of the paper does, into FOLDER.
 
     Of each word or entity: the cross-attention of its pieces averaged, for each head and the highest of all, no patch
     hidden, each in its true place. Where --data has boxes of findings, the page says whether maps point at them more
@@ -47,6 +67,10 @@ def command(run: Path, out: Path, as_json: bool, **options: Any) -> None:
     on ill images than on healthy ones.
 
     FOLDER gets index.html, which needs nothing else, and each picture as PNG. Everything stays on this machine.
+
+    \b
+    Example:
+      ecamp-fast visualize runs/mine --data SHARDS --word effusion --out looks
     """
     if (options["data"] is None) == (options["image"] is None):
         raise click.UsageError("Name one of --data and --image.")

@@ -9,6 +9,7 @@ import click
 from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.downstream.zero_shot import PromptScores, ZeroShot
@@ -24,21 +25,20 @@ COLUMNS = (
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("shards")
-@click.option("--split", default="val", show_default=True, metavar="NAME")
+@options.run_argument()
+@options.shards_argument()
+@options.split_option("Of SHARDS.", "val")
 @click.option("--count", type=click.IntRange(2), metavar="N", help="Samples at most, the first. Default: all.")
+@options.tokenizer_option("Of the shard set that RUN was trained on. Default: that of SHARDS.")
 @click.option(
-    "--tokenizer",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="tokenizer.json of the shard set that RUN was trained on. Default: that of SHARDS.",
+    "--noun",
+    "nouns",
+    multiple=True,
+    metavar="FINDING=WORDS",
+    help="What a finding is called in its prompts; may be repeated.",
 )
-@click.option(
-    "--noun", "nouns", multiple=True, metavar="FINDING=WORDS", help="What a finding is called in its prompts."
-)
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.device_option()
+@options.json_option()
 def command(
     run: Path,
     shards: str,
@@ -53,6 +53,10 @@ def command(
 
     Told are the AUROC of the difference and of the affirmation alone, the share of images to which the true one of both
     sentences is nearer (half of it without reading "no"), and how often the highest patch lies in a box of the finding.
+
+    \b
+    Example:
+      ecamp-fast zero-shot runs/mine SHARDS --split test
     """
     called = dict(noun.partition("=")[::2] for noun in nouns)
     if not all(called.values()):

@@ -2,7 +2,7 @@
 
 import click
 
-from ecamp_fast.commands.lazy import LazyGroup
+from ecamp_fast.usage.groups import LazyGroup
 
 COMMANDS = {
     "train": ("ecamp_fast.commands.knowledge.attend_train", "Train a GLoRIA on a shard set; the same command resumes."),
@@ -13,4 +13,9 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, table=COMMANDS)
 def command() -> None:
-    """Learn from images and single sentences which words look where (GLoRIA, paper 3.3)."""
+    """Learn from images and single sentences which words look where (GLoRIA, paper 3.3).
+
+    \b
+    Example:
+      ecamp-fast attend train SHARDS runs/gloria
+    """

@@ -8,13 +8,14 @@ import click
 from ecamp_fast.commands.downstream.task_options import open_device
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
+from ecamp_fast.usage import options
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("shards", metavar="SET")
+@options.run_argument()
+@options.shards_argument()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--split", "splits", multiple=True, metavar="NAME", help="Several may be named. Default: all.")
+@options.splits_option()
 @click.option(
     "--sentences",
     type=click.Choice(["own", "bare"]),
@@ -43,14 +44,9 @@ from ecamp_fast.commands.terminal import tell
     show_default=True,
     help="Of an image's entities; mean: each brought to 0 to 1 first.",
 )
-@click.option(
-    "--tokenizer",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="tokenizer.json of the shard set that RUN was trained on. Default: that of SET.",
-)
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@options.tokenizer_option("Of the shard set that RUN was trained on. Default: that of SHARDS.")
+@options.device_option()
+@options.json_option()
 def command(
     run: Path,
     shards: str,
@@ -64,10 +60,14 @@ def command(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Write a map of every image of SET: where RUN, a GLoRIA, looks for what the image's own text states.
+    """Write a map of every image of SHARDS: where RUN, a GLoRIA, looks for what the image's own text states.
 
-    OUT is for `shard put SET NEW --maps OUT`. Beside the maps it holds one for each image and entity (maps-*.npz), and
-    the window with most attention (windows.csv). After a kill the same command goes on.
+    OUT is for `shard put SHARDS NEW --maps OUT`. Beside the maps it holds one for each image and entity (maps-*.npz),
+    and the window with most attention (windows.csv). After a kill the same command goes on.
+
+    \b
+    Example:
+      ecamp-fast attend apply runs/gloria SHARDS maps
     """
     from ecamp_fast.shards.load.read import ShardSet
     from ecamp_fast.shards.storage.store import require_set_at

@@ -8,6 +8,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import DataError
+from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.attend.map_scores import ComparedScore, MapScores
@@ -35,14 +36,18 @@ above 0 was seen in this image. (1): one-sided, in a quarter of its images or mo
 
 @click.command()
 @click.argument("maps", type=click.Path(path_type=Path))
-@click.argument("shards", metavar="SET")
-@click.option("--split", default="val", show_default=True, metavar="NAME")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.shards_argument()
+@options.split_option("Of SHARDS.", "val")
+@options.json_option()
 def command(maps: Path, shards: str, split: str, as_json: bool) -> None:
-    """Judge MAPS, OUT of `attend apply`, by the boxes of SET: per finding, over all and over one-sided findings.
+    """Judge MAPS, OUT of `attend apply`, by the boxes of SHARDS: per finding, over all and over one-sided findings.
 
     Told are pointing game, overlap with the boxes, share of the map inside, and the side; each beside a flat map, the
     centre, the usual place of the finding, and another patient's map of the same finding.
+
+    \b
+    Example:
+      ecamp-fast attend score maps SHARDS --split val
     """
     from ecamp_fast.attend.map_scores import score_maps
     from ecamp_fast.attend.stored_maps import read_boxed

@@ -6,27 +6,24 @@ from pathlib import Path
 import click
 
 from ecamp_fast.commands.train import train
-from ecamp_fast.config import RECIPES
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import options
+from ecamp_fast.usage.complete import RECIPES
 
 FOLDER = RECIPES / "attend"
 DEFAULT = "gloria"
 
 
 @click.command()
-@click.argument("shards", metavar="SET")
+@options.shards_argument()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--recipe", default=DEFAULT, show_default=True, metavar="NAME|FILE", help="gloria, phantom, or a YAML file."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option(
-    "--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: gloria.json, zero2 clipped."
-)
-@click.option("--resume", default="auto", metavar="auto|must|never|PATH", help="Where to go on from.")
-@click.option("--allow-change", "allow", multiple=True, metavar="KEY", help="Go on although this key differs.")
-@click.option("--ranks", type=int, help="Ranks on this machine. Default: the GPUs, or one.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@options.ds_config_option("zero2 with clipped gradients")
+@options.recipe_option(DEFAULT, "gloria, phantom, or a YAML file.", "recipe")
+@options.set_option()
+@options.resume_option()
+@options.allow_option()
+@options.ranks_option()
+@options.json_option()
 def command(
     shards: str,
     out: Path,
@@ -38,9 +35,13 @@ def command(
     ranks: int | None,
     as_json: bool,
 ) -> None:
-    """Train a GLoRIA on the images of SET and the sentences of their texts; OUT is its run directory.
+    """Train a GLoRIA on the images of SHARDS and the sentences of their texts; OUT is its run directory.
 
     An interrupt saves and stops, a second one stops at once; the same command goes on to the same weights.
+
+    \b
+    Example:
+      ecamp-fast attend train SHARDS runs/gloria --recipe gloria
     """
     from ecamp_fast.config import load_recipe
 

@@ -8,6 +8,7 @@ import click
 
 from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.terminal import tell
+from ecamp_fast.usage import options
 
 PAGE = "audit.html"
 
@@ -15,13 +16,15 @@ PAGE = "audit.html"
 @click.command()
 @click.argument("source")
 @click.argument("journal", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help=f"Gets {PAGE}; default: the journal's.")
-@click.option("--count", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Reports at most.")
-@click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Draws the sample.")
+@options.out_option(f"Gets {PAGE}. Default: the journal's folder.")
+@click.option(
+    "--count", default=50, show_default=True, metavar="N", type=click.IntRange(1, 10_000), help="Reports at most."
+)
+@options.seed_option("Of the sample.")
 @click.option("--how", type=click.Choice(["model", "re-asked", "rules", "nothing"]), help="Only answers of this kind.")
-@click.option("--columns", multiple=True, metavar="NAME=COLUMN", help="What a table calls a column, as report=caption.")
+@options.columns_option()
 @entities_option
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@options.json_option()
 def command(
     source: str,
     journal: Path,
@@ -37,6 +40,10 @@ def command(
 
     Entities are coloured by how they are said to be: present, possible, absent. The page holds text of reports and is
     for its owner alone; it loads nothing, and names no patient.
+
+    \b
+    Example:
+      ecamp-fast distill audit SHARDS journal --count 100
     """
     from ecamp_fast.files import require_folder, write_atomically
 

@@ -2,7 +2,7 @@
 
 import click
 
-from ecamp_fast.commands.lazy import LazyGroup
+from ecamp_fast.usage.groups import LazyGroup
 
 PARTS = {
     "run": ("ecamp_fast.commands.knowledge.run", "Every report to a journal, by a language model or by the rules."),
@@ -14,4 +14,9 @@ PARTS = {
 
 @click.group(cls=LazyGroup, table=PARTS)
 def command() -> None:
-    """Rewrite reports as one short sentence per entity, by a language model on this machine or by the rules."""
+    """Rewrite reports as one short sentence per entity, by a language model on this machine or by the rules.
+
+    \b
+    Example:
+      ecamp-fast distill run SHARDS journal --rules
+    """

@@ -8,6 +8,7 @@ import click
 
 from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.terminal import tell
+from ecamp_fast.usage import options
 
 _LEFT_OUT = {
     "repeated": "whose words another has",
@@ -24,10 +25,10 @@ _LEFT_OUT = {
 @click.option(
     "--val-share", default=0.05, show_default=True, type=click.FloatRange(0, 0.9), help="Of patients, held out."
 )
-@click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Parts the patients.")
-@click.option("--columns", multiple=True, metavar="NAME=COLUMN", help="What a table calls a column, as report=caption.")
+@options.seed_option("Of the held-out share.")
+@options.columns_option()
 @entities_option
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@options.json_option()
 def command(
     source: str,
     journal: Path,
@@ -44,6 +45,10 @@ def command(
     line. A patient is in one of them alone; reports with the same words are taken once; what the rules wrote in the
     model's place is left out, so the answers of --rules teach nothing. The files are for their owner alone. Ask the
     student with `distill run --plain`.
+
+    \b
+    Example:
+      ecamp-fast distill export-sft SHARDS journal sft
     """
     from ecamp_fast.distill.journal import read_answers
     from ecamp_fast.distill.reports import read_reports

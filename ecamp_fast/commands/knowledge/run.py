@@ -14,6 +14,7 @@ from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import STOPPED, ConfigError
+from ecamp_fast.usage import options as shared
 
 if TYPE_CHECKING:
     from ecamp_fast.distill.distiller import Distiller
@@ -64,7 +65,7 @@ class _Plan:
 )
 @click.option("--key-env", metavar="VARIABLE", help="Variable that holds the API key.")
 @click.option("--plain", "plain_text", is_flag=True, help="Ask for plain text, also where the server has JSON schemas.")
-@click.option("--columns", multiple=True, metavar="NAME=COLUMN", help="What a table calls a column, as report=caption.")
+@shared.columns_option()
 @entities_option
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(16, 2**16), help="Of an answer.")
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1024), help="Requests at once.")
@@ -81,13 +82,17 @@ class _Plan:
 @click.option("--price-in", type=click.FloatRange(0), help="Of a million tokens that are sent.")
 @click.option("--price-out", type=click.FloatRange(0), help="Of a million tokens that come back.")
 @click.option("--dry-run", is_flag=True, help="Say where reports would go and what it would take; send nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@shared.json_option()
 def command(source: str, out: Path, rules: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Distill the reports of SOURCE, a shard set or a CSV table, into the journal OUT.
 
     Reports go to this machine or to private addresses, and nowhere else without --attestation: the address is judged
     before anything is opened. Every report is asked for once; an answer that is not faithful is asked for twice more,
     then the rules write it, flagged. The same command goes on where it was cut off (exit code 75).
+
+    \b
+    Example:
+      ecamp-fast distill run SHARDS journal --rules
     """
     from ecamp_fast.files import require_folder
 

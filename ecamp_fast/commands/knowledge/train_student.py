@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
+from ecamp_fast.usage import options as shared
 
 OF_ADAPTERS = ("rank", "alpha", "dropout")
 
@@ -31,8 +32,8 @@ OF_ADAPTERS = ("rank", "alpha", "dropout")
 @click.option("--dropout", default=0.0, show_default=True, type=click.FloatRange(0, 0.9), help="Before the adapters.")
 @click.option("--full", is_flag=True, help="Fit all weights, without adapters.")
 @click.option("--max-tokens", default=2048, show_default=True, type=click.IntRange(1), help="Longer ones are left out.")
-@click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Of first weights and order.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@shared.seed_option("Of first weights and order.")
+@shared.json_option()
 @click.pass_context
 def command(
     context: click.Context,
@@ -49,6 +50,10 @@ def command(
     SFT is what `distill export-sft` wrote. The loss is on the answers alone. OUT/model opens in vLLM and transformers,
     OUT/adapter is the LoRA alone, OUT/student.json says how it came about. Nothing is downloaded or reported. Nothing
     is written before the end: a run that is cut off begins anew. Uses one GPU where there is one.
+
+    \b
+    Example:
+      ecamp-fast distill train-student sft base student --epochs 2
     """
     from ecamp_fast.distill.lessons import (
         FULL_RATE,
