@@ -10,9 +10,9 @@ Legend: B samples, T text rows of the whole batch, R rows where a word is predic
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecamp_fast.bench.step.flops import CHANNELS, step_work
 from ecamp_fast.config import Recipe
 from ecamp_fast.geometry import ATTENTION_GRID
+from ecamp_fast.model.work import CHANNELS, step_work
 
 ELEMENT = 2  # bytes of a bfloat16
 ADAMW = 30  # bytes a parameter: float32 weight and two moments read and written, gradient read and cleared, weight out
@@ -23,7 +23,7 @@ KINDS = ("product", "attention", "pointwise", "vector")  # vector: float32 arith
 class KernelGroup:
     """Kernels of one component that are bound alike: operations and bytes of a micro-batch, forward and backward.
 
-    component   as ``flops.step_work`` names it
+    component   as ``work.step_work`` names it
     kind        one of ``KINDS``
     operations  that are counted
     bytes       to and from memory
@@ -52,7 +52,7 @@ def step_bytes(
     predicted    R
     parameters   of the model
     micro_steps  of an optimizer step
-    Operations of a component sum to those of ``flops.step_work``.
+    Operations of a component sum to those of ``work.step_work``.
     """
     work = step_work(recipe, vocab_size, lengths, predicted)
     parts = _Parts(recipe, len(lengths), {name: done.total for name, done in work.items()})
