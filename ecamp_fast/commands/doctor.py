@@ -1,7 +1,6 @@
 """``ecamp-fast doctor``: look before the run does, and say what is fine, what is doubtful, and what must be fixed."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 from ecamp_fast.doctor.checks import exit_code, run_checks
 from ecamp_fast.doctor.finding import Finding, Status
 from ecamp_fast.doctor.run_setup import RunSetup
-from ecamp_fast.printable import message, without_secrets
+from ecamp_fast.printable import message, takes_control_codes, without_secrets
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 STATUS_WIDTH = 6  # columns
@@ -93,4 +92,4 @@ def _plain(text: str) -> str:
 
 
 def _coloured() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return takes_control_codes(sys.stdout)

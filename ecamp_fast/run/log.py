@@ -35,6 +35,10 @@ class RunLog:
         """A line for whoever watches."""
         self._progress.say(text)
 
+    def warmed_up(self, step: int) -> None:
+        """The first step of this leg is done, with all that is compiled and filled once.  step: steps done"""
+        self._progress.warmed_up(step)
+
     def trained(self, step: int, means: dict[str, float], norm: float) -> None:
         """A line of the training split.
 
