@@ -167,7 +167,7 @@ def _memory(device: torch.device) -> int:
 class TensorBoardLog:
     """The lines of metrics.jsonl for TensorBoard, in ``folder``; nothing where it is not installed or not ``writes``.
 
-    Install it with ``pip install ecamp-fast[tensorboard]``. Where the disk refuses it is given up, and said once: what
+    The extra ``tensorboard`` installs it. Where the disk refuses it is given up, and said once: what
     it shows is in metrics.jsonl.
 
     start: step the run goes on from; what an earlier leg wrote beyond it is hidden
