@@ -4,10 +4,10 @@ import io
 from collections.abc import Iterator
 
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
-from ecamp_fast.extras import install_hint
 from ecamp_fast.doctor.packages import first_line
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import DataError
+from ecamp_fast.extras import install_hint
 
 REINSTALL = "pip install --force-reinstall nvidia-dali-cuda130"
 EXTRAS = {"flash-attn": ("flash_attn", "flash_attn", "flash"), "xformers": ("xformers", "xformers.ops", "xformers")}

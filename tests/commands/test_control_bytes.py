@@ -84,9 +84,17 @@ def quick() -> Calls:
 
 def slow() -> Calls:
     """Calls that train, fit and measure, in this order, where those of ``quick`` were."""
-    small = ["--set", "batch.total=8", "--set", "batch.micro=8", "--set", "schedule.epochs=1"]
-    steps = ["--set", "steps=4", "--set", "evaluate_every=2"]
-    task = ["set", "--count", "8"]
+    small = [
+        "--set",
+        "batch.total=8",
+        "--set",
+        "batch.micro=8",
+        "--set",
+        "schedule.epochs=1",
+        "--set",
+        "losses.align=true",
+    ]
+    steps = ["--set", "steps=4", "--set", "warmup=1", "--set", "evaluate_every=2"]
     return [
         ["train", "--recipe", "demo", "--data", "set", "--out", "trained", *small],
         ["train", "--recipe", "demo", "--data", "set", "--out", "trained", *small],
@@ -109,7 +117,6 @@ def slow() -> Calls:
         ["attend", "apply", "attending", "set", "maps"],
         ["attend", "score", "maps", "set"],
         ["distill", "audit", "set", "answers", "--out", "audit.html"],
-        ["distill", "export-sft", "set", "answers", "lessons"],
         ["bench", "text"],
         ["bench", "loader", "--data", "set", "--images", "16", "--device", "cpu"],
     ]
