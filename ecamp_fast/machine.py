@@ -1,12 +1,18 @@
-"""What this machine offers a process: cores, a port."""
+"""What this machine offers a process: cores, memory, a port."""
 
 import os
 import socket
+from pathlib import Path
 
 
 def available_cores() -> int:
     """Cores this process may use, which is fewer than the machine has in a container or a job."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resident_bytes() -> int:
+    """Memory of this process that lies in RAM."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port() -> int:

@@ -5,8 +5,10 @@ hide or rewrite lines of a terminal or a log, a line break would forge a line of
 direction would show a name backwards. JSON escapes them by itself, so there only secrets are left out.
 """
 
+import os
 import re
 from collections.abc import Iterable
+from typing import IO, Any
 
 _ITEM = "\n  - "
 _BREAK = re.compile(r"(\n(?:  - |    ))")  # the line breaks of our own lists, and of lines that belong to one
@@ -31,6 +33,12 @@ def message(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(part if number % 2 else printable(part) for number, part in enumerate(_BREAK.split(text)))
+
+
+def takes_control_codes(stream: IO[Any]) -> bool:
+    """Whether colours and live bars may go there: a terminal that knows them, whose user has not said NO_COLOR."""
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "") in ("", "dumb")
+    return stream.isatty() and not plain
 
 
 def items(lines: Iterable[object]) -> str:

@@ -151,6 +151,7 @@ def _train(
     reporting: bool,
 ) -> str:
     from ecamp_fast.run.distributed import agree, gather, init, shutdown
+    from ecamp_fast.run.progress import Waiting
     from ecamp_fast.run.safety.heartbeat import Heartbeat
     from ecamp_fast.run.safety.watchdog import Watchdog
     from ecamp_fast.run.setup import Job
@@ -159,7 +160,8 @@ def _train(
     context, heartbeat = init(), Heartbeat()
     try:
         GUARD.take(run, lambda flag: agree(flag, context.device), lambda numbers: gather(numbers, context.device))
-        with Watchdog(context, run, recipe.safety.watchdog, heartbeat, lambda: GUARD.requested):
+        watchdog = Watchdog(context, run, recipe.safety.watchdog, heartbeat, lambda: GUARD.requested)
+        with watchdog, Waiting(heartbeat, context.is_main):
             shards = data or _phantoms(run.path, recipe, context.is_main)
             job = Job(recipe, shards, run.path, ds_config, resume, allow, _other_model(recipe))
             trainer = Trainer(job, context, GUARD, heartbeat)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ecamp_fast.bench.step.flops import CHANNELS, step_work
 from ecamp_fast.geometry import ATTENTION_GRID
+from ecamp_fast.model.flops import CHANNELS, step_work
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe
@@ -27,7 +27,7 @@ KINDS = ("product", "attention", "pointwise", "vector")  # vector: float32 arith
 class KernelGroup:
     """Kernels of one component that are bound alike: operations and bytes of a micro-batch, forward and backward.
 
-    component   as ``flops.step_work`` names it
+    component   as ``work.step_work`` names it
     kind        one of ``KINDS``
     operations  that are counted
     bytes       to and from memory
@@ -56,7 +56,7 @@ def step_bytes(
     predicted    R
     parameters   of the model
     micro_steps  of an optimizer step
-    Operations of a component sum to those of ``flops.step_work``.
+    Operations of a component sum to those of ``work.step_work``.
     """
     work = step_work(recipe, vocab_size, lengths, predicted)
     parts = _Parts(recipe, len(lengths), {name: done.total for name, done in work.items()})

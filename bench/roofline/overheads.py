@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ecamp_fast.bench.roofline.bytes import ELEMENT, KernelGroup, attention_operations
 from ecamp_fast.bench.roofline.zero import Weights, Zero, zero_bytes, zero_launches
-from ecamp_fast.bench.step.flops import CHANNELS
+from ecamp_fast.model.flops import CHANNELS
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe

@@ -89,7 +89,7 @@ def weights_of(model: object, weight_decay: float) -> Weights:
 
 
 def component_of(parameter: str) -> str:
-    """The component of ``flops.step_work`` that multiplies a parameter."""
+    """The component of ``work.step_work`` that multiplies a parameter."""
     prefixes = {
         "encoder.patch": "patch embedding",
         "encoder": "encoder",

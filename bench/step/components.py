@@ -15,7 +15,7 @@ from ecamp_fast.model import ecamp
 from ecamp_fast.model.ecamp import Ecamp
 
 OTHER = "other"
-# Modules and functions of the model -> component, under the names of ``flops.step_work`` where it has them
+# Modules and functions of the model -> component, under the names of ``work.step_work`` where it has them
 MODULES = {
     "encoder": "encoder",
     "encoder.patch": "patch embedding",

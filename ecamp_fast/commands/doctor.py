@@ -1,7 +1,6 @@
 """``ecamp-fast doctor``: look before the run does, and say what is fine, what is doubtful, and what must be fixed."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import click
 
 from ecamp_fast.doctor.finding import Finding, Status
-from ecamp_fast.printable import message, without_secrets
+from ecamp_fast.printable import message, takes_control_codes, without_secrets
 from ecamp_fast.usage import options
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
@@ -96,4 +95,4 @@ def _plain(text: str) -> str:
 
 
 def _coloured() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return takes_control_codes(sys.stdout)

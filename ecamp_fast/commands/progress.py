@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
-from ecamp_fast.printable import one_line
+from ecamp_fast.printable import one_line, takes_control_codes
 
 PLAIN_SECONDS = 30.0
 
@@ -35,7 +35,7 @@ class BuildProgress:
             self._start, self._began = done, now
         left_out = ", ".join(f"{number:,} {kind}" for kind, number in rejected.items())
         left_out = f"  left out: {left_out}" if left_out else ""
-        if sys.stderr.isatty():
+        if takes_control_codes(sys.stderr):
             self._bar = self._bar or _bar(self._what)
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=left_out.strip())
         elif now - self._printed >= PLAIN_SECONDS:

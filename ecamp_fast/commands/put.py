@@ -54,11 +54,14 @@ def command(
     """
     from ecamp_fast.shards.builder.output import check_free
     from ecamp_fast.shards.builder.put import put
+    from ecamp_fast.shards.check.finished import require_whole
+    from ecamp_fast.shards.format.manifest import MANIFEST
     from ecamp_fast.shards.storage.address import folder_of
     from ecamp_fast.shards.storage.store import require_set_at
 
     folder = folder_of(str(out))
-    check_free(folder)  # before a journal is read
+    if not (folder / MANIFEST).is_file():
+        check_free(folder)  # before a journal is read
     require_set_at(shard_set)
     texts = _texts(shard_set, distilled) if distilled else None
     origin = {name: path.name for name, path in (("distilled", distilled), ("attention_maps", maps)) if path}
@@ -74,6 +77,8 @@ def command(
             say=progress.say,
             tick=progress.tick,
         )
+    if report.finished:
+        require_whole(report.out)
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
@@ -152,8 +157,9 @@ def _sentence(report: "PutReport") -> str:
     manifest = report.manifest
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
     faults = "".join(f", {count:,} {kind}" for kind, count in report.faults.items())
+    done = "complete, nothing to do: " if report.finished else ""
     return (
-        f"{report.out}: {report.texts:,} distilled texts and {report.maps:,} attention maps in "
+        f"{report.out}: {done}{report.texts:,} distilled texts and {report.maps:,} attention maps in "
         f"{manifest.counts['samples']:,} samples{faults}; {len(manifest.shards)} shards, {size:,.1f} MB, "
         f"{report.seconds:.1f} s"
     )

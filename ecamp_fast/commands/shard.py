@@ -108,6 +108,8 @@ def build(
 ) -> None:
     """Convert SOURCE into the shard set OUT. After a kill the same command goes on where it stopped.
 
+    Where OUT is finished and whole, there is nothing to do; another source or other options are refused.
+
     \b
     Example:
       ecamp-fast shard build --from csv reports.csv SHARDS
@@ -115,6 +117,7 @@ def build(
     from ecamp_fast.shards.builder import build as builder
     from ecamp_fast.shards.builder.dry_run import preview
     from ecamp_fast.shards.builder.output import check_free
+    from ecamp_fast.shards.check.finished import finished_build
 
     named: dict[str, Any] = {name: further.pop(name) for name in sources.TASK_OPTIONS}
     chosen = builder.Options(seed=seed, entities=sources.read_entities(entities), **further)
@@ -126,8 +129,11 @@ def build(
         result = preview(opened, chosen, part)
         tell(*([json.dumps({"schema": 1, **result})] if as_json else _lines(result)))
         return
-    with BuildProgress("images") as progress:
-        report = builder.build(opened, out, chosen, progress.say, progress.tick, part)
+    with BuildProgress("shards") as progress:
+        report = finished_build(opened, out, chosen, part, progress.tick)
+    if report is None:
+        with BuildProgress("images") as progress:
+            report = builder.build(opened, out, chosen, progress.say, progress.tick, part)
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
@@ -143,9 +149,12 @@ def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
       ecamp-fast shard merge parts/1 parts/2 SHARDS
     """
     from ecamp_fast.shards.builder.merge import merge as merge_parts
+    from ecamp_fast.shards.check.finished import require_whole
 
     with BuildProgress("shards") as progress:
         report = merge_parts(parts, out, progress.tick)
+        if report.finished:
+            require_whole(report.out, progress.tick)
     for note in report.manifest.notes:
         tell(f"note: {note}", err=True)
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))
@@ -343,6 +352,13 @@ def _summary(report: "BuildReport") -> dict[str, Any]:
 
 
 def _sentence(report: "BuildReport") -> str:
+    if report.finished:
+        return f"{report.out}: complete, nothing to do: {_contents(report)}"
+    rate = report.manifest.counts["samples"] / max(report.seconds, 1e-9)
+    return f"{report.out}: {_contents(report)}, {report.seconds:.1f} s ({rate:.0f} images/s)"
+
+
+def _contents(report: "BuildReport") -> str:
     manifest = report.manifest
     splits = ", ".join(f"{manifest.count(split):,} {split}" for split in manifest.splits)
     left_out = [
@@ -355,10 +371,9 @@ def _sentence(report: "BuildReport") -> str:
         if number
     ]
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
-    rate = manifest.counts["samples"] / max(report.seconds, 1e-9)
     return (
-        f"{report.out}: {manifest.counts['samples']:,} samples ({'; '.join([splits, *left_out])}) in "
-        f"{len(manifest.shards)} shards, {size:,.1f} MB, {report.seconds:.1f} s ({rate:.0f} images/s)"
+        f"{manifest.counts['samples']:,} samples ({'; '.join([splits, *left_out])}) in "
+        f"{len(manifest.shards)} shards, {size:,.1f} MB"
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecamp_fast.distill.sft import SPLITS
 from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, StorageError
+from ecamp_fast.extras import install_hint
 from ecamp_fast.files import missing_folder, sha256_of
 from ecamp_fast.strict_json import parse_object
 
@@ -81,7 +82,7 @@ class Material:
 def require() -> None:
     """Raises EnvironmentFault where TRL or PEFT is not installed."""
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise EnvironmentFault(f"{' and '.join(missing)} not installed", "pip install 'ecamp-fast[student]'")
+        raise EnvironmentFault(f"{' and '.join(missing)} not installed", install_hint("student"))
 
 
 def stay_at_home() -> None:

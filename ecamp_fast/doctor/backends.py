@@ -7,6 +7,7 @@ from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.packages import first_line
 from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.errors import DataError
+from ecamp_fast.extras import install_hint
 
 REINSTALL = "pip install --force-reinstall nvidia-dali-cuda130"
 EXTRAS = {"flash-attn": ("flash_attn", "flash_attn", "flash"), "xformers": ("xformers", "xformers.ops", "xformers")}
@@ -30,7 +31,7 @@ def attention(setup: RunSetup) -> Iterator[Finding]:
             hint = f"pip install --force-reinstall --no-build-isolation {name}, or pip uninstall {name}"
             yield warn(name, f"installed, but {fault}", hint)
         elif fault:
-            yield ok(name, f'{fault} (optional: pip install "ecamp-fast[{extra}]")')
+            yield ok(name, f"{fault} (optional: {install_hint(extra)})")
         else:
             found = sorted({reason for reason in reasons if reason})
             usable = sum(reason is None for reason in reasons)

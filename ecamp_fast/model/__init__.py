@@ -11,6 +11,7 @@ align               pictures and single sentences in one space, where ``losses.a
 attention           softmax(q k^T) v over sequences that lie end to end, and which backend computes it
 attention_backends  flash-attn, variable-length flash attention, xformers, SDPA, cuDNN, plain products
 sequences           which rows of a batch form a sequence: cu_seqlens and what follows from them
+flops               the counted work of a step, by part
 lookup              embedding rows by number, with a gradient that repeats to the bit
 positions           sine-cosine position tables
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.extras import install_hint
 
 BLOCKS = ("encoder.blocks.", "decoder.blocks.", "text.fusion.", "text.layers.")
 MULTIPLE = 16  # of both widths, or the chip's float8 product refuses
@@ -43,7 +44,7 @@ def _library() -> Any:
     try:
         from torchao import float8
     except ImportError as error:
-        raise EnvironmentFault(f"float8 needs torchao: {error}", "pip install 'ecamp-fast[float8]'") from None
+        raise EnvironmentFault(f"float8 needs torchao: {error}", install_hint("float8")) from None
     return float8
 
 

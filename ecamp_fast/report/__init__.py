@@ -6,7 +6,8 @@ kinds     what these files must hold where it is counted or drawn
 pictures  what the model made of a few samples
 words     token rows back to words
 html      the page, which loads nothing
-sections  its tiles, verdicts, curves and tables
+sections  its tiles, verdicts and tables
+run_curves  its curves: losses, update, machine
 curves    line charts as inline SVG
 looks     maps of cross-attention over the images of samples
 look_page the page of maps, and of what they are worth

@@ -8,10 +8,11 @@ from html import escape
 from itertools import pairwise
 
 WIDTH, HEIGHT = 420.0, 230.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 14.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 14.0, 46.0
 POINTS = 300  # per line at most: what is more, a phone does not show
 DOTTED = 24  # lines with no more points than this show each of them
 LOG_RATIO = 5.0  # values that span more are drawn on a logarithmic axis
+STEPS = "optimizer step"  # the name of the x axis, unless another is given
 SMOOTHED = 60  # noisy lines with more points than this get a running mean
 
 
@@ -50,29 +51,37 @@ class Axis:
         return self.start + (value - low) / (high - low) * (self.stop - self.start)
 
 
-def chart(title: str, lines: Sequence[Line], marks: Sequence[float] = (), unit: str = "", zero: bool = False) -> str:
-    """A chart with its title and legend, as a ``<figure>``; empty where no line has a point.
+def chart(
+    title: str,
+    lines: Sequence[Line],
+    marks: Sequence[float] = (),
+    *,
+    y: str,
+    x: str = STEPS,
+    zero: bool = False,
+) -> str:
+    """A chart with its title, the names of its axes and its legend, as a ``<figure>``; empty where no line has a point.
 
-    marks: places on the x axis that get a dashed line (resumes)   zero: the y axis starts at zero
+    marks: places on the x axis that get a dashed line (resumes)
+    y, x   what the axes show, with its unit   zero: the y axis starts at zero
     """
     lines = [_thinned(line) for line in (_finite(line) for line in lines) if line.xs]
     if not lines:
         return ""
     horizontal, vertical = _axes(lines, zero)
-    parts = [_grid(horizontal, vertical)]
+    y = f"{y}, log scale" if vertical.log else y
+    parts = [_grid(horizontal, vertical, whole=x == STEPS), _names(x, y)]
     parts += [_mark(horizontal.place(x)) for x in marks if horizontal.low <= x <= horizontal.high]
     for line in lines:
         parts.append(_drawn(line, horizontal, vertical))
     keys = [f'<span class="key {line.kind}">{escape(line.label)}</span>' for line in lines]
     legend = "".join(keys) if len(keys) > 1 else ""
-    unit = ", ".join(part for part in (unit, "log scale" if vertical.log else "") if part)
     summary = "; ".join(f"{line.label} from {_number(line.ys[0])} to {_number(line.ys[-1])}" for line in lines)
     data = escape(json.dumps(_readings(lines, horizontal, vertical), separators=(",", ":")), quote=True)
     return (
-        f'<figure class="chart"><figcaption>{escape(title)}<span class="unit">{escape(unit)}</span>{legend}'
-        "</figcaption>"
+        f'<figure class="chart"><figcaption>{escape(title)}{legend}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{escape(f"{title}: {summary}", quote=True)}" '
-        f'data-lines="{data}">{"".join(parts)}</svg></figure>'
+        f'data-x="{escape(x, quote=True)}" data-lines="{data}">{"".join(parts)}</svg></figure>'
     )
 
 
@@ -134,17 +143,28 @@ def _axes(lines: Sequence[Line], zero: bool) -> tuple[Axis, Axis]:
     return Axis(min(xs), right, LEFT, WIDTH - RIGHT), Axis(low, high, HEIGHT - BOTTOM, TOP, log)
 
 
-def _grid(horizontal: Axis, vertical: Axis) -> str:
+def _grid(horizontal: Axis, vertical: Axis, whole: bool) -> str:
+    """whole: the x axis has whole numbers alone"""
     parts = []
     for y in log_ticks(vertical.low, vertical.high) if vertical.log else ticks(vertical.low, vertical.high):
         place = vertical.place(y)
         parts.append(f'<path class="grid" d="M{LEFT:g} {place:.1f}H{WIDTH - RIGHT:g}"/>')
         parts.append(f'<text class="y" x="{LEFT - 6:g}" y="{place + 3.5:.1f}">{_number(y)}</text>')
     for x in ticks(horizontal.low, horizontal.high, 5):
-        if x == round(x):
-            parts.append(f'<text class="x" x="{horizontal.place(x):.1f}" y="{HEIGHT - 10:g}">{_number(x)}</text>')
+        if x == round(x) or not whole:
+            place = horizontal.place(x)
+            parts.append(f'<text class="x" x="{place:.1f}" y="{HEIGHT - BOTTOM + 16:g}">{_number(x)}</text>')
     parts.append(f'<path class="axis" d="M{LEFT:g} {HEIGHT - BOTTOM:g}H{WIDTH - RIGHT:g}"/>')
     return "".join(parts)
+
+
+def _names(x: str, y: str) -> str:
+    """Of the axes."""
+    middle, height = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
+    return (
+        f'<text class="x name" x="{middle:g}" y="{HEIGHT - 8:g}">{escape(x)}</text>'
+        f'<text class="x name" transform="translate(12 {height:g}) rotate(-90)">{escape(y)}</text>'
+    )
 
 
 def _mark(x: float) -> str:

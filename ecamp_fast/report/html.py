@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ecamp_fast import __version__
 from ecamp_fast.files import write_atomically
-from ecamp_fast.report import sections
+from ecamp_fast.report import run_curves, sections
 from ecamp_fast.report.facts import Facts, gather
 from ecamp_fast.report.gallery import gallery
 from ecamp_fast.report.pictures import Pictures
@@ -42,7 +42,7 @@ def page(facts: Facts, pictures: Sequence[Pictures], heading: str = "") -> str:
         sections.tiles(facts),
         sections.verdicts(facts),
         samples,
-        sections.curves(facts),
+        run_curves.curves(facts),
         sections.held_out(facts),
         sections.events(facts),
         sections.about(facts),

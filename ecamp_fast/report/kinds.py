@@ -8,7 +8,7 @@ from ecamp_fast.errors import DataError
 
 NUMBERS = (
     *("loss", "mim", "sr", "mlm", "align", "mlm_per_token", "nats_per_token", "accuracy"),
-    *("lr", "grad_norm", "images_per_second", "time"),
+    *("lr", "grad_norm", "images_per_second", "tokens_per_second", "data_wait", "memory_bytes", "mfu", "time"),
 )
 _LARGEST = 1e15  # of any number here
 _LAST_TIME = 2e11  # Unix time beyond which there is no date

@@ -21,11 +21,11 @@ for (const svg of document.querySelectorAll("svg[data-lines]")) {
     const near = lines.map((line) => line.points.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a)));
     const place = near.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a))[0];
     reading.textContent = "";
-    hair.setAttribute("d", `M${place} 14V200`);
+    hair.setAttribute("d", `M${place} 14V184`);
     svg.append(hair);
     const here = lines.map((line, i) => [line, near[i], dots[i]]).filter(([, point]) => Math.abs(point[0] - place) < 0.75);
     dots.forEach((dot) => dot.remove());
-    reading.append(`step ${here[0][1][2]}`);
+    reading.append(`${svg.dataset.x}: ${here[0][1][2]}`);
     for (const [line, point, dot] of here) {
       dot.setAttribute("cx", point[0]);
       dot.setAttribute("cy", point[1]);

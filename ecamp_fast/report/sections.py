@@ -1,4 +1,4 @@
-"""The parts of a report that are numbers: tiles, verdicts, curves, tables, events."""
+"""The parts of a report that are numbers: tiles, verdicts, tables, events."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,22 +6,9 @@ from html import escape
 from typing import Any
 
 from ecamp_fast.printable import printable
-from ecamp_fast.report.curves import Line, chart
 from ecamp_fast.report.facts import Facts
+from ecamp_fast.report.run_curves import TERMS, WORDS, is_on
 
-TERMS = {
-    "loss": "Total loss",
-    "mim": "Image reconstruction (MIM)",
-    "sr": "Super-resolution (SR)",
-    "mlm": "Masked language (MLM)",
-    "align": "Images against sentences (align)",
-}
-# In people's units: what a predicted token costs, and how many are right. Unlike MLM, no matter how many there are.
-WORDS = {
-    "mlm_per_token": "Nats per predicted token, by weight",
-    "nats_per_token": "Nats per predicted token",
-    "accuracy": "Tokens predicted rightly",
-}
 STATUS = {"complete": "good", "failed": "bad"}  # class of the chip
 MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("open", "–")}  # class and sign of a check
 SAVED_SHOWN = 3  # of a long row of saved checkpoints, at its end
@@ -94,29 +81,6 @@ def checklist(found: Sequence[Verdict]) -> str:
     return f'<h2>Checks</h2><div class="card">{rows}</div>' if rows else ""
 
 
-def curves(facts: Facts) -> str:
-    """Losses, learning rate and rate over the steps; resumes as dashed lines."""
-    marks = [float(event["step"]) for event in facts.resumes]
-
-    def line(label: str, kind: str, records: Sequence[dict[str, Any]], name: str) -> Line:
-        known = [r for r in records if isinstance(r.get(name), int | float)]
-        return Line(label, kind, [r["step"] for r in known], [r[name] for r in known], noisy=name in TERMS | WORDS)
-
-    losses = [
-        chart(title, [line("training", "train", facts.train, name), line("held out", "held", facts.held, name)], marks)
-        for name, title in (TERMS | WORDS).items()
-        if name not in TERMS or name == "loss" or _is_on(facts, name)
-    ]
-    others = [
-        chart("Learning rate", [line("rate", "train", facts.train, "lr")], marks, zero=True),
-        chart("Speed", [line("training", "train", facts.train, "images_per_second")], marks, "images/s", zero=True),
-    ]
-    resumed = f'<p class="soft">By optimizer step.{" Dashed: the run was resumed there." if marks else ""}</p>'
-    return f'<h2>Losses</h2>{resumed}<div class="pair">{"".join(losses)}</div>' + (
-        f'<h2>Learning rate and speed</h2><div class="pair">{"".join(others)}</div>' if any(others) else ""
-    )
-
-
 def held_out(facts: Facts) -> str:
     """Held-out losses at the start and at the end; empty where there are none."""
     if not facts.held:
@@ -128,7 +92,7 @@ def held_out(facts: Facts) -> str:
         if (
             last.get(name) is None
             or first.get(name) is None
-            or (name in TERMS and name != "loss" and not _is_on(facts, name))
+            or (name in TERMS and name != "loss" and not is_on(facts, name))
         ):
             continue
         cells = "".join(f'<td class="n">{record[name]:.4f}</td>' for record in columns)
@@ -219,10 +183,6 @@ def _steps(count: int) -> str:
 def _signed(value: float, form: str) -> str:
     """With its sign, and a minus as wide as the plus."""
     return f"{value:+{form}}".replace("-", "\N{MINUS SIGN}")
-
-
-def _is_on(facts: Facts, name: str) -> bool:
-    return bool(getattr(facts.recipe.losses, name))
 
 
 def _count(number: float) -> str:

@@ -14,7 +14,7 @@ saving            the checkpoints of a run: begun, told, resumed from
 preemption        how a run is asked to stop
 rundir            the files of a run
 log               what a run tells while it trains
-metrics           loss sums, the clock, TensorBoard
+metrics           loss sums, the clock, the machine's use, TensorBoard
 progress          what a person sees of a running job
 summary           what a run says of itself at its start
 export            the trained weights as one file

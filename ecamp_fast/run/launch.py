@@ -29,6 +29,7 @@ from ecamp_fast.run.safety.processes import ProcessId, children, end_with_parent
 SCRIPT = Path(__file__).resolve().parents[1] / "train.py"
 SURVIVORS = 60.0  # seconds that ranks without a launcher have to save
 _LOOK = 0.05
+_STDERR = 2
 _ENDS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGTERM)  # what a rank is ended by
 
 
@@ -43,10 +44,13 @@ class Launcher(Protocol):
 def start(
     arguments: Sequence[str], ranks: int, log: Any = None, module: str | None = None, threads: int | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start ``train.py``, or another ``module``, with its own ``arguments`` on every rank; output goes to ``log``.
+    """Start ``train.py``, or another ``module``, with its own ``arguments`` on every rank.
 
+    log: a file for both streams; None: standard error
     threads: that a rank computes with; None: its share of the machine's cores
     """
+    import torch
+
     program = ["--module", module] if module else [str(SCRIPT)]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
     command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
@@ -56,9 +60,12 @@ def start(
     environment = {name: value for name, value in os.environ.items() if name not in (*VARIABLES, "LOCAL_WORLD_SIZE")}
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     environment |= {SPEAKS: "1"} if log is None else {}  # who starts it has the last word
+    if not torch.cuda.is_available():
+        environment.setdefault("DS_ACCELERATOR", "cpu")  # the launcher would print that it found no other
     whole = [*command, *program, *arguments]
+    said = _STDERR if log is None else log  # ranks have no results: what libraries print is no line of ours
     return subprocess.Popen(
-        whole, stdout=log, stderr=log, start_new_session=True, env=environment, preexec_fn=end_with_parent
+        whole, stdout=said, stderr=log, start_new_session=True, env=environment, preexec_fn=end_with_parent
     )
 
 

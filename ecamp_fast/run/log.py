@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.run.metrics import Clock, TensorBoardLog
+from ecamp_fast.run.metrics import Clock, Gauge, TensorBoardLog
 from ecamp_fast.run.progress import TERMS, TrainProgress, losses
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate
@@ -18,9 +18,13 @@ class RunLog:
     samples  of the training split
     total    optimizer steps of the whole run
     start    steps done before this leg
+    gauge    of the machine; None: nothing is told of it
     """
 
-    def __init__(self, run: RunDir, recipe: Recipe, samples: int, total: int, start: int) -> None:
+    def __init__(
+        self, run: RunDir, recipe: Recipe, samples: int, total: int, start: int, gauge: Gauge | None = None
+    ) -> None:
+        self._gauge = gauge
         self._run, self._recipe, self._samples = run, recipe, samples
         self._terms = [name for name in TERMS if getattr(recipe.losses, name)]
         self._progress = TrainProgress(total, start, run.writes, self._terms)
@@ -31,6 +35,10 @@ class RunLog:
         """A line for whoever watches."""
         self._progress.say(text)
 
+    def warmed_up(self, step: int) -> None:
+        """The first step of this leg is done, with all that is compiled and filled once.  step: steps done"""
+        self._progress.warmed_up(step)
+
     def trained(self, step: int, means: dict[str, float], norm: float) -> None:
         """A line of the training split.
 
@@ -38,15 +46,17 @@ class RunLog:
         means  of ``LossMeter.drain``, since the line before
         norm   of the last gradient
         """
-        batch = self._recipe.batch.total
+        batch, rate = self._recipe.batch.total, self.clock.lap()
+        machine = self._gauge.read(means, rate, self.clock.seconds) if self._gauge else {}
         record = {
             "step": step,
             "epoch": round(step * batch / self._samples, 6),
             "samples": step * batch,
-            **means,
+            **{name: value for name, value in means.items() if name != "data_seconds"},
             "lr": learning_rate(self._recipe, step - 1, self._samples),
             "grad_norm": norm,
-            "images_per_second": round(self.clock.lap(), 2),
+            "images_per_second": round(rate, 2),
+            **machine,
         }
         self._write(record)
         self._progress.update(step, record)

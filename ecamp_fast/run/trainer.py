@@ -15,6 +15,7 @@ from ecamp_fast.run.distributed import DistContext, agree, gather
 from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
+from ecamp_fast.run.metrics import Gauge
 from ecamp_fast.run.rundir import RunDir, read_metrics
 from ecamp_fast.run.safety.guard import Guard
 from ecamp_fast.run.safety.heartbeat import Heartbeat
@@ -58,6 +59,7 @@ class Trainer:
         self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config, job.model)
         clipping = self.ds_config.get("gradient_clipping", 0.0)
         self.optimizer_step = OptimizerStep(self.engine, self.recipe, context, clipping)
+        self.heartbeat.parts = self.optimizer_step.accumulation
         self.recorder = Recorder(self.run, context.world)
         self._milestones = {steps_of(epochs, self.recipe, self.samples) for epochs in self.recipe.checkpoint.milestones}
         self._checkpoints = self._make_checkpoints()
@@ -69,7 +71,8 @@ class Trainer:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
         with self.guard:
             self.start()
-            log = RunLog(self.run, self.recipe, self.samples, self.total, self.step)
+            gauge = Gauge(self.recipe, self.shards.manifest.vocab_size, self.context)
+            log = RunLog(self.run, self.recipe, self.samples, self.total, self.step, gauge)
             self._open(log)
             try:
                 return self._run(log)
@@ -147,11 +150,15 @@ class Trainer:
                 log.clock.start()  # as the sums of the losses do
                 continue
             log.clock.images += self.recipe.batch.total
+            if self.trained == 1:
+                log.warmed_up(self.step)
             paused = time.perf_counter()
             saving = result.votes.stop or result.votes.save or self.step in self._milestones
             saving = saving or self._is_due(self.recipe.checkpoint.every_steps)
             if saving or self.step % self.recipe.log_every == 0:
-                log.trained(self.step, self.optimizer_step.meter.drain(), result.norm)
+                waited, batches.waited = batches.waited, 0.0
+                log.trained(self.step, self.optimizer_step.meter.drain(waited), result.norm)
+                self.heartbeat.told = True
             if loader.quarantine:
                 self._judge(loader.quarantine, result)
             due = self._is_due(self.recipe.evaluation.every_steps) and not result.votes.stop

@@ -34,12 +34,14 @@ class BuildReport:
     manifest  of the set, or of the part
     seconds   that the build took
     resumed   samples that an earlier, interrupted build had finished
+    finished  whether an earlier one had finished all of it: nothing was left to do
     """
 
     out: Path
     manifest: Manifest
     seconds: float
     resumed: int = 0
+    finished: bool = False
 
 
 def build(

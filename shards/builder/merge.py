@@ -15,9 +15,9 @@ from ecamp_fast.shards.builder.build import BuildReport
 from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, intact
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of
 from ecamp_fast.shards.builder.notice import write_notice
-from ecamp_fast.shards.builder.output import Output, check_free
+from ecamp_fast.shards.builder.output import Output, check_free, refuse_other
 from ecamp_fast.shards.builder.resume import differing
-from ecamp_fast.shards.format.manifest import TOKENIZER, read_manifest, write_manifest
+from ecamp_fast.shards.format.manifest import MANIFEST, TOKENIZER, digest_of, read_manifest, write_manifest
 
 _AGAIN = "build that part again"
 _MORE = "fix these rows, or build all parts again with a larger --reject-budget"
@@ -26,14 +26,18 @@ _MORE = "fix these rows, or build all parts again with a larger --reject-budget"
 def merge(
     parts: Sequence[str | Path], out: str | Path, tick: Callable[[int, int], None] = lambda done, total: None
 ) -> BuildReport:
-    """Join all parts of a build (``build`` with part = (i, n)) into the set ``out``, which must not exist.
+    """Join all parts of a build (``build`` with part = (i, n)) into the set ``out``.
+
+    It must not exist, unless it is the set of these parts: then nothing is done, and its shards are not looked at.
 
     Every shard's SHA-256 is checked. On one file system shards are linked, not copied: the parts may be removed after.
     tick: receives progress: units checked, of all
     Raises ConfigError if the parts do not make one whole, DataError if one is damaged or too many rows are bad.
     """
     began = time.perf_counter()
-    check_free(Path(os.path.realpath(out)))  # before all shards are read
+    place = Path(os.path.realpath(out))
+    if not (place / MANIFEST).is_file():
+        check_free(place)  # before all shards are read
     folders = [Path(part) for part in parts]
     heads = [_head(folder) for folder in folders]
     _check_together(folders, heads)
@@ -46,6 +50,11 @@ def merge(
     entries = {done.unit: done for folder, head in pairs for done in _entries(folder, head, step)}
     ordered = [entries[unit] for unit in heads[0].units]
     check_budget(heads[0], ordered, _MORE)
+    manifest = manifest_of(heads[0], ordered)
+    if (place / MANIFEST).is_file():
+        found = read_manifest(place)
+        refuse_other(place, "" if found.digest == digest_of(manifest) else "its parts")
+        return BuildReport(place, found, time.perf_counter() - began, found.counts["samples"], finished=True)
     with Output(out) as output:
         output.clear()
         try:
@@ -57,7 +66,6 @@ def merge(
                         _take(folder / shard.name, output.folder / shard.name)
         except OSError as error:
             raise StorageError(f"cannot write {output.folder}: {error.strerror}", "free space") from error
-        manifest = manifest_of(heads[0], ordered)
         write_notice(output.folder, manifest.source["kind"])
         write_manifest(output.folder, manifest)
         output.commit()

@@ -38,7 +38,7 @@ class Output:
         try:
             check_free(self.out)
         except ConfigError:
-            self._sweep()
+            self.sweep()
             raise
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class Output:
             raise _refused(self.out, error) from error
         self._remove()
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Remove the workspace of a build that was killed between giving the set its name and tidying up."""
         with contextlib.suppress(OSError, StorageError):
             if self.workspace.is_dir() and not self.folder.exists() and _of_a_build(self.workspace):
@@ -143,6 +143,19 @@ def check_free(out: Path) -> None:
         return
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already", "name a folder that does not exist, or remove this one")
+
+
+def refuse_other(out: Path, difference: str) -> None:
+    """Raises ConfigError unless ``difference``, what the finished set in ``out`` has otherwise, is ''.
+
+    What a build left that was killed at its very end is removed.
+    """
+    Output(out).sweep()
+    if difference:
+        raise ConfigError(
+            f"{out} exists already, a finished set of something else: it differs in {difference}",
+            "name a folder that does not exist, or remove this one",
+        )
 
 
 def _of_a_build(workspace: Path) -> bool:

@@ -30,11 +30,11 @@ from ecamp_fast.shards.builder.build import Tick
 from ecamp_fast.shards.builder.journal import JOURNAL, WHOLE, Done, Journal, JournalHeader, intact
 from ecamp_fast.shards.builder.manifest_counts import text_statistics
 from ecamp_fast.shards.builder.notice import write_notice
-from ecamp_fast.shards.builder.output import Output
+from ecamp_fast.shards.builder.output import Output, refuse_other
 from ecamp_fast.shards.builder.put_sample import NO_TEXT, Insert, Inserted, Inserter
 from ecamp_fast.shards.builder.resume import Notice, differing, tidy
 from ecamp_fast.shards.builder.workers import pack_in_order
-from ecamp_fast.shards.format.manifest import FORMAT, PUT, TOKENIZER, Manifest, read_manifest, write_manifest
+from ecamp_fast.shards.format.manifest import FORMAT, MANIFEST, PUT, TOKENIZER, Manifest, read_manifest, write_manifest
 from ecamp_fast.shards.format.tar_writer import UnitWriter
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.base import RecordFault, listed, several
@@ -60,6 +60,7 @@ class PutReport:
     faults    what could not be put: how many of each kind
     seconds   that it took
     resumed   samples that an earlier, interrupted run had finished
+    finished  whether an earlier one had finished all of it: nothing was left to do, its shards were not looked at
     """
 
     out: Path
@@ -69,6 +70,7 @@ class PutReport:
     faults: dict[str, int]
     seconds: float
     resumed: int = 0
+    finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ def put(
     given.record |= origin or {}
     allowed = int(reject_budget * shards.manifest.counts["samples"])
     _check_faults(shards, given.faults, allowed)
+    if found := _finished(Path(os.path.realpath(out)), shards, given):
+        return replace(found, seconds=time.perf_counter() - began)
     units = _units(shards.manifest, given)
     with Output(out) as output:
         journal = Journal(output.workspace / JOURNAL)
@@ -152,6 +156,21 @@ def put(
     counts = len(given.texts or ()), len(given.maps or ())
     kinds = dict(Counter(fault.kind for fault in faults))
     return PutReport(output.out, read_manifest(output.out), *counts, kinds, time.perf_counter() - began, resumed)
+
+
+def _finished(out: Path, shards: ShardSet, given: _Given) -> PutReport | None:
+    """The set that would be written, where ``out`` holds it.  Raises ConfigError where it holds another."""
+    if not (out / MANIFEST).is_file():
+        return None
+    found = read_manifest(out)
+    wanted = _source(shards.manifest, given) | {"rules_digest": RULES_DIGEST if given.texts is not None else ""}
+    difference = differing(
+        found.source | {"rules_digest": found.rules_digest if given.texts is not None else ""}, wanted
+    )
+    refuse_other(out, "the set, texts or maps that were put" if PUT in difference.split(", ") else difference)
+    faults = dict(Counter(fault.kind for fault in given.faults))
+    counts = len(given.texts or ()), len(given.maps or ())
+    return PutReport(out, found, *counts, faults, 0.0, found.counts["samples"], finished=True)
 
 
 def _check_apart(shards: ShardSet, out: Path) -> None:

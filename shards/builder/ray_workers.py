@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.extras import install_hint
 from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer
 from ecamp_fast.shards.format.manifest import TOKENIZER
 from ecamp_fast.shards.sources.base import Record, Source
@@ -70,7 +71,7 @@ def _connected() -> Any:
     try:
         import ray
     except ImportError:
-        raise EnvironmentFault("Ray is not installed", "pip install 'ecamp-fast[ray]'") from None
+        raise EnvironmentFault("Ray is not installed", install_hint("ray")) from None
     if not ray.is_initialized():
         try:
             ray.init(address="auto", log_to_driver=False)

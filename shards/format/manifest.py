@@ -164,13 +164,23 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write INDEX.bin, then MANIFEST.json, atomically; its first field is the SHA-256 of all bytes behind it."""
+    index, digest, rest = _encoded(manifest)
+    write_atomically(folder / INDEX, index)
+    write_atomically(folder / MANIFEST, b'{"sha256":"' + digest.encode() + b'",' + rest)
+
+
+def digest_of(manifest: Manifest) -> str:
+    """The digest that ``manifest`` has once it is written."""
+    return _encoded(manifest)[1]
+
+
+def _encoded(manifest: Manifest) -> tuple[bytes, str, bytes]:
+    """INDEX.bin; the digest of MANIFEST.json, and its bytes behind that."""
     blocks = [pack_block(shard.keys, shard.members) for shard in manifest.shards]
     index = b"".join(blocks)
-    write_atomically(folder / INDEX, index)
     tree = _to_json(manifest, [len(block) for block in blocks], hashlib.sha256(index).hexdigest())
     rest = json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()[1:]
-    digest = hashlib.sha256(rest).hexdigest()
-    write_atomically(folder / MANIFEST, b'{"sha256":"' + digest.encode() + b'",' + rest)
+    return index, hashlib.sha256(rest).hexdigest(), rest
 
 
 def require_set(folder: Path) -> None:

@@ -22,11 +22,9 @@ import numpy as np
 from PIL import Image
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.extras import install_hint
 from ecamp_fast.shards.images.limits import BadImage, check_size
 from ecamp_fast.shards.images.unreadable import jpeg_frame
-
-INSTALL = 'pip install "ecamp-fast[dicom]"'
-_CODECS = f"{INSTALL}, which brings pylibjpeg"
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -110,7 +108,7 @@ def _pydicom() -> Any:
         import pydicom
         import pydicom.pixels
     except ImportError as error:
-        raise EnvironmentFault(f"DICOM files need pydicom: {error}", INSTALL) from None
+        raise EnvironmentFault(f"DICOM files need pydicom: {error}", install_hint("dicom")) from None
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs its warnings too
     return pydicom
 
@@ -170,14 +168,18 @@ def _check_codec(pydicom: Any, header: Any) -> None:
     except NotImplementedError:
         raise BadImage(f"pixels in the syntax {syntax.name}", "save it with another syntax", "unsupported") from None
     if not decoder.is_available:
-        raise BadImage(f"no codec for the syntax {syntax.name}", _CODECS, "no-codec")
+        raise BadImage(f"no codec for the syntax {syntax.name}", _no_codec(), "no-codec")
     if syntax != pydicom.uid.RLELossless:
         frame = next(pydicom.encaps.generate_frames(header.PixelData, number_of_frames=1))
         bits = _lossy_bits(pydicom, header, frame)
         if bits > 8 and set(decoder.available_plugins) <= {"pillow"}:  # its JPEG has 8 bits
-            raise BadImage(f"no codec for {bits} bits in the syntax {syntax.name}", _CODECS, "no-codec")
+            raise BadImage(f"no codec for {bits} bits in the syntax {syntax.name}", _no_codec(), "no-codec")
         if _coded_size(frame) != (header.Columns, header.Rows):
             raise BadImage("the compressed picture has another size than the header states")
+
+
+def _no_codec() -> str:
+    return f"{install_hint('dicom')}, which brings pylibjpeg"
 
 
 def _lossy_bits(pydicom: Any, header: Any, frame: bytes) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.extras import install_hint
 from ecamp_fast.shards.storage.address import may_lead
 
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "https": "aiohttp", "http": "aiohttp"}
@@ -32,7 +33,7 @@ def open_filesystem(address: str) -> Any:
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
     except ImportError:
         package = _DRIVERS[scheme]
-        hint = f"pip install '{package}', or all of them: pip install 'ecamp-fast[stores]'"
+        hint = f"pip install '{package}', or all of them: {install_hint('stores')}"
         raise EnvironmentFault(f"reading {scheme}:// needs {package}, which is not installed", hint) from None
 
 

@@ -32,7 +32,7 @@ from ecamp_fast.errors import ConfigError, DataError, EnvironmentFault, StorageE
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = TableS2Distiller(structured=False)
 INSTALLED = all(importlib.util.find_spec(name) for name in ("trl", "peft"))
-with_extra = pytest.mark.skipif(not INSTALLED, reason="needs the extra student: pip install 'ecamp-fast[student]'")
+with_extra = pytest.mark.skipif(not INSTALLED, reason="needs the extra student")
 
 CANARY = "zqcanary"
 TEMPLATE = (
@@ -402,7 +402,7 @@ def test_without_the_extra_it_says_how_to_get_it(
     done = run(sft, base, tmp_path / "out")
     assert isinstance(done.exception, EnvironmentFault)
     assert "trl and peft not installed" in str(done.exception)
-    assert "pip install 'ecamp-fast[student]'" in str(done.exception)
+    assert "install -e '.[student]'" in str(done.exception)
 
 
 @pytest.fixture

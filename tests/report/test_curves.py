@@ -39,7 +39,7 @@ def test_round_numbers() -> None:
 
 def test_a_chart_is_xml_and_says_its_values() -> None:
     lines = [Line("training", "train", [1, 2, 3], [3.0, 2.0, 1.0]), Line("held out", "held", [0, 3], [3.1, 0.9])]
-    svg = chart("Loss <total>", lines, marks=[2.0])
+    svg = chart("Loss <total>", lines, marks=[2.0], y="weighted sum")
     ElementTree.fromstring(svg)
     assert "Loss &lt;total&gt;: training from 3 to 1; held out from 3.1 to 0.9" in svg
     assert svg.count('class="mark"') == 1
@@ -49,32 +49,34 @@ def test_a_chart_is_xml_and_says_its_values() -> None:
 def test_higher_values_stand_higher_and_inside_the_picture() -> None:
     values = [math.exp(-x / 40) * 5 + 0.01 for x in range(200)]
     for noisy in (False, True):
-        (line,) = readings(chart("Loss", [Line("training", "train", range(200), values, noisy)]))
+        (line,) = readings(chart("Loss", [Line("training", "train", range(200), values, noisy)], y="loss"))
         heights = [y for _, y, *_ in line["points"]]
         assert heights == sorted(heights) and heights[0] > 0 and heights[-1] < 230
 
 
 def test_two_measurements_are_two_dots_and_no_line() -> None:
-    svg = chart("Loss", [Line("held out", "held", [0, 900], [3.0, 1.0])])
+    svg = chart("Loss", [Line("held out", "held", [0, 900], [3.0, 1.0])], y="loss")
     assert svg.count("<circle") == 2 and 'class="line' not in svg
 
 
 def test_long_lines_are_thinned_to_means() -> None:
-    (line,) = readings(chart("Loss", [Line("training", "train", range(6000), [float(x) for x in range(6000)])]))
+    (line,) = readings(
+        chart("Loss", [Line("training", "train", range(6000), [float(x) for x in range(6000)])], y="loss")
+    )
     assert len(line["points"]) == POINTS
     assert line["points"][0][2] == "9.5" and float(line["points"][-1][3]) == pytest.approx(5989.5, rel=1e-3)
 
 
 def test_what_is_not_finite_is_left_out_and_nothing_draws_nothing() -> None:
-    (line,) = readings(chart("Loss", [Line("training", "train", [1, 2, 3], [1.0, math.nan, math.inf])]))
+    (line,) = readings(chart("Loss", [Line("training", "train", [1, 2, 3], [1.0, math.nan, math.inf])], y="loss"))
     assert len(line["points"]) == 1
-    assert chart("Loss", [Line("training", "train", [], [])]) == ""
-    assert chart("Loss", [Line("training", "train", [1], [math.nan])]) == ""
+    assert chart("Loss", [Line("training", "train", [], [])], y="loss") == ""
+    assert chart("Loss", [Line("training", "train", [1], [math.nan])], y="loss") == ""
 
 
 def test_a_constant_is_drawn() -> None:
-    assert "NaN" not in chart("Rate", [Line("rate", "train", [5], [0.0])], zero=True)
-    ElementTree.fromstring(chart("Rate", [Line("rate", "train", [5, 6], [2.0, 2.0])]))
+    assert "NaN" not in chart("Rate", [Line("rate", "train", [5], [0.0])], y="rate", zero=True)
+    ElementTree.fromstring(chart("Rate", [Line("rate", "train", [5, 6], [2.0, 2.0])], y="rate"))
 
 
 def test_running_mean() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.report import sections
+from ecamp_fast.report import run_curves, sections
 from ecamp_fast.report.facts import Facts, gather, read_results, save_results
 from ecamp_fast.report.html import write_report
 from ecamp_fast.run.rundir import RunDir
@@ -85,7 +85,7 @@ def test_training_time_is_samples_over_rate(run: RunDir) -> None:
 def test_a_run_that_has_logged_nothing_yet(run: RunDir) -> None:
     facts = gather(run.path)
     assert facts.span is None and facts.rate == 0.0
-    parts = (sections.header, sections.tiles, sections.verdicts, sections.curves, sections.held_out, sections.about)
+    parts = (sections.header, sections.tiles, sections.verdicts, run_curves.curves, sections.held_out, sections.about)
     assert "no step logged yet" in "".join(part(facts) for part in parts)
 
 

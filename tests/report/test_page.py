@@ -1,6 +1,8 @@
 """The page: complete in itself, honest about what it holds, and safe whatever a run is called."""
 
+import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,49 @@ def test_correlation_runs_over_masked_pixels_alone() -> None:
     prediction[:, :, :, 4:] = 99.0  # visible patches: the right half of the picture
     assert masked_correlation(prediction, truth, mask).tolist() == pytest.approx([1.0] * 3, abs=1e-5)
     assert masked_correlation(-prediction, truth, mask).tolist() == pytest.approx([-1.0] * 3, abs=1e-5)
+
+
+MACHINE = {"tokens_per_second": 90.0, "data_wait": 0.25, "memory_bytes": 3 * 2**30, "mfu": 0.4}
+
+
+def charts(page: str) -> dict[str, str]:
+    """Title of each chart -> its picture."""
+    found = re.findall(r'<figure class="chart"><figcaption>([^<]*).*?(<svg.*?</svg>)', page, re.DOTALL)
+    return {unescape(title): svg for title, svg in found}
+
+
+def test_every_chart_names_its_axes_and_units(run: Path) -> None:
+    for line in range(40, 71, 10):
+        RunDir(run).metric(
+            {"step": line, "samples": line, "epoch": 1, "loss": 1.0, "grad_norm": 2.0, "time": 1e9 + line} | MACHINE
+        )
+    RunDir(run).metric({"split": "val", "step": 70, "samples": 4, "loss": 2.5, "time": 1e9 + 7200})
+    found = charts(write_report(run).read_text())
+    for title, unit, value in (
+        ("Gradient norm", "L2 norm before clipping", "2"),
+        ("Text tokens per second", "tokens/s", "90"),
+        ("Wait for data", "% of the time, mean of ranks", "25"),
+        ("Memory", "GiB, resident, rank 0", "3"),
+        ("Model FLOP utilisation (MFU)", "% of the bfloat16 peak", "40"),
+    ):
+        assert f">{unit}</text>" in found[title] and ">optimizer step</text>" in found[title]
+        assert f"to {value}" in found[title]
+    assert all(svg.count("x name") == 2 for svg in found.values())
+    assert ">hours since the first line</text>" in found["Held-out loss by the clock"]
+    readings = json.loads(unescape(re.search(r'data-lines="([^"]*)"', found["Held-out loss by the clock"]).group(1)))
+    assert [point[2:] for point in readings[0]["points"]] == [["0", "5"], ["2", "2.5"]]
+
+
+def test_a_run_of_before_has_a_report_that_says_what_is_not_known(run: Path) -> None:
+    page = write_report(run).read_text()
+    assert "not recorded by the version that trained this run" in page
+    assert not {"Text tokens per second", "Wait for data", "Memory"} & charts(page).keys()
+    RunDir(run).metric({"step": 40, "samples": 40, "epoch": 1, "loss": 1.0, "time": 1e9} | MACHINE | {"mfu": None})
+    page = write_report(run).read_text()
+    assert "not recorded" not in page and "a CPU has no peak to hold it against" in page
+
+
+@pytest.mark.parametrize(("seconds", "axis"), [(30, "seconds"), (150, "minutes"), (9000, "hours")])
+def test_the_clock_has_a_unit_that_fits(run: Path, seconds: int, axis: str) -> None:
+    RunDir(run).metric({"split": "val", "step": 30, "samples": 4, "loss": 2.5, "time": 1e9 + seconds})
+    assert f">{axis} since the first line</text>" in charts(write_report(run).read_text())["Held-out loss by the clock"]

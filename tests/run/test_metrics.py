@@ -9,10 +9,12 @@ from torch import Tensor
 
 from ecamp_fast.batch import Batch, Text
 from ecamp_fast.config import load_recipe
+from ecamp_fast.model.flops import step_work, summed
 from ecamp_fast.objectives import Losses
 from ecamp_fast.run import metrics
+from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.log import RunLog
-from ecamp_fast.run.metrics import Clock, LossMeter, TensorBoardLog
+from ecamp_fast.run.metrics import Clock, Gauge, LossMeter, TensorBoardLog
 from ecamp_fast.run.rundir import RunDir, read_metrics
 
 ZERO = torch.zeros(())
@@ -168,3 +170,56 @@ def test_a_line_has_the_losses_that_are_on_alone(
     lines = capsys.readouterr().err.splitlines()
     assert f"  {told}  " in lines[0] and lines[1] == f"held out, step 5: {told} on 4 samples"
     assert all(record["mim"] == 0.5 for record in read_metrics(tmp_path))  # the file has every column
+
+
+CPU, GPU = DistContext(0, 2, torch.device("cpu")), DistContext(0, 2, torch.device("cuda"))
+
+
+def test_the_meter_tells_what_ranks_waited_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of two ranks, 3 and 5 seconds."""
+    monkeypatch.setattr(metrics.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(metrics.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(metrics.dist, "all_reduce", lambda sums: sums[-7].add_(5.0))
+    meter = LossMeter("cpu", RECIPE)
+    assert meter.drain(3.0)["data_seconds"] == 4.0 and "data_seconds" not in meter.drain()
+
+
+def test_predicted_words_are_counted_whatever_they_weigh() -> None:
+    meter = LossMeter("cpu", RECIPE)
+    meter.add(losses(1.0), a_batch([5, 2], [0.5, 0.0, 2.0, 0.1]))
+    meter.add(losses(1.0), a_batch([5], [0.0, 1.0]))
+    assert meter.drain()["predicted"] == 4
+
+
+def test_a_gauge_on_a_cpu_has_all_but_the_utilisation() -> None:
+    found = Gauge(RECIPE, 500, CPU).read({"tokens": 300.0, "data_seconds": 0.5}, rate=8.0, seconds=2.0)
+    assert found.keys() == {"tokens_per_second", "data_wait", "memory_bytes"}
+    assert found["tokens_per_second"] == 150.0 and found["data_wait"] == 0.25
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    assert found["memory_bytes"] == pytest.approx(int(status["VmRSS"].split()[0]) * 1024, rel=0.2)
+
+
+def test_utilisation_is_the_counted_work_over_what_the_chips_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: 16 samples of 50 tokens, of which 5 are predicted, in 2 seconds on two H200."""
+    monkeypatch.setattr(metrics.torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(metrics.torch.cuda, "max_memory_allocated", lambda device: 7)
+    reset = []
+    monkeypatch.setattr(metrics.torch.cuda, "reset_peak_memory_stats", reset.append)
+    recipe = load_recipe("paper", ["batch.micro=4"])
+    found = Gauge(recipe, 30000, GPU).read({"tokens": 800.0, "predicted": 80.0}, rate=8.0e4, seconds=2e-4)
+    work = summed(step_work(recipe, 30000, [50] * 4, 20)).total / 4
+    assert found["mfu"] == pytest.approx(work * 8.0e4 / (2 * 9.89e14), abs=1e-4) and found["mfu"] > 0.01
+    assert found["memory_bytes"] == 7 and reset == [GPU.device]
+    monkeypatch.setattr(metrics.torch.cuda, "get_device_name", lambda device: "NVIDIA T4")
+    assert "mfu" not in Gauge(recipe, 30000, GPU).read({"tokens": 800.0}, 8.0, 2.0)
+
+
+def test_a_line_tells_of_the_machine_too(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.create()
+    log = RunLog(run, load_recipe("demo"), 10, 5, 0, Gauge(RECIPE, 500, CPU))
+    log.clock.images = 4
+    log.trained(2, {"loss": 1.5, "mim": 0.5, "sr": 0.4, "mlm": 0.6, "tokens": 30.0, "data_seconds": 0.0}, 1.0)
+    (line,) = read_metrics(tmp_path)
+    assert line["tokens_per_second"] == pytest.approx(line["images_per_second"] * 30 / 4, rel=0.01)
+    assert line["data_wait"] == 0.0 and line["memory_bytes"] > 0 and "data_seconds" not in line and "mfu" not in line

@@ -19,7 +19,7 @@ TASK = "detect"
     {options.ENCODER_HELP}
     The protocol is the paper's: the encoder is frozen, so its tokens are computed once, and nothing is
     augmented. The score is mean average precision over overlaps of 0.40 to 0.75, all images counted; the count of the
-    released code stands beside it as map_mgca. Needs faster-coco-eval: pip install 'ecamp-fast[detect]'.
+    released code stands beside it as map_mgca. Needs faster-coco-eval, of the extra detect.
 
     \b
     Example:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.extras import install_hint
 
 SCALES = 4  # maps of 4, 2, 1 and 1/2 cells a patch, from the lowest block to the highest
 STRIDE = 16  # what the decoder must take a patch for, to draw these
@@ -58,4 +59,4 @@ def blocks_of(depth: int) -> list[int]:
 def require() -> None:
     """Raises EnvironmentFault where segmentation-models-pytorch is not installed."""
     if find_spec("segmentation_models_pytorch") is None:
-        raise EnvironmentFault("segmentation-models-pytorch is not installed", "pip install ecamp-fast[segment]")
+        raise EnvironmentFault("segmentation-models-pytorch is not installed", install_hint("segment"))

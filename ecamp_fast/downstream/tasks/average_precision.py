@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.extras import install_hint
 
 OVERLAPS = tuple(round(0.4 + 0.05 * step, 2) for step in range(8))  # intersection over union, 0.40 to 0.75 (SPEC 7.3)
 RECALLS = 101
@@ -131,6 +132,6 @@ def _library() -> tuple[Any, Any, Any]:
     except ImportError:
         raise EnvironmentFault(
             "mean average precision needs faster-coco-eval, which is not installed",
-            "pip install 'ecamp-fast[detect]'",
+            install_hint("detect"),
         ) from None
     return COCO, COCOeval_faster, faster_eval_api_cpp

@@ -145,8 +145,8 @@ def compare_peaks(
     known = ~np.isnan(own[0])
     if not known.any():
         raise ValueError("no finding has both ill and healthy images")
-    mean = np.nanmean(own[:, known], axis=1)
-    others = [np.nanmean(_told_apart(one, ill, healthy, weights)[:, known], axis=1) for one in random]
+    mean = _mean(own[:, known])
+    others = [_mean(_told_apart(one, ill, healthy, weights)[:, known]) for one in random]
     other = np.mean(others, axis=0)
     return Peaks(
         auroc=estimate(mean),
@@ -156,6 +156,12 @@ def compare_peaks(
         healthy=float(peaks[healthy].mean()),
         by_finding={name: float(own[0, n]) for n, name in enumerate(findings) if known[n]},
     )
+
+
+def _mean(values: Array) -> Array:
+    """``np.nanmean`` of each row, without its warning where a draw of patients leaves a row without any number."""
+    counts = (~np.isnan(values)).sum(1)
+    return np.where(counts, np.nansum(values, 1) / np.maximum(counts, 1), np.nan)
 
 
 def _told_apart(peaks: Array, ill: Array, healthy: Array, weights: Array) -> Array:

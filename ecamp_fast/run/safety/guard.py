@@ -54,7 +54,7 @@ class Guard:
         self._lock: lock.RunLock | None = None
         self._refusal: EcampError | None = None
         self._taken = False
-        self._begun = self._speaks = False
+        self._begun = self._speaks = self._said = False
         self._saves = False  # whether there is something to save, and a loop that will
         self._launchers: Sequence[ProcessId] = ()
         self._orphaned = 0.0  # since when
@@ -217,12 +217,17 @@ class Guard:
         return stopped
 
     def say_end(self) -> None:
-        """The last line of a run that is not complete, on the rank that knows, where no command above has that word."""
-        if not self._speaks or SPEAKS in os.environ or self.run is None or self._refusal is not None:
+        """The last line of a run that is not complete, on the rank that knows, where no command above has that word.
+
+        Once. Of a stop it says that the code is none of an error: DeepSpeed's launcher calls it one.
+        """
+        if not self._speaks or SPEAKS in os.environ or self.run is None or self._refusal is not None or self._said:
             return
         with contextlib.suppress(EcampError):
-            if self.run.state().get("status") in ("stopped", "failed"):
-                _say(last_line(self.run))
+            status = self.run.state().get("status")
+            if status in ("stopped", "failed"):
+                self._said = True
+                _say(last_line(self.run) + (f" (exit code {STOPPED}: no error)" if status == "stopped" else ""))
 
     def end_now(self, code: int, **facts: Any) -> None:
         """End this process without a word to the main thread, which may wait in a library.

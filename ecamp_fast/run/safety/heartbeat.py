@@ -58,13 +58,15 @@ class Beat:
 
 
 class Heartbeat:
-    """Set by the main thread of a rank, read by its watchdog; without a watchdog nobody reads it.
+    """Set by the main thread of a rank, read by its watchdog, and by who tells a person what takes so long.
 
     at         step, part, phase, in one assignment
     moved      ``time.monotonic()`` of the last mark
     warm       whether this process has done an optimizer step
     owns_run   whether the run directory was taken over: only then may a watchdog change the state of the run
     keys       by phase: which samples a rank has there
+    parts      micro-batches of a step, once they are known; 0 before
+    told       whether a line of training was written since the start
     after_gap  called by a mark that comes long after the one before: by then others may have given this rank up
     """
 
@@ -73,6 +75,8 @@ class Heartbeat:
         self.moved = time.monotonic()
         self.warm = False
         self.owns_run = False
+        self.parts = 0
+        self.told = False
         self.keys: dict[str, Keys] = {}
         self.after_gap: Callable[[], None] = lambda: None
 

@@ -5,6 +5,7 @@ others, to the end of the step. There the one vector that all ranks reduce says 
 the step does not count, and every rank knows. Nothing is asked for that in a step without a fault.
 """
 
+import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ class GuardedBatches:
 
     batches  of ``Loader.batches``   step  where the leg begins   accumulation  micro-batches of a step
     fault    what ended the loader; None as long as it delivers
+    waited   seconds that its batches were waited for, as the main thread lives them; whoever reads it sets it back
 
     A fault before the first batch of all is raised: nothing can stand in, and nothing is to be saved.
     """
@@ -28,6 +30,7 @@ class GuardedBatches:
         self, batches: Generator[Batch, None, None], heartbeat: Heartbeat, step: int, accumulation: int
     ) -> None:
         self.fault: Exception | None = None
+        self.waited = 0.0
         self._batches, self._heartbeat = batches, heartbeat
         self._first, self._accumulation, self._count = step, accumulation, 0
         self._last: Batch | None = None
@@ -42,7 +45,9 @@ class GuardedBatches:
     def __next__(self) -> Batch:
         steps, part = divmod(self._count, self._accumulation)
         self._heartbeat.mark("data", self._first + steps, part)
+        began = time.perf_counter()
         batch = self._fetch()
+        self.waited += time.perf_counter() - began
         self._count += 1
         self._heartbeat.mark("step", self._first + steps, part)
         return batch

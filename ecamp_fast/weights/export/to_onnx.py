@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ecamp_fast.errors import EnvironmentFault
+from ecamp_fast.extras import install_hint
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.vision import CHANNELS
 from ecamp_fast.weights.export.to_timm import twin
@@ -27,7 +28,7 @@ class _Both(nn.Module):
 def require() -> None:
     """Raises EnvironmentFault where onnx is not installed."""
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
-        raise EnvironmentFault(f"{' and '.join(missing)} not installed", "pip install ecamp-fast[onnx]")
+        raise EnvironmentFault(f"{' and '.join(missing)} not installed", install_hint("onnx"))
 
 
 def write(model: Ecamp, out: Path) -> None:

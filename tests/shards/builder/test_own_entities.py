@@ -83,7 +83,7 @@ def test_a_manifest_with_another_list_is_refused(own, change):
         read_manifest(own)
 
 
-def test_workers_parts_and_repair_give_the_same_bytes(own, source, tmp_path):
+def test_flopsers_parts_and_repair_give_the_same_bytes(own, source, tmp_path):
     build(source, tmp_path / "two", Options(**SMALL | {"workers": 2}, entities=OWN))
     parts = [tmp_path / f"part{number}" for number in (1, 2)]
     for number, part in enumerate(parts, 1):

@@ -47,7 +47,7 @@ def test_golden_eq3_weights(golden_annotator: Annotator) -> None:
 @pytest.mark.parametrize(
     ("negatives", "released", "ours"), [(3, (0.236, 4.72), (0.05, 3.85)), (5, (0.335, 6.70), (0.05, 5.75))]
 )
-def test_worked_values(negatives: int, released: tuple, ours: tuple, annotator: Annotator) -> None:
+def test_flopsed_values(negatives: int, released: tuple, ours: tuple, annotator: Annotator) -> None:
     text = "there is no pneumothorax. " * negatives + "there is mild edema."
     for recipe, (negative, other) in ((OFFICIAL, released), (PAPER, ours)):
         weights = weigh(text, recipe, annotator)
