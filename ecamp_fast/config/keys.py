@@ -72,15 +72,22 @@ def spelt(value: Any) -> str:
 
 def _values(field: FieldInfo) -> str:
     bounds = {name: getattr(rule, name) for rule in field.metadata for name in _SIGNS if hasattr(rule, name)}
-    return _kind(field.annotation) + _range(bounds)
+    kind, null, _ = _kind(field.annotation).partition(" or null")
+    return kind + _range(bounds) + null
 
 
 _SIGNS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 
 
 def _range(bounds: dict[str, Any]) -> str:
-    told = " ".join(_SIGNS[name].format(spelt(bounds[name])) for name in _SIGNS if name in bounds)
-    return f" {told}" if told else ""
+    told = [_SIGNS[name].format(_power_of_two(bounds[name])) for name in _SIGNS if name in bounds]
+    return "".join(f" {one}" for one in told)
+
+
+def _power_of_two(bound: Any) -> str:
+    """A bound that no one counts: 2^31."""
+    large = isinstance(bound, int) and bound >= 2**31 and bound & (bound - 1) == 0
+    return f"2^{bound.bit_length() - 1}" if large else spelt(bound)
 
 
 def _kind(annotation: Any) -> str:

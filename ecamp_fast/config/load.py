@@ -41,8 +41,9 @@ def key_origins(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
     tree, lines, _ = _read(path, overrides)
     origins = {}
     for key in flatten(tree):
-        place = lines.get(_nearest(key, lines), 1)
-        origins[key] = place if isinstance(place, str) else f"{path.name}, line {place}"
+        place = lines.get(_nearest(key, lines), "")
+        line = f", line {place}" if place else ""
+        origins[key] = place if isinstance(place, str) and place else f"{path.name}{line}"
     return origins
 
 
