@@ -10,18 +10,18 @@ from ecamp_fast.commands.terminal import paragraph, tell
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 
-class _ListFirst(HelpfulGroup):
-    """``recipes`` means ``recipes list``."""
+class _OverviewFirst(HelpfulGroup):
+    """``recipes`` means ``recipes overview``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
-            args = ["list", *args]
+            args = ["overview", *args]
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListFirst)
+@click.group(cls=_OverviewFirst)
 def command() -> None:
-    """List the recipes (list, the default), print every key of one (show), write docs/recipes.md (page).
+    """List the recipes (overview, the default), print every key of one (show), print docs/recipes.md (page).
 
     \b
     Example:
@@ -29,9 +29,9 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command()
 @as_json
-def list_all(as_json: bool) -> None:
+def overview(as_json: bool) -> None:
     """One line of each recipe: what it is, and whose keys it has where it names none.
 
     \b
