@@ -5,7 +5,8 @@ import json
 import click
 
 from ecamp_fast.commands.lazy import HelpfulGroup
-from ecamp_fast.commands.terminal import paragraph, tell
+from ecamp_fast.commands.terminal import tell
+from ecamp_fast.printable import paragraph
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
