@@ -109,7 +109,7 @@ def build(
 ) -> None:
     """Convert SOURCE into the shard set OUT. After a kill the same command goes on where it stopped."""
     from ecamp_fast.shards.builder import build as builder
-    from ecamp_fast.shards.builder.dry_run import preview
+    from ecamp_fast.shards.builder.dry_run import describe, preview
     from ecamp_fast.shards.builder.output import check_free
 
     named: dict[str, Any] = {name: options.pop(name) for name in sources.TASK_OPTIONS}
@@ -120,7 +120,7 @@ def build(
     if dry_run:
         check_free(out)
         result = preview(opened, chosen, part)
-        tell(*([json.dumps({"schema": 1, **result})] if as_json else _lines(result)))
+        tell(*([json.dumps({"schema": 1, **result})] if as_json else describe(result)))
         return
     with BuildProgress("images") as progress:
         report = builder.build(opened, out, chosen, progress.say, progress.tick, part)

@@ -9,7 +9,15 @@ from ecamp_fast.forecast.hours import PROJECTED, UNKNOWN
 from ecamp_fast.printable import paragraph
 
 _LABEL = 22  # columns of what a line is about
-_KEY = 26  # of a key and its value
+_KEY, _VALUE = 27, 24  # columns of a key in a recipe, of its value
+_LONG_KEY, _SHORT_VALUE = 35, 11  # in DeepSpeed's JSON
+_TITLES = {
+    "": "The batch and the rest",
+    "bf16": "Precision (bf16)",
+    "data_types": "Sums of gradients (data_types)",
+    "zero_optimization": "ZeRO (zero_optimization)",
+    "timers.throughput": "DeepSpeed's timer (timers.throughput)",
+}
 _PARTS = {
     "weights": "weights",
     "gradients": "gradients",
@@ -37,7 +45,7 @@ def describe(plan: dict[str, Any]) -> Iterator[str]:
 
 
 def _recipe(rows: list[dict[str, Any]]) -> Iterator[str]:
-    yield "RECIPE: key, value, where it is from"
+    yield "RECIPE: key, value, where that is from"
     sections = {key.name.rpartition(".")[0]: key.section for key in keys_of(Recipe)}
     section = None
     for row in rows:
@@ -45,22 +53,27 @@ def _recipe(rows: list[dict[str, Any]]) -> Iterator[str]:
         if within != section:
             section = within
             yield from paragraph(sections[within], f"  {f'{within}: ' if within else ''}")
-        yield from _keyed(leaf, spelt(row["value"]), row["origin"])
+        yield from _keyed(f"    {leaf}", spelt(row["value"]), row["origin"], _KEY, _VALUE)
 
 
 def _deepspeed(rows: list[dict[str, Any]]) -> Iterator[str]:
-    yield from ["", "DEEPSPEED JSON: key, value, where it is from"]
-    for row in rows:
-        yield from _keyed(row["key"], spelt(row["value"]), row["origin"])
+    yield from ["", "DEEPSPEED JSON: key, value, where that is from"]
+    sections = dict.fromkeys(row["key"].rpartition(".")[0] for row in rows)
+    for section in sorted(sections, key=lambda name: name != ""):
+        yield f"  {_TITLES.get(section, section)}"
+        for row in rows:
+            within, _, leaf = row["key"].rpartition(".")
+            if within == section:
+                yield from _keyed(f"    {leaf}", spelt(row["value"]), row["origin"], _LONG_KEY, _SHORT_VALUE)
 
 
-def _keyed(key: str, value: str, origin: str) -> Iterator[str]:
+def _keyed(key: str, value: str, origin: str, left: int, middle: int) -> Iterator[str]:
     """A key and its value, and behind them where that is from; below them where they are long."""
-    head = f"    {key:<{_KEY - 4}} {value}"
-    if len(head) > 2 * _KEY:
-        yield from paragraph(value, f"    {key:<{_KEY - 4}} ")
+    head = f"{key:<{left}} {value}"
+    if len(head) > left + middle:
+        yield from paragraph(value, f"{key:<{left}} ")
         head = ""
-    yield from paragraph(origin, f"{head:<{2 * _KEY}} ")
+    yield from paragraph(origin, f"{head:<{left + middle}} ")
 
 
 def _line(label: str, text: str) -> list[str]:
@@ -122,17 +135,20 @@ def _time(time: dict[str, Any], length: dict[str, Any]) -> Iterator[str]:
         yield from _line("hours", time["source"])
     else:
         label = f"{PROJECTED} " if time["kind"] == PROJECTED else ""
-        rates, hours = _span(time["images_per_second"], ",.0f"), _span(time["hours"], ".3g")
-        yield from _line("hours", f"{label}{hours} for {length['left']:,} steps, at {rates} images/s")
+        rates = " to ".join(dict.fromkeys(f"{rate:,.0f}" for rate in time["images_per_second"]))
+        yield from _line("hours", f"{label}{_span(time['hours'])} for {length['left']:,} steps, at {rates} images/s")
         yield from _line("by", f"{time['source']} ({time['kind']})")
     for chip, hours in time["elsewhere"].items():
         gpus = f"{length['ranks']} x {chip}"
-        yield from _line(f"{PROJECTED}, {gpus}", f"{_span(hours, '.3g')} hours, by the roofline")
+        by = f"by the roofline, micro-batches of {length['micro']}"
+        yield from _line(f"{PROJECTED}, {gpus}", f"{_span(hours)}, {by}")
 
 
-def _span(ends: list[float], form: str) -> str:
-    low, high = (format(end, form) for end in ends)
-    return low if low == high else f"{low} to {high}"
+def _span(hours: list[float]) -> str:
+    """From least to most, in minutes where that is little."""
+    few = hours[1] < 1
+    low, high = (f"{60 * end:.2g}" if few else f"{end:.3g}" for end in hours)
+    return f"{low if low == high else f'{low} to {high}'} {'minutes' if few else 'hours'}"
 
 
 def _off(rows: list[dict[str, str]]) -> Iterator[str]:

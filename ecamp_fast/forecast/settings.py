@@ -12,7 +12,7 @@ from ecamp_fast.config.tables import rows
 _FILLED_FROM = {
     "train_batch_size": "batch.total",
     "train_micro_batch_size_per_gpu": "batch.micro",
-    "gradient_accumulation_steps": "batch.total / (batch.micro x ranks)",
+    "gradient_accumulation_steps": "batch.total, batch.micro and ranks",
     "bf16.enabled": "precision",
     "data_types.grad_accum_dtype": "precision and ZeRO's stage",
 }
@@ -39,4 +39,4 @@ def _origin(key: str, written: Mapping[str, Any], file: Path) -> str:
     if key in written and written[key] != "auto":
         return file.name
     before = f'{file.name}, "auto": ' if key in written else ""
-    return f"{before}the recipe's {_FILLED_FROM[key]}" if key in _FILLED_FROM else f"{before}ecamp-fast"
+    return before + _FILLED_FROM.get(key, "ecamp-fast")
