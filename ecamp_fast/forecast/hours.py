@@ -85,9 +85,9 @@ def _of_bench(recipe: Recipe, ranks: int, cuda: bool) -> Found | None:
     except EcampError:
         return None
     for name, result in results.items():
-        here = device_of(result) == machine["device"] and result.get("environment", {}).get("cores") == machine["cores"]
+        ours = device_of(result) == machine["device"] and result.get("environment", {}).get("cores") == machine["cores"]
         same = (result.get("recipe"), result.get("precision"), result.get("batch"))
-        if bench_of(name, result) != "train" or not here or same != (recipe.name, recipe.precision, recipe.micro):
+        if bench_of(name, result) != "train" or not ours or same != (recipe.name, recipe.precision, recipe.micro):
             continue
         feeds = result.get("feeds", {})
         rate = feeds.get("shards", feeds.get("memory", {})).get("images_per_second")
