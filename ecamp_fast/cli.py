@@ -29,6 +29,7 @@ COMMANDS = {
     "tokenizer": ("ecamp_fast.commands.tokenizer", "Train a WordPiece tokenizer on a corpus."),
     "distill": ("ecamp_fast.commands.knowledge.distill", "Reports as one short sentence per entity."),
     "train": ("ecamp_fast.commands.train", "Pre-train ECAMP; the same command resumes a run."),
+    "recipes": ("ecamp_fast.commands.recipes", "List the recipes, or every key of one with its meaning."),
     "stop": ("ecamp_fast.commands.stop", "Save a run and end it at its next step."),
     "replay": ("ecamp_fast.commands.replay", "Rebuild one step of a run and say what in it went bad first."),
     "compare-runs": ("ecamp_fast.commands.compare_runs", "Name the first step and quantity in which two runs differ."),

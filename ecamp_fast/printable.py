@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import IO, Any
 
+WIDTH = 80  # columns of a terminal that nobody has widened
 _ITEM = "\n  - "
 _BREAK = re.compile(r"(\n(?:  - |    ))")  # the line breaks of our own lists, and of lines that belong to one
 _ADDRESS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]+:/+)([^\s/'\"]*@)?([^\s?#'\"]*)([?#][^\s'\"]*)?")
@@ -54,3 +55,12 @@ def without_secrets(text: str) -> str:
 def _bare(address: re.Match[str]) -> str:
     scheme, _, place, query = address.groups()
     return f"{scheme}{place}{_LEFT_OUT if query else ''}"
+
+
+def paragraph(text: str, head: str, width: int = WIDTH) -> list[str]:
+    """Lines of a text behind ``head``, none longer than ``width`` where its words allow; later ones begin below it."""
+    import textwrap  # for the few commands that print tables
+
+    margin = " " * len(head)
+    keep = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=margin, **keep) or [head.rstrip()]

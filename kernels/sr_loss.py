@@ -161,7 +161,7 @@ class _SrLoss(torch.autograd.Function):
         sums = [torch.zeros_like(leaf, dtype=accum_dtype(leaf)) for leaf in leaves[1:]]
         for part in _parts(low):
             weights = pixel_weights(_of(guidance, part), len(low), low.shape[1], image.shape[-1], low.device)
-            with torch.autocast(low.device.type, enabled=False):
+            with torch.autocast("cpu" if low.is_meta else low.device.type, enabled=False):
                 up = upsample2x(low[part].contiguous(memory_format=torch.channels_last))
                 stages = refine(up, convolutions, final_relu)
                 error = stages.high.to(accum_dtype(low)) - normalise(image[part], mean, std)

@@ -91,7 +91,7 @@ def _in_chunks(
     d_hidden = torch.empty_like(hidden) if wanted[0] else None
     d_vocabulary = torch.zeros_like(vocabulary) if wanted[1] and not count else None
     d_bias = torch.zeros_like(bias, dtype=accum_dtype(bias)) if wanted[2] else None
-    with torch.autocast(hidden.device.type, enabled=False):
+    with torch.autocast("cpu" if hidden.is_meta else hidden.device.type, enabled=False):
         for part in _parts(count, rows):
             chunk = torch.addmm(bias, hidden[part], vocabulary.T, out=logits[: part.stop - part.start])
             row_pass(chunk, part, losses[part], d_bias)

@@ -6,6 +6,7 @@ compare_runs  ``compare-runs``: the first step and quantity in which two runs di
 demo          the whole way on phantoms, with a crash in the middle
 doctor        look before the run does
 put           ``shard put``: distilled texts and attention maps into a finished set
+recipes       ``recipes``: the recipes that come along, and every key of one
 replay        one step of a run again, and what in it went bad first
 report        write the report of a run anew
 shard         build, merge, verify, repair, describe and draw shard sets

@@ -115,7 +115,7 @@ def build(
       ecamp-fast shard build --from csv reports.csv SHARDS
     """
     from ecamp_fast.shards.builder import build as builder
-    from ecamp_fast.shards.builder.dry_run import preview
+    from ecamp_fast.shards.builder.dry_run import describe, preview
     from ecamp_fast.shards.builder.output import check_free
     from ecamp_fast.shards.check.finished import finished_build
 
@@ -127,7 +127,7 @@ def build(
     if dry_run:
         check_free(out)
         result = preview(opened, chosen, part)
-        tell(*([json.dumps({"schema": 1, **result})] if as_json else _lines(result)))
+        tell(*([json.dumps({"schema": 1, **result})] if as_json else describe(result)))
         return
     with BuildProgress("shards") as progress:
         report = finished_build(opened, out, chosen, part, progress.tick)

@@ -5,7 +5,9 @@ A recipe is a YAML file (``ecamp_fast/recipes/``) read into frozen, strict pydan
 contradictions are errors that name the key and the nearest legal one, all of them at once.
 
 sections   every key with its meaning
+keys       a key's meaning and place in the paper, and the table of all keys
 recipe     the whole, what must agree between its parts, and what follows from them
+tables     the recipes that come along: one line of each, all keys with their values, docs/recipes.md
 load       from a name or a file to a recipe, and back
 changes    what a run may change when it goes on
 overrides  ``--set KEY=VALUE``

@@ -54,12 +54,16 @@ def judge_changes(before: Settings, now: Settings, allowed: Collection[str], whe
 
     Raises ConfigError that lists what may not differ, else what was not allowed.
     """
-    recipe = _differing(Recipe().identity() | before.get("recipe", {}), now["recipe"])
-    deepspeed = _differing(before.get("deepspeed", {}), now["deepspeed"])
+    former = Recipe().identity() | before.get("recipe", {})
+    recipe = differing(former, now["recipe"])
+    deepspeed = differing(before.get("deepspeed", {}), now["deepspeed"])
     told = recipe | {key: words for key, words in deepspeed.items() if not key.startswith(FREE)}
-    fixed = [told[key] for key in recipe if not key.startswith(TUNED)]
+    fixed = [key for key in recipe if not key.startswith(TUNED)]
     if fixed:
-        raise ConfigError(f"{where} was started with another recipe: {'; '.join(fixed)}", "choose another --out")
+        found = "; ".join(told[key] for key in fixed)
+        back = " ".join(f"--set {key}={json.dumps(former[key])}" for key in fixed if key in former)
+        hint = f"go on as it was with {back}, choose another --out, or start over with --resume never"
+        raise ConfigError(f"{where} was started with another recipe: {found}", hint)
     refused = [key for key in told if not any(key == name or key.startswith(_section(name)) for name in allowed)]
     if refused:
         found = "; ".join(told[key] for key in refused)
@@ -80,7 +84,7 @@ def is_known(name: str, known: Collection[str]) -> bool:
     return name in known or within or any(key.startswith(_section(name)) for key in known)
 
 
-def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+def differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     """Keys whose values differ, each with what it was and is, as JSON has them; 1 and 1.0 do not."""
     then, after = ({key: json.dumps(value) for key, value in keys.items()} for keys in (before, now))
     return {

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from ecamp_fast.config.nearest import did_you_mean
 from ecamp_fast.config.overrides import apply_override
-from ecamp_fast.config.recipe import Recipe
+from ecamp_fast.config.recipe import Recipe, flatten
 from ecamp_fast.config.yaml import read_document
 from ecamp_fast.errors import ConfigError
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SHOWN = 60  # characters of a value in a message
+SET = "--set "  # how the place of a key begins that the command line has set
 _MEANT = {"on": "true", "yes": "true", "off": "false", "no": "false", "true": "true", "false": "false"}
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -27,6 +28,27 @@ def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
     Raises ConfigError that lists every fault with its key and the nearest legal one.
     """
     path = _find(source)
+    tree, lines, twins = _read(path, overrides)
+    return parse_recipe(tree, str(path), lines, twins)
+
+
+def key_origins(source: str | Path = "paper", overrides: Sequence[str] = ()) -> dict[str, str]:
+    """Of the keys, dotted, that a recipe does not leave at their default: which line of it, or which ``--set``, has it.
+
+    The name counts as the recipe's own.  Raises ConfigError where the file cannot be read.
+    """
+    path = _find(source)
+    tree, lines, _ = _read(path, overrides)
+    origins = {}
+    for key in flatten(tree):
+        place = lines.get(_nearest(key, lines), "")
+        line = f", line {place}" if place else ""
+        origins[key] = place if isinstance(place, str) and place else f"{path.name}{line}"
+    return origins
+
+
+def _read(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int | str], list[str]]:
+    """The keys of a file with the overrides in them, where each stands (``parse_recipe``), and its twins."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -38,8 +60,8 @@ def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> 
         apply_override(tree, override)
         name = override.split("=")[0]
         lines = {key: line for key, line in lines.items() if not f"{key}.".startswith(f"{name}.")}
-        lines[name] = f"--set {_short(override)}"
-    return parse_recipe(tree, str(path), lines, twins)
+        lines[name] = f"{SET}{_short(override)}"
+    return tree, lines, twins
 
 
 def parse_recipe(
@@ -59,7 +81,7 @@ def parse_section(
     origin: str,
     lines: Mapping[str, int | str] | None = None,
     faults: Sequence[str] = (),
-    hint: str = "the recipe files show every key with its meaning",
+    hint: str = "`ecamp-fast recipes show paper` lists every key with its meaning",
 ) -> Parsed:
     """``parse_recipe`` for the keys of any strict model."""
     try:
@@ -67,9 +89,19 @@ def parse_section(
     except ValidationError as error:
         found = [*faults, *_explain(error, lines or {}, section)]
     if found:
-        told = found[0] if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
-        raise ConfigError(f"{origin}: {told}", hint)
+        raise ConfigError(_listed(found, origin), hint)
     return parsed
+
+
+def _listed(faults: Sequence[str], origin: str) -> str:
+    """All faults, with the file where not all of them are of the command line."""
+    told = [fault for fault in faults if not fault.startswith(SET)]
+    if told and len(told) < len(faults):
+        faults, told = [fault if fault.startswith(SET) else f"{origin}: {fault}" for fault in faults], []
+    head = f"{origin}: " if told else ""
+    if len(faults) == 1:
+        return head + faults[0]
+    return (head or "the recipe is at fault:") + "".join(f"\n  - {line}" for line in faults)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -122,7 +154,7 @@ def _explain(error: ValidationError, lines: Mapping[str, int | str], whole: type
             message = fault["msg"].removeprefix("Value error, ") + _given(dict(fault))
             told.setdefault(key, []).append(message)
     for key, messages in told.items():
-        line = _line(key, lines)
+        line = _line(key, lines, " or ".join(messages))
         unknown = messages[0].startswith("unknown key")
         yield line + (f"{key}: " if key and not unknown else "") + " or ".join(messages)
 
@@ -138,14 +170,36 @@ def _key(parts: Sequence[int | str], whole: type[BaseModel]) -> str:
     return ".".join(map(str, parts))
 
 
-def _line(key: str, lines: Mapping[str, int | str]) -> str:
-    """``line N: `` of a key, or of the section that it is in, or what set it; nothing where neither is known."""
+def _line(key: str, lines: Mapping[str, int | str], message: str) -> str:
+    """``line N: `` of a key, or of the section that it is in, or what set it; nothing where neither is known.
+
+    A message about keys that do not go together names those of them that the command line has set.
+    """
+    within = {name: str(place) for name, place in lines.items() if isinstance(place, str) and _is_within(name, key)}
+    if key not in within:
+        words = re.findall(r"[\w.]+", message)
+        named = [place for name, place in within.items() if _is_told(name, words)]
+        told = any(_is_told(name, words) for name in lines if _is_within(name, key) and name != key)
+        if named or (key and within and not told):
+            return " and ".join(named or within.values()) + ": "
+    place = lines.get(_nearest(key, lines), "")
+    return f"line {place}: " if isinstance(place, int) else f"{place}: " if place else ""
+
+
+def _is_within(name: str, section: str) -> bool:
+    return not section or f"{name}.".startswith(f"{section}.")
+
+
+def _is_told(name: str, words: Sequence[str]) -> bool:
+    """Whether one of the words is a key, by its whole name or the end of it, or one of its own keys."""
+    return any(word in (name, name.rpartition(".")[2]) or word.startswith(f"{name}.") for word in words)
+
+
+def _nearest(key: str, lines: Mapping[str, int | str]) -> str:
+    """The key itself where its place is known, else the section around it of which it is; '' where neither is."""
     while key and key not in lines:
         key = key.rpartition(".")[0]
-    if not key:
-        return ""
-    place = lines[key]
-    return f"{place}: " if isinstance(place, str) else f"line {place}: "
+    return key
 
 
 def _given(fault: dict[str, Any]) -> str:

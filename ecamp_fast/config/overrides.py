@@ -1,5 +1,6 @@
 """One key of a recipe changed from the command line: ``--set model.vision.depth=8``."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ecamp_fast.config.yaml import parse_value
@@ -17,3 +18,13 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {override}: '{parent}' is a value, not a section", "shorten the key")
     tree[leaf] = parse_value(value, f"--set {override}")
+
+
+def require_distinct(overrides: Sequence[str]) -> None:
+    """Raises ConfigError where a key is set twice, as a file that has it twice does."""
+    first: dict[str, str] = {}
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key in first:
+            raise ConfigError(f"--set {first[key]} and --set {override}: key '{key}' is set twice", "keep one of them")
+        first[key] = override

@@ -4,8 +4,9 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from ecamp_fast.config.keys import CODE, key
 from ecamp_fast.config.sections import (
     AlignConfig,
     BatchConfig,
@@ -31,27 +32,46 @@ _FIRST_WEIGHTS = ("gloria.image_weights",)  # read once, before the first step
 
 
 class Recipe(Section):
-    """A whole run. Top-level keys follow the paper's own terms (Eq. 3)."""
+    """The run as a whole, and the re-balancing of words in the paper's own terms (Eq. 3)."""
 
-    name: str = "paper"
-    seed: int = Field(42, ge=0, lt=2**63)
-    precision: Literal["bf16", "fp32"] = "bf16"
-    activations: Literal["keep", "recompute"] = "keep"  # recompute: blocks keep their input alone, a third more work
-    float8: bool = False  # products of the blocks in 8-bit floats: Hopper and later, extra `float8`
-    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # auto: default on a GPU
-    share_projections: bool = True  # masked patches enter the image decoder alike: project them once for all samples
-    # Weights to start from, whole or in part: a file made by `ecamp-fast import`, or of a run. The authors started from
-    # MAE's ViT-B/16 (mae_vit_base.pth). null: random numbers.
-    init_from: str | None = None
-    init_parts: Literal["all", "image"] = "all"  # image: no part that reads text, so another vocabulary is no matter
+    name: str = key("paper", "what the run is called: the file's name, where it gives none")
+    seed: int = key(42, "of first weights, order, crops, masks and dropout", CODE, ge=0, lt=2**63)
+    precision: Literal["bf16", "fp32"] = key(
+        "bf16", "of weights and products; the released code has fp16 with a scaler"
+    )
+    activations: Literal["keep", "recompute"] = key(
+        "keep", "what blocks keep for the backward; recompute: their input alone, for a third more work"
+    )
+    float8: bool = key(False, "products of the blocks in 8-bit floats: Hopper and later, extra `float8`")
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = key(
+        "auto", "torch.compile's mode; auto: default on a GPU, off elsewhere"
+    )
+    share_projections: bool = key(
+        True, "masked patches enter the image decoder alike: project them once for all samples"
+    )
+    init_from: str | None = key(
+        None,
+        "weights to start from, whole or in part: a file made by `ecamp-fast import`, or of a run; the authors started "
+        "from MAE's ViT-B/16 (mae_vit_base.pth); null: random numbers",
+        CODE,
+    )
+    init_parts: Literal["all", "image"] = key(
+        "all", "which of them; image: no part that reads text, so another vocabulary is no matter"
+    )
     model: ModelConfig = ModelConfig()
     image: ImageConfig = ImageConfig()
     text: TextConfig = TextConfig()
     masking: MaskingConfig = MaskingConfig()
-    rebalance: Literal["eq3", "official", "off"] = "eq3"  # off: Table 4, RF off
-    lambda_neg: float = Field(0.05, ge=0, le=1)
-    rebalance_cap: float | None = Field(10.0, gt=0)  # largest weight of a non-negative descriptor; null: none
-    negation: Literal["lexicon", "phrases"] = "lexicon"
+    rebalance: Literal["eq3", "official", "off"] = key(
+        "eq3",
+        "weights of descriptors; official: the released code's formula; off: all weigh 1",
+        "§3.2, Eq. 3; Table 4 RF",
+    )
+    lambda_neg: float = key(0.05, "weight of a descriptor that is denied", "§3.2, Eq. 3", ge=0, le=1)
+    rebalance_cap: float | None = key(10.0, "largest weight of a descriptor that is not denied; null: none", gt=0)
+    negation: Literal["lexicon", "phrases"] = key(
+        "lexicon", "what is denied: as a radiologist would read it, or by the released code's two phrases", "§3.2"
+    )
     fusion: FusionConfig = FusionConfig()
     sr: SuperResolutionConfig = SuperResolutionConfig()
     losses: LossesConfig = LossesConfig()
@@ -64,7 +84,7 @@ class Recipe(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     safety: SafetyConfig = SafetyConfig()
     loader: LoaderConfig = LoaderConfig()
-    log_every: int = Field(10, ge=1)  # optimizer steps between lines of metrics.jsonl
+    log_every: int = key(10, "optimizer steps between lines of metrics.jsonl", ge=1)
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Recipe":
@@ -129,13 +149,13 @@ class Recipe(Section):
         watching = ("name", "init_", "log_every", "batch.micro", "checkpoint.", "evaluation.", "safety.")
         loader = tuple(f"loader.{name}" for name in LoaderConfig.model_fields if name != "shuffle")
         free = (*watching, *loader, "schedule.epochs", "compile", "activations", "share_projections", *_FIRST_WEIGHTS)
-        return {key: value for key, value in flat.items() if not key.startswith(free)}
+        return {name: value for name, value in flat.items() if not name.startswith(free)}
 
     @property
     def digest(self) -> str:
         """sha256 of those keys of ``identity`` that have not their default: a key that is new changes no digest."""
         default = type(self)().identity()
-        return _sha256({key: value for key, value in self.identity().items() if value != default[key]})
+        return _sha256({name: value for name, value in self.identity().items() if value != default[name]})
 
     @property
     def reads_maps(self) -> bool:
@@ -155,6 +175,6 @@ def _sha256(keys: dict[str, Any]) -> str:
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested keys, dotted."""
     out: dict[str, Any] = {}
-    for key, value in tree.items():
-        out |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    for name, value in tree.items():
+        out |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return out

@@ -1,8 +1,13 @@
-"""The sections of a recipe: every knob of the method and of a run, typed, with its default and what it means."""
+"""The sections of a recipe: every knob of the method and of a run, with its type, default, meaning and place in paper.
+
+The one source of what a key means: `ecamp-fast recipes show`, docs/recipes.md and ``train --dry-run`` print it.
+"""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ecamp_fast.config.keys import CODE, key
 
 # Far beyond what anybody trains: a slip of the keyboard is an error here, and no day of building a model.
 WIDEST = 65536  # of a width, a side, a text
@@ -15,40 +20,46 @@ class Section(BaseModel):
 
 
 class VisionConfig(Section):
-    """ViT encoder (paper 4.1). Patches are square; positions are a fixed sine-cosine table."""
+    """The image encoder, a ViT. Patches are square; positions are a fixed sine-cosine table."""
 
-    width: int = Field(768, ge=8, le=WIDEST)
-    depth: int = Field(12, ge=1, le=DEEPEST)
-    heads: int = Field(12, ge=1, le=WIDEST)
-    mlp_ratio: float = Field(4.0, gt=0, le=64)
-    patch: int = Field(16, ge=1, le=WIDEST)  # pixels of the low-resolution image
+    width: int = key(768, "numbers of a token, D", "§4.4", ge=8, le=WIDEST)
+    depth: int = key(
+        12, "blocks; the paper's text says 8, its weights have 12", "§4.4; released code", ge=1, le=DEEPEST
+    )
+    heads: int = key(12, "attention heads; they divide the width", "§4.4", ge=1, le=WIDEST)
+    mlp_ratio: float = key(4.0, "width of a block's MLP over the width of a token", "§4.4", gt=0, le=64)
+    patch: int = key(16, "side of a patch, pixels of the low-resolution image", "§4.4", ge=1, le=WIDEST)
 
 
 class DecoderConfig(Section):
-    """Image decoder: a narrow ViT over all patches."""
+    """The image decoder: a narrow ViT over all patches."""
 
-    width: int = Field(512, ge=8, le=WIDEST)
-    depth: int = Field(4, ge=1, le=DEEPEST)
-    heads: int = Field(16, ge=1, le=WIDEST)
-    mlp_ratio: float = Field(4.0, gt=0, le=64)
+    width: int = key(512, "numbers of a token; the paper's text implies 768", CODE, ge=8, le=WIDEST)
+    depth: int = key(4, "blocks", "§4.4", ge=1, le=DEEPEST)
+    heads: int = key(16, "attention heads; the paper's text implies 12", CODE, ge=1, le=WIDEST)
+    mlp_ratio: float = key(4.0, "width of a block's MLP over the width of a token", "§4.4", gt=0, le=64)
 
 
 class TextDecoderConfig(Section):
-    """BERT decoder behind one context-fusion layer. Dropout rates apply to hidden states and to attention."""
+    """The text decoder, BERT, behind one context-fusion layer."""
 
-    width: int = Field(768, ge=8, le=WIDEST)
-    depth: int = Field(6, ge=0, le=DEEPEST)
-    heads: int = Field(6, ge=1, le=WIDEST)
-    ffn: int = Field(1536, ge=8, le=WIDEST)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    width: int = key(768, "numbers of a token, D", "§4.4", ge=8, le=WIDEST)
+    depth: int = key(6, "layers behind the fusion layer", CODE, ge=0, le=DEEPEST)
+    heads: int = key(6, "attention heads; they divide the width", CODE, ge=1, le=WIDEST)
+    ffn: int = key(1536, "width of a layer's feed-forward part", CODE, ge=8, le=WIDEST)
+    dropout: float = key(0.1, "rate, of hidden states and of attention alike", CODE, ge=0, lt=1)
 
 
 class ModelConfig(Section):
+    """The sizes of the model's parts, and what they share."""
+
     vision: VisionConfig = VisionConfig()
     decoder: DecoderConfig = DecoderConfig()
     text: TextDecoderConfig = TextDecoderConfig()
-    position_table: Literal["standard", "official"] = "standard"  # official: the released code's wrong frequencies
-    tie_embeddings: bool = False  # vocabulary projection shares the word embedding
+    position_table: Literal["standard", "official"] = key(
+        "standard", "frequencies of the sine-cosine positions; official: the released code's wrong ones", "§3.2"
+    )
+    tie_embeddings: bool = key(False, "the vocabulary projection shares the word embedding, as in BERT", CODE)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "ModelConfig":
@@ -67,14 +78,18 @@ class ModelConfig(Section):
 class ImageConfig(Section):
     """Pictures: the high-resolution target, the low-resolution input, augmentation (keyed by seed, epoch, sample)."""
 
-    high_size: int = Field(448, ge=16, le=WIDEST)  # pixels per side: super-resolution target
-    low_size: int = Field(224, ge=8, le=WIDEST)  # pixels per side: encoder input and reconstruction target
-    low_res: Literal["antialiased", "plain"] = "antialiased"  # how 448 becomes 224
-    crop_area: tuple[float, float] = (0.2, 1.0)  # RandomResizedCrop, share of the image
-    crop_aspect: tuple[float, float] = (0.75, 4 / 3)
-    flip: float = Field(0.5, ge=0, le=1)  # probability of a horizontal flip
-    mean: float = Field(0.4721, ge=0, le=1)  # of grey values in [0, 1]
-    std: float = Field(0.3037, gt=0)
+    high_size: int = key(448, "pixels a side of what super-resolution aims at", "§4.4, §3.3", ge=16, le=WIDEST)
+    low_size: int = key(224, "pixels a side of what the encoder sees and MIM rebuilds", "§4.4, §3.2", ge=8, le=WIDEST)
+    low_res: Literal["antialiased", "plain"] = key(
+        "antialiased", "how the low resolution is made of the high one, bicubic; plain: without antialiasing", "§3.2"
+    )
+    crop_area: tuple[float, float] = key(
+        (0.2, 1.0), "share of the image that a random crop takes, least and most", CODE
+    )
+    crop_aspect: tuple[float, float] = key((0.75, 4 / 3), "width over height of a random crop, least and most", CODE)
+    flip: float = key(0.5, "probability of a horizontal flip; 0 keeps left and right apart", CODE, ge=0, le=1)
+    mean: float = key(0.4721, "mean of grey values in [0, 1], by which pixels are normalised", CODE, ge=0, le=1)
+    std: float = key(0.3037, "standard deviation of grey values, likewise", CODE, gt=0)
 
     @model_validator(mode="after")
     def _ranges(self) -> "ImageConfig":
@@ -90,29 +105,49 @@ class ImageConfig(Section):
 
 
 class TextConfig(Section):
-    max_tokens: int = Field(256, ge=8, le=WIDEST)
-    distilled_probability: float = Field(0.8, ge=0, le=1)  # 0: context distillation off (Table 4, CD)
-    distilled_position: Literal["random", "append"] = "random"  # a random sentence slot, or behind the report
-    capacity: Literal["auto", "fixed", "exact"] = "auto"  # fixed: one shape for all batches; auto: fixed on a GPU
+    """What text of a sample is read: its report, and its distilled text in it."""
+
+    max_tokens: int = key(256, "tokens of a text at most, [CLS] among them; the rest is cut", "§4.4", ge=8, le=WIDEST)
+    distilled_probability: float = key(
+        0.8,
+        "how often the distilled text goes along; 0: context distillation off",
+        "§3.2, Eq. 1; Table 4 CD",
+        ge=0,
+        le=1,
+    )
+    distilled_position: Literal["random", "append"] = key(
+        "random", "where it goes: random: between two sentences; append: behind the report, as the paper has it", "§3.2"
+    )
+    capacity: Literal["auto", "fixed", "exact"] = key(
+        "auto", "shape of the packed text; fixed: one for all batches; exact: its own; auto: fixed on a GPU"
+    )
 
 
 class MaskingConfig(Section):
-    """Ratios are probabilities per word (``unit: word``) or per wordpiece."""
+    """Which patches and which words are hidden from the model."""
 
-    image_ratio: float = Field(0.75, gt=0, lt=1)
-    descriptors: Literal["always", "random"] = "always"  # random: Table 4, DM off
-    word_ratio: float = Field(0.75, ge=0, le=1)
-    entity_ratio: float = Field(0.75, ge=0, le=1)
-    ratio_with_entity: float = Field(0.75, ge=0, le=1)  # replaces word_ratio in a sample that has an entity
-    unit: Literal["word", "wordpiece"] = "word"
+    image_ratio: float = key(0.75, "share of an image's patches", "§3.2", gt=0, lt=1)
+    descriptors: Literal["always", "random"] = key(
+        "always", "the words before an entity; random: as other words, descriptor masking off", "§3.2; Table 4 DM"
+    )
+    word_ratio: float = key(0.75, "probability of a word, in a sample without an entity", "§3.2", ge=0, le=1)
+    entity_ratio: float = key(0.75, "probability of a word that is an entity", "§3.2", ge=0, le=1)
+    ratio_with_entity: float = key(
+        0.75, "probability of a word, in a sample with an entity; the released code has 0.70", "§3.2", ge=0, le=1
+    )
+    unit: Literal["word", "wordpiece"] = key(
+        "word", "what is drawn for: a word with all its pieces, or, as the released code does, each wordpiece", "§3.2"
+    )
 
 
 class FusionConfig(Section):
-    """Multi-scale context fusion (paper 3.4). One of the two scales must stay on."""
+    """Multi-scale context fusion: what of the image goes to the text. One of the two scales stays on."""
 
-    projection: Literal["shared", "separate"] = "shared"
-    use_global: bool = True
-    use_local: bool = True
+    projection: Literal["shared", "separate"] = key(
+        "shared", "of the terms that are summed; shared: one for image and patches; separate: plain sum of three", CODE
+    )
+    use_global: bool = key(True, "the mean of the patches goes to every word", "§3.4; Table 4 MSCF")
+    use_local: bool = key(True, "every word looks at the patches by cross-attention", "§3.4; Table 4 MSCF")
 
     @model_validator(mode="after")
     def _one_scale(self) -> "FusionConfig":
@@ -122,23 +157,41 @@ class FusionConfig(Section):
 
 
 class SuperResolutionConfig(Section):
-    guidance: Literal["soft", "window_aligned", "window_fixed", "none"] = "soft"
-    final_relu: bool = False
-    maps: Literal["shards", "centre"] = "shards"  # centre: ignore stored maps, weigh the centre window
+    """Context-guided super-resolution: how the attention map weighs its pixels."""
+
+    guidance: Literal["soft", "window_aligned", "window_fixed", "none"] = key(
+        "soft",
+        "soft: each pixel by the map; window_aligned: inside a window that follows crop and flip; window_fixed: inside "
+        "one that does not, as the released code has it; none: all pixels alike",
+        "§3.3, Eq. 5",
+    )
+    final_relu: bool = key(False, "a ReLU at the end, as the released code has it: nothing below the mean can be drawn")
+    maps: Literal["shards", "centre"] = key(
+        "shards", "shards: maps of the shard set; centre: none of them, the window in the centre", "§3.3"
+    )
 
 
 class LossesConfig(Section):
-    """The total is the plain sum of the terms that are on (Eq. 6)."""
+    """The terms whose plain sum is the total (Eq. 6)."""
 
-    mim: bool = True
-    sr: bool = True  # false: Table 4, SR off
-    mlm: bool = True  # false: image part only
-    align: bool = False  # images against single distilled sentences (section align); no part of the paper
-    gloria: bool = False  # another model, which learns where words look (section gloria); no other term beside it
-    mim_scale: float = Field(0.75, gt=0)
-    norm_pix: bool = False
-    mlm_positions: Literal["masked", "all"] = "masked"
-    mlm_normaliser: Literal["budget", "weighted_mean", "sum"] = "budget"  # budget: batch x max_tokens
+    mim: bool = key(True, "masked patches are rebuilt", "§3.2, Eq. 2")
+    sr: bool = key(True, "the image is rebuilt in high resolution", "§3.3, Eq. 5; Table 4 SR")
+    mlm: bool = key(True, "masked words are predicted; false: the image part alone, which reads no text", "§3.2, Eq. 4")
+    align: bool = key(False, "images against single distilled sentences, section align")
+    gloria: bool = key(False, "another model, which learns where words look, section gloria; no other term beside it")
+    mim_scale: float = key(
+        0.75, "times MIM: 0.75 is the released code's mean over all pixels; the paper: 1", CODE, gt=0
+    )
+    norm_pix: bool = key(False, "MIM on pixels standardised by patch, as in MAE; needs sr: false")
+    mlm_positions: Literal["masked", "all"] = key(
+        "masked", "which words carry a loss; all: padding too, as the released code has it", "§3.2, Eq. 4"
+    )
+    mlm_normaliser: Literal["budget", "weighted_mean", "sum"] = key(
+        "budget",
+        "what MLM is divided by; budget: samples times max_tokens; weighted_mean: the weights' sum; sum: nothing but "
+        "samples, the paper's",
+        CODE,
+    )
 
     @model_validator(mode="after")
     def _norm_pix_without_sr(self) -> "LossesConfig":
@@ -154,32 +207,43 @@ class LossesConfig(Section):
 
 
 class AlignConfig(Section):
-    """Images against single distilled sentences, where ``losses.align`` is on."""
+    """Images against single distilled sentences, where losses.align is on; no part of the paper."""
 
-    width: int = Field(128, ge=8, le=WIDEST)  # numbers of a picture, a patch and a sentence that are compared
-    scale: float = Field(0.025, gt=0)  # of the term in the total: its gradient in the encoder is then half that of mlm
-    temperature: float = Field(0.1, gt=0)  # of the contrast, and of the patches that a sentence looks at
-    sentences: int = Field(24, ge=1, le=1024)  # of a sample at most, the first
+    width: int = key(128, "numbers of a picture, a patch and a sentence that are compared", ge=8, le=WIDEST)
+    scale: float = key(0.025, "times the term; its gradient in the encoder is then half that of mlm", gt=0)
+    temperature: float = key(0.1, "of the contrast, and of the patches that a sentence looks at", gt=0)
+    sentences: int = key(24, "of a sample at most, the first", ge=1, le=1024)
 
 
 class GloriaConfig(Section):
-    """GLoRIA (SPEC 6.1 to 6.3), where ``losses.gloria`` is on. Sizes of its parts are those of ``model``."""
+    """GLoRIA, where losses.gloria is on: the model that attention maps come from. Its parts have the sizes of model."""
 
-    image: Literal["resnet50", "vit", "cells"] = "resnet50"  # vit: the encoder of ``model.vision``; cells: a small CNN
-    image_weights: str | None = None  # resnet50: a file of timm or torchvision; vit: a run of `train`
-    image_size: int = Field(299, ge=16, le=WIDEST)  # pixels per side that the view is brought to; vit: image.low_size
-    # Folder with a BERT of transformers and its vocab.txt or tokenizer.json, whose width is then that of regions and
-    # words. null: a fresh one of ``model.text``, over the vocabulary of the shard set.
-    bert: str | None = None
-    layers: int = Field(4, ge=1, le=64)  # hidden layers of the text side that are summed, the last ones
-    text: Literal["distilled", "raw"] = "distilled"  # whose sentences
-    max_tokens: int = Field(97, ge=8, le=WIDEST)  # of a sentence, [CLS] and [SEP] among them
-    sentences: int = Field(1, ge=0, le=1024)  # of an image at a time, drawn anew in every epoch; 0: all
-    positives: Literal["stated", "diagonal"] = "stated"  # of a sentence: all images that state it, or the one it is of
-    poles: bool = False  # "There is X." and "There is no X." come along, and the choice between them is learned
-    local_scale: float = Field(1.0, ge=0)
-    global_scale: float = Field(1.0, ge=0)
-    sharpness: tuple[float, float, float] = (4.0, 5.0, 10.0)  # among regions, over words, of the contrasts
+    image: Literal["resnet50", "vit", "cells"] = key(
+        "resnet50", "the image side; vit: the encoder of model.vision; cells: a small CNN", "§3.3, GLoRIA"
+    )
+    image_weights: str | None = key(None, "that it begins with; resnet50: a file of timm or torchvision; vit: a run")
+    image_size: int = key(
+        299, "pixels a side that the view is brought to; vit: image.low_size", "GLoRIA", ge=16, le=WIDEST
+    )
+    bert: str | None = key(
+        None,
+        "folder of a BERT of transformers with its vocab.txt or tokenizer.json, whose width is then that of regions "
+        "and words; null: a fresh one of model.text, over the vocabulary of the shard set",
+        "GLoRIA",
+    )
+    layers: int = key(4, "hidden layers of the text side that are summed, the last ones", "GLoRIA", ge=1, le=64)
+    text: Literal["distilled", "raw"] = key("distilled", "whose sentences: of the distilled text or the report", "§3.3")
+    max_tokens: int = key(97, "of a sentence, [CLS] and [SEP] among them", "GLoRIA", ge=8, le=WIDEST)
+    sentences: int = key(1, "of an image at a time, drawn anew in every epoch; 0: all", ge=0, le=1024)
+    positives: Literal["stated", "diagonal"] = key(
+        "stated", "of a sentence; stated: all images that state it; diagonal: the one it is of, as GLoRIA has it"
+    )
+    poles: bool = key(False, "'There is X.' and 'There is no X.' come along, and the choice between them is learned")
+    local_scale: float = key(1.0, "times the contrast of words and regions", "GLoRIA", ge=0)
+    global_scale: float = key(1.0, "times the contrast of sentences and images", "GLoRIA", ge=0)
+    sharpness: tuple[float, float, float] = key(
+        (4.0, 5.0, 10.0), "of the softmax among regions, of the sum over words, of the contrasts", "GLoRIA"
+    )
 
     @model_validator(mode="after")
     def _agrees(self) -> "GloriaConfig":
@@ -196,11 +260,11 @@ class GloriaConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """Linear warm-up, then a cosine to ``horizon_epochs``; training ends at ``epochs``."""
+    """How long, and how the learning rate goes: a linear warm-up, then a cosine to the horizon."""
 
-    epochs: float = Field(115, gt=0, le=LONGEST)
-    warmup_epochs: float = Field(40, ge=0, le=LONGEST)
-    horizon_epochs: float = Field(200, gt=0, le=LONGEST)
+    epochs: float = key(115, "where training ends; a fraction is one of the training split", "§4.4", gt=0, le=LONGEST)
+    warmup_epochs: float = key(40, "until the learning rate is at its peak", CODE, ge=0, le=LONGEST)
+    horizon_epochs: float = key(200, "where the cosine would reach 0; training may end before", CODE, gt=0, le=LONGEST)
 
     @model_validator(mode="after")
     def _ordered(self) -> "ScheduleConfig":
@@ -213,12 +277,12 @@ class ScheduleConfig(Section):
 
 
 class OptimConfig(Section):
-    """AdamW. ``lr`` is absolute, not scaled by the batch (paper 4.1)."""
+    """AdamW."""
 
-    lr: float = Field(1.5e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.05, ge=0)  # not on vectors and biases
+    lr: float = key(1.5e-4, "peak learning rate, absolute: not scaled by the batch", "§4.4", gt=0)
+    betas: tuple[float, float] = key((0.9, 0.95), "decay of the two moments", "§4.4")
+    eps: float = key(1e-8, "beside the second moment's root", CODE, gt=0)
+    weight_decay: float = key(0.05, "of matrices; vectors and biases have none", "§4.4", ge=0)
 
     @field_validator("betas")
     @classmethod
@@ -235,9 +299,9 @@ class BatchConfig(Section):
     a number. What counts in micro-batches reads ``Recipe.micro``, which is a number or an error.
     """
 
-    total: int = Field(8192, ge=1, le=2**31)
-    micro: int | Literal["auto"] = 256  # per rank and micro-step
-    balance: bool = True  # samples of a step share micro-batches so that all have about as many tokens
+    total: int = key(8192, "of an optimizer step, whatever the number of ranks", "§4.4", ge=1, le=2**31)
+    micro: int | Literal["auto"] = key(256, "of a rank's micro-step; auto: the largest that memory allows", "§4.4")
+    balance: bool = key(True, "samples of a step share micro-batches so that all have about as many tokens")
 
     @field_validator("micro", mode="before")
     @classmethod
@@ -248,13 +312,15 @@ class BatchConfig(Section):
 
 
 class CheckpointConfig(Section):
-    every_steps: int = Field(46, ge=1)  # optimizer steps; the paper's epoch is 46
-    every_minutes: float | None = Field(None, gt=0)  # beside steps: at the first step after so long without one
-    background: bool = True  # a copy in memory, written while training goes on; false: training waits for the disk
-    deepspeed: bool = False  # DeepSpeed's own files beside, in RUN/deepspeed, for its tools; no resume reads them
-    keep: int = Field(2, ge=2)  # complete checkpoints kept
-    milestones: tuple[float, ...] = ()  # epochs after which a checkpoint is written that stays
-    keep_best: bool = False  # the one with the lowest held-out loss stays too; checkpoints/BEST names it
+    """When a run is saved, and what stays."""
+
+    every_steps: int = key(46, "optimizer steps between two; the paper's epoch is 46", ge=1)
+    every_minutes: float | None = key(None, "beside steps: at the first step after so long without one", gt=0)
+    background: bool = key(True, "a copy in memory, written while training goes on; false: training waits for the disk")
+    deepspeed: bool = key(False, "DeepSpeed's own files beside, in RUN/deepspeed, for its tools; no resume reads them")
+    keep: int = key(2, "complete checkpoints that stay, the newest", ge=2)
+    milestones: tuple[float, ...] = key((), "epochs after which a checkpoint is written that stays")
+    keep_best: bool = key(False, "the one with the lowest held-out loss stays too; checkpoints/BEST names it")
 
     @field_validator("milestones")
     @classmethod
@@ -267,48 +333,63 @@ class CheckpointConfig(Section):
 class EvaluationConfig(Section):
     """Losses on the held-out split, without dropout and augmentation: at the start, at the end, and in between."""
 
-    every_steps: int | None = Field(230, ge=1)  # optimizer steps, five of the paper's epochs; null: start and end alone
-    samples: int = Field(1024, ge=1)  # at most
+    every_steps: int | None = key(
+        230, "optimizer steps between two, five of the paper's epochs; null: at start and end alone", ge=1
+    )
+    samples: int = key(1024, "of the split val at most", ge=1)
 
 
 class WatchdogConfig(Section):
-    """Seconds without progress after which all ranks leave, with the exit code and the name of the one to blame.
+    """Seconds without progress after which all ranks leave, and the one to blame is named.
 
     A mark of progress is made before and after every micro-batch; while saving every byte read or written is one. A
     process that has died is noticed at once.
     """
 
-    start: float = Field(1800.0, gt=0)  # before the first step is done: reading, kernels tuned, compiled
-    step: float = Field(300.0, gt=0)  # of a micro-batch, or the update
-    data: float = Field(300.0, gt=0)  # waiting for a micro-batch; then what was trained is saved first
-    evaluation: float = Field(300.0, gt=0)  # of a batch
-    save: float = Field(900.0, gt=0)  # without a byte moved
-    stopped: float = Field(10.0, gt=0)  # by a signal
-    silent: float = Field(20.0, gt=0)  # without a sign from a rank of another machine, or from the rendezvous store
+    start: float = key(1800.0, "before the first step is done: reading, kernels tuned, compiled", gt=0)
+    step: float = key(300.0, "of a micro-batch, or the update", gt=0)
+    data: float = key(300.0, "waiting for a micro-batch; then what was trained is saved first", gt=0)
+    evaluation: float = key(300.0, "of a batch of the held-out split", gt=0)
+    save: float = key(900.0, "while saving, without a byte moved", gt=0)
+    stopped: float = key(10.0, "stopped by a signal", gt=0)
+    silent: float = key(20.0, "without a sign from a rank of another machine, or from the rendezvous store", gt=0)
 
 
 class SafetyConfig(Section):
-    """What a run makes of numbers that go bad: ``run.safety.numbers``."""
+    """What a run makes of numbers that go bad."""
 
-    # Updates left out since their gradients or losses were not finite (or a spike, below), as a share of the steps so
-    # far: beyond it, and beyond 8, the run ends, as it does after 16 in a row. Sound numbers need none.
-    skips: float = Field(0.01, ge=0, le=1)
-    # A loss or a gradient far above the last ones. log: a line in events.jsonl; skip: its update is left out as well;
-    # roll_back: training goes back to a checkpoint from before, and leaves the suspected updates out.
-    spikes: Literal["log", "skip", "roll_back"] = "log"
-    z: float = Field(10.0, gt=0)  # robust standard deviations above the median that make a spike
-    window: int = Field(64, ge=16)  # steps that it is taken from
+    skips: float = key(
+        0.01,
+        "updates left out since something was not finite, or a spike, as a share of the steps so far; beyond it, and "
+        "beyond 8, the run ends, as it does after 16 in a row",
+        ge=0,
+        le=1,
+    )
+    spikes: Literal["log", "skip", "roll_back"] = key(
+        "log",
+        "a loss or a gradient far above the last ones; log: a line in events.jsonl; skip: its update is left out as "
+        "well; roll_back: training goes back to a checkpoint from before, and leaves the suspected updates out",
+    )
+    z: float = key(10.0, "robust standard deviations above the median that make a spike", gt=0)
+    window: int = key(64, "steps that the median is taken from", ge=16)
     watchdog: WatchdogConfig = WatchdogConfig()
 
 
 class LoaderConfig(Section):
-    threads: int = Field(4, ge=1, le=1024)  # decoding threads per rank
-    prefetch: int = Field(2, ge=1, le=1024)  # micro-batches ready ahead
-    region: bool = True  # decode only the crop; false: the whole image, of which the GPU's JPEG engine may take more
-    hardware: float = Field(0.65, ge=0, le=1)  # share of images for the GPU's JPEG engine; the rest goes to its cores
-    quarantine: float = Field(1e-4, ge=0, le=1)  # share of an epoch's samples that may be damaged; others stand in
-    # A set read over a network: room on the local disk for what was read, GiB. Folder: ECAMP_FAST_CACHE.
-    cache_gb: float = Field(100.0, gt=0)
-    # set: every epoch a permutation of the split; N: of the shards, and of each window of N samples, which keeps the
-    # reads of a while in few shards; the wider, the better mixed.
-    shuffle: Literal["set"] | Annotated[int, Field(ge=1)] = "set"
+    """How samples are read, decoded and ordered."""
+
+    threads: int = key(4, "decoding threads of a rank", ge=1, le=1024)
+    prefetch: int = key(2, "micro-batches ready ahead", ge=1, le=1024)
+    region: bool = key(
+        True, "decode the crop alone; false: the whole image, of which the GPU's JPEG engine may take more"
+    )
+    hardware: float = key(0.65, "share of images for the GPU's JPEG engine; the rest goes to its cores", ge=0, le=1)
+    quarantine: float = key(1e-4, "share of an epoch's samples that may be damaged; others stand in", ge=0, le=1)
+    cache_gb: float = key(
+        100.0, "GiB on the local disk for what is read of a set over a network; its folder: ECAMP_FAST_CACHE", gt=0
+    )
+    shuffle: Literal["set"] | Annotated[int, Field(ge=1)] = key(
+        "set",
+        "set: every epoch a permutation of the split; N: of the shards, and of each window of N samples, which keeps "
+        "the reads of a while in few shards; the wider, the better mixed",
+    )

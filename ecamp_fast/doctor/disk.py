@@ -34,7 +34,7 @@ def out(setup: RunSetup) -> Iterator[Finding]:
 
 def room(setup: RunSetup) -> Iterator[Finding]:
     """Free space against the checkpoints that a run keeps, and the one it writes beside them."""
-    free = shutil.disk_usage(_existing(setup.out or Path())).free
+    free = shutil.disk_usage(existing_above(setup.out or Path())).free
     found = f"{free / 1e9:.1f} GB free at {setup.out or 'this folder'}"
     if setup.recipe is None or setup.parameters is None:
         yield ok("free space", found)
@@ -69,7 +69,7 @@ def names(setup: RunSetup) -> Iterator[Finding]:
 
 def files(setup: RunSetup) -> Iterator[Finding]:
     """Files that the file system has room for, which is another limit than bytes."""
-    status = os.statvfs(_existing(setup.out or Path()))
+    status = os.statvfs(existing_above(setup.out or Path()))
     if not status.f_files:
         yield ok("files", "no limit of their number")
     elif status.f_favail < FILES:
@@ -82,7 +82,7 @@ def commit(setup: RunSetup) -> Iterator[Finding]:
     """What a checkpoint asks of a file system, in RUN or where it will be: write, fsync, rename, fsync, a lock."""
     if setup.out is None or folder_fault(setup.out):
         return
-    folder = _existing(setup.out)
+    folder = existing_above(setup.out)
     began, step = time.perf_counter(), "make a folder"
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".ecamp-fast-doctor-") as place:
@@ -112,7 +112,7 @@ def file_system(setup: RunSetup) -> Iterator[Finding]:
     """The kind of file system that RUN lies on."""
     if setup.out is None:
         return
-    kind = _kind(_existing(setup.out))
+    kind = _kind(existing_above(setup.out))
     if kind in GONE:
         lost = "the container" if kind == "overlay" else "a restart of this machine"
         yield warn("file system", f"{kind}: a run is lost with {lost}", "choose an --out on a disk or a volume")
@@ -137,7 +137,7 @@ def _kind(folder: Path) -> str:
     return found[1]
 
 
-def _existing(place: Path) -> Path:
+def existing_above(place: Path) -> Path:
     """The folder, or the nearest above it that there is."""
     while not os.path.isdir(place) and place != place.parent:
         place = place.parent

@@ -63,23 +63,23 @@ def model(setup: RunSetup) -> Iterator[Finding]:
     """Build the model without memory for its weights, and count them."""
     if setup.recipe is None:
         return
-    import torch
-
     vocabulary = (setup.shards.manifest.vocab_size if setup.shards else 0) or VOCABULARY
-    with torch.device("meta"):
-        built = _build(setup.recipe, vocabulary)
+    built = meta_model(setup.recipe, vocabulary)
     setup.parameters = sum(weight.numel() for weight in built.parameters())
     assumed = "" if setup.shards else " assumed"
     kind = "GLoRIA, " if setup.recipe.losses.gloria else ""
     yield ok("model", f"{kind}{setup.parameters / 1e6:.1f} M parameters, vocabulary of {vocabulary:,}{assumed}")
 
 
-def _build(recipe: "Recipe", vocabulary: int) -> "nn.Module":
-    """The model that a run of the recipe trains, without weights that it begins with."""
-    if recipe.losses.gloria:
-        from ecamp_fast.attend.model import Gloria
+def meta_model(recipe: "Recipe", vocabulary: int) -> "nn.Module":
+    """The model that a run of the recipe trains, without memory for its weights, on the meta device."""
+    import torch
 
-        return Gloria(recipe, vocabulary, fresh=True)
-    from ecamp_fast.model.ecamp import Ecamp
+    with torch.device("meta"):
+        if recipe.losses.gloria:
+            from ecamp_fast.attend.model import Gloria
 
-    return Ecamp(recipe, vocabulary)
+            return Gloria(recipe, vocabulary, fresh=True)
+        from ecamp_fast.model.ecamp import Ecamp
+
+        return Ecamp(recipe, vocabulary)

@@ -100,17 +100,25 @@ def probes(recipe: Recipe, world: int) -> tuple[int, int]:
 
 
 def state_bytes(parameters: int, precision: str, stage: int, world: int) -> int:
+    """The sum of ``state_parts``."""
+    return sum(state_parts(parameters, precision, stage, world).values())
+
+
+def state_parts(parameters: int, precision: str, stage: int, world: int) -> dict[str, int]:
     """Bytes of weights, gradients, float32 masters and AdamW moments on one rank, at the end of a backward.
 
     The gradient is taken as whole in every stage: ZeRO-2 frees it bucket by bucket, which no formula knows better than
-    an upper bound does.
+    an upper bound does. ``sums`` are those of the micro-steps' gradients, ``update`` the gradient in float32 meanwhile.
     """
-    width = 2 if precision == "bf16" else 4
-    whole = 2 * width  # weights and their gradients
-    masters = 0 if precision == "fp32" and stage == 0 else 4
-    sums = 4 if stage == 2 else 0  # of the micro-steps' gradients, in float32
-    moments, gradient = 8, 4  # the latter in float32, during the update
-    return parameters * whole + parameters * (masters + sums + moments + gradient) // (world if stage else 1)
+    width, own = 2 if precision == "bf16" else 4, -(-parameters // (world if stage else 1))
+    return {
+        "weights": parameters * width,
+        "gradients": parameters * width,
+        "masters": 0 if precision == "fp32" and stage == 0 else 4 * own,
+        "moments": 8 * own,
+        "sums": 4 * own if stage == 2 else 0,
+        "update": 4 * own,
+    }
 
 
 def _free(context: DistContext) -> int:

@@ -191,24 +191,10 @@ class RunCheckpoints:
         self._best = together(self._ranks, "best", lambda: best_of(self._run.checkpoints)[1])[0]
 
     def _known(self) -> int | None:
-        """Step of the last checkpoint that the run itself knows of.  Raises DataError where it cannot be known."""
-        try:
-            events = read_records(self._run.path / "events.jsonl")
-        except (OSError, ValueError) as error:
-            found = f"{self._run.path / 'events.jsonl'} cannot be read ({type(error).__name__})"
-            raise DataError(found, "restore it, or start afresh with --resume never") from None
-        saved = [event.get("step") for event in events if isinstance(event, dict) and event.get("event") == "saved"]
-        steps = [step for step in (*saved, self._run.state().get("saved")) if isinstance(step, int)]
-        return max(steps, default=None)
+        return last_saved(self._run)
 
     def _healthy_until(self) -> int | None:
-        """Where the last leg ended since numbers went bad, the step until which they were sound."""
-        try:
-            state = self._run.state()
-        except DataError:  # it says nothing then; the checkpoints are judged by themselves
-            return None
-        limit = state.get("resume_before")
-        return limit if isinstance(limit, int) else None
+        return healthy_until(self._run)
 
     def _note_rejected(self, name: str, reason: str) -> None:
         self._run.event("rejected", checkpoint=name, reason=reason)
@@ -226,6 +212,28 @@ class RunCheckpoints:
                 self._run.set_state(step=step, saved=step, alarm=None)
             if one.untidy:
                 self._run.event("untidy", step=step, fault=one.untidy)
+
+
+def last_saved(run: RunDir) -> int | None:
+    """Step of the last checkpoint that a run itself knows of.  Raises DataError where it cannot be known."""
+    try:
+        events = read_records(run.path / "events.jsonl")
+    except (OSError, ValueError) as error:
+        found = f"{run.path / 'events.jsonl'} cannot be read ({type(error).__name__})"
+        raise DataError(found, "restore it, or start afresh with --resume never") from None
+    saved = [event.get("step") for event in events if isinstance(event, dict) and event.get("event") == "saved"]
+    steps = [step for step in (*saved, run.state().get("saved")) if isinstance(step, int)]
+    return max(steps, default=None)
+
+
+def healthy_until(run: RunDir) -> int | None:
+    """Where the last leg ended since numbers went bad, the step until which they were sound."""
+    try:
+        state = run.state()
+    except DataError:  # it says nothing then; the checkpoints are judged by themselves
+        return None
+    limit = state.get("resume_before")
+    return limit if isinstance(limit, int) else None
 
 
 def layout(engine: Any, recipe: Recipe) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ecamp_fast.machine import available_cores
+from ecamp_fast.printable import paragraph
 from ecamp_fast.shards.builder.journal import WHOLE, Part, own_units
 from ecamp_fast.shards.builder.manifest_counts import counts
 from ecamp_fast.shards.builder.pack import Packed, Packer
@@ -17,6 +19,7 @@ from ecamp_fast.shards.format.manifest import SPLITS
 from ecamp_fast.shards.format.tar_writer import member_header
 from ecamp_fast.shards.sources.base import Record, RecordFault, Source
 
+_SPLIT_NAMES = {"train": "train, to learn from", "val": "val, held out", "test": "test"}
 _SAMPLES = 64  # packed to measure
 _SECONDS = 5.0  # at most, of packing
 _TEXTS = 1000  # reports that a tokenizer is trained on to measure
@@ -43,6 +46,37 @@ def preview(source: Source, options: Options = DEFAULTS, part: Part = WHOLE) -> 
         "notes": plan.notes,
         "forecast": _estimate(source, plan, records, options),
     }
+
+
+def describe(planned: dict[str, Any]) -> Iterator[str]:
+    """Lines of a ``preview`` for a person, under heads."""
+    forecast = planned["forecast"]
+    yield "THE SET"
+    yield from _rows(planned, {
+        "samples": "samples",
+        "studies": "studies",
+        "patients": "patients",
+        "without_text": "images without a report",
+        "dropped_empty": "rows dropped: empty report",
+        "quarantined": "rows left out: no image",
+        "shards": "shards",
+    })  # fmt: skip
+    yield from ("", "SPLITS")
+    yield from _rows(planned["splits"], {split: _SPLIT_NAMES[split] for split in planned["splits"]})
+    yield from ("", f"FORECAST, from {forecast['measured_on']:,} samples that were packed to measure")
+    yield f"  {'disk':<28}{forecast['bytes'] / 1e6:,.1f} MB"
+    yield f"  {'time':<28}{forecast['minutes']:,.1f} minutes with {forecast['workers']} worker(s)"
+    for kind, count in forecast["rejected"].items():
+        yield from paragraph(f"{count:,} of them {kind}", f"  {'bad images':<28}")
+    if planned["notes"]:
+        yield from ("", "NOTES")
+        for note in planned["notes"]:
+            yield from paragraph(note, "  ")
+    yield from ("", "Nothing was written; without --dry-run the set is built.")
+
+
+def _rows(values: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    return (f"  {name:<28}{values[key]:>9,}" for key, name in names.items() if key in values)
 
 
 def _estimate(source: Source, plan: Plan, records: list[Record], options: Options) -> dict[str, Any]:

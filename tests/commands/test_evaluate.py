@@ -235,4 +235,5 @@ def test_a_run_of_another_recipe_is_not_taken_for_a_row(
     given = ("--data", "set", "--out", tmp_path / "out", "--recipe", "demo", "--row", "full")
     assert invoke(ablate.command, small_grid(write_grid, shards), *given).exit_code == 0
     done = invoke(ablate.command, small_grid(write_grid, shards), *given, "--set", "optim.lr=1e-5")
-    assert isinstance(done.exception, ConfigError) and "another recipe" in done.exception.what
+    assert isinstance(done.exception, ConfigError)
+    assert "another recipe: optim.lr was 0.003, is 1e-05" in done.exception.what

@@ -74,6 +74,15 @@ def test_what_stays_is_refused_whatever_is_allowed(key: str) -> None:
     assert caught.value.exit_code == 2
 
 
+def test_what_stays_is_told_with_both_values_and_the_way_back() -> None:
+    with pytest.raises(ConfigError) as caught:
+        judge_changes(settings("seed=43"), settings("seed=44", "model.vision.depth=2"), (), "RUN")
+    both = "model.vision.depth was 3, is 2; seed was 43, is 44"
+    assert caught.value.what == f"RUN was started with another recipe: {both}"
+    for way in ("--set model.vision.depth=3 --set seed=43", "another --out", "--resume never"):
+        assert way in caught.value.hint
+
+
 @pytest.mark.fault("C9.tunables", "C9.difference-told")
 @pytest.mark.parametrize("key", sorted(TUNES))
 def test_what_tunes_must_be_allowed_by_its_name(key: str) -> None:

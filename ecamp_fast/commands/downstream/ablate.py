@@ -171,6 +171,7 @@ def _train(order: _Order, runs: dict[str, Path]) -> None:
     from ecamp_fast.commands.trainings import Training, status, train_all
     from ecamp_fast.commands.verdict import say
     from ecamp_fast.config import load_recipe
+    from ecamp_fast.config.changes import differing
     from ecamp_fast.run.trained import read_recipe
 
     base = load_recipe(order.recipe, order.overrides)
@@ -180,8 +181,10 @@ def _train(order: _Order, runs: dict[str, Path]) -> None:
         if not row.trained:
             continue
         if status(run := runs[row.name]) == "complete":
-            if read_recipe(run).digest != row.recipe(order.recipe, order.overrides).digest:
-                raise ConfigError(f"{run} was trained by another recipe", "choose another --out")
+            former, now = read_recipe(run), row.recipe(order.recipe, order.overrides)
+            if former.digest != now.digest:
+                told = "; ".join(differing(former.identity(), now.identity()).values())
+                raise ConfigError(f"{run} was trained by another recipe: {told}", "set it as it was, or another --out")
         else:
             overrides = (*order.overrides, *row.overrides(base))
             data = order.data_of(row)

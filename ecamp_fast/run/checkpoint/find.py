@@ -37,7 +37,12 @@ def put_back(folder: Path) -> None:
 
 
 def find(
-    folder: Path, mode: str, note: Note, known: Known = lambda: None, healthy_until: int | None = None
+    folder: Path,
+    mode: str,
+    note: Note,
+    known: Known = lambda: None,
+    healthy_until: int | None = None,
+    judge: Callable[[Path], str] = damage,
 ) -> Path | None:
     """The checkpoint to resume from, verified; None to start afresh.
 
@@ -47,6 +52,7 @@ def find(
     known          tells the step of the last checkpoint that the run says it committed, None where of none; asked where
                    none is left
     healthy_until  in ``auto`` and ``must`` no later one is taken; None: the newest
+    judge          why a folder is no complete checkpoint; '' where it is one
 
     Raises DataError where a checkpoint was asked for, or there were some, and none verifies.
     """
@@ -54,7 +60,7 @@ def find(
         return None
     if mode not in ("auto", "must"):
         path = Path(mode)
-        if fault := damage(path):
+        if fault := judge(path):
             raise _refused([path], f"checkpoint {path}: {fault}", "name a complete checkpoint, or use --resume auto")
         return path
     candidates = [path for path in committed(folder) if healthy_until is None or _step(path) <= healthy_until]
@@ -62,7 +68,7 @@ def find(
         found = f"numbers of the run went bad after step {healthy_until}, and no checkpoint in {folder} is from before"
         raise DataError(found, "start afresh with --resume never and a lower optim.lr, or name one with --resume PATH")
     for candidate in candidates:
-        if not (fault := damage(candidate)):
+        if not (fault := judge(candidate)):
             return candidate
         note(candidate.name, fault)
     if candidates and all(is_former(candidate) for candidate in candidates):

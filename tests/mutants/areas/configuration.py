@@ -70,7 +70,10 @@ MUTANTS = (
         MUTATED,
         refusals,
         {
-            "no line is told": ('return f"{place}: " if isinstance(place, str) else f"line {place}: "', 'return ""'),
+            "no line is told": (
+                'return f"line {place}: " if isinstance(place, int)',
+                'return "" if isinstance(place, int)',
+            ),
             "twins hide the other faults": (
                 "[*faults, *_explain(error, lines or {}, section)]",
                 "list(faults) or [*_explain(error, lines or {}, section)]",

@@ -47,10 +47,10 @@ MUTANTS = [
         "tests/config/test_recipe_tables.py",
         values,
         {
-            "another deviation of the pixels": ("std: float = Field(0.3037", "std: float = Field(0.2449"),
+            "another deviation of the pixels": ("std: float = key(0.3037", "std: float = key(0.2449"),
             "another second beta": (
-                "betas: tuple[float, float] = (0.9, 0.95)",
-                "betas: tuple[float, float] = (0.9, 0.999)",
+                "betas: tuple[float, float] = key((0.9, 0.95)",
+                "betas: tuple[float, float] = key((0.9, 0.999)",
             ),
         },
     ),
@@ -59,7 +59,7 @@ MUTANTS = [
         "tests/config/test_recipe.py tests/config/test_recipe_tables.py",
         values,
         {
-            "negatives weigh ten times more": ("lambda_neg: float = Field(0.05", "lambda_neg: float = Field(0.5"),
+            "negatives weigh ten times more": ("lambda_neg: float = key(0.05", "lambda_neg: float = key(0.5"),
             "accumulation forgets the ranks": ("return total // (micro * world)", "return total // micro"),
             "the learning rate is free to change": (
                 '"schedule.epochs", "compile"',

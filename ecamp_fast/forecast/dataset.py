@@ -1,0 +1,98 @@
+"""What a run would be trained on, as far as the forecast asks: a shard set, or phantoms that are still to be drawn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecamp_fast.config import Recipe
+from ecamp_fast.shards.format.manifest import DISTILLED, MANIFEST, Manifest
+from ecamp_fast.shards.load.loader import require_text
+from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.shards.storage.address import parse_address
+from ecamp_fast.train import PHANTOM_STUDIES
+
+# Of `train` without --data, which always draws the same; tests/forecast/test_dataset.py builds them
+PHANTOM_COUNTS = {"train": 593, "val": PHANTOM_STUDIES - 593}
+PHANTOM_VOCABULARY, PHANTOM_TOKENS = 796, 92.4
+_OF_PHANTOM = 10_000, 0.35  # bytes in a shard: of any, and for each of its pixels
+_PHANTOM_SIDE = 8 / 7  # over the high resolution
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """A set in numbers.
+
+    path        where it is, or will be drawn
+    drawn       whether the run is to draw it first
+    train, val  samples
+    vocabulary  entries of its tokenizer; 0: none
+    tokens      of a text, on average; 0.0: there is none
+    bytes       of its shards
+    remote      whether it is read over a network
+    maps, distilled  training samples that have an attention map, a distilled text
+    lost        training samples in damaged files, for which others stand in
+    digest      of its manifest; '' where it is to be drawn
+    """
+
+    path: str
+    drawn: bool
+    train: int
+    val: int
+    vocabulary: int
+    tokens: float
+    bytes: int
+    remote: bool
+    maps: int
+    distilled: int
+    lost: int
+    digest: str
+
+
+def facts_of(recipe: Recipe, data: str | None, out: Path) -> DataFacts:
+    """Raises DataError as a run would: no set, a damaged one, or one without what the recipe reads."""
+    drawn = out / "phantoms"
+    if not data and not (drawn / MANIFEST).exists():
+        return _phantoms(recipe, drawn)
+    shards = ShardSet(data or drawn, spare=recipe.loader.quarantine, cache_gb=recipe.loader.cache_gb)
+    require_text(shards, recipe, ("train", "val"))
+    held = shards.manifest
+    return DataFacts(
+        path=str(shards.path),
+        drawn=False,
+        train=shards.count("train"),
+        val=shards.count("val"),
+        vocabulary=held.vocab_size,
+        tokens=float(held.text.get("tokens_mean", 0.0)),
+        bytes=sum(shard.bytes for shard in held.shards),
+        remote=parse_address(data or "") is not None,
+        maps=held.with_map("train"),
+        distilled=_with(held, DISTILLED),
+        lost=len(shards.lost),
+        digest=held.digest,
+    )
+
+
+def _with(held: Manifest, extension: str) -> int:
+    """Training samples with such a member that is not empty."""
+    return sum(
+        int((shard.members[extension].size > 0).sum()) for shard in held.of("train") if extension in shard.members
+    )
+
+
+def _phantoms(recipe: Recipe, folder: Path) -> DataFacts:
+    side = round(recipe.image.high_size * _PHANTOM_SIDE)
+    each = _OF_PHANTOM[0] + _OF_PHANTOM[1] * side**2
+    train, val = PHANTOM_COUNTS["train"], PHANTOM_COUNTS["val"]
+    return DataFacts(
+        path=str(folder),
+        drawn=True,
+        train=train,
+        val=val,
+        vocabulary=PHANTOM_VOCABULARY,
+        tokens=PHANTOM_TOKENS,
+        bytes=round(PHANTOM_STUDIES * each),
+        remote=False,
+        maps=train,
+        distilled=train,
+        lost=0,
+        digest="",
+    )
