@@ -29,7 +29,9 @@ def train(ranks: int | None, as_json: bool, **options: object) -> int:
     from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.run.safety import lock
+    from ecamp_fast.run.tracking.choice import require_tracker
 
+    require_tracker(str(options["track"]) if options.get("track") else None)
     named = (options[name] for name in ("recipe_name", "data", "out", "overrides", "resume"))
     recipe, out = settle(*named)  # type: ignore[arg-type]  # a fault shows before launch
     ranks = ranks or _devices()
@@ -47,7 +49,7 @@ def _arguments(options: dict[str, object]) -> list[str]:
     """The command line of train.py that says the same."""
     arguments: list[str] = []
     for option in LAUNCHED:
-        value = options[str(option.name)]
+        value = options.get(str(option.name))
         name = option.opts[0]
         if isinstance(value, tuple):
             arguments += [f"{name}={item}" for item in value]
