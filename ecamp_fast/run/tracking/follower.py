@@ -37,7 +37,7 @@ class Follower:
         self._choice = parse_choice(track) if track and run.writes else None
         if self._choice:
             try:
-                self._process = start(run.path, self._choice, names)
+                self._process = start(run.path, self._choice, names, GRACE)
             except OSError as error:
                 self._lost(type(error).__name__)
 
@@ -78,9 +78,7 @@ class Follower:
         print(one_line(told), file=sys.stderr, flush=True)
 
 
-def start(
-    run: Path, choice: TrackerChoice, names: Sequence[str], grace: float = GRACE
-) -> "subprocess.Popen[bytes]":
+def start(run: Path, choice: TrackerChoice, names: Sequence[str], grace: float) -> "subprocess.Popen[bytes]":
     """The process that follows a run until its standard input ends, in a session of its own.
 
     It has neither the signals of the run, nor its rank, nor its devices.  Raises OSError.

@@ -59,9 +59,10 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         if last:  # a sender that had all the time there was
             return 1
-        watch.wait(pause)
-        pause = min(2 * pause, LONGEST)
-        if watch.over and time.monotonic() > watch.deadline:
+        if not watch.over:
+            watch.wait(pause)
+            pause = min(2 * pause, LONGEST)
+        if time.monotonic() > watch.deadline:
             return 1
 
 
