@@ -1,7 +1,8 @@
-"""What this machine offers a process: cores, a port."""
+"""What this machine offers a process: cores, a port, variables."""
 
 import os
 import socket
+from pathlib import Path
 
 
 def available_cores() -> int:
@@ -14,3 +15,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def child_environment() -> dict[str, str]:
+    """The variables of this process, and with them what another Python needs to import this very package."""
+    package = str(Path(__file__).resolve().parents[1])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -57,8 +57,9 @@ def start(
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     environment |= {SPEAKS: "1"} if log is None else {}  # who starts it has the last word
     whole = [*command, *program, *arguments]
+    stdout = 2 if log is None else log  # standard output is for results, and DeepSpeed writes warnings there
     return subprocess.Popen(
-        whole, stdout=log, stderr=log, start_new_session=True, env=environment, preexec_fn=end_with_parent
+        whole, stdout=stdout, stderr=log, start_new_session=True, env=environment, preexec_fn=end_with_parent
     )
 
 

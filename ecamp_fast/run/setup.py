@@ -30,7 +30,11 @@ MakeModel = Callable[[Recipe, int], nn.Module]
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what, and where it goes.  model: None: ECAMP itself   track: ``tracking.choice``, None: nowhere"""
+    """What to train on what, and where it goes.
+
+    model  None: ECAMP itself
+    track  where the numbers of metrics.jsonl go too (``tracking.choice``)
+    """
 
     recipe: Recipe
     data: Path | str  # a folder, or an address of an object store

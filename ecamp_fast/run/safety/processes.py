@@ -80,7 +80,7 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
 
 
 def adopt_orphans() -> None:
-    """From now on a process below this one whose parent ends becomes a child of this one, not of the machine's first."""
+    """From now on a process below this one whose parent ends becomes a child of this one."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ecamp_fast.files import open_private
+from ecamp_fast.machine import child_environment
 from ecamp_fast.printable import one_line
 from ecamp_fast.rendezvous import VARIABLES
 from ecamp_fast.run.rundir import RunDir
@@ -19,7 +20,6 @@ from ecamp_fast.run.tracking.sent import FOLDER
 FLUSH = 5.0  # seconds that a complete run waits for the last lines to be sent
 GRACE = 10.0  # seconds that the process goes on after the run
 LOG = "tracker.log"
-_PACKAGE = Path(__file__).resolve().parents[3]
 _LOOK = 0.05
 
 
@@ -102,9 +102,8 @@ def start(run: Path, choice: TrackerChoice, names: Sequence[str], grace: float) 
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in (*VARIABLES, "LOCAL_WORLD_SIZE")}
-    paths = [str(_PACKAGE), *filter(None, [kept.get("PYTHONPATH")])]  # the code that trains, also out of a checkout
-    return kept | {"PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": ""}
+    kept = {name: value for name, value in child_environment().items() if name not in (*VARIABLES, "LOCAL_WORLD_SIZE")}
+    return kept | {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def _heard(process: "subprocess.Popen[bytes]") -> list[str]:
