@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ecamp_fast.errors import EndpointError
 from ecamp_fast.files import open_private
 from ecamp_fast.machine import child_environment
 from ecamp_fast.printable import one_line
 from ecamp_fast.rendezvous import VARIABLES
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.tracking.choice import TrackerChoice, parse_choice
-from ecamp_fast.run.tracking.sent import FOLDER
+from ecamp_fast.run.tracking.sent import FOLDER, SentSteps, read_sent
 
 FLUSH = 5.0  # seconds that a complete run waits for the last lines to be sent
 GRACE = 10.0  # seconds that the process goes on after the run
@@ -99,6 +100,20 @@ def start(run: Path, choice: TrackerChoice, names: Sequence[str], grace: float) 
     assert process.stdout
     os.set_blocking(process.stdout.fileno(), False)
     return process
+
+
+def catch_up(run: Path, choice: TrackerChoice, names: Sequence[str], seconds: float) -> tuple[SentSteps, SentSteps]:
+    """Send what was not sent yet.  returns what was sent before, and what is now
+
+    seconds: that it may take   Raises EndpointError where the tracker fails, or does not end by then.
+    """
+    before = read_sent(run, str(choice))
+    process = start(run, choice, names, seconds)
+    process.communicate()  # ends its input: it hands over what there is, and ends in time by itself
+    if process.returncode:
+        log = run / FOLDER / LOG
+        raise EndpointError(f"{choice.library} fails, or takes more than {seconds:g} s", f"{log} says more; try again")
+    return before, read_sent(run, str(choice))
 
 
 def _environment() -> dict[str, str]:
