@@ -29,42 +29,42 @@ class Follower:
 
     names: of what may be sent
 
-    No method waits but ``finish``, none raises, and whatever becomes of the process, the run goes on as without it.
+    No method waits but ``finish``, none raises, and whatever becomes of the child, the run goes on as without it.
     """
 
     def __init__(self, run: RunDir, track: str | None, names: Sequence[str]) -> None:
         self._run, self._told = run, False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._choice = parse_choice(track) if track and run.writes else None
         if self._choice:
             try:
-                self._process = start(run.path, self._choice, names, GRACE)
+                self._child = start(run.path, self._choice, names, GRACE)
             except OSError as error:
                 self._lost(type(error).__name__)
 
     def look(self) -> None:
         """Say it where the tracker was lost; once."""
-        if self._process is None:
+        if self._child is None:
             return
-        words = _heard(self._process)
-        if (code := self._process.poll()) is not None:
+        words = _heard(self._child)
+        if (code := self._child.poll()) is not None:
             words = words or ([f"left with {code}"] if code else [])
-            self._process = None
+            self._child = None
         if words:
             self._lost(words[0])
 
     def close(self) -> None:
         """The run writes no more: the process sends what there is, and ends within ``GRACE`` seconds."""
-        if self._process and self._process.stdin:
+        if self._child and self._child.stdin:
             with suppress(OSError):
-                self._process.stdin.close()
+                self._child.stdin.close()
 
     def finish(self, seconds: float = FLUSH) -> None:
         """Wait so long for its end; what was not sent by then may still be.  Call ``close`` before."""
         until = time.monotonic() + seconds
-        while self._process and self._process.poll() is None and time.monotonic() < until:
+        while self._child and self._child.poll() is None and time.monotonic() < until:
             time.sleep(_LOOK)
-        if self._process and self._process.poll() is None:
+        if self._child and self._child.poll() is None:
             self._lost("it does not end")
         self.look()
 
@@ -88,7 +88,7 @@ def start(run: Path, choice: TrackerChoice, names: Sequence[str], grace: float) 
     folder.mkdir(mode=0o700, exist_ok=True)
     program = ["-P", "-m", "ecamp_fast.run.tracking.program"]
     with open_private(folder / LOG, "wb") as log:
-        process = subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, *program, str(run.resolve()), str(choice), str(grace), *names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -97,9 +97,9 @@ def start(run: Path, choice: TrackerChoice, names: Sequence[str], grace: float) 
             env=_environment(),
             start_new_session=True,
         )
-    assert process.stdout
-    os.set_blocking(process.stdout.fileno(), False)
-    return process
+    assert child.stdout
+    os.set_blocking(child.stdout.fileno(), False)
+    return child
 
 
 def catch_up(run: Path, choice: TrackerChoice, names: Sequence[str], seconds: float) -> tuple[SentSteps, SentSteps]:
@@ -108,9 +108,12 @@ def catch_up(run: Path, choice: TrackerChoice, names: Sequence[str], seconds: fl
     seconds: that it may take   Raises EndpointError where the tracker fails, or does not end by then.
     """
     before = read_sent(run, str(choice))
-    process = start(run, choice, names, seconds)
-    process.communicate()  # ends its input: it hands over what there is, and ends in time by itself
-    if process.returncode:
+    child = start(run, choice, names, seconds)
+    try:
+        child.communicate()  # ends its input: it hands over what there is, and ends in time by itself
+    finally:
+        child.terminate()  # an interrupt is for it too
+    if child.returncode:
         log = run / FOLDER / LOG
         raise EndpointError(f"{choice.library} fails, or takes more than {seconds:g} s", f"{log} says more; try again")
     return before, read_sent(run, str(choice))
@@ -121,10 +124,10 @@ def _environment() -> dict[str, str]:
     return kept | {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def _heard(process: "subprocess.Popen[bytes]") -> list[str]:
+def _heard(child: "subprocess.Popen[bytes]") -> list[str]:
     """Lines that it has said and nobody has read: names of errors and signals, whatever they hold."""
     try:
-        told = os.read(process.stdout.fileno(), 4096) if process.stdout else b""
+        told = os.read(child.stdout.fileno(), 4096) if child.stdout else b""
     except OSError:  # nothing
         return []
     return re.findall(r"^\w{1,60}$", told.decode(errors="replace"), re.MULTILINE)

@@ -50,7 +50,7 @@ def open_tracker(choice: TrackerChoice, name: str, settings: Mapping[str, Settin
 class _Trackio:
     def __init__(self, project: str, name: str, settings: Mapping[str, Setting], folder: Path) -> None:
         # Without a place elsewhere it writes to this disk; it would still ask the Hub who the user is.
-        if not any(os.environ.get(place) for place in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "SPACE_ID")):
+        if not any(os.environ.get(one) for one in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "SPACE_ID")):
             os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "1"
         import trackio

@@ -35,7 +35,7 @@ class GrowingLines:
                 yield record
 
 
-def place(record: dict[str, Any]) -> tuple[str, int] | None:
+def position(record: dict[str, Any]) -> tuple[str, int] | None:
     """Split and step of a line of metrics.jsonl; None where it is of neither."""
     split, step = record.get("split", "train"), record.get("step")
     return (split, step) if split in SPLITS and type(step) is int and step >= 0 else None

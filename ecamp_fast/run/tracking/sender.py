@@ -9,7 +9,7 @@ from ecamp_fast.errors import EcampError, StorageError
 from ecamp_fast.files import only_one
 from ecamp_fast.run.tracking.choice import TrackerChoice
 from ecamp_fast.run.tracking.libraries import Tracker, open_tracker
-from ecamp_fast.run.tracking.lines import GrowingLines, numbers, place
+from ecamp_fast.run.tracking.lines import GrowingLines, numbers, position
 from ecamp_fast.run.tracking.sent import FOLDER, SentSteps, read_sent, write_sent
 from ecamp_fast.run.tracking.settings import Setting, recipe_settings
 
@@ -42,7 +42,7 @@ def _hand_over(lines: GrowingLines, tracker: Tracker, sent: SentSteps, names: Se
     """Whether anything was."""
     before = dict(sent.steps)
     for record in lines.new():
-        where = place(record)
+        where = position(record)
         if where is None or not sent.is_new(*where):
             continue
         split, step = where

@@ -155,7 +155,7 @@ def test_no_step_waits_for_it_and_it_hears_no_signal_of_the_run(
     monkeypatch.setenv("STAND_IN_DOES", "init:hang")
     run = RunDir(tmp_path)
     follower = Follower(run, "wandb", SCALARS)
-    (process,) = [child for child in descendants(os.getpid()) if child.pid == follower._process.pid]  # type: ignore[union-attr]
+    (process,) = [child for child in descendants(os.getpid()) if child.pid == follower._child.pid]  # type: ignore[union-attr]
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
     began = time.process_time(), time.monotonic()
     for _ in range(2000):
@@ -168,7 +168,7 @@ def test_no_step_waits_for_it_and_it_hears_no_signal_of_the_run(
     while any(ProcessId.of(one.pid) == one for one in below) and time.monotonic() < until:
         time.sleep(0.02)
     assert not any(one.alive for one in below)
-    while follower._process:
+    while follower._child:
         follower.look()
     follower.look()
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "is lost" in line]
