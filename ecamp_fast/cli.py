@@ -34,6 +34,7 @@ COMMANDS = {
     "replay": ("ecamp_fast.commands.replay", "Rebuild one step of a run and say what in it went bad first."),
     "compare-runs": ("ecamp_fast.commands.compare_runs", "Name the first step and quantity in which two runs differ."),
     "report": ("ecamp_fast.commands.report", "Write the HTML report of a run."),
+    "track": ("ecamp_fast.commands.track", "Send a run's numbers to trackio or wandb, where they were not sent yet."),
     "export": (
         "ecamp_fast.commands.downstream.export",
         "Write a run's image encoder for timm, transformers, ONNX and ecamp-fast.",

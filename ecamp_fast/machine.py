@@ -1,4 +1,4 @@
-"""What this machine offers a process: cores, memory, a port."""
+"""What this machine offers a process: cores, memory, a port, variables."""
 
 import os
 import socket
@@ -20,3 +20,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def child_environment() -> dict[str, str]:
+    """The variables of this process, and with them what another Python needs to import this very package."""
+    package = str(Path(__file__).resolve().parents[1])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

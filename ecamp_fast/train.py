@@ -43,6 +43,11 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
 @options.set_option()
 @options.resume_option()
 @options.allow_option()
+@click.option(
+    "--track",
+    metavar="trackio|wandb[:PROJECT]",
+    help="Send the numbers of metrics.jsonl there too; a process beside the run does it.",
+)
 @click.option("--report/--no-report", "reporting", default=True, help="Write RUN/report.html at the end.")
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(
@@ -54,13 +59,16 @@ def main(
     resume: str,
     allow: tuple[str, ...],
     reporting: bool,
+    track: str | None,
 ) -> None:
     from ecamp_fast.run.deepspeed_config import check, find
+    from ecamp_fast.run.tracking.choice import require_tracker
 
     try:
+        require_tracker(track)
         recipe, out = settle(recipe_name, data, out, overrides, resume)
         check(find(ds_config), recipe, int(os.environ.get("WORLD_SIZE", 1)))  # before anything is loaded
-        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting))
+        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting, track))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -113,13 +121,14 @@ def run_rank(
     resume: str,
     allow: tuple[str, ...],
     reporting: bool,
+    track: str | None = None,
 ) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
     run = RunDir(out, writes=os.environ.get("RANK", "0") == "0")
     with GUARD:
         try:
             GUARD.claim(run, run.stop_asked())
-            status = _train(run, recipe, data, ds_config, resume, allow, reporting)
+            status = _train(run, recipe, data, ds_config, resume, allow, reporting, track)
         except EcampError as error:
             GUARD.note_failure(error)
             print(f"error: {error}", file=sys.stderr)
@@ -149,6 +158,7 @@ def _train(
     resume: str,
     allow: tuple[str, ...],
     reporting: bool,
+    track: str | None,
 ) -> str:
     from ecamp_fast.run.distributed import agree, gather, init, shutdown
     from ecamp_fast.run.progress import Waiting
@@ -163,7 +173,7 @@ def _train(
         watchdog = Watchdog(context, run, recipe.safety.watchdog, heartbeat, lambda: GUARD.requested)
         with watchdog, Waiting(heartbeat, context.is_main):
             shards = data or _phantoms(run.path, recipe, context.is_main)
-            job = Job(recipe, shards, run.path, ds_config, resume, allow, _other_model(recipe))
+            job = Job(recipe, shards, run.path, ds_config, resume, allow, _other_model(recipe), track)
             trainer = Trainer(job, context, GUARD, heartbeat)
             status = trainer.train()
         GUARD.over()
@@ -173,6 +183,8 @@ def _train(
 
             report_run(run.path, trainer.engine.module, trainer.shards, trainer.recipe)
             print(one_line(f"report: {run.report}"), file=sys.stderr)
+        if trainer.follower and status == "complete":  # a run that was asked to stop must not be kept
+            trainer.follower.finish()
     finally:
         shutdown()
     return status

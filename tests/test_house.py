@@ -263,6 +263,8 @@ def _body(path: Path) -> list[ast.stmt]:
 
 
 def _bound(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return set().union(*map(_bound, node.body))
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return {node.name}
     if isinstance(node, ast.ImportFrom | ast.Import):

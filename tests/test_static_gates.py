@@ -24,9 +24,11 @@ PRODUCT = [p for p in SOURCES if p.relative_to(ROOT).parts[0] != "tests"]
 SAFE_YAML = {"SafeLoader", "CSafeLoader", "_Yaml"}  # tests/config/test_yaml.py holds that _Yaml is a SafeLoader
 UNPICKLES = {ROOT / "ecamp_fast/weights/torch_archive.py"}  # it knows a short list of names, calls nothing
 CONNECTS = {ROOT / "ecamp_fast/distill/endpoint.py"}  # to addresses that it has judged, by aiohttp alone
+TRACKS = {ROOT / "ecamp_fast/run/tracking/libraries.py"}  # for --track; in a process beside the run, never in one
+TRACKERS = {"trackio", "wandb"}
 CALLS_HOME = {
     *("aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "urllib3"),
-    *("comet_ml", "mlflow", "sentry_sdk", "wandb"),
+    *("comet_ml", "mlflow", "sentry_sdk", *TRACKERS),
 }
 PICKLES = {"cloudpickle", "dill", "joblib", "pickle"}
 
@@ -48,18 +50,19 @@ FORBIDDEN_METHODS = {"extractall"}
 FORBIDDEN_SETTINGS = {"LOAD_TRUNCATED_IMAGES", "MAX_IMAGE_PIXELS"}  # damaged and giant pictures must be refused
 
 
-def faults(tree: ast.AST, *, unpickles: bool = False, connects: bool = False) -> Iterator[str]:
+def faults(tree: ast.AST, *, unpickles: bool = False, connects: bool = False, tracks: bool = False) -> Iterator[str]:
     """Each forbidden thing in a syntax tree, as ``line: what``.
 
-    unpickles: may import what unpickles   connects: may import aiohttp
+    unpickles: may import what unpickles   connects: may import aiohttp   tracks: may import trackers
     """
+    allowed = ({"aiohttp"} if connects else set()) | (TRACKERS if tracks else set())
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             found = _of_call(node, unpickles)
         elif isinstance(node, ast.Import):
-            found = [f"import {a.name}" for a in node.names if _banned(a.name, unpickles, connects)]
+            found = [f"import {a.name}" for a in node.names if _banned(a.name, unpickles, allowed)]
         elif isinstance(node, ast.ImportFrom):
-            banned = node.level == 0 and _banned(node.module or "", unpickles, connects)
+            banned = node.level == 0 and _banned(node.module or "", unpickles, allowed)
             found = [f"from {node.module} import"] if banned else []
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in FORBIDDEN_SETTINGS:
             found = [f"{node.attr} ="]
@@ -95,22 +98,35 @@ def _is_true(node: ast.expr | None) -> bool:
     return isinstance(node, ast.Constant) and node.value is True
 
 
-def _banned(module: str, unpickles: bool, connects: bool) -> bool:
+def _banned(module: str, unpickles: bool, allowed: set[str]) -> bool:
     top = module.split(".")[0]
-    if connects and top == "aiohttp":
+    if top in allowed:
         return False
     return top in CALLS_HOME or module == "urllib.request" or (top in PICKLES and not unpickles)
 
 
 def test_there_are_sources_to_look_at() -> None:
     assert len(PRODUCT) > 50
-    assert all(path.is_file() for path in UNPICKLES | CONNECTS)
+    assert all(path.is_file() for path in UNPICKLES | CONNECTS | TRACKS)
 
 
 def test_one_file_may_connect_and_by_one_library() -> None:
     assert not list(faults(ast.parse("import aiohttp"), connects=True))
     for source in ("import requests", "import http.client", "import pickle", "import urllib.request"):
         assert list(faults(ast.parse(source), connects=True))
+
+
+def test_one_file_may_import_trackers_and_nothing_else_that_connects() -> None:
+    assert not list(faults(ast.parse("import wandb, trackio"), tracks=True))
+    for source in ("import aiohttp", "import mlflow", "from requests import get", "import pickle", "wandb = eval('1')"):
+        assert list(faults(ast.parse(source), tracks=True))
+    (file,) = TRACKS  # in functions: importing the file is no use of them
+    assert not [
+        node
+        for node in ast.parse(file.read_text()).body
+        if set(re.findall("trackio|wandb", ast.unparse(node))) & TRACKERS
+        and isinstance(node, ast.Import | ast.ImportFrom)
+    ]
 
 
 def test_no_source_file_has_any_of_it() -> None:
@@ -120,7 +136,7 @@ def test_no_source_file_has_any_of_it() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         found += [
             f"{path.relative_to(ROOT)}:{fault}"
-            for fault in faults(tree, unpickles=may_pickle, connects=path in CONNECTS)
+            for fault in faults(tree, unpickles=may_pickle, connects=path in CONNECTS, tracks=path in TRACKS)
         ]
     assert not found
 
@@ -153,6 +169,7 @@ def test_no_source_file_has_any_of_it() -> None:
         "from urllib.request import urlopen",
         "import urllib.request",
         "import wandb",
+        "from trackio import log",
         "from huggingface_hub import hf_hub_download",
         "ImageFile.LOAD_TRUNCATED_IMAGES = True",
         "Image.MAX_IMAGE_PIXELS = None",

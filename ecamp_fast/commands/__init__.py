@@ -13,6 +13,7 @@ shard         build, merge, verify, repair, describe and draw shard sets
 stop          ask a run to save and end
 terminal      lines for a person, with the names in them escaped
 tokenizer     ``tokenizer train``
+track         send what a tracker was not told of a run
 train         launch the ranks of a run, and watch them
 worth         what pre-training is worth: trained with reports and without, and judged
 

@@ -70,7 +70,9 @@ def _settled(ranks: int | None, options: dict[str, Any]) -> "tuple[Recipe, Path,
     from ecamp_fast.config.overrides import require_distinct
     from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.safety import lock
+    from ecamp_fast.run.tracking.choice import require_tracker
 
+    require_tracker(options.get("track"))
     require_distinct(options["overrides"])
     recipe, out = settle(*(options[name] for name in ("recipe_name", "data", "out", "overrides", "resume")))
     ranks = ranks or _devices()
@@ -83,7 +85,7 @@ def _arguments(options: dict[str, object]) -> list[str]:
     """The command line of train.py that says the same."""
     arguments: list[str] = []
     for option in LAUNCHED:
-        value = options[str(option.name)]
+        value = options.get(str(option.name))
         name = option.opts[0]
         if isinstance(value, tuple):
             arguments += [f"{name}={item}" for item in value]

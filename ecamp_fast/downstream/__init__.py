@@ -1,6 +1,7 @@
 """What the pre-trained encoder is good for: its features and their worth, task by task.
 
 device    where a task computes
+evaluation  the probe of a notebook: ``ecamp_fast.evaluate``
 encoder   a trained image encoder with its preprocessing: ``ecamp_fast.load``
 export    features of a shard set as one file of numpy's
 features  the features of a split, by a trained encoder and by untrained ones

@@ -74,6 +74,14 @@ class PretrainedEncoder(nn.Module):
         return self.encoder.class_token.device
 
 
+def load(path: str | Path, device: torch.device | str = "cpu") -> PretrainedEncoder:
+    """A trained image encoder with its preprocessing: of a run, or of the folder ``ours`` of an export.
+
+    Raises ConfigError where ``path`` is neither, DataError where its weights are damaged or do not fit.
+    """
+    return PretrainedEncoder.from_pretrained(path, device)
+
+
 def read_pictures(pictures: Sequence[Picture], size: int) -> Tensor:
     """As ``PretrainedEncoder.preprocess``, at any ``size``: (B, 1, size, size) uint8.  Raises DataError as there."""
     squares = []

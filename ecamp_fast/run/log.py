@@ -8,6 +8,7 @@ from ecamp_fast.run.metrics import Clock, Gauge, TensorBoardLog
 from ecamp_fast.run.progress import TERMS, TrainProgress, losses
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.schedule import learning_rate
+from ecamp_fast.run.tracking.follower import Follower
 
 
 class RunLog:
@@ -19,16 +20,25 @@ class RunLog:
     total    optimizer steps of the whole run
     start    steps done before this leg
     gauge    of the machine; None: nothing is told of it
+    follower of metrics.jsonl, for a tracker
     """
 
     def __init__(
-        self, run: RunDir, recipe: Recipe, samples: int, total: int, start: int, gauge: Gauge | None = None
+        self,
+        run: RunDir,
+        recipe: Recipe,
+        samples: int,
+        total: int,
+        start: int,
+        gauge: Gauge | None = None,
+        follower: Follower | None = None,
     ) -> None:
         self._gauge = gauge
         self._run, self._recipe, self._samples = run, recipe, samples
         self._terms = [name for name in TERMS if getattr(recipe.losses, name)]
         self._progress = TrainProgress(total, start, run.writes, self._terms)
         self._tensorboard = TensorBoardLog(run.path / "tensorboard", run.writes, start)
+        self._follower = follower
         self.clock = Clock()
 
     def say(self, text: str) -> None:
@@ -69,8 +79,12 @@ class RunLog:
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._progress.close()
+        if self._follower:
+            self._follower.close()
 
     def _write(self, record: dict[str, Any]) -> None:
         record = record | {"time": round(time.time(), 3)}
         self._run.metric(record)
         self._tensorboard.add(record)
+        if self._follower:
+            self._follower.look()

@@ -30,7 +30,11 @@ MakeModel = Callable[[Recipe, int], nn.Module]
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what, and where it goes.  model: None: ECAMP itself"""
+    """What to train on what, and where it goes.
+
+    model  None: ECAMP itself
+    track  where the numbers of metrics.jsonl go too (``tracking.choice``)
+    """
 
     recipe: Recipe
     data: Path | str  # a folder, or an address of an object store
@@ -39,6 +43,7 @@ class Job:
     resume: str = "auto"
     allow: tuple[str, ...] = ()  # keys that may differ from what the run was trained with so far
     model: MakeModel | None = None
+    track: str | None = None
 
 
 def open_shards(job: Job) -> ShardSet:

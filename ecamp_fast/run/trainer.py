@@ -15,7 +15,7 @@ from ecamp_fast.run.distributed import DistContext, agree, gather
 from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
-from ecamp_fast.run.metrics import Gauge
+from ecamp_fast.run.metrics import SCALARS, Gauge
 from ecamp_fast.run.rundir import RunDir, read_metrics
 from ecamp_fast.run.safety.guard import Guard
 from ecamp_fast.run.safety.heartbeat import Heartbeat
@@ -27,6 +27,7 @@ from ecamp_fast.run.schedule import learning_rate, steps_of, total_steps
 from ecamp_fast.run.setup import Job, build, judge_run, open_shards, settle_recipe
 from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.summary import opening_lines, run_facts
+from ecamp_fast.run.tracking.follower import Follower
 from ecamp_fast.run.update import UpdateResult, Votes
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.quarantine import Quarantine
@@ -66,13 +67,15 @@ class Trainer:
         self.numbers = NumbersWatch(self.run, self.recipe, self.shards, self.engine)
         self._started = False
         self._feed: GuardedBatches | None = None  # of training
+        self.follower: Follower | None = None  # of metrics.jsonl, from ``train`` on
 
     def train(self) -> str:
         """Train to the end. Returns ``complete``, or ``stopped`` when asked to stop; run_state.json says the same."""
         with self.guard:
             self.start()
             gauge = Gauge(self.recipe, self.shards.manifest.vocab_size, self.context)
-            log = RunLog(self.run, self.recipe, self.samples, self.total, self.step, gauge)
+            self.follower = Follower(self.run, self.job.track, SCALARS)
+            log = RunLog(self.run, self.recipe, self.samples, self.total, self.step, gauge, self.follower)
             self._open(log)
             try:
                 return self._run(log)

@@ -3,6 +3,7 @@
 A background thread reads and prepares batch n + 1 while DALI decodes batch n and the model computes on one before it.
 """
 
+import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +101,15 @@ class Loader:
         """
         places = self._evaluation_places(self.count if samples is None else min(samples, self.count))
         return self._stream(islice(places, self._rank, None, self._world))
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """Batches of one pass: training, the steps of the first epoch (the last may reach into the next), else all.
+
+        Raises as ``batches`` and ``evaluation``.
+        """
+        if self.quarantine is None:
+            return self.evaluation()
+        return self.batches(0, math.ceil(self.count / self._recipe.batch.total))
 
     def training_keys(self, step: int, part: int, rank: int) -> list[str]:
         """Keys of the samples of micro-batch ``part`` of a step on a rank, without the substitutes of damaged ones."""

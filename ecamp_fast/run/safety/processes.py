@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _prctl = ctypes.CDLL(None).prctl  # now: between fork and exec nothing may be loaded
 _LAUNCHERS = (
     "deepspeed",
@@ -73,9 +74,14 @@ def kernel() -> str:
     return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
-def end_with_parent() -> None:
-    """From now on this process gets SIGTERM when the thread that started it ends, however that comes about."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """From now on this process gets a signal when the thread that started it ends, however that comes about."""
+    _prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """From now on a process below this one whose parent ends becomes a child of this one."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def launchers() -> list[ProcessId]:

@@ -1,0 +1,110 @@
+"""The process beside a run that feeds a tracker: python -m ecamp_fast.run.tracking.program RUN TRACKER GRACE NAME...
+
+It imports nothing heavy. What it keeps alive is a child, the sender, which imports the tracker: that may raise, hang or
+be killed, is begun again ``PAUSE`` seconds later, and ends ``GRACE`` seconds after standard input did, whatever it does
+then, with everything that it has started. Standard output gets a line where a sender is lost: how it ended.
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from ecamp_fast.run.safety.processes import adopt_orphans, descendants, end_with_parent, send
+from ecamp_fast.run.tracking.choice import TrackerChoice, parse_choice
+
+PAUSE = 30.0  # seconds before the first sender is begun again; twice as long each time
+LONGEST = 600.0
+_NICE = 10  # training comes first
+_ENDS = 0  # standard input, which ends with the run
+
+
+class Watch:
+    """When the run has ended, and how long senders may go on after it.  grace: seconds"""
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self.deadline = float("inf")
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended."""
+        return self.deadline != float("inf")
+
+    def wait(self, seconds: float, other: int | None = None) -> bool:
+        """Until the run ends, ``other`` can be read, or so many seconds are over.  Returns whether the run has ended"""
+        ears = [*([] if self.over else [_ENDS]), *([] if other is None else [other])]
+        if self.over:
+            seconds = max(min(seconds, self.deadline - time.monotonic()), 0.0)
+        heard, _, _ = select.select(ears, [], [], seconds)
+        if _ENDS in heard and not self.over and not os.read(_ENDS, 64):
+            self.deadline = time.monotonic() + self._grace
+        return self.over
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns 0 where all was handed over, else 1."""
+    run, tracker, grace, *names = arguments
+    choice, watch, pause = parse_choice(tracker), Watch(float(grace)), PAUSE
+    os.nice(_NICE)
+    adopt_orphans()
+    while True:
+        last = watch.over
+        sender = _fork(Path(run), choice, names)
+        if _outlive(sender, watch):
+            return 0
+        if last:  # a sender that had all the time there was
+            return 1
+        if not watch.over:
+            watch.wait(pause)
+            pause = min(2 * pause, LONGEST)
+        if time.monotonic() > watch.deadline:
+            return 1
+
+
+def _fork(run: Path, choice: TrackerChoice, names: Sequence[str]) -> int:
+    """The number of a child that sends; how it failed is said on standard output, all else goes to standard error."""
+    sys.stdout.flush()
+    if pid := os.fork():
+        return pid
+    code, tells = 1, os.dup(1)
+    try:
+        end_with_parent(signal.SIGKILL)
+        os.dup2(2, 1)
+        from ecamp_fast.run.tracking.sender import send as send_lines
+
+        send_lines(run, choice, names, Watch(0.0).wait)
+        code = 0
+    except BaseException as error:
+        os.write(tells, f"{type(error).__name__}\n".encode())
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _outlive(sender: int, watch: Watch) -> bool:
+    """Wait for the end of a sender, and bring it about where it is time; nobody below it is left.
+
+    Returns whether it sent all that there was. A signal that ended it is said on standard output.
+    """
+    descriptor = os.pidfd_open(sender)
+    while not select.select([descriptor], [], [], 0)[0]:
+        if time.monotonic() > watch.deadline:
+            os.kill(sender, signal.SIGKILL)
+        watch.wait(LONGEST, descriptor)
+    os.close(descriptor)
+    _, status = os.waitpid(sender, 0)
+    for one in descendants(os.getpid()):
+        send(one, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        os.write(1, f"{signal.Signals(-code).name}\n".encode())
+    return code == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
