@@ -82,9 +82,9 @@ def measure(
 
     from ecamp_fast.bench.data.synthetic import one_shape, synthetic_batch, text_lengths
     from ecamp_fast.bench.step.counting import predicted_rows
-    from ecamp_fast.bench.step.flops import step_work, summed
     from ecamp_fast.bench.step.timed_step import Step
     from ecamp_fast.bench.timing import environment
+    from ecamp_fast.model.flops import step_work, summed
 
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     count = batch or (recipe.micro if target.type == "cuda" and recipe.batch.micro != "auto" else 8)
@@ -192,8 +192,8 @@ def _ours(step: Any, inputs: Any, seconds: dict[str, dict[str, float]], flops: f
     """Times as rates, and what a watched step tells: memory and time by component.  flops: of the micro-batch."""
     import torch
 
-    from ecamp_fast.bench.chips import find_chip
     from ecamp_fast.bench.step.components import by_component, component_seconds, saved_for_backward
+    from ecamp_fast.chips import find_chip
 
     count, cuda = len(inputs), step.device.type == "cuda"
     median = seconds["together"]["median"]

@@ -210,7 +210,7 @@ def _rates(blocks: list[list[float]], work: dict[str, float], images: int, devic
 
     import torch
 
-    from ecamp_fast.bench.chips import find_chip
+    from ecamp_fast.chips import find_chip
 
     steps = sorted(second for block in blocks for second in block)
     rate = images / statistics.median(sum(block) / len(block) for block in blocks)  # a mean: rare waits count

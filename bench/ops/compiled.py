@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecamp_fast.bench.chips import SHARED_MEMORY
+from ecamp_fast.chips import SHARED_MEMORY
 from ecamp_fast.kernels.dispatch import INTERPRETED
 from ecamp_fast.kernels.tuning import Launch, recorded
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from ecamp_fast.bench.chips import Chip, find_chip
 from ecamp_fast.bench.ops.kernel_cases import KernelCase
 from ecamp_fast.bench.ops.kernel_gate import red
+from ecamp_fast.chips import Chip, find_chip
 
 REPEATS, WARM_UP = 30, 3
 FLUSH_BYTES = 2**29  # more than any second-level cache; three fills also give the host time to queue a whole run

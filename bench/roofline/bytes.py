@@ -10,9 +10,9 @@ Legend: B samples, T text rows of the whole batch, R rows where a word is predic
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecamp_fast.bench.step.flops import CHANNELS, step_work
 from ecamp_fast.config import Recipe
 from ecamp_fast.geometry import ATTENTION_GRID
+from ecamp_fast.model.flops import CHANNELS, step_work
 
 ELEMENT = 2  # bytes of a bfloat16
 ADAMW = 30  # bytes a parameter: float32 weight and two moments read and written, gradient read and cleared, weight out

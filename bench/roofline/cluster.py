@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from math import ceil, log2
 from typing import Any
 
-from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.roofline.zero import Zero
+from ecamp_fast.chips import CALCULATED
 
 NODE = 8  # GPUs
 RANKS, STAGES, MICRO = (1, 4, 8, 64, 512), (0, 1, 2), (256, 1024)

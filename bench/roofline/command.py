@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, json_option, recipe_options, text_options
 from ecamp_fast.bench.report.result_files import RESULTS, bench_of, device_of, origin, read_results, versions
 from ecamp_fast.bench.roofline import cluster as clusters
@@ -20,6 +19,7 @@ from ecamp_fast.bench.roofline.counted_step import CountedStep, count_step
 from ecamp_fast.bench.roofline.page import describe
 from ecamp_fast.bench.roofline.step import GPUS, SAMPLES, TABLE, chip_of, step_roofline
 from ecamp_fast.bench.roofline.zero import Zero
+from ecamp_fast.chips import CALCULATED
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.errors import ConfigError
 

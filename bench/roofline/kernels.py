@@ -7,9 +7,9 @@ instructions of its compiled loops against what the chip can issue. Real times a
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.ops.gpu_times import roofline
 from ecamp_fast.bench.ops.kernel_cases import KernelCase
+from ecamp_fast.chips import CALCULATED
 from ecamp_fast.kernels import sr_triton
 
 CHIPS = ("A100", "H200")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from ecamp_fast.bench.roofline.bytes import ELEMENT, KernelGroup, attention_operations
 from ecamp_fast.bench.roofline.zero import Weights, Zero, zero_bytes, zero_launches
-from ecamp_fast.bench.step.flops import CHANNELS
 from ecamp_fast.config import Recipe
+from ecamp_fast.model.flops import CHANNELS
 
 # Passes over n x D and n x H numbers, beyond the 16 and 5 of ``bytes``: norms read again for the gradients of their
 # weights, sums for biases, query, key and value gradients laid together, dropout's masks

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ecamp_fast.bench.chips import CALCULATED, find_chip
 from ecamp_fast.bench.roofline.bytes import KernelGroup
 from ecamp_fast.bench.roofline.zero import Weights
+from ecamp_fast.chips import CALCULATED, find_chip
 
 SAMPLES, EPOCHS, GPUS = 377_110, 115, 4  # of the paper's training run
 

@@ -1,8 +1,8 @@
 """What a micro-batch gives the model to do: tokens, predicted rows, counted operations."""
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.bench.step.flops import step_work, summed
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.flops import step_work, summed
 
 
 def predicted_rows(batch: Batch) -> int:

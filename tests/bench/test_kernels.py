@@ -10,10 +10,10 @@ import torch
 from click.testing import CliRunner
 
 from ecamp_fast.bench import kernels
-from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.ops import gpu_times, kernel_gate, tuning
 from ecamp_fast.bench.ops.compiled import CHIPS
 from ecamp_fast.bench.ops.kernel_cases import PAPER, SMALL, KernelCase, cases
+from ecamp_fast.chips import CALCULATED
 from ecamp_fast.geometry import ATTENTION_GRID
 from ecamp_fast.kernels import sr_loss
 from ecamp_fast.kernels.tuning import TUNING, tuning_table

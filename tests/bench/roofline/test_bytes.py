@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ecamp_fast.bench.roofline.bytes import KINDS, KernelGroup, attention_operations, step_bytes
-from ecamp_fast.bench.step.flops import step_work
 from ecamp_fast.config import load_recipe
+from ecamp_fast.model.flops import step_work
 
 SMALL = Path(__file__).parents[2] / "data" / "small.yaml"
 VOCABULARY, LENGTHS, PREDICTED = 200, [5, 20, 30], 40

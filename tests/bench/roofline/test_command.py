@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.report.result_files import RESULTS
 from ecamp_fast.bench.roofline import command as bench
 from ecamp_fast.bench.roofline.bytes import KernelGroup
@@ -22,6 +21,7 @@ from ecamp_fast.bench.roofline.step import (
     value,
 )
 from ecamp_fast.bench.roofline.zero import Weights
+from ecamp_fast.chips import CALCULATED
 from ecamp_fast.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from ecamp_fast.bench.chips import CALCULATED
 from ecamp_fast.bench.ops.kernel_cases import SMALL, cases
 from ecamp_fast.bench.roofline.kernels import kernel_roofline, sr_instructions
+from ecamp_fast.chips import CALCULATED
 
 LOOPS = [900, 10, 20, 30, 40, 50, 60, 70]  # the loop over tiles, then the seven stages
 

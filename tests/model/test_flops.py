@@ -7,11 +7,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecamp_fast.bench.data.synthetic import synthetic_batch, text_lengths
-from ecamp_fast.bench.step.flops import Work, step_work, summed
 from ecamp_fast.config import Recipe, load_recipe
 from ecamp_fast.model.ecamp import Ecamp
+from ecamp_fast.model.flops import Work, step_work, summed
 
-SMALL = Path(__file__).parents[2] / "data" / "small.yaml"
+SMALL = Path(__file__).parents[1] / "data" / "small.yaml"
 VOCABULARY = 500
 TINY = [  # the structure of a recipe at sizes that all differ
     "image.high_size=128",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecamp_fast.bench.chips import CALCULATED, CHIPS, SHARED_MEMORY, find_chip
+from ecamp_fast.chips import CALCULATED, CHIPS, SHARED_MEMORY, find_chip
 
 
 @pytest.mark.parametrize(

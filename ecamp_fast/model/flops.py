@@ -1,6 +1,6 @@
 """Counted work of a training step: multiply-adds of all matrix products and convolutions, two operations each.
 
-An analytic model of ``Ecamp`` as it computes; tests/bench/step/test_flops.py holds it against torch's FlopCounterMode.
+An analytic model of ``Ecamp`` as it computes; tests/model/test_flops.py holds it against torch's FlopCounterMode.
 The backward of a product is two products; one where its input needs no gradient (pixels). Attention is counted over
 pairs of real tokens; what a flash kernel recomputes is not counted, nor are norms, activations and losses.
 Legend: B samples, T text rows of the whole batch, R rows where a word is predicted, V vocabulary.
