@@ -25,6 +25,7 @@ from ecamp_fast.run.safety.guard import Guard
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe
+    from ecamp_fast.run.profiling.watch import StepWatch
     from ecamp_fast.run.setup import MakeModel
 
 PHANTOM_STUDIES = 640
@@ -58,6 +59,12 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
     help="Go on although this key of recipe or DeepSpeed JSON differs from before.",
 )
 @click.option("--report/--no-report", "reporting", default=True, help="Write RUN/report.html at the end.")
+@click.option(
+    "--profile",
+    default="",
+    metavar="STEPS",
+    help="Where the time goes, to RUN/profile/: of 3 warm steps (3), or of steps 10 to 12 of the run (10-12).",
+)
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(
     ds_config: str,
@@ -68,13 +75,15 @@ def main(
     resume: str,
     allow: tuple[str, ...],
     reporting: bool,
+    profile: str,
 ) -> None:
     from ecamp_fast.run.deepspeed_config import check, find
 
     try:
         recipe, out = settle(recipe_name, data, out, overrides, resume)
+        require_profile(profile, recipe, data, out, resume)
         check(find(ds_config), recipe, int(os.environ.get("WORLD_SIZE", 1)))  # before anything is loaded
-        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting))
+        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting, profile))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -119,6 +128,21 @@ def _require_sources(recipe: "Recipe", data: str | None, resume: str) -> None:
         raise DataError(f"--resume: {fault}", "name a complete checkpoint, or use --resume auto")
 
 
+def require_profile(profile: str, recipe: "Recipe", data: str | None, out: Path, resume: str) -> None:
+    """Raises ConfigError where ``--profile`` means no steps, or such that this leg of the run will not do.
+
+    Of phantoms that are still to be drawn it is not known how many train; the trainer says it then.
+    """
+    from ecamp_fast.run.profiling.steps import ProfiledSteps, require_steps
+
+    if not profile:
+        return
+    ProfiledSteps.parse(profile)
+    phantoms = out / "phantoms"
+    if data or (phantoms / "MANIFEST.json").exists():
+        require_steps(profile, recipe, data or phantoms, out, resume)
+
+
 def run_rank(
     recipe: "Recipe",
     data: str | None,
@@ -127,13 +151,14 @@ def run_rank(
     resume: str,
     allow: tuple[str, ...],
     reporting: bool,
+    profile: str = "",
 ) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
     run = RunDir(out, writes=os.environ.get("RANK", "0") == "0")
     with GUARD:
         try:
             GUARD.claim(run, run.stop_asked())
-            status = _train(run, recipe, data, ds_config, resume, allow, reporting)
+            status = _train(run, recipe, data, ds_config, resume, allow, reporting, profile)
         except EcampError as error:
             GUARD.note_failure(error)
             print(f"error: {error}", file=sys.stderr)
@@ -163,6 +188,7 @@ def _train(
     resume: str,
     allow: tuple[str, ...],
     reporting: bool,
+    profile: str,
 ) -> str:
     from ecamp_fast.run.distributed import agree, gather, init, shutdown
     from ecamp_fast.run.safety.heartbeat import Heartbeat
@@ -176,7 +202,7 @@ def _train(
         with Watchdog(context, run, recipe.safety.watchdog, heartbeat, lambda: GUARD.requested):
             shards = data or _phantoms(run.path, recipe, context.is_main)
             job = Job(recipe, shards, run.path, ds_config, resume, allow, _other_model(recipe))
-            trainer = Trainer(job, context, GUARD, heartbeat)
+            trainer = Trainer(job, context, GUARD, heartbeat, _profiler(profile))
             status = trainer.train()
         GUARD.over()
         reporting = reporting and job.model is None
@@ -188,6 +214,17 @@ def _train(
     finally:
         shutdown()
     return status
+
+
+def _profiler(profile: str) -> "StepWatch | None":
+    """What watches the steps that ``--profile`` names, and makes a page of them."""
+    if not profile:
+        return None
+    from ecamp_fast.report.profile_page import profile_files
+    from ecamp_fast.run.profiling.steps import ProfiledSteps
+    from ecamp_fast.run.profiling.watch import StepWatch
+
+    return StepWatch(ProfiledSteps.parse(profile), profile_files)
 
 
 def _other_model(recipe: "Recipe") -> "MakeModel | None":

@@ -6,7 +6,7 @@ import sys
 import click
 
 from ecamp_fast.train import main as program
-from ecamp_fast.train import settle
+from ecamp_fast.train import require_profile, settle
 
 LAUNCHED = [option for option in program.params if option.name != "local_rank"]
 
@@ -32,6 +32,7 @@ def train(ranks: int | None, as_json: bool, **options: object) -> int:
 
     named = (options[name] for name in ("recipe_name", "data", "out", "overrides", "resume"))
     recipe, out = settle(*named)  # type: ignore[arg-type]  # a fault shows before launch
+    require_profile(str(options["profile"]), recipe, options["data"], out, str(options["resume"]))  # type: ignore[arg-type]
     ranks = ranks or _devices()
     check(find(str(options["ds_config"])), recipe, ranks)
     lock.refuse_second(out)

@@ -59,6 +59,7 @@ def command(
             resume=resume,
             allow=allow,
             reporting=False,
+            profile="",
         )
     )
 

@@ -1,15 +1,16 @@
 """Which component every instant of the watched steps belongs to.
 
 On the host the innermost range tells it: a component's forward, or the node of the backward pass, which belongs to the
-component that made it. On a GPU a kernel belongs to the component of the operation that launched it; of several that run
-at once the first counts, copies and collectives only while nothing else runs, and an instant without any of them waits.
-So the parts of a step sum to the step.
+component that made it. On a GPU a kernel belongs to the component of the operation that launched it; of several that
+run at once the first counts, copies and collectives only while nothing else runs, and an instant without any of them
+waits. So the parts of a step sum to the step.
 """
 
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ecamp_fast.model.components import MARK, OTHER
 from ecamp_fast.run.profiling.recorded import Event
@@ -104,7 +105,7 @@ def share_out(intervals: Iterable[Interval], start: int, end: int, rest: Part) -
     running: list[tuple[int, int, int, Part]] = []
     times: dict[Part, int] = defaultdict(int)
     following = 0
-    for at, until in zip(bounds, bounds[1:], strict=False):
+    for at, until in pairwise(bounds):
         while following < len(cut) and cut[following][0] <= at:
             begin, stop, part, rank = cut[following]
             heapq.heappush(running, (rank, begin, stop, part))
@@ -133,7 +134,7 @@ def _owners(events: Iterable[Event]) -> dict[int, str]:
 
 
 def _pieces(events: Iterable[Event], owners: dict[int, str], whose: dict[int, Part]) -> Iterator[_Piece]:
-    """The time of one host thread, cut where its innermost event changes; notes in ``whose`` what each operation is of."""
+    """The time of one host thread, cut where its innermost event changes; ``whose`` gets what each operation is of."""
     stack: list[tuple[Event, Part, bool]] = []
     at = 0
 
