@@ -35,7 +35,7 @@ def ceiling(device: torch.device, precision: str) -> Ceiling:
     product = _seconds(lambda: torch.mm(left, right, out=out))
     copy = _seconds(lambda: target.copy_(source))
     told = f"measured here: a {precision} product of {SIDE} x {SIDE}, a copy of {COPY_BYTES >> 20} MiB"
-    return Ceiling(2 * SIDE**3 / product, 2 * COPY_BYTES / copy, f"{told}, {torch.get_num_threads()} threads")
+    return Ceiling(2 * SIDE**3 / product, 2 * COPY_BYTES / copy, f"{told}, {counted_threads()}")
 
 
 def of_chip(name: str, precision: str) -> Ceiling:
@@ -46,6 +46,12 @@ def of_chip(name: str, precision: str) -> Ceiling:
     if precision != "bf16":
         return Ceiling(None, chip.bandwidth, f"data sheet of {chip.name}; none of {precision} matrix products is kept")
     return Ceiling(chip.bf16, chip.bandwidth, f"data sheet of {chip.name}")
+
+
+def counted_threads() -> str:
+    """Of this process's operations on a CPU, for people."""
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'' if threads == 1 else 's'}"
 
 
 def _seconds(action: Callable[[], object]) -> float:

@@ -47,8 +47,8 @@ def recorded(profiler: Any) -> list[Event]:
     found = []
     for event in profiler.profiler.kineto_results.events():
         on_host = event.device_type() == DeviceType.CPU
-        if on_host and event.start_thread_id() != event.end_thread_id():
-            continue  # no span of one thread
+        if event.is_python_function() or (on_host and event.start_thread_id() != event.end_thread_id()):
+            continue  # names files; is no span of one thread
         linked = event.linked_correlation_id()
         found.append(
             Event(

@@ -45,7 +45,7 @@ class ProfiledSteps:
             raise ConfigError(f"--profile {text!r} is no number of steps and no range of them", HINT)
         first = int(found[1])
         span = Span(first, int(found[2])) if found[2] else None
-        count = len(span) if span else first
+        count = first if span is None else span.last - first + 1
         if count < 1 or first < 1:
             raise ConfigError(f"--profile {text} names no step", HINT)
         if count > MOST:

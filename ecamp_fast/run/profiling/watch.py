@@ -4,6 +4,7 @@ Ranges are laid around the components for as long as somebody watches: a run wit
 losses and weights are the same to the bit with it. Rank 0 alone watches. What the disk refuses ends no run.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -25,7 +26,7 @@ from ecamp_fast.printable import one_line
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.metrics import Clock
 from ecamp_fast.run.profiling.attribution import COMMUNICATION, DATA, OPTIMIZER, STEP, attribute
-from ecamp_fast.run.profiling.ceiling import ceiling
+from ecamp_fast.run.profiling.ceiling import ceiling, counted_threads
 from ecamp_fast.run.profiling.recorded import recorded, trace
 from ecamp_fast.run.profiling.steps import ProfiledSteps, Span
 from ecamp_fast.run.profiling.summary import Summary, summarise
@@ -38,6 +39,7 @@ COLLECTIVES = (
     *("all_reduce", "reduce", "broadcast", "barrier", "all_gather", "reduce_scatter", "all_to_all_single"),
     *("all_gather_into_tensor", "reduce_scatter_tensor", "all_reduce_coalesced"),
 )
+SILENT = "99"  # else torch's profiler tells people that it starts, and that a CPU is no GPU
 Pages = Callable[[Summary], Mapping[str, bytes]]  # a summary -> file name -> content
 
 
@@ -135,6 +137,7 @@ class StepWatch:
         for name in COLLECTIVES:
             if hasattr(torch.distributed, name):
                 _lay(self._hooks, torch.distributed, name, COMMUNICATION)
+        os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
         self._profiler = profile(activities=activities, record_shapes=True)
         self._profiler.start()
 
@@ -190,7 +193,7 @@ def _updated_weights(trainer: Watched) -> int:
 def _facts(trainer: Watched) -> dict[str, str]:
     recipe, context = trainer.recipe, trainer.context
     accumulation = recipe.accumulation(context.world)
-    threads = "" if context.device.type == "cuda" else f", {torch.get_num_threads()} threads"
+    threads = "" if context.device.type == "cuda" else f", {counted_threads()}"
     return {
         "recipe": recipe.name,
         "images a step": str(recipe.batch.total),
