@@ -138,7 +138,7 @@ class StepWatch:
             if hasattr(torch.distributed, name):
                 _lay(self._hooks, torch.distributed, name, COMMUNICATION)
         os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
-        self._profiler = profile(activities=activities, record_shapes=True)
+        self._profiler = profile(activities=activities)
         self._profiler.start()
 
     def _note(self, _module: Any, arguments: tuple[Any, ...]) -> None:
