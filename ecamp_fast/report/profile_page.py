@@ -63,8 +63,7 @@ def profile_html(summary: Summary) -> str:
 
 
 def _title(summary: Summary) -> str:
-    first, last = summary.steps
-    return f"Profile of step {first}" if first == last else f"Profile of steps {first} to {last}"
+    return f"Profile of {summary.told}"
 
 
 def _under(summary: Summary) -> str:

@@ -91,7 +91,7 @@ def attribute(events: Sequence[Event]) -> Attribution:
         found.between += sum(piece.end - piece.start for piece in silent)
     within = [(window.start, window.end) for window in windows]
     found.collectives = sum(e.end - e.start for e in on_device if _rank(e) == COLLECTIVE and _in(e, within))
-    found.operators = _operators(on_device, pieces.values(), within)
+    found.operators = _operators(on_device, pieces[main], within)
     return found
 
 
@@ -203,9 +203,9 @@ def _in(event: Event, windows: Iterable[tuple[int, int]]) -> bool:
 
 
 def _operators(
-    on_device: Sequence[Event], pieces: Iterable[Sequence[_Piece]], windows: Sequence[tuple[int, int]]
+    on_device: Sequence[Event], pieces: Iterable[_Piece], windows: Sequence[tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
-    """Own times and numbers of the kernels, or of the host's operations where there is no GPU."""
+    """Own times and numbers of the kernels; where there is no GPU of the operations in ``pieces``."""
     times: dict[str, int] = defaultdict(int)
     counts: dict[str, int] = defaultdict(int)
     if on_device:
@@ -215,10 +215,9 @@ def _operators(
                 counts[event.name] += 1
         return {name: (times[name], counts[name]) for name in times}
     seen: set[int] = set()
-    for thread in pieces:
-        for piece in thread:
-            if piece.operating and _in(piece.event, windows):
-                times[piece.event.name] += piece.end - piece.start
-                counts[piece.event.name] += id(piece.event) not in seen
-                seen.add(id(piece.event))
+    for piece in pieces:
+        if piece.operating and _in(piece.event, windows):
+            times[piece.event.name] += piece.end - piece.start
+            counts[piece.event.name] += id(piece.event) not in seen
+            seen.add(id(piece.event))
     return {name: (times[name], counts[name]) for name in times}

@@ -26,7 +26,7 @@ class Span:
         return self.last - self.first + 1
 
     def __str__(self) -> str:
-        return f"{self.first}-{self.last}"
+        return f"{self.first}-{self.last}" if len(self) > 1 else str(self.first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,12 @@ class Summary:
         return sum(self.of_steps.values()) / len(self.of_steps)
 
     @property
+    def told(self) -> str:
+        """The steps, for people."""
+        first, last = self.steps
+        return f"step {first}" if first == last else f"steps {first} to {last}"
+
+    @property
     def images_per_second(self) -> float:
         return float(self.facts["images a step"]) * 1e3 / self.step
 

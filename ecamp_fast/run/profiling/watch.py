@@ -164,7 +164,7 @@ class StepWatch:
         write_atomically(folder / summary.trace, trace(events))
         for name, content in (self._pages(summary) if self._pages else {}).items():
             write_atomically(folder / name, content)
-        print(one_line(f"profile of steps {Span(*summary.steps)}: {folder}"), file=sys.stderr)
+        print(one_line(f"profile of {summary.told}: {folder}"), file=sys.stderr)
 
     def _work(self, model: Any) -> dict[str, float]:
         """Counted operations of a step by component; empty of a model that is not ``Ecamp``."""
