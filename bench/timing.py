@@ -30,7 +30,7 @@ def measure(action: Callable[[], object], repeats: int = REPEATS, warm_up: int =
 
 
 def environment() -> dict[str, Any]:
-    """Device, cores, versions, and the commit where this is a checkout."""
+    """Device, cores, versions, the day, and the commit where this is a checkout."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -40,6 +40,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
 

@@ -1,7 +1,7 @@
 """GPUs as NVIDIA's data sheets give them: the one place for what a chip can do at best.
 
 Rates are of dense matrices, without sparsity, in operations, bytes or cycles a second. What kernels reach of them is
-measured by the benches, or assumed with a reason in ``roofline/step.py``.
+measured by the benches, or assumed with a reason in ``bench/roofline/step.py``.
 """
 
 from dataclasses import dataclass

@@ -26,6 +26,7 @@ from ecamp_fast.usage import options
 
 if TYPE_CHECKING:
     from ecamp_fast.config import Recipe
+    from ecamp_fast.run.profiling.watch import StepWatch
     from ecamp_fast.run.setup import MakeModel
 
 PHANTOM_STUDIES = 640
@@ -49,6 +50,12 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
     help="Send the numbers of metrics.jsonl there too; a process beside the run does it.",
 )
 @click.option("--report/--no-report", "reporting", default=True, help="Write RUN/report.html at the end.")
+@click.option(
+    "--profile",
+    default="",
+    metavar="STEPS",
+    help="Where the time goes, to RUN/profile/: of 3 warm steps (3), or of steps 10 to 12 of the run (10-12).",
+)
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(
     ds_config: str,
@@ -60,6 +67,7 @@ def main(
     allow: tuple[str, ...],
     reporting: bool,
     track: str | None,
+    profile: str,
 ) -> None:
     from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.tracking.choice import require_tracker
@@ -67,8 +75,9 @@ def main(
     try:
         require_tracker(track)
         recipe, out = settle(recipe_name, data, out, overrides, resume)
+        require_profile(profile, recipe, data, out, resume)
         check(find(ds_config), recipe, int(os.environ.get("WORLD_SIZE", 1)))  # before anything is loaded
-        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting, track))
+        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting, track, profile))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -113,6 +122,21 @@ def _require_sources(recipe: "Recipe", data: str | None, resume: str) -> None:
         raise DataError(f"--resume: {fault}", "name a complete checkpoint, or use --resume auto")
 
 
+def require_profile(profile: str, recipe: "Recipe", data: str | None, out: Path, resume: str) -> None:
+    """Raises ConfigError where ``--profile`` means no steps, or such that this leg of the run will not do.
+
+    Of phantoms that are still to be drawn it is not known how many train; the trainer says it then.
+    """
+    from ecamp_fast.run.profiling.steps import ProfiledSteps, require_steps
+
+    if not profile:
+        return
+    ProfiledSteps.parse(profile)
+    phantoms = out / "phantoms"
+    if data or (phantoms / "MANIFEST.json").exists():
+        require_steps(profile, recipe, data or phantoms, out, resume)
+
+
 def run_rank(
     recipe: "Recipe",
     data: str | None,
@@ -122,13 +146,14 @@ def run_rank(
     allow: tuple[str, ...],
     reporting: bool,
     track: str | None = None,
+    profile: str = "",
 ) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
     run = RunDir(out, writes=os.environ.get("RANK", "0") == "0")
     with GUARD:
         try:
             GUARD.claim(run, run.stop_asked())
-            status = _train(run, recipe, data, ds_config, resume, allow, reporting, track)
+            status = _train(run, recipe, data, ds_config, resume, allow, reporting, track, profile)
         except EcampError as error:
             GUARD.note_failure(error)
             print(f"error: {error}", file=sys.stderr)
@@ -159,6 +184,7 @@ def _train(
     allow: tuple[str, ...],
     reporting: bool,
     track: str | None,
+    profile: str,
 ) -> str:
     from ecamp_fast.run.distributed import agree, gather, init, shutdown
     from ecamp_fast.run.progress import Waiting
@@ -174,7 +200,7 @@ def _train(
         with watchdog, Waiting(heartbeat, context.is_main):
             shards = data or _phantoms(run.path, recipe, context.is_main)
             job = Job(recipe, shards, run.path, ds_config, resume, allow, _other_model(recipe), track)
-            trainer = Trainer(job, context, GUARD, heartbeat)
+            trainer = Trainer(job, context, GUARD, heartbeat, _profiler(profile))
             status = trainer.train()
         GUARD.over()
         reporting = reporting and job.model is None
@@ -188,6 +214,17 @@ def _train(
     finally:
         shutdown()
     return status
+
+
+def _profiler(profile: str) -> "StepWatch | None":
+    """What watches the steps that ``--profile`` names, and makes a page of them."""
+    if not profile:
+        return None
+    from ecamp_fast.report.profile_page import profile_files
+    from ecamp_fast.run.profiling.steps import ProfiledSteps
+    from ecamp_fast.run.profiling.watch import StepWatch
+
+    return StepWatch(ProfiledSteps.parse(profile), profile_files)
 
 
 def _other_model(recipe: "Recipe") -> "MakeModel | None":

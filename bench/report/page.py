@@ -1,6 +1,6 @@
 """One page of the results that are kept: tables in Markdown, each figure with its command and where it was measured.
 
-What is measured and what is projected stand in tables of their own, and look different in the plot.
+What is measured and what is projected stand in tables and charts of their own, and look different.
 """
 
 import json
@@ -11,26 +11,27 @@ from typing import Any
 import click
 
 from ecamp_fast.bench.options import results_option
+from ecamp_fast.bench.report.charts import MEASURED, PROJECTED, Chart, charts
 from ecamp_fast.bench.report.result_files import RESULTS, bench_of, command_of, device_of, read_results
 from ecamp_fast.errors import DataError
 from ecamp_fast.usage.options import json_option, out_option
 
-PAGE, PLOT = "report.md", "report.png"
+PAGE = "report.md"
 Results = dict[str, dict[str, Any]]  # by file name
 
 
 @click.command()
 @results_option(RESULTS, "Measured results.")
-@out_option("Gets report.md and report.png. Default: where the results are.")
+@out_option("Gets report.md and its charts. Default: where the results are.")
 @json_option()
 def command(results: Path, out: Path | None, as_json: bool) -> None:
-    """Write report.md and report.png of the results in a folder.
+    """Write report.md of the results in a folder, and a chart for each question that they answer.
 
     \b
     Example:
       ecamp-fast bench report --results results
     """
-    from ecamp_fast.bench.report.plot import draw
+    from ecamp_fast.bench.report.plot import svg
     from ecamp_fast.files import write_atomically
 
     found = read_results(results)
@@ -39,13 +40,23 @@ def command(results: Path, out: Path | None, as_json: bool) -> None:
     folder = out or results
     folder.mkdir(parents=True, exist_ok=True)
     rates, parts, memory = throughput(found), components(found), saved_memory(found)
-    drawn = draw(folder / PLOT, rates, parts, memory)
-    write_atomically(folder / PAGE, page(found, PLOT if drawn else None).encode())
+    drawn = charts(found)
+    for chart in drawn:
+        write_atomically(folder / chart_file(chart), svg(chart).encode())
+    write_atomically(folder / PAGE, page(found).encode())
     if as_json:
+        told = [
+            {"file": str(folder / chart_file(chart)), "question": chart.question, "kind": chart.kind} for chart in drawn
+        ]
         rows = {"throughput": rates, "components": parts, "saved_memory": memory}
-        click.echo(json.dumps({"schema": 1, "page": str(folder / PAGE), "plot": drawn and str(folder / PLOT), **rows}))
+        click.echo(json.dumps({"schema": 2, "page": str(folder / PAGE), "charts": told, **rows}))
     else:
         click.echo(folder / PAGE)
+
+
+def chart_file(chart: Chart) -> str:
+    """The name of a chart's file."""
+    return f"{chart.name}.svg"
 
 
 def throughput(results: Results) -> list[dict[str, Any]]:
@@ -123,12 +134,16 @@ def saved_memory(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def page(results: Results, plot: str | None) -> str:
-    """The page in Markdown.  plot: file name of the picture beside it"""
+def page(results: Results) -> str:
+    """The page in Markdown; the files of the charts lie beside it."""
     rates = throughput(results)
     projected = [row for row in rates if row["kind"] == "projection"]
     parts = ["# Benchmark results", "Written by `ecamp-fast bench report`. A projection is no measurement."]
-    parts += [f"![Measured solid, projected hatched]({plot})"] if plot else []
+    drawn = charts(results)
+    parts += ["## Charts, measured", *(_picture(chart) for chart in drawn if chart.kind == MEASURED)]
+    if any(chart.kind == PROJECTED for chart in drawn):
+        parts += ["## Charts, projected (calculated, not measured)"]
+        parts += [_picture(chart) for chart in drawn if chart.kind == PROJECTED]
     parts += ["## Measured images a second", _rates([row for row in rates if row["kind"] == "measurement"])]
     if projected:
         parts += ["## Projected images a second (from counted work, not measured)", _rates(projected)]
@@ -140,6 +155,10 @@ def page(results: Results, plot: str | None) -> str:
     if components(results):
         parts += ["## Time by component, measured", _components(components(results))]
     return "\n\n".join([*parts, "## Where the figures come from", _origins(results)]) + "\n"
+
+
+def _picture(chart: Chart) -> str:
+    return f"![{chart.question} ({chart.axis})]({chart_file(chart)})"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -1,81 +1,19 @@
 """Which part of the model takes the time and which keeps the memory, from one step that is watched."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import DeviceType
 from torch.autograd.graph import saved_tensors_hooks
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile
 
 from ecamp_fast.batch import Batch
-from ecamp_fast.model import ecamp
+from ecamp_fast.model.components import MARK, OTHER, scopes
 from ecamp_fast.model.ecamp import Ecamp
 
-OTHER = "other"
-# Modules and functions of the model -> component, under the names of ``work.step_work`` where it has them
-MODULES = {
-    "encoder": "encoder",
-    "encoder.patch": "patch embedding",
-    "decoder": "decoder",
-    "text.bridge": "fusion",
-    "text.embeddings": "text embedding",
-    "text.fusion": "fusion",
-    "text.layers": "text layers",
-    "text.head": "MLM head",
-}
-FUNCTIONS = {"mim_loss": "image loss", "super_resolution_loss": "super-resolution", "mlm_loss": "MLM head"}
-MARK, BACKWARD = "component: ", "autograd::engine::evaluate_function: "
-
-
-@contextmanager
-def scopes(model: Ecamp) -> Iterator[list[str]]:
-    """Inside, the last name of the list is the component whose forward runs; profilers see it as a range."""
-    running, ranges = [OTHER], []
-
-    def enter(component: str) -> None:
-        running.append(component)
-        ranges.append(record_function(MARK + component))
-        ranges[-1].__enter__()
-
-    def leave() -> None:
-        running.pop()
-        ranges.pop().__exit__(None, None, None)
-
-    def watched(function: Callable[..., Tensor], component: str) -> Callable[..., Tensor]:
-        def wrapper(*arguments: Any) -> Tensor:
-            enter(component)
-            try:
-                return function(*arguments)
-            finally:
-                leave()
-
-        return wrapper
-
-    with ExitStack() as undo:
-        for module, component in _modules(model):
-            before = module.register_forward_pre_hook(lambda *_, name=component: enter(name))
-            after = module.register_forward_hook(lambda *_: leave(), always_call=True)
-            undo.callback(before.remove)
-            undo.callback(after.remove)
-        for name, component in FUNCTIONS.items():
-            function = getattr(ecamp, name)
-            undo.callback(setattr, ecamp, name, function)
-            setattr(ecamp, name, watched(function, component))
-        yield running
-
-
-def _modules(model: Ecamp) -> Iterator[tuple[nn.Module, str]]:
-    for name, component in MODULES.items():
-        parent, _, last = name.partition(".")
-        module = getattr(model, parent)
-        module = getattr(module, last) if module is not None and last else module
-        if isinstance(module, nn.ModuleList):
-            yield from ((layer, component) for layer in module)
-        elif module is not None:
-            yield module, component
+BACKWARD = "autograd::engine::evaluate_function: "
 
 
 def saved_for_backward(model: Ecamp, batch: Batch) -> list[dict[str, Any]]:

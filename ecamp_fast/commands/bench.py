@@ -27,7 +27,7 @@ BENCHES = {
     "kernels": ("ecamp_fast.bench.kernels", "The Triton kernels: errors, times, share of the roofline, memory."),
     "roofline": ("ecamp_fast.bench.roofline.command", "What A100, H100, H200 could do with a step's counted work."),
     "all": ("ecamp_fast.bench.suite", "All of the above in turn; --quick with small settings."),
-    "report": ("ecamp_fast.bench.report.page", "Tables and a plot of the results that are kept."),
+    "report": ("ecamp_fast.bench.report.page", "Tables and charts of the results that are kept."),
     "compare": ("ecamp_fast.bench.report.compare", "Results against the last committed ones, figure by figure."),
 }
 

@@ -9,7 +9,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.train import main as program
-from ecamp_fast.train import settle
+from ecamp_fast.train import require_profile, settle
 from ecamp_fast.usage.options import json_option, ranks_option
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def _settled(ranks: int | None, options: dict[str, Any]) -> "tuple[Recipe, Path,
     require_tracker(options.get("track"))
     require_distinct(options["overrides"])
     recipe, out = settle(*(options[name] for name in ("recipe_name", "data", "out", "overrides", "resume")))
+    require_profile(options.get("profile", ""), recipe, options["data"], out, options["resume"])
     ranks = ranks or _devices()
     check(find(str(options["ds_config"])), recipe, ranks)
     lock.refuse_second(out)

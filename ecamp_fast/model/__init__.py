@@ -19,5 +19,7 @@ initialize          how a fresh model starts
 ready               from weights to a model on its device, as the recipe runs it
 compile             torch.compile and recomputation of the blocks
 float8              products of the blocks in 8-bit floats
+flops               counted work of a step, by component
+components          their names, and ranges around them for profilers
 groups              parameter groups of the optimizer
 """

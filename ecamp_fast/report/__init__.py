@@ -12,6 +12,7 @@ curves    line charts as inline SVG
 looks     maps of cross-attention over the images of samples
 look_page the page of maps, and of what they are worth
 card_page the report card that needs no label, of one model or two, as a page and as Markdown
+profile_page what the steps of a profiled run spend their time on
 gallery   pictures and filled-in reports
 audit_page reports beside what was distilled of them
 comparison  the page of ``evaluate``: ours beside the paper's tables

@@ -19,5 +19,6 @@ progress          what a person sees of a running job
 summary           what a run says of itself at its start
 export            the trained weights as one file
 trained           the trained model of a run directory
+profiling         what steps spend their time on, where --profile asks (a room)
 launch            starts and ends the ranks of a run on this machine
 """

@@ -22,7 +22,7 @@ WRITING = threading.RLock()  # run_state.json is read, changed and written by tw
 OF_A_RUN = (
     *("recipe.yaml", "ds_config.json", "run_state.json", "results.json"),
     *("metrics.jsonl", "events.jsonl", "quarantine.jsonl", "flight.bin"),
-    *("checkpoints", "deepspeed", "tensorboard", "tracker", "weights.safetensors", "report.html", "endings"),
+    *("checkpoints", "deepspeed", "tensorboard", "tracker", "weights.safetensors", "report.html", "profile", "endings"),
 )
 SIGNS = ("run_state.json", "checkpoints", "metrics.jsonl", "events.jsonl", "flight.bin")  # of these one tells a run
 MAY_LIE_THERE = (

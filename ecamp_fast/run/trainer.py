@@ -16,6 +16,7 @@ from ecamp_fast.run.evaluate import evaluate
 from ecamp_fast.run.export import WEIGHTS, export_weights
 from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.metrics import SCALARS, Gauge
+from ecamp_fast.run.profiling.watch import StepWatch
 from ecamp_fast.run.rundir import RunDir, read_metrics
 from ecamp_fast.run.safety.guard import Guard
 from ecamp_fast.run.safety.heartbeat import Heartbeat
@@ -40,13 +41,20 @@ class Trainer:
 
     guard      of the process, where it belongs to the run alone
     heartbeat  that a watchdog reads
+    profiler   of some steps
     """
 
     def __init__(
-        self, job: Job, context: DistContext, guard: Guard | None = None, heartbeat: Heartbeat | None = None
+        self,
+        job: Job,
+        context: DistContext,
+        guard: Guard | None = None,
+        heartbeat: Heartbeat | None = None,
+        profiler: StepWatch | None = None,
     ) -> None:
         self.job, self.context = job, context
         self.guard, self.heartbeat = guard or Guard(), heartbeat or Heartbeat()
+        self._profiler = profiler or StepWatch()
         self.run = RunDir(job.out, writes=context.is_main)
         self._former_request = self.run.stop_asked()
         self.shards = open_shards(job)
@@ -89,6 +97,7 @@ class Trainer:
             finally:
                 if self._feed:
                     self._feed.close()  # whoever catches the error keeps this frame, and its threads with it
+                self._profiler.close()
                 log.close()
                 self.recorder.close()
 
@@ -99,6 +108,7 @@ class Trainer:
             weights.unlink(missing_ok=True)  # of an earlier, shorter schedule
         status = self._steps(log)
         self.heartbeat.mark("save", self.step)
+        self._profiler.finish(self)
         self._checkpoints.finish()
         self.guard.note_saved(self.step)
         self.heartbeat.mark("end", self.step)
@@ -122,6 +132,7 @@ class Trainer:
         if self._memory:
             self.run.event("micro", chosen=self.recipe.micro, **asdict(self._memory))
         self.step = self._checkpoints.resume()
+        self._profiler.begin(self)
         self._checkpoints.require_room()
         self.guard.begin(self.step)
         self.numbers.resume(self.step, self._checkpoints.left_out)
@@ -143,7 +154,8 @@ class Trainer:
         self.heartbeat.keys |= dict.fromkeys(("data", "step"), loader.training_keys)
         log.clock.start()
         while self.step < self.total:
-            result = self._step(batches, loader.quarantine)
+            with self._profiler.watch(self, batches, log.clock):
+                result = self._step(batches, loader.quarantine)
             if result.votes.failed:
                 self._end_together(batches.fault)
             if self.numbers.goes_back:

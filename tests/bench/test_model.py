@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from ecamp_fast.bench import model as bench
 from ecamp_fast.bench.data.synthetic import synthetic_batch
 from ecamp_fast.bench.step import peer as peers
-from ecamp_fast.bench.step.components import by_component, saved_for_backward, scopes
+from ecamp_fast.bench.step.components import by_component, saved_for_backward
 from ecamp_fast.bench.step.peer import Peer, official_twin, released_batch
 from ecamp_fast.bench.step.timed_step import DTYPES, PHASES, Step, Stopwatch
 from ecamp_fast.config import load_recipe
 from ecamp_fast.errors import ConfigError, EnvironmentFault
 from ecamp_fast.model import ecamp
+from ecamp_fast.model.components import scopes
 from ecamp_fast.model.ecamp import Ecamp
 
 SMALL = Path(__file__).parents[1] / "data" / "small.yaml"

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from ecamp_fast.cli import main
 from ecamp_fast.run import launch
+from ecamp_fast.shards.builder.build import build_phantoms
 from ecamp_fast.train import main as program
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small.yaml")
@@ -46,6 +47,36 @@ def test_before_any_launcher_starts(name: str, micro: str, tmp_path: Path, monke
     with pytest.raises(SystemExit) as left:
         main(["train", "--ds_config", source(content, tmp_path), *options])
     assert left.value.code == 2 and not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of phantoms that fills 3 steps of 4."""
+    shards = tmp_path_factory.mktemp("few") / "set"
+    build_phantoms(14, shards, size=64)
+    return shards
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [("soon", "is no number of steps"), ("12-10", "names no step"), ("90", "at most 50"), ("5-7", "takes steps 5-7")],
+)
+@pytest.mark.parametrize("door", [["train", "--ranks", "1"], []])
+def test_steps_to_profile_that_the_run_has_not_are_said_before_any_launcher_starts(
+    door: list[str],
+    steps: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    few: Path,
+) -> None:
+    monkeypatch.setattr(launch, "start", lambda *_, **__: pytest.fail("a launcher was started"))
+    options = ["--recipe", SMALL, "--data", str(few), "--out", str(tmp_path / "run"), "--profile", steps]
+    options += ["--set", "batch.total=4", "--set", "batch.micro=4", "--set", "schedule.epochs=1"]
+    with pytest.raises(SystemExit) as left:
+        main([*door, *options]) if door else program(options)
+    assert left.value.code == 2 and not (tmp_path / "run").exists() and said in capsys.readouterr().err
 
 
 FREE = {

@@ -60,6 +60,7 @@ def command(
             resume=resume,
             allow=allow,
             reporting=False,
+            profile="",
         )
     )
 

@@ -1,6 +1,7 @@
 """The report: every figure with its command and device; measured and projected in tables of their own."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_page_and_a_plot(folder: Path) -> None:
+def test_a_page_and_its_charts(folder: Path) -> None:
     done = CliRunner().invoke(bench.command, ["--results", str(folder), "--out", str(folder / "page"), "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert Path(told["plot"]).read_bytes().startswith(b"\x89PNG")
+    drawn = {Path(chart["file"]).name: chart["kind"] for chart in told["charts"]}
+    assert drawn == {
+        "step-parts-h200.svg": "measurement",
+        "saved-memory-h200.svg": "measurement",
+        "whole-step.svg": "measurement",
+        "zero-stages.svg": "measurement",
+        "projected-gpus.svg": "projection",
+    }
+    assert all(Path(chart["file"]).read_text().startswith("<svg") for chart in told["charts"])
     text = Path(told["page"]).read_text()
     sections = {part.splitlines()[0]: part for part in text.split("\n## ")}
+    assert "](whole-step.svg)" in sections["Charts, measured"]
+    assert re.findall(r"\]\((.*?)\)\n", sections["Charts, projected (calculated, not measured)"] + "\n") == [
+        "projected-gpus.svg"
+    ]
     measured = sections["Measured images a second"]
     projected = sections["Projected images a second (from counted work, not measured)"]
     assert "4,321.0" in measured and "40.0%" in measured and "2,345.0" not in measured
