@@ -1,7 +1,7 @@
-"""What mkdocs is told beside mkdocs.yml: pages of files outside docs/, and links that hold in the repository and on the site.
+"""What mkdocs is told beside mkdocs.yml: pages of files outside docs/, and links that hold in both places.
 
-A link is written as the repository has it, relative to its own file. Here it is turned to the page that the file became,
-or to a copy of the file on the site. One that leads nowhere is a warning, which `mkdocs build --strict` ends with.
+A link is written as the repository has it, relative to its own file. Here it is turned to the page that the file
+became, or to a copy of the file on the site. One that leads nowhere is a warning, which ends `mkdocs build --strict`.
 """
 
 import logging

@@ -109,8 +109,8 @@ def hook() -> ModuleType:
 
 def test_lists_and_tables_need_no_blank_line_before_them(hook: ModuleType) -> None:
     text = "one:\n- a\n  b\n- c\n\nt\n| x |\n| - |\n```bash\nx\n- no\n| no\n```\nend"
-    lines = [line for line, _ in hook.spaced(text)]
-    assert lines == "one:\n\n- a\n  b\n- c\n\nt\n\n| x |\n| - |\n```bash\nx\n- no\n| no\n```\nend".split("\n")
+    spaced = "one:\n\n- a\n  b\n- c\n\nt\n\n| x |\n| - |\n```bash\nx\n- no\n| no\n```\nend"
+    assert "\n".join(line for line, _ in hook.spaced(text)) == spaced
     assert [line for line, code in hook.spaced(text) if code] == ["```bash", "x", "- no", "| no", "```"]
 
 
