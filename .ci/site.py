@@ -33,7 +33,7 @@ SECTIONS = {"A run": "run.md", "Performance": "performance.md"}
 NAMED = re.compile(r"(?<!\[)`([\w./-]+\.md)`(?!\])")  # `docs/data.md` in a text
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 ITEM = re.compile(r"\s*([-*+]|\d+\.)\s")
-FENCE = re.compile(r"\s*(```|~~~)")
+FENCE = re.compile(r"\s*(`{3,}|~{3,})")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -72,17 +72,20 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 def spaced(markdown: str) -> Iterator[tuple[str, bool]]:
     """Lines, and whether each is code. A blank one stands before a list or table that follows a line of text."""
-    code, in_list, before = False, False, ""
+    opened, in_list, before = "", False, ""
     for line in markdown.split("\n"):
-        fence = bool(FENCE.match(line))
-        if not code and before.strip():
+        found = FENCE.match(line)
+        fence = bool(found and (not opened or found[1].startswith(opened)))  # a longer one may hold shorter ones
+        if not (opened or fence) and before.strip():
             begins_list = ITEM.match(line) and not in_list
             begins_table = line.startswith("|") and not before.startswith("|")
             if begins_list or begins_table:
                 yield "", False
-        in_list = not code and bool(ITEM.match(line) or (in_list and line.strip()))
-        yield line, code or fence
-        code, before = code != fence, line
+        in_list = not opened and bool(ITEM.match(line) or (in_list and line.strip()))
+        yield line, bool(opened) or fence
+        if fence and found:
+            opened = "" if opened else found[1]
+        before = line
 
 
 def linked(name: str, page: Page) -> str:

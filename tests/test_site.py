@@ -112,6 +112,8 @@ def test_lists_and_tables_need_no_blank_line_before_them(hook: ModuleType) -> No
     spaced = "one:\n\n- a\n  b\n- c\n\nt\n\n| x |\n| - |\n```bash\nx\n- no\n| no\n```\nend"
     assert "\n".join(line for line, _ in hook.spaced(text)) == spaced
     assert [line for line, code in hook.spaced(text) if code] == ["```bash", "x", "- no", "| no", "```"]
+    nested = [(line, True) for line in ("````markdown", "a", "- b", "```text", "| c", "```", "- d", "````")]
+    assert list(hook.spaced("\n".join(line for line, _ in nested))) == nested
 
 
 def test_sections_of_readme_are_pages_once(hook: ModuleType) -> None:

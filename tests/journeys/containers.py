@@ -91,7 +91,7 @@ class Room:
 
 
 def sources_of_pip() -> tuple[dict[str, str], list[str]]:
-    """Where this machine's pip finds packages: variables, and the folders among it, which the room sees as it builds."""
+    """Where this machine's pip finds packages: variables, and folders, which the room sees while it is built."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     found = dict(re.findall(r"^[\w:]+\.\.?(find-links|index-url|extra-index-url)='(.*)'$", listed, re.MULTILINE))
     variables = {f"PIP_{name.upper().replace('-', '_')}": value for name, value in found.items()}

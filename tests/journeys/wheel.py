@@ -1,4 +1,4 @@
-"""Journey: the wheel in a fresh environment, with an empty HOME, in a folder without a checkout: demo, train, deepspeed.
+"""Journey: the wheel in a fresh environment, HOME empty, in a folder without a checkout: demo, train, deepspeed.
 
 The long one installs requirements.lock; the short one takes the libraries of this environment, the wheel being its own.
 """
