@@ -5,7 +5,7 @@ as root, with nothing of this machine's environment but where its pip finds pack
 without any network, what the image is for: its health check, a shard set, a short training. Needs root, debootstrap,
 Debian's packages, and 6 GB for each recipe.
 
-    python -m tests.journeys.containers [--only NAME] [--scratch FOLDER]
+    make journeys ARGS=containers, or this file with [--only NAME] [--scratch FOLDER]
 """
 
 import argparse
@@ -19,9 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.journeys.harness import Broken, Skipped, Walk, check, tell, tiny
-
-from tests.journeys.image_recipes import ROOT, Copy, Image, both, let_through
+from journeys.harness import Broken, Skipped, Walk, check, tell, tiny
+from journeys.image_recipes import ROOT, Copy, Image, both, let_through
 
 RELEASE = "bookworm"
 NEEDED = ("debootstrap", "unshare", "chroot", "ip", "git")

@@ -6,12 +6,9 @@ The long one installs requirements.lock; the short one takes the libraries of th
 import site
 import sys
 
-from tests.journeys.harness import ROOT, Walk, check, check_complete, check_file, program, tiny
+from journeys.harness import ROOT, Walk, check, check_complete, check_file, program, tiny
 
-WHERE = (
-    "python -c 'import ecamp_fast, ecamp_fast.shards.load, sys; print(ecamp_fast.__file__, ecamp_fast.shards.__path__)'"
-)
-RUNNER = "python -m deepspeed.launcher.runner"  # what the program `deepspeed` is
+WHERE = """python -c 'import ecamp_fast as e, ecamp_fast.shards.load as load; print(e.__file__, load.__path__)'"""
 
 
 def journey(walk: Walk) -> None:

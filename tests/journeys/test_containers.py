@@ -4,10 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from journeys.image_recipes import Copy, Image, Run, apptainer, both, dockerfile, let_through
 
-from tests.journeys.image_recipes import Copy, Image, Run, apptainer, both, dockerfile, let_through
-
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IGNORE = (ROOT / ".dockerignore").read_text(encoding="utf-8")
 PATH = "/opt/ecamp-fast/bin:"
 
