@@ -27,9 +27,6 @@ PAGES = {
     "bench/README.md": "bench.md",
     "bench/RUNBOOK.md": "runbook.md",
 }
-# Sections of README that are pages of their own, and not part of the first.
-SECTIONS = {"A run": "run.md", "Performance": "performance.md"}
-
 NAMED = re.compile(r"(?<!\[)`([\w./-]+\.md)`(?!\])")  # `docs/data.md` in a text
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 ITEM = re.compile(r"\s*([-*+]|\d+\.)\s")
@@ -39,24 +36,8 @@ FENCE = re.compile(r"\s*(`{3,}|~{3,})")
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Adds the pages of files outside docs/."""
     for source, page in PAGES.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        if source == "README.md":
-            text, parts = without_sections(text)
-            for title, part in parts.items():
-                files.append(File.generated(config, SECTIONS[title], content=part))
-        files.append(File.generated(config, page, content=text))
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     return files
-
-
-def without_sections(text: str) -> tuple[str, dict[str, str]]:
-    """README without the sections that are pages, and these by title, with headings one level higher."""
-    first, *parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-    cut = {title: part for part in parts if (title := part[3:].split("\n", 1)[0]) in SECTIONS}
-    for title in SECTIONS.keys() - cut:
-        log.warning("README.md has no section %r, which .ci/site.py makes a page of", title)
-    rest = [part for part in parts if part not in cut.values()]
-    raised = {title: re.sub(r"^#(#+ )", r"\1", part, flags=re.MULTILINE) for title, part in cut.items()}
-    return first + "".join(rest), raised
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -112,8 +93,6 @@ def turned(target: str, page: Page, config: MkDocsConfig, files: Files) -> str:
 
 def source_of(page: str) -> str:
     """The file in the repository that a page comes from."""
-    if page in SECTIONS.values():
-        return "README.md"
     return next((source for source, name in PAGES.items() if name == page), f"docs/{page}")
 
 

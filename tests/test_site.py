@@ -116,17 +116,6 @@ def test_lists_and_tables_need_no_blank_line_before_them(hook: ModuleType) -> No
     assert list(hook.spaced("\n".join(line for line, _ in nested))) == nested
 
 
-def test_sections_of_readme_are_pages_once(hook: ModuleType) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rest, parts = hook.without_sections(text)
-    assert set(parts) == set(hook.SECTIONS)
-    assert all(part.startswith(f"# {title}\n") for title, part in parts.items())
-    assert not any(f"\n## {title}\n" in rest for title in parts) and "\n## Start\n" in rest
-    assert sorted(re.sub(r"(?m)^#+", "#", rest + "".join(parts.values())).split()) == sorted(
-        re.sub(r"(?m)^#+", "#", text).split()
-    )
-
-
 # A fault, and what the build says of it.
 PLANTED = {
     ("docs/data.md", "[x](nowhere.md)"): "docs/data.md links to nowhere.md",
