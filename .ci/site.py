@@ -1,7 +1,7 @@
-"""What mkdocs is told beside mkdocs.yml: pages of files outside docs/, and links that hold in the repository and on the site.
+"""What mkdocs is told beside mkdocs.yml: pages of files outside docs/, and links that hold in both places.
 
-A link is written as the repository has it, relative to its own file. Here it is turned to the page that the file became,
-or to a copy of the file on the site. One that leads nowhere is a warning, which `mkdocs build --strict` ends with.
+A link is written as the repository has it, relative to its own file. Here it is turned to the page that the file
+became, or to a copy of the file on the site. One that leads nowhere is a warning, which ends `mkdocs build --strict`.
 """
 
 import logging
@@ -27,36 +27,17 @@ PAGES = {
     "bench/README.md": "bench.md",
     "bench/RUNBOOK.md": "runbook.md",
 }
-# Sections of README that are pages of their own, and not part of the first.
-SECTIONS = {"A run": "run.md", "Performance": "performance.md"}
-
 NAMED = re.compile(r"(?<!\[)`([\w./-]+\.md)`(?!\])")  # `docs/data.md` in a text
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 ITEM = re.compile(r"\s*([-*+]|\d+\.)\s")
-FENCE = re.compile(r"\s*(```|~~~)")
+FENCE = re.compile(r"\s*(`{3,}|~{3,})")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Adds the pages of files outside docs/."""
     for source, page in PAGES.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        if source == "README.md":
-            text, parts = without_sections(text)
-            for title, part in parts.items():
-                files.append(File.generated(config, SECTIONS[title], content=part))
-        files.append(File.generated(config, page, content=text))
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     return files
-
-
-def without_sections(text: str) -> tuple[str, dict[str, str]]:
-    """README without the sections that are pages, and these by title, with headings one level higher."""
-    first, *parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-    cut = {title: part for part in parts if (title := part[3:].split("\n", 1)[0]) in SECTIONS}
-    for title in SECTIONS.keys() - cut:
-        log.warning("README.md has no section %r, which .ci/site.py makes a page of", title)
-    rest = [part for part in parts if part not in cut.values()]
-    raised = {title: re.sub(r"^#(#+ )", r"\1", part, flags=re.MULTILINE) for title, part in cut.items()}
-    return first + "".join(rest), raised
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -72,17 +53,20 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 def spaced(markdown: str) -> Iterator[tuple[str, bool]]:
     """Lines, and whether each is code. A blank one stands before a list or table that follows a line of text."""
-    code, in_list, before = False, False, ""
+    opened, in_list, before = "", False, ""
     for line in markdown.split("\n"):
-        fence = bool(FENCE.match(line))
-        if not code and before.strip():
+        found = FENCE.match(line)
+        fence = bool(found and (not opened or found[1].startswith(opened)))  # a longer one may hold shorter ones
+        if not (opened or fence) and before.strip():
             begins_list = ITEM.match(line) and not in_list
             begins_table = line.startswith("|") and not before.startswith("|")
             if begins_list or begins_table:
                 yield "", False
-        in_list = not code and bool(ITEM.match(line) or (in_list and line.strip()))
-        yield line, code or fence
-        code, before = code != fence, line
+        in_list = not opened and bool(ITEM.match(line) or (in_list and line.strip()))
+        yield line, bool(opened) or fence
+        if fence and found:
+            opened = "" if opened else found[1]
+        before = line
 
 
 def linked(name: str, page: Page) -> str:
@@ -109,8 +93,6 @@ def turned(target: str, page: Page, config: MkDocsConfig, files: Files) -> str:
 
 def source_of(page: str) -> str:
     """The file in the repository that a page comes from."""
-    if page in SECTIONS.values():
-        return "README.md"
     return next((source for source, name in PAGES.items() if name == page), f"docs/{page}")
 
 

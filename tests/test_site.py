@@ -109,37 +109,11 @@ def hook() -> ModuleType:
 
 def test_lists_and_tables_need_no_blank_line_before_them(hook: ModuleType) -> None:
     text = "one:\n- a\n  b\n- c\n\nt\n| x |\n| - |\n```bash\nx\n- no\n| no\n```\nend"
-    lines = [line for line, _ in hook.spaced(text)]
-    assert lines == [
-        "one:",
-        "",
-        "- a",
-        "  b",
-        "- c",
-        "",
-        "t",
-        "",
-        "| x |",
-        "| - |",
-        "```bash",
-        "x",
-        "- no",
-        "| no",
-        "```",
-        "end",
-    ]
+    spaced = "one:\n\n- a\n  b\n- c\n\nt\n\n| x |\n| - |\n```bash\nx\n- no\n| no\n```\nend"
+    assert "\n".join(line for line, _ in hook.spaced(text)) == spaced
     assert [line for line, code in hook.spaced(text) if code] == ["```bash", "x", "- no", "| no", "```"]
-
-
-def test_sections_of_readme_are_pages_once(hook: ModuleType) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rest, parts = hook.without_sections(text)
-    assert set(parts) == set(hook.SECTIONS)
-    assert all(part.startswith(f"# {title}\n") for title, part in parts.items())
-    assert not any(f"\n## {title}\n" in rest for title in parts) and "\n## Start\n" in rest
-    assert sorted(re.sub(r"(?m)^#+", "#", rest + "".join(parts.values())).split()) == sorted(
-        re.sub(r"(?m)^#+", "#", text).split()
-    )
+    nested = [(line, True) for line in ("````markdown", "a", "- b", "```text", "| c", "```", "- d", "````")]
+    assert list(hook.spaced("\n".join(line for line, _ in nested))) == nested
 
 
 # A fault, and what the build says of it.

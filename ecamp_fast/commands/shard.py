@@ -11,7 +11,7 @@ import click
 from ecamp_fast.commands import annotate, put, sources
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.usage import options
 from ecamp_fast.usage.groups import HelpfulGroup
 
@@ -270,8 +270,16 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
     metavar="FILE.png",
     help="Draw the descriptive terms.",
 )
+@click.option(
+    "--card",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.md",
+    help="Begin a data card: numbers and blanks.",
+)
 @options.json_option()
-def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
+def stats(
+    shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, card: Path | None, as_json: bool
+) -> None:
     """Describe SHARDS in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels.
 
     \b
@@ -279,14 +287,19 @@ def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | N
       ecamp-fast shard stats SHARDS --json
     """
     from ecamp_fast.files import require_file, write_atomically
+    from ecamp_fast.shards.describe.card import data_card
     from ecamp_fast.shards.describe.stats import stats as measure
     from ecamp_fast.shards.describe.terms import plot as draw
 
-    if plot:
-        require_file(plot)
+    for file in filter(None, (plot, card)):
+        require_file(file)
+    if card and card.exists():
+        raise ConfigError(f"{card} exists", "what was filled in would be lost: name another file")
     result = measure(shard_set, max_tokens, threshold)
     if plot:
         write_atomically(plot, draw(result))
+    if card:
+        write_atomically(card, data_card(result).encode())
     if as_json:
         click.echo(json.dumps({"schema": 1, **result}, ensure_ascii=False))
     else:
