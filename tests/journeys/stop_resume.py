@@ -1,0 +1,98 @@
+"""Journey: a run is interrupted by Ctrl-C, by `stop` and by SIGKILL, goes on each time, and learns the same to the bit."""
+
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.journeys.harness import Broken, Typed, Walk, check, check_complete, digest, program, tiny
+
+SAVED = re.compile(r"saved at step (\d+); the same command goes on")
+
+
+def journey(walk: Walk) -> None:
+    epochs = 20 if walk.short else 60
+    walk.need("SHARDS")
+    length = f"schedule={{epochs: {epochs}, warmup_epochs: 1, horizon_epochs: {epochs}}}"
+    command = "ecamp-fast train --ds_config zero2 --recipe demo --data SHARDS --no-report " + tiny(
+        length, "checkpoint.every_steps=10"
+    )
+    walk.type(f"{command} --out undisturbed", says=["complete at step"])
+    begin = 0
+    for way in ways(walk)[: 1 if walk.short else None]:
+        begin = interrupt(walk, f"{command} --out RUN", begin, way)
+    done = walk.type(f"{command} --out RUN", says=["complete at step"])
+    check_complete(walk.state("RUN"))
+    check_same(walk.here / "undisturbed", walk.here / "RUN")
+    walk.type("ecamp-fast compare-runs undisturbed RUN")
+    again = walk.type(f"{command} --out RUN", says=["nothing to do"])
+    check(again.code == done.code == 0, "a finished run is left as it is")
+
+
+Way = tuple[Callable[[object], None] | str, bool]  # a signal's number or what is typed elsewhere; whether it saves
+
+
+def ways(walk: Walk) -> list[tuple[str, int, bool]]:
+    """What a user does: by hand on the keyboard, in another terminal, or the machine kills."""
+    return [("", signal.SIGINT, True), ("ecamp-fast stop RUN", 0, True), ("", signal.SIGKILL, False)]
+
+
+def interrupt(walk: Walk, command: str, begin: int, way: tuple[str, int, bool]) -> int:
+    """Start, interrupt after two steps, judge what is said.  returns the step that was saved"""
+    typed, number, saves = way
+    running = walk.start(command)
+    running.until(lambda: steps(walk.here / "RUN") >= begin + 2)
+    if typed:
+        walk.type(typed, code=None)
+    else:
+        running.press(number)
+        if number == signal.SIGKILL:
+            kill_all(walk)
+    ended = running.end()
+    if not saves:
+        check(ended.code != 0, "a killed command does not leave with 0")
+        return int(walk.state("RUN").get("saved", 0))
+    return check_saved(ended, walk.state("RUN").get("step", 0), begin)
+
+
+def kill_all(walk: Walk) -> None:
+    """As a machine does that has no memory left."""
+    import contextlib
+    import os
+
+    for pid in walk.left():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def steps(run: Path) -> int:
+    """The last step that metrics.jsonl has."""
+    file = run / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    found = [re.search(r'"step": ?(\d+)', line) for line in lines]
+    return max((int(one[1]) for one in found if one), default=0)
+
+
+def check_saved(typed: Typed, step: int, begin: int) -> int:
+    """A stop reads as a stop: exit code 75, the last line names the saved step.  returns it"""
+    check(typed.code == 75, f"the exit code is 75: {typed.code}")
+    told = SAVED.search(typed.last)
+    check(told, f"the last line says that it is saved: {typed.last}")
+    if told is None or int(told[1]) != step or step <= begin:
+        raise Broken(f"says step {told and told[1]}, run_state.json {step}, before it was {begin}")
+    return step
+
+
+def check_same(ours: Path, other: Path) -> None:
+    """Weights that are equal to the bit."""
+    found = {folder.name: digest(folder / "weights.safetensors")[:12] for folder in (ours, other)}
+    check(len(set(found.values())) == 1, f"the weights are equal to the bit: {found}")
+
+
+def main() -> int:
+    return program(journey)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
