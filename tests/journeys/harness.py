@@ -94,11 +94,9 @@ class Walk:
         self.short = short
         self.folder = Path(tempfile.mkdtemp(prefix="ecamp-journey-", dir=parent)).resolve()
         self.here, self.home = self.folder / "here", self.folder / "home"
-        for folder in (self.here, self.home, self.folder / "tmp", self.folder / "bin"):
+        for folder in (self.home, self.folder / "tmp", self.folder / "bin"):
             folder.mkdir()
-        for name in CHECKOUT:
-            (self.here / name).symlink_to(ROOT / name)
-        (self.here / ".venv").symlink_to(BIN.parent)
+        self._link()
         kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         self.env = kept | {"HOME": str(self.home), "TMPDIR": str(self.folder / "tmp"), "LANG": "C.UTF-8"}
         self.env |= {"TERM": "dumb", "PATH": os.pathsep.join([str(self.folder / "bin"), str(BIN), os.environ["PATH"]])}
@@ -158,6 +156,20 @@ class Walk:
         file = self.folder / "bin" / name
         file.write_text(text, encoding="utf-8")
         file.chmod(0o755)
+
+    @contextlib.contextmanager
+    def at(self, place: Path) -> Iterator[None]:
+        """For a while another folder with the links to the checkout."""
+        before, self.here = self.here, place
+        self._link()
+        yield
+        self.here = before
+
+    def _link(self) -> None:
+        self.here.mkdir(parents=True, exist_ok=True)
+        for name in CHECKOUT:
+            (self.here / name).symlink_to(ROOT / name)
+        (self.here / ".venv").symlink_to(BIN.parent)
 
     def state(self, run: str) -> dict[str, Any]:
         """run_state.json; empty before there is one."""
