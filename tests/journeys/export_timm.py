@@ -29,7 +29,7 @@ import ecamp_fast
 from safetensors.torch import save_file
 
 encoder, seen = ecamp_fast.load("runs/first"), []
-encoder.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))  # as the ViT gets them: (B, 1, S, S)
+encoder.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))  # (B, 1, S, S)
 with torch.inference_mode():
     save_file({"features": encoder(encoder.preprocess(["image.png", "other.png"])).contiguous()}, "ours.safetensors")
 save_file({"pixels": seen[0].expand(-1, 3, -1, -1).contiguous()}, "pixels.safetensors")

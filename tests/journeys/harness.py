@@ -103,6 +103,7 @@ class Walk:
         self.env |= {_MARK: str(self.folder)}
         self._before = set(os.listdir(ROOT))
         self.prefab: Prefab | None = None
+        self.grace = 10.0  # seconds that processes have to end
 
     def need(self, *names: str) -> None:
         """Put prefabricated things here: ``RUN``, or ``RUN:runs/first`` under another name."""
@@ -187,7 +188,7 @@ class Walk:
 
     def close(self, broken: bool = False) -> None:
         """Remove all of it.  Raises Broken where something was left: a process, a file in HOME or in the checkout."""
-        stop = time.monotonic() + 10
+        stop = time.monotonic() + self.grace
         while (left := self.left()) and time.monotonic() < stop:
             time.sleep(0.1)
         names = [process_name(pid) for pid in left]

@@ -1,4 +1,4 @@
-"""What others ship, made small of phantoms: tables, trees, pictures, checkpoints. Each function makes what its path is."""
+"""What others ship, made small of phantoms: tables, trees, pictures, checkpoints. A function makes its path."""
 
 import csv
 from pathlib import Path
@@ -169,5 +169,3 @@ def write_rows(path: Path, rows: list[list[Any]]) -> None:
 def hosts(path: Path) -> None:
     """DeepSpeed's hostfile of this machine alone."""
     path.write_text("localhost slots=1\n")
-
-

@@ -1,4 +1,4 @@
-"""Journey: MIMIC-CXR as PhysioNet gives it, made of phantoms, becomes shards in one command, and features per patient."""
+"""Journey: MIMIC-CXR as PhysioNet gives it, made of phantoms, becomes shards in one command."""
 
 import json
 import sys
@@ -19,11 +19,12 @@ def journey(walk: Walk) -> None:
     (tree.folder / "mimic-cxr-reports.zip").rename(walk.here / "mimic-cxr-reports.zip")  # a download of its own
     expected = {dicom: study for dicom, study in tree.images.items() if tree.texts[study]}
     built = walk.type(
-        "ecamp-fast shard build --from mimic-cxr mimic-cxr-jpg SHARDS --reports mimic-cxr-reports.zip --workers 1 --json"
+        "ecamp-fast shard build --from mimic-cxr mimic-cxr-jpg SHARDS --reports mimic-cxr-reports.zip --workers 1"
+        " --json"
     )
     check_counts(built, len(tree.images), len(expected))
     walk.type("ecamp-fast shard verify SHARDS", says=[f"{len(expected)} samples"])
-    check_texts(walk.here / "SHARDS", {dicom: tree.texts[study] for dicom, study in expected.items()})
+    check_texts(texts_of(walk.here / "SHARDS"), {dicom: tree.texts[study] for dicom, study in expected.items()})
     frontal = walk.type(
         "ecamp-fast shard build --from mimic-cxr mimic-cxr-jpg PA --reports mimic-cxr-reports.zip --views PA --json"
         " --workers 1"
@@ -43,15 +44,20 @@ def check_counts(typed: Typed, images: int, samples: int) -> None:
     check(result["samples"] + result["dropped_empty"] == images, f"the counts add up to {images} images: {told}")
 
 
-def check_texts(folder: Path, texts: dict[str, str]) -> None:
-    """Each image has the text of its own study."""
+def texts_of(folder: Path) -> dict[str, str]:
+    """By image, of a set."""
     from ecamp_fast.shards.load.read import ShardSet
 
     shards, found = ShardSet(folder), {}
     for split in shards.splits:
         for index in range(shards.count(split)):
             sample = shards.read(split, index)
-            found[json.loads(sample["json"])["image"].rsplit("/", 1)[1][:-4]] = sample["txt"].decode()
+            found[json.loads(sample["json"])["image"].rsplit("/", 1)[-1][:-4]] = sample["txt"].decode()
+    return found
+
+
+def check_texts(found: dict[str, str], texts: dict[str, str]) -> None:
+    """Each image has the text of its own study."""
     wrong = [name for name in texts.keys() | found.keys() if texts.get(name) != found.get(name)]
     check(not wrong, f"{len(texts)} images have the findings and the impression of their own study: {wrong[:3]}")
 

@@ -1,4 +1,4 @@
-"""Small real things that stand for the words in a command line: SHARDS, RUN, BASE; each made once, when it is asked for.
+"""Small real things that stand for the words in a command line: SHARDS, RUN, BASE; each is made once, on demand.
 
 What makes each is in `fixtures.yaml`, under ``things``: a command as a user types it, or a function of `makers.py`.
 """

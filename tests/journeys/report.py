@@ -28,7 +28,7 @@ def check_page(path: Path) -> None:
     check_file(path, 5000)
     text = path.read_text(encoding="utf-8")
     check(not (wrong := malformed(text)), f"it is well-formed HTML: {wrong[:3]}")
-    addresses = [one for one in re.findall(r"""(?:src|href)=["']?(\w+://[^"'\s>]+)""", text)]
+    addresses = re.findall(r"""(?:src|href)=["']?(\w+://[^"'\s>]+)""", text)
     check(not addresses, f"it loads nothing from elsewhere: {addresses[:3]}")
     drawn = text.count("<polyline") + text.count("<path")
     check(drawn >= 4, f"it has curves: {drawn}")

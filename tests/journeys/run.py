@@ -1,4 +1,4 @@
-"""``make journeys``: what a user does on the first day, one script each; ARGS names some. Exit code 1 where one is broken.
+"""``make journeys``: what a user does on the first day, one script each. Exit code 1 where one is broken.
 
 readme        README's commands, top to bottom
 own_csv       a CSV table of one's own
@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.journeys.harness import Broken, Skipped, Walk, tell, walking
+from tests.journeys.harness import Broken, Skipped, tell, walking
 from tests.journeys.prefab import Prefab
 
 TEN = ("readme", "own_csv", "mimic", "stop_resume", "report", "wheel", "notebook", "export_timm", "cluster", "tracker")

@@ -27,5 +27,7 @@ def released() -> "dict[str, Tensor]":
 def write_bert(folder: Path) -> None:
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(VOCABULARY, 32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
     BertModel(config).save_pretrained(folder)

@@ -3,6 +3,7 @@
 import sys
 
 from tests.journeys.harness import Skipped, Walk, check, check_complete, digest, program, tiny
+from tests.journeys.stop_resume import LENGTH
 
 # Modules that stand in for wandb. What is called on it is not looked at: whatever it is, it goes wrong.
 FAULTS = {
@@ -10,7 +11,7 @@ FAULTS = {
     "hangs later": "import time\n{run}\n    def log(self, *a, **k): time.sleep(100_000)\n{init}",
     "dies": "import os\n{run}\n    def log(self, *a, **k): os._exit(9)\n{init}",
     "is killed": "import os, signal\n{run}\n    def log(self, *a, **k): os.kill(os.getpid(), signal.SIGKILL)\n{init}",
-    "fills the disk": "import errno\n{run}\n    def log(self, *a, **k): raise OSError(errno.ENOSPC, 'No space')\n{init}",
+    "fills the disk": "{run}\n    def log(self, *a, **k): raise OSError(28, 'No space left on device')\n{init}",
     "is no wandb": "raise ImportError('broken installation')",
 }
 PARTS = {
@@ -31,8 +32,8 @@ def journey(walk: Walk) -> None:
     if not stands():
         raise Skipped("`train` has no --track yet")
     walk.need("SHARDS")
-    command = f"ecamp-fast train --data SHARDS --recipe demo --no-report {tiny()}"
-    walk.type(f"{command} --out plain")
+    command = f"ecamp-fast train --data SHARDS --recipe demo --no-report {tiny(LENGTH)}"
+    walk.need("RUN:plain")
     for number, (name, text) in enumerate(list(FAULTS.items())[2 if walk.short else 0 : 3 if walk.short else None]):
         broken = walk.folder / f"broken-{number}"
         (broken / "wandb").mkdir(parents=True)
