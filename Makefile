@@ -70,7 +70,7 @@ test: setup
 
 # What a user does on the first day; ARGS names some: `make journeys ARGS='own_csv report'`. First day itself: ARGS=first_day.
 journeys: setup
-	@$(BIN)/python -m tests.journeys.run $(ARGS)
+	@cd tests && ../$(BIN)/python -m journeys.run $(ARGS)
 
 # What `make test` leaves out, since it takes longer: run them before a release.
 trainer: setup

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from tests.journeys.command_lines import faults_of
-from tests.journeys.harness import ROOT, Broken, Walk, check, program, tell, tiny
-from tests.journeys.language_server import served
-from tests.journeys.prefab import read_table
+from journeys.command_lines import faults_of
+from journeys.harness import ROOT, Broken, Walk, check, program, tell, tiny
+from journeys.language_server import served
+from journeys.prefab import read_table
 
 SHELL = ("bash", "console", "sh", "shell")
 STANDINS = [one for one in sorted(Path(__file__).with_name("standins").iterdir()) if one.name != "rank"]
@@ -181,7 +180,7 @@ def run_page(walk: Walk, page: str, quick: bool = False) -> None:
     """quick: only what the table says takes less than two seconds"""
     told = table()["pages"].get(page) or {}
     place = walk.folder / "pages" / re.sub(r"\W", "-", page)
-    with walk.at(place), served(walk) as address:
+    with walk.at(place), served() as address:
         for standin in STANDINS:
             walk.tool(standin.name, standin.read_text(encoding="utf-8"))
         walk.env |= {"SLURM_NOTES": str(place / "slurm-notes"), "SLURM_TASKS": str(place / "slurm-tasks")}

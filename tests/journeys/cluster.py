@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.journeys.harness import ROOT, Typed, Walk, check, check_complete, program, tiny
-from tests.journeys.stop_resume import steps
+from journeys.harness import ROOT, Typed, Walk, check, check_complete, program, tiny
+from journeys.stop_resume import steps
 
 STANDINS = Path(__file__).with_name("standins")
 SBATCH = ROOT / "docs" / "clusters" / "ecamp-fast.sbatch"

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.journeys.harness import Walk, check, program
+from journeys.harness import Walk, check, program
 
 # Refuses whatever is no part of timm's world; takes the pixels that ours has prepared, writes features.
 ELSEWHERE = """

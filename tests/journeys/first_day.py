@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.journeys.blocks import SHELL, find_blocks, logical_lines
-from tests.journeys.harness import BIN, ROOT, Broken, Walk, check, check_complete, check_file, tell, walking
-from tests.journeys.own_csv import write_table
+from journeys.blocks import SHELL, find_blocks, logical_lines
+from journeys.harness import BIN, ROOT, Broken, Walk, check, check_complete, check_file, tell, walking
+from journeys.own_csv import write_table
 
 LIMIT = 600.0
 IMAGES = 20

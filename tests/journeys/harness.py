@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.journeys.prefab import Prefab
+from journeys.prefab import Prefab
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -3,36 +3,13 @@
 import contextlib
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-from tests.journeys.harness import Walk
+from journeys.harness import load_beside
 
-
-class _Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        message = {"role": "assistant", "content": answer(asked["messages"])}
-        reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-        self._send(reply | {"usage": {"prompt_tokens": 10, "completion_tokens": 5}})
-
-    def do_GET(self) -> None:
-        self._send({"data": [{"id": "NAME"}]})
-
-    def _send(self, reply: dict[str, Any]) -> None:
-        body = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        """A server that keeps reports out of its log."""
+DISTILL = Path(__file__).resolve().parents[1] / "distill"
 
 
 def answer(messages: list[dict[str, str]]) -> str:
@@ -42,8 +19,7 @@ def answer(messages: list[dict[str, str]]) -> str:
 
     asked = messages[-1]["content"]
     marked = re.search(r"—Report—\n(.*)\n—Report END—", asked, re.DOTALL)
-    plain = re.search(r"Given the report: (.*)\nEntities:", asked, re.DOTALL)
-    found = marked or plain
+    found = marked or re.search(r"Given the report: (.*)\nEntities:", asked, re.DOTALL)
     text = distill_report(found[1]) if found else ""
     if not marked:
         return text
@@ -53,14 +29,11 @@ def answer(messages: list[dict[str, str]]) -> str:
 
 
 @contextlib.contextmanager
-def served(walk: Walk) -> Iterator[str]:
+def served() -> Iterator[str]:
     """Its address: http://127.0.0.1:PORT/v1."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    server: Any = load_beside(DISTILL / "conftest.py").FakeServer(load_beside(DISTILL / "driver.py"))
+    server.script = lambda number, body: f"text:{answer(body['messages'])}"
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
+        yield server.url
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+        server.close()

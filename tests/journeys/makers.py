@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from journeys.harness import ROOT, load_beside
+from journeys.mimic import trees
+from journeys.own_csv import write_table
 from PIL import Image
 
 from ecamp_fast.phantom import describe, phantom
-from tests.journeys.harness import ROOT, load_beside
-from tests.journeys.mimic import trees
-from tests.journeys.own_csv import write_table
 
 NIH_HEAD = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -117,8 +117,7 @@ def grid(path: Path) -> None:
 def mae_checkpoint(path: Path) -> None:
     """MAE's encoder, of TINY's sizes, as its authors save theirs."""
     import torch
-
-    from tests.journeys.small_models import released
+    from journeys.small_models import released
 
     state = {name: tensor for name, tensor in released().items() if name.startswith(IMAGE_SIDE)}
     torch.save({"model": state, "epoch": 3}, path)
@@ -127,8 +126,7 @@ def mae_checkpoint(path: Path) -> None:
 def ecamp_checkpoint(path: Path) -> None:
     """The authors' whole model, of TINY's sizes."""
     import torch
-
-    from tests.journeys.small_models import released
+    from journeys.small_models import released
 
     torch.save({"model": released()}, path)
 
@@ -138,7 +136,7 @@ IMAGE_SIDE = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
 
 def bert_folder(path: Path) -> None:
     """A BERT of small sizes, as transformers saves one, with the words of phantoms' reports."""
-    from tests.journeys.small_models import write_bert
+    from journeys.small_models import write_bert
 
     write_bert(path)
 

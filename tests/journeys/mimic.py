@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tests.journeys.harness import ROOT, Typed, Walk, check, check_complete, load_beside, program, tiny
+from journeys.harness import ROOT, Typed, Walk, check, check_complete, load_beside, program, tiny
 
 
 def trees() -> ModuleType:

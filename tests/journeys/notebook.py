@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import Any
 
-from tests.journeys.harness import ROOT, Skipped, Typed, Walk, check, program
+from journeys.harness import ROOT, Skipped, Typed, Walk, check, program
 
 NOTEBOOK = ROOT / "docs" / "notebooks" / "first_features.ipynb"
 CELLS = 10

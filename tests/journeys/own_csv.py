@@ -4,10 +4,10 @@ import csv
 import sys
 from pathlib import Path
 
+from journeys.harness import Broken, Typed, Walk, check, check_complete, check_file, program, tiny
 from PIL import Image
 
 from ecamp_fast.phantom import describe, phantom
-from tests.journeys.harness import Broken, Typed, Walk, check, check_complete, check_file, program, tiny
 
 
 def write_table(folder: Path, images: int, size: int = 160) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from tests.journeys.harness import Walk
+    from journeys.harness import Walk
 
 TABLE = Path(__file__).with_name("fixtures.yaml")
 
@@ -42,11 +42,11 @@ class Prefab:
             for needed in thing.get("needs", ()):
                 self._find(needed)
             if "run" in thing:
-                from tests.journeys.harness import tiny
+                from journeys.harness import tiny
 
                 self.walk.type(thing["run"].replace("TINY", tiny()))
             else:
-                from tests.journeys import makers
+                from journeys import makers
 
                 getattr(makers, thing["make"])(path)
         return path

@@ -2,8 +2,8 @@
 
 import sys
 
-from tests.journeys.blocks import run_pages
-from tests.journeys.harness import Walk, program
+from journeys.blocks import run_pages
+from journeys.harness import Walk, program
 
 
 def journey(walk: Walk) -> None:

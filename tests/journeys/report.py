@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 
-from tests.journeys.harness import Walk, check, check_file, program
+from journeys.harness import Walk, check, check_file, program
 
 CURVES = ("loss", "mim", "sr", "mlm")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}

@@ -22,8 +22,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.journeys.harness import Broken, Skipped, tell, walking
-from tests.journeys.prefab import Prefab
+from journeys.harness import Broken, Skipped, tell, walking
+from journeys.prefab import Prefab
 
 TEN = ("readme", "own_csv", "mimic", "stop_resume", "report", "wheel", "notebook", "export_timm", "cluster", "tracker")
 LAST = ("blocks", "first_day")
@@ -54,7 +54,7 @@ def go(name: str, short: bool, scratch: Path | None, shared: Prefab) -> str:
     if not Path(__file__).with_name(f"{name}.py").exists():
         return f"skipped: tests/journeys/{name}.py is not there"
     try:
-        module = importlib.import_module(f"tests.journeys.{name}")
+        module = importlib.import_module(f"journeys.{name}")
         if not hasattr(module, "journey"):  # a program by itself
             return "ok" if module.main() == 0 else "BROKEN"
         with walking(short, scratch) as walk:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.journeys.harness import TINY
+from journeys.harness import TINY
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,3 +31,7 @@ def write_bert(folder: Path) -> None:
         vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
     )
     BertModel(config).save_pretrained(folder)
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *letters, *(f"##{one}" for one in letters)]
+    words += [f"[unused{number}]" for number in range(VOCABULARY - len(words))]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.journeys.harness import Broken, Typed, Walk, check, check_complete, digest, program, tiny
+from journeys.harness import Broken, Typed, Walk, check, check_complete, digest, program, tiny
 
 LENGTH = "schedule={epochs: 16, warmup_epochs: 1, horizon_epochs: 16}"  # RUN of `fixtures.yaml` has it too
 # What is typed in another terminal, or the signal of a key or a machine; whether it saves.

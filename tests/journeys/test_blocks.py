@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-
-from tests.journeys import blocks
-from tests.journeys.blocks import Block
-from tests.journeys.command_lines import faults_of, inline_faults
-from tests.journeys.first_day import commands
-from tests.journeys.harness import ROOT, Broken, walking
+from journeys import blocks
+from journeys.blocks import Block
+from journeys.command_lines import faults_of, inline_faults
+from journeys.first_day import commands
+from journeys.harness import ROOT, Broken, walking
 
 
 def every() -> list[Block]:

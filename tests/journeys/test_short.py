@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from journeys import cluster, export_timm, first_day, mimic, notebook, own_csv, report, run, stop_resume, tracker
+from journeys.harness import Broken, Skipped, Typed, Walk, check_complete, leftovers, walking
+from journeys.prefab import Prefab
 from PIL import Image
-
-from tests.journeys import cluster, export_timm, first_day, mimic, notebook, own_csv, report, run, stop_resume, tracker
-from tests.journeys.harness import Broken, Skipped, Typed, Walk, check_complete, leftovers, walking
-from tests.journeys.prefab import Prefab
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_all_journeys_are_there() -> None:
     missing = [name for name in (*run.TEN, *run.LAST) if not (folder / f"{name}.py").exists()]
     assert [name for name in missing if name != "wheel"] == []
     text = (folder.parents[1] / "Makefile").read_text()
-    assert "tests.journeys.run $(ARGS)" in text
+    assert "journeys.run $(ARGS)" in text
 
 
 def test_the_program_tells_what_broke_and_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:

@@ -2,8 +2,8 @@
 
 import sys
 
-from tests.journeys.harness import Skipped, Walk, check, check_complete, digest, program, tiny
-from tests.journeys.stop_resume import LENGTH
+from journeys.harness import Skipped, Walk, check, check_complete, digest, program, tiny
+from journeys.stop_resume import LENGTH
 
 # Modules that stand in for wandb. What is called on it is not looked at: whatever it is, it goes wrong.
 FAULTS = {
