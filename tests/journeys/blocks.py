@@ -23,8 +23,8 @@ from journeys.prefab import read_table
 SHELL = ("bash", "console", "sh", "shell")
 STANDINS = [one for one in sorted(Path(__file__).with_name("standins").iterdir()) if one.name != "rank"]
 NEEDS = {"gpu", "slurm", "kubernetes", "network", "hosts", "hours", "container"}
-ENTRY = {"instead", "first", "parse", "needs", "code", "quick", "says"}
-PAGE = {"place", "lines", "python", "readers", "parse"}
+ENTRY = {"instead", "first", "parse", "needs", "code", "says"}
+PAGE = {"place", "lines", "python", "readers", "parse", "quick"}
 
 
 @dataclass(frozen=True)
@@ -176,27 +176,25 @@ def run_pages(walk: Walk, names: Sequence[str]) -> None:
     check(not broken, f"all blocks run: {broken}")
 
 
-def run_page(walk: Walk, page: str, quick: bool = False) -> None:
-    """quick: only what the table says takes less than two seconds"""
+def run_page(walk: Walk, page: str) -> None:
     told = table()["pages"].get(page) or {}
     place = walk.folder / "pages" / re.sub(r"\W", "-", page)
     with walk.at(place), served() as address:
         for standin in STANDINS:
             walk.tool(standin.name, standin.read_text(encoding="utf-8"))
         walk.env |= {"SLURM_NOTES": str(place / "slurm-notes"), "SLURM_TASKS": str(place / "slurm-tasks")}
-        if not quick:
-            walk.need(*told.get("place", ()))
+        walk.need(*told.get("place", ()))
         python = []
         for block in blocks_of(page):
             if block.language in SHELL:
                 for line in logical_lines(block.text):
-                    run_line(walk, page, line, address, quick)
+                    run_line(walk, page, line, address)
             elif block.language == "python":
                 python.append(block)
             elif reader := (told.get("readers") or {}).get(first_word(block)):
                 readers[reader](block.text, walk.here)
                 tell(f"  ok    {block.where}: {reader} reads it")
-        if python and not quick:
+        if python:
             run_python(walk, python, told.get("python", ""))
 
 
@@ -204,12 +202,10 @@ def first_word(block: Block) -> str:
     return block.text.split()[0] if block.text.split() else ""
 
 
-def run_line(walk: Walk, page: str, line: str, address: str, quick: bool) -> None:
+def run_line(walk: Walk, page: str, line: str, address: str) -> None:
     entry = entry_of(page, line)
     if "parse" in entry:
         tell(f"read only: {line}\n  {entry['parse']}")
-        return
-    if quick and not entry.get("quick"):
         return
     for command in _listed(entry.get("first")):
         walk.type(filled(command, address))

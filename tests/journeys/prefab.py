@@ -37,16 +37,17 @@ class Prefab:
 
     def _find(self, name: str) -> Path:
         path = self.walk.here / name
-        if not path.exists():
-            thing = self._things[name]
-            for needed in thing.get("needs", ()):
-                self._find(needed)
-            if "run" in thing:
-                from journeys.harness import tiny
+        thing = self._things[name]
+        for needed in thing.get("needs", ()):
+            self._find(needed)
+        if path.exists():
+            return path
+        if "run" in thing:
+            from journeys.harness import tiny
 
-                self.walk.type(thing["run"].replace("TINY", tiny()))
-            else:
-                from journeys import makers
+            self.walk.type(thing["run"].replace("TINY", tiny()))
+        elif "make" in thing:
+            from journeys import makers
 
-                getattr(makers, thing["make"])(path)
+            getattr(makers, thing["make"])(path)
         return path
