@@ -33,6 +33,7 @@ def measure_baselines(shards: ShardSet, recipe: Recipe, images: int) -> dict[str
 
     ours          all that the loader does for a batch, on one thread: read, check, crop, decode, resize, text
     libjpeg-turbo the same bytes decoded in full, nothing else: the floor
+    half size     and to half their sides, by its smaller transforms: the floor of a loader that decodes to scale
     DataLoader    PyTorch's, in this process, on the shards: Pillow and torchvision's transforms
     webdataset    its own pipeline on the same tar files, with the same transforms
     release       as the released code reads: an original, Pillow, three channels, crop, flip, grey, normalised
@@ -45,6 +46,7 @@ def measure_baselines(shards: ShardSet, recipe: Recipe, images: int) -> dict[str
         ways = {
             "ours": _ours(shards, recipe, count),
             "libjpeg-turbo": lambda: [Image.open(io.BytesIO(jpeg)).load() for jpeg in jpegs],
+            "half size": lambda: [_half_size(jpeg) for jpeg in jpegs],
             "DataLoader": _data_loader(jpegs, recipe),
             "webdataset": _webdataset(shards, recipe, count),
             "release": _release(recipe, min(count, ORIGINALS)),
@@ -87,6 +89,13 @@ def _ours(shards: ShardSet, recipe: Recipe, count: int) -> Callable[[], object]:
                 decoder.decode(batch.names, batch.jpegs, batch.boxes, batch.flipped)
 
     return read
+
+
+def _half_size(jpeg: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(jpeg))
+    image.draft("L", (-(-image.width // 2), -(-image.height // 2)))
+    image.load()
+    return image
 
 
 def _transform(recipe: Recipe, channels: int) -> Callable[[Image.Image], Tensor]:

@@ -12,7 +12,7 @@ from ecamp_fast.commands import annotate, put, sources
 from ecamp_fast.commands.lazy import HelpfulGroup
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.errors import DataError
+from ecamp_fast.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.builder.build import BuildReport
@@ -238,18 +238,26 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
     help="List terms used more often. Default: 10,000 per 227,835 reports, at least 10.",
 )
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the descriptive terms (PNG).")
+@click.option("--card", type=click.Path(path_type=Path, dir_okay=False), help="Begin a data card: numbers and blanks.")
 @as_json
-def stats(shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, as_json: bool) -> None:
+def stats(
+    shard_set: str, max_tokens: int, threshold: int | None, plot: Path | None, card: Path | None, as_json: bool
+) -> None:
     """Describe SET in numbers: samples, patients, image sizes, text lengths, descriptive terms, labels."""
     from ecamp_fast.files import require_file, write_atomically
+    from ecamp_fast.shards.describe.card import data_card
     from ecamp_fast.shards.describe.stats import stats as measure
     from ecamp_fast.shards.describe.terms import plot as draw
 
-    if plot:
-        require_file(plot)
+    for file in filter(None, (plot, card)):
+        require_file(file)
+    if card and card.exists():
+        raise ConfigError(f"{card} exists", "what was filled in would be lost: name another file")
     result = measure(shard_set, max_tokens, threshold)
     if plot:
         write_atomically(plot, draw(result))
+    if card:
+        write_atomically(card, data_card(result).encode())
     if as_json:
         click.echo(json.dumps({"schema": 1, **result}, ensure_ascii=False))
     else:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -15,6 +16,9 @@ class StopRequest:
 
     A signal within ``ONE_REQUEST`` of the first belongs to the same request; a later one is a second: it raises
     SystemExit where ``raises``, and ``again`` is its number. SIGHUP stays ignored where it was, as ``nohup`` does.
+
+    The handler runs once the main thread is back from C, which may take as long as a backward pass does. A thread
+    that is woken by signals says ``heard`` at once; each arrival counts once, when the first of the two tells of it.
     """
 
     def __init__(self, raises: bool = True) -> None:
@@ -25,6 +29,7 @@ class StopRequest:
         self._former: int | None = None
         self.first = 0.0  # when that came
         self._previous: dict[int, Any] = {}
+        self._heard, self._handled = Counter[int](), Counter[int]()
 
     @property
     def requested(self) -> bool:
@@ -34,8 +39,14 @@ class StopRequest:
         """Its presence asks too.  former: when one was changed last, nanoseconds, that was meant for an earlier run"""
         self._file, self._former = file, former
 
+    def heard(self, number: int) -> None:
+        """A signal has just come, says a thread; its handler has run, or will some time."""
+        self._heard[number] += 1
+        if self._heard[number] > self._handled[number]:
+            self.note(number)
+
     def note(self, number: int) -> None:
-        """A signal has come; the same one may be noted twice."""
+        """A request has come now: a first one, the same again, or a second."""
         now = time.monotonic()
         if not self.signalled:
             self.first = now
@@ -55,7 +66,9 @@ class StopRequest:
         self._previous.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.note(number)
+        self._handled[number] += 1
+        if self._handled[number] > self._heard[number]:
+            self.note(number)
         if self.again and self._raises:
             raise SystemExit(128 + number)
 

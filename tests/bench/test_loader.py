@@ -42,7 +42,7 @@ def test_other_loaders_stand_beside(tmp_path):
     build_phantoms(6, tmp_path / "set", size=96, options=Options(workers=1, vocab_size=300))
     small = load_recipe("demo", ["image.high_size=64", "image.low_size=32"])
     found = measure_baselines(ShardSet(tmp_path / "set"), small, 4)
-    assert list(found) == ["ours", "libjpeg-turbo", "DataLoader", "webdataset", "release"]
+    assert list(found) == ["ours", "libjpeg-turbo", "half size", "DataLoader", "webdataset", "release"]
     assert all(0 < times["p20"] <= times["median"] <= times["p80"] for times in found.values())
     assert found["release"]["median"] > found["libjpeg-turbo"]["median"]  # of 7.5 million pixels
 

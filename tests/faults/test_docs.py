@@ -89,4 +89,6 @@ def test_what_the_soak_found_is_told(docs: ModuleType) -> None:
     soak = {"date": "2026-01-01", "seed": 4, "seconds": 900.0, "machine": machine}
     told = docs.soaked(soak | {"kills": kills, "drills": drills})
     assert "3,000 SIGKILLs" in told and "50 SIGTERMs" in told and "2.1 s from" in told and "to the bit" in told
+    mutations = {"mutations": 100000, "kinds": 34, "not_found": 0, "changed_samples_read": 0}
+    assert "100,000 damages of 34 kinds" in docs.soaked(soak | {"mutations": mutations})
     assert "SIGKILLs" not in docs.soaked(soak) and "Not recorded" in docs.soaked(None)

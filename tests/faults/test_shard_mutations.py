@@ -268,18 +268,19 @@ KINDS = [
 ]
 
 
+def build(out, seed=42):
+    build_phantoms(8, out, seed=seed, size=64, options=Options(workers=1, shard_size=3, vocab_size=150))
+    return out
+
+
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
-    out = tmp_path_factory.mktemp("mutations") / "set"
-    build_phantoms(8, out, size=64, options=Options(workers=1, shard_size=3, vocab_size=150))
-    return out
+    return build(tmp_path_factory.mktemp("mutations") / "set")
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    out = tmp_path_factory.mktemp("mutations") / "other"
-    build_phantoms(8, out, seed=5, size=64, options=Options(workers=1, shard_size=3, vocab_size=150))
-    return out
+    return build(tmp_path_factory.mktemp("mutations") / "other", seed=5)
 
 
 def content(folder):
@@ -322,11 +323,12 @@ def mutate(folder, files, seed, manifest, other, kind):
     raise AssertionError(f"{kind.__name__} changes nothing")
 
 
-def run(pristine, other, tmp_path, count):
+def run(pristine, other, tmp_path, count, first=0):
+    """Damage a set ``count`` times, with seeds from ``first`` on, one kind after another."""
     folder = shutil.copytree(pristine, tmp_path / "set")
     files, manifest, whole = content(folder), read_manifest(pristine), delivered(pristine)
     assert len(whole) == 8
-    for seed in range(count):
+    for seed in range(first, first + count):
         kind = KINDS[seed % len(KINDS)]
         mutate(folder, files, seed, manifest, other, kind)
         named = f"{kind.__name__}, seed {seed}"

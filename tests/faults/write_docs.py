@@ -180,6 +180,9 @@ ASKED = """- {drills} SIGTERMs in one training of two ranks: {seconds_median} s 
   ranks in the median, {seconds_worst} s at worst; {steps_lost_worst} steps lost at most, {orphans} processes left;
   {steps_compared} steps are {same} those of an uninterrupted run.
 """
+DAMAGED = """- {mutations:,} damages of {kinds} kinds to a shard set: {not_found} were not found by `shard verify`,
+  {changed_samples_read} changed samples were delivered by the reader.
+"""
 POINTS = """## Points
 
 `ECAMP_FAULT=POINT[:KEY=VALUE]...:ACTION` makes something go wrong where the code reaches a point: kills, stops,
@@ -233,6 +236,8 @@ def soaked(soak: dict[str, Any] | None) -> str:
     if drills := soak.get("drills"):
         same = "the same to the bit as" if drills["same_as_uninterrupted"] else "not"
         text += ASKED.format(**drills, same=same)
+    if mutations := soak.get("mutations"):
+        text += DAMAGED.format(**mutations)
     return text
 
 

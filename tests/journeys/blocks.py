@@ -141,7 +141,7 @@ def read_faults(block: Block) -> list[str]:
             compile(block.text, block.where, "exec")
         elif block.language in ("yaml", "json"):
             yaml.safe_load(block.text)
-        elif block.language not in ("", "text", "mermaid", "dockerfile", "bibtex", "csv", "diff"):
+        elif block.language not in ("", "text", "mermaid", "dockerfile", "bibtex", "csv", "diff", "markdown"):
             return [f"{block.where}: what is a block of {block.language}?"]
     except (SyntaxError, yaml.YAMLError) as fault:
         return [f"{block.where}: {fault}"]

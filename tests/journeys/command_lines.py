@@ -13,7 +13,24 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTROL = {"&&", "||", "|", ";", "&", "(", ")"}
 # Programs of others: that they are there, and what they take, is not ours.
 OTHERS = {
-    *("source", "cd", "export", "git", "tar", "cat", "mkdir", "cp", "eval", "echo", "rm", "for", "do", "done", "true"),
+    *(
+        "source",
+        "cd",
+        "sed",
+        "export",
+        "git",
+        "tar",
+        "cat",
+        "mkdir",
+        "cp",
+        "eval",
+        "echo",
+        "rm",
+        "for",
+        "do",
+        "done",
+        "true",
+    ),
     *("vllm", "docker", "kubectl", "pre-commit", "uv", "uvx", "pipx", "curl", "pytest", "nohup", "squeue", "scancel"),
     *("sudo", "apt-get", "singularity", "nvidia-smi", "zcat", "unset", "jupyter", "mkdocs", "autoload", "compinit"),
 }
@@ -63,6 +80,8 @@ def _faults(words: Sequence[str], optional: Sequence[str]) -> list[str]:
         return [] if (ROOT / rest[0]).is_file() else [f"no file {rest[0]}"]
     if name == "pip":
         return _of_pip(rest)
+    if name in ("docker", "uvx") and "ecamp-fast" in rest and rest[0] != "build":  # an image's name, or a program's
+        return click_faults(ecamp_fast(), rest[rest.index("ecamp-fast") + 1 :])
     if name in OTHERS or words[0] == ".ci/run":
         return []
     return [f"what is {words[0]}?"]

@@ -28,7 +28,18 @@ from journeys.prefab import Prefab
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 # What of a checkout README's commands name; a journey's folder has links to it, so that nothing is written into it.
-CHECKOUT = ("ecamp_fast", "kernels", "shards", "bench", "docs", "tests", "Makefile", "pyproject.toml", ".ci")
+CHECKOUT = (
+    "ecamp_fast",
+    "kernels",
+    "shards",
+    "bench",
+    "docs",
+    "tests",
+    "Makefile",
+    "pyproject.toml",
+    "requirements.lock",
+    ".ci",
+)
 # A run of seconds, for whatever recipe; see also `tests/training/conftest.py::TINY`.
 TINY = (
     *("precision=fp32", "image.high_size=64", "image.low_size=32", "masking.image_ratio=0.75"),

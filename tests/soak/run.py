@@ -1,6 +1,8 @@
-"""What takes too long for any suite: thousands of killed writers, and a run that is asked to stop fifty times.
+"""What takes too long for any suite: thousands of killed writers, damaged shards, a run that is stopped fifty times.
 
-run.py [--kills N] [--drills N] [--seed N] [--out FILE]    ``make soak``: 3,000 kills, 50 drills, to results.json
+run.py [--kills N] [--drills N] [--mutations N] [--seed N] [--out FILE]
+
+``make soak``: 3,000 kills, 50 drills, 100,000 mutations, to results.json
 
 The figures are committed by hand, for docs/faults.md. The first thing that does not hold ends it with exit code 1; what
 was written until then stays in build/.
@@ -27,7 +29,7 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # processes that fork may have no ot
 
 
 def play(script: str, folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """The figures of ``kills.py`` or ``drills.py``.  Raises SystemExit where something did not hold."""
+    """The figures of one of the scripts beside this one.  Raises SystemExit where something did not hold."""
     command = [sys.executable, str(HERE / script), str(folder / Path(script).stem), str(count), str(seed)]
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(command, env=os.environ | ONE_THREAD | {"PYTHONPATH": paths}, stdout=subprocess.PIPE)
@@ -41,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=3000)
     parser.add_argument("--drills", type=int, default=50)
+    parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     wanted = parser.parse_args()
@@ -48,7 +51,7 @@ def main() -> None:
     folder.mkdir(parents=True)
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     result: dict[str, Any] = {"schema": 1, "date": day, "seed": wanted.seed, "machine": versions()}
-    for name in ("kills", "drills"):
+    for name in ("kills", "drills", "mutations"):
         if count := getattr(wanted, name):
             result[name] = play(f"{name}.py", folder, count, wanted.seed)
             print(f"{name}: {result[name]}", flush=True)

@@ -274,7 +274,7 @@ class Guard:
                     return
                 for number in numbers:
                     if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                        self._stop.note(number)
+                        self._stop.heard(number)
             self._look_after_launchers()
             self._follow()
             if self._lock and time.monotonic() - beaten >= lock.BEAT:

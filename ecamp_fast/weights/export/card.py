@@ -1,6 +1,6 @@
 """The model card: what lies in a folder of weights, what it was trained on, and the duties that come with that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,11 @@ _DUTIES = {
     "openi": "The Indiana collection (Open-i) is CC BY-NC-ND 4.0: name it; not for commerce.",
 }
 _OTHERS = "Look up the terms of the data before the weights leave the machine: they were learned from it."
+_NOT_MEASURED = "Nothing yet: an export does not measure. `ecamp-fast probe` and `ecamp-fast evaluate` do."
+PAPER = (
+    "Wang, Yao, Jiang, Lai, He, Tao, Zhou: ECAMP: Entity-centered Context-aware Medical Vision Language Pre-training. "
+    "Medical Image Analysis 105, 103690 (2025). doi:10.1016/j.media.2025.103690"
+)
 
 
 @dataclass(frozen=True)
@@ -80,29 +85,50 @@ def card(form: str, recipe: Recipe, origin: Origin, sha256: str) -> str:
         f"data: {_data(origin.data)}",
         f"sha256 of the weights: {sha256}",
     ]
+    duty = next((duty for name, duty in _DUTIES.items() if name in source), _OTHERS)
+    return _render(library, origin.title, facts, use, duty, _NOT_MEASURED)
+
+
+def template() -> str:
+    """A card with blanks, of weights that reach others in another way than by an export: docs/cards/model-card.md."""
+    facts = [
+        "ViT, DEPTH blocks of width WIDTH, HEADS heads, patches of PATCH pixels",
+        "input: SIDE x SIDE, one grey channel taken three times, values in [0, 1] less MEAN, over STD",
+        "trained by ECAMP (recipe RECIPE, changes of it CHANGES), STEPS optimizer steps from WEIGHTS IT BEGAN WITH",
+        "data: SOURCE, SAMPLES samples of PATIENTS patients, manifest DIGEST; its own card: DATA CARD",
+        "sha256 of the weights: SHA256",
+    ]
+    duty = f"{_DUTIES['mimic-cxr']} Of other data: {_OTHERS[0].lower()}{_OTHERS[1:]}"
+    measured = (
+        "TASK on SET, test split of PATIENTS patients: METRIC with its interval; beside it the same of untrained "
+        "weights (`ecamp-fast probe`) and of the encoder in use so far (`ecamp-fast evaluate`)."
+    )
+    return _render("LIBRARY", "TITLE", facts, "LINES OF PYTHON THAT LOAD IT", duty, measured, language="text")
+
+
+def _render(
+    library: str, title: str, facts: Iterable[str], use: str, duty: str, measured: str, language: str = "python"
+) -> str:
+    """The sections that every card has.  use: lines of ``language``"""
     lines = [
         "---",
         f"library_name: {library}",
         "tags: [radiology, chest-x-ray, vit, ecamp]",
         "---",
         "",
-        f"# {one_line(origin.title)}",
+        f"# {one_line(title)}",
         "",
         *(f"- {one_line(fact)}" for fact in facts),
         "",
-        "```python",
-        use,
-        "```",
-        "",
-        "## Data and licence",
-        "",
-        next((duty for name, duty in _DUTIES.items() if name in source), _OTHERS),
-        "",
+        *(f"```{language}", use, "```", ""),
+        *("## Data and licence", "", duty, ""),
+        *("## Measured", "", measured, ""),
         "## Limits",
         "",
         "For research. Not a medical device: nothing here may decide on care. What it "
         "learned holds for pictures like those it saw: other devices, ages and countries have to be measured first.",
         "",
+        *("## To cite", "", PAPER, ""),
     ]
     return "\n".join(lines)
 

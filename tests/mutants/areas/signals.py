@@ -49,6 +49,23 @@ def ends() -> Any:
     ]
 
 
+def arrivals() -> Any:
+    """What becomes of signals that a thread and a handler tell of, in every order."""
+    from itertools import product
+
+    from ecamp_fast.run import preemption
+
+    preemption.ONE_REQUEST = -1.0  # whatever comes after a first is a second
+    found = []
+    for order in product(("heard", "handled"), repeat=4):
+        stop, said = preemption.StopRequest(raises=False), []
+        for who in order:
+            stop.heard(2) if who == "heard" else stop._handle(2, None)
+            said.append((stop.signalled, stop.again))
+        found.append(said)
+    return found
+
+
 def locks() -> Any:
     """Who gets a lock, and what is left of it."""
     import json
@@ -110,6 +127,21 @@ MUTANTS = [
             "steps that were not saved are not told of": (
                 'lost = {"steps_lost": self.step - self.saved} if self._saves else {}',
                 "lost: dict[str, Any] = {}",
+            ),
+        },
+    ),
+    *mutants(
+        "ecamp_fast/run/preemption.py",
+        f"{GUARD}::test_each_arrival_counts_once_whoever_tells_of_it_first",
+        arrivals,
+        {
+            "a handler that runs late tells of a second request": (
+                "        if self._handled[number] > self._heard[number]:\n            self.note(number)",
+                "        self.note(number)",
+            ),
+            "a thread tells again of what was handled": (
+                "        if self._heard[number] > self._handled[number]:\n            self.note(number)",
+                "        self.note(number)",
             ),
         },
     ),

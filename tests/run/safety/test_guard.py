@@ -1,5 +1,6 @@
 """What ends a rank in order, where no second process is needed to see it."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -36,6 +37,52 @@ def test_in_a_library_a_signal_is_noted_and_a_second_raises(monkeypatch: pytest.
         time.sleep(1)
     assert left.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGHUP) == before
+
+
+BLOCKED = """
+import hashlib, os, signal, sys, threading, time
+from ecamp_fast.run import preemption
+from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.guard import Guard
+preemption.ONE_REQUEST = 0.2
+with Guard(leaves=True) as guard:
+    guard.take(RunDir(__import__("pathlib").Path(sys.argv[1])), lambda flag: flag, lambda numbers: [numbers])
+    guard.begin(0)
+    guard.done(1)
+    own = [os.getpid(), signal.SIGINT]
+    threading.Timer(0.1, lambda: os.kill(*own)).start()
+    began = time.monotonic()
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", int(sys.argv[2]))  # in C, as a backward pass is
+    blocked = time.monotonic() - began
+    time.sleep(0.3)  # for the thread of the guard, which would end the process
+    assert guard.requested and blocked > 0.5, blocked
+    guard.note_saved(1)
+print("saved")
+"""
+
+
+def test_a_signal_that_finds_the_main_thread_in_c_is_one_request(tmp_path: Path) -> None:
+    """Its handler runs long after it came: that is no second request, which would end the run without a save."""
+    began = time.process_time()
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 100_000)
+    rounds = str(int(100_000 * 1.5 / (time.process_time() - began)))
+    done = subprocess.run([sys.executable, "-c", BLOCKED, tmp_path, rounds], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "saved\n"), done.stderr
+
+
+def test_each_arrival_counts_once_whoever_tells_of_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preemption, "ONE_REQUEST", 0.0)
+    stop = preemption.StopRequest(raises=False)
+    stop.heard(signal.SIGINT)
+    stop._handle(signal.SIGINT, None)  # late, of the same
+    assert stop.signalled == signal.SIGINT and not stop.again
+    stop._handle(signal.SIGINT, None)  # before the thread hears of it
+    assert stop.again == signal.SIGINT
+    stop.again = 0
+    stop.heard(signal.SIGINT)  # of the same
+    assert not stop.again
+    stop.heard(signal.SIGTERM)
+    assert stop.again == signal.SIGTERM
 
 
 def test_nohup_is_respected() -> None:
