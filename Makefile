@@ -12,7 +12,7 @@ CHECKED := build/checked
 # Where this variable is set, Python would compile all of torch anew in every process: 18 s to start instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test worth downstream knowledge trainer faults faults-of-runs faults-of-data fault-docs soak mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock site reference clean
+.PHONY: help setup demo test worth downstream knowledge trainer faults faults-of-runs faults-of-data fault-docs soak mutants mutants-sample check lint fast-tests bench wheel audit checked-tree links lock site reference journeys clean
 
 help:
 	@echo 'make setup   environment in .venv, pinned by requirements.lock'
@@ -21,6 +21,7 @@ help:
 	@echo 'make downstream   what encoders are worth in tasks, beside first weights and pixels: two hours, once'
 	@echo 'make knowledge    where findings are, by distilled and by raw reports, and what that is worth: an hour of one core'
 	@echo 'make test    all tests            make check   lint, types, import contracts, fast tests'
+	@echo 'make journeys  what a user does on the first day, and every code block of the pages'
 	@echo 'make trainer  make faults   what the tests leave out: every case of the training loop, every fault'
 	@echo 'make soak    3,000 killed writers, 100,000 damaged sets, a run that is stopped fifty times: 20 minutes'
 	@echo 'make mutants break the code on purpose: do the tests notice?'
@@ -67,6 +68,10 @@ knowledge: setup
 
 test: setup
 	@$(BIN)/pytest $(ARGS)
+
+# What a user does on the first day; ARGS names some: `make journeys ARGS='own_csv report'`. First day itself: ARGS=first_day.
+journeys: setup
+	@cd tests && ../$(BIN)/python -m journeys.run $(ARGS)
 
 # What `make test` leaves out, since it takes longer: run them before a release.
 trainer: setup

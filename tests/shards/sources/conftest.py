@@ -88,37 +88,41 @@ def mimic_tree(tmp_path: Path) -> Callable[..., Tree]:
     """mimic_tree(studies, dicom=False, archive=True): writes a tree; every third study has two images."""
 
     def write(studies: int, dicom: bool = False, archive: bool = True) -> Tree:
-        tree = Tree(tmp_path / ("mimic-cxr" if dicom else "mimic-cxr-jpg"))
-        tree.folder.mkdir()
-        records, reports, stated, listed = [], {}, [], []
-        for number in range(studies):
-            description = describe(1, number)
-            patient = f"1{number % 3}{int(description.patient_id[-6:]):06d}"
-            study, style = f"{50000000 + number}", list(STYLES)[number % len(STYLES)]
-            first, *others = (s.strip() for s in description.report.split(". ") if s.strip())
-            words = {"i": first.rstrip(".") + ".", "f": ". ".join([*others, ""]).strip().replace("..", ".") or "Clear."}
-            words = {name: _wrapped(text) for name, text in words.items()}
-            raw, learned = STYLES[style]
-            place = f"files/p{patient[:2]}/p{patient}/s{study}"
-            reports[f"{place}.txt"] = raw.format(f=words["f"], i=words["i"])
-            tree.texts[f"s{study}"] = " ".join(learned.format(f=words["f"], i=words["i"]).split())
-            tree.styles[f"s{study}"] = style
-            tree.splits[f"s{study}"] = ("train", "validate", "test")[(0, 0, 0, 1, 2)[int(patient) % 5]]
-            listed.append([patient, study, f"{place}.txt"])
-            stated.append([patient, study, *(("1.0", "0.0", "-1.0", "")[(number + n) % 4] for n in range(len(LABELS)))])
-            for view in ("PA", "LATERAL")[: 1 + (number % 3 == 0)]:
-                dicom_id = f"{number:08x}-{view.lower()}-{study}"
-                pixels = phantom(1, number, SIZE).image
-                path = tree.folder / place / f"{dicom_id}{'.dcm' if dicom else '.jpg'}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(_dicom(pixels, view) if dicom else _jpeg(pixels))
-                tree.images[dicom_id] = f"s{study}"
-                records.append([dicom_id, patient, study, view, f"{place}/{dicom_id}.dcm"])
-        _tables(tree, records, stated, listed, dicom)
-        _reports(tree.folder, reports, archive)
-        return tree
+        return write_tree(tmp_path / ("mimic-cxr" if dicom else "mimic-cxr-jpg"), studies, dicom, archive)
 
     return write
+
+
+def write_tree(folder: Path, studies: int, dicom: bool = False, archive: bool = True) -> Tree:
+    tree = Tree(folder)
+    tree.folder.mkdir()
+    records, reports, stated, listed = [], {}, [], []
+    for number in range(studies):
+        description = describe(1, number)
+        patient = f"1{number % 3}{int(description.patient_id[-6:]):06d}"
+        study, style = f"{50000000 + number}", list(STYLES)[number % len(STYLES)]
+        first, *others = (s.strip() for s in description.report.split(". ") if s.strip())
+        words = {"i": first.rstrip(".") + ".", "f": ". ".join([*others, ""]).strip().replace("..", ".") or "Clear."}
+        words = {name: _wrapped(text) for name, text in words.items()}
+        raw, learned = STYLES[style]
+        place = f"files/p{patient[:2]}/p{patient}/s{study}"
+        reports[f"{place}.txt"] = raw.format(f=words["f"], i=words["i"])
+        tree.texts[f"s{study}"] = " ".join(learned.format(f=words["f"], i=words["i"]).split())
+        tree.styles[f"s{study}"] = style
+        tree.splits[f"s{study}"] = ("train", "validate", "test")[(0, 0, 0, 1, 2)[int(patient) % 5]]
+        listed.append([patient, study, f"{place}.txt"])
+        stated.append([patient, study, *(("1.0", "0.0", "-1.0", "")[(number + n) % 4] for n in range(len(LABELS)))])
+        for view in ("PA", "LATERAL")[: 1 + (number % 3 == 0)]:
+            dicom_id = f"{number:08x}-{view.lower()}-{study}"
+            pixels = phantom(1, number, SIZE).image
+            path = tree.folder / place / f"{dicom_id}{'.dcm' if dicom else '.jpg'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_dicom(pixels, view) if dicom else _jpeg(pixels))
+            tree.images[dicom_id] = f"s{study}"
+            records.append([dicom_id, patient, study, view, f"{place}/{dicom_id}.dcm"])
+    _tables(tree, records, stated, listed, dicom)
+    _reports(tree.folder, reports, archive)
+    return tree
 
 
 def _tables(tree: Tree, records: list, stated: list, listed: list, dicom: bool) -> None:
