@@ -1,6 +1,6 @@
 """Pre-train ECAMP: the program that deepspeed, torchrun or srun starts on every rank.
 
-deepspeed ecamp_fast/train.py --ds_config [NAME|FILE] [--recipe NAME|FILE] [--data SHARDS] [--out RUN] [--set KEY=VALUE]
+deepspeed ecamp_fast/train.py --ds_config [NAME|FILE] [--recipe NAME|FILE] [--data SHARDS[:WEIGHT]] [--out RUN] [--set KEY=VALUE]
 
 Without --data it draws phantoms (synthetic radiographs with reports) and trains the small recipe "demo" on them.
 The same command again goes on where the run stands.
@@ -41,7 +41,13 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
     help="DeepSpeed JSON: zero2 (default), zero1, zero0, or a file.",
 )
 @click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="Default: paper; on phantoms demo.")
-@click.option("--data", metavar="SHARDS", help="Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="SHARDS[:WEIGHT]",
+    help="Shard set: folder, s3://, gs:// or https://; several with a --data each, :0.3 for 30 % of one an epoch. "
+    "Default: phantoms.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -62,7 +68,7 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
 def main(
     ds_config: str,
     recipe_name: str | None,
-    data: str | None,
+    data: tuple[str, ...],
     out: Path | None,
     overrides: tuple[str, ...],
     resume: str,
@@ -87,7 +93,7 @@ def main(
 
 
 def settle(
-    recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str], resume: str = "auto"
+    recipe_name: str | None, data: Sequence[str], out: Path | None, overrides: Sequence[str], resume: str = "auto"
 ) -> "tuple[Recipe, Path]":
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself.
 
@@ -106,13 +112,14 @@ def settle(
     return recipe, out
 
 
-def _require_sources(recipe: "Recipe", data: str | None, resume: str) -> None:
-    """Raises DataError where what a run begins with is not there, PolicyError where ``data`` is a refused address."""
+def _require_sources(recipe: "Recipe", data: Sequence[str], resume: str) -> None:
+    """Raises DataError where what a run begins with is not there, PolicyError where ``data`` has a refused address,
+    ConfigError where it has a weight that is none.
+    """
     from ecamp_fast.files import missing_folder
-    from ecamp_fast.shards.storage.store import require_set_at
+    from ecamp_fast.shards.storage.weighted import require_sets_at
 
-    if data:
-        require_set_at(data)
+    require_sets_at(data)
     if recipe.init_from and not os.path.exists(recipe.init_from):
         raise DataError(f"init_from: no such file: {recipe.init_from}", "`ecamp-fast import` makes one")
     if resume not in ("auto", "must", "never") and (fault := missing_folder(Path(resume))):
@@ -121,7 +128,7 @@ def _require_sources(recipe: "Recipe", data: str | None, resume: str) -> None:
 
 def run_rank(
     recipe: "Recipe",
-    data: str | None,
+    data: tuple[str, ...],
     out: Path,
     ds_config: Path | None,
     resume: str,
@@ -158,7 +165,7 @@ def run_rank(
 def _train(
     run: RunDir,
     recipe: "Recipe",
-    data: str | None,
+    data: tuple[str, ...],
     ds_config: Path | None,
     resume: str,
     allow: tuple[str, ...],

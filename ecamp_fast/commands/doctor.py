@@ -25,7 +25,7 @@ path = click.Path(path_type=Path)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--ds_config", default="", metavar="NAME|FILE", help="DeepSpeed JSON. Default: zero2.")
 @click.option("--ranks", type=click.IntRange(1), help="Ranks of the run. Default: the GPUs, or one.")
-@click.option("--data", metavar="SHARDS", help="Shard set to look at: folder or address.")
+@click.option("--data", multiple=True, metavar="SHARDS[:WEIGHT]", help="Shard set to look at, as of train.")
 @click.option("--out", type=path, metavar="RUN", help="Run directory to look at.")
 @click.option("--hostfile", type=path, metavar="FILE", help="Of a run on several machines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
@@ -34,7 +34,7 @@ def command(
     overrides: tuple[str, ...],
     ds_config: str,
     ranks: int | None,
-    data: str | None,
+    data: tuple[str, ...],
     out: Path | None,
     hostfile: Path | None,
     as_json: bool,
@@ -47,7 +47,7 @@ def command(
     from ecamp_fast.run.deepspeed_config import find
 
     began = time.perf_counter()
-    setup = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out, hostfile)
+    setup = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data or None, out, hostfile)
     findings: list[Finding] = []
     rows, group = [], ""
     for name, finding in run_checks(setup):

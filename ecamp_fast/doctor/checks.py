@@ -91,6 +91,8 @@ GROUPS = (
             data.manifest,
             data.splits,
             data.patients,
+            several.sets,
+            several.patients,
             data.annotation,
             data.text,
             data.attention_maps,

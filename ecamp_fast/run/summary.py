@@ -1,6 +1,5 @@
 """What a run says of itself at its start: the line on the terminal, and the facts in run_state.json."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from ecamp_fast.model.attention import describe_choice
 from ecamp_fast.model.ecamp import attention_cases
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.shards.describe.rules import build_command, read_by_other_rules
+from ecamp_fast.shards.load.mix import ShardMix, sets_of
 from ecamp_fast.shards.load.read import ShardSet
 
 _LARGE = 20.0  # million parameters of a GLoRIA, from where on a CPU is no place for it
@@ -22,7 +22,7 @@ def run_facts(recipe: Recipe, shards: ShardSet, context: DistContext) -> dict[st
     return {
         "ranks": context.world,
         "device": device_name(context.device),
-        "data": str(shards.path.resolve() if isinstance(shards.path, Path) else shards.path),
+        "data": shards.named,
         "manifest": shards.manifest.digest,
         "tokenizer": shards.manifest.tokenizer_digest,
         "attention": attention_choices(recipe, context),
@@ -54,12 +54,13 @@ def opening_lines(
             f"nothing to do, all {step} steps are done: {_more(recipe)}; --resume never starts anew, and keeps this"
         ]
     start = f"resuming at step {step}" if step else "starting"
-    lines = [f"{start}: {_in_one_line(engine, recipe, shards.count('train'), context, total, chosen)}"]
+    lines = [f"{start}: {_in_one_line(engine, recipe, shards, context, total, chosen)}"]
+    lines += of_sets(shards)
     if shards.faults:
         lost, faults = len(shards.lost), "; ".join(shards.faults)
         lines.append(f"warning: {faults}: other samples stand in for {lost}; `ecamp-fast shard repair`")
     if recipe.losses.mlm and read_by_other_rules(shards.manifest):
-        again = build_command(shards.manifest)
+        again = " and ".join(build_command(one.manifest) for one in sets_of(shards))
         lines.append(f"warning: reports were read by other rules than this version's; to build the set again: {again}")
     if not (step or recipe.init_from or recipe.losses.gloria):
         authors = "; the paper's authors started from MAE's: README, Recipes" if _is_vit_b(recipe) else ""
@@ -70,6 +71,17 @@ def opening_lines(
         lines.append("warning: no training sample has an attention map: super-resolution weighs every pixel alike")
     choices = attention_choices(recipe, context)
     return lines + ["attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())] * bool(choices)
+
+
+def of_sets(shards: ShardSet) -> list[str]:
+    """What an epoch has of each, where there are several."""
+    if not isinstance(shards, ShardMix):
+        return []
+    return [
+        f"data: {part.shards.path}: {share:,} samples an epoch, of {part.shards.manifest.count('train'):,} "
+        f"(weight {part.weight:g})"
+        for part, share in zip(shards.parts, shards.shares("train"), strict=True)
+    ]
 
 
 def _of_gloria(engine: Any, recipe: Recipe, context: DistContext, total: int) -> list[str]:
@@ -104,12 +116,12 @@ def _more(recipe: Recipe) -> str:
     return f"schedule.epochs and {horizon} above {schedule.epochs:g}, with --allow-change {horizon}, train on"
 
 
-def _in_one_line(engine: Any, recipe: Recipe, samples: int, context: DistContext, total: int, chosen: bool) -> str:
+def _in_one_line(engine: Any, recipe: Recipe, shards: ShardSet, context: DistContext, total: int, chosen: bool) -> str:
     parameters = sum(p.numel() for p in engine.module.parameters())
     batch, accumulation = recipe.batch, recipe.accumulation(context.world)
     micro = f"{batch.micro}{' chosen' if chosen else ''} x {context.world} ranks x {accumulation} micro-steps"
     return (
-        f"recipe {recipe.name}, {parameters / 1e6:.1f} M parameters, {samples} samples, {total} steps of {batch.total} "
+        f"recipe {recipe.name}, {parameters / 1e6:.1f} M parameters, {shards.epoch('train')} samples, {total} steps of {batch.total} "
         f"({micro}), {recipe.precision}, ZeRO-{engine.zero_optimization_stage()}, {device_name(context.device)}"
     )
 

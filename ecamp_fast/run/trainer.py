@@ -52,7 +52,7 @@ class Trainer:
         self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, context.world)
         if job.resume != "never":
             judge_run(job.out, self.recipe, self.ds_config, job.allow)
-        self.samples = self.shards.count("train")
+        self.samples = self.shards.epoch("train")
         self.step, self.total = 0, total_steps(self.recipe, self.samples)
         self.trained = 0  # steps of this leg
         self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config, job.model)
@@ -265,8 +265,9 @@ class Trainer:
         )
 
     def _make_checkpoints(self) -> RunCheckpoints:
-        data = self.shards.manifest.digest
-        return RunCheckpoints(self.job, self.run, self.engine, self.recipe, self.ds_config, data, self._milestones)
+        return RunCheckpoints(
+            self.job, self.run, self.engine, self.recipe, self.ds_config, self.shards, self._milestones
+        )
 
     def _open(self, log: RunLog) -> None:
         if self.shards.faults:  # missing or cut, where others may stand in for their samples
