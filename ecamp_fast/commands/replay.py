@@ -20,7 +20,12 @@ SHOWN = 8  # keys of samples, at most
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("step", type=click.IntRange(min=1))
-@click.option("--data", multiple=True, metavar="SHARDS[:WEIGHT]", help="The run's shard set, where it is not where the run found it.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="SHARDS[:WEIGHT]",
+    help="The run's shard set, where it is not where the run found it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(run: Path, step: int, data: tuple[str, ...], as_json: bool) -> None:
     """Rebuild STEP of RUN (as events.jsonl counts) from the newest checkpoint before it, on this machine.

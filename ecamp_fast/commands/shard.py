@@ -132,11 +132,21 @@ def build(
 @click.argument("out", callback=_folder)
 @as_json
 def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it."""
+    """Join PARTS into the shard set OUT: all parts of a build (build --part I/N), or whole sets with one tokenizer.
+
+    Parts become what one build would have made. Sets keep their shards byte for byte; each sample its key and split.
+
+    \b
+    Example:
+      ecamp-fast shard merge HOSPITAL_A HOSPITAL_B BOTH
+    """
     from ecamp_fast.shards.builder.merge import merge as merge_parts
+    from ecamp_fast.shards.builder.merge_sets import are_sets, merge_sets
 
     with BuildProgress("shards") as progress:
-        report = merge_parts(parts, out, progress.tick)
+        report = (merge_sets if are_sets(parts) else merge_parts)(parts, out, progress.tick)
+    if report.resumed == report.manifest.counts["samples"]:
+        tell(f"{report.out} is complete, nothing to do", err=True)
     for note in report.manifest.notes:
         tell(f"note: {note}", err=True)
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))

@@ -37,7 +37,9 @@ def require_alike(sets: Sequence[Named]) -> None:
         if (apart := _apart(with_text[0].manifest, other.manifest))
     ]
     if faults:
-        hint = f"build it again with this version, the same --entities, and --tokenizer {with_text[0].name}/tokenizer.json"
+        hint = (
+            f"build it again with this version, the same --entities, and --tokenizer {with_text[0].name}/tokenizer.json"
+        )
         raise DataError("sets that were not read alike: " + "; ".join(faults), hint)
     if leaks := shared_images(sets):
         told = "; ".join(f"{count:,} images of {train} (train) are held out in {held}" for train, held, count in leaks)
@@ -71,7 +73,10 @@ def _images(manifest: Manifest, splits: Sequence[str]) -> np.ndarray:
     columns = [shard.members[IMAGE] for split in splits for shard in manifest.of(split) if IMAGE in shard.members]
     none = np.zeros(0, np.uint64)
     return np.concatenate(
-        [none, *(members.crc32.astype(np.uint64) << np.uint64(32) | members.size.astype(np.uint64) for members in columns)]
+        [
+            none,
+            *(members.crc32.astype(np.uint64) << np.uint64(32) | members.size.astype(np.uint64) for members in columns),
+        ]
     )
 
 
