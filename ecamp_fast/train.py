@@ -1,6 +1,6 @@
 """Pre-train ECAMP: the program that deepspeed, torchrun or srun starts on every rank.
 
-deepspeed ecamp_fast/train.py --ds_config [NAME|FILE] [--recipe NAME|FILE] [--data SHARDS[:WEIGHT]] [--out RUN] [--set KEY=VALUE]
+deepspeed ecamp_fast/train.py --ds_config [NAME|FILE] [--recipe NAME|FILE] [--data SHARDS] [--out RUN] [--set KEY=VALUE]
 
 Without --data it draws phantoms (synthetic radiographs with reports) and trains the small recipe "demo" on them.
 The same command again goes on where the run stands.

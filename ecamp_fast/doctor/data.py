@@ -1,7 +1,6 @@
 """The shard set: whole, belonging to its tokenizer, fit for the recipe; and one sample decoded."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
@@ -9,7 +8,6 @@ from ecamp_fast.errors import DataError
 
 OFTEN = 0.05  # share of texts cut short that is worth a word
 LISTED = 5  # files named on a line
-LOOKED_THROUGH = 20_000  # samples, at most, that are all looked at: some seconds
 LOOKED_AT = 64  # samples whose metadata is read
 REBUILD = "restore the files from a copy, or build the set again"
 
@@ -127,16 +125,14 @@ def sets(setup: RunSetup) -> Iterator[Finding]:
 def patients_of_sets(setup: RunSetup) -> Iterator[Finding]:
     """Patients that one set trains on and another holds out, by their names."""
     from ecamp_fast.shards.load.alike import shared_patients
-    from ecamp_fast.shards.load.mix import ShardMix
+    from ecamp_fast.shards.load.mix import ShardMix, sets_of
 
     if not isinstance(setup.shards, ShardMix):
         return
-    sets = [part.shards for part in setup.shards.parts]
-    if sum(one.manifest.counts["samples"] for one in sets) > LOOKED_THROUGH or not all(
-        isinstance(one.path, Path) for one in sets
-    ):
+    shared = shared_patients(sets_of(setup.shards))
+    if shared is None:
         yield ok("patients of sets", "not compared, the sets are large or far away; `ecamp-fast shard merge` does")
-    elif shared := shared_patients(sets):
+    elif shared:
         found = f"{shared:,} are in train of one set and held out in another, by their names"
         hint = "if they are the same people, build one set of all; names of two sources may be alike by chance"
         yield warn("patients of sets", found, hint)

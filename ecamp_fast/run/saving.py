@@ -22,8 +22,7 @@ from ecamp_fast.run.checkpoint.retention import best_of, set_aside
 from ecamp_fast.run.checkpoint.saver import Outcome, Request, Saver
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job
-from ecamp_fast.shards.load.mix import describe_change, weights_of
-from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.shards.load.mix import describe_change
 
 
 class RunCheckpoints:
@@ -32,8 +31,9 @@ class RunCheckpoints:
     run         its directory
     engine      whose state it is
     ds_config   resolved
-    shards      that it is trained on
+    data        digest of what it is trained on
     milestones  steps whose checkpoints stay
+    sets        that it is trained on, where they are several, as ``weights_of`` gives them
     """
 
     def __init__(
@@ -43,14 +43,15 @@ class RunCheckpoints:
         engine: Any,
         recipe: Recipe,
         ds_config: dict[str, Any],
-        shards: ShardSet,
+        data: str,
         milestones: Collection[int],
+        sets: dict[str, Any] | None = None,
     ) -> None:
         self._job, self._run, self._engine = job, run, engine
         self._settings = settings_of(recipe, ds_config) | {"layout": layout(engine, recipe)}
-        if sets := weights_of(shards):
+        if sets:
             self._settings["data"] = sets
-        self._data, self._milestones, self._config = shards.manifest.digest, milestones, recipe.checkpoint
+        self._data, self._milestones, self._config = data, milestones, recipe.checkpoint
         self._ranks = ranks_of_this_run()
         self._saver = Saver(run.checkpoints, self._ranks, self._config.keep, self._config.background)
         self._main = self._ranks.rank == 0

@@ -10,6 +10,7 @@ from ecamp_fast.model.attention import describe_choice
 from ecamp_fast.model.ecamp import attention_cases
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.shards.describe.rules import build_command, read_by_other_rules
+from ecamp_fast.shards.load.alike import shared_patients
 from ecamp_fast.shards.load.mix import ShardMix, sets_of
 from ecamp_fast.shards.load.read import ShardSet
 
@@ -55,7 +56,7 @@ def opening_lines(
         ]
     start = f"resuming at step {step}" if step else "starting"
     lines = [f"{start}: {_in_one_line(engine, recipe, shards, context, total, chosen)}"]
-    lines += of_sets(shards)
+    lines += _of_sets(shards, context)
     if shards.faults:
         lost, faults = len(shards.lost), "; ".join(shards.faults)
         lines.append(f"warning: {faults}: other samples stand in for {lost}; `ecamp-fast shard repair`")
@@ -73,15 +74,17 @@ def opening_lines(
     return lines + ["attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())] * bool(choices)
 
 
-def of_sets(shards: ShardSet) -> list[str]:
-    """What an epoch has of each, where there are several."""
+def _of_sets(shards: ShardSet, context: DistContext) -> list[str]:
+    """Where there are several: what an epoch has of each, and whether a patient is on both sides of the split."""
     if not isinstance(shards, ShardMix):
         return []
+    shared = shared_patients(sets_of(shards)) if context.is_main else None
+    warning = f"warning: {shared} patients are in train of one set and held out in another, by their names"
     return [
         f"data: {part.shards.path}: {share:,} samples an epoch, of {part.shards.manifest.count('train'):,} "
         f"(weight {part.weight:g})"
         for part, share in zip(shards.parts, shards.shares("train"), strict=True)
-    ]
+    ] + [warning] * bool(shared)
 
 
 def _of_gloria(engine: Any, recipe: Recipe, context: DistContext, total: int) -> list[str]:
@@ -120,8 +123,9 @@ def _in_one_line(engine: Any, recipe: Recipe, shards: ShardSet, context: DistCon
     parameters = sum(p.numel() for p in engine.module.parameters())
     batch, accumulation = recipe.batch, recipe.accumulation(context.world)
     micro = f"{batch.micro}{' chosen' if chosen else ''} x {context.world} ranks x {accumulation} micro-steps"
+    samples = shards.epoch("train")
     return (
-        f"recipe {recipe.name}, {parameters / 1e6:.1f} M parameters, {shards.epoch('train')} samples, {total} steps of {batch.total} "
+        f"recipe {recipe.name}, {parameters / 1e6:.1f} M parameters, {samples} samples, {total} steps of {batch.total} "
         f"({micro}), {recipe.precision}, ZeRO-{engine.zero_optimization_stage()}, {device_name(context.device)}"
     )
 

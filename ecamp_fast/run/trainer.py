@@ -28,6 +28,7 @@ from ecamp_fast.run.step import OptimizerStep
 from ecamp_fast.run.summary import opening_lines, run_facts
 from ecamp_fast.run.update import UpdateResult, Votes
 from ecamp_fast.shards.load.loader import Loader
+from ecamp_fast.shards.load.mix import weights_of
 from ecamp_fast.shards.load.quarantine import Quarantine
 
 
@@ -265,8 +266,9 @@ class Trainer:
         )
 
     def _make_checkpoints(self) -> RunCheckpoints:
+        data, sets = self.shards.manifest.digest, weights_of(self.shards)
         return RunCheckpoints(
-            self.job, self.run, self.engine, self.recipe, self.ds_config, self.shards, self._milestones
+            self.job, self.run, self.engine, self.recipe, self.ds_config, data, self._milestones, sets
         )
 
     def _open(self, log: RunLog) -> None:

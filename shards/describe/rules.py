@@ -21,7 +21,8 @@ def read_by_other_rules(manifest: Manifest) -> bool:
 def build_command(manifest: Manifest) -> str:
     """The command that builds such a set anew, options at their defaults left out.
 
-    Of merged sets it is the merge, once each of them is built again. Paths of sources are private and are not in a manifest: the source is named as its file or folder is called.
+    Of merged sets it is the merge, once each of them is built again.
+    Paths of sources are private and are not in a manifest: the source is named as its file or folder is called.
     """
     source = manifest.source
     if MERGED in source:

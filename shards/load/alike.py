@@ -5,14 +5,17 @@ By manifests and indexes alone, but for ``shared_patients``: no shard is read.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ecamp_fast.errors import DataError
 from ecamp_fast.shards.format.manifest import IMAGE, Manifest
 from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.shards.storage.address import parse_address
 from ecamp_fast.shards.storage.presence import TRAINING
 
+LOOKED_THROUGH = 20_000  # samples: some seconds
 _TEXT: dict[str, Callable[[Manifest], object]] = {  # what tokens, and the marks on them, were made with
     "tokenizer": lambda held: (held.tokenizer_digest, held.vocab_size),
     "list of entities": lambda held: held.entities.digest,
@@ -80,8 +83,15 @@ def _images(manifest: Manifest, splits: Sequence[str]) -> np.ndarray:
     )
 
 
-def shared_patients(sets: Sequence[ShardSet]) -> int:
-    """How many patients, by name, one set trains on and another holds out; reads the metadata of all samples."""
+def shared_patients(sets: Sequence[ShardSet]) -> int | None:
+    """How many patients, by name, one set trains on and another holds out; reads the metadata of all samples.
+
+    None where these are more than ``LOOKED_THROUGH``, or not all on this machine. Names of two sources may be alike by
+    chance.
+    """
+    local = all(isinstance(one.path, Path) or parse_address(one.path) is None for one in sets)
+    if not local or sum(one.manifest.counts["samples"] for one in sets) > LOOKED_THROUGH:
+        return None
     trained, held = ([_patients(one, train) for one in sets] for train in (True, False))
     both = [trained[i] & held[j] for i in range(len(sets)) for j in range(len(sets)) if i != j]
     return len(set[str]().union(*both))

@@ -49,8 +49,7 @@ class MicroBatches:
 
 def order_of(shard_set: ShardSet, split: str, recipe: Recipe) -> Order:
     """The order of a split that ``loader.shuffle`` asks for.  Raises DataError where there is no such split."""
-    shuffle, count = recipe.loader.shuffle, shard_set.count(split)
-    window = None if shuffle == "set" else int(shuffle)
+    window = None if recipe.loader.shuffle == "set" else int(recipe.loader.shuffle)
     if not isinstance(shard_set, ShardMix):
         return _order_of_one(shard_set, split, recipe.seed, window)
     orders, counts, shares = [], [], []

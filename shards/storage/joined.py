@@ -1,4 +1,4 @@
-"""The files of several shard sets behind one interface: file ``train-000000.tar`` of set 1 is ``1/train-000000.tar``."""
+"""The files of several shard sets behind one interface: ``train-000000.tar`` of set 1 is ``1/train-000000.tar``."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
