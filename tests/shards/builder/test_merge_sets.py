@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from ecamp_fast.cli import main
 from ecamp_fast.commands.shard import merge as command
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.builder import merge_sets as module
@@ -85,10 +84,11 @@ def test_tar_and_webdataset_open_it(merged: Path) -> None:
     wds = pytest.importorskip("webdataset")
     paths = sorted(map(str, merged.glob("*.tar")))
     keys = [sample["__key__"] for sample in wds.WebDataset(paths, shardshuffle=False)]
-    with_tar = [
-        name.partition(".")[0] for path in paths for name in tarfile.open(path).getnames() if name.endswith(".jpg")
-    ]
-    assert keys == with_tar and len(keys) == 39
+    listed = []
+    for path in paths:
+        with tarfile.open(path) as file:
+            listed += [name.partition(".")[0] for name in file.getnames() if name.endswith(".jpg")]
+    assert keys == listed and len(keys) == 39
 
 
 def test_text_can_be_put_into_it(merged: Path, tmp_path: Path) -> None:
@@ -149,10 +149,9 @@ def test_two_different_sets_are_needed(two_sets: Sets, tmp_path: Path, count: in
 
 def test_sets_and_parts_do_not_mix(two_sets: Sets, tmp_path: Path) -> None:
     build(PhantomSource(6, 1, 64), tmp_path / "part", Options(workers=1, vocab_size=150), part=(1, 2))
-    result = CliRunner().invoke(
-        main, ["shard", "merge", str(two_sets[0]), str(tmp_path / "part"), str(tmp_path / "set")]
-    )
-    assert result.exit_code == ConfigError.exit_code
+    with pytest.raises(ConfigError, match="is a whole set, .*part is none"):
+        module.are_sets([two_sets[0], tmp_path / "part"])
+    assert module.are_sets(two_sets) and not module.are_sets([tmp_path / "part"])
 
 
 def test_a_damaged_shard_is_not_passed_on(two_sets: Sets, tmp_path: Path) -> None:
