@@ -1,7 +1,8 @@
 """One rank of a test: several runs, one after the other, in one process per rank.
 
-python trainers_on_rank.py SHARDS OUT CASES    SHARDS: one or several, with blanks between them   CASES: JSON object, name to {"settings": list of KEY=VALUE on the recipe
-demo, "ds_config": name or path, "threads": count, "run": folder in OUT, by default the name}.
+python trainers_on_rank.py SHARDS OUT CASES    SHARDS: one, or several with blanks between them   CASES: JSON object,
+name to {"settings": list of KEY=VALUE on the recipe demo, "ds_config": name or path, "threads": count, "run": folder in
+OUT, by default the name}.
 """
 
 import json

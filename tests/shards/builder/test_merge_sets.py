@@ -149,7 +149,7 @@ def test_two_different_sets_are_needed(two_sets: Sets, tmp_path: Path, count: in
 
 def test_sets_and_parts_do_not_mix(two_sets: Sets, tmp_path: Path) -> None:
     build(PhantomSource(6, 1, 64), tmp_path / "part", Options(workers=1, vocab_size=150), part=(1, 2))
-    with pytest.raises(ConfigError, match="is a whole set, .*part is none"):
+    with pytest.raises(ConfigError, match=r"is a whole set, .*part is none"):
         module.are_sets([two_sets[0], tmp_path / "part"])
     assert module.are_sets(two_sets) and not module.are_sets([tmp_path / "part"])
 
@@ -205,6 +205,20 @@ def _same_keys(sets: list[Path], folder: Path) -> list[Path]:
         Image.radial_gradient("L").resize((90 + number, 70)).save(folder / f"one-{number}.png")
     build(CsvSource(folder / "one.csv"), folder / "other", Options(workers=1, tokenizer=sets[0] / TOKENIZER))
     return [sets[0], folder / "other"]
+
+
+def test_keys_are_compared_as_a_file_system_may(table: Table, tmp_path: Path) -> None:
+    """A disk that knows no upper and lower case would unpack one over the other."""
+    for name, study in (("one", "s1"), ("ONE", "S1")):
+        table(name, [(study, f"{name}1", "train"), (f"{name}2", f"{name}2", "val")])
+    with pytest.raises(DataError, match="2 keys come in more than one set"):
+        merge_sets([tmp_path / "one", tmp_path / "ONE"], tmp_path / "set")
+
+
+def test_patients_who_are_not_named_are_nobody_in_particular(table: Table, tmp_path: Path) -> None:
+    sets = [table(name, [(f"{name}1", "", "train"), (f"{name}2", "", "val")]) for name in ("one", "three")]
+    assert merge_sets(sets, tmp_path / "set").manifest.counts["patients"] == 0
+    verify(tmp_path / "set")
 
 
 def test_a_patient_on_both_sides_is_refused(table: Table, tmp_path: Path) -> None:

@@ -14,15 +14,17 @@ from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.shards.builder.build import Options, build, build_phantoms
 from ecamp_fast.shards.format.manifest import IMAGE, TOKENIZER, read_manifest
-from ecamp_fast.shards.load.alike import shared_patients
-from ecamp_fast.shards.load.batching import MicroBatches, TokenEstimate
+from ecamp_fast.shards.load.alike import Named, shared_images, shared_patients
+from ecamp_fast.shards.load.batching import MicroBatches, TokenEstimate, seed_of_set
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.mix import ShardMix, describe_change, digest_of, open_data, weights_of
+from ecamp_fast.shards.load.order import global_samples
 from ecamp_fast.shards.load.quarantine import Quarantine
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.phantom import PhantomSource
 
 Sets = tuple[Path, Path]
+SPLITS = ("train", "val")
 SET, WINDOW = "591079fb1c730c8c", "3137d9f1b349a3a4"  # as sets were ordered before there could be several
 Small = Callable[..., Recipe]
 
@@ -137,6 +139,10 @@ def test_the_order_of_a_set_is_the_same_beside_other_weights(two_sets: Sets, sma
     one, other = of_b(":0.3"), of_b(":2")
     if shuffle == "set":  # a window is a share of the epoch, so windows differ
         assert one == other[: len(one)]
+        own = ShardSet(two_sets[1])
+        order = global_samples(12, seed_of_set(small("paper").seed, own), np.arange(len(one)))[1]
+        assert one == [own.key("train", row) for row in order.tolist()]
+        assert seed_of_set(42, own) not in (42, seed_of_set(42, ShardSet(two_sets[0])), seed_of_set(43, own))
     assert len({*one[:12]}) == 12 and one[:12] != one[12:24]
 
 
@@ -210,6 +216,13 @@ def test_an_image_on_both_sides_is_refused(two_sets: Sets, tmp_path: Path) -> No
     build(PhantomSource(24, 1, 64), tmp_path / "again", options)
     with pytest.raises(DataError, match=r"\d images of .* \(train\) are held out in"):
         open_data([str(two_sets[0]), str(tmp_path / "again")])
+    sets = [ShardSet(two_sets[0]), ShardSet(tmp_path / "again")]
+    images = [
+        {split: {one.read(split, row)[IMAGE] for row in range(one.count(split))} for split in SPLITS} for one in sets
+    ]
+    found = shared_images([Named(name, one.manifest) for name, one in zip("ab", sets, strict=True)])
+    pairs = (("a", "b", images[0]["train"] & images[1]["val"]), ("b", "a", images[1]["train"] & images[0]["val"]))
+    assert found == [(train, held, len(both)) for train, held, both in pairs if both] and found
 
 
 def test_the_same_keys_are_other_samples_in_another_set(two_sets: Sets, tmp_path: Path) -> None:
