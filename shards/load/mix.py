@@ -23,13 +23,13 @@ from ecamp_fast.shards.storage.presence import TRAINING
 from ecamp_fast.shards.storage.weighted import Weighted, parse_data
 
 KIND = "several"  # of the source of sets that are read as one
-_MOST = 2**31  # samples of an epoch, see ``interleave``
+_LARGEST_EPOCH = 2**31  # samples of an epoch, see ``interleave``
 
 Data = Path | str | Sequence[str]  # a folder, or what ``--data`` says, once or more often
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MixedSet:
     """One set of a mix.  weight: see ``Weighted``"""
 
     shards: ShardSet
@@ -60,7 +60,7 @@ class ShardMix(ShardSet):
 
     def __init__(self, sources: Sequence[Weighted], spare: float = 0.0, cache_gb: float | None = None) -> None:
         self._opened_with = (tuple(sources), spare, cache_gb)
-        opened = [Part(ShardSet(source.place, spare, cache_gb), source.weight) for source in sources]
+        opened = [MixedSet(ShardSet(source.place, spare, cache_gb), source.weight) for source in sources]
         self.parts = tuple(sorted(opened, key=lambda part: part.shards.manifest.digest))
         for one, other in zip(self.parts, self.parts[1:], strict=False):
             if one.shards.manifest.digest == other.shards.manifest.digest:
@@ -77,7 +77,7 @@ class ShardMix(ShardSet):
         counts = [part.shards.manifest.count(TRAINING) for part in self.parts]
         starts = np.cumsum(counts) - counts
         self.lost = np.concatenate([one.lost + start for one, start in zip(sets, starts, strict=True)])
-        if self.manifest.count(TRAINING) and self.epoch(TRAINING) >= _MOST:
+        if self.manifest.count(TRAINING) and self.epoch(TRAINING) >= _LARGEST_EPOCH:
             raise ConfigError(f"{place}: an epoch would have {self.epoch(TRAINING):,} samples", "take smaller weights")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -164,7 +164,7 @@ def _called(digest: str, sets: dict[str, list[Any]]) -> str:
     return f"{sets[digest][0] or 'a set'} ({digest[:12]})"
 
 
-def _joined(parts: Sequence[Part], of_text: Manifest) -> Manifest:
+def _joined(parts: Sequence[MixedSet], of_text: Manifest) -> Manifest:
     """One manifest for all.  of_text: of a set that has text, if any"""
     held = [part.shards.manifest for part in parts]
     shards = tuple(

@@ -29,10 +29,10 @@ def shares() -> Any:
     """Shares by weight, digests, and what stands for sets of which a part is looked at."""
     import numpy as np
 
-    from ecamp_fast.shards.load.mix import Part, ShardMix, digest_of
+    from ecamp_fast.shards.load.mix import MixedSet, ShardMix, digest_of
 
     def part(count: int, weight: float) -> Any:
-        return Part(SimpleNamespace(manifest=SimpleNamespace(count=lambda split: count), count=None), weight)  # type: ignore[arg-type]
+        return MixedSet(SimpleNamespace(manifest=SimpleNamespace(count=lambda split: count), count=None), weight)  # type: ignore[arg-type]
 
     parts = [part(20, 1.0), part(12, 0.3), part(5, 0.5), part(7, 0.01), part(0, 2.0)]
     both: Any = SimpleNamespace(parts=parts[:2], count=lambda split: 32)
