@@ -43,7 +43,7 @@ class Pretrained:
 
 def pretrain(
     recipe: str | Path | Recipe | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     out: str | Path | None = None,
     *,
     overrides: Sequence[str] = (),
@@ -58,7 +58,7 @@ def pretrain(
     """Pre-train ECAMP; where ``out`` holds a part of this run, go on from there.
 
     recipe        a name, a file, or a ``Recipe``; None: ``paper``, on phantoms ``demo``
-    data          a shard set: folder or address; None: phantoms are drawn
+    data          a shard set: folder or address, "PLACE:0.3" for 30 % of it an epoch; several: a list; None: phantoms
     out           the run directory; None: runs/RECIPE, on phantoms runs/phantoms-RECIPE
     overrides     KEY=VALUE, changes to the recipe
     ds_config     DeepSpeed's JSON: zero2, zero1, zero0, or a file; "": zero2
@@ -80,10 +80,15 @@ def pretrain(
             file = Path(folder) / "recipe.yaml"
             file.write_text(dump_recipe(recipe), encoding="utf-8")
             recipe = file
-        named = {"--recipe": recipe, "--data": data, "--out": out, "--ds_config": ds_config, "--resume": resume}
+        named = {"--recipe": recipe, "--out": out, "--ds_config": ds_config, "--resume": resume}
         named |= {"--ranks": ranks, "--track": track}
         arguments = [f"{name}={value}" for name, value in named.items() if value not in (None, "")]
-        arguments += [f"--set={one}" for one in overrides] + [f"--allow-change={one}" for one in allow_change]
+        sets = [data] if isinstance(data, str | Path) else data or ()
+        arguments += (
+            [f"--data={one}" for one in sets]
+            + [f"--set={one}" for one in overrides]
+            + [f"--allow-change={one}" for one in allow_change]
+        )
         arguments += [] if report else ["--no-report"]
         code, told = _run(["train", *arguments, "--json"], outcome, say)
         outcome.seek(0)

@@ -39,7 +39,10 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
 )
 @options.ds_config_option()
 @options.recipe_option(None, "Default: paper; on phantoms demo.")
-@options.data_option("Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
+@options.sets_option(
+    "Shard set: folder, s3://, gs:// or https://; several with a --data each, :0.3 for 30 % of one an epoch. "
+    "Default: phantoms."
+)
 @options.out_option("Default: runs/RECIPE; on phantoms runs/phantoms-RECIPE.", "RUN")
 @options.set_option()
 @options.resume_option()
@@ -60,7 +63,7 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
 def main(
     ds_config: str,
     recipe_name: str | None,
-    data: str | None,
+    data: tuple[str, ...],
     out: Path | None,
     overrides: tuple[str, ...],
     resume: str,
@@ -90,7 +93,7 @@ def main(
 
 
 def settle(
-    recipe_name: str | None, data: str | None, out: Path | None, overrides: Sequence[str], resume: str = "auto"
+    recipe_name: str | None, data: Sequence[str], out: Path | None, overrides: Sequence[str], resume: str = "auto"
 ) -> "tuple[Recipe, Path]":
     """The recipe and the run directory that a command line means; ``ecamp-fast demo`` has runs/demo for itself.
 
@@ -109,20 +112,21 @@ def settle(
     return recipe, out
 
 
-def _require_sources(recipe: "Recipe", data: str | None, resume: str) -> None:
-    """Raises DataError where what a run begins with is not there, PolicyError where ``data`` is a refused address."""
+def _require_sources(recipe: "Recipe", data: Sequence[str], resume: str) -> None:
+    """Raises DataError where what a run begins with is not there, PolicyError where ``data`` has a refused address,
+    ConfigError where it has a weight that is none.
+    """
     from ecamp_fast.files import missing_folder
-    from ecamp_fast.shards.storage.store import require_set_at
+    from ecamp_fast.shards.storage.weighted import require_sets_at
 
-    if data:
-        require_set_at(data)
+    require_sets_at(data)
     if recipe.init_from and not os.path.exists(recipe.init_from):
         raise DataError(f"init_from: no such file: {recipe.init_from}", "`ecamp-fast import` makes one")
     if resume not in ("auto", "must", "never") and (fault := missing_folder(Path(resume))):
         raise DataError(f"--resume: {fault}", "name a complete checkpoint, or use --resume auto")
 
 
-def require_profile(profile: str, recipe: "Recipe", data: str | None, out: Path, resume: str) -> None:
+def require_profile(profile: str, recipe: "Recipe", data: Sequence[str], out: Path, resume: str) -> None:
     """Raises ConfigError where ``--profile`` means no steps, or such that this leg of the run will not do.
 
     Of phantoms that are still to be drawn it is not known how many train; the trainer says it then.
@@ -139,7 +143,7 @@ def require_profile(profile: str, recipe: "Recipe", data: str | None, out: Path,
 
 def run_rank(
     recipe: "Recipe",
-    data: str | None,
+    data: tuple[str, ...],
     out: Path,
     ds_config: Path | None,
     resume: str,
@@ -178,7 +182,7 @@ def run_rank(
 def _train(
     run: RunDir,
     recipe: "Recipe",
-    data: str | None,
+    data: tuple[str, ...],
     ds_config: Path | None,
     resume: str,
     allow: tuple[str, ...],

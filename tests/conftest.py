@@ -326,3 +326,24 @@ def alone(tmp_path: Path) -> Callable[..., str]:
         return done.stdout.partition("done\n")[2]  # DeepSpeed prints something before it
 
     return run
+
+
+@pytest.fixture(scope="session")
+def two_sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Phantoms of two sources, of other names: 24 studies and 15; the second has the tokenizer of the first."""
+    from ecamp_fast.shards.builder.build import Options, build
+    from ecamp_fast.shards.sources.base import Listing
+    from ecamp_fast.shards.sources.phantom import PhantomSource
+
+    class Renamed(PhantomSource):
+        def list_records(self) -> Listing:
+            listing = super().list_records()
+            for record in listing.records:
+                record.study_id, record.patient_id = (f"b{name}" for name in (record.study_id, record.patient_id))
+            return listing
+
+    folder = tmp_path_factory.mktemp("two")
+    options = Options(workers=1, shard_size=8, vocab_size=200)
+    build(PhantomSource(24, 1, 64), folder / "a", options)
+    build(Renamed(15, 2, 64), folder / "b", Options(workers=1, shard_size=8, tokenizer=folder / "a" / "tokenizer.json"))
+    return folder / "a", folder / "b"

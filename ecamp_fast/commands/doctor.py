@@ -19,7 +19,7 @@ NAME_WIDTH = 32  # the longest name is DeepSpeed's train_micro_batch_size_per_gp
 @click.command()
 @options.ds_config_option()
 @options.recipe_option(None, "Default: paper; without --data demo.")
-@options.data_option("Shard set to look at: folder, s3://, gs:// or https://.")
+@options.sets_option("Shard set to look at, as of train.")
 @options.out_option("Run directory to look at.", "RUN")
 @options.set_option()
 @options.ranks_option()
@@ -30,7 +30,7 @@ def command(
     overrides: tuple[str, ...],
     ds_config: str,
     ranks: int | None,
-    data: str | None,
+    data: tuple[str, ...],
     out: Path | None,
     hostfile: Path | None,
     as_json: bool,
@@ -49,7 +49,7 @@ def command(
     from ecamp_fast.run.deepspeed_config import find
 
     began = time.perf_counter()
-    setup = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data, out, hostfile)
+    setup = RunSetup(recipe_name, overrides, find(ds_config) if ds_config else None, ranks, data or None, out, hostfile)
     findings: list[Finding] = []
     rows, group = [], ""
     for name, finding in run_checks(setup):

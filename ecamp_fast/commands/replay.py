@@ -21,9 +21,9 @@ SHOWN = 8  # keys of samples, at most
 @click.command()
 @options.run_argument()
 @click.argument("step", type=click.IntRange(min=1))
-@options.data_option("The run's shard set, where it is not where the run found it.")
+@options.sets_option("The run's shard set, where it is not where the run found it.")
 @options.json_option()
-def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
+def command(run: Path, step: int, data: tuple[str, ...], as_json: bool) -> None:
     """Rebuild STEP of RUN (as events.jsonl counts) from the newest checkpoint before it, on this machine.
 
     Says which sample, layer, loss, gradient, weight or moment was not finite first. Writes nothing; shows neither
@@ -34,11 +34,10 @@ def command(run: Path, step: int, data: str | None, as_json: bool) -> None:
       ecamp-fast replay runs/mine 1200
     """
     from ecamp_fast.run.rundir import require_run
-    from ecamp_fast.shards.storage.store import require_set_at
+    from ecamp_fast.shards.storage.weighted import require_sets_at
 
     require_run(run)  # before anything heavy is loaded
-    if data:
-        require_set_at(data)
+    require_sets_at(data)
     from ecamp_fast.replay.rebuild import Rebuild
     from ecamp_fast.run.distributed import init, shutdown
 

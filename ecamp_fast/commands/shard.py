@@ -137,22 +137,26 @@ def build(
     tell(json.dumps(_summary(report)) if as_json else _sentence(report))
 
 
-@command.command(short_help="Join all parts of a build into one shard set.")
+@command.command(short_help="Join parts of a build, or whole sets, into one shard set.")
 @click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", callback=_folder)
 @options.json_option()
 def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Join all PARTS of a build (build --part I/N) into the shard set OUT, as one build would have made it.
+    """Join PARTS into the shard set OUT: all parts of a build (build --part I/N), or whole sets with one tokenizer.
+
+    Parts become what one build would have made. Sets keep their shards byte for byte; each sample its key and split.
+    Where OUT is finished and whole, there is nothing to do.
 
     \b
     Example:
-      ecamp-fast shard merge parts/1 parts/2 SHARDS
+      ecamp-fast shard merge HOSPITAL_A HOSPITAL_B BOTH
     """
     from ecamp_fast.shards.builder.merge import merge as merge_parts
+    from ecamp_fast.shards.builder.merge_sets import are_sets, merge_sets
     from ecamp_fast.shards.check.finished import require_whole
 
     with BuildProgress("shards") as progress:
-        report = merge_parts(parts, out, progress.tick)
+        report = (merge_sets if are_sets(parts) else merge_parts)(parts, out, progress.tick)
         if report.finished:
             require_whole(report.out, progress.tick)
     for note in report.manifest.notes:

@@ -91,6 +91,8 @@ GROUPS = (
             data.manifest,
             data.splits,
             data.patients,
+            data.sets,
+            data.patients_of_sets,
             data.annotation,
             data.text,
             data.attention_maps,

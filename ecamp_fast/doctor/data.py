@@ -16,16 +16,20 @@ def manifest(setup: RunSetup) -> Iterator[Finding]:
     """MANIFEST.json by its digest; sizes of all shards; the tokenizer's digest."""
     if setup.data is None:
         return
-    from ecamp_fast.shards.load.read import ShardSet, read_manifest
+    from ecamp_fast.shards.format.manifest import read_manifest
+    from ecamp_fast.shards.load.mix import open_data, places_of
     from ecamp_fast.shards.storage.presence import shard_faults, tokenizer_fault
     from ecamp_fast.shards.storage.store import open_store
 
     try:
         loader = setup.recipe.loader if setup.recipe else None
         bounds = {"spare": loader.quarantine, "cache_gb": loader.cache_gb} if loader else {}
-        setup.shards = ShardSet(setup.data, **bounds)  # checks all of this, and reads a large manifest once
+        setup.shards = open_data(setup.data, **bounds)  # checks all of this, and reads a large manifest once
     except DataError:
-        store = open_store(setup.data)
+        places = places_of(setup.data)
+        if len(places) > 1:
+            raise  # it names the set
+        store = open_store(places[0])
         found = read_manifest(store.folder)
         faults = [fault.what for fault in shard_faults(store, found.shards)]
         fault = tokenizer_fault(store.folder, found)
@@ -106,14 +110,45 @@ def _naming_patients(setup: RunSetup) -> str:
     return "build it again with a column patient_id, or with patient_id in the metadata"
 
 
+def sets(setup: RunSetup) -> Iterator[Finding]:
+    """Samples of an epoch, by set; that they fit together was found when they were opened."""
+    from ecamp_fast.shards.load.mix import ShardMix
+
+    if not isinstance(setup.shards, ShardMix):
+        return
+    mix = setup.shards
+    for part, share in zip(mix.parts, mix.shares("train"), strict=True):
+        count = part.shards.manifest.count("train")
+        yield ok("set", f"{part.shards.path}: {share:,} samples an epoch, of {count:,} (weight {part.weight:g})")
+
+
+def patients_of_sets(setup: RunSetup) -> Iterator[Finding]:
+    """Patients that one set trains on and another holds out, by their names."""
+    from ecamp_fast.shards.load.alike import shared_patients
+    from ecamp_fast.shards.load.mix import ShardMix, sets_of
+
+    if not isinstance(setup.shards, ShardMix):
+        return
+    shared = shared_patients(sets_of(setup.shards))
+    if shared is None:
+        yield ok("patients of sets", "not compared, the sets are large or far away; `ecamp-fast shard merge` does")
+    elif shared:
+        found = f"{shared:,} are in train of one set and held out in another, by their names"
+        hint = "if they are the same people, build one set of all; names of two sources may be alike by chance"
+        yield warn("patients of sets", found, hint)
+    else:
+        yield ok("patients of sets", "none is in train of one set and held out in another")
+
+
 def annotation(setup: RunSetup) -> Iterator[Finding]:
     """The rules the reports were read by against this version's."""
     if setup.shards is None or not setup.shards.manifest.vocab_size:
         return
     from ecamp_fast.shards.describe.rules import build_command, read_by_other_rules
+    from ecamp_fast.shards.load.mix import sets_of
 
     if read_by_other_rules(setup.shards.manifest):
-        hint = f"build it again: {build_command(setup.shards.manifest)}"
+        hint = f"build it again: {' and '.join(build_command(one.manifest) for one in sets_of(setup.shards))}"
         yield warn("rules", "the reports were read by other rules than this version's", hint)
     else:
         yield ok("rules", "the reports were read by this version's")
@@ -201,7 +236,7 @@ def length(setup: RunSetup) -> Iterator[Finding]:
         return
     from ecamp_fast.run.schedule import total_steps
 
-    samples, recipe = setup.shards.manifest.count("train"), setup.recipe
+    samples, recipe = setup.shards.epoch("train"), setup.recipe
     per_epoch = samples / recipe.batch.total
     steps = total_steps(recipe, samples)
     found = f"{per_epoch:.2f} steps per epoch, {steps:,} in all ({recipe.schedule.epochs:g} epochs)"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the checks import these themselves, so that a missing package is a finding
     from ecamp_fast.config import Recipe
+    from ecamp_fast.shards.load.mix import Data
     from ecamp_fast.shards.load.read import ShardSet
 
 
@@ -21,7 +22,7 @@ class RunSetup:
     overrides: tuple[str, ...] = ()
     ds_config: Path | None = None
     asked_ranks: int | None = None
-    data: Path | str | None = None
+    data: "Data | None" = None
     out: Path | None = None
     hostfile: Path | None = None
 

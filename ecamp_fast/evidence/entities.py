@@ -53,5 +53,5 @@ def read_entities(report: str, entities: EntityList = DEFAULT) -> set[str]:
 
 
 def _reports(shards: ShardSet, split: str, count: int) -> dict[int, str]:
-    read = (shards.read(split, number, (REPORT,)).get(REPORT, b"") for number in range(count))
+    read = (shards.read(split, sample, (REPORT,)).get(REPORT, b"") for sample in shards.first(split, count).tolist())
     return {number: text.decode() for number, text in enumerate(read)}

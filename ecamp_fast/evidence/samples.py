@@ -64,8 +64,8 @@ def held_out(
 
 
 def patients(shards: ShardSet, split: str, count: int) -> list[str]:
-    """The patient of each of the first ``count`` samples of a split; the study where the patient is not known."""
-    read = (shards.metadata(split, i) for i in range(min(count, shards.count(split))))
+    """The patient of each of the samples that ``shards.first`` gives; the study where the patient is not known."""
+    read = (shards.metadata(split, i) for i in shards.first(split, count).tolist())
     return [str(about.get("patient_id") or about["study_id"]) for about in read]
 
 

@@ -1,12 +1,13 @@
 """What a run would be trained on, as far as the forecast asks: a shard set, or phantoms that are still to be drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.shards.format.manifest import DISTILLED, MANIFEST, Manifest
 from ecamp_fast.shards.load.loader import require_text
-from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.shards.load.mix import open_data, places_of
 from ecamp_fast.shards.storage.address import parse_address
 from ecamp_fast.train import PHANTOM_STUDIES
 
@@ -24,6 +25,7 @@ class DataFacts:
     path        where it is, or will be drawn
     drawn       whether the run is to draw it first
     train, val  samples
+    epoch       training samples of an epoch; of several sets by their weights
     vocabulary  entries of its tokenizer; 0: none
     tokens      of a text, on average; 0.0: there is none
     bytes       of its shards
@@ -36,6 +38,7 @@ class DataFacts:
     path: str
     drawn: bool
     train: int
+    epoch: int
     val: int
     vocabulary: int
     tokens: float
@@ -47,23 +50,26 @@ class DataFacts:
     digest: str
 
 
-def facts_of(recipe: Recipe, data: str | None, out: Path) -> DataFacts:
-    """Raises DataError as a run would: no set, a damaged one, or one without what the recipe reads."""
+def facts_of(recipe: Recipe, data: Sequence[str], out: Path) -> DataFacts:
+    """data: sets as named; none: phantoms
+
+    Raises DataError as a run would: no set, a damaged one, or one without what the recipe reads."""
     drawn = out / "phantoms"
     if not data and not (drawn / MANIFEST).exists():
         return _phantoms(recipe, drawn)
-    shards = ShardSet(data or drawn, spare=recipe.loader.quarantine, cache_gb=recipe.loader.cache_gb)
+    shards = open_data(data or drawn, spare=recipe.loader.quarantine, cache_gb=recipe.loader.cache_gb)
     require_text(shards, recipe, ("train", "val"))
     held = shards.manifest
     return DataFacts(
         path=str(shards.path),
         drawn=False,
         train=shards.count("train"),
+        epoch=shards.epoch("train"),
         val=shards.count("val"),
         vocabulary=held.vocab_size,
         tokens=float(held.text.get("tokens_mean", 0.0)),
         bytes=sum(shard.bytes for shard in held.shards),
-        remote=parse_address(data or "") is not None,
+        remote=any(parse_address(str(place)) for place in places_of(data or drawn)),
         maps=held.with_map("train"),
         distilled=_with(held, DISTILLED),
         lost=len(shards.lost),
@@ -86,6 +92,7 @@ def _phantoms(recipe: Recipe, folder: Path) -> DataFacts:
         path=str(folder),
         drawn=True,
         train=train,
+        epoch=train,
         val=val,
         vocabulary=PHANTOM_VOCABULARY,
         tokens=PHANTOM_TOKENS,

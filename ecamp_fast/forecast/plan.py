@@ -22,11 +22,11 @@ from ecamp_fast.run.schedule import total_steps
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A command line, settled.  origins: of keys that are set   data: as named; None: phantoms   allow: keys"""
+    """A command line, settled.  origins: of keys that are set   data: sets as named; none: phantoms   allow: keys"""
 
     recipe: Recipe
     origins: Mapping[str, str]
-    data: str | None
+    data: tuple[str, ...]
     out: Path
     ds_config: Path | None
     ranks: int
@@ -49,7 +49,7 @@ def make_plan(asked: PlannedRun) -> dict[str, Any]:
         recipe, origins["batch.micro"] = _with_number(asked, memory, origins.get("batch.micro", "default"))
     ds_config = deepspeed_config.resolve(asked.ds_config, recipe, asked.ranks)
     run = resuming(asked.out, asked.resume, recipe, ds_config, data.digest, asked.allow)
-    steps = total_steps(recipe, data.train)
+    steps = total_steps(recipe, data.epoch)
     left = max(steps - run["from_step"], 0)
     disk = disk_of(model, recipe, data, steps, asked.out)
     memory |= {"activations": None if memory["sample"] is None else memory["once"] + recipe.micro * memory["sample"]}
@@ -72,7 +72,7 @@ def make_plan(asked: PlannedRun) -> dict[str, Any]:
             "steps": steps,
             "left": left,
             "epochs": recipe.schedule.epochs,
-            "steps_per_epoch": data.train / recipe.batch.total,
+            "steps_per_epoch": data.epoch / recipe.batch.total,
             "samples": steps * recipe.batch.total,
             "batch": recipe.batch.total,
             "micro": recipe.micro,

@@ -6,7 +6,7 @@ then added in another order, so losses agree to rounding.
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ecamp_fast.run.schedule import learning_rate
 from ecamp_fast.run.setup import build
 from ecamp_fast.run.trained import read_recipe
 from ecamp_fast.shards.load.loader import Loader
-from ecamp_fast.shards.load.read import ShardSet
+from ecamp_fast.shards.load.mix import open_data
 
 BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
@@ -75,12 +75,12 @@ class Replayed:
 class Rebuild:
     """The steps of a run, in one process.
 
-    run   its directory   data: its shard set, where it is not at the place that the run names
+    run   its directory   data: its shard sets, where they are not where the run names them
 
     Raises ConfigError where ``run`` is none, DataError where the shard set is another one.
     """
 
-    def __init__(self, run: Path, context: DistContext, data: str | None = None) -> None:
+    def __init__(self, run: Path, context: DistContext, data: Sequence[str] = ()) -> None:
         recipe, state = read_recipe(run), RunDir(run, writes=False).state()
         if recipe.losses.gloria:
             raise ConfigError(
@@ -91,10 +91,10 @@ class Rebuild:
             raise ConfigError(f"{run} has not trained yet", "name the folder given as --out")
         self.run, self.ranks, self.done = run, int(state["ranks"]), int(state.get("step", 0))
         self.recipe = Recipe.model_validate(recipe.model_copy(update={"compile": "off"}).model_dump())
-        self.shards = ShardSet(data or state["data"], spare=recipe.loader.quarantine, cache_gb=recipe.loader.cache_gb)
+        self.shards = open_data(data or state["data"], recipe.loader.quarantine, recipe.loader.cache_gb)
         if self.shards.manifest.digest != state["manifest"]:
             raise DataError(f"{self.shards.path} is not the shard set of {run}", "name the run's: --data")
-        self._context, self._samples = context, self.shards.count("train")
+        self._context, self._samples = context, self.shards.epoch("train")
         self._ds_config = _on_one_rank(run / "ds_config.json", self.recipe)
 
     def replay(self, step: int, say: Callable[[str], None] = lambda line: None) -> Replayed:

@@ -54,11 +54,13 @@ def choose(model: Ecamp, shards: ShardSet, split: str, recipe: Recipe, count: in
     names = patients(shards, split, SEARCHED)
     rich: list[Pictures] = []
     plain: list[Pictures] = []
+    first = 0
     for batch in evaluation_batches(model, shards, split, recipe, len(names)):
         rows = {}
         for row, sample in enumerate(batch.samples.tolist()):
-            if names[sample] not in names[:sample]:  # the patient's first
+            if names[first + row] not in names[: first + row]:  # the patient's first
                 rows[row] = shards.key(split, sample)
+        first += len(batch)
         for drawn in draw(batch, model.reconstruct(batch), recipe, wordpiece, rows):
             (plain if drawn.attention is None else rich).append(drawn)
         if len(rich) >= count:

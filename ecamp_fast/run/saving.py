@@ -22,6 +22,7 @@ from ecamp_fast.run.checkpoint.retention import best_of, set_aside
 from ecamp_fast.run.checkpoint.saver import Outcome, Request, Saver
 from ecamp_fast.run.rundir import RunDir, read_metrics, read_records
 from ecamp_fast.run.setup import Job
+from ecamp_fast.shards.load.mix import describe_change
 
 
 class RunCheckpoints:
@@ -30,8 +31,9 @@ class RunCheckpoints:
     run         its directory
     engine      whose state it is
     ds_config   resolved
-    data        digest of the shard set's manifest
+    data        digest of what it is trained on
     milestones  steps whose checkpoints stay
+    sets        that it is trained on, where they are several, as ``weights_of`` gives them
     """
 
     def __init__(
@@ -43,9 +45,12 @@ class RunCheckpoints:
         ds_config: dict[str, Any],
         data: str,
         milestones: Collection[int],
+        sets: dict[str, Any] | None = None,
     ) -> None:
         self._job, self._run, self._engine = job, run, engine
         self._settings = settings_of(recipe, ds_config) | {"layout": layout(engine, recipe)}
+        if sets:
+            self._settings["data"] = sets
         self._data, self._milestones, self._config = data, milestones, recipe.checkpoint
         self._ranks = ranks_of_this_run()
         self._saver = Saver(run.checkpoints, self._ranks, self._config.keep, self._config.background)
@@ -159,7 +164,7 @@ class RunCheckpoints:
         checkpoint = Checkpoint(path)
         position = checkpoint.position
         if position.data != self._data:
-            raise DataError(f"{path} was trained on another shard set", "pass the same --data, or start a new --out")
+            raise other_data(path, position, self._data, self._settings.get("data", {}))
         changes = judge_changes(position.settings, self._settings, self._job.allow, str(path))
         load_engine_state(self._engine, checkpoint)
         self._engine.global_steps = self._saved = position.step
@@ -246,6 +251,16 @@ def other_layout(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {before[name]} -> {value}" for name, value in now.items() if before.get(name, value) != value
     )
+
+
+def other_data(path: Path, position: Position, digest: str, sets: dict[str, Any]) -> DataError:
+    """Why a checkpoint is not gone on from.  digest, sets: of the data there is now, see ``weights_of``"""
+    before = position.settings.get("data", {})
+    change = ""
+    if before or sets:
+        alone = (["", 1.0] for _ in range(2))
+        change = f": {describe_change(before or {position.data: next(alone)}, sets or {digest: next(alone)})}"
+    return DataError(f"{path} was trained on another shard set{change}", "pass the same --data, or start a new --out")
 
 
 def steps_lost(run: RunDir) -> int:

@@ -20,6 +20,7 @@ from ecamp_fast.run.auto_batch import Memory, choose_micro, earlier_micro, measu
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.run.engine import build_engine
 from ecamp_fast.shards.load.loader import Loader, require_text
+from ecamp_fast.shards.load.mix import Data, open_data
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.weights.file import load_weights
 
@@ -37,7 +38,7 @@ class Job:
     """
 
     recipe: Recipe
-    data: Path | str  # a folder, or an address of an object store
+    data: Data  # a folder, or what ``--data`` says
     out: Path
     ds_config: Path | None = None
     resume: str = "auto"
@@ -47,9 +48,9 @@ class Job:
 
 
 def open_shards(job: Job) -> ShardSet:
-    """The shard set of the job.  Raises DataError where it is at fault, or lacks the text that the recipe reads."""
+    """The data of the job.  Raises DataError where it is at fault, or lacks the text that the recipe reads."""
     loader = job.recipe.loader
-    shards = ShardSet(job.data, spare=loader.quarantine, cache_gb=loader.cache_gb)
+    shards = open_data(job.data, spare=loader.quarantine, cache_gb=loader.cache_gb)
     require_text(shards, job.recipe, ("train", "val"))
     return shards
 

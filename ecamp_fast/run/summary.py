@@ -1,6 +1,5 @@
 """What a run says of itself at its start: the line on the terminal, and the facts in run_state.json."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +10,8 @@ from ecamp_fast.model.attention import describe_choice
 from ecamp_fast.model.ecamp import attention_cases
 from ecamp_fast.run.distributed import DistContext
 from ecamp_fast.shards.describe.rules import build_command, read_by_other_rules
+from ecamp_fast.shards.load.alike import shared_patients
+from ecamp_fast.shards.load.mix import ShardMix, sets_of
 from ecamp_fast.shards.load.read import ShardSet
 
 _LARGE = 20.0  # million parameters of a GLoRIA, from where on a CPU is no place for it
@@ -22,7 +23,7 @@ def run_facts(recipe: Recipe, shards: ShardSet, context: DistContext) -> dict[st
     return {
         "ranks": context.world,
         "device": device_name(context.device),
-        "data": str(shards.path.resolve() if isinstance(shards.path, Path) else shards.path),
+        "data": shards.named,
         "manifest": shards.manifest.digest,
         "tokenizer": shards.manifest.tokenizer_digest,
         "attention": attention_choices(recipe, context),
@@ -54,12 +55,13 @@ def opening_lines(
             f"nothing to do, all {step} steps are done: {_more(recipe)}; --resume never starts anew, and keeps this"
         ]
     start = f"resuming at step {step}" if step else "starting"
-    lines = [f"{start}: {_in_one_line(engine, recipe, shards.count('train'), context, total, chosen)}"]
+    lines = [f"{start}: {_in_one_line(engine, recipe, shards, context, total, chosen)}"]
+    lines += _of_sets(shards, context)
     if shards.faults:
         lost, faults = len(shards.lost), "; ".join(shards.faults)
         lines.append(f"warning: {faults}: other samples stand in for {lost}; `ecamp-fast shard repair`")
     if recipe.losses.mlm and read_by_other_rules(shards.manifest):
-        again = build_command(shards.manifest)
+        again = " and ".join(build_command(one.manifest) for one in sets_of(shards))
         lines.append(f"warning: reports were read by other rules than this version's; to build the set again: {again}")
     if not (step or recipe.init_from or recipe.losses.gloria):
         authors = "; the paper's authors started from MAE's: README, Recipes" if _is_vit_b(recipe) else ""
@@ -70,6 +72,19 @@ def opening_lines(
         lines.append("warning: no training sample has an attention map: super-resolution weighs every pixel alike")
     choices = attention_choices(recipe, context)
     return lines + ["attention: " + ", ".join(f"{part} {choice}" for part, choice in choices.items())] * bool(choices)
+
+
+def _of_sets(shards: ShardSet, context: DistContext) -> list[str]:
+    """Where there are several: what an epoch has of each, and whether a patient is on both sides of the split."""
+    if not isinstance(shards, ShardMix):
+        return []
+    shared = shared_patients(sets_of(shards)) if context.is_main else None
+    warning = f"warning: {shared} patients are in train of one set and held out in another, by their names"
+    return [
+        f"data: {part.shards.path}: {share:,} samples an epoch, of {part.shards.manifest.count('train'):,} "
+        f"(weight {part.weight:g})"
+        for part, share in zip(shards.parts, shards.shares("train"), strict=True)
+    ] + [warning] * bool(shared)
 
 
 def _of_gloria(engine: Any, recipe: Recipe, context: DistContext, total: int) -> list[str]:
@@ -104,10 +119,11 @@ def _more(recipe: Recipe) -> str:
     return f"schedule.epochs and {horizon} above {schedule.epochs:g}, with --allow-change {horizon}, train on"
 
 
-def _in_one_line(engine: Any, recipe: Recipe, samples: int, context: DistContext, total: int, chosen: bool) -> str:
+def _in_one_line(engine: Any, recipe: Recipe, shards: ShardSet, context: DistContext, total: int, chosen: bool) -> str:
     parameters = sum(p.numel() for p in engine.module.parameters())
     batch, accumulation = recipe.batch, recipe.accumulation(context.world)
     micro = f"{batch.micro}{' chosen' if chosen else ''} x {context.world} ranks x {accumulation} micro-steps"
+    samples = shards.epoch("train")
     return (
         f"recipe {recipe.name}, {parameters / 1e6:.1f} M parameters, {samples} samples, {total} steps of {batch.total} "
         f"({micro}), {recipe.precision}, ZeRO-{engine.zero_optimization_stage()}, {device_name(context.device)}"

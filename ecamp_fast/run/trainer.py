@@ -31,6 +31,7 @@ from ecamp_fast.run.summary import opening_lines, run_facts
 from ecamp_fast.run.tracking.follower import Follower
 from ecamp_fast.run.update import UpdateResult, Votes
 from ecamp_fast.shards.load.loader import Loader
+from ecamp_fast.shards.load.mix import weights_of
 from ecamp_fast.shards.load.quarantine import Quarantine
 
 
@@ -62,7 +63,7 @@ class Trainer:
         self.ds_config = deepspeed_config.resolve(job.ds_config, self.recipe, context.world)
         if job.resume != "never":
             judge_run(job.out, self.recipe, self.ds_config, job.allow)
-        self.samples = self.shards.count("train")
+        self.samples = self.shards.epoch("train")
         self.step, self.total = 0, total_steps(self.recipe, self.samples)
         self.trained = 0  # steps of this leg
         self.engine = build(self.recipe, self.shards.manifest.vocab_size, context, self.ds_config, job.model)
@@ -287,8 +288,10 @@ class Trainer:
         )
 
     def _make_checkpoints(self) -> RunCheckpoints:
-        data = self.shards.manifest.digest
-        return RunCheckpoints(self.job, self.run, self.engine, self.recipe, self.ds_config, data, self._milestones)
+        data, sets = self.shards.manifest.digest, weights_of(self.shards)
+        return RunCheckpoints(
+            self.job, self.run, self.engine, self.recipe, self.ds_config, data, self._milestones, sets
+        )
 
     def _open(self, log: RunLog) -> None:
         if self.shards.faults:  # missing or cut, where others may stand in for their samples

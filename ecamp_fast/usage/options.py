@@ -69,6 +69,13 @@ def data_option(purpose: str, name: str = "--data", **more: Any) -> Decorator:
     return click.option(name, metavar="SHARDS", help=purpose, shell_complete=complete.shard_sets, **more)
 
 
+def sets_option(purpose: str) -> Decorator:
+    """``--data``, as often as there are sets, each with its weight."""
+    return click.option(
+        "--data", multiple=True, metavar="SHARDS[:WEIGHT]", help=purpose, shell_complete=complete.shard_sets
+    )
+
+
 def shards_argument(name: str = "shards", **more: Any) -> Decorator:
     """SHARDS: the folder of a shard set, or its address (s3://, gs://, https://)."""
     return click.argument(name, metavar="SHARDS", shell_complete=complete.shard_sets, **more)

@@ -20,7 +20,7 @@ from ecamp_fast.shards.builder.plan import RECORDED, Options, Plan, Unit, make_p
 from ecamp_fast.shards.builder.resume import Notice, train_tokenizer
 from ecamp_fast.shards.builder.workers import pack_all
 from ecamp_fast.shards.check.verify import Damage, inspect
-from ecamp_fast.shards.format.manifest import MANIFEST, PUT, TOKENIZER, Manifest, Shard, read_manifest
+from ecamp_fast.shards.format.manifest import MANIFEST, MERGED, PUT, TOKENIZER, Manifest, Shard, read_manifest
 from ecamp_fast.shards.sources.base import Source
 from ecamp_fast.shards.storage.presence import tokenizer_fault
 from ecamp_fast.text.reading.version import RULES_DIGEST
@@ -90,6 +90,9 @@ def _rebuild(
     workers: int,
     tick: Tick,
 ) -> None:
+    if MERGED in manifest.source:
+        names = ", ".join(str(entry["name"]) for entry in manifest.source[MERGED])
+        raise DataError(f"this set was merged of {names}: no source has all of it", "repair those, and merge again")
     options = recorded_options(manifest, workers)
     if PUT in manifest.source:
         what = "texts or maps were put into this set after it was built: its source does not have them"

@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from ecamp_fast.shards.builder.plan import RECORDED, Options
-from ecamp_fast.shards.format.manifest import Manifest
+from ecamp_fast.shards.format.manifest import MERGED, Manifest
 from ecamp_fast.text.reading.entities import DEFAULT
 from ecamp_fast.text.reading.version import RULES_DIGEST
 
@@ -21,9 +21,12 @@ def read_by_other_rules(manifest: Manifest) -> bool:
 def build_command(manifest: Manifest) -> str:
     """The command that builds such a set anew, options at their defaults left out.
 
+    Of merged sets it is the merge, once each of them is built again.
     Paths of sources are private and are not in a manifest: the source is named as its file or folder is called.
     """
     source = manifest.source
+    if MERGED in source:
+        return shlex.join(["ecamp-fast", "shard", "merge", *(entry["name"] for entry in source[MERGED]), "NEW_SET"])
     words = ["ecamp-fast", "shard", "build", "--from", source["kind"], str(source.get("studies") or source.get("file"))]
     words += ["NEW_SET", *_options(source)]
     if manifest.short_side != Options().short_side:

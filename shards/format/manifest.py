@@ -41,6 +41,7 @@ READABLE = (2, FORMAT)  # format 2: labels list what is present, masks are those
 MANIFEST = "MANIFEST.json"
 TOKENIZER = "tokenizer.json"
 SPLITS = ("train", "val", "test")
+MERGED = "sets"  # entry of a source: the sets that were merged
 PUT = "put"  # entry of a source: what was put into the set after it was built, once a time
 
 IMAGE, ATTENTION, MASKS = "jpg", "attn.pgm", "masks.png"

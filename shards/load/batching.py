@@ -12,7 +12,8 @@ import numpy as np
 from ecamp_fast.config import Recipe
 from ecamp_fast.keyed_random import Stream, sample_keys, uniform
 from ecamp_fast.shards.format.manifest import DISTILLED, REPORT, TOKENS, Shard
-from ecamp_fast.shards.load.order import Order, WindowedOrder, global_samples
+from ecamp_fast.shards.load.mix import ShardMix
+from ecamp_fast.shards.load.order import MixedOrder, Order, WindowedOrder, global_samples
 from ecamp_fast.shards.load.read import ShardSet
 
 ROUNDS = 16  # of assignment: more do not narrow the spread (8192 samples by 8 to 4096), and each costs some 15 us
@@ -48,11 +49,33 @@ class MicroBatches:
 
 def order_of(shard_set: ShardSet, split: str, recipe: Recipe) -> Order:
     """The order of a split that ``loader.shuffle`` asks for.  Raises DataError where there is no such split."""
-    count, seed, shuffle = shard_set.count(split), recipe.seed, recipe.loader.shuffle
-    if shuffle == "set":
+    window = None if recipe.loader.shuffle == "set" else int(recipe.loader.shuffle)
+    if not isinstance(shard_set, ShardMix):
+        return _order_of_one(shard_set, split, recipe.seed, window)
+    orders, counts, shares = [], [], []
+    for part, share in zip(shard_set.parts, shard_set.shares(split), strict=True):
+        if not share:
+            continue
+        own = None if window is None else -(-window * share // shard_set.epoch(split))  # so that all read as far
+        orders.append(_order_of_one(part.shards, split, seed_of_set(recipe.seed, part.shards), own))
+        counts.append(part.shards.count(split))
+        shares.append(share)
+    return MixedOrder(orders, counts, shares)
+
+
+def _order_of_one(shard_set: ShardSet, split: str, seed: int, window: int | None) -> Order:
+    """Of one set.  window: samples; None: the whole split"""
+    count = shard_set.count(split)
+    if window is None:
         return partial(global_samples, count, seed)
     sizes = [len(shard.keys) for shard in shard_set.manifest.of(split)]
-    return WindowedOrder([size for size in sizes if size], seed, min(int(shuffle), count))
+    return WindowedOrder([size for size in sizes if size], seed, min(window, count))
+
+
+def seed_of_set(seed: int, shard_set: ShardSet) -> int:
+    """Of the order of one set among several: by its content, so that a set more or less leaves it as it is."""
+    key = sample_keys(seed, 0, np.array([int(shard_set.manifest.digest[:16], 16)], np.uint64))
+    return int(key.view(np.uint64)[0])
 
 
 class TokenEstimate:

@@ -71,7 +71,10 @@ class Loader:
         self._set, self._split, self._patience = shard_set, split, patience
         self._reading = np.zeros(0, np.int64)  # samples that the background thread is at
         lost = shard_set.lost.tolist() if split == TRAINING else []
-        self.quarantine = Quarantine(self.count, recipe.loader.quarantine, recipe.seed, note, lost) if train else None
+        self.quarantine: Quarantine | None = None
+        if train:
+            share, visits = recipe.loader.quarantine, shard_set.visits(split)
+            self.quarantine = Quarantine(self.count, share, recipe.seed, note, lost, visits)
         self._collate = Collator(shard_set, split, recipe, train=train, quarantine=self.quarantine)
         self._micro_batches = MicroBatches(shard_set, split, recipe)
         packed = recipe.losses.mlm and not recipe.padded_text
@@ -120,7 +123,7 @@ class Loader:
         """Keys of the samples of batch ``part`` of an evaluation on a rank; at every ``step`` the same."""
         micro = self._recipe.micro
         start = (part * self._world + rank) * micro
-        return self._keys(np.arange(start, min(start + micro, self.count)))
+        return self._keys(self._set.first(self._split, start + micro)[start:])
 
     def _keys(self, samples: np.ndarray) -> list[str]:
         return [self._set.key(self._split, sample) for sample in samples.tolist()]
@@ -131,9 +134,9 @@ class Loader:
             yield from zip(epochs[self._rank :: self._world], samples[self._rank :: self._world], strict=True)
 
     def _evaluation_places(self, count: int) -> Iterator[Places]:
-        micro = self._recipe.micro
+        held, micro = self._set.first(self._split, count), self._recipe.micro
         for start in range(0, count, micro):
-            samples = np.arange(start, min(start + micro, count), dtype=np.int64)
+            samples = held[start : start + micro]
             yield np.zeros_like(samples), samples
 
     def _stream(self, places: Iterable[Places]) -> Generator[Batch, None, None]:

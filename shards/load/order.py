@@ -3,6 +3,8 @@
 Position p of a run lies in epoch p // count; each epoch is a keyed permutation of all samples. There is no state, so
 any position is found at once: resuming seeks by arithmetic. numpy only.
 
+Of several sets, ``MixedOrder`` gives each its share of an epoch, and lets each go through permutations of its own.
+
 A permutation of the whole split reads all over the set, which a disk or an object store behind a small cache serves
 slowly. ``WindowedOrder`` keeps the reads of a while in a few shards, at the price of a shuffle that is only as wide as
 its window.
@@ -85,6 +87,67 @@ class WindowedOrder:
         key = sample_keys(self._seed, np.full_like(number, epoch), np.zeros_like(number))
         shards = _permuted(number, key, len(number))
         return shards, np.cumsum(self._sizes[shards])
+
+
+class MixedOrder:
+    """Several sets as one stream: an epoch has a share of each, spread evenly, and each goes on where it stopped.
+
+    orders  of each set by itself
+    counts  samples of each set, at least 1
+    shares  samples of each set in an epoch, at least 1
+
+    The k-th sample that the stream has of a set is the k-th of the set's own order, whatever the epoch: none comes
+    again before all others of its set have come. Samples are numbered over all sets, one set behind the other.
+
+    A sample may come several times in an epoch, and each time has a number of its own: an epoch has ``visits`` numbers,
+    e * visits to (e + 1) * visits - 1. Where all shares are the counts, that is the number of the epoch.
+    """
+
+    def __init__(self, orders: Sequence[Order], counts: Sequence[int], shares: Sequence[int]) -> None:
+        self._orders, self._counts, self._shares = tuple(orders), tuple(counts), tuple(shares)
+        self._starts = (np.cumsum(counts) - counts).tolist()
+        self._epoch = sum(shares)
+        self.visits = max(map(visits, counts, shares))
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """positions: (N,) integers >= 0   returns numbers of visits (N,) int64, samples (N,) int64."""
+        epoch, place = np.divmod(np.asarray(positions, np.int64), self._epoch)
+        which, rank = interleave(self._shares, place)
+        visit, sample = np.empty_like(place), np.empty_like(place)
+        for number, order in enumerate(self._orders):
+            of = np.flatnonzero(which == number)
+            first = epoch[of] * self._shares[number]
+            passed, sample[of] = order(first + rank[of])
+            sample[of] += self._starts[number]
+            visit[of] = epoch[of] * self.visits + passed - first // self._counts[number]
+        return visit, sample
+
+
+def visits(count: int, share: int) -> int:
+    """Passes through a set of ``count`` samples, at most, that an epoch with ``share`` of them touches."""
+    latest = count - math.gcd(count, share)  # where in a pass an epoch may begin
+    return (latest + share - 1) // count + 1
+
+
+def interleave(shares: Sequence[int], places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which set has each place of an epoch, and how many of its places come before.
+
+    shares: places of each set, their sum below 2^31   places: (N,) int64 in [0, sum of shares)
+    returns two (N,) int64
+
+    Any n places in a row have n * share / sum of the first set, but for less than 1; the rest are divided alike.
+    """
+    which, rank = np.zeros_like(places), places.copy()
+    left = sum(shares)
+    rest = np.arange(len(places))
+    for number, share in enumerate(shares):
+        place = rank[rest]
+        before = place * share // max(left, 1)
+        taken = (place + 1) * share // max(left, 1) > before
+        rank[rest] = np.where(taken, before, place - before)
+        which[rest[taken]] = number
+        rest, left = rest[~taken], left - share
+    return which, rank
 
 
 def _permuted(place: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:

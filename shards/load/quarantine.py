@@ -27,11 +27,19 @@ class Quarantine:
     seed   of the choice of substitutes
     note   receives a record of each: sample and epoch, the fault as the error names it, and what stands in
     lost   samples known to be damaged, within the budget: they count in every epoch
+    visits numbers that an epoch has, see ``MixedOrder``
     """
 
     def __init__(
-        self, count: int, share: float, seed: int, note: Note = lambda record: None, lost: Iterable[int] = ()
+        self,
+        count: int,
+        share: float,
+        seed: int,
+        note: Note = lambda record: None,
+        lost: Iterable[int] = (),
+        visits: int = 1,
     ) -> None:
+        self._visits = visits
         self._count, self._budget, self._seed, self._note = count, budget(count, share), seed, note
         self._lost = frozenset(lost)
         self._found: dict[int, set[int]] = {}  # by epoch, the two last ones: a batch may hold samples of both
@@ -60,11 +68,12 @@ class Quarantine:
             )
 
     def replace(self, epoch: int, sample: int, attempt: int, error: DataError) -> int:
-        """The sample that is read instead.  attempt: how many were tried for this place already
+        """The sample that is read instead.  epoch: its number in the order   attempt: how many were tried already
 
         Raises DataError beyond the budget.
         """
         substitute = self._substitute(epoch, sample, attempt)
+        epoch //= self._visits
         with self._lock:
             met = self._found.setdefault(epoch, set())
             if sample not in self._lost:

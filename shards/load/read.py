@@ -7,6 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from ecamp_fast.errors import DataError
@@ -55,10 +56,14 @@ class ShardSet:
         self._arguments = (path, spare, cache_gb)
         self.store: Store = open_store(path, cache_gb)
         self.manifest: Manifest = read_manifest(self.store.folder)
-        self._shards = {split: self.manifest.of(split) for split in self.manifest.splits}
-        self._ends = {split: list(accumulate(len(s.keys) for s in shards)) for split, shards in self._shards.items()}
+        self._list_samples()
         faults, self.lost = check_presence(self.store, self.manifest, spare)
         self.faults = tuple(fault.what for fault in faults)
+
+    def _list_samples(self) -> None:
+        """By split: its shards, and the number behind the last sample of each."""
+        self._shards = {split: self.manifest.of(split) for split in self.manifest.splits}
+        self._ends = {split: list(accumulate(len(s.keys) for s in shards)) for split, shards in self._shards.items()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ShardSet, self._arguments
@@ -73,6 +78,11 @@ class ShardSet:
         return self.store.locate(name)
 
     @property
+    def named(self) -> str | list[str]:
+        """What opens it again from any folder, for ``open_data``."""
+        return str(self.path.resolve() if isinstance(self.path, Path) else self.path)
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that hold samples."""
         return self.manifest.splits
@@ -85,6 +95,18 @@ class ShardSet:
     def count(self, split: str) -> int:
         """Samples of a split.  Raises DataError if the set has no such split."""
         return self._ends[self._known(split)][-1]
+
+    def epoch(self, split: str) -> int:
+        """Samples of an epoch of a split.  Raises DataError if the set has no such split."""
+        return self.count(split)
+
+    def visits(self, split: str) -> int:
+        """Numbers that an epoch of a split has: how often a sample may come in it, see ``MixedOrder``."""
+        return 1
+
+    def first(self, split: str, count: int) -> np.ndarray:
+        """The samples (n,) int64 that stand for a split where ``count`` of them, at most, are looked at."""
+        return np.arange(min(count, self.count(split)), dtype=np.int64)
 
     def key(self, split: str, index: int) -> str:
         """The key of a sample."""

@@ -208,7 +208,7 @@ def test_phantoms_are_known_before_they_are_drawn() -> None:
 
 
 def test_phantoms_weigh_what_was_forecast(shards: Path) -> None:
-    drawn = facts_of(load_recipe("demo", SMALL), None, Path("nowhere"))
+    drawn = facts_of(load_recipe("demo", SMALL), (), Path("nowhere"))
     held = ShardSet(shards).manifest
     assert drawn.bytes / PHANTOM_STUDIES == pytest.approx(sum(s.bytes for s in held.shards) / 40, rel=0.15)
     assert held.text["tokens_mean"] == pytest.approx(PHANTOM_TOKENS, rel=0.2)

@@ -34,7 +34,11 @@ def test_random_weights_are_said_and_what_the_authors_did(context: DistContext, 
 def test_super_resolution_without_any_map_is_said(context: DistContext, phantoms: Path) -> None:
     shards = ShardSet(phantoms)
     none = SimpleNamespace(
-        manifest=SimpleNamespace(with_map=lambda split: 0, vocab_size=0), count=shards.count, faults=(), lost=()
+        manifest=SimpleNamespace(with_map=lambda split: 0, vocab_size=0),
+        count=shards.count,
+        epoch=shards.epoch,
+        faults=(),
+        lost=(),
     )
     unguided = "weighs every pixel alike"
     assert unguided not in told(context, shards, "demo") and unguided in told(context, none, "demo")
@@ -46,7 +50,9 @@ def test_reports_read_by_other_rules_are_said_with_the_command_that_builds_the_s
     context: DistContext, phantoms: Path
 ) -> None:
     shards = ShardSet(phantoms)
-    older = SimpleNamespace(manifest=replace(shards.manifest, rules_digest=""), count=shards.count, faults=(), lost=())
+    older = SimpleNamespace(
+        manifest=replace(shards.manifest, rules_digest=""), count=shards.count, epoch=shards.epoch, faults=(), lost=()
+    )
     warning = "read by other rules than this version's"
     assert warning not in told(context, shards, "demo")
     assert warning in told(context, older, "demo") and "ecamp-fast shard build --from phantom" in told(

@@ -78,10 +78,10 @@ def train(arguments: Callable[..., list[str]], tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture(scope="session")
-def trainers() -> Callable[[int, Path, Path, dict[str, Any]], None]:
+def trainers() -> Callable[[int, Path | str, Path, dict[str, Any]], None]:
     """Several runs one after the other, on so many ranks, each under its name in ``out``: ``trainers_on_rank``."""
 
-    def run(ranks: int, shards: Path, out: Path, cases: dict[str, Any]) -> None:
+    def run(ranks: int, shards: Path | str, out: Path, cases: dict[str, Any]) -> None:
         command = [sys.executable, str(ON_RANK), str(shards), str(out), json.dumps(cases)]
         world = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
         world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}

@@ -24,12 +24,12 @@ SETTINGS = [
     "checkpoint.every_steps=1000",
     "evaluation.samples=1",
 ]
-Trainers = Callable[[int, Path, Path, dict[str, Any]], None]
+Trainers = Callable[[int, str, Path, dict[str, Any]], None]
 
 
-def leg(run: str, steps: int, stage: int) -> dict[str, Any]:
+def leg(run: str, steps: int, stage: int, epoch: float) -> dict[str, Any]:
     """A run up to so many steps, as ``trainers`` takes it."""
-    epochs = [f"schedule.epochs={(steps - 0.5) / STEPS_AN_EPOCH}"]
+    epochs = [f"schedule.epochs={(steps - 0.5) / epoch}"]
     return {"run": run, "settings": SETTINGS + epochs, "ds_config": f"zero{stage}", "threads": 1}
 
 
@@ -60,13 +60,25 @@ complete = pytest.mark.complete
 def test_other_ranks_and_stages_go_on_alike(
     trainers: Trainers, phantoms: Path, tmp_path: Path, legs: list[tuple[int, int, int]]
 ) -> None:
-    launches: list[tuple[int, dict[str, Any]]] = [(legs[0][1], {"whole": leg("whole", legs[-1][0], legs[0][2])})]
+    go_through(trainers, str(phantoms), tmp_path, legs)
+
+
+@pytest.mark.complete
+def test_other_ranks_go_on_alike_on_two_sets(trainers: Trainers, two_sets: tuple[Path, Path], tmp_path: Path) -> None:
+    go_through(trainers, f"{two_sets[0]} {two_sets[1]}:0.3", tmp_path, LEGS["ranks"], 24 / 16)
+
+
+def go_through(
+    trainers: Trainers, data: str, tmp_path: Path, legs: list[tuple[int, int, int]], epoch: float = STEPS_AN_EPOCH
+) -> None:
+    """The legs of a run against a run that was never cut off.  epoch: its steps"""
+    launches: list[tuple[int, dict[str, Any]]] = [(legs[0][1], {"whole": leg("whole", legs[-1][0], legs[0][2], epoch)})]
     for steps, ranks, stage in legs:
         if ranks != launches[-1][0]:
             launches.append((ranks, {}))
-        launches[-1][1][f"to {steps}"] = leg("broken", steps, stage)
+        launches[-1][1][f"to {steps}"] = leg("broken", steps, stage, epoch)
     for ranks, cases in launches:
-        trainers(ranks, phantoms, tmp_path, cases)
+        trainers(ranks, data, tmp_path, cases)
     whole, broken = losses(tmp_path / "whole"), losses(tmp_path / "broken")
     assert len(whole) == len(broken) == legs[-1][0]
     pairs = [pair for rows in zip(whole, broken, strict=True) for pair in zip(*rows, strict=True)]

@@ -1,7 +1,8 @@
 """One rank of a test: several runs, one after the other, in one process per rank.
 
-python trainers_on_rank.py SHARDS OUT CASES    CASES: JSON object, name to {"settings": list of KEY=VALUE on the recipe
-demo, "ds_config": name or path, "threads": count, "run": folder in OUT, by default the name}.
+python trainers_on_rank.py SHARDS OUT CASES    SHARDS: one, or several with blanks between them   CASES: JSON object,
+name to {"settings": list of KEY=VALUE on the recipe demo, "ds_config": name or path, "threads": count, "run": folder in
+OUT, by default the name}.
 """
 
 import json
@@ -21,7 +22,8 @@ def main(shards: str, out: str, cases: str) -> None:
     for name, case in json.loads(cases).items():
         torch.set_num_threads(case["threads"])
         recipe = load_recipe("demo", case["settings"])
-        Trainer(Job(recipe, Path(shards), Path(out) / case.get("run", name), find(case["ds_config"])), context).train()
+        run = Path(out) / case.get("run", name)
+        Trainer(Job(recipe, tuple(shards.split()), run, find(case["ds_config"])), context).train()
     shutdown()
 
 

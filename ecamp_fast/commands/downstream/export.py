@@ -98,14 +98,19 @@ def _writer(form: str) -> "Callable[[Ecamp, Path], None]":
 def _origin(run: Path) -> "Origin":
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.shards.format.manifest import read_manifest
+    from ecamp_fast.shards.load.mix import digest_of
+    from ecamp_fast.shards.storage.weighted import parse_data
     from ecamp_fast.weights.export.card import Origin
 
     state = RunDir(run, writes=False).state()
     data: dict[str, object] = {"manifest": state["manifest"]} if state.get("manifest") else {}
     try:
-        manifest = read_manifest(Path(state["data"])) if state.get("data") else None
+        sources = parse_data(state["data"]) if state.get("data") else ()
+        held = [read_manifest(Path(source.place)) for source in sources]
     except (DataError, ConfigError):
-        manifest = None  # the set is elsewhere by now; its digest is known
-    if manifest is not None and manifest.digest == state.get("manifest"):
-        data |= {"source": manifest.source["kind"], "samples": manifest.counts["samples"]}
+        held = []  # a set is elsewhere by now; the digest of all is known
+    weights = [source.weight for source in sources] if held else []
+    if held and digest_of([one.digest for one in held], weights) == state.get("manifest"):
+        kinds = sorted({str(one.source["kind"]) for one in held})
+        data |= {"source": " and ".join(kinds), "samples": sum(one.counts["samples"] for one in held)}
     return Origin(f"ECAMP image encoder {run.resolve().name}", state.get("step"), data)

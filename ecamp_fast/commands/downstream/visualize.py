@@ -130,8 +130,9 @@ def _entities(run: Path, data: str | None) -> "EntityList | None":
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest
     from ecamp_fast.shards.storage.address import parse_address
+    from ecamp_fast.shards.storage.weighted import parse_data
 
-    own = str(RunDir(run, writes=False).state().get("data") or "")
+    own = parse_data(RunDir(run, writes=False).state().get("data") or "")[0].place
     place = data or own
     if not place or parse_address(place) is not None or not (data or (Path(own) / MANIFEST).is_file()):
         return None
@@ -206,6 +207,6 @@ def _of_image(
 def _own_tokenizer(run: Path) -> Path:
     from ecamp_fast.commands.report import own_data
     from ecamp_fast.run.rundir import RunDir
-    from ecamp_fast.shards.load.read import ShardSet
+    from ecamp_fast.shards.load.mix import open_data
 
-    return ShardSet(own_data(RunDir(run, writes=False).state(), run)).wordpiece_path
+    return open_data(own_data(RunDir(run, writes=False).state(), run)).wordpiece_path

@@ -3,9 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ecamp_fast.shards.load.mix import Data
 
 WARM = 2  # steps of a leg that come before those of a bare number: they compile, allocate and fill queues
 MOST = 50  # steps in one trace: it is held in memory, some 10,000 events a micro-batch
@@ -63,15 +67,15 @@ class ProfiledSteps:
         return span
 
 
-def require_steps(text: str, recipe: Recipe, data: Path | str, out: Path, resume: str) -> None:
+def require_steps(text: str, recipe: Recipe, data: "Data", out: Path, resume: str) -> None:
     """Before the launch: whether ``--profile`` means steps that this leg will do.
 
-    data: a shard set   Raises ConfigError where it does not; DataError where the set cannot be read.
+    data: the shard sets   Raises ConfigError where it does not; DataError where the set cannot be read.
     """
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.run.schedule import total_steps
     from ecamp_fast.run.setup import Job, open_shards
 
-    samples = open_shards(Job(recipe, data, out)).count("train")
+    samples = open_shards(Job(recipe, data, out)).epoch("train")
     done = 0 if resume == "never" or not out.is_dir() else RunDir(out, writes=False).state().get("step", 0)
     ProfiledSteps.parse(text).settle(done, total_steps(recipe, samples))

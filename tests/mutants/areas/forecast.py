@@ -17,7 +17,7 @@ def sizes() -> Any:
     from ecamp_fast.forecast.memory import memory_of
 
     recipe = load_recipe("demo", ["checkpoint.milestones=[1, 2]", "evaluation.every_steps=50"])
-    data = facts_of(recipe, None, Path("nowhere"))
+    data = facts_of(recipe, (), Path("nowhere"))
     disk = disk_of(meta_model(recipe, 100), recipe, data, 300, Path())
     memory = memory_of(meta_model(recipe, 100), recipe, 40.0, 2, 2)
     return {key: value for key, value in disk.items() if key != "free"}, memory, data
