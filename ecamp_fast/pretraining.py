@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ecamp_fast import errors
 from ecamp_fast.config import Recipe, dump_recipe
 from ecamp_fast.errors import STOPPED, EcampError
 from ecamp_fast.machine import child_environment
@@ -80,15 +79,12 @@ def pretrain(
             file = Path(folder) / "recipe.yaml"
             file.write_text(dump_recipe(recipe), encoding="utf-8")
             recipe = file
-        named = {"--recipe": recipe, "--out": out, "--ds_config": ds_config, "--resume": resume}
+        named: dict[str, Any] = {"--recipe": recipe, "--out": out, "--ds_config": ds_config, "--resume": resume}
         named |= {"--ranks": ranks, "--track": track}
         arguments = [f"{name}={value}" for name, value in named.items() if value not in (None, "")]
-        sets = [data] if isinstance(data, str | Path) else data or ()
-        arguments += (
-            [f"--data={one}" for one in sets]
-            + [f"--set={one}" for one in overrides]
-            + [f"--allow-change={one}" for one in allow_change]
-        )
+        several = {"--data": [data] if isinstance(data, str | Path) else data or (), "--set": overrides}
+        several |= {"--allow-change": allow_change}
+        arguments += [f"{name}={one}" for name, values in several.items() for one in values]
         arguments += [] if report else ["--no-report"]
         code, told = _run(["train", *arguments, "--json"], outcome, say)
         outcome.seek(0)
@@ -154,8 +150,8 @@ def _fault(code: int, found: dict[str, Any], told: list[str]) -> EcampError:
     kinds = {kind.exit_code: kind for kind in EcampError.__subclasses__()}
     if "error" in found:
         error = found["error"]
-        kind = getattr(errors, error["kind"], None)
-        return (kind if kind in kinds.values() else kinds.get(code, EcampError))(error["what"], error["hint"])
+        named = {kind.__name__: kind for kind in kinds.values()}.get(error["kind"])
+        return (named or kinds.get(code, EcampError))(error["what"], error["hint"])
     what = told[0].removeprefix("error: ") if told else f"the run failed ({found.get('state', {}).get('fault', code)})"
     hint = told[1].removeprefix(_HINT) if len(told) > 1 else "the lines above say more"
     return kinds.get(code, EcampError)(what, hint)

@@ -62,5 +62,5 @@ def paragraph(text: str, head: str, width: int = WIDTH) -> list[str]:
     import textwrap  # for the few commands that print tables
 
     margin = " " * len(head)
-    keep = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=margin, **keep) or [head.rstrip()]
+    wrapper = textwrap.TextWrapper(width, head, margin, break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(text) or [head.rstrip()]

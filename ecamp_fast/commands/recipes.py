@@ -4,11 +4,10 @@ import json
 
 import click
 
-from ecamp_fast.commands.lazy import HelpfulGroup
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.printable import paragraph
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+from ecamp_fast.usage.groups import HelpfulGroup
+from ecamp_fast.usage.options import json_option
 
 
 class _OverviewFirst(HelpfulGroup):
@@ -31,7 +30,7 @@ def command() -> None:
 
 
 @command.command()
-@as_json
+@json_option()
 def overview(as_json: bool) -> None:
     """One line of each recipe: what it is, and whose keys it has where it names none.
 
@@ -57,7 +56,7 @@ def overview(as_json: bool) -> None:
 
 @command.command()
 @click.argument("recipe", metavar="NAME|FILE")
-@as_json
+@json_option()
 def show(recipe: str, as_json: bool) -> None:
     """Every key of a recipe: value, default where it is another, meaning, and place in the paper.
 

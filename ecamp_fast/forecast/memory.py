@@ -2,7 +2,7 @@
 
 import math
 import os
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from ecamp_fast.batch import Batch
 from ecamp_fast.bench.data.synthetic import synthetic_batch, text_lengths
 from ecamp_fast.config import Recipe
 from ecamp_fast.model.compile import recompute_blocks
+from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run.auto_batch import LARGEST_ON_CPU, Memory, candidates, state_parts
 
 SPREAD = 0.4  # of lengths of texts, over their mean
@@ -37,7 +38,7 @@ def _kept(model: nn.Module, recipe: Recipe, tokens: float) -> tuple[int, int]:
     """Bytes kept for the backward, of each sample and beside them, by the shapes alone: nothing is computed."""
     model.to(torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     if recipe.activations == "recompute":
-        recompute_blocks(model)
+        recompute_blocks(cast(Ecamp, model))
     few, many = (_saved(model, _batch(model, recipe, tokens, samples)) for samples in _FEW)
     each = (many - few) // (_FEW[1] - _FEW[0])
     return each, max(few - _FEW[0] * each, 0)

@@ -229,7 +229,7 @@ def test_where_values_are_from(shards: Path, tmp_path: Path) -> None:
     assert micro["value"] == auto["length"]["micro"] == 8 and "by this forecast" in micro["origin"]
 
 
-WHOLE = DataFacts("set", False, 10, 2, 100, 40.0, 1000, False, 10, 10, 0, "d")
+WHOLE = DataFacts("set", False, 10, 10, 2, 100, 40.0, 1000, False, 10, 10, 0, "d")
 
 
 @pytest.mark.parametrize(

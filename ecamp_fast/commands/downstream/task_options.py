@@ -104,7 +104,7 @@ def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Pa
 
 def task_arguments(function: Command) -> Command:
     """The command gets ``given: TaskChoices``."""
-    options = [
+    options: list[Callable[..., Any]] = [
         click.argument("encoder"),
         shared.shards_argument("address"),
         click.argument("out", type=click.Path(path_type=Path), callback=_writable),
