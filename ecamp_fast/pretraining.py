@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ecamp_fast import errors
 from ecamp_fast.config import Recipe, dump_recipe
 from ecamp_fast.errors import STOPPED, EcampError
 from ecamp_fast.machine import child_environment
@@ -80,7 +79,13 @@ def pretrain(
             file = Path(folder) / "recipe.yaml"
             file.write_text(dump_recipe(recipe), encoding="utf-8")
             recipe = file
-        named = {"--recipe": recipe, "--data": data, "--out": out, "--ds_config": ds_config, "--resume": resume}
+        named: dict[str, Any] = {
+            "--recipe": recipe,
+            "--data": data,
+            "--out": out,
+            "--ds_config": ds_config,
+            "--resume": resume,
+        }
         named |= {"--ranks": ranks, "--track": track}
         arguments = [f"{name}={value}" for name, value in named.items() if value not in (None, "")]
         arguments += [f"--set={one}" for one in overrides] + [f"--allow-change={one}" for one in allow_change]
@@ -149,8 +154,7 @@ def _fault(code: int, found: dict[str, Any], told: list[str]) -> EcampError:
     kinds = {kind.exit_code: kind for kind in EcampError.__subclasses__()}
     if "error" in found:
         error = found["error"]
-        kind = getattr(errors, error["kind"], None)
-        return (kind if kind in kinds.values() else kinds.get(code, EcampError))(error["what"], error["hint"])
+        return kinds.get(error["exit_code"], EcampError)(error["what"], error["hint"])
     what = told[0].removeprefix("error: ") if told else f"the run failed ({found.get('state', {}).get('fault', code)})"
     hint = told[1].removeprefix(_HINT) if len(told) > 1 else "the lines above say more"
     return kinds.get(code, EcampError)(what, hint)

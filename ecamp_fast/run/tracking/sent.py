@@ -31,7 +31,7 @@ class SentSteps:
 
 def read_sent(run: Path, tracker: str) -> SentSteps:
     """tracker: as ``TrackerChoice`` says itself. Nothing was handed over where the file cannot be read."""
-    found = _all(run).get(tracker)
+    found: Any = _all(run).get(tracker)
     try:
         name, steps = str(found["id"]), {str(split): int(step) for split, step in found["steps"].items()}
     except (AttributeError, KeyError, TypeError, ValueError):
