@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from ecamp_fast.config import load_recipe
 from ecamp_fast.machine import child_environment
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.run.safety.processes import ProcessId
 from ecamp_fast.run.tracking.lines import GrowingLines, numbers, position
 from ecamp_fast.run.tracking.sent import SentSteps, read_sent, write_sent
+from ecamp_fast.run.tracking.settings import recipe_settings
 
 QUICK = (
     "import sys; from ecamp_fast.run.tracking import program; program.PAUSE = 0.3; sys.exit(program.main(sys.argv[1:]))"
@@ -107,6 +109,14 @@ def test_lines_come_once_and_whole(tmp_path: Path) -> None:
 )
 def test_a_line_has_a_place_or_is_none_of_ours(record: dict[str, Any], expected: tuple[str, int] | None) -> None:
     assert position(record) == expected
+
+
+def test_of_a_recipe_no_word_is_told_that_somebody_chose() -> None:
+    recipe = load_recipe("demo", ["init_from=/private/zqfolder/x.safetensors"]).model_copy(update={"name": "zqname"})
+    told = recipe_settings(recipe)
+    assert told["optim.lr"] == recipe.optim.lr and told["batch.total"] == recipe.batch.total
+    assert told["precision"] == recipe.precision and told["losses.mlm"] is True and "name" not in told
+    assert not [value for value in told.values() if "zq" in str(value) or "/" in str(value)]
 
 
 def test_numbers_alone_are_sent() -> None:
