@@ -150,8 +150,7 @@ def _fault(code: int, found: dict[str, Any], told: list[str]) -> EcampError:
     kinds = {kind.exit_code: kind for kind in EcampError.__subclasses__()}
     if "error" in found:
         error = found["error"]
-        named = {kind.__name__: kind for kind in kinds.values()}.get(error["kind"])
-        return (named or kinds.get(code, EcampError))(error["what"], error["hint"])
+        return kinds.get(error["exit_code"], EcampError)(error["what"], error["hint"])
     what = told[0].removeprefix("error: ") if told else f"the run failed ({found.get('state', {}).get('fault', code)})"
     hint = told[1].removeprefix(_HINT) if len(told) > 1 else "the lines above say more"
     return kinds.get(code, EcampError)(what, hint)

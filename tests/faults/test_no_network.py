@@ -32,6 +32,7 @@ def test_shards_are_built_and_looked_at(alone, tmp_path):
             "0 tokenizer train texts.txt t.json --vocab-size 100",
             "3 import t.json w.safetensors",
             "2 stop nothing",
+            "2 track nothing --to trackio",
             "2 report nothing",
             "8 shard verify pipe:x",
             "8 distill run set out --endpoint https://192.0.2.1/v1 --model m",

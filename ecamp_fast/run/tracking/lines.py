@@ -43,9 +43,9 @@ def position(record: dict[str, Any]) -> tuple[str, int] | None:
 
 def numbers(record: dict[str, Any], split: str, names: Collection[str]) -> dict[str, float]:
     """What is sent of a line: finite numbers under ``names``, each with its split before it."""
-    found: dict[str, Any] = {name: record.get(name) for name in names}
-    return {
-        f"{split}/{name}": float(value)
-        for name, value in found.items()
-        if type(value) in (int, float) and math.isfinite(value)
-    }
+    sent = {}
+    for name in names:
+        value: Any = record.get(name)
+        if type(value) in (int, float) and math.isfinite(value):  # a switch is no number
+            sent[f"{split}/{name}"] = float(value)
+    return sent

@@ -12,13 +12,15 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from ecamp_fast.run.safety.processes import adopt_orphans, descendants, end_with_parent, send
+from ecamp_fast.run.safety.processes import ProcessId, adopt_orphans, descendants, end_with_parent, send
 from ecamp_fast.run.tracking.choice import TrackerChoice, parse_choice
 
 PAUSE = 30.0  # seconds before the first sender is begun again; twice as long each time
 LONGEST = 600.0
+DYING = 5.0  # seconds for a process that was killed
 _NICE = 10  # training comes first
 _ENDS = 0  # standard input, which ends with the run
 
@@ -34,6 +36,11 @@ class Watch:
     def over(self) -> bool:
         """Whether the run has ended."""
         return self.deadline != float("inf")
+
+    @property
+    def is_late(self) -> bool:
+        """Whether senders had their time."""
+        return time.monotonic() >= self.deadline
 
     def wait(self, seconds: float, other: int | None = None) -> bool:
         """Until the run ends, ``other`` can be read, or so many seconds are over.  Returns whether the run has ended"""
@@ -57,13 +64,11 @@ def main(arguments: Sequence[str]) -> int:
         sender = _fork(Path(run), choice, names)
         if _outlive(sender, watch):
             return 0
-        if last:  # a sender that had all the time there was
+        if last or watch.is_late:  # it had all the time there was
             return 1
         if not watch.over:
             watch.wait(pause)
             pause = min(2 * pause, LONGEST)
-        if time.monotonic() > watch.deadline:
-            return 1
 
 
 def _fork(run: Path, choice: TrackerChoice, names: Sequence[str]) -> int:
@@ -80,7 +85,7 @@ def _fork(run: Path, choice: TrackerChoice, names: Sequence[str]) -> int:
         send_lines(run, choice, names, Watch(0.0).wait)
         code = 0
     except BaseException as error:
-        os.write(tells, f"{type(error).__name__}\n".encode())
+        _tell(tells, type(error).__name__)
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -92,18 +97,24 @@ def _outlive(sender: int, watch: Watch) -> bool:
     Returns whether it sent all that there was. A signal that ended it is said on standard output.
     """
     descriptor = os.pidfd_open(sender)
-    while not select.select([descriptor], [], [], 0)[0]:
-        if time.monotonic() > watch.deadline:
-            os.kill(sender, signal.SIGKILL)
+    while not select.select([descriptor], [], [], 0)[0] and not watch.is_late:
         watch.wait(LONGEST, descriptor)
+    for one in [ProcessId.of(sender), *descendants(os.getpid())]:
+        if one:
+            send(one, signal.SIGKILL)
+    if not select.select([descriptor], [], [], DYING)[0]:  # the kernel holds it, as where a disk hangs
+        return False
     os.close(descriptor)
-    _, status = os.waitpid(sender, 0)
-    for one in descendants(os.getpid()):
-        send(one, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(os.waitpid(sender, 0)[1])
     if code < 0:
-        os.write(1, f"{signal.Signals(-code).name}\n".encode())
+        _tell(1, signal.Signals(-code).name)
     return code == 0
+
+
+def _tell(descriptor: int, how: str) -> None:
+    """To rank 0, as long as there is one."""
+    with suppress(OSError):
+        os.write(descriptor, f"{how}\n".encode())
 
 
 if __name__ == "__main__":

@@ -8,19 +8,25 @@ from typing import Any
 import pytest
 
 STAND_IN = """
-import errno, json, os, time
+import errno, json, os, subprocess, time
 
 def note(**what):
     with open(os.environ["STAND_IN_RECORD"], "a") as file:
         file.write(json.dumps(what) + "\\n")
 
 def do(where):
+    if os.path.exists(os.environ["STAND_IN_RECORD"] + ".back"):
+        return
     for wish in os.environ.get("STAND_IN_DOES", "").split():
         place, action = wish.split(":")
         if place != where:
             continue
         if action == "raise":
             raise RuntimeError("Mr Zqtext of /private/zqfolder")
+        if action == "spawn":  # as wandb does
+            child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+            note(call="spawn", pid=child.pid)
+            time.sleep(1000)
         if action == "hang":
             time.sleep(1000)
         if action == "kill":
