@@ -59,7 +59,7 @@ def facts_of(recipe: Recipe, data: str | None, out: Path) -> DataFacts:
         path=str(shards.path),
         drawn=False,
         train=shards.count("train"),
-        val=shards.count("val"),
+        val=held.count("val"),
         vocabulary=held.vocab_size,
         tokens=float(held.text.get("tokens_mean", 0.0)),
         bytes=sum(shard.bytes for shard in held.shards),
