@@ -61,6 +61,5 @@ def paragraph(text: str, head: str, width: int = WIDTH) -> list[str]:
     """Lines of a text behind ``head``, none longer than ``width`` where its words allow; later ones begin below it."""
     import textwrap  # for the few commands that print tables
 
-    margin = " " * len(head)
-    wrapper = textwrap.TextWrapper(width, head, margin, break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(width, head, " " * len(head), break_long_words=False, break_on_hyphens=False)
     return wrapper.wrap(text) or [head.rstrip()]

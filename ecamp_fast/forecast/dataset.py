@@ -65,7 +65,7 @@ def facts_of(recipe: Recipe, data: Sequence[str], out: Path) -> DataFacts:
         drawn=False,
         train=shards.count("train"),
         epoch=shards.epoch("train"),
-        val=shards.count("val"),
+        val=held.count("val"),
         vocabulary=held.vocab_size,
         tokens=float(held.text.get("tokens_mean", 0.0)),
         bytes=sum(shard.bytes for shard in held.shards),

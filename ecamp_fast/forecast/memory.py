@@ -27,14 +27,14 @@ def memory_of(model: nn.Module, recipe: Recipe, tokens: float, stage: int, world
     """
     numbers = sum(parameter.numel() for parameter in model.parameters())
     parts = state_parts(numbers, recipe.precision, stage, world)
-    sample, once = (None, None) if recipe.losses.gloria else _kept(model, recipe, tokens)
+    sample, once = _kept(model, recipe, tokens) if isinstance(model, Ecamp) else (None, None)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     available = torch.cuda.get_device_properties(0).total_memory if gpu else _main_memory(world)
     states = sum(parts.values())
     return {"gpu": gpu, "available": available, "parts": parts, "states": states, "sample": sample, "once": once}
 
 
-def _kept(model: nn.Module, recipe: Recipe, tokens: float) -> tuple[int, int]:
+def _kept(model: Ecamp, recipe: Recipe, tokens: float) -> tuple[int, int]:
     """Bytes kept for the backward, of each sample and beside them, by the shapes alone: nothing is computed."""
     model.to(torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     if recipe.activations == "recompute":
@@ -44,10 +44,11 @@ def _kept(model: nn.Module, recipe: Recipe, tokens: float) -> tuple[int, int]:
     return each, max(few - _FEW[0] * each, 0)
 
 
-def _batch(model: nn.Module, recipe: Recipe, tokens: float, samples: int) -> Batch:
-    vocabulary = int(getattr(model, "vocab_size", 0)) or 1
+def _batch(model: Ecamp, recipe: Recipe, tokens: float, samples: int) -> Batch:
     mean = min(tokens or 2.0, recipe.text.max_tokens)
-    return synthetic_batch(recipe, vocabulary, text_lengths(samples, mean, SPREAD, recipe.text.max_tokens)).to("meta")
+    return synthetic_batch(
+        recipe, model.vocab_size or 1, text_lengths(samples, mean, SPREAD, recipe.text.max_tokens)
+    ).to("meta")
 
 
 def _saved(model: nn.Module, batch: Batch) -> int:

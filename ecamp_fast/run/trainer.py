@@ -190,7 +190,7 @@ class Trainer:
 
     def _lacks_evaluation(self) -> bool:
         """Whether this step was to be evaluated, and a request to stop came before."""
-        if not (self._is_due(self.recipe.evaluation.every_steps) and self.shards.count("val")):
+        if not (self._is_due(self.recipe.evaluation.every_steps) and self.shards.manifest.count("val")):
             return False
         told = read_metrics(self.run.path, "val") if self.context.is_main else []
         return agree(self.context.is_main and all(line["step"] != self.step for line in told), self.context.device)
@@ -258,7 +258,7 @@ class Trainer:
 
     def _evaluate(self, log: RunLog) -> float | None:
         """The held-out loss; infinite where nothing is held out, None where a request to stop cut it short."""
-        if not self.shards.count("val"):
+        if not self.shards.manifest.count("val"):
             return math.inf
         loader, watched = self._loader("val"), GuardedEvaluation(self.heartbeat, self.step)
         self.heartbeat.keys["evaluation"] = loader.evaluation_keys

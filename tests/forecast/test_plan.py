@@ -296,3 +296,11 @@ def units() -> Iterator[tuple[float, str]]:
 
 def test_bytes_are_readable() -> None:
     assert [size(count) for count, _ in units()] == [text for _, text in units()]
+
+
+def test_a_set_without_a_held_out_split_is_trained_on_all_the_same(tmp_path: Path, context: DistContext) -> None:
+    build_phantoms(8, tmp_path / "set", size=73, options=replace(DEFAULTS, workers=1, holdout=0.0))
+    plan = planned(data=tmp_path / "set", out=tmp_path / "run")
+    assert plan["data"]["val"] == 0 and "held-out losses" in [row["what"] for row in plan["off"]]
+    trainer = Trainer(Job(load_recipe("demo", SMALL), tmp_path / "set", tmp_path / "run"), context)
+    assert trainer.train() == "complete" and trainer.step == plan["length"]["steps"]
