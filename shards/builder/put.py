@@ -131,11 +131,10 @@ def put(
     if found := _finished(Path(os.path.realpath(out)), shards, given, began):
         return found
     units = _units(shards.manifest, given)
-    head = _head(shards, given, units, allowed)
     with Output(out) as output:
         journal = Journal(output.workspace / JOURNAL)
         output.keep = journal.header() is not None
-        finished = _resume(output, journal, shards, head, say)
+        finished = _resume(output, journal, shards, _head(shards, given, units, allowed), say)
         resumed = sum(len(shard.keys) for done in finished.values() for shard in done.shards)
         if finished:
             say(f"going on: {resumed:,} samples in {len(finished)} finished shards are here already")
