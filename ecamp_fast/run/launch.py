@@ -63,9 +63,9 @@ def start(
     if not torch.cuda.is_available():
         environment.setdefault("DS_ACCELERATOR", "cpu")  # the launcher would print that it found no other
     whole = [*command, *program, *arguments]
-    said = _STDERR if log is None else log  # ranks have no results: what libraries print is no line of ours
+    output = _STDERR if log is None else log  # ranks have no results: what libraries print is no line of ours
     return subprocess.Popen(
-        whole, stdout=said, stderr=log, start_new_session=True, env=environment, preexec_fn=end_with_parent
+        whole, stdout=output, stderr=log, start_new_session=True, env=environment, preexec_fn=end_with_parent
     )
 
 

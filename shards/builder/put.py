@@ -126,12 +126,10 @@ def put(
         raise ConfigError("there is nothing to put", "name distilled texts, attention maps, or both")
     shards = ShardSet(path)
     _check_apart(shards, Path(out))
-    given = _look_at(shards, texts, maps)
-    given.record |= origin or {}
     allowed = int(reject_budget * shards.manifest.counts["samples"])
-    _check_faults(shards, given.faults, allowed)
-    if found := _finished(Path(os.path.realpath(out)), shards, given):
-        return replace(found, seconds=time.perf_counter() - began)
+    given = _given(shards, texts, maps, origin, allowed)
+    if found := _finished(Path(os.path.realpath(out)), shards, given, began):
+        return found
     units = _units(shards.manifest, given)
     with Output(out) as output:
         journal = Journal(output.workspace / JOURNAL)
@@ -158,7 +156,21 @@ def put(
     return PutReport(output.out, read_manifest(output.out), *counts, kinds, time.perf_counter() - began, resumed)
 
 
-def _finished(out: Path, shards: ShardSet, given: _Given) -> PutReport | None:
+def _given(
+    shards: ShardSet,
+    texts: Mapping[str, str] | None,
+    maps: Path | None,
+    origin: Mapping[str, str] | None,
+    allowed: int,
+) -> _Given:
+    """What is put.  Raises DataError where more than ``allowed`` of it is at fault."""
+    given = _look_at(shards, texts, maps)
+    given.record |= origin or {}
+    _check_faults(shards, given.faults, allowed)
+    return given
+
+
+def _finished(out: Path, shards: ShardSet, given: _Given, began: float) -> PutReport | None:
     """The set that would be written, where ``out`` holds it.  Raises ConfigError where it holds another."""
     if not (out / MANIFEST).is_file():
         return None
@@ -170,7 +182,8 @@ def _finished(out: Path, shards: ShardSet, given: _Given) -> PutReport | None:
     refuse_other(out, "the set, texts or maps that were put" if PUT in difference.split(", ") else difference)
     faults = dict(Counter(fault.kind for fault in given.faults))
     counts = len(given.texts or ()), len(given.maps or ())
-    return PutReport(out, found, *counts, faults, 0.0, found.counts["samples"], finished=True)
+    seconds = time.perf_counter() - began
+    return PutReport(out, found, *counts, faults, seconds, found.counts["samples"], finished=True)
 
 
 def _check_apart(shards: ShardSet, out: Path) -> None:

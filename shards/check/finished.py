@@ -128,8 +128,8 @@ def _says_the_same(record: Record, members: Mapping[str, bytes]) -> bool:
         about = parse_object(members[METADATA])
     except (ValueError, KeyError):
         return False
-    said: dict[str, Any] = {
+    told: dict[str, Any] = {
         name: getattr(record, name) for name in ("study_id", "patient_id", "labels", "split", "row", "columns")
     }
-    said |= {"view": record.view} if record.view else {}
-    return all(about.get(name) == value for name, value in json.loads(json.dumps(said)).items())
+    told |= {"view": record.view} if record.view else {}
+    return all(about.get(name) == value for name, value in json.loads(json.dumps(told)).items())

@@ -71,6 +71,7 @@ def quick() -> Calls:
         [*build, "part1", *options, "--part", "1/2"],
         [*build, "part2", *options, "--part", "2/2"],
         ["shard", "merge", "part1", "part2", "whole"],
+        ["shard", "merge", "part1", "part2", "whole"],
         ["shard", "verify", "set"],
         ["shard", "stats", "set"],
         ["shard", "show", "set", "picture.png"],

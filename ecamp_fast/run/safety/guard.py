@@ -54,7 +54,7 @@ class Guard:
         self._lock: lock.RunLock | None = None
         self._refusal: EcampError | None = None
         self._taken = False
-        self._begun = self._speaks = self._said = False
+        self._begun = self._speaks = self._has_spoken = False
         self._saves = False  # whether there is something to save, and a loop that will
         self._launchers: Sequence[ProcessId] = ()
         self._orphaned = 0.0  # since when
@@ -221,12 +221,18 @@ class Guard:
 
         Once. Of a stop it says that the code is none of an error: DeepSpeed's launcher calls it one.
         """
-        if not self._speaks or SPEAKS in os.environ or self.run is None or self._refusal is not None or self._said:
+        if (
+            not self._speaks
+            or SPEAKS in os.environ
+            or self.run is None
+            or self._refusal is not None
+            or self._has_spoken
+        ):
             return
         with contextlib.suppress(EcampError):
             status = self.run.state().get("status")
             if status in ("stopped", "failed"):
-                self._said = True
+                self._has_spoken = True
                 _say(last_line(self.run) + (f" (exit code {STOPPED}: no error)" if status == "stopped" else ""))
 
     def end_now(self, code: int, **facts: Any) -> None:
