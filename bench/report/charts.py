@@ -270,15 +270,15 @@ def _gpus(file: str, result: dict[str, Any]) -> Iterator[Chart]:
 def _projected_parts(file: str, result: dict[str, Any]) -> Iterator[Chart]:
     chip = "H100"
     found = {row["assumption"]: row for row in result.get("projected", []) if row["chip"] == chip}
-    least = found.get("optimistic", {}).get("component_microseconds", {})
-    most = found.get("doubter", {}).get("component_microseconds", {})
-    order = sorted(most, key=lambda component: -most[component])
+    optimistic = found.get("optimistic", {}).get("component_microseconds", {})
+    doubter = found.get("doubter", {}).get("component_microseconds", {})
+    order = sorted(doubter, key=lambda component: -doubter[component])
     yield Chart(
         _name("projected-parts", file),
         f"Where should a step's time go on an {chip}?",
         PROJECTED,
         f"microseconds of the GPU a sample, calculated for recipe {result['recipe']}",
-        tuple(Bar(name, most[name], PROJECTED, start=least[name]) for name in order if name in least),
+        tuple(Bar(name, doubter[name], PROJECTED, start=optimistic[name]) for name in order if name in optimistic),
         _origin(file, result),
         RANGE,
     )

@@ -15,12 +15,12 @@ TOP, PLAIN_TOP = 76, 56  # where bars begin: below a legend or a word, and witho
 BESIDE_MARK = 60  # pixels more on the right for the number of a mark
 BAR, GAP, FOOT = 18, 8, 16  # pixels: of a bar, between rows, of a line below
 INK, SOFT, GRID = "#1a1a1a", "#595959", "#d9d9d9"
-FILLS, PROJECTION = ("#0072B2", "#E69F00", "#56B4E9"), "#D55E00"
+FILLS, PROJECTED_FILL = ("#0072B2", "#E69F00", "#56B4E9"), "#D55E00"
 PAPER = {False: "#ffffff", True: "#fdf6ec"}
 _LINE = 118  # characters below the axis
 _HATCH = (
     '<pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    f'<rect width="7" height="7" fill="{PAPER[True]}"/><rect width="3" height="7" fill="{PROJECTION}"/></pattern>'
+    f'<rect width="7" height="7" fill="{PAPER[True]}"/><rect width="3" height="7" fill="{PROJECTED_FILL}"/></pattern>'
 )
 
 
@@ -45,7 +45,7 @@ def svg(chart: Chart) -> str:
         f"<defs>{_HATCH}</defs>" if projected else "",
         f'<rect width="{WIDTH}" height="{height}" fill="{PAPER[projected]}"/>',
         _text(24, 32, chart.question, 19, weight=650),
-        _text(WIDTH - 24, 56, "PROJECTED", 15, PROJECTION, "end", 700) if projected else "",
+        _text(WIDTH - 24, 56, "PROJECTED", 15, PROJECTED_FILL, "end", 700) if projected else "",
         *_legend(chart),
         *(_tick(tick, scale, begin, y) for tick in ticks),
         *body,
@@ -72,7 +72,7 @@ def ticks_to(largest: float) -> list[float]:
 
 def _bar(bar: Bar, y: int, scale: float, projected: bool, named: bool) -> list[str]:
     x, end, middle = LEFT + bar.start * scale, LEFT + bar.value * scale, y + BAR / 2
-    fill, edge = ("url(#hatch)", PROJECTION) if projected else (FILLS[bar.group],) * 2
+    fill, edge = ("url(#hatch)", PROJECTED_FILL) if projected else (FILLS[bar.group],) * 2
     parts = [
         _text(LEFT - 10, middle + 4.5, bar.label, 13, INK, "end") if named else "",
         f'<rect x="{x:.1f}" y="{y + 1}" width="{max(end - x, 1.5):.1f}" height="{BAR - 2}" fill="{fill}"'
@@ -88,7 +88,7 @@ def _bar(bar: Bar, y: int, scale: float, projected: bool, named: bool) -> list[s
         last = max(last, high)
     if bar.mark is not None:
         mark = LEFT + bar.mark * scale
-        parts.append(f'<path d="M{mark:.1f} {y}v{BAR}" stroke="{PROJECTION}" stroke-width="2.5"/>')
+        parts.append(f'<path d="M{mark:.1f} {y}v{BAR}" stroke="{PROJECTED_FILL}" stroke-width="2.5"/>')
         last, told = max(last, mark), f"{told}, at most {number(bar.mark)}"
     return [*parts, _text(last + 7, middle + 4.5, told, 12, SOFT)]
 

@@ -36,15 +36,15 @@ class Work:
 
 
 def step_work(
-    recipe: "Recipe", vocab_size: int, lengths: Sequence[int], predicted: int, padded_to: int | None = None
+    recipe: "Recipe", vocab_size: int, tokens: Sequence[int], predicted: int, padded_to: int | None = None
 ) -> dict[str, Work]:
     """The work of one micro-batch by component: those that the recipe turns on, in the order they run.
 
-    lengths: (B,) real tokens of each sample   predicted: R
+    tokens: (B,) real tokens of each sample   predicted: R
     padded_to: tokens to which an attention pads every sample; None: it touches real pairs only. Recipes that embed
     padding pad to ``text.max_tokens`` and predict every row, whatever is given.
     """
-    batch, losses = len(lengths), recipe.losses
+    batch, losses = len(tokens), recipe.losses
     work = {"patch embedding": _patches(recipe, batch), "encoder": _encoder(recipe, batch)}
     if losses.mim or losses.sr:
         work["decoder"] = _decoder(recipe, batch)
@@ -52,11 +52,11 @@ def step_work(
         work["super-resolution"] = _super_resolution(recipe, batch)
     if losses.mlm:
         if recipe.padded_text:
-            lengths = [recipe.text.max_tokens] * batch
-            predicted = sum(lengths)
-        attended = lengths if padded_to is None or recipe.padded_text else [padded_to] * batch
-        work["fusion"] = _fusion(recipe, lengths, attended)
-        work["text layers"] = _text_layers(recipe, lengths, attended, predicted)
+            tokens = [recipe.text.max_tokens] * batch
+            predicted = sum(tokens)
+        attended = tokens if padded_to is None or recipe.padded_text else [padded_to] * batch
+        work["fusion"] = _fusion(recipe, tokens, attended)
+        work["text layers"] = _text_layers(recipe, tokens, attended, predicted)
         work["MLM head"] = _head(recipe, vocab_size, predicted)
     return work
 
@@ -121,10 +121,10 @@ def _super_resolution(recipe: "Recipe", batch: int) -> Work:
     return work
 
 
-def _fusion(recipe: "Recipe", lengths: Sequence[int], attended: Sequence[int]) -> Work:
+def _fusion(recipe: "Recipe", tokens: Sequence[int], attended: Sequence[int]) -> Work:
     """The bridge from the encoder, self-attention, both scales, their projection, the feed-forward part."""
     text, fusion = recipe.model.text, recipe.fusion
-    rows, width, batch = sum(lengths), text.width, len(lengths)
+    rows, width, batch = sum(tokens), text.width, len(tokens)
     patches = batch * recipe.kept_patches
     work = _product(patches, recipe.model.vision.width, width)
     work += _block(rows, sum(n * n for n in attended), width, text.ffn)
@@ -138,14 +138,14 @@ def _fusion(recipe: "Recipe", lengths: Sequence[int], attended: Sequence[int]) -
     return work
 
 
-def _text_layers(recipe: "Recipe", lengths: Sequence[int], attended: Sequence[int], predicted: int) -> Work:
+def _text_layers(recipe: "Recipe", tokens: Sequence[int], attended: Sequence[int], predicted: int) -> Work:
     """The last layer computes keys and values of all rows, and all else of the predicted ones."""
-    text, rows = recipe.model.text, sum(lengths)
+    text, rows = recipe.model.text, sum(tokens)
     if not text.depth:
         return Work()
     pairs = sum(n * n for n in attended)
     block = _block(rows, pairs, text.width, text.ffn)
-    padded = attended is not lengths  # then queries are padded as well
+    padded = attended is not tokens  # then queries are padded as well
     query_rows = pairs if padded else round(pairs * predicted / rows)
     last = _product(rows, text.width, 2 * text.width) + _product(predicted, text.width, 2 * (text.width + text.ffn))
     return _times(text.depth - 1, block) + last + _attention(query_rows, text.width)

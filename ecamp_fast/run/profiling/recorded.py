@@ -93,8 +93,8 @@ def trace(events: Iterable[Event]) -> bytes:
 
 
 def _line(event: Event, row: int, begin: int) -> dict[str, Any]:
-    process = 0 if event.device is None else 1 + event.device
-    return {"name": event.name, "cat": _kind(event), "pid": process, "tid": row, "ts": (event.start - begin) / 1e3}
+    pid = 0 if event.device is None else 1 + event.device
+    return {"name": event.name, "cat": _kind(event), "pid": pid, "tid": row, "ts": (event.start - begin) / 1e3}
 
 
 def _kind(event: Event) -> str:
@@ -104,6 +104,6 @@ def _kind(event: Event) -> str:
 
 
 def _title(device: int | None, row: int) -> dict[str, Any]:
-    process = 0 if device is None else 1 + device
+    pid = 0 if device is None else 1 + device
     name = "host" if device is None else f"GPU {device}"
-    return {"ph": "M", "name": "process_name", "pid": process, "tid": row, "args": {"name": name}}
+    return {"ph": "M", "name": "process_name", "pid": pid, "tid": row, "args": {"name": name}}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ecamp_fast.shards.load.mix import Data
 
 WARM = 2  # steps of a leg that come before those of a bare number: they compile, allocate and fill queues
-MOST = 50  # steps in one trace: it is held in memory, some 10,000 events a micro-batch
+LIMIT = 50  # steps in one trace: it is held in memory, some 10,000 events a micro-batch
 HINT = "--profile 3 takes three warm steps, --profile 10-12 these"
 
 
@@ -52,8 +52,8 @@ class ProfiledSteps:
         count = first if span is None else span.last - first + 1
         if count < 1 or first < 1:
             raise ConfigError(f"--profile {text} names no step", HINT)
-        if count > MOST:
-            raise ConfigError(f"--profile {text}: {count:,} steps, a trace holds at most {MOST}", HINT)
+        if count > LIMIT:
+            raise ConfigError(f"--profile {text}: {count:,} steps, a trace holds at most {LIMIT}", HINT)
         return ProfiledSteps(text, count, span)
 
     def settle(self, done: int, total: int) -> Span:

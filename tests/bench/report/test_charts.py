@@ -9,7 +9,7 @@ import pytest
 
 from ecamp_fast.bench.report.charts import MEASURED, PROJECTED, Bar, Chart, Kind, charts
 from ecamp_fast.bench.report.page import chart_file, page
-from ecamp_fast.bench.report.plot import FILLS, PROJECTION, number, svg, ticks_to
+from ecamp_fast.bench.report.plot import FILLS, PROJECTED_FILL, number, svg, ticks_to
 from ecamp_fast.bench.report.result_files import RESULTS, command_of, device_of, read_results
 
 KEPT = Path(__file__).parents[3] / RESULTS
@@ -46,7 +46,7 @@ def test_a_projection_looks_otherwise_and_says_so() -> None:
     measured = svg(chart())
     projected = svg(chart(PROJECTED, Bar("A100", 9.0, PROJECTED, start=3.0, mark=20.0)))
     assert "PROJECTED" in projected and "PROJECTED" not in measured
-    assert PROJECTION in projected and PROJECTION not in measured and "url(#hatch)" not in measured
+    assert PROJECTED_FILL in projected and PROJECTED_FILL not in measured and "url(#hatch)" not in measured
     assert not any(fill in projected for fill in FILLS)
     assert "3.00 to 9.00, at most 20.0" in projected
 

@@ -80,7 +80,7 @@ def test_a_step_on_a_gpu_is_shared_out_by_what_was_launched() -> None:
         kernel("ncclDevKernel_AllReduce", 500, 650, 3, stream=9),
         kernel("Memcpy HtoD (Pinned -> Device)", 60, 80, 77, stream=8),
         kernel("adamw", 800, 900, 4),
-        Event(f"{MARK}encoder", 150, 350, device=0, annotation=True),  # a range, as the GPU lived it
+        Event(f"{MARK}encoder", 140, 360, device=0, annotation=True),  # a range, as the GPU lived it
     )
     found = attribute(events)
     assert dict(found.parts) == {
