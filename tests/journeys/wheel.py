@@ -6,7 +6,7 @@ The long one installs requirements.lock; the short one takes the libraries of th
 import site
 import sys
 
-from journeys.harness import ROOT, Walk, check, check_complete, check_file, program, tiny
+from journeys.harness import BIN, ROOT, Walk, check, check_complete, check_file, program, tiny
 
 WHERE = """python -c 'import ecamp_fast as e, ecamp_fast.shards.load as load; print(e.__file__, load.__path__)'"""
 
@@ -38,6 +38,7 @@ def journey(walk: Walk) -> None:
 
 def install(walk: Walk) -> None:
     """A fresh environment in ``env`` with nothing of ecamp-fast but its wheel."""
+    walk.env["PATH"] = f"{BIN}:/usr/bin:/bin"  # pip asks rustc for its version, which writes into HOME on some machines
     walk.type(f"cd {ROOT} && python .ci/wheel.py {walk.folder}/dist")
     walk.type(f"python -m venv {'--without-pip ' if walk.short else ''}{walk.folder}/env", env={"PYTHONPATH": ""})
     inside = f"{walk.folder}/env/bin/python"
