@@ -247,8 +247,8 @@ def read_grid(text: str, folder: Path) -> None:
 def read_hostfile(text: str, folder: Path) -> None:
     from deepspeed.launcher.runner import fetch_hostfile
 
-    (folder / "hosts").write_text(text + "\n", encoding="utf-8")
-    found = fetch_hostfile(str(folder / "hosts"))
+    (folder / "hosts-of-the-page").write_text(text + "\n", encoding="utf-8")
+    found = fetch_hostfile(str(folder / "hosts-of-the-page"))
     check(found and all(slots > 0 for slots in found.values()), f"deepspeed reads the hosts: {dict(found)}")
 
 

@@ -112,7 +112,7 @@ class Walk:
         self.env = kept | {"HOME": str(self.home), "TMPDIR": str(self.folder / "tmp"), "LANG": "C.UTF-8"}
         self.env |= {"TERM": "dumb", "PATH": os.pathsep.join([str(self.folder / "bin"), str(BIN), os.environ["PATH"]])}
         self.env |= {_MARK: str(self.folder)}
-        self._before = set(os.listdir(ROOT))
+        self._before = untracked()
         self.prefab: Prefab | None = None
         self.grace = 10.0  # seconds that processes have to end
 
@@ -206,7 +206,7 @@ class Walk:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        told = leftovers(names, {path.name for path in self.home.iterdir()}, set(os.listdir(ROOT)) - self._before)
+        told = leftovers(names, {path.name for path in self.home.iterdir()}, untracked() - self._before)
         shutil.rmtree(self.folder, ignore_errors=True)
         if told and not broken:
             raise Broken("; ".join(told))
@@ -282,6 +282,12 @@ def load_beside(path: Path) -> ModuleType:
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
+
+
+def untracked() -> set[str]:
+    """What lies in the checkout and is no part of it."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    return set(os.listdir(ROOT)) - {name.partition("/")[0] for name in listed.splitlines()}
 
 
 def digest(path: Path) -> str:

@@ -24,6 +24,8 @@ def journey(walk: Walk) -> None:
 
     if missing := [name for name in wanted(found) if not hasattr(ecamp_fast, name)]:
         raise Skipped(f"ecamp_fast has no {', '.join(missing)} yet")
+    walk.here = walk.folder / "notebooks"  # no checkout lies beside a notebook
+    walk.here.mkdir()
     (walk.here / "cells.py").write_text(as_program(code_cells(found), SHORTER if walk.short else {}), encoding="utf-8")
     check_cells(walk.type("python cells.py"))
     pictures = sorted(walk.here.glob("figure-*.png"))

@@ -11,6 +11,7 @@ export_timm   the encoder in another library
 cluster       the batch file for SLURM, on two nodes
 tracker       a tracker that hangs, dies or has no space
 blocks        every code block of the other pages
+containers    the recipes of both images, line by line
 first_day     README's commands in a fresh clone, with installation (by name or --all: it takes minutes)
 """
 
@@ -26,7 +27,7 @@ from journeys.harness import Broken, Skipped, tell, walking
 from journeys.prefab import Prefab
 
 TEN = ("readme", "own_csv", "mimic", "stop_resume", "report", "wheel", "notebook", "export_timm", "cluster", "tracker")
-LAST = ("blocks", "first_day")
+LAST = ("blocks", "containers", "first_day")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="with the sizes of the suite")
     parser.add_argument("--scratch", type=Path, help="where folders are made; default: the system's")
     chosen = parser.parse_args(arguments)
-    names = chosen.names or [*TEN, *LAST[: None if chosen.all else 1]]
+    names = chosen.names or [*TEN, *LAST[: None if chosen.all else 2]]
     rows = []
     with walking(chosen.short, chosen.scratch) as store:
         shared = Prefab(store)

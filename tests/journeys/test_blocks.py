@@ -1,10 +1,12 @@
 """Code blocks of all pages: each is found, read, and has a table that says how it runs; the quick ones run."""
 
+from pathlib import Path
+
 import pytest
 from journeys import blocks
 from journeys.blocks import Block
 from journeys.command_lines import faults_of, inline_faults
-from journeys.first_day import commands
+from journeys.first_day import commands, run_all
 from journeys.harness import ROOT, Broken, walking
 
 
@@ -58,6 +60,17 @@ def test_readme_leads_to_a_first_run_of_ones_own() -> None:
     assert own and "--data SHARDS" in found[-1] and "--recipe demo" in found[-1] and "make test" not in found
     with pytest.raises(Broken):
         commands("# A page\n\n```bash\nmake setup\n```\n")
+
+
+def test_readmes_lines_are_typed_into_one_shell(tmp_path: Path) -> None:
+    folder, environment = tmp_path / "clone", {"PATH": "/usr/bin:/bin"}
+    folder.mkdir()
+    rows = run_all(["PLACE=$(pwd)", "sleep 0.2", "test $PLACE = $PWD"], folder, environment)
+    assert [line for line, _ in rows] == ["PLACE=$(pwd)", "sleep 0.2", "test $PLACE = $PWD"]
+    assert 0.2 <= rows[1][1] < 5
+    (tmp_path / "marks").unlink()
+    with pytest.raises(Broken, match="false\nleft with 1"):
+        run_all(["true", "false", "true"], folder, environment)
 
 
 @pytest.mark.parametrize(
