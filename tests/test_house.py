@@ -42,7 +42,6 @@ RIGHT = {
     ("ecamp_fast/__init__.py", "here"): "the folder of this file",
     ("ecamp_fast/report/html.py", "here"): "the folder of this file",
     ("ecamp_fast/model/ecamp.py", "lengths"): "numbers of tokens, as Batch has them",
-    ("ecamp_fast/model/work.py", "lengths"): "numbers of tokens, as Batch has them",
     ("ecamp_fast/model/groups.py", "groups"): "PyTorch's parameter groups",
     ("ecamp_fast/phantom/bones.py", "slope"): "of a rib",
     ("ecamp_fast/phantom/outline.py", "slope"): "of a curve",

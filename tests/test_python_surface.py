@@ -116,7 +116,7 @@ def test_a_run_is_interrupted_and_the_same_call_goes_on(tmp_path: Path) -> None:
     from ecamp_fast.shards.builder.build import Options, build_phantoms
 
     build_phantoms(24, tmp_path / "set", size=64, options=Options(workers=1, shard_size=12, vocab_size=300))
-    recipe = ecamp_fast.load_recipe("demo", [*SETTINGS, "schedule.epochs=40", "schedule.horizon_epochs=40"])
+    recipe = ecamp_fast.load_recipe("demo", [*SETTINGS, "schedule.epochs=120", "schedule.horizon_epochs=120"])
 
     def run(name: str, say: Callable[[str], None] | None = None) -> Pretrained:
         return pretrain(recipe, tmp_path / "set", tmp_path / name, ranks=1, report=False, say=say)
@@ -126,7 +126,7 @@ def test_a_run_is_interrupted_and_the_same_call_goes_on(tmp_path: Path) -> None:
     def interrupt(line: str) -> None:
         told.append(line)
         if line.startswith("step ") and len([one for one in told if one.startswith("step ")]) == 1:
-            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+            threading.Timer(0.01, signal.raise_signal, [signal.SIGINT]).start()
 
     first = run("run", interrupt)
     assert first.status == "stopped" and 0 < first.step < first.total_steps and first.path == tmp_path / "run"

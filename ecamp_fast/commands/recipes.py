@@ -21,7 +21,7 @@ class _OverviewFirst(HelpfulGroup):
 
 @click.group(cls=_OverviewFirst)
 def command() -> None:
-    """List the recipes (overview, the default), print every key of one (show), print docs/recipes.md (page).
+    """List the recipes (overview, the default), or print every key of one (show).
 
     \b
     Example:
@@ -83,16 +83,3 @@ def show(recipe: str, as_json: bool) -> None:
         default = "" if value == key.default or key.name == "name" else f" (default: {spelt(key.default)})"
         tell(f"  {leaf}: {spelt(value)}{default}", *paragraph(f"{key.meaning} [{key.place}]", "      "))
         tell(*paragraph(f"values: {key.values}", "      "))
-
-
-@command.command()
-def page() -> None:
-    """Print docs/recipes.md: every key, and what each recipe changes.
-
-    \b
-    Example:
-      ecamp-fast recipes page > docs/recipes.md
-    """
-    from ecamp_fast.config.tables import page as text
-
-    click.echo(text(), nl=False)

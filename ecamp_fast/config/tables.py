@@ -14,7 +14,7 @@ OF_ATTEND = tuple(f"attend/{path.stem}" for path in sorted((RECIPES / "attend").
 _HEAD = """\
 # Every key of a recipe
 
-Written by `ecamp-fast recipes page`, which a test repeats: change the meaning of a key in
+Written by `make reference`, which a test repeats: change the meaning of a key in
 `ecamp_fast/config/sections.py`, not here. `ecamp-fast recipes` lists the recipes, `ecamp-fast recipes show NAME` prints
 one with these columns, `ecamp-fast train --dry-run` what a run would make of it. `--set KEY=VALUE` changes one key.
 

@@ -1,7 +1,7 @@
-"""Writes docs/reference.md, every command with all its options, and the keys that a shell may complete.
+"""Writes docs/reference.md, every command and option, docs/recipes.md, and the keys that a shell may complete.
 
-``make reference``. All is read from the commands themselves and from their schemas; ``test_reference.py`` holds both
-files current.
+``make reference``. All is read from the commands themselves and from their schemas; ``test_reference.py`` and
+``tests/config/test_tables.py`` hold them current.
 """
 
 import json
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from ecamp_fast import cli
 from ecamp_fast.config import Recipe
+from ecamp_fast.config.tables import page as recipes_page
 from ecamp_fast.downstream.training.settings import Settings
 from ecamp_fast.train import main as rank
 from ecamp_fast.usage.complete import KEYS
@@ -26,6 +27,7 @@ from ecamp_fast.usage.groups import HelpfulGroup
 
 ROOT = Path(__file__).absolute().parents[2]
 PAGE = ROOT / "docs" / "reference.md"
+RECIPES = ROOT / "docs" / "recipes.md"
 SCHEMAS = ROOT / "ecamp_fast" / "commands" / "schemas"
 PROGRAM = "deepspeed ecamp_fast/train.py"
 EXAMPLE = "\n\n\b\nExample:\n"
@@ -215,7 +217,7 @@ def keys_text() -> str:
 def main() -> None:
     """With ``--check`` nothing is written: 1 where a file is not current."""
     wrong = []
-    for path, text in ((PAGE, page()), (KEYS, keys_text())):
+    for path, text in ((PAGE, page()), (RECIPES, recipes_page()), (KEYS, keys_text())):
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         wrong.append(path)

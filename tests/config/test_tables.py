@@ -62,7 +62,7 @@ def test_a_default_is_read_back_as_it_is_spelt() -> None:
 
 def test_docs_have_every_key_and_are_as_they_would_be_written_again() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    assert text == page(), "ecamp-fast recipes page > docs/recipes.md"
+    assert text == page(), "make reference"
     table = text.split("# The recipes")[0]
     assert re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE) == sorted(leaves(Recipe), key=lambda key: "." in key)
     assert all(f"## `{name}`" in text for name in recipe_names())

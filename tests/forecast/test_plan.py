@@ -149,7 +149,7 @@ REFUSED = {
     "no data": ((), {"data": "nowhere"}, 3),
     "an address of nobody": ((), {"data": "ftp://host/set"}, 8),
     "first weights that are not there": (("init_from=none.safetensors",), {}, 3),
-    "no checkpoint": ((), {"resume": "nowhere"}, 3),
+    "no checkpoint": ((), {"resume": "no/where"}, 3),
 }
 
 
