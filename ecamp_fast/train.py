@@ -56,8 +56,9 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
 @click.option(
     "--profile",
     default="",
+    show_default=False,
     metavar="STEPS",
-    help="Where the time goes, to RUN/profile/: of 3 warm steps (3), or of steps 10 to 12 of the run (10-12).",
+    help="Where the time goes, to RUN/profile/: of 3 warm steps (3), or of steps 10 to 12 of the run (10-12). Default: none.",
 )
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(

@@ -84,9 +84,9 @@ def test_every_file_and_link_of_a_page_is_there(site: Path) -> None:
 def test_links_of_the_repository_lead_to_pages(site: Path) -> None:
     first = Loaded((site / "index.html").read_text(encoding="utf-8"))
     assert "clusters.html" in first.links and not [link for link in first.links if link.startswith("docs/")]
-    assert "files/bench/results/report.png" in Loaded((site / "performance.html").read_text(encoding="utf-8")).files
-    picture = (ROOT / "bench/results/report.png").read_bytes()
-    assert (site / "files/bench/results/report.png").read_bytes() == picture
+    assert "files/bench/results/step-cpu.svg" in Loaded((site / "performance.html").read_text(encoding="utf-8")).files
+    picture = (ROOT / "bench/results/step-cpu.svg").read_bytes()
+    assert (site / "files/bench/results/step-cpu.svg").read_bytes() == picture
     script = ROOT / "docs/clusters/ecamp-fast.sbatch"
     assert (site / "clusters/ecamp-fast.sbatch").read_bytes() == script.read_bytes()
 

@@ -29,14 +29,14 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="List the recipes, each with what it is.")
 @json_option()
 def overview(as_json: bool) -> None:
     """One line of each recipe: what it is, and whose keys it has where it names none.
 
     \b
     Example:
-      ecamp-fast recipes
+      ecamp-fast recipes overview
     """
     from ecamp_fast.config.tables import recipe_entries
 
@@ -54,7 +54,7 @@ def overview(as_json: bool) -> None:
     tell("", "`ecamp-fast recipes show NAME` prints every key of one.")
 
 
-@command.command()
+@command.command(short_help="Print every key of a recipe with its meaning.")
 @click.argument("recipe", metavar="NAME|FILE")
 @json_option()
 def show(recipe: str, as_json: bool) -> None:

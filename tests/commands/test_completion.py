@@ -59,7 +59,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_commands_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert offered(monkeypatch, "ecamp-fast tr") == ["train"]
+    assert offered(monkeypatch, "ecamp-fast tr") == ["train", "track"]
     assert set(offered(monkeypatch, "ecamp-fast ")) >= set(cli.COMMANDS)
     assert set(offered(monkeypatch, "ecamp-fast shard ")) >= {"build", "merge", "verify", "show"}
     assert offered(monkeypatch, "ecamp-fast train --ds") == ["--ds_config"]

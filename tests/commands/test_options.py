@@ -31,7 +31,9 @@ OF_ITS_OWN = {
 OF_ITS_OWN_COUNT = {"--batch", "--count", "--out", "--recipe", "--split", "--steps", "--studies"}
 # ``bench scaling`` takes several, ``demo`` has two, ``features`` and ``attend apply`` take several splits
 EXCEPT = {("--ranks", "ecamp-fast bench scaling"), ("--ranks", "ecamp-fast demo")}
-SEVERAL = {("--split", "ecamp-fast features"), ("--split", "ecamp-fast attend apply"), ("--data", "ecamp-fast train")}
+SEVERAL = {("--split", "ecamp-fast features"), ("--split", "ecamp-fast attend apply")}
+# A run is of several sets, each with a weight; what looks at one set takes one
+SETS = {"SHARDS[:WEIGHT]", "SHARDS"}
 HEAVY = {
     *("torch", "transformers", "numpy", "pydantic", "PIL", "yaml", "rich", "deepspeed", "triton", "timm", "scipy"),
     *("matplotlib", "tokenizers", "importlib.metadata", "multiprocessing", "asyncio", "http.client", "safetensors"),
@@ -73,6 +75,8 @@ def disagreements(programs: list[Any]) -> list[str]:
             facts = {"value": (option.metavar, kind), "flag": option.is_flag, "others": option.secondary_opts}
             facts |= {} if name in OF_ITS_OWN_COUNT else {"default": option.get_default(told.context)}
             facts |= {} if several else {"repeated": option.multiple}
+            if name == "--data" and option.metavar in SETS:
+                facts |= {"value": "SHARDS", "default": None}
             if name == "--out":
                 facts["value"] = "RUN or FOLDER" if option.metavar in ("RUN", "FOLDER") else option.metavar
             for fact, value in facts.items():

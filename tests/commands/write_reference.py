@@ -106,7 +106,10 @@ def helped(told: Told) -> tuple[str, str]:
 
 
 def visible(told: Told) -> list[click.Option]:
-    return [one for one in told.command.get_params(told.context) if isinstance(one, click.Option) and not one.hidden]
+    """Its options. That of its help is made anew: click keeps the first one of a command, of whatever group it was."""
+    own = [one for one in told.command.params if isinstance(one, click.Option) and not one.hidden]
+    names = told.command.get_help_option_names(told.context)
+    return [*own, click.Option(names, is_flag=True, help="Show this message and exit.")] if names else own
 
 
 def exit_codes() -> dict[int, str]:
