@@ -25,7 +25,7 @@ COLUMNS = 80
 OF_ITS_OWN = {
     *("--baselines", "--boxes", "--distilled", "--dry-run", "--head", "--images", "--max-tokens", "--pictures"),
     *("--plot", "--profile", "--quick", "--rate", "--repeats", "--samples", "--short-side", "--size", "--timeout"),
-    *("--times", "--tokens", "--tune", "--vocabulary"),
+    *("--times", "--to", "--tokens", "--tune", "--vocabulary"),
 }
 # Of these the value is the same, and how many one gets, or from what number on, is each command's own
 OF_ITS_OWN_COUNT = {"--batch", "--count", "--out", "--recipe", "--split", "--steps", "--studies"}
