@@ -148,10 +148,10 @@ class Gauge:
         found["memory_bytes"] = _memory(self._context.device)
         if self._chip and rate > 0:
             images, micro = rate * seconds, self._recipe.micro
-            lengths = [round(means["tokens"] / images)] * micro
+            lengths = [max(1, round(means["tokens"] / images))] * micro
             predicted = round(means.get("predicted", 0.0) / images * micro)
             work = summed(step_work(self._recipe, self._vocab_size, lengths, predicted)).total / micro
-            found["mfu"] = round(work * rate / (self._chip.bf16 * self._context.world), 4)
+            found["mfu"] = float(f"{work * rate / (self._chip.bf16 * self._context.world):.4g}")
         return found
 
 

@@ -21,7 +21,7 @@ def gauged() -> Any:
     torch.cuda.reset_peak_memory_stats = lambda device: None  # type: ignore[assignment]
     try:
         found = [
-            Gauge(recipe, 30000, DistContext(0, 2, torch.device(kind))).read(means, 8.0e3, 2.0)
+            Gauge(recipe, 30000, DistContext(0, 2, torch.device(kind))).read(means, 8.0, 2.0)
             for kind in ("cpu", "cuda")
         ]
     finally:
