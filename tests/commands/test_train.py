@@ -8,9 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from ecamp_fast.cli import main
+from ecamp_fast.commands import train as command
+from ecamp_fast.config import load_recipe
+from ecamp_fast.errors import ConfigError
 from ecamp_fast.run import launch
 from ecamp_fast.shards.builder.build import build_phantoms
 from ecamp_fast.train import main as program
+from ecamp_fast.train import settle
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small.yaml")
 CASES: dict[str, tuple[Any, str]] = {
@@ -185,3 +189,24 @@ def test_the_launcher_says_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_what_ended_without_a_word_is_told_by_its_code(code: int, told: str) -> None:
     assert launch._fault(code) == told
+
+
+@pytest.mark.parametrize("named", [[], ["A"], ["A", "s3://bucket/set:0.3"]])
+def test_every_set_is_passed_on_to_the_ranks(named: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        command, "settle", lambda *words: (asked.append(words[1]), load_recipe("demo"), Path("none"))[1:]
+    )
+    monkeypatch.setattr(launch, "start", lambda arguments, *rest, **more: asked.append(arguments))
+    monkeypatch.setattr(launch, "run_ranks", lambda start, out: start() or 0)
+    monkeypatch.setattr(launch, "say_last_line", lambda out, code: None)
+    words = [word for name in named for word in ("--data", name)]
+    assert CliRunner().invoke(command.command, [*words, "--ranks=1"]).exit_code == 0
+    assert asked[0] == tuple(named)
+    assert [word for word in asked[1] if word.startswith("--data")] == [f"--data={name}" for name in named]
+
+
+@pytest.mark.parametrize(("weight", "said"), [("0", "a weight is above 0"), ("nan", "a weight is above 0")])
+def test_a_weight_that_is_none_is_refused_at_once(weight: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        settle(None, (f"{tmp_path}:{weight}",), tmp_path / "run", ())

@@ -13,6 +13,7 @@ from ecamp_fast.doctor.run_setup import RunSetup
 from ecamp_fast.shards.builder.build import Options, build
 from ecamp_fast.shards.format.manifest import ATTENTION, REPORT, read_manifest, write_manifest
 from ecamp_fast.shards.sources.csv_file import CsvSource
+from ecamp_fast.shards.sources.phantom import PhantomSource
 
 SMALL = Path(__file__).resolve().parents[1] / "data" / "small.yaml"
 
@@ -163,3 +164,29 @@ def test_no_report_text_is_told(shards: Path, doctor: Callable[..., dict[str, An
         path.write_bytes(content)
     damaged = str(doctor("--data", shards))
     assert sentences and not any(sentence in whole + damaged for sentence in sentences)
+
+
+def test_several_sets_are_looked_at_as_one(two_sets: tuple[Path, Path], tmp_path: Path) -> None:
+    named = (str(two_sets[0]), f"{two_sets[1]}:0.3")
+    recipe = load_recipe(SMALL, ["batch.total=16", "batch.micro=8", "text.max_tokens=300"])
+    setup = RunSetup(data=named, recipe=recipe)
+    assert [finding.status for finding in data.manifest(setup)] == [Status.OK] * 3
+    shares = sorted(finding.found for finding in data.sets(setup))
+    assert [found.partition(": ")[2] for found in shares] == [
+        "20 samples an epoch, of 20 (weight 1)",
+        "4 samples an epoch, of 12 (weight 0.3)",
+    ]
+    assert only(data.patients_of_sets, setup).status is Status.OK
+    assert "1.50 steps per epoch" in only(data.length, setup).found
+    assert only(data.splits, setup).found == "samples: 32 train, 7 val"
+    options = Options(workers=1, seed=5, short_side=48, tokenizer=two_sets[0] / "tokenizer.json")
+    build(PhantomSource(24, 1, 64), tmp_path / "again", options)  # the same patients, split otherwise
+    setup = RunSetup(data=(str(two_sets[0]), str(tmp_path / "again")), recipe=recipe)
+    assert len(list(data.manifest(setup))) == 3
+    finding = only(data.patients_of_sets, setup)
+    assert finding.status is Status.WARN and "in train of one set and held out in another" in finding.found
+
+
+def test_of_one_set_nothing_is_said_of_several(shards: Path) -> None:
+    setup = case_of(shards)
+    assert [*data.sets(setup), *data.patients_of_sets(setup)] == []

@@ -165,6 +165,7 @@ def test_any_number_of_ranks_sees_the_same_samples(mix: ShardMix, small: Small) 
 def test_what_is_held_out_comes_once_and_of_each_set(mix: ShardMix, small: Small) -> None:
     recipe = small("paper", "batch={total: 2, micro: 2}")
     count = mix.count("val")
+    assert mix.epoch("val") == count == 7  # whatever the weights
     assert sorted(mix.first("val", 99).tolist()) == list(range(count))
     both = mix.first("train", 12)
     assert {mix.key("train", row).startswith("b") for row in both.tolist()} == {True, False}
