@@ -141,7 +141,7 @@ def fit_arguments(function: Command) -> Command:
 
 def class_arguments(function: Command) -> Command:
     """The command gets ``classes: ClassChoices``."""
-    options = [
+    options: list[Callable[..., Any]] = [
         shared.classes_option(),
         click.option(
             "--uncertain",
