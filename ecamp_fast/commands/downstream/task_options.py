@@ -104,7 +104,7 @@ def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Pa
 
 def task_arguments(function: Command) -> Command:
     """The command gets ``given: TaskChoices``."""
-    options = [
+    options: list[Callable[..., Any]] = [
         click.argument("encoder"),
         shared.shards_argument("address"),
         click.argument("out", type=click.Path(path_type=Path), callback=_writable),
@@ -141,7 +141,7 @@ def fit_arguments(function: Command) -> Command:
 
 def class_arguments(function: Command) -> Command:
     """The command gets ``classes: ClassChoices``."""
-    options: list[Callable[..., Any]] = [
+    options = [
         shared.classes_option(),
         click.option(
             "--uncertain",
