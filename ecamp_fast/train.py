@@ -58,7 +58,7 @@ GUARD = Guard(leaves=True)  # of this process, where it is a rank
     default="",
     show_default=False,
     metavar="STEPS",
-    help="Where time goes, to RUN/profile/: of 3 warm steps (3), or of the run's steps 10 to 12 (10-12). Default: none.",
+    help="Where time goes, to RUN/profile/: of 3 warm steps (3), or of the run's steps 10 to 12 (10-12). Default: off.",
 )
 @click.option("--local_rank", hidden=True, expose_value=False)  # the launcher passes it; the environment counts
 def main(
