@@ -26,6 +26,7 @@ PAGES = {
     "shards/README.md": "shards.md",
     "bench/README.md": "bench.md",
     "bench/RUNBOOK.md": "runbook.md",
+    "bench/results/report.md": "charts.md",
 }
 NAMED = re.compile(r"(?<!\[)`([\w./-]+\.md)`(?!\])")  # `docs/data.md` in a text
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
