@@ -119,7 +119,11 @@ def test_entities_by_hand() -> None:
         "No mass.",
     ]
     manifest = SimpleNamespace(entities=DEFAULT)
-    shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()}, manifest=manifest)
+    shards = SimpleNamespace(
+        read=lambda split, number, _: {"txt": texts[number].encode()},
+        first=lambda split, count: np.arange(count),
+        manifest=manifest,
+    )
     found = stated(shards, "val", list("aabbcc"), 1)
     assert found.entities == ["edema"]  # of a and b; all have an effusion, nobody a mass, and an aorta is an organ
     assert found.rows.tolist() == [0, 1, 2, 4, 5] and found.patients == list("aabcc")

@@ -230,10 +230,9 @@ class Guard:
         ):
             return
         with contextlib.suppress(EcampError):
-            status = self.run.state().get("status")
-            if status in ("stopped", "failed"):
+            if self.run.state().get("status") in ("stopped", "failed"):
                 self._has_spoken = True
-                _say(last_line(self.run) + (f" (exit code {STOPPED}: no error)" if status == "stopped" else ""))
+                _say(last_line(self.run))
 
     def end_now(self, code: int, **facts: Any) -> None:
         """End this process without a word to the main thread, which may wait in a library.

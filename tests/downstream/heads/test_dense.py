@@ -87,7 +87,7 @@ def test_each_mask_has_a_head_of_its_own() -> None:
 
 def test_what_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpt, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentFault, match=r"pip install ecamp-fast\[segment\]"):
+    with pytest.raises(EnvironmentFault, match=r"pip install -e .*\[segment\]"):
         Heads("dpt", 1, 16, 4, 16)
 
 

@@ -24,7 +24,7 @@ from ecamp_fast.run.trainer import Trainer
 
 SHORT = ("schedule.epochs=0.3", "log_every=1", "evaluation.every_steps=1")
 ENDS = 60.0  # seconds, for a process on a busy machine
-TIMES = ("time", "images_per_second")
+TIMES = ("time", "images_per_second", "tokens_per_second", "data_wait", "memory_bytes")
 Told = Callable[..., list[dict[str, Any]]]
 Train = Callable[..., Trainer]
 reference: dict[str, Any] = {}
