@@ -7,6 +7,7 @@ import torch
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.config.deepspeed_values import absent_monitors
+from ecamp_fast.extras import install_hint
 from ecamp_fast.forecast.dataset import DataFacts
 
 
@@ -47,7 +48,7 @@ def _by_data(recipe: Recipe, data: DataFacts) -> list[tuple[str, str]]:
 def _by_machine(recipe: Recipe, ds_config: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     if not find_spec("tensorboard"):
-        rows.append(("TensorBoard", "its package is not installed: pip install ecamp-fast[tensorboard]"))
+        rows.append(("TensorBoard", f"its package is not installed: {install_hint('tensorboard')}"))
     for name, package in absent_monitors(ds_config).items():
         rows.append((f"DeepSpeed's {name}", f"{package} is not installed"))
     if not torch.cuda.is_available() and recipe.compile == "auto":

@@ -53,8 +53,8 @@ def trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("wandb:", 2, "'' is no name of a project"),
         ("wandb:/home/x", 2, "no name of a project"),
         ("wandb:a b", 2, "no name of a project"),
-        ("wandb", 4, 'pip install "ecamp-fast[wandb]"'),
-        ("trackio:some", 4, 'pip install "ecamp-fast[trackio]"'),
+        ("wandb", 4, "install -e '.[wandb]'"),
+        ("trackio:some", 4, "install -e '.[trackio]'"),
     ],
 )
 def test_before_any_launcher_starts(

@@ -116,5 +116,5 @@ def test_a_cpu_has_no_float8_products() -> None:
 
 def test_names_the_command_that_installs_torchao(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao", None)
-    with pytest.raises(EnvironmentFault, match=r"pip install 'ecamp-fast\[float8\]'"):
+    with pytest.raises(EnvironmentFault, match=r"pip install -e '\.\[float8\]'"):
         to_float8(Model())

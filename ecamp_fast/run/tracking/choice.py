@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ecamp_fast.errors import ConfigError, EnvironmentFault
+from ecamp_fast.extras import install_hint
 
 LIBRARIES = ("trackio", "wandb")
 PROJECT = "ecamp-fast"
@@ -41,4 +42,4 @@ def require_tracker(text: str | None) -> None:
     library = parse_choice(text).library
     found = find_spec(library)
     if found is None or found.origin is None:  # a mere folder of that name, such as wandb leaves behind, has no origin
-        raise EnvironmentFault(f"--track {text}: {library} is not installed", f'pip install "ecamp-fast[{library}]"')
+        raise EnvironmentFault(f"--track {text}: {library} is not installed", install_hint(library))
