@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from journeys.command_lines import faults_of
-from journeys.harness import ROOT, Broken, Walk, check, program, tell, tiny
+from journeys.harness import ROOT, Broken, Walk, check, program, tell, with_tiny
 from journeys.language_server import served
 from journeys.prefab import read_table
 
@@ -224,7 +224,7 @@ def filled(command: str, address: str) -> str:
     """The substitutions that hold everywhere."""
     for word, text in table()["everywhere"].items():
         command = re.sub(rf"{re.escape(word)}(?![\w-])", lambda _, text=text: text, command)
-    return command.replace("TINY", tiny()).replace("LLM", address)
+    return with_tiny(command).replace("LLM", address)
 
 
 def run_python(walk: Walk, blocks: Sequence[Block], before: str) -> None:
