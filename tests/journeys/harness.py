@@ -74,7 +74,7 @@ def with_tiny(command: str) -> str:
     """A command with TINY in the place of the word, but for keys that it sets itself: `train` refuses one key twice."""
     changed = {found[1] for found in re.finditer(r"--set '?([\w.]+)=", command)}
     own = " ".join(f"--set {shlex.quote(change)}" for change in TINY if _key(change) not in changed)
-    return re.sub(r"\bTINY\b", lambda _: own, command)
+    return re.sub(r"\bTINY( TINY)*\b", lambda _: own, command)
 
 
 def _key(change: str) -> str:
@@ -184,10 +184,10 @@ class Walk:
         file.chmod(0o755)
 
     @contextlib.contextmanager
-    def at(self, place: Path) -> Iterator[None]:
-        """For a while another folder with the links to the checkout."""
+    def at(self, place: Path, bare: bool = False) -> Iterator[None]:
+        """For a while another folder, with the links to the checkout if it is not to be bare."""
         before, self.here = self.here, place
-        self._link()
+        place.mkdir(parents=True) if bare else self._link()
         yield
         self.here = before
 
