@@ -100,12 +100,11 @@ def _originals(folder: Path, count: int) -> Path:
 def _floor(files: Sequence[Path], short_side: int, workers: int) -> float:
     """Seconds for all files."""
     from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
 
+    from ecamp_fast.machine import worker_processes
     from ecamp_fast.shards.builder.pack import CHUNK
 
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["ecamp_fast.shards.builder.workers"])  # as the build does
+    context = worker_processes(["ecamp_fast.shards.builder.workers"])  # as the build does
     began = time.perf_counter()
     with ProcessPoolExecutor(workers, context) as pool:
         deque(pool.map(_convert, files, [short_side] * len(files), chunksize=CHUNK), maxlen=0)

@@ -2,7 +2,49 @@
 
 import os
 import socket
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecamp_fast.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
+SOCKET = 107  # bytes that Linux takes as the path of a socket
+SOCKET_NAME = len("/pymp-12345678/listener-12345678")  # what multiprocessing adds to the folder
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # instead of a temporary folder whose path is too long
+
+
+def socket_folder() -> str | None:
+    """Where processes of ours have their sockets: the temporary folder, or a short one where its path is too long for
+    them, as TMPDIR of a cluster's job may be; None where none can be written to."""
+    for folder in (tempfile.gettempdir(), *_SHORT):
+        if len(os.fsencode(folder)) + SOCKET_NAME <= SOCKET and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    return None
+
+
+def worker_processes(preload: Iterable[str] = ()) -> "ForkServerContext":
+    """A context whose processes are no forks of this one, which may hold threads.
+
+    preload: modules that their server imports once   Raises EnvironmentFault where no folder takes a socket.
+    """
+    from multiprocessing import get_context, util
+
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    folder, usual = socket_folder(), tempfile.gettempdir()
+    if folder is None:
+        raise EnvironmentFault(f"{usual} is too long a path for sockets", "export TMPDIR=/a/short/folder")
+    if folder != usual:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            util.get_temp_dir()  # of this process alone, and gone with it: made once, it holds all sockets
+        finally:
+            tempfile.tempdir = before
+    return context
 
 
 def available_cores() -> int:

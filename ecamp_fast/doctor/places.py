@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ecamp_fast.doctor.finding import Finding, fail, ok, warn
 from ecamp_fast.doctor.run_setup import RunSetup
+from ecamp_fast.machine import SOCKET, SOCKET_NAME, socket_folder
 
-SOCKET = 107  # bytes that Linux takes as the path of a socket
-SOCKET_NAME = len("/pymp-12345678/listener-12345678")  # what multiprocessing adds to the folder
 CACHES = {"TRITON_CACHE_DIR": ".triton", "TORCHINDUCTOR_CACHE_DIR": "", "TORCH_EXTENSIONS_DIR": ".cache"}
 TEMPORARY_BYTES = 2**30  # compiled programs, and what loaders hand on
 
@@ -47,12 +46,14 @@ def programs(setup: RunSetup) -> Iterator[Finding]:
 
 
 def sockets(setup: RunSetup) -> Iterator[Finding]:
-    """Whether the temporary folder's path leaves room for the names of sockets in it."""
-    folder = tempfile.gettempdir()
-    length = len(os.fsencode(folder)) + SOCKET_NAME
-    if length > SOCKET:
-        found = f"{folder} is too long a path: sockets in it would have {length} bytes, {SOCKET} are allowed"
-        yield fail("sockets", found, "export TMPDIR=/tmp")
+    """Whether a temporary folder's path leaves room for the names of sockets in it."""
+    usual, folder = tempfile.gettempdir(), socket_folder()
+    if folder is None:
+        length = len(os.fsencode(usual)) + SOCKET_NAME
+        found = f"{usual} is too long a path: sockets in it would have {length} bytes, {SOCKET} are allowed"
+        yield fail("sockets", found, "export TMPDIR=/a/short/folder")
+    elif folder != usual:
+        yield ok("sockets", f"of workers lie in {folder}: {usual} is too long a path for them")
     else:
         yield ok("sockets", f"of workers fit into {folder}")
 

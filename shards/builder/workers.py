@@ -7,13 +7,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ecamp_fast.errors import EnvironmentFault
-from ecamp_fast.machine import available_cores
+from ecamp_fast.machine import available_cores, worker_processes
 from ecamp_fast.shards.builder import ray_workers
 from ecamp_fast.shards.builder.pack import CHUNK, TASKS_PER_WORKER, Outcome, Packer
 from ecamp_fast.shards.sources.base import Record, Source
@@ -66,8 +66,7 @@ def pack_in_order(
     if workers <= 1:
         yield from map(start().pack, items)
         return
-    context = get_context("forkserver")  # no fork of a process that may hold threads, and no torch in the workers
-    context.set_forkserver_preload(["ecamp_fast.shards.builder.workers"])
+    context = worker_processes(["ecamp_fast.shards.builder.workers"])  # no torch in the workers
     pool = ProcessPoolExecutor(workers, context, _start_worker, (start,))
     try:
         yield from _ordered(pool, items, TASKS_PER_WORKER * workers)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from ecamp_fast.errors import DataError
-from ecamp_fast.machine import available_cores
+from ecamp_fast.machine import available_cores, worker_processes
 from ecamp_fast.printable import items
 from ecamp_fast.shards.check.members import Damage, inspect_members
 from ecamp_fast.shards.format.dali_index import index_fault
@@ -108,7 +107,7 @@ def _inspected(store: Store, manifest: Manifest, workers: int, size: int) -> Ite
     if workers <= 1 or size < _PARALLEL_BYTES:
         yield from (_inspect_shard(store, shard) for shard in manifest.shards)
         return
-    with ProcessPoolExecutor(workers, get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(workers, worker_processes()) as pool:
         yield from pool.map(partial(_inspect_shard, store), manifest.shards)
 
 

@@ -16,15 +16,15 @@ from typing import Any
 
 import yaml
 from journeys.command_lines import faults_of
-from journeys.harness import ROOT, Broken, Walk, check, program, tell, tiny
+from journeys.harness import ROOT, Broken, Walk, check, program, tell, with_tiny
 from journeys.language_server import served
 from journeys.prefab import read_table
 
 SHELL = ("bash", "console", "sh", "shell")
 STANDINS = [one for one in sorted(Path(__file__).with_name("standins").iterdir()) if one.name != "rank"]
 NEEDS = {"gpu", "slurm", "kubernetes", "network", "hosts", "hours", "container"}
-ENTRY = {"instead", "first", "parse", "needs", "code", "says"}
-PAGE = {"place", "lines", "python", "readers", "parse", "quick"}
+ENTRY = {"instead", "short", "first", "parse", "needs", "code", "says"}
+PAGE = {"place", "empty", "lines", "python", "readers", "parse", "quick"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def run_pages(walk: Walk, names: Sequence[str]) -> None:
 def run_page(walk: Walk, page: str) -> None:
     told = table()["pages"].get(page) or {}
     place = walk.folder / "pages" / re.sub(r"\W", "-", page)
-    with walk.at(place), served() as address:
+    with walk.at(place, bare=told.get("empty", False)), served() as address:
         for standin in STANDINS:
             walk.tool(standin.name, standin.read_text(encoding="utf-8"))
         walk.env |= {"SLURM_NOTES": str(place / "slurm-notes"), "SLURM_TASKS": str(place / "slurm-tasks")}
@@ -209,7 +209,7 @@ def run_line(walk: Walk, page: str, line: str, address: str) -> None:
         return
     for command in _listed(entry.get("first")):
         walk.type(filled(command, address))
-    instead = _listed(entry.get("instead")) or [line]
+    instead = (_listed(entry.get("short")) if walk.short else []) or _listed(entry.get("instead")) or [line]
     if instead != [line]:
         tell(f"for: {line}" + (f"  (needs {entry['needs']})" if "needs" in entry else ""))
     for command in instead:
@@ -224,7 +224,7 @@ def filled(command: str, address: str) -> str:
     """The substitutions that hold everywhere."""
     for word, text in table()["everywhere"].items():
         command = re.sub(rf"{re.escape(word)}(?![\w-])", lambda _, text=text: text, command)
-    return command.replace("TINY", tiny()).replace("LLM", address)
+    return with_tiny(command).replace("LLM", address)
 
 
 def run_python(walk: Walk, blocks: Sequence[Block], before: str) -> None:

@@ -32,7 +32,7 @@ OTHERS = {
         "true",
     ),
     *("vllm", "docker", "kubectl", "pre-commit", "uv", "uvx", "pipx", "curl", "pytest", "nohup", "squeue", "scancel"),
-    *("sudo", "apt-get", "singularity", "nvidia-smi", "zcat", "unset", "jupyter", "mkdocs", "autoload", "compinit"),
+    *("sudo", "apt-get", "singularity", "nvidia-smi", "zcat", "unset", "jupyter", "mkdocs", "autoload", "compinit", "trackio"),
 }
 
 

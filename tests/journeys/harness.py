@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -63,8 +64,21 @@ class Skipped(Exception):
 
 
 def tiny(*changes: str) -> str:
-    """``--set`` of TINY, and of changes, as a shell reads them."""
-    return " ".join(f"--set {shlex.quote(change)}" for change in (*TINY, *changes))
+    """``--set`` of TINY and of changes, as a shell reads them; a change stands for what TINY says of its key."""
+    changed = {_key(change) for change in changes}
+    kept = [change for change in TINY if _key(change) not in changed]
+    return " ".join(f"--set {shlex.quote(change)}" for change in (*kept, *changes))
+
+
+def with_tiny(command: str) -> str:
+    """A command with TINY in the place of the word, but for keys that it sets itself: `train` refuses one key twice."""
+    changed = {found[1] for found in re.finditer(r"--set '?([\w.]+)=", command)}
+    own = " ".join(f"--set {shlex.quote(change)}" for change in TINY if _key(change) not in changed)
+    return re.sub(r"\bTINY( TINY)*\b", lambda _: own, command)
+
+
+def _key(change: str) -> str:
+    return change.partition("=")[0]
 
 
 @dataclass(frozen=True)
@@ -170,10 +184,10 @@ class Walk:
         file.chmod(0o755)
 
     @contextlib.contextmanager
-    def at(self, place: Path) -> Iterator[None]:
-        """For a while another folder with the links to the checkout."""
+    def at(self, place: Path, bare: bool = False) -> Iterator[None]:
+        """For a while another folder, with the links to the checkout if it is not to be bare."""
         before, self.here = self.here, place
-        self._link()
+        place.mkdir(parents=True) if bare else self._link()
         yield
         self.here = before
 
@@ -302,7 +316,9 @@ def process_name(pid: int) -> str:
 
 def shown(command: str) -> str:
     """A command as a person would like to read it: TINY in one word."""
-    return command.replace(tiny(), "--set ...")
+    for change in TINY:
+        command = command.replace(f"--set {shlex.quote(change)}", "--set ...")
+    return re.sub(r"--set \.\.\.( --set \.\.\.)+", "--set ...", command)
 
 
 def show(text: str) -> None:

@@ -164,6 +164,14 @@ def write_rows(path: Path, rows: list[list[Any]]) -> None:
         csv.writer(file).writerows(rows)
 
 
+def tracker_modules(path: Path) -> None:
+    """trackio and wandb as folders of modules, which note what they are told."""
+    from journeys.tracker import write_module
+
+    for name in ("trackio", "wandb"):
+        write_module(path / name, "")
+
+
 def hosts(path: Path) -> None:
     """DeepSpeed's hostfile of this machine alone."""
     path.write_text("localhost slots=1\n")

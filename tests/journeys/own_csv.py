@@ -1,10 +1,11 @@
 """Journey: a CSV table of one's own becomes shards, is looked at, checked, and trained on."""
 
 import csv
+import re
 import sys
 from pathlib import Path
 
-from journeys.harness import Broken, Typed, Walk, check, check_complete, check_file, program, tiny
+from journeys.harness import Broken, Typed, Walk, check, check_complete, check_file, digest, program, tiny
 from PIL import Image
 
 from ecamp_fast.phantom import describe, phantom
@@ -25,10 +26,14 @@ def write_table(folder: Path, images: int, size: int = 160) -> Path:
 def journey(walk: Walk) -> None:
     images = 8 if walk.short else 20
     table = write_table(walk.here, images)
-    walk.type("ecamp-fast shard build --from csv reports.csv SHARDS --dry-run --workers 1", says=[f"samples: {images}"])
+    forecast = walk.type("ecamp-fast shard build --from csv reports.csv SHARDS --dry-run --workers 1")
+    check(re.search(rf"^ +samples +{images}\b", forecast.out, re.MULTILINE), f"it forecasts {images} samples")
     check(not (walk.here / "SHARDS").exists(), "a dry run writes nothing")
-    built = walk.type("ecamp-fast shard build --from csv reports.csv SHARDS --workers 1 --reject-budget 0.2")
-    check_built(built, images)
+    command = "ecamp-fast shard build --from csv reports.csv SHARDS --workers 1 --reject-budget 0.2"
+    check_built(walk.type(command), images)
+    before = digest(walk.here / "SHARDS" / "MANIFEST.json")
+    walk.type(command, says=["complete, nothing to do"])
+    check(digest(walk.here / "SHARDS" / "MANIFEST.json") == before, "a finished build is left as it is")
     check_verified(walk.type("ecamp-fast shard verify SHARDS"), images)
     walk.type("ecamp-fast shard stats SHARDS", says=["train"])
     walk.type("ecamp-fast shard show SHARDS samples.png")

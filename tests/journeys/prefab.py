@@ -43,9 +43,9 @@ class Prefab:
         if path.exists():
             return path
         if "run" in thing:
-            from journeys.harness import tiny
+            from journeys.harness import with_tiny
 
-            self.walk.type(thing["run"].replace("TINY", tiny()))
+            self.walk.type(with_tiny(thing["run"]))
         elif "make" in thing:
             from journeys import makers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from journeys.harness import Broken, Typed, Walk, check, check_complete, digest, program, tiny
 
-LENGTH = "schedule={epochs: 16, warmup_epochs: 1, horizon_epochs: 16}"  # RUN of `fixtures.yaml` has it too
+LENGTH = "schedule={epochs: 8, warmup_epochs: 1, horizon_epochs: 8}"  # RUN of `fixtures.yaml` has it too
 # What is typed in another terminal, or the signal of a key or a machine; whether it saves.
 WAYS = (("", signal.SIGINT, True), ("ecamp-fast stop RUN", 0, True), ("", signal.SIGKILL, False))
 SAVED = re.compile(r"saved at step (\d+); the same command goes on")

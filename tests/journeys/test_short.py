@@ -99,6 +99,7 @@ def typed(code: int = 0, out: str = "", err: str = "") -> Typed:
 
 SAVED = "saved at step 7; the same command goes on"
 NOTED = "task 0 on node 0 of 2\ntask 1 on node 1 of 2\nscancel --signal=TERM 1\nscontrol requeue 1"
+LOST_EVENT = '{"event": "tracker lost"}\n'
 PLANTED: dict[str, tuple[Callable[..., object], tuple[Any, ...], tuple[Any, ...]]] = {
     # name: a check, arguments that are right, arguments with a fault
     "exit code": (Typed.judge, (typed(3), 3), (typed(3), 0)),
@@ -138,6 +139,8 @@ PLANTED: dict[str, tuple[Callable[..., object], tuple[Any, ...], tuple[Any, ...]
         (typed(75, "goes back to the queue"), NOTED),
         (typed(75, "goes back to the queue"), NOTED.replace("task 1 on node 1 of 2\n", "")),
     ),
+    "tracker's loss": (tracker.check_lost, (tracker.LOST, LOST_EVENT), (tracker.LOST, "")),
+    "told for ever": (tracker.check_lost, (tracker.LOST, LOST_EVENT), (tracker.LOST * 2, LOST_EVENT)),
     "tracker": (tracker.check_undisturbed, ("a", "a", "dies"), ("a", "b", "dies")),
     "cells": (
         notebook.check_cells,

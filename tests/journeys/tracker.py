@@ -1,50 +1,107 @@
 """Journey: the tracker hangs, dies or has no space, and the run ends as it would without it, to the bit."""
 
+import json
 import sys
+from pathlib import Path
 
-from journeys.harness import Skipped, Walk, check, check_complete, digest, program, tiny
+from journeys.harness import Walk, check, check_complete, digest, program, tiny
 from journeys.stop_resume import LENGTH
 
-# Modules that stand in for wandb. What is called on it is not looked at: whatever it is, it goes wrong.
+# What a module does that stands in for wandb, and for trackio: it notes its calls beside the run, then goes wrong.
+MODULE = """
+import errno, os, signal, time
+
+def note(call, words=()):
+    with open("told", "a") as file:  # a sender works in RUN/tracker
+        file.write(" ".join([call, *words]) + "\\n")
+
+def goes_wrong(call):
+    if call == PLACE:
+        note("wrong")
+        WRONG
+
+class Settings:
+    model_fields = {"silent": None}
+    def __init__(self, **given):
+        pass
+
+class Run:
+    def define_metric(self, *names, **more):
+        pass
+    def log(self, values, step=None):
+        goes_wrong("log")
+        note("log", sorted(values))
+    def finish(self):
+        goes_wrong("finish")
+        note("finish")
+
+run = Run()
+
+def init(*project, **given):
+    goes_wrong("init")
+    note("init")
+    return run
+
+def log(values, step=None):
+    run.log(values, step)
+
+def finish():
+    run.finish()
+
+def teardown():
+    pass
+
+goes_wrong("import")
+"""
+# name: where it goes wrong, and how
 FAULTS = {
-    "hangs": "import time\ntime.sleep(100_000)",
-    "hangs later": "import time\n{run}\n    def log(self, *a, **k): time.sleep(100_000)\n{init}",
-    "dies": "import os\n{run}\n    def log(self, *a, **k): os._exit(9)\n{init}",
-    "is killed": "import os, signal\n{run}\n    def log(self, *a, **k): os.kill(os.getpid(), signal.SIGKILL)\n{init}",
-    "fills the disk": "{run}\n    def log(self, *a, **k): raise OSError(28, 'No space left on device')\n{init}",
-    "is no wandb": "raise ImportError('broken installation')",
+    "is killed": ("log", "os.kill(os.getpid(), signal.SIGKILL)"),  # the short journey's
+    "is broken": ("import", "raise ImportError('broken installation')"),
+    "refuses": ("init", "raise RuntimeError('no such user')"),
+    "hangs at once": ("import", "time.sleep(100_000)"),
+    "hangs later": ("log", "time.sleep(100_000)"),
+    "hangs at the end": ("finish", "time.sleep(100_000)"),
+    "dies": ("log", "os._exit(9)"),
+    "fills the disk": ("log", "raise OSError(errno.ENOSPC, 'No space left on device')"),
 }
-PARTS = {
-    "run": "class Run:\n    def __getattr__(self, name): return lambda *a, **k: Run()",
-    "init": "run = Run()\ndef init(*a, **k): return Run()\ndef log(*a, **k): return run.log(*a, **k)\n"
-    "def finish(*a, **k): return None\nclass Settings:\n    def __init__(self, *a, **k): pass",
-}
-
-
-def stands() -> bool:
-    """Whether ``train`` knows ``--track``."""
-    from ecamp_fast.train import main
-
-    return any("--track" in option.opts for option in main.params)
+LOST = "warning: wandb is lost"
+GRACE = 30.0  # seconds: it may live 10 longer than the run
 
 
 def journey(walk: Walk) -> None:
-    if not stands():
-        raise Skipped("`train` has no --track yet")
     walk.need("SHARDS")
-    command = f"ecamp-fast train --data SHARDS --recipe demo --no-report {tiny(LENGTH)}"
+    walk.grace = GRACE
+    command = f"ecamp-fast train --data SHARDS --recipe demo --no-report {tiny(LENGTH)} --track wandb"
     walk.need("RUN:plain")
-    for number, (name, text) in enumerate(list(FAULTS.items())[2 if walk.short else 0 : 3 if walk.short else None]):
-        broken = walk.folder / f"broken-{number}"
-        (broken / "wandb").mkdir(parents=True)
-        (broken / "wandb" / "__init__.py").write_text(text.format(**PARTS))
-        path = ":".join(filter(None, (str(broken), walk.env.get("PYTHONPATH", ""))))
-        run = f"tracked-{number}"
-        walk.type(f"{command} --out {run} --track wandb  # it {name}", env={"PYTHONPATH": path}, timeout=300)
-        check_complete(walk.state(run))
+    faults = list(FAULTS.items())[: 1 if walk.short else None]
+    for number, (name, (place, wrong)) in enumerate([*faults, *([] if walk.short else [("works", ("", ""))])]):
+        write_module(walk.folder / f"modules-{number}" / "wandb", place, wrong)
+        path = ":".join(filter(None, (f"{walk.folder}/modules-{number}", walk.env.get("PYTHONPATH", ""))))
+        run = walk.here / f"tracked-{number}"
+        done = walk.type(f"{command} --out {run.name}  # it {name}", env={"PYTHONPATH": path}, timeout=300)
+        check_complete(walk.state(run.name))
+        told = (run / "tracker" / "told").read_text().splitlines()
+        if place:
+            check("wrong" in told, f"it {name}: at {place}")
+            check_lost(done.err, (run / "events.jsonl").read_text())
+        else:
+            check(told[-1] == "finish" and sum(line.startswith("log") for line in told) > 2, "numbers arrive")
+            check(LOST not in done.err, "nothing is said")
         check_undisturbed(
-            digest(walk.here / "plain" / "weights.safetensors"), digest(walk.here / run / "weights.safetensors"), name
+            digest(walk.here / "plain" / "weights.safetensors"), digest(run / "weights.safetensors"), name
         )
+
+
+def write_module(folder: Path, place: str, wrong: str = "pass") -> None:
+    """A library in a folder that goes wrong at a call, or nowhere.  place: import, init, log or finish"""
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(MODULE.replace("PLACE", repr(place)).replace("WRONG", wrong or "pass"))
+
+
+def check_lost(said: str, events: str) -> None:
+    """Its loss is told once, in words and as an event."""
+    lost = [line for line in events.splitlines() if json.loads(line).get("event") == "tracker lost"]
+    check(said.count(LOST) == len(lost) == 1, f"its loss is told once: {lost}")
 
 
 def check_undisturbed(plain: str, tracked: str, name: str) -> None:

@@ -1,6 +1,10 @@
 """Packing in processes: in order, and with a bounded number of samples in memory."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import Future
+from pathlib import Path
 
 from ecamp_fast.shards.builder import workers
 from ecamp_fast.shards.builder.pack import distilled
@@ -38,3 +42,22 @@ def test_distilled_text_is_written_once():
     assert distilled(record) is record and record.distilled is not None
     record.distilled = "mine"
     assert distilled(record).distilled == "mine"
+
+
+BUILD = ("shard", "build", "--from", "phantom", "40", "SET", "--size", "64", "--vocab-size", "400", "--workers", "2")
+
+
+def test_workers_of_a_job_whose_temporary_folder_has_a_long_path(tmp_path: Path):
+    """Linux takes sockets of 107 bytes."""
+    place = tmp_path / "a" / ("b" * 120)
+    place.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ecamp_fast.cli", *BUILD],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(place)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "40 samples" in done.stdout
+    assert list(place.iterdir()) == []
