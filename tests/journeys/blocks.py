@@ -23,7 +23,7 @@ from journeys.prefab import read_table
 SHELL = ("bash", "console", "sh", "shell")
 STANDINS = [one for one in sorted(Path(__file__).with_name("standins").iterdir()) if one.name != "rank"]
 NEEDS = {"gpu", "slurm", "kubernetes", "network", "hosts", "hours", "container"}
-ENTRY = {"instead", "short", "first", "parse", "needs", "code", "says"}
+ENTRY = {"instead", "short", "place", "first", "parse", "needs", "code", "says"}
 PAGE = {"place", "empty", "lines", "python", "readers", "parse", "quick"}
 
 
@@ -207,9 +207,11 @@ def run_line(walk: Walk, page: str, line: str, address: str) -> None:
     if "parse" in entry:
         tell(f"read only: {line}\n  {entry['parse']}")
         return
+    short = _listed(entry.get("short")) if walk.short else []
+    walk.need(*entry.get("place", ()) if not short else ())
     for command in _listed(entry.get("first")):
         walk.type(filled(command, address))
-    instead = (_listed(entry.get("short")) if walk.short else []) or _listed(entry.get("instead")) or [line]
+    instead = short or _listed(entry.get("instead")) or [line]
     if instead != [line]:
         tell(f"for: {line}" + (f"  (needs {entry['needs']})" if "needs" in entry else ""))
     for command in instead:

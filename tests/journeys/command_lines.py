@@ -32,7 +32,19 @@ OTHERS = {
         "true",
     ),
     *("vllm", "docker", "kubectl", "pre-commit", "uv", "uvx", "pipx", "curl", "pytest", "nohup", "squeue", "scancel"),
-    *("sudo", "apt-get", "singularity", "nvidia-smi", "zcat", "unset", "jupyter", "mkdocs", "autoload", "compinit", "trackio"),
+    *(
+        "sudo",
+        "apt-get",
+        "singularity",
+        "nvidia-smi",
+        "zcat",
+        "unset",
+        "jupyter",
+        "mkdocs",
+        "autoload",
+        "compinit",
+        "trackio",
+    ),
 }
 
 

@@ -345,7 +345,7 @@ def walking(short: bool = False, parent: Path | None = None) -> Iterator[Walk]:
     walk.close()
 
 
-def program(journey: Callable[[Walk], None], arguments: Sequence[str] | None = None) -> int:
+def program(journey: Callable[[Walk], object], arguments: Sequence[str] | None = None) -> int:
     """A journey as a program.  returns its exit code: 1 where it is broken"""
     parser = argparse.ArgumentParser(description=sys.modules[journey.__module__].__doc__)
     parser.add_argument("--short", action="store_true", help="with the sizes of the suite")

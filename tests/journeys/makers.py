@@ -169,7 +169,7 @@ def tracker_modules(path: Path) -> None:
     from journeys.tracker import write_module
 
     for name in ("trackio", "wandb"):
-        write_module(path / name, "")
+        write_module(path / name)
 
 
 def hosts(path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from journeys.harness import Broken, Typed, Walk, check, check_complete, digest, program, tiny
@@ -15,7 +16,8 @@ WAYS = (("", signal.SIGINT, True), ("ecamp-fast stop RUN", 0, True), ("", signal
 SAVED = re.compile(r"saved at step (\d+); the same command goes on")
 
 
-def journey(walk: Walk) -> None:
+def journey(walk: Walk, also: str = "", env: Mapping[str, str] | None = None) -> Typed:
+    """also, env: of the last leg, the one that comes to the end.  returns what that said"""
     walk.need("SHARDS")
     command = f"ecamp-fast train --recipe demo --data SHARDS --no-report {tiny(LENGTH)}"
     if walk.short:
@@ -25,7 +27,7 @@ def journey(walk: Walk) -> None:
     begin = 0
     for way in WAYS[: 1 if walk.short else None]:
         begin = interrupt(walk, f"{command} --out RUN", begin, way)
-    walk.type(f"{command} --out RUN", says=["complete at step"])
+    last = walk.type(f"{command} --out RUN{also}", says=["complete at step"], env=env)
     check_complete(walk.state("RUN"))
     check_same(walk.here / "undisturbed", walk.here / "RUN")
     walk.type("ecamp-fast compare-runs undisturbed RUN")
@@ -33,6 +35,7 @@ def journey(walk: Walk) -> None:
         before = digest(walk.here / "RUN" / "metrics.jsonl")
         walk.type(f"{command} --out RUN", says=["nothing to do"])
         check(digest(walk.here / "RUN" / "metrics.jsonl") == before, "a finished run is left as it is")
+    return last
 
 
 def interrupt(walk: Walk, command: str, begin: int, way: tuple[str, int, bool]) -> int:

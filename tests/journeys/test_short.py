@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from journeys import cluster, export_timm, first_day, mimic, notebook, own_csv, report, run, stop_resume, tracker, wheel
-from journeys.harness import Broken, Skipped, Typed, Walk, check_complete, leftovers, walking
+from journeys.harness import Broken, Typed, Walk, check_complete, leftovers, walking
 from journeys.prefab import Prefab
 from PIL import Image
 
@@ -50,19 +50,18 @@ def test_export_timm(walk: Walk) -> None:
 
 
 @pytest.mark.slow
-def test_stop_resume(walk: Walk) -> None:
-    stop_resume.journey(walk)
+def test_stop_resume_and_tracker(walk: Walk) -> None:
+    tracker.journey(walk)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "journey", [notebook.journey, tracker.journey, wheel.journey], ids=["notebook", "tracker", "wheel"]
-)
-def test_journeys_that_wait_for_a_part(journey: Callable[[Walk], None], walk: Walk) -> None:
-    try:
-        journey(walk)
-    except Skipped as why:
-        pytest.skip(str(why))
+def test_wheel(walk: Walk) -> None:
+    wheel.journey(walk)
+
+
+@pytest.mark.complete  # half a minute of two cores; below: it is a notebook, its cells compile, its names are there
+def test_notebook(walk: Walk) -> None:
+    notebook.journey(walk)
 
 
 def test_all_journeys_are_there() -> None:
@@ -244,6 +243,10 @@ def test_the_notebook_is_valid_has_ten_cells_and_no_outputs() -> None:
     assert notebook.notebook_faults(found) == []
     assert len(notebook.code_cells(found)) == 10
     compile(notebook.as_program(notebook.code_cells(found), notebook.SHORTER), "cells", "exec")
+    import ecamp_fast
+
+    wanted = notebook.wanted(found)
+    assert len(wanted) > 5 and [name for name in wanted if not hasattr(ecamp_fast, name)] == []
     text = "".join(notebook.code_cells(found))
     assert all(long in text for long in notebook.SHORTER)
 

@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from journeys.harness import Walk, check, check_complete, digest, program, tiny
-from journeys.stop_resume import LENGTH
+from journeys import stop_resume
+from journeys.harness import Typed, Walk, check, check_complete, digest, program, tiny
 
 # What a module does that stands in for wandb, and for trackio: it notes its calls beside the run, then goes wrong.
 MODULE = """
@@ -63,39 +63,52 @@ FAULTS = {
     "hangs at the end": ("finish", "time.sleep(100_000)"),
     "dies": ("log", "os._exit(9)"),
     "fills the disk": ("log", "raise OSError(errno.ENOSPC, 'No space left on device')"),
+    "works": ("", "pass"),
 }
 LOST = "warning: wandb is lost"
 GRACE = 30.0  # seconds: it may live 10 longer than the run
 
 
 def journey(walk: Walk) -> None:
-    walk.need("SHARDS")
     walk.grace = GRACE
-    command = f"ecamp-fast train --data SHARDS --recipe demo --no-report {tiny(LENGTH)} --track wandb"
-    walk.need("RUN:plain")
-    faults = list(FAULTS.items())[: 1 if walk.short else None]
-    for number, (name, (place, wrong)) in enumerate([*faults, *([] if walk.short else [("works", ("", ""))])]):
-        write_module(walk.folder / f"modules-{number}" / "wandb", place, wrong)
-        path = ":".join(filter(None, (f"{walk.folder}/modules-{number}", walk.env.get("PYTHONPATH", ""))))
+    if walk.short:  # a run that was interrupted, and goes on with such a tracker: that journey in the same breath
+        ended = stop_resume.journey(walk, also=" --track wandb", env=with_module(walk, "is killed"))
+        check_told(walk.here / "RUN", "is killed", ended)
+        return
+    walk.need("SHARDS", "RUN:plain")
+    command = f"ecamp-fast train --data SHARDS --recipe demo --no-report {tiny(stop_resume.LENGTH)} --track wandb"
+    for number, name in enumerate(FAULTS):
         run = walk.here / f"tracked-{number}"
-        done = walk.type(f"{command} --out {run.name}  # it {name}", env={"PYTHONPATH": path}, timeout=300)
+        ended = walk.type(f"{command} --out {run.name}  # it {name}", env=with_module(walk, name), timeout=300)
         check_complete(walk.state(run.name))
-        told = (run / "tracker" / "told").read_text().splitlines()
-        if place:
-            check("wrong" in told, f"it {name}: at {place}")
-            check_lost(done.err, (run / "events.jsonl").read_text())
-        else:
-            check(told[-1] == "finish" and sum(line.startswith("log") for line in told) > 2, "numbers arrive")
-            check(LOST not in done.err, "nothing is said")
+        check_told(run, name, ended)
         check_undisturbed(
             digest(walk.here / "plain" / "weights.safetensors"), digest(run / "weights.safetensors"), name
         )
 
 
-def write_module(folder: Path, place: str, wrong: str = "pass") -> None:
+def with_module(walk: Walk, name: str) -> dict[str, str]:
+    """The environment in which wandb is this stand-in."""
+    folder = walk.folder / name.replace(" ", "-")
+    write_module(folder / "wandb", *FAULTS[name])
+    return {"PYTHONPATH": ":".join(filter(None, (str(folder), walk.env.get("PYTHONPATH", ""))))}
+
+
+def check_told(run: Path, name: str, ended: Typed) -> None:
+    """It went wrong where it was to, and that is said once; or numbers arrived, and nothing is said."""
+    told = (run / "tracker" / "told").read_text().splitlines()
+    if FAULTS[name][0]:
+        check("wrong" in told, f"it {name}")
+        check_lost(ended.err, (run / "events.jsonl").read_text())
+        return
+    check(told[-1] == "finish" and sum(line.startswith("log") for line in told) > 2, "numbers arrive")
+    check(LOST not in ended.err, "nothing is said")
+
+
+def write_module(folder: Path, place: str = "", wrong: str = "pass") -> None:
     """A library in a folder that goes wrong at a call, or nowhere.  place: import, init, log or finish"""
     folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text(MODULE.replace("PLACE", repr(place)).replace("WRONG", wrong or "pass"))
+    (folder / "__init__.py").write_text(MODULE.replace("PLACE", repr(place)).replace("WRONG", wrong))
 
 
 def check_lost(said: str, events: str) -> None:
