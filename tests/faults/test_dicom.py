@@ -257,7 +257,7 @@ def test_i5_jpeg_in_dicom(pydicom, dicom_file, grey):
 @pytest.mark.fault("I5.no-pydicom")
 def test_i5_without_pydicom_the_environment_is_at_fault(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(EnvironmentFault, match=r"ecamp-fast\[dicom\]"):
+    with pytest.raises(EnvironmentFault, match=r"\.\[dicom\]"):
         decode(bytes(128) + b"DICM")
 
 
