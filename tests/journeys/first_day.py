@@ -65,7 +65,9 @@ def journey(walk: Walk) -> None:
 
 def newcomer(walk: Walk) -> dict[str, str]:
     """The environment of somebody who has never heard of this project."""
-    path = [one for one in os.environ["PATH"].split(os.pathsep) if Path(one).resolve() != BIN.resolve()]
+    places = (one for one in os.environ["PATH"].split(os.pathsep) if Path(one).resolve() != BIN.resolve())
+    # pip asks rustc for its version, and where rustup stands in for it that writes into HOME
+    path = [one for one in places if not (Path(one) / "rustup").exists()]
     kept = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     own = {name: walk.env[name] for name in ("HOME", "TMPDIR", "TERM")}
     return {**kept, **own, "PATH": os.pathsep.join(path), "ECAMP_JOURNEY": str(walk.folder)}
