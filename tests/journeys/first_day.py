@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from journeys.blocks import SHELL, find_blocks, logical_lines
+from journeys.containers import sources_of_pip
 from journeys.harness import BIN, ROOT, Broken, Walk, check, check_complete, check_file, tell, walking
 from journeys.own_csv import write_table
 
@@ -69,6 +70,7 @@ def newcomer(walk: Walk) -> dict[str, str]:
     # pip asks rustc for its version, and where rustup stands in for it that writes into HOME
     path = [one for one in places if not (Path(one) / "rustup").exists()]
     kept = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    kept |= sources_of_pip()[0]  # a user's own pip.conf may have them, and HOME is empty
     own = {name: walk.env[name] for name in ("HOME", "TMPDIR", "TERM")}
     return {**kept, **own, "PATH": os.pathsep.join(path), "ECAMP_JOURNEY": str(walk.folder)}
 

@@ -52,7 +52,7 @@ TINY = (
 _SHOWN = 14  # last lines of what a command prints
 _MARK = "ECAMP_JOURNEY"  # in the environment of all that a journey starts
 _PASSED_ON = ("PYTHONPATH", "OMP_NUM_THREADS", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "TRITON_INTERPRET")
-_CACHES = {".cache", ".triton", ".config", ".nv", ".local"}
+_CACHES = {".cache", ".triton", ".config", ".nv", ".local", ".rustup"}  # the last by pip, which asks rustc what it is
 
 
 class Broken(AssertionError):
