@@ -141,7 +141,7 @@ def _other_rows(source: Source, plan: Plan, options: Options, out: Path, manifes
     expected = [record for record in plan.records if record.origin not in {*left_out}]
     if [record.key for record in expected] != [key for shard in manifest.shards for key in shard.keys]:
         return f"rows: {len(expected):,} now, {manifest.counts['samples']:,} in the set, or others"
-    return _said(source, expected, out, manifest.entities)
+    return _other_samples(source, expected, out, manifest.entities)
 
 
 def _good(source: Source, records: list[Record], options: Options) -> list[str]:
@@ -159,7 +159,7 @@ def _some(origins: list[str]) -> str:
     return ", ".join(origins[:_LISTED]) + more
 
 
-def _said(source: Source, expected: list[Record], out: Path, entities: EntityList) -> str:
+def _other_samples(source: Source, expected: list[Record], out: Path, entities: EntityList) -> str:
     """How many samples say something else than their records, and of what; '' if none."""
     stored = _stored(out)
     found = Counter(what for record in expected for what in _others(source, record, next(stored), entities))

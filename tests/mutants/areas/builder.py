@@ -292,8 +292,8 @@ MUTANTS = (
             ),
             "the map of an image alone is emptied": ("positive = not record.report or any(", "positive = any("),
             "boxes are scaled to the short side": (
-                "scale = image.width / picture.size[0]",
-                "scale = image.height / picture.size[0]",
+                "of_masks_and_boxes(picture, image.width)",
+                "of_masks_and_boxes(picture, image.height)",
             ),
         },
     )
