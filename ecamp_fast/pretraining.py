@@ -70,9 +70,10 @@ def pretrain(
 
     The run is in processes of its own: this one imports no torch for it and keeps its memory and its GPUs. An interrupt
     (the notebook's square button) saves the run and stops it, a second one raises KeyboardInterrupt; if this process
-    dies, the run saves and stops too.
+    dies, or ``say`` raises, the run saves and stops too.
 
-    Raises EcampError, of the class that the fault has: ConfigError where this cannot be meant, DataError, ...
+    Raises EcampError, of the class that the fault has: ConfigError where this cannot be meant, DataError, ...; and what
+    ``say`` raised, once the run has ended.
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as outcome:
         if isinstance(recipe, Recipe):
@@ -108,21 +109,29 @@ def _run(arguments: Sequence[str], outcome: IO[bytes], say: Callable[[str], None
         preexec_fn=end_with_parent,
     )
     fault: list[str] = []
+    raised: BaseException | None = None  # by ``say``; the pipe is read on until the run is saved
     lines = _lines(process)
     while True:
         try:
             for line in lines:
                 if line.startswith("error: ") or (fault and line.startswith(_HINT)):
                     fault = [line] if line.startswith("error: ") else [*fault[:1], line]
-                if say:
-                    say(line)
-            return process.wait(), fault
+                if say and raised is None:
+                    try:
+                        say(line)
+                    except KeyboardInterrupt:
+                        raise
+                    except BaseException as error:
+                        raised = error
+                        process.send_signal(signal.SIGTERM)
+            code = process.wait()
+            break
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             lines = _lines(process)  # an iterator that raised has ended
-        except BaseException:  # of ``say``
-            process.send_signal(signal.SIGTERM)
-            raise
+    if raised is not None:
+        raise raised
+    return code, fault
 
 
 def _lines(process: "subprocess.Popen[bytes]") -> Iterator[str]:

@@ -19,7 +19,7 @@ import click
 
 from ecamp_fast import rendezvous
 from ecamp_fast.errors import STOPPED, ConfigError, DataError, EcampError
-from ecamp_fast.printable import one_line
+from ecamp_fast.printable import one_line, speak_on
 from ecamp_fast.run.rundir import RunDir, require_own
 from ecamp_fast.run.safety.guard import Guard
 from ecamp_fast.usage import options
@@ -260,6 +260,7 @@ def be_a_rank(arguments: Sequence[str] | None = None) -> None:
 
     Leaves with 4 where variables do not say which rank it is.
     """
+    speak_on()  # what a rank says goes to a launcher, a notebook or a terminal, which may be closed; it has a run to save
     atexit.register(gc.freeze)  # else Python's last collection takes 3 s over what DeepSpeed and torch have made
     try:
         rendezvous.adopt()  # the guard asks whether anybody started this rank
