@@ -59,10 +59,10 @@ def pretrain(
     recipe        a name, a file, or a ``Recipe``; None: ``paper``, on phantoms ``demo``
     data          a shard set: folder or address, "PLACE:0.3" for 30 % of it an epoch; several: a list; None: phantoms
     out           the run directory; None: runs/RECIPE, on phantoms runs/phantoms-RECIPE
-    overrides     KEY=VALUE, changes to the recipe
+    overrides     KEY=VALUE, changes to the recipe: one, or a list
     ds_config     DeepSpeed's JSON: zero2, zero1, zero0, or a file; "": zero2
     resume        auto, must, never, or a checkpoint
-    allow_change  keys that may differ from what the run was trained with so far
+    allow_change  keys that may differ from what the run was trained with so far: one, or a list
     ranks         processes on this machine; None: the GPUs, or one
     report        whether RUN/report.html is written at the end
     track         trackio or wandb, with or without :PROJECT
@@ -83,9 +83,8 @@ def pretrain(
         named: dict[str, Any] = {"--recipe": recipe, "--out": out, "--ds_config": ds_config, "--resume": resume}
         named |= {"--ranks": ranks, "--track": track}
         arguments = [f"{name}={value}" for name, value in named.items() if value not in (None, "")]
-        several = {"--data": [data] if isinstance(data, str | Path) else data or (), "--set": overrides}
-        several |= {"--allow-change": allow_change}
-        arguments += [f"{name}={one}" for name, values in several.items() for one in values]
+        several = {"--data": data or (), "--set": overrides, "--allow-change": allow_change}
+        arguments += [f"{name}={one}" for name, values in several.items() for one in _each(values)]
         arguments += [] if report else ["--no-report"]
         code, told = _run(["train", *arguments, "--json"], outcome, say)
         outcome.seek(0)
@@ -132,6 +131,11 @@ def _run(arguments: Sequence[str], outcome: IO[bytes], say: Callable[[str], None
     if raised is not None:
         raise raised
     return code, fault
+
+
+def _each(values: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """One that stands alone is one, not its letters."""
+    return [values] if isinstance(values, str | Path) else values
 
 
 def _lines(process: "subprocess.Popen[bytes]") -> Iterator[str]:

@@ -260,7 +260,7 @@ def be_a_rank(arguments: Sequence[str] | None = None) -> None:
 
     Leaves with 4 where variables do not say which rank it is.
     """
-    speak_on()  # what a rank says goes to a launcher, a notebook or a terminal, which may be closed; it has a run to save
+    speak_on()  # whoever listens may be closed first, and there is a run to save
     atexit.register(gc.freeze)  # else Python's last collection takes 3 s over what DeepSpeed and torch have made
     try:
         rendezvous.adopt()  # the guard asks whether anybody started this rank

@@ -172,6 +172,17 @@ def test_what_say_raises_comes_after_the_end_of_the_run(tmp_path: Path, monkeypa
     assert said == ["begun"] and (tmp_path / "python.saved").exists()
 
 
+def test_a_word_that_stands_alone_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated: list[Any]) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(pretraining, "_run", lambda arguments, *_: (given.extend(arguments), (2, []))[1])
+    with pytest.raises(ConfigError):
+        pretrain("demo", Path("set"), overrides="seed=1", allow_change="loader.threads")
+    assert {"--data=set", "--set=seed=1", "--allow-change=loader.threads"} < set(given) and len(given) == 7
+    assert ecamp_fast.load_recipe("demo", "seed=7").seed == 7
+    ecamp_fast.evaluate("run", "set", classes="edema")
+    assert evaluated[0][0][3].names == ("edema",)
+
+
 @pytest.mark.slow
 def test_a_run_is_interrupted_and_the_same_call_goes_on(small_set: Path, tmp_path: Path) -> None:
     recipe = ecamp_fast.load_recipe("demo", [*SETTINGS, "schedule.epochs=120", "schedule.horizon_epochs=120"])
@@ -212,13 +223,22 @@ def test_iterating_a_loader_is_one_pass(tmp_path: Path) -> None:
     assert [number for batch in ordered for number in batch] == list(range(count))
 
 
-def test_an_evaluation_is_the_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the probe is asked for, which then does nothing."""
     from ecamp_fast.downstream import evaluation
 
     asked: list[Any] = []
     monkeypatch.setattr(evaluation, "probe_encoder", lambda *given, **named: asked.append((given, named)))
     monkeypatch.setattr(evaluation, "require_set_at", lambda path: None)
     monkeypatch.setattr(evaluation, "ShardSet", type("ShardSet", (), {"__init__": lambda self, path: None}))
+    return asked
+
+
+def test_an_evaluation_is_the_probe(evaluated: list[Any], tmp_path: Path) -> None:
+    from ecamp_fast.downstream import evaluation
+
+    asked = evaluated
     ecamp_fast.evaluate(Path("run"), "set", classes=["edema"], percent=10, seed=3, pooling=2, baselines=False)
     encoder, shards, out, options = asked[0][0]
     assert encoder == "run" and isinstance(shards, evaluation.ShardSet) and not out.exists()
