@@ -89,12 +89,12 @@ def test_such_steps_are_said_of_phantoms_before_they_are_drawn(
 ) -> None:
     for name in ("ecamp_fast.run.launch.start", "ecamp_fast.train.run_rank"):
         monkeypatch.setattr(name, lambda *_, **__: pytest.fail("the run began"))
-    options = ["--recipe", SMALL, "--out", str(tmp_path / "run"), "--profile", "148-149"]  # 593 in batches of 4
+    options = ["--recipe", SMALL, "--out", str(tmp_path / "run"), "--profile", "149-150"]  # 593 in batches of 4
     options += ["--set", "batch.total=4", "--set", "batch.micro=4", "--set", "schedule.epochs=1"]
     with pytest.raises(SystemExit) as left:
         main([*door, *options]) if door else program(options)
     assert left.value.code == 2 and not (tmp_path / "run").exists()
-    assert "takes steps 148-149, the run has 148" in capsys.readouterr().err
+    assert "takes steps 149-150, the run has 149" in capsys.readouterr().err
 
 
 FREE = {
