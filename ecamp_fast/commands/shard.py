@@ -14,6 +14,7 @@ from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.usage import options
 from ecamp_fast.usage.groups import HelpfulGroup
+from ecamp_fast.usage.options import FiniteRange
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.builder.build import BuildReport
@@ -70,7 +71,7 @@ command.add_command(put.command, "put")
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
 @options.tokenizer_option("Tokenizer of texts. Default: trained on this corpus.")
 @options.vocabulary_option()
-@click.option("--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Share of patients.")
+@click.option("--holdout", default=0.1, show_default=True, type=FiniteRange(0, 0.9), help="Share of patients.")
 @options.seed_option("Of the held-out share, of phantoms.")
 @click.option(
     "--size", default=512, show_default=True, type=click.IntRange(64, 4096), help="Pixels of a phantom's side."
