@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     """Returns 0 where all was handed over, else 1, or 128 and the number of the signal that ended it."""
     os.nice(_NICE)
     adopt_orphans()
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit_now)
     try:
         if below := os.fork():
             code = os.waitstatus_to_exitcode(os.waitpid(below, 0)[1])
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
             send(one, signal.SIGKILL)
 
 
-def _leave(number: int, _: FrameType | None) -> NoReturn:
+def _exit_now(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
