@@ -20,7 +20,7 @@ import click
 
 from ecamp_fast.errors import ConfigError, EcampError, EnvironmentFault
 from ecamp_fast.printable import items
-from ecamp_fast.usage.options import json_option
+from ecamp_fast.usage.options import FiniteRange, json_option
 
 GATE_BATCHES = (2, 16)  # of the larger one, every chip's programs get a second tile of sr_loss
 REPEATED_BATCH, REPEATS = 64, 20  # on a GPU: runs whose bits are compared
@@ -36,7 +36,7 @@ PARTS = ("gate", "compile")  # what a child process can be asked for
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Times as bars.")
 @click.option("--tune", is_flag=True, help="Sweep launch constants first and keep the winners in kernels/tuning.json.")
 @click.option("--tune-only", multiple=True, metavar="KEY", help="With --tune: this key of the table; may be repeated.")
-@click.option("--tune-seconds", type=click.FloatRange(1), help="With --tune: try no further candidate after these.")
+@click.option("--tune-seconds", type=FiniteRange(1), help="With --tune: try no further candidate after these.")
 @click.option("--times/--no-times", default=True, show_default=True, help="Without: only whether they are right.")
 @click.option("--compiled/--no-compiled", default=True, show_default=True, help="On a GPU, torch.compile beside ours.")
 @click.option("--quick", is_flag=True, help="Without a GPU: less is compiled, and nothing run twice.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecamp_fast.usage.options import Decorator, all_of, recipe_option, set_option
+from ecamp_fast.usage.options import Decorator, FiniteRange, all_of, recipe_option, set_option
 
 VOCABULARY = 30_000  # words of the released tokenizer
 TOKENS, SPREAD = 110.0, 0.4  # of a text: mean length, its deviation over its mean
@@ -18,7 +18,7 @@ def recipe_options(purpose: str = "Of the step.") -> Decorator:
 
 def text_options() -> Decorator:
     """``--tokens``, ``--spread`` and ``--vocabulary`` of texts made of noise."""
-    spread: dict[str, Any] = {"default": SPREAD, "show_default": True, "type": click.FloatRange(0)}
+    spread: dict[str, Any] = {"default": SPREAD, "show_default": True, "type": FiniteRange(0)}
     words: dict[str, Any] = {"default": VOCABULARY, "show_default": True, "type": click.IntRange(8)}
     return all_of(
         tokens_option(),
@@ -29,7 +29,7 @@ def text_options() -> Decorator:
 
 def tokens_option() -> Decorator:
     """``--tokens`` of a text made of noise."""
-    length = click.FloatRange(2)
+    length = FiniteRange(2)
     return click.option("--tokens", default=TOKENS, show_default=True, type=length, help="Mean length of a text.")
 
 

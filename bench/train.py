@@ -15,7 +15,7 @@ import click
 
 from ecamp_fast.bench.options import SPREAD, TOKENS, VOCABULARY, recipe_options
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.usage.options import data_option, ds_config_option, json_option
+from ecamp_fast.usage.options import FiniteRange, data_option, ds_config_option, json_option
 
 if TYPE_CHECKING:
     from ecamp_fast.bench.step.feeds import Feeds
@@ -28,7 +28,7 @@ PHANTOMS = 64
 @recipe_options()
 @data_option("Shard set: folder, s3://, gs:// or https://. Default: phantoms.")
 @click.option("--synthetic", is_flag=True, help="Batches of noise from memory; no shards, no decoding.")
-@click.option("--tokens", type=click.FloatRange(2), help="Mean length of a synthetic text. Default: 110.")
+@click.option("--tokens", type=FiniteRange(2), help="Mean length of a synthetic text. Default: 110.")
 @click.option("--steps", default=10, show_default=True, type=click.IntRange(1), help="Optimizer steps of a block.")
 @click.option("--blocks", default=3, show_default=True, type=click.IntRange(1), help="Blocks of each feed.")
 @ds_config_option()

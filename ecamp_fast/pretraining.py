@@ -59,10 +59,10 @@ def pretrain(
     recipe        a name, a file, or a ``Recipe``; None: ``paper``, on phantoms ``demo``
     data          a shard set: folder or address, "PLACE:0.3" for 30 % of it an epoch; several: a list; None: phantoms
     out           the run directory; None: runs/RECIPE, on phantoms runs/phantoms-RECIPE
-    overrides     KEY=VALUE, changes to the recipe
+    overrides     KEY=VALUE, changes to the recipe: one, or a list
     ds_config     DeepSpeed's JSON: zero2, zero1, zero0, or a file; "": zero2
     resume        auto, must, never, or a checkpoint
-    allow_change  keys that may differ from what the run was trained with so far
+    allow_change  keys that may differ from what the run was trained with so far: one, or a list
     ranks         processes on this machine; None: the GPUs, or one
     report        whether RUN/report.html is written at the end
     track         trackio or wandb, with or without :PROJECT
@@ -70,9 +70,10 @@ def pretrain(
 
     The run is in processes of its own: this one imports no torch for it and keeps its memory and its GPUs. An interrupt
     (the notebook's square button) saves the run and stops it, a second one raises KeyboardInterrupt; if this process
-    dies, the run saves and stops too.
+    dies, or ``say`` raises, the run saves and stops too.
 
-    Raises EcampError, of the class that the fault has: ConfigError where this cannot be meant, DataError, ...
+    Raises EcampError, of the class that the fault has: ConfigError where this cannot be meant, DataError, ...; and what
+    ``say`` raised, once the run has ended.
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as outcome:
         if isinstance(recipe, Recipe):
@@ -82,9 +83,8 @@ def pretrain(
         named: dict[str, Any] = {"--recipe": recipe, "--out": out, "--ds_config": ds_config, "--resume": resume}
         named |= {"--ranks": ranks, "--track": track}
         arguments = [f"{name}={value}" for name, value in named.items() if value not in (None, "")]
-        several = {"--data": [data] if isinstance(data, str | Path) else data or (), "--set": overrides}
-        several |= {"--allow-change": allow_change}
-        arguments += [f"{name}={one}" for name, values in several.items() for one in values]
+        several = {"--data": data or (), "--set": overrides, "--allow-change": allow_change}
+        arguments += [f"{name}={one}" for name, values in several.items() for one in _each(values)]
         arguments += [] if report else ["--no-report"]
         code, told = _run(["train", *arguments, "--json"], outcome, say)
         outcome.seek(0)
@@ -108,21 +108,34 @@ def _run(arguments: Sequence[str], outcome: IO[bytes], say: Callable[[str], None
         preexec_fn=end_with_parent,
     )
     fault: list[str] = []
+    raised: BaseException | None = None  # by ``say``; the pipe is read on until the run is saved
     lines = _lines(process)
     while True:
         try:
             for line in lines:
                 if line.startswith("error: ") or (fault and line.startswith(_HINT)):
                     fault = [line] if line.startswith("error: ") else [*fault[:1], line]
-                if say:
-                    say(line)
-            return process.wait(), fault
+                if say and raised is None:
+                    try:
+                        say(line)
+                    except KeyboardInterrupt:
+                        raise
+                    except BaseException as error:
+                        raised = error
+                        process.send_signal(signal.SIGTERM)
+            code = process.wait()
+            break
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             lines = _lines(process)  # an iterator that raised has ended
-        except BaseException:  # of ``say``
-            process.send_signal(signal.SIGTERM)
-            raise
+    if raised is not None:
+        raise raised
+    return code, fault
+
+
+def _each(values: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """One that stands alone is one, not its letters."""
+    return [values] if isinstance(values, str | Path) else values
 
 
 def _lines(process: "subprocess.Popen[bytes]") -> Iterator[str]:

@@ -5,8 +5,10 @@ hide or rewrite lines of a terminal or a log, a line break would forge a line of
 direction would show a name backwards. JSON escapes them by itself, so there only secrets are left out.
 """
 
+import contextlib
 import os
 import re
+import sys
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -40,6 +42,37 @@ def takes_control_codes(stream: IO[Any]) -> bool:
     """Whether colours and live bars may go there: a terminal that knows them, whose user has not said NO_COLOR."""
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "") in ("", "dumb")
     return stream.isatty() and not plain
+
+
+class LastingStream:
+    """A text stream of which nobody fails: what it refuses, as a pipe does whose reader has died, is lost."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+def speak_on() -> None:
+    """From now on no print of this process raises, ours or a library's: who listens may end before it does."""
+    for name in ("stdout", "stderr"):
+        stream: Any = getattr(sys, name)
+        if stream is not None and not isinstance(stream, LastingStream):
+            setattr(sys, name, LastingStream(stream))
 
 
 def items(lines: Iterable[object]) -> str:

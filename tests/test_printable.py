@@ -1,14 +1,18 @@
 """Names from outside in messages: nothing in them reaches the terminal as more than characters, no secret is shown."""
 
 import ast
+import io
 import json
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ecamp_fast.errors import DataError, StorageError
-from ecamp_fast.printable import items, message, one_line, printable, without_secrets
+from ecamp_fast.printable import LastingStream, items, message, one_line, printable, without_secrets
 
 HOSTILE = {
     "\x1b[2Ja": "\\x1b[2Ja",
@@ -95,3 +99,40 @@ def test_commands_print_through_what_escapes():
 def test_a_line_that_is_not_escaped_is_seen():
     assert unescaped(ast.parse('click.echo(f"{path}: done")')) and unescaped(ast.parse("print(path)"))
     assert not unescaped(ast.parse('tell(path)\nclick.echo(json.dumps(x))\nprint(one_line(f"{path}"))\nprint("a")'))
+
+
+DEAF = """
+import os, sys, warnings
+from ecamp_fast.printable import speak_on
+speak_on()
+speak_on()
+input()  # until nobody listens any more
+for stream in (sys.stdout, sys.stderr):
+    print("lost", file=stream, flush=True)
+    stream.writelines(["lost"])
+warnings.warn("lost")
+from rich.console import Console
+Console(stderr=True).print("lost")
+open(sys.argv[1], "w").write("went on")
+"""
+
+
+def test_who_speaks_goes_on_where_nobody_listens(tmp_path: Path) -> None:
+    pipe, file = subprocess.PIPE, tmp_path / "end"
+    command, root = [sys.executable, "-c", DEAF, str(file)], str(Path(__file__).absolute().parents[1])
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=os.environ | {"PYTHONPATH": root})
+    assert process.stdin and process.stdout and process.stderr
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.wait(30) == 0 and file.read_text() == "went on"
+
+
+def test_a_lasting_stream_is_as_the_one_in_it() -> None:
+    inner = io.StringIO()
+    stream = LastingStream(inner)
+    assert stream.write("abc") == 3 and not stream.isatty()
+    stream.writelines(["d", "e"])
+    stream.flush()
+    assert inner.getvalue() == stream.getvalue() == "abcde"

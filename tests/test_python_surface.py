@@ -4,11 +4,13 @@ asked for.
 
 import ast
 import inspect
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +20,10 @@ from typing import Any
 import pytest
 
 import ecamp_fast
+from ecamp_fast import pretraining
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.pretraining import Pretrained, pretrain
+from ecamp_fast.run.rundir import RunDir
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
@@ -111,15 +115,80 @@ def test_a_call_that_cannot_be_meant_raises_what_it_is(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-def test_a_run_is_interrupted_and_the_same_call_goes_on(tmp_path: Path) -> None:
+SILENT = ("log_every=1000", "evaluation.every_steps=2", "schedule.epochs=120", "schedule.horizon_epochs=120")
+LISTENS = """
+import json, os, signal, sys
+from ecamp_fast import pretrain
+
+def say(line):
+    if line.startswith("held out, step 2"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    data, out, overrides = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    pretrain("demo", data, out, overrides=overrides, ranks=1, report=False, say=say)
+"""
+
+
+@pytest.fixture(scope="module")
+def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ecamp_fast.shards.builder.build import Options, build_phantoms
 
-    build_phantoms(24, tmp_path / "set", size=64, options=Options(workers=1, shard_size=12, vocab_size=300))
+    out = tmp_path_factory.mktemp("phantoms") / "set"
+    build_phantoms(24, out, size=64, options=Options(workers=1, shard_size=12, vocab_size=300))
+    return out
+
+
+@pytest.mark.slow
+def test_a_run_whose_listener_is_gone_saves(small_set: Path, tmp_path: Path) -> None:
+    """Its next line of training comes after the pipe has broken, and before the save."""
+    run, changes = RunDir(tmp_path / "run", writes=False), [*(one for one in SETTINGS if one != "log_every=1"), *SILENT]
+    command = [sys.executable, "-c", LISTENS, str(small_set), str(run.path), json.dumps(changes)]
+    assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
+    until = time.monotonic() + 60
+    while run.state()["status"] == "running" and time.monotonic() < until:
+        time.sleep(0.1)
+    state = run.state()
+    assert state["status"] == "stopped" and 2 <= state["step"] < state["total_steps"], state
+    assert (run.path / "checkpoints" / f"step-{state['step']:08d}").is_dir()
+
+
+def test_what_say_raises_comes_after_the_end_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = tmp_path / "python"
+    command.write_text(
+        "#!/bin/sh\ntrap 'for n in 1 2 3; do echo line >&2; sleep 0.1; done; touch $0.saved; exit 75' TERM\n"
+        "echo begun >&2\nwhile :; do sleep 0.05; done\n"
+    )
+    command.chmod(0o700)
+    monkeypatch.setattr(pretraining.sys, "executable", str(command))
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        pretrain("demo", out=tmp_path / "run", say=say)
+    assert said == ["begun"] and (tmp_path / "python.saved").exists()
+
+
+def test_a_word_that_stands_alone_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated: list[Any]) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(pretraining, "_run", lambda arguments, *_: (given.extend(arguments), (2, []))[1])
+    with pytest.raises(ConfigError):
+        pretrain("demo", Path("set"), overrides="seed=1", allow_change="loader.threads")
+    assert {"--data=set", "--set=seed=1", "--allow-change=loader.threads"} < set(given) and len(given) == 7
+    assert ecamp_fast.load_recipe("demo", "seed=7").seed == 7
+    ecamp_fast.evaluate("run", "set", classes="edema")
+    assert evaluated[0][0][3].names == ("edema",)
+
+
+@pytest.mark.slow
+def test_a_run_is_interrupted_and_the_same_call_goes_on(small_set: Path, tmp_path: Path) -> None:
     recipe = ecamp_fast.load_recipe("demo", [*SETTINGS, "schedule.epochs=120", "schedule.horizon_epochs=120"])
 
     def run(name: str, say: Callable[[str], None] | None = None) -> Pretrained:
-        return pretrain(recipe, tmp_path / "set", tmp_path / name, ranks=1, report=False, say=say)
+        return pretrain(recipe, small_set, tmp_path / name, ranks=1, report=False, say=say)
 
     told: list[str] = []
 
@@ -154,13 +223,22 @@ def test_iterating_a_loader_is_one_pass(tmp_path: Path) -> None:
     assert [number for batch in ordered for number in batch] == list(range(count))
 
 
-def test_an_evaluation_is_the_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the probe is asked for, which then does nothing."""
     from ecamp_fast.downstream import evaluation
 
     asked: list[Any] = []
     monkeypatch.setattr(evaluation, "probe_encoder", lambda *given, **named: asked.append((given, named)))
     monkeypatch.setattr(evaluation, "require_set_at", lambda path: None)
     monkeypatch.setattr(evaluation, "ShardSet", type("ShardSet", (), {"__init__": lambda self, path: None}))
+    return asked
+
+
+def test_an_evaluation_is_the_probe(evaluated: list[Any], tmp_path: Path) -> None:
+    from ecamp_fast.downstream import evaluation
+
+    asked = evaluated
     ecamp_fast.evaluate(Path("run"), "set", classes=["edema"], percent=10, seed=3, pooling=2, baselines=False)
     encoder, shards, out, options = asked[0][0]
     assert encoder == "run" and isinstance(shards, evaluation.ShardSet) and not out.exists()

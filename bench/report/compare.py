@@ -18,14 +18,14 @@ from ecamp_fast.bench.report.result_files import (
     read_results,
 )
 from ecamp_fast.errors import ConfigError
-from ecamp_fast.usage.options import json_option
+from ecamp_fast.usage.options import FiniteRange, json_option
 
 Results = dict[str, dict[str, Any]]  # by file name
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[[OLD] NEW]")
-@click.option("--limit", default=0.05, show_default=True, type=click.FloatRange(0), help="Share that may be lost.")
+@click.option("--limit", default=0.05, show_default=True, type=FiniteRange(0), help="Share that may be lost.")
 @json_option()
 def command(paths: tuple[Path, ...], limit: float, as_json: bool) -> None:
     """Compare a result, or a folder of them, with an earlier one.

@@ -10,7 +10,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.usage.options import json_option, run_argument
+from ecamp_fast.usage.options import FiniteRange, json_option, run_argument
 
 if TYPE_CHECKING:
     from ecamp_fast.run.safety.compare import Comparison
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @run_argument("other", required=False)
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="X",
     help="Let losses and norm differ by this much, relative, and leave weights out: for runs on other ranks.",
 )

@@ -145,6 +145,7 @@ def _summary(report: "PutReport") -> dict[str, Any]:
         "shards": len(manifest.shards),
         "bytes": sum(shard.bytes for shard in manifest.shards),
         "resumed": report.resumed,
+        "finished": report.finished,
         "notes": list(manifest.notes),
         "text": manifest.text,
         "from": manifest.source["put"][-1]["set"],

@@ -14,6 +14,7 @@ from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.usage import options
 from ecamp_fast.usage.groups import HelpfulGroup
+from ecamp_fast.usage.options import FiniteRange
 
 if TYPE_CHECKING:
     from ecamp_fast.shards.builder.build import BuildReport
@@ -70,7 +71,7 @@ command.add_command(put.command, "put")
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
 @options.tokenizer_option("Tokenizer of texts. Default: trained on this corpus.")
 @options.vocabulary_option()
-@click.option("--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 0.9), help="Share of patients.")
+@click.option("--holdout", default=0.1, show_default=True, type=FiniteRange(0, 0.9), help="Share of patients.")
 @options.seed_option("Of the held-out share, of phantoms.")
 @click.option(
     "--size", default=512, show_default=True, type=click.IntRange(64, 4096), help="Pixels of a phantom's side."
@@ -108,7 +109,8 @@ def build(
 ) -> None:
     """Convert SOURCE into the shard set OUT. After a kill the same command goes on where it stopped.
 
-    Where OUT is finished and whole, there is nothing to do; another source or other options are refused.
+    Where OUT is finished and whole, there is nothing to do; another source or other options are refused. Pictures are
+    not read again then, but for those of rows that were left out; of a part neither are maps and masks.
 
     \b
     Example:
@@ -124,17 +126,19 @@ def build(
     named |= {"reports": reports, "use_last": use_last, "empty_reports": empty_reports}
     named |= {"columns": columns, "views": views, "distilled": distilled}
     opened = sources.open_source(kind, source, **named, seed=seed, size=size)
-    if dry_run:
+    with BuildProgress("shards") as progress:
+        report = finished_build(opened, out, chosen, part, progress.tick)
+    if dry_run and report is None:
         check_free(out)
         result = preview(opened, chosen, part)
         tell(*([json.dumps({"schema": 1, **result})] if as_json else describe(result)))
         return
-    with BuildProgress("shards") as progress:
-        report = finished_build(opened, out, chosen, part, progress.tick)
     if report is None:
         with BuildProgress("images") as progress:
             report = builder.build(opened, out, chosen, progress.say, progress.tick, part)
-    tell(json.dumps(_summary(report)) if as_json else _sentence(report))
+    pictures = "pictures" if part == builder.WHOLE else "pictures, maps and masks"
+    unread = f"; {pictures} were not read again" if report.finished else ""
+    tell(json.dumps(_summary(report)) if as_json else _sentence(report) + unread)
 
 
 @command.command(short_help="Join parts of a build, or whole sets, into one shard set.")
@@ -247,7 +251,7 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
         tell(*verdict.damage[:_LISTED])
         if len(verdict.damage) > _LISTED:
             tell(f"and {len(verdict.damage) - _LISTED} more")
-        click.echo("hint: `ecamp-fast shard repair`, or restore these files from a copy", err=True)
+        click.echo(f"hint: {verdict.remedy}", err=True)
     else:
         size = verdict.bytes / 1e6
         tell(
@@ -359,6 +363,7 @@ def _summary(report: "BuildReport") -> dict[str, Any]:
         "quarantined": len(manifest.quarantined),
         "rejected": dict(Counter(item.get("kind") or "unreadable" for item in manifest.quarantined)),
         "resumed": report.resumed,
+        "finished": report.finished,
         "notes": list(manifest.notes),
         "text": manifest.text,
         "vocab_size": manifest.vocab_size,

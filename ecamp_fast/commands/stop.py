@@ -19,7 +19,7 @@ from ecamp_fast.usage import options
     "--timeout",
     default=120.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=options.FiniteRange(0),
     help="Seconds to wait for the run to end.",
 )
 @options.json_option()

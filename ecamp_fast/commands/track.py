@@ -9,15 +9,13 @@ from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.run.rundir import require_run
 from ecamp_fast.run.tracking.choice import parse_choice, require_tracker
-from ecamp_fast.usage.options import json_option, run_argument
+from ecamp_fast.usage.options import FiniteRange, json_option, run_argument
 
 
 @click.command()
 @run_argument()
 @click.option("--to", "track", required=True, metavar="trackio|wandb[:PROJECT]", help="The tracker, and its project.")
-@click.option(
-    "--timeout", default=120.0, show_default=True, type=click.FloatRange(1.0), help="Seconds that it may take."
-)
+@click.option("--timeout", default=120.0, show_default=True, type=FiniteRange(1.0), help="Seconds that it may take.")
 @json_option()
 def command(run: Path, track: str, timeout: float, as_json: bool) -> None:
     """Send the numbers of RUN/metrics.jsonl that a tracker was not told yet: after an outage, or without `--track`.

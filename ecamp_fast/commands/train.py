@@ -75,7 +75,7 @@ def _settled(ranks: int | None, options: dict[str, Any]) -> "tuple[Recipe, Path,
     require_tracker(options.get("track"))
     require_distinct(options["overrides"])
     recipe, out = settle(*(options[name] for name in ("recipe_name", "data", "out", "overrides", "resume")))
-    require_profile(options.get("profile", ""), recipe, options["data"], out, options["resume"])
+    require_profile(options.get("profile", ""), recipe, options["data"], out)
     ranks = ranks or _devices()
     check(find(str(options["ds_config"])), recipe, ranks)
     lock.refuse_second(out)

@@ -23,7 +23,7 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def load_recipe(source: str | Path = "paper", overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name (``paper``) or file, apply ``KEY=VALUE`` overrides, validate.
+    """Read a recipe by name (``paper``) or file, apply ``KEY=VALUE`` overrides (one, or several), validate.
 
     Raises ConfigError that lists every fault with its key and the nearest legal one.
     """
@@ -56,7 +56,7 @@ def _read(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[st
     tree, numbers, twins = read_document(text, str(path))
     lines: dict[str, int | str] = {**numbers}
     tree.setdefault("name", path.stem)
-    for override in overrides:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         apply_override(tree, override)
         name = override.split("=")[0]
         lines = {key: line for key, line in lines.items() if not f"{key}.".startswith(f"{name}.")}

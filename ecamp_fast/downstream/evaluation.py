@@ -30,7 +30,7 @@ def evaluate(
     encoder    a run, the folder ``ours`` of an export, a folder of timm or of transformers, ``untrained:RUN``
     data       a labelled shard set: folder, address, or opened
     out        a folder for result.json; None: nothing is left on the disk
-    classes    of the set; (): all
+    classes    of the set, one or several; (): all
     percent    of the training patients
     seed       of their order
     pooling    a mean for each of pooling x pooling parts of the image, so that place is kept
@@ -45,7 +45,8 @@ def evaluate(
     if not isinstance(data, ShardSet):
         require_set_at(data)
         data = ShardSet(data)
-    options = ProbeOptions(Subset(percent=percent, seed=seed), tuple(classes), pooling, baselines=baselines)
+    names = (classes,) if isinstance(classes, str) else tuple(classes)
+    options = ProbeOptions(Subset(percent=percent, seed=seed), names, pooling, baselines=baselines)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Path(nowhere if out is None else out)
         return probe_encoder(

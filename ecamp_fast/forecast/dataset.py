@@ -9,10 +9,10 @@ from ecamp_fast.shards.format.manifest import DISTILLED, MANIFEST, Manifest
 from ecamp_fast.shards.load.loader import require_text
 from ecamp_fast.shards.load.mix import open_data, places_of
 from ecamp_fast.shards.storage.address import parse_address
-from ecamp_fast.train import PHANTOM_STUDIES
+from ecamp_fast.train import PHANTOM_STUDIES, PHANTOM_TRAIN
 
-# Of `train` without --data, which always draws the same; tests/forecast/test_dataset.py builds them
-PHANTOM_COUNTS = {"train": 593, "val": PHANTOM_STUDIES - 593}
+# Of `train` without --data, which always draws the same
+PHANTOM_COUNTS = {"train": PHANTOM_TRAIN, "val": PHANTOM_STUDIES - PHANTOM_TRAIN}
 PHANTOM_VOCABULARY, PHANTOM_TOKENS = 796, 92.4
 _OF_PHANTOM = 10_000, 0.35  # bytes in a shard: of any, and for each of its pixels
 _PHANTOM_SIDE = 8 / 7  # over the high resolution

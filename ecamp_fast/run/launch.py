@@ -179,7 +179,8 @@ def say_last_line(out: Path, code: int) -> None:
     run = RunDir(out, writes=False)
     if code in (2, 3, 4, 5):
         return
-    print(last_line(run) if _state(run) else "ended before anything was saved", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody listens any more
+        print(last_line(run) if _state(run) else "ended before anything was saved", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,16 @@ class RunLog:
         """The first step of this leg is done, with all that is compiled and filled once.  step: steps done"""
         self._progress.warmed_up(step)
 
+    def leave_out(self, began: float) -> None:
+        """What took the time since ``began`` (``time.perf_counter()``) comes once: no rate and no ETA counts it."""
+        self.clock.pause(began)
+        self._progress.leave_out(time.perf_counter() - began)
+
+    def went_back(self, step: int) -> None:
+        """The run has rolled back to so many steps, and goes on from there."""
+        self.clock.start()  # as the sums of the losses do
+        self._progress.warmed_up(step)
+
     def trained(self, step: int, means: dict[str, float], norm: float) -> None:
         """A line of the training split.
 

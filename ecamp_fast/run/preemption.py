@@ -3,6 +3,7 @@
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -19,6 +20,8 @@ class StopRequest:
 
     The handler runs once the main thread is back from C, which may take as long as a backward pass does. A thread
     that is woken by signals says ``heard`` at once; each arrival counts once, when the first of the two tells of it.
+    Of arrivals shortly after another Python makes one call of the handler; where a thread listens, the handler has
+    ``listen`` say ``heard`` of all that have come before it judges.
     """
 
     def __init__(self, raises: bool = True) -> None:
@@ -30,6 +33,7 @@ class StopRequest:
         self.first = 0.0  # when that came
         self._previous: dict[int, Any] = {}
         self._heard, self._handled = Counter[int](), Counter[int]()
+        self.listen: Callable[[], object] = lambda: None
 
     @property
     def requested(self) -> bool:
@@ -66,6 +70,7 @@ class StopRequest:
         self._previous.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.listen()
         self._handled[number] += 1
         if self._handled[number] > self._heard[number]:
             self.note(number)

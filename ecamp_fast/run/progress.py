@@ -32,6 +32,10 @@ class TrainProgress:
         """The first step of this leg is done: what follows tells how long the rest takes.  step: steps done"""
         self._start, self._began = step, time.perf_counter()
 
+    def leave_out(self, seconds: float) -> None:
+        """So long took what comes once; an evaluation or a save comes again, and the ETA counts it in proportion."""
+        self._began += seconds
+
     def update(self, step: int, record: dict[str, Any]) -> None:
         """record: a line of metrics.jsonl of step ``step`` (steps done)."""
         if not self._visible:

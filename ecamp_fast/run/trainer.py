@@ -155,7 +155,7 @@ class Trainer:
         self.heartbeat.keys |= dict.fromkeys(("data", "step"), loader.training_keys)
         log.clock.start()
         while self.step < self.total:
-            with self._profiler.watch(self, batches, log.clock):
+            with self._profiler.watch(self, batches, log):
                 result = self._step(batches, loader.quarantine)
             if result.votes.failed:
                 self._end_together(batches.fault)
@@ -163,7 +163,7 @@ class Trainer:
                 batches.close()
                 self._roll_back()
                 batches = self._batches(loader)
-                log.clock.start()  # as the sums of the losses do
+                log.went_back(self.step)
                 continue
             log.clock.images += self.recipe.batch.total
             if self.trained == 1:

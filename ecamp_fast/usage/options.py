@@ -4,6 +4,7 @@ All are decorators. ``name`` is what the command's function calls the value. A w
 fault (exit code 2), told while the command line is read: before a launcher starts, and before anything is loaded.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,16 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 RESUME = ("auto", "must", "never")
 SEED = 42
 REJECTED = 0.005  # share of samples
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers of a range, neither infinite nor none: a wait for ever, or a bound that nothing meets, is a slip."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 class Renamed(click.Option):
@@ -180,7 +191,7 @@ def pooling_option() -> Decorator:
 
 def rejects_option(of: str) -> Decorator:
     """``--reject-budget``."""
-    share = click.FloatRange(0, 1)
+    share = FiniteRange(0, 1)
     return click.option("--reject-budget", default=REJECTED, show_default=True, type=share, help=of)
 
 

@@ -15,7 +15,7 @@ from ecamp_fast.shards.builder.build import BuildReport
 from ecamp_fast.shards.builder.journal import JOURNAL, Done, Journal, JournalHeader, intact
 from ecamp_fast.shards.builder.manifest_counts import check_budget, manifest_of
 from ecamp_fast.shards.builder.notice import write_notice
-from ecamp_fast.shards.builder.output import Output, check_free, refuse_other
+from ecamp_fast.shards.builder.output import Output, check_free, refuse_other, require_apart
 from ecamp_fast.shards.builder.resume import differing
 from ecamp_fast.shards.format.manifest import MANIFEST, TOKENIZER, digest_of, read_manifest, write_manifest
 
@@ -32,7 +32,8 @@ def merge(
 
     Every shard's SHA-256 is checked. On one file system shards are linked, not copied: the parts may be removed after.
     tick: receives progress: units checked, of all
-    Raises ConfigError if the parts do not make one whole, DataError if one is damaged or too many rows are bad.
+    Raises ConfigError if the parts do not make one whole or ``out`` lies in one, DataError if one is damaged or too
+    many rows are bad.
     """
     began = time.perf_counter()
     place = Path(os.path.realpath(out))
@@ -40,6 +41,7 @@ def merge(
         check_free(place)  # before all shards are read
     folders = [Path(part) for part in parts]
     heads = [_head(folder) for folder in folders]
+    require_apart(folders, place)
     _check_together(folders, heads)
     checked = count(1)
 

@@ -19,7 +19,7 @@ from ecamp_fast.shards.builder.build import BuildReport
 from ecamp_fast.shards.builder.journal import JOURNAL
 from ecamp_fast.shards.builder.manifest_counts import counts, text_statistics
 from ecamp_fast.shards.builder.notice import write_notice
-from ecamp_fast.shards.builder.output import Output, check_free, remove
+from ecamp_fast.shards.builder.output import Output, check_free, remove, require_apart
 from ecamp_fast.shards.format.labels import BLANK_IS_NEGATIVE
 from ecamp_fast.shards.format.manifest import (
     MANIFEST,
@@ -41,6 +41,7 @@ from ecamp_fast.shards.load.read import ShardSet
 
 KIND = "merged"  # of the source where the sets are of several kinds
 _CHUNK = 8 * 2**20  # bytes
+_REMEDY = "`ecamp-fast shard verify` names all damage, and what mends it"
 _APART = "train on them without merging: --data A --data B"
 
 
@@ -75,10 +76,11 @@ def merge_sets(
     """Join whole sets into the set ``out``, which must not exist, or be the finished merge of these.
 
     Every shard is copied, its SHA-256 checked on the way. tick: receives progress: shards copied, of all
-    Raises ConfigError for fewer than two different sets, DataError where they do not fit or one is damaged,
-    StorageError.
+    Raises ConfigError for fewer than two different sets and for an ``out`` in one of them, DataError where they do not
+    fit or one is damaged, StorageError.
     """
     began = time.perf_counter()
+    require_apart(sets, Path(out))
     opened = [ShardSet(Path(one)) for one in sets]
     source = _source(opened)
     target = Path(os.path.realpath(out))
@@ -216,7 +218,7 @@ def _copy_all(shards: Sequence[tuple[Path, Shard, Shard]], output: Output, tick:
             if target.is_file() and target.stat().st_size == new.bytes and sha256_of(target) == new.sha256:
                 resumed += len(new.keys)
             elif write_new(target, _chunks(folder / old.name)) != new.sha256:
-                raise DataError(f"{folder / old.name}: SHA-256 differs from the manifest", "`ecamp-fast shard repair`")
+                raise DataError(f"{folder / old.name}: SHA-256 differs from the manifest", _REMEDY)
             tick(done, len(shards))
     except OSError as error:
         raise StorageError(f"cannot write {output.folder}: {error.strerror}", "free space") from error

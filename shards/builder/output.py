@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -143,6 +144,16 @@ def check_free(out: Path) -> None:
         return
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already", "name a folder that does not exist, or remove this one")
+
+
+def require_apart(read: Iterable[str | Path], out: Path) -> None:
+    """Raises ConfigError where a new set would lie in one of those that are read, or be it."""
+    new = Path(os.path.realpath(out))
+    for folder in read:
+        own = Path(os.path.realpath(folder))
+        if new == own or own in new.parents:
+            what = f"{out} is the set {folder} itself, or lies in it: it is only read"
+            raise ConfigError(what, "name a folder elsewhere")
 
 
 def refuse_other(out: Path, difference: str) -> None:

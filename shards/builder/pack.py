@@ -79,11 +79,7 @@ class Packer:
             members[TOKENS] = pack_tokens(*codes)
             tokens = len(codes[0]), len(codes[1])
         if picture.attention is not None:
-            # a report without a positive entity has nothing to look at: every pixel weighs alike, as a zero map says
-            positive = not record.report or any(
-                not description.denied for description in describe(record.report, self._entities)
-            )
-            members[ATTENTION] = pgm(picture.attention if positive else picture.attention.point(lambda value: 0))
+            members[ATTENTION] = stored_map(record, picture.attention, self._entities)
         if picture.masks is not None:
             members[MASKS] = png(nearest(picture.masks, image.size))
         return Packed(record.key, members, tokens, not picture.states_polarity and looks_inverted(image))
@@ -96,27 +92,45 @@ def distilled(record: Record, entities: EntityList = DEFAULT) -> Record:
     return record
 
 
+def stored_map(record: Record, attention: Image.Image, entities: EntityList = DEFAULT) -> bytes:
+    """The attention map of a sample.  attention: as its source has it"""
+    # a report without a positive entity has nothing to look at: every pixel weighs alike, as a zero map says
+    positive = not record.report or any(not description.denied for description in describe(record.report, entities))
+    return pgm(attention if positive else attention.point(lambda value: 0))
+
+
+def stored_place(record: Record) -> str:
+    """Where the picture came from, as the metadata says it: no private path."""
+    return Path(record.place).name if Path(record.place).is_absolute() else record.place
+
+
+def of_masks_and_boxes(picture: SourceImage, width: int) -> dict[str, Any]:
+    """What the metadata of a sample says of its masks and boxes.  width: of the image that is stored"""
+    tree: dict[str, Any] = {}
+    if picture.masks is not None and picture.mask_names:
+        tree["masks"] = list(picture.mask_names)
+    if picture.boxes:
+        scale = width / picture.size[0]
+        tree["boxes"] = [
+            {"finding": finding, **{n: round(v * scale, 2) for n, v in zip(BOX, box, strict=True)}}
+            for finding, *box in picture.boxes
+        ]
+    return tree
+
+
 def _metadata(record: Record, picture: SourceImage, image: Image.Image) -> dict[str, Any]:
-    tree: dict[str, Any] = {
+    return {
         "study_id": record.study_id,
         "patient_id": record.patient_id,
         "view": record.view or picture.view,
         "labels": record.labels,
         "split": record.split,
         "row": record.row,
-        "image": Path(record.place).name if Path(record.place).is_absolute() else record.place,
+        "image": stored_place(record),
         "width": image.width,
         "height": image.height,
         "source_width": picture.size[0],
         "source_height": picture.size[1],
         "columns": record.columns,
+        **of_masks_and_boxes(picture, image.width),
     }
-    if picture.masks is not None and picture.mask_names:
-        tree["masks"] = list(picture.mask_names)
-    if picture.boxes:
-        scale = image.width / picture.size[0]
-        tree["boxes"] = [
-            {"finding": finding, **{n: round(v * scale, 2) for n, v in zip(BOX, box, strict=True)}}
-            for finding, *box in picture.boxes
-        ]
-    return tree

@@ -30,7 +30,7 @@ from ecamp_fast.shards.builder.build import Tick
 from ecamp_fast.shards.builder.journal import JOURNAL, WHOLE, Done, Journal, JournalHeader, intact
 from ecamp_fast.shards.builder.manifest_counts import text_statistics
 from ecamp_fast.shards.builder.notice import write_notice
-from ecamp_fast.shards.builder.output import Output, refuse_other
+from ecamp_fast.shards.builder.output import Output, refuse_other, require_apart
 from ecamp_fast.shards.builder.put_sample import NO_TEXT, Insert, Inserted, Inserter
 from ecamp_fast.shards.builder.resume import Notice, differing, tidy
 from ecamp_fast.shards.builder.workers import pack_in_order
@@ -125,7 +125,7 @@ def put(
     if texts is None and maps is None:
         raise ConfigError("there is nothing to put", "name distilled texts, attention maps, or both")
     shards = ShardSet(path)
-    _check_apart(shards, Path(out))
+    require_apart([shards.store.folder], Path(out))
     allowed = int(reject_budget * shards.manifest.counts["samples"])
     given = _given(shards, texts, maps, origin, allowed)
     if found := _finished(Path(os.path.realpath(out)), shards, given, began):
@@ -184,13 +184,6 @@ def _finished(out: Path, shards: ShardSet, given: _Given, began: float) -> PutRe
     counts = len(given.texts or ()), len(given.maps or ())
     seconds = time.perf_counter() - began
     return PutReport(out, found, *counts, faults, seconds, found.counts["samples"], finished=True)
-
-
-def _check_apart(shards: ShardSet, out: Path) -> None:
-    """Raises ConfigError where the new set would lie in the one that is read, or be it."""
-    own, new = Path(os.path.realpath(shards.store.folder)), Path(os.path.realpath(out))
-    if new == own or own in new.parents:
-        raise ConfigError(f"{out} is the set itself, or lies in it: it is only read", "name a folder elsewhere")
 
 
 def _look_at(shards: ShardSet, texts: Mapping[str, str] | None, maps: Path | None) -> _Given:

@@ -13,7 +13,7 @@ from ecamp_fast.machine import available_cores, worker_processes
 from ecamp_fast.printable import items
 from ecamp_fast.shards.check.members import Damage, inspect_members
 from ecamp_fast.shards.format.dali_index import index_fault
-from ecamp_fast.shards.format.manifest import INDEX, MANIFEST, Manifest, Shard, read_manifest
+from ecamp_fast.shards.format.manifest import INDEX, MANIFEST, MERGED, PUT, Manifest, Shard, read_manifest
 from ecamp_fast.shards.storage.address import parse_address
 from ecamp_fast.shards.storage.presence import shard_faults, tokenizer_fault
 from ecamp_fast.shards.storage.store import Store, open_store
@@ -34,6 +34,7 @@ class Verification:
     bytes    of all shards, by the manifest
     seconds  that the reading took
     damage   all of it; none: the set is whole
+    remedy   what to do about damage
     """
 
     path: str | Path
@@ -42,6 +43,7 @@ class Verification:
     bytes: int = 0
     seconds: float = 0.0
     damage: list[Damage] = field(default_factory=list)
+    remedy: str = "restore the files from a copy, or build the set again"  # without a manifest nothing can be repaired
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def verify(path: str | Path, workers: int = 0, tick: Tick = lambda done, total: 
     if verdict.damage:
         more = [f"and {len(verdict.damage) - _LISTED} more"] if len(verdict.damage) > _LISTED else []
         listed = items([*verdict.damage[:_LISTED], *more])
-        raise DataError(f"{path}: damaged:{listed}", "run `ecamp-fast shard repair`, or restore the files")
+        raise DataError(f"{path}: damaged:{listed}", verdict.remedy)
     return verdict
 
 
@@ -88,6 +90,7 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
             raise  # there is nothing to verify
         verdict.damage.append(Damage(INDEX if INDEX in error.what else MANIFEST, error.what))
         return verdict
+    verdict.remedy = _remedy(manifest)
     verdict.shards = len(manifest.shards)
     verdict.samples = sum(len(shard.keys) for shard in manifest.shards)
     verdict.bytes = sum(shard.bytes for shard in manifest.shards)
@@ -100,6 +103,15 @@ def inspect(path: str | Path, workers: int = 0, tick: Tick = lambda done, total:
     verdict.damage += _twice(manifest) + _leaks(findings)
     verdict.seconds = time.perf_counter() - began
     return verdict
+
+
+def _remedy(manifest: Manifest) -> str:
+    """`shard repair` builds from a source, and sets that were made of others have none."""
+    if MERGED in manifest.source:
+        return "repair the sets that it was merged of, and merge again; or restore the files from a copy"
+    if PUT in manifest.source:
+        return "repair the set that was put into, and put again; or restore the files from a copy"
+    return "run `ecamp-fast shard repair`, or restore the files from a copy"
 
 
 def _inspected(store: Store, manifest: Manifest, workers: int, size: int) -> Iterator[_Findings]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -142,6 +142,14 @@ class Source(Protocol):
 
     def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode one picture.  short_side: pixels it is reduced to afterwards.  Raises BadImage."""
+
+
+@runtime_checkable
+class Annotating(Protocol):
+    """A source whose attention maps, masks and boxes lie beside its pictures."""
+
+    def annotate(self, loaded: SourceImage, record: Record) -> SourceImage:
+        """``loaded``, of which the size alone counts, with the annotations of its record.  Raises BadImage."""
 
 
 def several(count: int, one: str, many: str) -> str:

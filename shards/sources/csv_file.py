@@ -116,7 +116,10 @@ class CsvSource:
 
     def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode the image of a row, and its attention map.  Raises BadImage."""
-        loaded = picture(read_bytes(self.folder / record.place), short_side)
+        return self.annotate(picture(read_bytes(self.folder / record.place), short_side), record)
+
+    def annotate(self, loaded: SourceImage, record: Record) -> SourceImage:
+        """See ``Annotating``."""
         loaded = annotated(loaded, record, self.folder, self.planes)
         if not record.attention:
             return loaded

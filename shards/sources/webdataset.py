@@ -102,6 +102,10 @@ class WebdatasetSource:
         """Read and decode an image, its attention map and its masks.  Raises BadImage."""
         data = self._bytes(record.place)
         loaded = picture(data, short_side)
+        return self.annotate(replace(loaded, jpeg=data if as_built(data) else None), record)
+
+    def annotate(self, loaded: SourceImage, record: Record) -> SourceImage:
+        """See ``Annotating``."""
         with named("attention map"):
             attention = attention_map(self._bytes(record.attention)) if record.attention else None
         with named("masks"):
@@ -109,7 +113,6 @@ class WebdatasetSource:
             masks = _masks(self._bytes(place), loaded.size) if place else None
         return replace(
             loaded,
-            jpeg=data if as_built(data) else None,
             attention=attention,
             masks=masks,
             mask_names=tuple(filter(None, record.masks)),

@@ -133,6 +133,15 @@ def test_every_help_ends_with_one_example_that_parses(
     called.make_context(called.name, words)  # a fault is a UsageError
 
 
+def test_no_number_is_infinite() -> None:
+    for told in PROGRAMS:
+        for option in told.command.params:
+            if isinstance(option.type, click.FloatRange):
+                for value in ("inf", "nan"):
+                    with pytest.raises(click.BadParameter):
+                        option.type.convert(value, option, None)
+
+
 def follow(command: click.Command, words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that a line calls, and what is left of the line for it."""
     while isinstance(command, click.Group) and words:

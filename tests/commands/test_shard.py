@@ -99,6 +99,26 @@ def test_a_dry_run_forecasts_bytes_and_minutes(table, tmp_path):
     assert max(map(len, told.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("part", [[], ["--part", "1/2"]])
+def test_a_finished_build_says_so_also_under_a_dry_run(table, tmp_path, part):
+    words = ["build", "--from", "csv", table, tmp_path / "set", *QUICK, *part]
+    assert result(*words)["finished"] is False
+    for dry in ([], ["--dry-run"]):
+        assert result(*words, *dry)["finished"] is True
+        told = run(*words, *dry).stdout
+        assert "complete, nothing to do: " in told and told.endswith(" were not read again\n") and "; pictures" in told
+        other = run(*words, *dry, "--holdout", "0.2")
+        assert isinstance(other.exception, ConfigError) and "differs in holdout" in str(other.exception)
+
+
+def test_a_part_is_not_merged_into_itself(table, tmp_path):
+    parts = [tmp_path / "part1", tmp_path / "part2"]
+    for number, part in enumerate(parts, 1):
+        run("build", "--from", "csv", table, part, *QUICK, "--part", f"{number}/2")
+    done = run("merge", *parts, parts[1] / "set")
+    assert isinstance(done.exception, ConfigError) and not (parts[1] / "set").exists()
+
+
 def test_parts_are_merged_into_what_one_build_makes(phantoms, tmp_path):
     options = ["--from", "phantom", "8", "--size", "64", *QUICK]
     for number in (1, 2):

@@ -1,25 +1,32 @@
 """``--track`` and ``ecamp-fast track``: what cannot be meant is refused at once; what was not sent is."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ecamp_fast.cli import main
+from ecamp_fast.machine import child_environment
 from ecamp_fast.run import launch
 from ecamp_fast.run.rundir import RunDir
+from ecamp_fast.run.safety.processes import descendants
 from ecamp_fast.run.tracking.choice import TrackerChoice, parse_choice
 from ecamp_fast.train import main as program
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small.yaml")
 STAND_IN = """
-import json, os
+import json, os, time
 def init(project, **given):
     if os.environ.get("STAND_IN_FAILS"):
         raise RuntimeError(os.environ["STAND_IN_FAILS"])
     note(project, given["name"])
+    if os.environ.get("STAND_IN_HANGS"):
+        time.sleep(1000)
 def note(*what):
     with open(os.environ["STAND_IN_RECORD"], "a") as file:
         file.write(json.dumps(what) + "\\n")
@@ -116,6 +123,34 @@ def test_what_was_not_sent_is_sent_once(tmp_path: Path, trackio: Path, capsys: A
     (again, *later) = map(json.loads, trackio.read_text().splitlines()[5:])
     assert again == [project, name] and later == [[3, {"train/loss": 0.25}], ["finish"]]
     assert left_with(*command) == 0 and "knew it all" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-inf", "0"])
+def test_seconds_without_an_end_are_refused(seconds: str, tmp_path: Path, trackio: Path, capsys: Any) -> None:
+    RunDir(tmp_path / "run").metric({"step": 1, "loss": 1.0})
+    assert left_with("track", str(tmp_path / "run"), "--to", "trackio", "--timeout", seconds) == 2
+    assert "'--timeout'" in capsys.readouterr().err and not trackio.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_nobody(
+    number: int, tmp_path: Path, trackio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path / "run")
+    run.metric({"step": 1, "loss": 1.0})
+    monkeypatch.setenv("STAND_IN_HANGS", "1")
+    words = ["-m", "ecamp_fast.cli", "track", str(run.path), "--to", "trackio"]
+    process = subprocess.Popen([sys.executable, *words], env=child_environment())
+    until = time.monotonic() + 60
+    while not trackio.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    below = descendants(process.pid)
+    assert below
+    process.send_signal(number)
+    process.wait(20)
+    while any(one.alive for one in below) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not any(one.alive for one in below)
 
 
 def test_a_tracker_that_fails_is_told_of(

@@ -83,6 +83,20 @@ def test_steps_to_profile_that_the_run_has_not_are_said_before_any_launcher_star
     assert left.value.code == 2 and not (tmp_path / "run").exists() and said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("door", [["train", "--ranks", "1"], []])
+def test_such_steps_are_said_of_phantoms_before_they_are_drawn(
+    door: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ecamp_fast.run.launch.start", "ecamp_fast.train.run_rank"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("the run began"))
+    options = ["--recipe", SMALL, "--out", str(tmp_path / "run"), "--profile", "149-150"]  # 593 in batches of 4
+    options += ["--set", "batch.total=4", "--set", "batch.micro=4", "--set", "schedule.epochs=1"]
+    with pytest.raises(SystemExit) as left:
+        main([*door, *options]) if door else program(options)
+    assert left.value.code == 2 and not (tmp_path / "run").exists()
+    assert "takes steps 149-150, the run has 149" in capsys.readouterr().err
+
+
 FREE = {
     "nothing": (),
     "hidden files": (".git/config", ".nfs0001"),

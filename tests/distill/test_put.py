@@ -1,5 +1,6 @@
 """What was distilled comes into a set: `distill run`, then `shard put`."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ def test_answers_come_to_their_reports(tmp_path: Path, named: str) -> None:
     invoke("distill", "run", given, journal, "--rules")
     (file,) = journal.glob("answers-*.jsonl")
     invoke("shard", "put", given, out, "--distilled", journal if named == "folder" else file, "--workers", 1)
+    options = ["--distilled", journal if named == "folder" else file, "--workers", 1, "--json"]
+    for place, finished in ((out, True), (tmp_path / "other", False)):
+        told = invoke("shard", "put", given, place, *options).splitlines()[-1]
+        assert json.loads(told)["finished"] is finished
     found = ShardSet(out)
     samples = [one for split in found.splits for one in found.samples(split, (REPORT, DISTILLED))]
     assert len(samples) == found.manifest.counts["samples"] > 5

@@ -31,6 +31,22 @@ def test_the_first_eta_leaves_out_the_first_step(clock: list[float], capsys: pyt
     assert capsys.readouterr().err.endswith("ETA 0:03:00\n")
 
 
+def test_the_eta_leaves_out_what_comes_once(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A page of a profile took 400 s, a roll back to step 5 threw 40 s away; every step takes 2."""
+    shown = TrainProgress(100, 0, visible=True)
+    shown.leave_out(100)
+    shown.warmed_up(1)
+    clock[0] += 18 + 400
+    shown.leave_out(400)
+    shown.update(10, LINE)
+    assert capsys.readouterr().err.endswith("ETA 0:03:00\n")
+    clock[0] += 40
+    shown.warmed_up(5)
+    clock[0] += 10
+    shown.update(10, LINE)
+    assert capsys.readouterr().err.endswith("ETA 0:03:00\n")
+
+
 def test_without_a_warm_step_there_is_no_eta(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     shown = TrainProgress(100, 40, visible=True)
     shown.warmed_up(41)

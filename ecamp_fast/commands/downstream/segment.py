@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ecamp_fast.commands.downstream import task_options as options
+from ecamp_fast.usage.options import FiniteRange
 
 if TYPE_CHECKING:
     from ecamp_fast.downstream.heads.dense import HeadName
@@ -43,7 +44,7 @@ HEADS = ("setr", "linear", "convolutional", "dpt")  # as heads.dense has them; i
     "--cache-gb",
     default=16.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="Memory for a frozen encoder's tokens.",
 )
 def command(

@@ -109,7 +109,7 @@ def task_arguments(function: Command) -> Command:
         shared.shards_argument("address"),
         click.argument("out", type=click.Path(path_type=Path), callback=_writable),
         click.option(
-            "--percent", type=click.FloatRange(0, 100), help="Percentage of the training patients. Default: 100."
+            "--percent", type=shared.FiniteRange(0, 100), help="Percentage of the training patients. Default: 100."
         ),
         click.option(
             "--count",

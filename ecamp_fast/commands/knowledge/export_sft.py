@@ -23,7 +23,7 @@ _LEFT_OUT = {
 @click.argument("journal", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--val-share", default=0.05, show_default=True, type=click.FloatRange(0, 0.9), help="Of patients, held out."
+    "--val-share", default=0.05, show_default=True, type=options.FiniteRange(0, 0.9), help="Of patients, held out."
 )
 @options.seed_option("Of the held-out share.")
 @options.columns_option()

@@ -70,17 +70,17 @@ class _Plan:
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(16, 2**16), help="Of an answer.")
 @click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1, 1024), help="Requests at once.")
 @click.option(
-    "--timeout", default=180.0, show_default=True, type=click.FloatRange(1, 3600), help="Seconds for a request."
+    "--timeout", default=180.0, show_default=True, type=shared.FiniteRange(1, 3600), help="Seconds for a request."
 )
 @click.option(
     "--patience",
     default=300.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=shared.FiniteRange(0),
     help="Seconds without any answer until giving up with 7.",
 )
-@click.option("--price-in", type=click.FloatRange(0), help="Of a million tokens that are sent.")
-@click.option("--price-out", type=click.FloatRange(0), help="Of a million tokens that come back.")
+@click.option("--price-in", type=shared.FiniteRange(0), help="Of a million tokens that are sent.")
+@click.option("--price-out", type=shared.FiniteRange(0), help="Of a million tokens that come back.")
 @click.option("--dry-run", is_flag=True, help="Say where reports would go and what it would take; send nothing.")
 @shared.json_option()
 def command(source: str, out: Path, rules: bool, dry_run: bool, as_json: bool, **options: Any) -> None:

@@ -23,13 +23,13 @@ OF_ADAPTERS = ("rank", "alpha", "dropout")
 @click.option("--micro", default=4, show_default=True, type=click.IntRange(1), help="Of these, at once in memory.")
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=shared.FiniteRange(0, min_open=True),
     show_default="2e-4, with --full 1e-5",
     help="Learning rate at its height.",
 )
 @click.option("--rank", default=16, show_default=True, type=click.IntRange(1), help="Of the adapters (LoRA).")
 @click.option("--alpha", default=32, show_default=True, type=click.IntRange(1), help="Their weight is alpha / rank.")
-@click.option("--dropout", default=0.0, show_default=True, type=click.FloatRange(0, 0.9), help="Before the adapters.")
+@click.option("--dropout", default=0.0, show_default=True, type=shared.FiniteRange(0, 0.9), help="Before the adapters.")
 @click.option("--full", is_flag=True, help="Fit all weights, without adapters.")
 @click.option("--max-tokens", default=2048, show_default=True, type=click.IntRange(1), help="Longer ones are left out.")
 @shared.seed_option("Of first weights and order.")

@@ -60,13 +60,15 @@ class _Piece:
 def attribute(events: Sequence[Event]) -> Attribution:
     """The times of the steps whose ranges are among the events, which are sorted as ``recorded`` does.
 
+    Of a step that was done again, since the run went back, the last time counts.
+
     Raises ValueError where there is no such range.
     """
     hosts: dict[int, list[Event]] = defaultdict(list)
     for event in events:
         if event.device is None:
             hosts[event.thread].append(event)
-    windows = [event for event in events if event.device is None and event.name.startswith(STEP)]
+    windows = _windows(event for event in events if event.device is None and event.name.startswith(STEP))
     if not windows:
         raise ValueError("no step was recorded")
     main = windows[0].thread
@@ -76,8 +78,7 @@ def attribute(events: Sequence[Event]) -> Attribution:
     found = Attribution()
     on_device = [e for e in events if e.device is not None and not e.annotation]
     for window in windows:
-        number = int(window.name.removeprefix(STEP))
-        found.steps[number] = found.steps.get(number, 0) + window.end - window.start
+        found.steps[_number(window)] = window.end - window.start
         inside = list(_clipped(pieces[main], window))
         if on_device:
             waits = [(p.start, p.end, p.part, WAIT) for p in inside if p.part[0] == DATA]
@@ -93,6 +94,18 @@ def attribute(events: Sequence[Event]) -> Attribution:
     found.collectives = sum(e.end - e.start for e in on_device if _rank(e) == COLLECTIVE and _in(e, within))
     found.operators = _operators(on_device, pieces[main], within)
     return found
+
+
+def _windows(ranges: Iterable[Event]) -> list[Event]:
+    """Of ranges around steps those from which the run did not go back."""
+    kept: list[Event] = []
+    for one in ranges:
+        kept = [former for former in kept if _number(former) < _number(one)] + [one]
+    return kept
+
+
+def _number(window: Event) -> int:
+    return int(window.name.removeprefix(STEP))
 
 
 def share_out(intervals: Iterable[Interval], start: int, end: int, rest: Part) -> dict[Part, int]:

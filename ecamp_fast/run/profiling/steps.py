@@ -2,14 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ecamp_fast.shards.load.mix import Data
 
 WARM = 2  # steps of a leg that come before those of a bare number: they compile, allocate and fill queues
 LIMIT = 50  # steps in one trace: it is held in memory, some 10,000 events a micro-batch
@@ -56,26 +50,28 @@ class ProfiledSteps:
             raise ConfigError(f"--profile {text}: {count:,} steps, a trace holds at most {LIMIT}", HINT)
         return ProfiledSteps(text, count, span)
 
-    def settle(self, done: int, total: int) -> Span:
-        """The steps themselves.  done: steps before this leg   total: of the run   Raises ConfigError beyond either."""
-        span = self.span or Span(done + WARM + 1, done + WARM + self.count)
-        if span.first <= done:
-            raise ConfigError(f"--profile {self.told}: {done} steps of the run are done already", HINT)
+    def require(self, total: int) -> None:
+        """Raises ConfigError where a run of so many steps has none such, wherever it goes on from."""
+        span = self._of_leg(0)
         if span.last > total:
-            left = f"{total - done} of them are left" if done else "from its start"
-            raise ConfigError(f"--profile {self.told} takes steps {span}, the run has {total}, {left}", HINT)
-        return span
+            raise ConfigError(f"--profile {self.told} takes steps {span}, the run has {total}", HINT)
 
+    def settle(self, done: int, total: int) -> Span | None:
+        """The steps themselves; None where a leg that goes on has them no more: the same command must go on too.
 
-def require_steps(text: str, recipe: Recipe, data: "Data", out: Path, resume: str) -> None:
-    """Before the launch: whether ``--profile`` means steps that this leg will do.
+        done: steps before this leg   total: of the run   Raises ConfigError where no leg has them.
+        """
+        self.require(total)
+        span = self._of_leg(done)
+        return span if done < span.first and span.last <= total else None
 
-    data: the shard sets   Raises ConfigError where it does not; DataError where the set cannot be read.
-    """
-    from ecamp_fast.run.rundir import RunDir
-    from ecamp_fast.run.schedule import total_steps
-    from ecamp_fast.run.setup import Job, open_shards
+    def lacks(self, done: int, total: int) -> str:
+        """Why ``settle`` gives none, for people."""
+        if self.span:
+            why = f"{done} steps of the run are done already"
+        else:
+            why = f"{total - done} steps are left, and it takes {WARM} to be warm"
+        return f"--profile {self.told}: {why}; nothing is profiled"
 
-    samples = open_shards(Job(recipe, data, out)).epoch("train")
-    done = 0 if resume == "never" or not out.is_dir() else RunDir(out, writes=False).state().get("step", 0)
-    ProfiledSteps.parse(text).settle(done, total_steps(recipe, samples))
+    def _of_leg(self, done: int) -> Span:
+        return self.span or Span(done + WARM + 1, done + WARM + self.count)

@@ -4,6 +4,7 @@ Ranges are laid around the components for as long as somebody watches: a run wit
 losses and weights are the same to the bit with it. Rank 0 alone watches. What the disk refuses ends no run.
 """
 
+import itertools
 import os
 import sys
 import time
@@ -24,7 +25,7 @@ from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.model.flops import step_work
 from ecamp_fast.printable import one_line
 from ecamp_fast.run.distributed import DistContext
-from ecamp_fast.run.metrics import Clock
+from ecamp_fast.run.log import RunLog
 from ecamp_fast.run.profiling.attribution import COMMUNICATION, DATA, OPTIMIZER, STEP, attribute
 from ecamp_fast.run.profiling.ceiling import ceiling, counted_threads
 from ecamp_fast.run.profiling.recorded import recorded, trace
@@ -40,6 +41,7 @@ COLLECTIVES = (
     *("all_gather_into_tensor", "reduce_scatter_tensor", "all_reduce_coalesced"),
 )
 SILENT = "99"  # else torch's profiler tells people that it starts, and that a CPU is no GPU
+Micro = tuple[torch.Tensor, torch.Tensor | None]  # of a micro-batch: lengths and weights of texts
 Pages = Callable[[Summary], Mapping[str, bytes]]  # a summary -> file name -> content
 
 
@@ -67,19 +69,21 @@ class StepWatch:
         self._span: Span | None = None
         self._profiler: profile | None = None
         self._hooks = ExitStack()
-        self._seen: list[int] = []
-        self._micro: list[tuple[torch.Tensor, torch.Tensor | None]] = []  # lengths and weights of texts
+        self._seen: dict[int, list[Micro]] = {}  # steps that were watched; of one that was done again, the last time
+        self._micro: list[Micro] | None = None  # of the step that is being watched
         self._before: float | None = None  # milliseconds of the last step that nobody watched
 
     def begin(self, trainer: Watched) -> None:
-        """Once a leg knows where it begins, on every rank.  Raises ConfigError where there are no such steps."""
+        """Once a leg knows where it begins, on every rank.  Raises ConfigError where the run has no such steps."""
         if self._steps:
             span = self._steps.settle(trainer.step, trainer.total)
             self._span = span if trainer.context.is_main else None
+            if span is None and trainer.context.is_main:
+                print(one_line(self._steps.lacks(trainer.step, trainer.total)), file=sys.stderr)
 
     @contextmanager
-    def watch(self, trainer: Watched, batches: Any, clock: Clock) -> Generator[None]:
-        """Around one optimizer step.  batches: where it takes them from   clock: does not count what watching takes"""
+    def watch(self, trainer: Watched, batches: Any, log: RunLog) -> Generator[None]:
+        """Around one optimizer step.  batches: where it takes them from   log: leaves out what watching takes"""
         number, span = trainer.step + 1, self._span
         if span is None:
             yield
@@ -87,20 +91,24 @@ class StepWatch:
         if number not in span:
             began = time.perf_counter()
             yield
-            self._before = (time.perf_counter() - began) * 1e3
+            if not self._profiler:  # else the run went back to it
+                self._before = (time.perf_counter() - began) * 1e3
             return
         began = time.perf_counter()
         self._start(trainer)
-        clock.pause(began)
+        log.leave_out(began)
+        self._micro = []
         with ExitStack() as undo:
+            undo.callback(setattr, self, "_micro", None)
             _lay(undo, batches, "_fetch", DATA)
             undo.enter_context(record_function(f"{STEP}{number}"))
             yield
-        self._seen.append(number)
-        if len(self._seen) == len(span):
+            micro = self._micro
+        self._seen = {step: seen for step, seen in self._seen.items() if step < number} | {number: micro}
+        if number == span.last:
             began = time.perf_counter()
             self.finish(trainer)
-            clock.pause(began)
+            log.leave_out(began)
 
     def finish(self, trainer: Watched) -> None:
         """Write what was seen, if anything was; then nothing is watched any more."""
@@ -142,9 +150,9 @@ class StepWatch:
         self._profiler.start()
 
     def _note(self, _module: Any, arguments: tuple[Any, ...]) -> None:
-        """How much work a micro-batch is; read when the steps are over."""
+        """How much work a micro-batch is; read when the steps are over. One of an evaluation is none of a step."""
         batch = arguments[0]
-        if isinstance(batch, Batch):
+        if self._micro is not None and isinstance(batch, Batch):
             self._micro.append((batch.lengths.clone(), batch.text.weights.clone() if batch.text else None))
 
     def _write(self, trainer: Watched, profiler: profile) -> None:
@@ -170,7 +178,7 @@ class StepWatch:
         """Counted operations of a step by component; empty of a model that is not ``Ecamp``."""
         sums: dict[str, float] = {}
         if isinstance(model, Ecamp):
-            for lengths, weights in self._micro:
+            for lengths, weights in itertools.chain(*self._seen.values()):
                 predicted = 0 if weights is None else int(weights.count_nonzero())
                 for name, work in step_work(model.recipe, model.vocab_size, lengths.tolist(), predicted).items():
                     sums[name] = sums.get(name, 0.0) + work.total / len(self._seen)

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from ecamp_fast.errors import STOPPED, EcampError, StorageError
 from ecamp_fast.printable import one_line
-from ecamp_fast.run.preemption import StopRequest
+from ecamp_fast.run.preemption import SIGNALS, StopRequest
 from ecamp_fast.run.rundir import WRITING, RunDir
 from ecamp_fast.run.safety import lock
 from ecamp_fast.run.safety.processes import ProcessId, descendants, end_with_parent, launchers, send
@@ -61,6 +61,7 @@ class Guard:
         self._passed_on = False
         self._waits = 0.0  # for data, since when
         self._depth = 0
+        self._hearing = threading.RLock()  # the handler may interrupt itself
         self._thread: threading.Thread | None = None
 
     @property
@@ -71,13 +72,15 @@ class Guard:
     def __enter__(self) -> "Guard":
         self._depth += 1
         if self._depth == 1:
-            self._stop.__enter__()
+            self._ends, self._wakes = os.pipe()
+            for end in (self._ends, self._wakes):
+                os.set_blocking(end, False)
+            self._woken = signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
+            self._stop.listen = self._listen
+            self._stop.__enter__()  # after the pipe: of a signal that is handled, a thread hears too
             if self._leaves and "RANK" in os.environ:  # a launcher started it, which may die first
                 end_with_parent()
                 self._launchers = launchers()
-            self._ends, self._wakes = os.pipe()
-            os.set_blocking(self._wakes, False)
-            self._woken = signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
             self._thread = threading.Thread(target=self._watch, name="ecamp-fast-guard", daemon=True)
             self._thread.start()
         return self
@@ -86,6 +89,7 @@ class Guard:
         self._depth -= 1
         if self._depth:
             return
+        self._stop.listen = lambda: None
         signal.set_wakeup_fd(self._woken)
         os.close(self._wakes)  # the end of the thread
         if self._thread:
@@ -278,18 +282,25 @@ class Guard:
         beaten = time.monotonic()
         while True:
             heard, _, _ = select.select([self._ends], [], [], _LOOK)
-            if heard:
-                numbers = os.read(self._ends, 64)
-                if not numbers:
-                    return
-                for number in numbers:
-                    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                        self._stop.heard(number)
+            if heard and not self._listen():
+                return
             self._look_after_launchers()
             self._follow()
             if self._lock and time.monotonic() - beaten >= lock.BEAT:
                 beaten = time.monotonic()
                 self._beat()
+
+    def _listen(self) -> bool:
+        """Hear of the signals that have come; on the thread, and in the handler.  Returns whether more can come"""
+        with self._hearing:
+            try:
+                numbers = os.read(self._ends, 64)
+            except BlockingIOError:  # the other one has heard of them
+                return True
+            for number in numbers:
+                if number in SIGNALS:
+                    self._stop.heard(number)
+            return bool(numbers)
 
     def _follow(self) -> None:
         if not self._leaves:

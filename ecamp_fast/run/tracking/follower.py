@@ -15,7 +15,8 @@ from ecamp_fast.machine import child_environment
 from ecamp_fast.printable import one_line
 from ecamp_fast.rendezvous import VARIABLES
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.tracking.choice import TrackerChoice, parse_choice
+from ecamp_fast.run.safety.processes import end_with_parent
+from ecamp_fast.run.tracking.choice import TrackerChoice, is_heeded, parse_choice
 from ecamp_fast.run.tracking.sent import FOLDER, SentSteps, read_sent
 
 FLUSH = 5.0  # seconds that a complete run waits for the last lines to be sent
@@ -79,10 +80,14 @@ class Follower:
         print(one_line(told), file=sys.stderr, flush=True)
 
 
-def start(run: Path, choice: TrackerChoice, names: Sequence[str], grace: float) -> "subprocess.Popen[bytes]":
+def start(
+    run: Path, choice: TrackerChoice, names: Sequence[str], grace: float, *, ends_with_us: bool = False
+) -> "subprocess.Popen[bytes]":
     """The process that follows a run until its standard input ends, in a session of its own.
 
-    It has neither the signals of the run, nor its rank, nor its devices.  Raises OSError.
+    It has neither the signals of the run, nor its rank, nor its devices, nor words for a tracker.  Raises OSError.
+
+    grace: seconds that it goes on after that   ends_with_us: at once where this process dies, however
     """
     folder = run.resolve() / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -96,6 +101,7 @@ def start(run: Path, choice: TrackerChoice, names: Sequence[str], grace: float) 
             cwd=folder,
             env=_environment(),
             start_new_session=True,
+            preexec_fn=end_with_parent if ends_with_us else None,
         )
     assert child.stdout
     os.set_blocking(child.stdout.fileno(), False)
@@ -108,7 +114,7 @@ def catch_up(run: Path, choice: TrackerChoice, names: Sequence[str], seconds: fl
     seconds: that it may take   Raises EndpointError where the tracker fails, or does not end by then.
     """
     before = read_sent(run, str(choice))
-    child = start(run, choice, names, seconds)
+    child = start(run, choice, names, seconds, ends_with_us=True)
     try:
         child.communicate()  # ends its input: it hands over what there is, and ends in time by itself
     finally:
@@ -120,7 +126,8 @@ def catch_up(run: Path, choice: TrackerChoice, names: Sequence[str], seconds: fl
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in child_environment().items() if name not in (*VARIABLES, "LOCAL_WORLD_SIZE")}
+    left_out = (*VARIABLES, "LOCAL_WORLD_SIZE")
+    kept = {name: value for name, value in child_environment().items() if name not in left_out and is_heeded(name)}
     return kept | {"CUDA_VISIBLE_DEVICES": ""}
 
 

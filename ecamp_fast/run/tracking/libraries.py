@@ -17,6 +17,7 @@ _WANDB = {
     "disable_code": True,
     "disable_git": True,
     "disable_job_creation": True,
+    "sagemaker_disable": True,  # which names a run after its job
     "save_code": False,
     "silent": True,
     "show_info": False,

@@ -3,6 +3,9 @@
 It imports nothing heavy. What it keeps alive is a child, the sender, which imports the tracker: that may raise, hang or
 be killed, is begun again ``PAUSE`` seconds later, and ends ``GRACE`` seconds after standard input did, whatever it does
 then, with everything that it has started. Standard output gets a line where a sender is lost: how it ended.
+
+It is two processes, a keeper and below it the one that does all this: whichever is killed, and however, the other ends
+what was started below it. SIGTERM ends it all at once.
 """
 
 import os
@@ -14,6 +17,8 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from ecamp_fast.run.safety.processes import ProcessId, adopt_orphans, descendants, end_with_parent, send
 from ecamp_fast.run.tracking.choice import TrackerChoice, parse_choice
@@ -30,12 +35,8 @@ class Watch:
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
+        self.over = False  # whether the run has ended
         self.deadline = float("inf")
-
-    @property
-    def over(self) -> bool:
-        """Whether the run has ended."""
-        return self.deadline != float("inf")
 
     @property
     def is_late(self) -> bool:
@@ -49,16 +50,33 @@ class Watch:
             seconds = max(min(seconds, self.deadline - time.monotonic()), 0.0)
         heard, _, _ = select.select(ears, [], [], seconds)
         if _ENDS in heard and not self.over and not os.read(_ENDS, 64):
-            self.deadline = time.monotonic() + self._grace
+            self.over, self.deadline = True, time.monotonic() + self._grace
         return self.over
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns 0 where all was handed over, else 1."""
-    run, tracker, grace, *names = arguments
-    choice, watch, pause = parse_choice(tracker), Watch(float(grace)), PAUSE
+    """Returns 0 where all was handed over, else 1, or 128 and the number of the signal that ended it."""
     os.nice(_NICE)
     adopt_orphans()
+    signal.signal(signal.SIGTERM, _exit_now)
+    try:
+        if below := os.fork():
+            code = os.waitstatus_to_exitcode(os.waitpid(below, 0)[1])
+            return code if code >= 0 else 128 - code
+        end_with_parent()
+        adopt_orphans()
+        return _keep_sending(*arguments)
+    finally:  # whoever is left
+        for one in descendants(os.getpid()):
+            send(one, signal.SIGKILL)
+
+
+def _exit_now(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _keep_sending(run: str, tracker: str, grace: str, *names: str) -> int:
+    choice, watch, pause = parse_choice(tracker), Watch(float(grace)), PAUSE
     while True:
         last = watch.over
         sender = _fork(Path(run), choice, names)
@@ -78,6 +96,7 @@ def _fork(run: Path, choice: TrackerChoice, names: Sequence[str]) -> int:
         return pid
     code, tells = 1, os.dup(1)
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         end_with_parent(signal.SIGKILL)
         os.dup2(2, 1)
         from ecamp_fast.run.tracking.sender import send as send_lines

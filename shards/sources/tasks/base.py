@@ -121,7 +121,10 @@ class TaskSource:
 
     def load(self, record: Record, short_side: int) -> SourceImage:
         """Read and decode a picture, its masks and its boxes.  Raises BadImage, EnvironmentFault without pydicom."""
-        loaded = picture(read_bytes(self.folder / record.place), short_side)
+        return self.annotate(picture(read_bytes(self.folder / record.place), short_side), record)
+
+    def annotate(self, loaded: SourceImage, record: Record) -> SourceImage:
+        """See ``Annotating``."""
         return annotated(loaded, record, self.folder, self.planes, self.canvas)
 
     def _by_owner(self, rows: Mapping[str, Record], listing: Listing) -> list[Record]:

@@ -283,17 +283,17 @@ MUTANTS = (
         packed,
         {
             "positive maps of all-negative reports are kept": (
-                "pgm(picture.attention if positive else picture.attention.point(lambda value: 0))",
-                "pgm(picture.attention)",
+                "pgm(attention if positive else attention.point(lambda value: 0))",
+                "pgm(attention)",
             ),
             "one denied finding empties the map": (
-                "any(\n                not description.denied for",
-                "all(\n                not description.denied for",
+                "any(not description.denied for",
+                "all(not description.denied for",
             ),
             "the map of an image alone is emptied": ("positive = not record.report or any(", "positive = any("),
             "boxes are scaled to the short side": (
-                "scale = image.width / picture.size[0]",
-                "scale = image.height / picture.size[0]",
+                "of_masks_and_boxes(picture, image.width)",
+                "of_masks_and_boxes(picture, image.height)",
             ),
         },
     )

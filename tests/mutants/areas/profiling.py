@@ -38,7 +38,8 @@ def _events() -> Any:
         Event("Memcpy HtoD", 540, 560, device=0, stream=8, launched_by=77),
         Event("component: encoder", 0, 900, device=0, annotation=True),
     ]
-    return [sorted(found, key=lambda event: (event.start, -event.end)) for found in (host, host + device)]
+    back = [Event(f"step: {n}", 1000 * at, 1000 * at + 50 + n, main) for at, n in enumerate((3, 4, 3), start=2)]
+    return [sorted(found, key=lambda event: (event.start, -event.end)) for found in (host, host + device, back)]
 
 
 def attributed() -> Any:
@@ -48,7 +49,9 @@ def attributed() -> Any:
     found = []
     for events in _events():
         one = attribute(events)
-        found.append((sorted(one.parts.items()), sorted(one.operators.items()), one.between, one.collectives))
+        found.append(
+            (sorted(one.parts.items()), sorted(one.operators.items()), one.between, one.collectives, one.steps)
+        )
     return found
 
 
@@ -104,6 +107,10 @@ MUTANTS = [
             "gradients are of the rest": ('if "AccumulateGrad" in name:', "if False:"),
             "what ends stays on": ("while running and running[0][2] <= at:", "while running and running[0][2] < at:"),
             "ranges of a GPU are kernels": ("if e.device is not None and not e.annotation", "if e.device is not None"),
+            "steps that were given up count": (
+                "if _number(former) < _number(one)]",
+                "if _number(former) != _number(one)]",
+            ),
             "waiting for data lies between operations": (
                 "p.part[0] not in (DATA, COMMUNICATION)",
                 "p.part[0] != COMMUNICATION",
@@ -135,7 +142,8 @@ MUTANTS = [
                 "Span(WARM + 1, WARM + self.count)",
             ),
             "the last step is none": ("if span.last > total:", "if span.last >= total:"),
-            "the step before can be watched": ("if span.first <= done:", "if span.first < done:"),
+            "the step before can be watched": ("if done < span.first and", "if done <= span.first and"),
+            "steps that are not left are watched": (" and span.last <= total else None", " else None"),
         },
     ),
 ]

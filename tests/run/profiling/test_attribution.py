@@ -142,3 +142,16 @@ def test_sharing_out_is_counting_instant_by_instant(seed: int) -> None:
         part = clipped[0][3] if clipped else ("rest", "")
         expected[part] = expected.get(part, 0) + 1
     assert share_out(intervals, 0, 30, ("rest", "")) == expected
+
+
+def test_of_steps_that_a_run_went_back_from_the_last_time_counts() -> None:
+    """3, 4 and 5, back to 2, then 3 and 4 again; each does so much of the encoder."""
+    times = ((3, 100), (4, 100), (5, 100), (3, 30), (4, 50))
+    events = []
+    for at, (number, took) in enumerate(times):
+        begin = 1000 * at
+        events += [host(f"{STEP}{number}", begin, begin + 200), host(f"{MARK}encoder", begin, begin + took)]
+        events += [host("aten::mm", begin, begin + took)]
+    found = attribute(ordered(*events))
+    assert found.steps == {3: 200, 4: 200} and sum(found.parts.values()) == 400
+    assert found.parts["encoder", "forward"] == 80 and found.operators["aten::mm"] == (80, 2)

@@ -21,15 +21,23 @@ def test_what_names_no_steps_is_refused(told: str) -> None:
         ProfiledSteps.parse(told)
 
 
+@pytest.mark.parametrize(("told", "steps"), [("10-13", "10-13"), ("11", "3-13"), ("13-13", "13")])
+def test_steps_that_no_leg_has_are_refused(told: str, steps: str) -> None:
+    for done in (0, 5, 12):
+        with pytest.raises(ConfigError, match=f"takes steps {steps}, the run has 12"):
+            ProfiledSteps.parse(told).settle(done, 12)
+
+
 @pytest.mark.parametrize(
     ("told", "done", "said"),
     [
-        ("10-13", 0, "takes steps 10-13, the run has 12"),
-        ("3", 8, "takes steps 11-13, the run has 12, 4 of them are left"),
-        ("4-6", 4, "4 steps of the run are done"),
-        ("1", 12, "0 of them are left"),
+        ("4-6", 6, "--profile 4-6: 6 steps of the run are done already; nothing is profiled"),
+        ("4-6", 4, "--profile 4-6: 4 steps of the run are done already; nothing is profiled"),
+        ("3", 8, "--profile 3: 4 steps are left, and it takes 2 to be warm; nothing is profiled"),
+        ("3", 12, "--profile 3: 0 steps are left, and it takes 2 to be warm; nothing is profiled"),
     ],
 )
-def test_steps_that_this_leg_will_not_do_are_refused(told: str, done: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        ProfiledSteps.parse(told).settle(done, 12)
+def test_the_same_command_goes_on_though_its_steps_are_done(told: str, done: int, said: str) -> None:
+    steps = ProfiledSteps.parse(told)
+    steps.require(12)
+    assert steps.settle(0, 12) and steps.settle(done, 12) is None and steps.lacks(done, 12) == said

@@ -1,5 +1,6 @@
 """What ends a rank in order, where no second process is needed to see it."""
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -83,6 +84,40 @@ def test_each_arrival_counts_once_whoever_tells_of_it_first(monkeypatch: pytest.
     assert not stop.again
     stop.heard(signal.SIGTERM)
     assert stop.again == signal.SIGTERM
+
+
+def together(*numbers: int) -> None:
+    """Signals to this process between which Python runs no handler: it then makes one call of each."""
+    kill = ctypes.CDLL(None).kill
+    list(map(kill, [os.getpid()] * len(numbers), numbers))
+
+
+@pytest.mark.parametrize("first", ["the handler", "the thread"])
+def test_after_two_signals_of_one_call_a_second_request_raises(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preemption, "ONE_REQUEST", 0.2)
+    if first == "the handler":  # whose thread comes to nothing meanwhile
+        monkeypatch.setattr(Guard, "_watch", lambda self: None)
+    with pytest.raises(SystemExit) as left, Guard() as guard:
+        together(signal.SIGTERM, signal.SIGTERM)
+        time.sleep(0.3)
+        assert guard.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert left.value.code == 128 + signal.SIGTERM
+
+
+def test_a_signal_while_the_guard_begins_is_heard_of_by_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    enter = preemption.StopRequest.__enter__
+
+    def signalled(self: preemption.StopRequest) -> preemption.StopRequest:
+        enter(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return self
+
+    monkeypatch.setattr(preemption.StopRequest, "__enter__", signalled)
+    with Guard() as guard:
+        time.sleep(0.1)
+        assert guard.requested and guard._stop._heard == guard._stop._handled == {signal.SIGTERM: 1}
 
 
 def test_nohup_is_respected() -> None:

@@ -52,7 +52,8 @@ class Run:
 def init(project, **given):
     do("init")
     settings = given.pop("settings", None)
-    note(call="init", project=project, given=given, settings=getattr(settings, "given", None))
+    heard = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    note(call="init", project=project, given=given, settings=getattr(settings, "given", None), heard=heard)
     global run
     run = Run()
     return run

@@ -25,6 +25,9 @@ from ecamp_fast.run.trainer import Trainer
 SHORT = ("schedule.epochs=0.3", "log_every=1", "evaluation.every_steps=1")
 ENDS = 60.0  # seconds, for a process on a busy machine
 TIMES = ("time", "images_per_second", "tokens_per_second", "data_wait", "memory_bytes")
+WORDS = ("WANDB_NOTES", "WANDB_TAGS", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_NAME", "WANDB_CONFIG")
+WORDS += ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE", "WANDB_X_ANYTHING", "WANDB_DIR")
+HEEDED = {"WANDB_MODE": "offline", "WANDB_API_KEY": "k", "WANDB_ENTITY": "team", "WANDB_BASE_URL": "https://wandb.here"}
 Told = Callable[..., list[dict[str, Any]]]
 Train = Callable[..., Trainer]
 reference: dict[str, Any] = {}
@@ -77,7 +80,13 @@ def ended(run: Path) -> bool:
 
 
 @pytest.mark.parametrize("library", ["trackio", "wandb"])
-def test_a_tracker_is_told_numbers_and_nothing_else(library: str, train: Train, tracker: Told, tmp_path: Path) -> None:
+def test_a_tracker_is_told_numbers_and_nothing_else(
+    library: str, train: Train, tracker: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in WORDS:
+        monkeypatch.setenv(name, "Mr Zqtext")
+    for name, value in HEEDED.items():
+        monkeypatch.setenv(name, value)
     train("zqrun", f"{library}:some", "init_from=null")
     (begun,), logged = tracker("init"), tracker("log")
     assert begun["project"] == "some" and tracker("finish")
@@ -88,6 +97,7 @@ def test_a_tracker_is_told_numbers_and_nothing_else(library: str, train: Train, 
         (line,) = [line for line in lines[split] if line["step"] == one["step"]]
         assert one["values"] == {f"{split}/{name}": line[name] for name in SCALARS if name in line}
     assert any("train/loss" in one["values"] for one in logged) and any("val/mlm" in one["values"] for one in logged)
+    assert begun.pop("heard") == HEEDED | ({"WANDB_ERROR_REPORTING": "false"} if library == "wandb" else {})
     config = begun["given"].pop("config")
     assert config["optim.lr"] > 0 and config["precision"] in ("fp32", "bf16") and config["losses.mlm"] is True
     assert "name" not in config and not [value for value in config.values() if "/" in str(value)]
@@ -95,12 +105,12 @@ def test_a_tracker_is_told_numbers_and_nothing_else(library: str, train: Train, 
     assert re.fullmatch("[0-9a-f]{16}", name)
     kept = {"dir": str(tmp_path / "zqrun" / "tracker")} if library == "wandb" else {}
     assert str(tmp_path) not in json.dumps(tracker()).replace(json.dumps(kept.get("dir", "-")), "")
-    assert ended(tmp_path / "zqrun")
+    assert "Zqtext" not in json.dumps(tracker()) and ended(tmp_path / "zqrun")
 
 
 @pytest.mark.parametrize(
     "does",
-    ["", "init:raise", "init:hang", "log:hang", "log:kill", "log:full", "finish:hang"],
+    ["", "init:raise", "log:hang", "log:kill"],
     ids=lambda does: does or "nothing",
 )
 def test_a_run_is_the_same_whatever_becomes_of_its_tracker(
@@ -124,22 +134,36 @@ def test_a_run_is_the_same_whatever_becomes_of_its_tracker(
     assert trainer.step == 2
 
 
-def test_a_resumed_run_goes_on_where_it_was_told_of(train: Train, tracker: Told, tmp_path: Path) -> None:
-    train("run", "trackio")
+@pytest.mark.parametrize("does", ["init:hang", "log:full", "finish:hang"])
+def test_a_loss_is_told_once_and_nobody_is_left(
+    does: str, tracker: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 1.0)
+    monkeypatch.setenv("STAND_IN_DOES", does)
     run = RunDir(tmp_path / "run")
-    run.metric({"step": 1, "loss": 9.0})  # done again, after a roll back
-    train("run", "trackio", "schedule.epochs=0.5")
-    steps = [(name.partition("/")[0], one["step"]) for one in tracker("log") for name in list(one["values"])[:1]]
-    assert len(steps) == len(set(steps)) and ("train", 3) in steps and ("val", 3) in steps
-    first, second = tracker("init")
-    assert first["given"]["name"] == second["given"]["name"] and second["given"]["resume"] == "allow"
+    follower = Follower(run, "wandb", SCALARS)
+    for step in (1, 2):
+        run.metric({"step": step, "loss": 1.0})
+        follower.look()
+    follower.close()
+    follower.finish(2.0)
+    told = [line for line in read_records(run.path / "events.jsonl") if line["event"] == "tracker lost"]
+    assert len(told) == 1 and capfd.readouterr().err.count("wandb is lost") == 1 and ended(run.path)
 
 
-def test_what_a_run_wrote_without_it_is_told_at_the_next_start(train: Train, tracker: Told, tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_where_it_was_told_of(train: Train, tracker: Told, tmp_path: Path) -> None:
+    """Also where its first leg was told to nobody."""
     train("run", None)
     assert tracker() == [] and not (tmp_path / "run" / "tracker").exists()
     train("run", "trackio", "schedule.epochs=0.5")
-    assert [one["step"] for one in tracker("log") if "train/loss" in one["values"]] == [1, 2, 3]
+    run = RunDir(tmp_path / "run")
+    run.metric({"step": 1, "loss": 9.0})  # done again, after a roll back
+    train("run", "trackio", "schedule.epochs=0.65")
+    assert [one["step"] for one in tracker("log") if "train/loss" in one["values"]] == [1, 2, 3, 4]
+    steps = [(name.partition("/")[0], one["step"]) for one in tracker("log") for name in list(one["values"])[:1]]
+    assert len(steps) == len(set(steps)) and ("train", 4) in steps and ("val", 4) in steps
+    first, second = tracker("init")
+    assert first["given"]["name"] == second["given"]["name"] and second["given"]["resume"] == "allow"
 
 
 @pytest.mark.parametrize("fault", ["a file in its place", "write:file=state.json:ENOSPC"])

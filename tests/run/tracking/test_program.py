@@ -1,6 +1,7 @@
 """The process beside a run: it tries again after an outage, and nobody is left after its end."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +14,13 @@ import pytest
 from ecamp_fast.config import load_recipe
 from ecamp_fast.machine import child_environment
 from ecamp_fast.run.rundir import RunDir
-from ecamp_fast.run.safety.processes import ProcessId
+from ecamp_fast.run.safety.processes import ProcessId, descendants
 from ecamp_fast.run.tracking.lines import GrowingLines, numbers, position
 from ecamp_fast.run.tracking.sent import SentSteps, read_sent, write_sent
 from ecamp_fast.run.tracking.settings import recipe_settings
 
 QUICK = (
-    "import sys; from ecamp_fast.run.tracking import program; program.PAUSE = 0.3; sys.exit(program.main(sys.argv[1:]))"
+    "import sys; from ecamp_fast.run.tracking import program; program.PAUSE = 0.1; sys.exit(program.main(sys.argv[1:]))"
 )
 Told = Callable[..., list[dict[str, Any]]]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -70,6 +71,22 @@ def test_after_an_outage_all_is_told_once(
     child.stdin.close()
     assert child.wait(30) == 0 and [one["step"] for one in tracker("log")] == [1, 2, 3]
     assert len({one["given"]["id"] for one in tracker("init")}) == 1
+
+
+@pytest.mark.parametrize("who", ["keeper", "sending", "asked"])
+def test_whichever_process_is_killed_nobody_is_left(
+    who: str, start: Start, tracker: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_DOES", "init:spawn")
+    child = start(60)
+    until(lambda: tracker("spawn"))
+    below, number = descendants(child.pid), signal.SIGTERM if who == "asked" else signal.SIGKILL
+    spawned = ProcessId.of(tracker("spawn")[0]["pid"])
+    assert spawned in below and len(below) == 3
+    os.kill(below[0].pid if who == "sending" else child.pid, number)
+    code = child.wait(20)
+    assert code == {"keeper": -signal.SIGKILL, "sending": 128 + signal.SIGKILL, "asked": 128 + signal.SIGTERM}[who]
+    until(lambda: not any(one.alive for one in below))
 
 
 def test_nobody_is_left_after_the_end(

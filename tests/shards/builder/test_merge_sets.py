@@ -127,10 +127,21 @@ def test_the_same_merge_again_is_complete(two_sets: Sets, tmp_path: Path) -> Non
     first, again = (CliRunner().invoke(command, [*words, "--json"]) for _ in range(2))
     assert first.exit_code == again.exit_code == 0
     told = [json.loads(result.stdout) for result in (first, again)]
+    assert [one["finished"] for one in told] == [False, True]
     assert [one["resumed"] for one in told] == [0, 39] and told[0]["manifest"] == told[1]["manifest"]
     assert CliRunner().invoke(command, words).stdout.startswith(f"{tmp_path / 'set'}: complete, nothing to do: ")
     with pytest.raises(ConfigError, match="exists already"):
         merge_sets(two_sets[::-1], tmp_path / "set")
+
+
+def test_a_set_is_not_merged_into_one_of_its_sources(two_sets: Sets, tmp_path: Path) -> None:
+    sets = [Path(shutil.copytree(one, tmp_path / one.name)) for one in two_sets]
+    (tmp_path / "link").symlink_to(sets[0])
+    before = sorted(tmp_path.rglob("*"))
+    for out in (sets[0] / "M", sets[1] / "deep" / "M", tmp_path / "link" / "M", sets[1]):
+        with pytest.raises(ConfigError, match="or lies in it: it is only read"):
+            merge_sets(sets, out)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_what_is_merged_is_repaired_at_its_origin(two_sets: Sets, merged: Path, tmp_path: Path) -> None:
