@@ -270,17 +270,56 @@ def test_hours_say_what_they_are_from(tmp_path: Path, monkeypatch: pytest.Monkey
     assert hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 9, (800, 90.0), 2)["elsewhere"] == {}
 
 
-def test_a_bench_of_this_machine_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder, machine = tmp_path / "bench" / "results", hours.environment()
+WIDER = "model.vision.width=192"
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "kind"),
+    [
+        ("--recipe demo", (), "measured"),
+        ("--recipe=demo --steps 20", ("optim.lr=2e-3", "schedule.epochs=3"), "measured"),
+        ("--recipe demo", (WIDER,), "unknown"),
+        ("--recipe demo", ("text.max_tokens=32",), "unknown"),
+        ("--recipe demo", ("masking.image_ratio=0.25",), "unknown"),
+        ("--recipe demo", ("batch.micro=4",), "unknown"),
+        (f"--recipe demo --set {WIDER}", (WIDER,), "measured"),
+        (f"--recipe demo --set={WIDER}", (), "unknown"),
+        ("--recipe demo --set precision=bf16", (), "unknown"),
+        ("--recipe some/demo.yaml", (), "unknown"),
+        ("--recipe 'demo", (), "unknown"),
+        ("", (), "unknown"),
+        (None, (), "unknown"),
+    ],
+)
+def test_a_bench_of_this_machine_counts_where_it_measured_the_same(
+    command: str | None, changes: tuple[str, ...], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hours, "RESULTS", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = {"schema": 1, "bench": "train", "recipe": "demo", "precision": "fp32", "batch": 8}
+    result |= {"feeds": {"shards": {"images_per_second": 40.0}}, "environment": hours.environment()}
+    result |= {} if command is None else {"command": f"ecamp-fast bench train {command} --json"}
+    (tmp_path / "train-here.json").write_text(json.dumps(result))
+    found = hours.hours_of(load_recipe("demo", changes), tmp_path / "run", 1, 900, (800, 90.0), 2)
+    assert found["kind"] == kind
+    if kind == "measured":
+        assert found["hours"] == [900 * 16 / 40 / 3600] * 2
+
+
+def test_benches_are_those_beside_the_package_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Path(cli.__file__).parents[1] / "bench" / "results" == hours.RESULTS
+    folder = tmp_path / "bench" / "results"
     folder.mkdir(parents=True)
-    result = {"schema": 1, "bench": "train", "recipe": "demo", "precision": "fp32", "batch": 8, "environment": machine}
-    file = folder / "train-here.json"
-    file.write_text(json.dumps(result | {"feeds": {"shards": {"images_per_second": 40.0}}}))
-    found = hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 900, (800, 90.0), 2)
-    assert found["kind"] == "measured" and found["hours"] == [900 * 16 / 40 / 3600] * 2
-    file.write_text(json.dumps(result | {"feeds": {"shards": {"images_per_second": 40.0}}, "precision": "bf16"}))
-    assert hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 900, (800, 90.0), 2)["kind"] == "unknown"
+    result = {"schema": 1, "bench": "train", "environment": hours.environment(), "recipe": "demo", "precision": "fp32"}
+    result |= {"command": "ecamp-fast bench train --recipe demo", "batch": 8}
+    (folder / "train-mine.json").write_text(json.dumps(result | {"feeds": {"memory": {"images_per_second": 4e9}}}))
+    read, monkey = [], hours.read_results
+    monkeypatch.setattr(hours, "read_results", lambda place: read.append(place) or monkey(place))
+    told = []
+    for place in (tmp_path, Path(cli.__file__).parents[1]):
+        monkeypatch.chdir(place)
+        told.append(hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 9, (800, 90.0), 2))
+    assert told[0] == told[1] and set(read) == {hours.RESULTS}
 
 
 def test_no_room_is_told_with_the_plan(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
