@@ -138,8 +138,8 @@ def _entities(run: Path, data: str | None) -> "EntityList | None":
     if data:
         return None if parse_address(data) else read_manifest(Path(data)).entities
     own = [source.place for source in parse_data(as_recorded(RunDir(run, writes=False).state().get("data") or ""))]
-    here = [place for place in own if place and not parse_address(place) and (Path(place) / MANIFEST).is_file()]
-    held = [read_manifest(Path(place)) for place in here]
+    present = [place for place in own if place and not parse_address(place) and (Path(place) / MANIFEST).is_file()]
+    held = [read_manifest(Path(place)) for place in present]
     if with_text := [one for one in held if one.tokenizer_digest]:
         return with_text[0].entities
     return held[0].entities if held and len(held) == len(own) else None
