@@ -6,6 +6,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.printable import paragraph
+from ecamp_fast.usage import complete
 from ecamp_fast.usage.groups import HelpfulGroup
 from ecamp_fast.usage.options import json_option
 
@@ -14,6 +15,8 @@ class _OverviewFirst(HelpfulGroup):
     """``recipes`` means ``recipes overview``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # of a line that is being completed: what it has so far
+            return super().parse_args(ctx, args)
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
             args = ["overview", *args]
         return super().parse_args(ctx, args)
@@ -55,7 +58,7 @@ def overview(as_json: bool) -> None:
 
 
 @command.command(short_help="Print every key of a recipe with its meaning.")
-@click.argument("recipe", metavar="NAME|FILE")
+@click.argument("recipe", metavar="NAME|FILE", shell_complete=complete.all_recipes)
 @json_option()
 def show(recipe: str, as_json: bool) -> None:
     """Every key of a recipe: value, default where it is another, meaning, and place in the paper.

@@ -62,9 +62,9 @@ def _with_pictures(run: Path, data: str | Sequence[str], samples: int) -> Path:
 def own_data(state: dict[str, Any], run: Path) -> str | list[str]:
     """What the run was trained on, for ``open_data``.  Raises ConfigError where a set is not where it was."""
     from ecamp_fast.shards.storage.address import parse_address
-    from ecamp_fast.shards.storage.weighted import parse_data
+    from ecamp_fast.shards.storage.weighted import as_recorded, parse_data
 
-    found: str | list[str] = state.get("data") or ""
+    found = as_recorded(state.get("data") or "")
     places = [source.place for source in parse_data(found)]
     if gone := [place for place in places if not place or not (parse_address(place) or Path(place).exists())]:
         raise ConfigError(f"the shard set of {run} is not where it was ({gone[0]})", "name it: --data SHARDS")

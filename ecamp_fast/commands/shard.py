@@ -12,7 +12,7 @@ from ecamp_fast.commands import annotate, put, sources
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError, DataError
-from ecamp_fast.usage import options
+from ecamp_fast.usage import complete, options
 from ecamp_fast.usage.groups import HelpfulGroup
 from ecamp_fast.usage.options import FiniteRange
 
@@ -67,7 +67,7 @@ command.add_command(put.command, "put")
 @sources.entities_option
 @sources.views_option
 @sources.task_options
-@click.argument("out", callback=_folder)
+@click.argument("out", callback=_folder, shell_complete=complete.folders)
 @click.option("--short-side", default=1024, show_default=True, type=click.IntRange(32, 65000), help="Pixels, at most.")
 @options.tokenizer_option("Tokenizer of texts. Default: trained on this corpus.")
 @options.vocabulary_option()
@@ -143,7 +143,7 @@ def build(
 
 @command.command(short_help="Join parts of a build, or whole sets, into one shard set.")
 @click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.argument("out", callback=_folder)
+@click.argument("out", callback=_folder, shell_complete=complete.folders)
 @options.json_option()
 def merge(parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Join PARTS into the shard set OUT: all parts of a build (build --part I/N), or whole sets with one tokenizer.

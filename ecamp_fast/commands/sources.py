@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import complete
 from ecamp_fast.usage.options import columns_option
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ views_option = click.option("--views", metavar="PA,AP", help="Images of these vi
 def choice(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options and the argument that name a source: kind, source, reports, use_last, empty_reports, columns."""
     for decorate in (
-        click.argument("source"),
+        click.argument("source", shell_complete=complete.files),
         click.option(
             "--use-last", is_flag=True, help="mimic-cxr: take the last paragraph of reports without sections."
         ),

@@ -1,13 +1,14 @@
 """What a run would be trained on, as far as the forecast asks: a shard set, or phantoms that are still to be drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ecamp_fast.config import Recipe
 from ecamp_fast.shards.format.manifest import DISTILLED, MANIFEST, Manifest
 from ecamp_fast.shards.load.loader import require_text
-from ecamp_fast.shards.load.mix import open_data, places_of
+from ecamp_fast.shards.load.mix import open_data, places_of, weights_of
 from ecamp_fast.shards.storage.address import parse_address
 from ecamp_fast.train import PHANTOM_STUDIES, PHANTOM_TRAIN
 
@@ -33,6 +34,7 @@ class DataFacts:
     maps, distilled  training samples that have an attention map, a distilled text
     lost        training samples in damaged files, for which others stand in
     digest      of its manifest; '' where it is to be drawn
+    sets        of several as one, see ``weights_of``
     """
 
     path: str
@@ -48,6 +50,7 @@ class DataFacts:
     distilled: int
     lost: int
     digest: str
+    sets: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def facts_of(recipe: Recipe, data: Sequence[str], out: Path) -> DataFacts:
@@ -74,6 +77,7 @@ def facts_of(recipe: Recipe, data: Sequence[str], out: Path) -> DataFacts:
         distilled=_with(held, DISTILLED),
         lost=len(shards.lost),
         digest=held.digest,
+        sets=weights_of(shards),
     )
 
 

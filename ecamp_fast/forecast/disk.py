@@ -28,7 +28,7 @@ def disk_of(model: nn.Module, recipe: Recipe, data: DataFacts, steps: int, out: 
     tensors = len(list(model.parameters()))
     fixed = 4 * sum(buffer.numel() for buffer in model.buffers())
     one = STATE_BYTES * numbers + fixed + _OF_TENSOR[0] * tensors
-    kept = _kept(recipe, data.train, steps)
+    kept = _kept(recipe, data, steps)
     found = {
         "checkpoints": kept * one,
         "weights": 4 * numbers + fixed + _OF_TENSOR[1] * tensors,
@@ -42,13 +42,19 @@ def disk_of(model: nn.Module, recipe: Recipe, data: DataFacts, steps: int, out: 
     return found | extra | {"needed": needed, "free": free}
 
 
-def _kept(recipe: Recipe, samples: int, steps: int) -> int:
-    """Checkpoints at the end: the newest, the milestones before them, and the best, which may be another."""
-    every = recipe.checkpoint.every_steps
-    saved = {*range(every, steps + 1, every), steps}
-    stay = {*sorted(saved)[-recipe.checkpoint.keep :]}
-    stay |= {step for epochs in recipe.checkpoint.milestones if (step := steps_of(epochs, recipe, samples)) <= steps}
-    return len(stay) + (recipe.checkpoint.keep_best and len(saved) > len(stay))
+def _kept(recipe: Recipe, data: DataFacts, steps: int) -> int:
+    """Checkpoints at the end, at most: the newest, milestones before them, and the best of those that are evaluated."""
+    milestones = {steps_of(epochs, recipe, data.epoch) for epochs in recipe.checkpoint.milestones}
+    milestones = {step for step in milestones if step <= steps}
+    saved = _every(recipe.checkpoint.every_steps, steps) | milestones
+    stay = {*sorted(saved)[-recipe.checkpoint.keep :]} | milestones
+    evaluated = _every(recipe.evaluation.every_steps, steps) if data.val else set()
+    return len(stay) + (recipe.checkpoint.keep_best and not evaluated <= stay)
+
+
+def _every(count: int | None, steps: int) -> set[int]:
+    """The steps at which something is due that is at the end too."""
+    return {*(range(count, steps + 1, count) if count else ()), steps}
 
 
 def _logs(recipe: Recipe, steps: int) -> int:

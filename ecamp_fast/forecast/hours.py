@@ -1,23 +1,30 @@
 """How long a run takes: by a step of this machine that was measured, else by the roofline, and then PROJECTED."""
 
+import shlex
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from ecamp_fast.bench.report.result_files import RESULTS, bench_of, device_of, read_results
+from ecamp_fast.bench.report import result_files
+from ecamp_fast.bench.report.result_files import bench_of, device_of, read_results
 from ecamp_fast.bench.roofline.counted_step import count_step
 from ecamp_fast.bench.roofline.step import chip_of, step_roofline
 from ecamp_fast.bench.roofline.zero import Zero
 from ecamp_fast.bench.timing import environment
 from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.config.load import recipe_names
 from ecamp_fast.errors import EcampError
 from ecamp_fast.forecast.memory import SPREAD
 from ecamp_fast.run.rundir import RunDir, read_metrics
 
 MEASURED, PROJECTED, UNKNOWN = "measured", "PROJECTED", "unknown"
-_OF_A_STEP = "model", "image", "losses", "precision", "activations", "compile"  # what decides how long one takes
+_OF_A_STEP = (  # what decides how long one takes, beside the micro-batch
+    *("model", "image", "text", "masking", "fusion", "losses", "align", "gloria"),
+    *("precision", "activations", "float8", "compile", "share_projections"),
+)
+RESULTS = Path(result_files.__file__).resolve().parents[1] / "results"  # beside the package, wherever it is called from
 PAPERS = "A100", "H100"  # chips that hours are projected for where this machine has none of the calculated ones
 
 
@@ -65,7 +72,7 @@ def _of_run(recipe: Recipe, run: Path, ranks: int) -> Found | None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     if before is None or (state.get("ranks"), state.get("device")) != (ranks, device):
         return None
-    if any(getattr(before, name) != getattr(recipe, name) for name in _OF_A_STEP):
+    if not _alike(before, recipe):
         return None
     lines = [line["images_per_second"] for line in read_metrics(run) if line.get("images_per_second")]
     warm = lines[1:] or lines  # the first holds what is compiled and tuned
@@ -86,14 +93,43 @@ def _of_bench(recipe: Recipe, ranks: int, cuda: bool) -> Found | None:
         return None
     for name, result in results.items():
         ours = device_of(result) == machine["device"] and result.get("environment", {}).get("cores") == machine["cores"]
-        same = (result.get("recipe"), result.get("precision"), result.get("batch"))
-        if bench_of(name, result) != "train" or not ours or same != (recipe.name, recipe.precision, recipe.micro):
+        if bench_of(name, result) != "train" or not ours:
+            continue
+        measured = _benched(result)
+        if measured is None or not _alike(measured, recipe):
             continue
         feeds = result.get("feeds", {})
         rate = feeds.get("shards", feeds.get("memory", {})).get("images_per_second")
         if rate and (cuda or ranks == 1):
-            return MEASURED, f"{RESULTS / name}, one rank{f' times {ranks}' if ranks > 1 else ''}", [rate * ranks] * 2
+            words = f", {result['vocabulary']:,} words" if "vocabulary" in result else ""
+            source = f"{RESULTS / name}, one rank{f' times {ranks}' if ranks > 1 else ''}{words}"
+            return MEASURED, source, [rate * ranks] * 2
     return None
+
+
+def _benched(result: dict[str, Any]) -> Recipe | None:
+    """The recipe that ``bench train`` measured, by its command line; None where that does not tell, or names a file."""
+    try:
+        words = shlex.split(str(result.get("command", "")))
+    except ValueError:
+        return None
+    given: dict[str, list[str]] = {"--recipe": ["paper"], "--set": []}
+    for word, behind in zip(words, [*words[1:], ""], strict=False):
+        option, equals, value = word.partition("=")
+        if option in given:
+            given[option].append(value if equals else behind)
+    name = given["--recipe"][-1]
+    if words[1:3] != ["bench", "train"] or name not in recipe_names():
+        return None
+    try:
+        return load_recipe(name, given["--set"])
+    except EcampError:  # of another version
+        return None
+
+
+def _alike(one: Recipe, other: Recipe) -> bool:
+    """Whether a micro-step of one is that of the other."""
+    return one.batch.micro == other.batch.micro and all(getattr(one, n) == getattr(other, n) for n in _OF_A_STEP)
 
 
 def _projected(

@@ -83,7 +83,8 @@ def _line(label: str, text: str) -> list[str]:
 def _data(data: dict[str, Any]) -> Iterator[str]:
     yield from ["", "DATA"]
     yield from _line("shard set", f"{data['path']}{', drawn by the run: phantoms' if data['drawn'] else ''}")
-    yield from _line("samples", f"{data['train']:,} to train on, {data['val']:,} held out")
+    epoch = "" if data["epoch"] == data["train"] else f", {data['epoch']:,} of an epoch by their weights"
+    yield from _line("samples", f"{data['train']:,} to train on{epoch}, {data['val']:,} held out")
     text = f"{data['tokens']:.0f} tokens a sample, vocabulary of {data['vocabulary']:,}" if data["tokens"] else "none"
     yield from _line("text", f"{text}; {data['distilled']:,} training samples with distilled text")
     yield from _line("attention maps", f"{data['maps']:,} training samples have one")
@@ -163,15 +164,19 @@ def _run(run: dict[str, Any], length: dict[str, Any]) -> Iterator[str]:
     yield from ["", "RUN"]
     if run["aside"]:
         what = "holds a run, which would be set aside; starts at step 0"
-    elif run["from_step"] and not length["left"]:
+    elif run["exists"] and run["from_step"] and not length["left"]:
         what = f"is complete at step {run['from_step']:,}: nothing to do"
     elif run["from_step"]:
-        what = f"holds a run, {run['status']}: goes on from step {run['from_step']:,} ({run['checkpoint']})"
+        held = f"holds a run{', ' if run['status'] else ''}{run['status'] or ''}" if run["exists"] else "is new"
+        left = "" if length["left"] else ", where it is complete"
+        what = f"{held}: goes on from step {run['from_step']:,} ({run['checkpoint']}){left}"
     else:
         what = "holds a run without a checkpoint: starts at step 0" if run["exists"] else "is new: starts at step 0"
     yield from _line(run["path"], what) if len(run["path"]) < _LABEL else [f"  {run['path']}", *_line("", what)]
     for change in run["changes"]:
         yield from _line("changed", change)
+    if run["unsure"]:
+        yield from _line("its data", "compared with the checkpoint's when the phantoms are drawn")
 
 
 def size(count: float) -> str:

@@ -48,7 +48,7 @@ def make_plan(asked: PlannedRun) -> dict[str, Any]:
     if recipe.batch.micro == "auto":
         recipe, origins["batch.micro"] = _with_number(asked, memory, origins.get("batch.micro", "default"))
     ds_config = deepspeed_config.resolve(asked.ds_config, recipe, asked.ranks)
-    run = resuming(asked.out, asked.resume, recipe, ds_config, data.digest, asked.allow)
+    run = resuming(asked.out, asked.resume, recipe, ds_config, data, asked.allow)
     steps = total_steps(recipe, data.epoch)
     left = max(steps - run["from_step"], 0)
     disk = disk_of(model, recipe, data, steps, asked.out)

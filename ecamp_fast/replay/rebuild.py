@@ -29,6 +29,7 @@ from ecamp_fast.run.setup import build
 from ecamp_fast.run.trained import read_recipe
 from ecamp_fast.shards.load.loader import Loader
 from ecamp_fast.shards.load.mix import open_data
+from ecamp_fast.shards.storage.weighted import as_recorded
 
 BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
@@ -91,7 +92,7 @@ class Rebuild:
             raise ConfigError(f"{run} has not trained yet", "name the folder given as --out")
         self.run, self.ranks, self.done = run, int(state["ranks"]), int(state.get("step", 0))
         self.recipe = Recipe.model_validate(recipe.model_copy(update={"compile": "off"}).model_dump())
-        self.shards = open_data(data or state["data"], recipe.loader.quarantine, recipe.loader.cache_gb)
+        self.shards = open_data(data or as_recorded(state["data"]), recipe.loader.quarantine, recipe.loader.cache_gb)
         if self.shards.manifest.digest != state["manifest"]:
             raise DataError(f"{self.shards.path} is not the shard set of {run}", "name the run's: --data")
         self._context, self._samples = context, self.shards.epoch("train")

@@ -29,6 +29,12 @@ def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
     return [*_files(), *_plain((file.stem for file in sorted(folder.glob("*.yaml"))), incomplete)]
 
 
+def all_recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """Recipes of the package, those of ``attend`` too, and files."""
+    found = [*sorted(RECIPES.glob("*.yaml")), *sorted((RECIPES / "attend").glob("*.yaml"))]
+    return [*_files(), *_plain(dict.fromkeys(file.stem for file in found), incomplete)]
+
+
 def deepspeed_files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     return [*_files(), *_plain((file.stem for file in sorted(RECIPES.glob("*.json"), reverse=True)), incomplete)]
 
@@ -52,6 +58,11 @@ def resumes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
 
 def devices(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     return _plain(("cpu", "cuda"), incomplete)
+
+
+def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """Files, and folders on the way to them."""
+    return _files()
 
 
 def folders(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":

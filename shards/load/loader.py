@@ -112,7 +112,7 @@ class Loader:
         """
         if self.quarantine is None:
             return self.evaluation()
-        return self.batches(0, math.ceil(self.count / self._recipe.batch.total))
+        return self.batches(0, math.ceil(self._set.epoch(self._split) / self._recipe.batch.total))
 
     def training_keys(self, step: int, part: int, rank: int) -> list[str]:
         """Keys of the samples of micro-batch ``part`` of a step on a rank, without the substitutes of damaged ones."""

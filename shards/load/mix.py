@@ -85,7 +85,7 @@ class ShardMix(ShardSet):
 
     @property
     def named(self) -> str | list[str]:
-        return [str(Weighted(str(part.shards.named), part.weight)) for part in self.parts]
+        return [str(Weighted(part.shards.lasting, part.weight)) for part in self.parts]
 
     def shares(self, split: str) -> list[int]:
         """Samples of each set in an epoch of a split; 0 where a set has none of it."""

@@ -25,6 +25,7 @@ from ecamp_fast.shards.format.manifest import (
 from ecamp_fast.shards.format.metadata import read_metadata
 from ecamp_fast.shards.storage.presence import HINT, check_presence
 from ecamp_fast.shards.storage.store import Store, open_store
+from ecamp_fast.shards.storage.weighted import Weighted
 
 _IN_FLIGHT = 4  # samples per reader that are read or wait to be
 
@@ -80,6 +81,11 @@ class ShardSet:
     @property
     def named(self) -> str | list[str]:
         """What opens it again from any folder, for ``open_data``."""
+        return str(Weighted(self.lasting))
+
+    @property
+    def lasting(self) -> str:
+        """The address, or the folder from wherever it is looked at."""
         return str(self.path.resolve() if isinstance(self.path, Path) else self.path)
 
     @property

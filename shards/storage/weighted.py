@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ecamp_fast.errors import ConfigError
 from ecamp_fast.shards.storage.store import require_set_at
@@ -48,6 +49,18 @@ def parse_weighted(named: str) -> Weighted:
 def parse_data(named: str | Sequence[str]) -> tuple[Weighted, ...]:
     """All that ``--data`` says, of one set or of several.  Raises ConfigError as ``parse_weighted``."""
     return tuple(map(parse_weighted, (named,) if isinstance(named, str) else named))
+
+
+def as_recorded(named: str | Sequence[str]) -> str | list[str]:
+    """What a run recorded as its data, as ``parse_data`` reads it.
+
+    Up to 0.1 a set alone was recorded by its bare place, which may end in a colon and a number.
+    """
+    if not isinstance(named, str):
+        return list(named)
+    parted = _parted(named)
+    now = parted is not None and _parted(parted[0]) is not None and float(parted[1]) == 1
+    return named if now and not Path(named).is_dir() else str(Weighted(named))
 
 
 def require_sets_at(named: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -80,6 +81,40 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert offered(monkeypatch, "ecamp-fast doctor --ds_config ") == ["zero2", "zero1", "zero0"]
     assert offered(monkeypatch, "ecamp-fast train --resume ") == ["auto", "must", "never"]
     assert "file," in answers(monkeypatch, "ecamp-fast train --recipe ")  # and files
+
+
+def test_a_group_with_a_default_and_names_of_recipes(monkeypatch: pytest.MonkeyPatch, folders: Path) -> None:
+    assert offered(monkeypatch, "ecamp-fast recipes ") == ["overview", "show"]
+    assert offered(monkeypatch, "ecamp-fast recipes s") == ["show"]
+    assert offered(monkeypatch, "ecamp-fast recipes --") == ["--help"]
+    papers = ["paper", "paper_8layer", "paper_literal"]
+    assert offered(monkeypatch, "ecamp-fast recipes show pa") == papers
+    assert set(offered(monkeypatch, "ecamp-fast recipes show ")) > {*papers, "gloria", "phantom"}
+    assert offered(monkeypatch, "ecamp-fast recipes overview --j") == ["--json"]
+    assert offered(monkeypatch, "ecamp-fast finetune classify oth") == ["other"]
+
+
+def leaves(group: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(group, click.Group):
+        yield words, group
+        return
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield from leaves(found, (*words, name))
+
+
+def test_every_argument_offers_something() -> None:
+    """Where a shell asks this program, it names no files by itself."""
+    silent = [
+        (" ".join(words), one.name)
+        for words, command in leaves(cli.command)
+        for one in command.params
+        if isinstance(one, click.Argument) and not isinstance(one.type, click.IntRange)
+        if not one.shell_complete(click.Context(command, info_name=words[-1]), "")
+    ]
+    assert silent == []
 
 
 def test_keys_and_their_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from ecamp_fast import cli
-from ecamp_fast.commands.downstream.visualize import command
+from ecamp_fast.commands.downstream.visualize import _entities, command
 from ecamp_fast.config import dump_recipe, load_recipe
 from ecamp_fast.errors import ConfigError, DataError
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run.rundir import RunDir
 from ecamp_fast.shards.builder.build import Options, build_phantoms
+from ecamp_fast.shards.format import manifest
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.weights.file import save_weights
 
@@ -149,3 +151,35 @@ def test_a_text_is_read_for_the_entities_of_the_runs_own_set(run: Path, shards: 
         kept = ("--tokenizer", shards.wordpiece_path, "--out", tmp_path / f"{name}-page")
         done = call(own, *asked, "--entity", "effusion", *kept)
         assert done.exit_code == 0 and "not on this machine" in done.stderr, done.exception
+
+
+@pytest.mark.parametrize(
+    ("data", "entities"),
+    [
+        (["images", "texts:0.3"], "of texts"),
+        (["texts", "images:2"], "of texts"),
+        (["gone", "texts"], "of texts"),
+        (["images", "gone"], None),  # that one may have texts
+        (["gone"], None),
+        ("images", "of images"),
+        ("s3://bucket/set", None),
+        (None, None),
+    ],
+)
+def test_entities_of_several_sets_are_those_of_one_with_text(
+    data: list[str] | str | None, entities: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("images", "texts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / manifest.MANIFEST).touch()
+    RunDir(tmp_path / "run").create()
+    RunDir(tmp_path / "run").set_state(status="complete", data=data)
+    monkeypatch.setattr(
+        manifest,
+        "read_manifest",
+        lambda place: SimpleNamespace(
+            tokenizer_digest={"images": "", "texts": "t"}[place.name], entities=f"of {place.name}"
+        ),
+    )
+    assert _entities(tmp_path / "run", None) == entities

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ from ecamp_fast.bench.data.synthetic import synthetic_batch, text_lengths
 from ecamp_fast.commands import train
 from ecamp_fast.config import load_recipe
 from ecamp_fast.doctor.recipe import meta_model
+from ecamp_fast.errors import DataError
 from ecamp_fast.forecast import disk, hours, switched
 from ecamp_fast.forecast.dataset import PHANTOM_COUNTS, PHANTOM_TOKENS, PHANTOM_VOCABULARY, DataFacts, facts_of
 from ecamp_fast.forecast.memory import memory_of
-from ecamp_fast.forecast.page import size
+from ecamp_fast.forecast.page import describe, size
 from ecamp_fast.model.compile import recompute_blocks
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.run import launch
@@ -270,17 +272,56 @@ def test_hours_say_what_they_are_from(tmp_path: Path, monkeypatch: pytest.Monkey
     assert hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 9, (800, 90.0), 2)["elsewhere"] == {}
 
 
-def test_a_bench_of_this_machine_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder, machine = tmp_path / "bench" / "results", hours.environment()
+WIDER = "model.vision.width=192"
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "kind"),
+    [
+        ("--recipe demo", (), "measured"),
+        ("--recipe=demo --steps 20", ("optim.lr=2e-3", "schedule.epochs=3"), "measured"),
+        ("--recipe demo", (WIDER,), "unknown"),
+        ("--recipe demo", ("text.max_tokens=32",), "unknown"),
+        ("--recipe demo", ("masking.image_ratio=0.25",), "unknown"),
+        ("--recipe demo", ("batch.micro=4",), "unknown"),
+        (f"--recipe demo --set {WIDER}", (WIDER,), "measured"),
+        (f"--recipe demo --set={WIDER}", (), "unknown"),
+        ("--recipe demo --set precision=bf16", (), "unknown"),
+        ("--recipe some/demo.yaml", (), "unknown"),
+        ("--recipe 'demo", (), "unknown"),
+        ("", (), "unknown"),
+        (None, (), "unknown"),
+    ],
+)
+def test_a_bench_of_this_machine_counts_where_it_measured_the_same(
+    command: str | None, changes: tuple[str, ...], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hours, "RESULTS", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = {"schema": 1, "bench": "train", "recipe": "demo", "precision": "fp32", "batch": 8}
+    result |= {"feeds": {"shards": {"images_per_second": 40.0}}, "environment": hours.environment()}
+    result |= {} if command is None else {"command": f"ecamp-fast bench train {command} --json"}
+    (tmp_path / "train-here.json").write_text(json.dumps(result))
+    found = hours.hours_of(load_recipe("demo", changes), tmp_path / "run", 1, 900, (800, 90.0), 2)
+    assert found["kind"] == kind
+    if kind == "measured":
+        assert found["hours"] == [900 * 16 / 40 / 3600] * 2
+
+
+def test_benches_are_those_beside_the_package_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Path(cli.__file__).parents[1] / "bench" / "results" == hours.RESULTS
+    folder = tmp_path / "bench" / "results"
     folder.mkdir(parents=True)
-    result = {"schema": 1, "bench": "train", "recipe": "demo", "precision": "fp32", "batch": 8, "environment": machine}
-    file = folder / "train-here.json"
-    file.write_text(json.dumps(result | {"feeds": {"shards": {"images_per_second": 40.0}}}))
-    found = hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 900, (800, 90.0), 2)
-    assert found["kind"] == "measured" and found["hours"] == [900 * 16 / 40 / 3600] * 2
-    file.write_text(json.dumps(result | {"feeds": {"shards": {"images_per_second": 40.0}}, "precision": "bf16"}))
-    assert hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 900, (800, 90.0), 2)["kind"] == "unknown"
+    result = {"schema": 1, "bench": "train", "environment": hours.environment(), "recipe": "demo", "precision": "fp32"}
+    result |= {"command": "ecamp-fast bench train --recipe demo", "batch": 8}
+    (folder / "train-mine.json").write_text(json.dumps(result | {"feeds": {"memory": {"images_per_second": 4e9}}}))
+    read, monkey = [], hours.read_results
+    monkeypatch.setattr(hours, "read_results", lambda place: read.append(place) or monkey(place))
+    told = []
+    for place in (tmp_path, Path(cli.__file__).parents[1]):
+        monkeypatch.chdir(place)
+        told.append(hours.hours_of(load_recipe("demo"), tmp_path / "run", 1, 9, (800, 90.0), 2))
+    assert told[0] == told[1] and set(read) == {hours.RESULTS}
 
 
 def test_no_room_is_told_with_the_plan(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,3 +345,89 @@ def test_a_set_without_a_held_out_split_is_trained_on_all_the_same(tmp_path: Pat
     assert plan["data"]["val"] == 0 and "held-out losses" in [row["what"] for row in plan["off"]]
     trainer = Trainer(Job(load_recipe("demo", SMALL), tmp_path / "set", tmp_path / "run"), context)
     assert trainer.train() == "complete" and trainer.step == plan["length"]["steps"]
+
+
+KEPT = (
+    "checkpoint.keep_best=true",
+    "checkpoint.every_steps=10",
+    "checkpoint.keep=2",
+    "evaluation.every_steps=10",
+    "batch={total: 10, micro: 10}",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "kept"),
+    [
+        ((), {}, 3),  # the newest and the best
+        ((), {"val": 0}, 2),  # nothing is held out, so that none is the best
+        (("checkpoint.keep_best=false",), {}, 2),
+        (("evaluation.every_steps=null",), {}, 2),  # the last alone is evaluated
+        (("checkpoint.keep=3",), {}, 3),  # and all stay
+        (("checkpoint.milestones=[1, 2]",), {"val": 0}, 3),
+        (("checkpoint.milestones=[1, 2]",), {"val": 0, "epoch": 200}, 2),  # the second is past the end
+        (("checkpoint.milestones=[1, 2]",), {"val": 0, "train": 999}, 3),  # an epoch is less than there is
+    ],
+)
+def test_checkpoints_that_stay(changes: tuple[str, ...], data: dict[str, Any], kept: int) -> None:
+    recipe = load_recipe("demo", [*_others(KEPT, changes), *changes])
+    facts = replace(WHOLE, **{"train": 100, "epoch": 100} | data)
+    assert disk._kept(recipe, facts, 30) == kept
+
+
+def _others(defaults: tuple[str, ...], changes: tuple[str, ...]) -> list[str]:
+    """Those that no change has set."""
+    keys = {change.partition("=")[0] for change in changes}
+    return [one for one in defaults if one.partition("=")[0] not in keys]
+
+
+def test_phantoms_that_are_to_be_drawn_again_do_not_keep_a_run_from_going_on(
+    two_sets: tuple[Path, Path], tmp_path: Path, context: DistContext
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(two_sets[0], run / "phantoms")
+    assert Trainer(Job(load_recipe("demo", SMALL), run / "phantoms", run), context).train() == "complete"
+    known = planned("schedule.epochs=2.4", out=run)
+    assert known["run"]["from_step"] > 0 and not known["run"]["unsure"] and not known["data"]["drawn"]
+    shutil.rmtree(run / "phantoms")
+    plan = planned("schedule.epochs=2.4", out=run)
+    assert plan["data"]["drawn"] and plan["run"]["unsure"]
+    assert plan["run"]["from_step"] == known["run"]["from_step"]
+    assert "when the phantoms are drawn" in " ".join(" ".join(describe(plan)).split())
+    checkpoint = run / "checkpoints" / known["run"]["checkpoint"]
+    elsewhere = planned("schedule.epochs=2.4", out=tmp_path / "new", resume=checkpoint)
+    assert elsewhere["run"]["from_step"] == known["run"]["from_step"] and not elsewhere["run"]["exists"]
+
+
+def test_several_sets_are_told_by_their_weights_and_a_new_run_is_new(
+    two_sets: tuple[Path, Path], tmp_path: Path, context: DistContext
+) -> None:
+    one, other = map(str, two_sets)
+    run = tmp_path / "run"
+    assert Trainer(Job(load_recipe("demo", SMALL), (one, f"{other}:0.3"), run), context).train() == "complete"
+    (last, *_) = sorted((run / "checkpoints").glob("step-*"), reverse=True)
+
+    def asked(*data: str, out: Path, **options: object) -> tuple[str, int, str]:
+        words = [word for place in data for word in ("--data", place)]
+        call = [*arguments("schedule.epochs=2", out=out, **options)[1:], *words, "--dry-run"]
+        done = CliRunner().invoke(train.command, call)
+        return " ".join(done.stdout.split()), done.exit_code, str(done.exception)
+
+    page, code, _ = asked(one, f"{other}:0.3", out=run)
+    assert code == 0 and "32 to train on, 24 of an epoch by their weights, 7 held out" in page
+    assert "holds a run, complete: goes on from step" in page
+    page, code, _ = asked(one, f"{other}:0.3", out=tmp_path / "new", resume=last)
+    assert code == 0 and f"is new: goes on from step {int(last.name[-8:])}" in page and str(last) in page
+    for data, words in (
+        ((one, f"{other}:0.5"), "another shard set: the weight of b was 0.3, is 0.5"),
+        ((one,), "another shard set: b ("),
+        ((), "another shard set: "),  # phantoms are none of several
+    ):
+        _, code, fault = asked(*data, out=tmp_path / "new", resume=last)
+        assert words in fault, fault
+        if data:
+            with pytest.raises(DataError) as caught:
+                Trainer(Job(load_recipe("demo", SMALL), data, tmp_path / "real", resume=str(last)), context).train()
+            assert str(caught.value) == fault
+    alone = asked(one, out=tmp_path / "none")[0]
+    assert "20 to train on, 4 held out" in alone

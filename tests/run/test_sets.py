@@ -1,12 +1,15 @@
 """A run on two sets: it is cut off and goes on to the bit, knows its data again, and what reads runs reads it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ecamp_fast.commands.downstream.export import _origin
+from ecamp_fast.commands.downstream.visualize import _entities
 from ecamp_fast.commands.report import own_data
 from ecamp_fast.config import Recipe
 from ecamp_fast.errors import ConfigError, DataError
@@ -16,6 +19,8 @@ from ecamp_fast.run.export import WEIGHTS
 from ecamp_fast.run.rundir import RunDir, read_metrics
 from ecamp_fast.run.setup import Job
 from ecamp_fast.run.trainer import Trainer
+from ecamp_fast.shards.format.manifest import read_manifest
+from ecamp_fast.shards.load.mix import open_data
 
 STEPS_AN_EPOCH = 24 / 8  # 20 of one set, 4 of the other
 TINY = ("log_every=1", "schedule={warmup_epochs: 1, horizon_epochs: 40}", "checkpoint.every_steps=2")
@@ -86,6 +91,30 @@ def test_what_reads_runs_reads_this_one(
     state["data"][0] += "-moved"
     with pytest.raises(ConfigError, match="is not where it was"):
         own_data(state, run)
+
+
+@pytest.mark.parametrize("folder", ["b:2", "b:0"])
+def test_a_folder_whose_name_ends_in_a_number(
+    make: Make, two_sets: tuple[Path, Path], context: DistContext, tmp_path: Path, folder: str
+) -> None:
+    place = tmp_path / folder
+    shutil.copytree(two_sets[1], place)
+    run = tmp_path / "run"
+    make("run", 2, f"{place}:1").train()
+    state = RunDir(run, writes=False).state()
+    assert state["data"] == f"{place}:1.0"
+    samples = read_manifest(place).counts["samples"]
+    for recorded in (state["data"], str(place)):  # now, and by versions before
+        RunDir(run).set_state(data=recorded)
+        found = open_data(own_data({"data": recorded}, run))
+        assert found.manifest.digest == state["manifest"] and found.epoch("train") == 12
+        assert Rebuild(run, context).shards.manifest.digest == state["manifest"]
+        assert _origin(run).data["samples"] == samples
+        assert _entities(run, None) is not None
+    place.rename(tmp_path / "moved")
+    for recorded in (state["data"], str(place)):
+        with pytest.raises(ConfigError, match=rf"is not where it was \({place}\)"):
+            own_data({"data": recorded}, run)
 
 
 def test_the_report_shows_held_out_samples_of_all_sets(make: Make, tmp_path: Path) -> None:

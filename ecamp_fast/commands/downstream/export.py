@@ -99,13 +99,13 @@ def _origin(run: Path) -> "Origin":
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.shards.format.manifest import read_manifest
     from ecamp_fast.shards.load.mix import digest_of
-    from ecamp_fast.shards.storage.weighted import parse_data
+    from ecamp_fast.shards.storage.weighted import as_recorded, parse_data
     from ecamp_fast.weights.export.card import Origin
 
     state = RunDir(run, writes=False).state()
     data: dict[str, object] = {"manifest": state["manifest"]} if state.get("manifest") else {}
     try:
-        sources = parse_data(state["data"]) if state.get("data") else ()
+        sources = parse_data(as_recorded(state["data"])) if state.get("data") else ()
         held = [read_manifest(Path(source.place)) for source in sources]
     except (DataError, ConfigError):
         held = []  # a set is elsewhere by now; the digest of all is known

@@ -10,6 +10,7 @@ import click
 
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import ConfigError
+from ecamp_fast.usage import complete
 from ecamp_fast.usage import options as shared
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Pa
 def task_arguments(function: Command) -> Command:
     """The command gets ``given: TaskChoices``."""
     options: list[Callable[..., Any]] = [
-        click.argument("encoder"),
+        click.argument("encoder", shell_complete=complete.runs),
         shared.shards_argument("address"),
         click.argument("out", type=click.Path(path_type=Path), callback=_writable),
         click.option(

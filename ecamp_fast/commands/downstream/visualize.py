@@ -126,17 +126,23 @@ def _page(run: Path, options: dict[str, Any]) -> "LookPage":
 
 
 def _entities(run: Path, data: str | None) -> "EntityList | None":
-    """The list that --data, or else the run's own set, was read for; None where that is not on this machine."""
+    """The list that --data, or else the run's own set, was read for; None where that is not on this machine.
+
+    Of several sets that of one with text: of images alone none was read.
+    """
     from ecamp_fast.run.rundir import RunDir
     from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest
     from ecamp_fast.shards.storage.address import parse_address
-    from ecamp_fast.shards.storage.weighted import parse_data
+    from ecamp_fast.shards.storage.weighted import as_recorded, parse_data
 
-    own = parse_data(RunDir(run, writes=False).state().get("data") or "")[0].place
-    place = data or own
-    if not place or parse_address(place) is not None or not (data or (Path(own) / MANIFEST).is_file()):
-        return None
-    return read_manifest(Path(place)).entities
+    if data:
+        return None if parse_address(data) else read_manifest(Path(data)).entities
+    own = [source.place for source in parse_data(as_recorded(RunDir(run, writes=False).state().get("data") or ""))]
+    present = [place for place in own if place and not parse_address(place) and (Path(place) / MANIFEST).is_file()]
+    held = [read_manifest(Path(place)) for place in present]
+    if with_text := [one for one in held if one.tokenizer_digest]:
+        return with_text[0].entities
+    return held[0].entities if held and len(held) == len(own) else None
 
 
 def _check_entities(named: Sequence[str], entities: "EntityList") -> None:

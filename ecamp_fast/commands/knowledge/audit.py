@@ -8,13 +8,13 @@ import click
 
 from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.usage import options
+from ecamp_fast.usage import complete, options
 
 PAGE = "audit.html"
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", shell_complete=complete.files)
 @click.argument("journal", type=click.Path(path_type=Path))
 @options.out_option(f"Gets {PAGE}. Default: the journal's folder.")
 @click.option(

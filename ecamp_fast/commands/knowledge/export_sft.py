@@ -8,7 +8,7 @@ import click
 
 from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.terminal import tell
-from ecamp_fast.usage import options
+from ecamp_fast.usage import complete, options
 
 _LEFT_OUT = {
     "repeated": "whose words another has",
@@ -19,7 +19,7 @@ _LEFT_OUT = {
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", shell_complete=complete.files)
 @click.argument("journal", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(

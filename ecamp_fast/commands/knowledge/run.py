@@ -14,6 +14,7 @@ from ecamp_fast.commands.knowledge.entities import entities_option, read_list
 from ecamp_fast.commands.progress import BuildProgress
 from ecamp_fast.commands.terminal import tell
 from ecamp_fast.errors import STOPPED, ConfigError
+from ecamp_fast.usage import complete
 from ecamp_fast.usage import options as shared
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _Plan:
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", shell_complete=complete.files)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--endpoint", metavar="URL", help="OpenAI-compatible API, as http://127.0.0.1:8000/v1.")
 @click.option("--model", metavar="NAME", help="The model's name there.")

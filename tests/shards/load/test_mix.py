@@ -162,6 +162,16 @@ def test_any_number_of_ranks_sees_the_same_samples(mix: ShardMix, small: Small) 
     assert resumed == [samples for samples, _ in alone[12:]]
 
 
+@pytest.mark.parametrize("weights", [(":0.3", ":3"), (":0.3", ":0.5"), ("", "")])
+def test_iterating_is_one_epoch_by_the_weights(two_sets: Sets, small: Small, weights: tuple[str, str]) -> None:
+    mix = open_data([f"{place}{weight}" for place, weight in zip(two_sets, weights, strict=True)])
+    recipe = small("paper", "batch={total: 2, micro: 2, balance: false}")
+    seen = [row for batch in Loader(mix, "train", recipe) for row in batch.samples.tolist()]
+    of_b = sum(mix.key("train", row).startswith("b") for row in seen)
+    times = [float(weight[1:] or 1) for weight in weights]
+    assert (len(seen) - of_b, of_b) == (round(20 * times[0]), round(12 * times[1]))
+
+
 def test_what_is_held_out_comes_once_and_of_each_set(mix: ShardMix, small: Small) -> None:
     recipe = small("paper", "batch={total: 2, micro: 2}")
     count = mix.count("val")

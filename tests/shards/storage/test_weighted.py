@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecamp_fast.errors import ConfigError, DataError, PolicyError
-from ecamp_fast.shards.storage.weighted import Weighted, parse_data, parse_weighted, require_sets_at
+from ecamp_fast.shards.storage.weighted import Weighted, as_recorded, parse_data, parse_weighted, require_sets_at
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,26 @@ def test_each_place_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(PolicyError):
         require_sets_at(["ftp://host/set:0.3"])
     require_sets_at(["s3://bucket/set:0.3"])  # an address is not opened
+
+
+@pytest.mark.parametrize(
+    ("recorded", "place"),
+    [
+        ("/sets/a", "/sets/a"),
+        ("/sets/a:2", "/sets/a:2"),  # by a version that recorded the bare place, since this is no weight of 1
+        ("/sets/a:1", "/sets/a:1"),
+        ("/sets/a:2:1.0", "/sets/a:2"),
+        ("/sets/a:2:3", "/sets/a:2:3"),
+        ("/sets/a:0", "/sets/a:0"),
+        ("s3://bucket/set:4", "s3://bucket/set:4"),
+        ("https://host:8443/set", "https://host:8443/set"),
+    ],
+)
+def test_what_was_recorded_of_one_set_is_a_place(recorded: str, place: str) -> None:
+    assert parse_data(as_recorded(recorded)) == (Weighted(place),)
+    assert parse_data(as_recorded([f"{place}:0.5", "/sets/b"])) == (Weighted(place, 0.5), Weighted("/sets/b"))
+
+
+def test_what_was_recorded_is_the_folder_of_that_name_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a:2:1").mkdir()
+    assert parse_data(as_recorded(f"{tmp_path}/a:2:1")) == (Weighted(f"{tmp_path}/a:2:1"),)
