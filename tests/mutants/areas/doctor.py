@@ -68,10 +68,10 @@ MUTANTS = [
         {"the container's limit does not count": ("if limit is None or limit >= total:", "if True:")},
     ),
     *mutants(
-        "ecamp_fast/doctor/places.py",
+        "ecamp_fast/machine.py",
         ENVIRONMENTS,
         told,
-        {"any path is short enough for a socket": ("length > SOCKET:", "length > 4096:")},
+        {"any path is short enough for a socket": ("SOCKET_NAME <= SOCKET and", "SOCKET_NAME <= 4096 and")},
     ),
     *mutants(
         "ecamp_fast/doctor/gpu_state.py",
