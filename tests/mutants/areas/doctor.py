@@ -45,6 +45,26 @@ def told() -> Any:
 
 ENVIRONMENTS = "tests/doctor/test_environments.py"
 
+
+def sockets() -> Any:
+    """Where sockets lie, for temporary folders of all lengths."""
+    import tempfile
+    from unittest import mock
+
+    from ecamp_fast import machine
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for length in (40, 70, 71, 72, 73, 74, 75, 90, 120):
+            path = f"{folder}/{'a' * max(length - len(folder) - 1, 1)}"
+            with (
+                mock.patch.object(tempfile, "gettempdir", lambda path=path: path),
+                mock.patch("os.access", lambda *_: True),
+            ):
+                found.append(machine.socket_folder() == path)
+    return found
+
+
 MUTANTS = [
     *mutants(
         "ecamp_fast/doctor/cluster.py",
@@ -70,7 +90,7 @@ MUTANTS = [
     *mutants(
         "ecamp_fast/machine.py",
         ENVIRONMENTS,
-        told,
+        sockets,
         {"any path is short enough for a socket": ("SOCKET_NAME <= SOCKET and", "SOCKET_NAME <= 4096 and")},
     ),
     *mutants(

@@ -39,7 +39,7 @@ MUTANTS = [
         sizes,
         {
             "a checkpoint without its moments": ("one = STATE_BYTES * numbers", "one = 4 * numbers"),
-            "milestones are forgotten": ("stay |= {step for epochs", "stay & {step for epochs"),
+            "milestones are forgotten": (":]} | milestones", ":]}"),
             "weights in halves": ('"weights": 4 * numbers', '"weights": 2 * numbers'),
             "one checkpoint too few": ("sorted(saved)[-recipe.checkpoint.keep :]", "sorted(saved)[-1:]"),
         },
