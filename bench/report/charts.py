@@ -165,6 +165,7 @@ def _memory(file: str, result: dict[str, Any]) -> Iterator[Chart]:
 def _loaders(file: str, result: dict[str, Any]) -> Iterator[Chart]:
     found = result.get("core_milliseconds") or {}
     names = {"release": "released steps, on originals", "libjpeg-turbo": "libjpeg-turbo, decoding alone"}
+    names["half size"] = "libjpeg-turbo, to half size"
     yield Chart(
         _name("loader", file),
         "How long does a core take for an image, against other loaders?",
