@@ -35,7 +35,7 @@ def told() -> Any:
         found.append(findings(rundir.ownership, RunSetup(out=place)))
         with mock.patch("os.replace", side_effect=PermissionError(1, "no")):
             found.append(findings(disk.commit, RunSetup(out=place)))
-    with mock.patch("tempfile.gettempdir", lambda: "/" + "a" * 90):
+    with mock.patch("tempfile.gettempdir", lambda: "/" + "a" * 90), mock.patch("os.access", lambda *_: True):
         found.append(findings(places.sockets, RunSetup()))
     answer = SimpleNamespace(returncode=0, stdout="0, Enabled\n")
     with mock.patch("shutil.which", lambda _: "smi"), mock.patch("subprocess.run", lambda *_, **__: answer):
@@ -68,10 +68,10 @@ MUTANTS = [
         {"the container's limit does not count": ("if limit is None or limit >= total:", "if True:")},
     ),
     *mutants(
-        "ecamp_fast/doctor/places.py",
+        "ecamp_fast/machine.py",
         ENVIRONMENTS,
         told,
-        {"any path is short enough for a socket": ("length > SOCKET:", "length > 4096:")},
+        {"any path is short enough for a socket": ("SOCKET_NAME <= SOCKET and", "SOCKET_NAME <= 4096 and")},
     ),
     *mutants(
         "ecamp_fast/doctor/gpu_state.py",
