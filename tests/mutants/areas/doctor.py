@@ -13,9 +13,10 @@ def told() -> Any:
     from types import SimpleNamespace
     from unittest import mock
 
-    from ecamp_fast.doctor import cluster, disk, gpu_state, host, places, rundir, variables
+    from ecamp_fast.doctor import cluster, disk, gpu_state, host, rundir, variables
     from ecamp_fast.doctor.run_setup import RunSetup
     from ecamp_fast.files import folder_fault
+    from ecamp_fast.machine import socket_folder
 
     def findings(check: Any, setup: RunSetup) -> list[tuple[str, str]]:
         return [(finding.name, str(finding.status)) for finding in check(setup)]
@@ -36,7 +37,7 @@ def told() -> Any:
         with mock.patch("os.replace", side_effect=PermissionError(1, "no")):
             found.append(findings(disk.commit, RunSetup(out=place)))
     with mock.patch("tempfile.gettempdir", lambda: "/" + "a" * 90), mock.patch("os.access", lambda *_: True):
-        found.append(findings(places.sockets, RunSetup()))
+        found.append(socket_folder())
     answer = SimpleNamespace(returncode=0, stdout="0, Enabled\n")
     with mock.patch("shutil.which", lambda _: "smi"), mock.patch("subprocess.run", lambda *_, **__: answer):
         found += [findings(gpu_state.slices, RunSetup(gpus=1, asked_ranks=ranks)) for ranks in (1, 2)]
