@@ -41,7 +41,6 @@ def reader_of(block: Block) -> str:
     return str((told.get("readers") or {}).get(blocks.first_word(block), ""))
 
 
-@pytest.mark.slow
 def test_the_quick_blocks_run() -> None:
     quick = [page for page, told in blocks.table()["pages"].items() if told.get("quick")]
     assert quick

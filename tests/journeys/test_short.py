@@ -54,7 +54,6 @@ def test_stop_resume_and_tracker(walk: Walk) -> None:
     tracker.journey(walk)
 
 
-@pytest.mark.slow
 def test_wheel(walk: Walk) -> None:
     wheel.journey(walk)
 

@@ -13,9 +13,10 @@ def told() -> Any:
     from types import SimpleNamespace
     from unittest import mock
 
-    from ecamp_fast.doctor import cluster, disk, gpu_state, host, places, rundir, variables
+    from ecamp_fast.doctor import cluster, disk, gpu_state, host, rundir, variables
     from ecamp_fast.doctor.run_setup import RunSetup
     from ecamp_fast.files import folder_fault
+    from ecamp_fast.machine import socket_folder
 
     def findings(check: Any, setup: RunSetup) -> list[tuple[str, str]]:
         return [(finding.name, str(finding.status)) for finding in check(setup)]
@@ -35,8 +36,8 @@ def told() -> Any:
         found.append(findings(rundir.ownership, RunSetup(out=place)))
         with mock.patch("os.replace", side_effect=PermissionError(1, "no")):
             found.append(findings(disk.commit, RunSetup(out=place)))
-    with mock.patch("tempfile.gettempdir", lambda: "/" + "a" * 90):
-        found.append(findings(places.sockets, RunSetup()))
+    with mock.patch("tempfile.gettempdir", lambda: "/" + "a" * 90), mock.patch("os.access", lambda *_: True):
+        found.append(socket_folder())
     answer = SimpleNamespace(returncode=0, stdout="0, Enabled\n")
     with mock.patch("shutil.which", lambda _: "smi"), mock.patch("subprocess.run", lambda *_, **__: answer):
         found += [findings(gpu_state.slices, RunSetup(gpus=1, asked_ranks=ranks)) for ranks in (1, 2)]
@@ -44,26 +45,6 @@ def told() -> Any:
 
 
 ENVIRONMENTS = "tests/doctor/test_environments.py"
-
-
-def sockets() -> Any:
-    """Where sockets lie, for temporary folders of all lengths."""
-    import tempfile
-    from unittest import mock
-
-    from ecamp_fast import machine
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = []
-        for length in (40, 70, 71, 72, 73, 74, 75, 90, 120):
-            path = f"{folder}/{'a' * max(length - len(folder) - 1, 1)}"
-            with (
-                mock.patch.object(tempfile, "gettempdir", lambda path=path: path),
-                mock.patch("os.access", lambda *_: True),
-            ):
-                found.append(machine.socket_folder() == path)
-    return found
-
 
 MUTANTS = [
     *mutants(
@@ -90,7 +71,7 @@ MUTANTS = [
     *mutants(
         "ecamp_fast/machine.py",
         ENVIRONMENTS,
-        sockets,
+        told,
         {"any path is short enough for a socket": ("SOCKET_NAME <= SOCKET and", "SOCKET_NAME <= 4096 and")},
     ),
     *mutants(
