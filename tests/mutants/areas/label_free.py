@@ -45,6 +45,8 @@ def signs() -> Any:
 def labels() -> Any:
     from types import SimpleNamespace
 
+    import numpy as np
+
     from ecamp_fast.evidence.entities import stated
     from ecamp_fast.text.reading.entities import DEFAULT
 
@@ -57,7 +59,11 @@ def labels() -> Any:
         "No effusion.",
     ]
     manifest = SimpleNamespace(entities=DEFAULT)
-    shards = SimpleNamespace(read=lambda split, number, _: {"txt": texts[number].encode()}, manifest=manifest)
+    shards = SimpleNamespace(
+        read=lambda split, number, _: {"txt": texts[number].encode()},
+        first=lambda split, count: np.arange(count),
+        manifest=manifest,
+    )
     found = stated(shards, "val", list("aabbcc"), 1)  # type: ignore[arg-type]
     return found.entities, found.labels.tolist(), found.rows.tolist(), found.patients
 

@@ -45,6 +45,9 @@ def _stored(count: int, damaged: int | None = None) -> Any:
 
     return SimpleNamespace(
         count=lambda split: count,
+        epoch=lambda split: count,
+        visits=lambda split: 1,
+        first=lambda split, limit: np.arange(min(limit, count)),
         manifest=SimpleNamespace(of=lambda split: (shard,), without_text=lambda split: 0),
         store=SimpleNamespace(readers=1),
         lost=np.zeros(0, np.int64),

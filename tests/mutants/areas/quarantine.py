@@ -74,6 +74,8 @@ def lost() -> Any:
     shard = SimpleNamespace(keys=["s"] * 20, members={})
     stored: Any = SimpleNamespace(
         count=lambda split: 20,
+        epoch=lambda split: 20,
+        visits=lambda split: 1,
         manifest=SimpleNamespace(of=lambda split: (shard,), without_text=lambda split: 0),
         lost=np.array([3, 4, 5]),
         store=SimpleNamespace(readers=1),
