@@ -251,7 +251,7 @@ def verify(shard_set: str, workers: int, as_json: bool) -> None:
         tell(*verdict.damage[:_LISTED])
         if len(verdict.damage) > _LISTED:
             tell(f"and {len(verdict.damage) - _LISTED} more")
-        click.echo(f"hint: {verdict.remedy}", err=True)
+        tell(f"hint: {verdict.remedy}", err=True)
     else:
         size = verdict.bytes / 1e6
         tell(
