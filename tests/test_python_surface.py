@@ -185,7 +185,7 @@ def test_a_word_that_stands_alone_is_one(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_a_run_is_interrupted_and_the_same_call_goes_on(small_set: Path, tmp_path: Path) -> None:
-    recipe = ecamp_fast.load_recipe("demo", [*SETTINGS, "schedule.epochs=120", "schedule.horizon_epochs=120"])
+    recipe = ecamp_fast.load_recipe("demo", [*SETTINGS, "schedule.epochs=12", "schedule.horizon_epochs=12"])
 
     def run(name: str, say: Callable[[str], None] | None = None) -> Pretrained:
         return pretrain(recipe, small_set, tmp_path / name, ranks=1, report=False, say=say)

@@ -18,6 +18,8 @@ ON = "--set=losses.align=true"
 SHORT = ("--set=schedule.epochs=1.5", "--set=schedule.horizon_epochs=3", "--set=model.text.dropout=0.1")
 
 
+# `make trainer` has it; the suite has the same of a GLoRIA, tests/attend/test_train.py, and of losses without this one
+@pytest.mark.complete
 def test_a_killed_run_goes_on_to_the_bit_and_answers_prompts(
     train: Callable[..., int], arguments: Callable[..., list[str]], phantoms: Path, tmp_path: Path
 ) -> None:
