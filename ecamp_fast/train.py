@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,21 @@ if TYPE_CHECKING:
 PHANTOM_STUDIES = 640
 PHANTOM_TRAIN = 593  # of them in the split train, always: tests/forecast/test_plan.py plans them
 GUARD = Guard(leaves=True)  # of this process, where it is a rank
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """A command line, settled.  data: sets as named; none: phantoms   allow: keys that may differ from before"""
+
+    recipe: "Recipe"
+    data: tuple[str, ...]
+    out: Path
+    ds_config: Path | None
+    resume: str
+    allow: tuple[str, ...]
+    reporting: bool
+    track: str | None
+    profile: str
 
 
 @click.command(
@@ -82,7 +98,7 @@ def main(
         recipe, out = settle(recipe_name, data, out, overrides, resume)
         require_profile(profile, recipe, data, out)
         check(find(ds_config), recipe, int(os.environ.get("WORLD_SIZE", 1)))  # before anything is loaded
-        sys.exit(run_rank(recipe, data, out, find(ds_config), resume, allow, reporting, track, profile))
+        sys.exit(run_rank(CommandLine(recipe, data, out, find(ds_config), resume, allow, reporting, track, profile)))
     except EcampError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -147,23 +163,13 @@ def require_profile(profile: str, recipe: "Recipe", data: Sequence[str], out: Pa
     steps.require(total_steps(recipe, samples))
 
 
-def run_rank(
-    recipe: "Recipe",
-    data: tuple[str, ...],
-    out: Path,
-    ds_config: Path | None,
-    resume: str,
-    allow: tuple[str, ...],
-    reporting: bool,
-    track: str | None = None,
-    profile: str = "",
-) -> int:
+def run_rank(asked: CommandLine) -> int:
     """Train on this rank, then report on rank 0. Returns the exit code."""
-    run = RunDir(out, writes=os.environ.get("RANK", "0") == "0")
+    run = RunDir(asked.out, writes=os.environ.get("RANK", "0") == "0")
     with GUARD:
         try:
             GUARD.claim(run, run.stop_asked())
-            status = _train(run, recipe, data, ds_config, resume, allow, reporting, track, profile)
+            status = _train(run, asked)
         except EcampError as error:
             GUARD.note_failure(error)
             print(f"error: {error}", file=sys.stderr)
@@ -185,17 +191,7 @@ def run_rank(
     return 0 if status == "complete" else STOPPED
 
 
-def _train(
-    run: RunDir,
-    recipe: "Recipe",
-    data: tuple[str, ...],
-    ds_config: Path | None,
-    resume: str,
-    allow: tuple[str, ...],
-    reporting: bool,
-    track: str | None,
-    profile: str,
-) -> str:
+def _train(run: RunDir, asked: CommandLine) -> str:
     from ecamp_fast.run.distributed import agree, gather, init, shutdown
     from ecamp_fast.run.progress import Waiting
     from ecamp_fast.run.safety.heartbeat import Heartbeat
@@ -203,17 +199,18 @@ def _train(
     from ecamp_fast.run.setup import Job
     from ecamp_fast.run.trainer import Trainer
 
-    context, heartbeat = init(), Heartbeat()
+    context, heartbeat, recipe = init(), Heartbeat(), asked.recipe
     try:
         GUARD.take(run, lambda flag: agree(flag, context.device), lambda numbers: gather(numbers, context.device))
         watchdog = Watchdog(context, run, recipe.safety.watchdog, heartbeat, lambda: GUARD.requested)
         with watchdog, Waiting(heartbeat, context.is_main):
-            shards = data or _phantoms(run.path, recipe, context.is_main)
-            job = Job(recipe, shards, run.path, ds_config, resume, allow, _other_model(recipe), track)
-            trainer = Trainer(job, context, GUARD, heartbeat, _profiler(profile))
+            shards = asked.data or _phantoms(run.path, recipe, context.is_main)
+            how = asked.ds_config, asked.resume, asked.allow
+            job = Job(recipe, shards, run.path, *how, _other_model(recipe), asked.track)
+            trainer = Trainer(job, context, GUARD, heartbeat, _profiler(asked.profile))
             status = trainer.train()
         GUARD.over()
-        reporting = reporting and job.model is None
+        reporting = asked.reporting and job.model is None
         if reporting and context.is_main and status == "complete" and (trainer.trained or not run.report.exists()):
             from ecamp_fast.report.build import report_run
 
@@ -255,7 +252,7 @@ def _phantoms(out: Path, recipe: "Recipe", is_main: bool) -> Path:
     shards = out / "phantoms"
     if is_main and not (shards / "MANIFEST.json").exists():
         print(one_line(f"no --data: drawing {PHANTOM_STUDIES} phantom studies into {shards}"), file=sys.stderr)
-        build_phantoms(PHANTOM_STUDIES, shards, size=recipe.image.high_size * 8 // 7)
+        build_phantoms(PHANTOM_STUDIES, shards, size=recipe.image.phantom_size)
     dist.barrier()
     return shards
 

@@ -78,7 +78,7 @@ def _build(studies: int, shards: Path, recipe: "Recipe") -> None:
     from ecamp_fast.shards.builder.build import Options, build_phantoms
     from ecamp_fast.shards.check.verify import verify
 
-    build_phantoms(studies, shards, size=recipe.image.high_size * 8 // 7, options=Options(holdout=HELD_OUT))
+    build_phantoms(studies, shards, size=recipe.image.phantom_size, options=Options(holdout=HELD_OUT))
     verify(shards)
 
 

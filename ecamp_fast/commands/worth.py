@@ -88,7 +88,7 @@ def _build(studies: int, shards: Path, recipe: "Recipe") -> None:
     from ecamp_fast.shards.describe.rules import read_by_other_rules
     from ecamp_fast.shards.format.manifest import MANIFEST, read_manifest
 
-    size = recipe.image.high_size * 8 // 7
+    size = recipe.image.phantom_size
     if not (shards / MANIFEST).exists():
         say(f"drawing {studies} phantom studies and building their shards")
         build_phantoms(studies, shards, size=size, options=Options(holdout=HELD_OUT))

@@ -91,6 +91,11 @@ class ImageConfig(Section):
     mean: float = key(0.4721, "mean of grey values in [0, 1], by which pixels are normalised", CODE, ge=0, le=1)
     std: float = key(0.3037, "standard deviation of grey values, likewise", CODE, gt=0)
 
+    @property
+    def phantom_size(self) -> int:
+        """Pixels a side of phantoms drawn for it: a crop has something to choose from."""
+        return self.high_size * 8 // 7
+
     @model_validator(mode="after")
     def _ranges(self) -> "ImageConfig":
         (smallest, largest), (narrowest, widest) = self.crop_area, self.crop_aspect

@@ -13,10 +13,8 @@ from ecamp_fast.shards.storage.address import parse_address
 from ecamp_fast.train import PHANTOM_STUDIES, PHANTOM_TRAIN
 
 # Of `train` without --data, which always draws the same
-PHANTOM_COUNTS = {"train": PHANTOM_TRAIN, "val": PHANTOM_STUDIES - PHANTOM_TRAIN}
 PHANTOM_VOCABULARY, PHANTOM_TOKENS = 796, 92.4
 _OF_PHANTOM = 10_000, 0.35  # bytes in a shard: of any, and for each of its pixels
-_PHANTOM_SIDE = 8 / 7  # over the high resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,8 @@ class DataFacts:
 def facts_of(recipe: Recipe, data: Sequence[str], out: Path) -> DataFacts:
     """data: sets as named; none: phantoms
 
-    Raises DataError as a run would: no set, a damaged one, or one without what the recipe reads."""
+    Raises DataError as a run would: no set, a damaged one, or one without what the recipe reads.
+    """
     drawn = out / "phantoms"
     if not data and not (drawn / MANIFEST).exists():
         return _phantoms(recipe, drawn)
@@ -89,21 +88,19 @@ def _with(held: Manifest, extension: str) -> int:
 
 
 def _phantoms(recipe: Recipe, folder: Path) -> DataFacts:
-    side = round(recipe.image.high_size * _PHANTOM_SIDE)
-    each = _OF_PHANTOM[0] + _OF_PHANTOM[1] * side**2
-    train, val = PHANTOM_COUNTS["train"], PHANTOM_COUNTS["val"]
+    each = _OF_PHANTOM[0] + _OF_PHANTOM[1] * recipe.image.phantom_size**2
     return DataFacts(
         path=str(folder),
         drawn=True,
-        train=train,
-        epoch=train,
-        val=val,
+        train=PHANTOM_TRAIN,
+        epoch=PHANTOM_TRAIN,
+        val=PHANTOM_STUDIES - PHANTOM_TRAIN,
         vocabulary=PHANTOM_VOCABULARY,
         tokens=PHANTOM_TOKENS,
         bytes=round(PHANTOM_STUDIES * each),
         remote=False,
-        maps=train,
-        distilled=train,
+        maps=PHANTOM_TRAIN,
+        distilled=PHANTOM_TRAIN,
         lost=0,
         digest="",
     )

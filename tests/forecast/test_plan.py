@@ -21,7 +21,7 @@ from ecamp_fast.config import load_recipe
 from ecamp_fast.doctor.recipe import meta_model
 from ecamp_fast.errors import DataError
 from ecamp_fast.forecast import disk, hours, switched
-from ecamp_fast.forecast.dataset import PHANTOM_COUNTS, PHANTOM_TOKENS, PHANTOM_VOCABULARY, DataFacts, facts_of
+from ecamp_fast.forecast.dataset import PHANTOM_TOKENS, PHANTOM_VOCABULARY, DataFacts, facts_of
 from ecamp_fast.forecast.memory import memory_of
 from ecamp_fast.forecast.page import describe, size
 from ecamp_fast.model.compile import recompute_blocks
@@ -37,7 +37,7 @@ from ecamp_fast.shards.builder.plan import DEFAULTS, make_plan
 from ecamp_fast.shards.builder.resume import train_tokenizer
 from ecamp_fast.shards.load.read import ShardSet
 from ecamp_fast.shards.sources.phantom import PhantomSource
-from ecamp_fast.train import PHANTOM_STUDIES
+from ecamp_fast.train import PHANTOM_STUDIES, PHANTOM_TRAIN
 
 SMALL = (
     *("image.high_size=64", "image.low_size=32", "text.max_tokens=64", "model.vision={width: 48, depth: 1, heads: 3}"),
@@ -205,7 +205,7 @@ def test_activations_are_what_is_kept_when_it_is_computed(changes: tuple[str, ..
 def test_phantoms_are_known_before_they_are_drawn() -> None:
     plan = make_plan(PhantomSource(PHANTOM_STUDIES, 42, 146), DEFAULTS)
     counted = {split: sum(len(u.records) for u in plan.units if u.split == split) for split in ("train", "val")}
-    assert counted == PHANTOM_COUNTS
+    assert counted == {"train": PHANTOM_TRAIN, "val": PHANTOM_STUDIES - PHANTOM_TRAIN}
     assert train_tokenizer(plan, DEFAULTS.vocab_size).vocab_size == PHANTOM_VOCABULARY
 
 
