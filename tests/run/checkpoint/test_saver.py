@@ -56,7 +56,7 @@ def test_training_stands_still_for_the_copy_alone(saver: Saver, lab, monkeypatch
     returned = time.perf_counter() - began
     saver.wait()
     (outcome,) = saver.finished()
-    assert returned < 0.15 and outcome.stall <= returned and outcome.seconds >= 0.2
+    assert outcome.stall <= returned and outcome.seconds - outcome.stall >= 0.2
 
 
 @pytest.mark.fault("C2.background")

@@ -288,11 +288,11 @@ def test_checks_cost_little(tiny: Any, phantoms: Path) -> None:
     numbers = Numbers(tiny("safety.spikes=skip").safety)
     torch.manual_seed(0)
     values = (5 + torch.rand(2000)).tolist()
-    began = time.perf_counter()
+    began = time.process_time()
     for step, value in enumerate(values, 1):
         numbers.limits(step)
         numbers.judge(step, value, value, True)
-    assert (time.perf_counter() - began) / len(values) < 1e-3
+    assert (time.process_time() - began) / len(values) < 1e-3
 
 
 @pytest.mark.fault("N1.replay", "N1.nothing-leaves")

@@ -138,10 +138,10 @@ def test_a_mark_costs_next_to_nothing() -> None:
     """A step has two a micro-batch, and takes a tenth of a second at the least."""
     heartbeat, count, seconds = Heartbeat(), 1000, []
     for _ in range(20):
-        began = time.perf_counter()
+        began = time.process_time()
         for step in range(count):
             heartbeat.mark("step", step, 1)
-        seconds.append((time.perf_counter() - began) / count)
+        seconds.append((time.process_time() - began) / count)
     assert min(seconds) < 20e-6  # some 2 us where nothing else runs
     assert heartbeat.at == (count - 1, 1, "step")
 

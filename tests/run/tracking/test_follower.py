@@ -191,7 +191,7 @@ def test_no_step_waits_for_it_and_it_hears_no_signal_of_the_run(
     began = time.process_time(), time.monotonic()
     for _ in range(2000):
         follower.look()
-    assert time.process_time() - began[0] < 0.2 and time.monotonic() - began[1] < 2
+    assert time.process_time() - began[0] < 0.2 and time.monotonic() - began[1] < 10
     while not (below := descendants(process.pid)):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)  # and what it started goes with it

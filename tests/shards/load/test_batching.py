@@ -99,9 +99,9 @@ def test_micro_batches_differ_by_less_than_a_token_in_a_thousand(total, micro, s
 def test_assigning_a_step_of_the_paper_takes_milliseconds():
     lengths, times = np.random.default_rng(1).integers(2, 257, 8192), []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         assign(lengths, 256)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     assert min(times) < 5e-3
 
 

@@ -111,7 +111,7 @@ def test_a_source_that_hangs_does_not_hold_up_the_closing(monkeypatch):
     assert next(items) == 0
     began = time.monotonic()
     items.close()
-    assert time.monotonic() - began < 2 and not produced
+    assert time.monotonic() - began < 10 and not produced
     hang.set()
     while alive():
         time.sleep(0.01)

