@@ -1,5 +1,6 @@
-"""What this machine offers a process: cores, memory, a port, variables."""
+"""What this machine offers a process: cores, GPUs, memory, a port, variables."""
 
+import ctypes
 import os
 import socket
 import tempfile
@@ -50,6 +51,17 @@ def worker_processes(preload: Iterable[str] = ()) -> "ForkServerContext":
 def available_cores() -> int:
     """Cores this process may use, which is fewer than the machine has in a container or a job."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cuda_devices() -> int:
+    """GPUs that PyTorch would use. Without a driver it is not asked: importing it takes longer than all else here."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def resident_bytes() -> int:

@@ -68,6 +68,7 @@ def plan(ranks: int | None, as_json: bool, **options: Any) -> int:
 def _settled(ranks: int | None, options: dict[str, Any]) -> "tuple[Recipe, Path, int]":
     """Recipe, run directory and ranks that the options mean.  Raises before anything is launched."""
     from ecamp_fast.config.overrides import require_distinct
+    from ecamp_fast.machine import cuda_devices
     from ecamp_fast.run.deepspeed_config import check, find
     from ecamp_fast.run.safety import lock
     from ecamp_fast.run.tracking.choice import require_tracker
@@ -76,7 +77,7 @@ def _settled(ranks: int | None, options: dict[str, Any]) -> "tuple[Recipe, Path,
     require_distinct(options["overrides"])
     recipe, out = settle(*(options[name] for name in ("recipe_name", "data", "out", "overrides", "resume")))
     require_profile(options.get("profile", ""), recipe, options["data"], out)
-    ranks = ranks or _devices()
+    ranks = ranks or cuda_devices() or 1
     check(find(str(options["ds_config"])), recipe, ranks)
     lock.refuse_second(out)
     return recipe, out, ranks
@@ -95,9 +96,3 @@ def _arguments(options: dict[str, object]) -> list[str]:
         elif value:
             arguments += [f"{name}={value}"]
     return arguments
-
-
-def _devices() -> int:
-    import torch
-
-    return torch.cuda.device_count() or 1

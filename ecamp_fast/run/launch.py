@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ecamp_fast.errors import STOPPED, EcampError
-from ecamp_fast.machine import free_port
+from ecamp_fast.machine import cuda_devices, free_port
 from ecamp_fast.rendezvous import VARIABLES
 from ecamp_fast.run.preemption import SIGNALS, StopRequest
 from ecamp_fast.run.rundir import RunDir
@@ -49,8 +49,6 @@ def start(
     log: a file for both streams; None: standard error
     threads: that a rank computes with; None: its share of the machine's cores
     """
-    import torch
-
     program = ["--module", module] if module else [str(SCRIPT)]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(ranks))}).encode()).decode()
     command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
@@ -60,7 +58,7 @@ def start(
     environment = {name: value for name, value in os.environ.items() if name not in (*VARIABLES, "LOCAL_WORLD_SIZE")}
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     environment |= {SPEAKS: "1"} if log is None else {}  # who starts it has the last word
-    if not torch.cuda.is_available():
+    if not cuda_devices():
         environment.setdefault("DS_ACCELERATOR", "cpu")  # the launcher would print that it found no other
     whole = [*command, *program, *arguments]
     output = _STDERR if log is None else log  # ranks have no results: what libraries print is no line of ours

@@ -4,6 +4,7 @@ A step is a pure function of recipe, samples, weights, optimizer state and step 
 are keyed, so a run that was killed and resumed goes through the same numbers as one that was not.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from ecamp_fast.run.metrics import LossMeter
 from ecamp_fast.run.safety.spoil import spoil_states, spoiled_batch, spoiled_losses, spoiled_rate
 from ecamp_fast.run.safety.tally import StepTally
 from ecamp_fast.run.update import NO_LIMITS, NO_VOTES, Update, UpdateResult, Votes, gradients
+
+_GRAPHS = "torch._inductor.cudagraph_trees"  # of compile: reduce-overhead
 
 
 class OptimizerStep:
@@ -90,4 +93,5 @@ def start_micro_step(seed: int, rank: int, number: int) -> None:
     """
     key = sample_keys(seed, int(Stream.DROPOUT), sample_keys(rank, 0, [number]))
     torch.manual_seed(int(key[0]))
-    torch.compiler.cudagraph_mark_step_begin()  # for compile: reduce-overhead
+    if _GRAPHS in sys.modules:  # which would be imported for it, in a second
+        torch.compiler.cudagraph_mark_step_begin()

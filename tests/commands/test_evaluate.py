@@ -137,7 +137,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[Path, trainings.Training]:
             (run / "run_state.json").write_text(json.dumps({"status": "complete"}))
 
     monkeypatch.setattr(trainings, "train_all", train_all)
-    monkeypatch.setattr(ablate, "_devices", lambda: 0)
+    monkeypatch.setattr("ecamp_fast.machine.cuda_devices", lambda: 0)
     return found
 
 

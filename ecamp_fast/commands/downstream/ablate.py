@@ -172,10 +172,11 @@ def _train(order: _Order, runs: dict[str, Path]) -> None:
     from ecamp_fast.commands.verdict import say
     from ecamp_fast.config import load_recipe
     from ecamp_fast.config.changes import differing
+    from ecamp_fast.machine import available_cores, cuda_devices
     from ecamp_fast.run.trained import read_recipe
 
     base = load_recipe(order.recipe, order.overrides)
-    devices = _devices()
+    devices = cuda_devices()
     trainings: dict[Path, Training] = {}
     for row in order.rows:
         if not row.trained:
@@ -196,15 +197,7 @@ def _train(order: _Order, runs: dict[str, Path]) -> None:
     if devices:
         train_all(trainings, at_once=1, ranks=devices, threads=None)
     else:
-        from ecamp_fast.machine import available_cores
-
         train_all(trainings, at_once=available_cores())
-
-
-def _devices() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _score(
