@@ -1,6 +1,7 @@
 """The gate before a time: an engine must compute what the plain model computes in float32 from the same weights.
 
 Plain: eager PyTorch without any of this project's kernels and without flash attention, so that a wrong one shows.
+In bfloat16 it also takes the step in bfloat16: sums that cancel are far off in any, and ours may be twice as far.
 """
 
 import gc
@@ -21,8 +22,11 @@ from ecamp_fast.objectives import Losses
 # Relative distance allowed to a loss and to the gradient norm. float32: sums in another order. bfloat16: 2^-9 a
 # rounding; a term left out or a mean over the wrong count is off by far more.
 TOLERANCES = {"fp32": (1e-5, 1e-4), "bf16": (1e-2, 5e-2)}
-# Of the gradient of a component: its distance over its norm. In bfloat16 0.2 to 4.4 % (CPU); a lost one gives 1.
+# Of the gradient of a component: its distance over its norm; or so many times that of the plain model in the same
+# precision, where that is more. In bfloat16 0.2 to 4.4 % (CPU), but for the decoder's norm, whose sums over tokens
+# cancel in a picture of noise. A lost gradient gives 1, which is never allowed.
 GRADIENTS = {"fp32": 1e-3, "bf16": 0.15}
+TIMES, MOST = 2, 0.5
 TERMS = ("total", "mim", "sr", "mlm")
 
 
@@ -41,8 +45,8 @@ def parity(engine: Checked, batch: Batch, precision: str | None = None) -> dict[
     batch: the same on every rank, on the engine's device; the one that will be timed, so that its shapes compile once
     precision: of the engine; None: the recipe's
     returns passed, distances (relative: by loss, of the gradient_norm, and gradients, the largest of the components'),
-    gradients (of each component, the difference of its gradients over their norm), allowed (losses, gradient_norm,
-    gradients).
+    gradients (of each component, the difference of its gradients over their norm), plain_gradients (the same of the
+    plain model in bfloat16; none in float32), allowed (losses, gradient_norm, gradients).
     """
     precision = precision or engine.model.recipe.precision
     plain, found = plain_step(engine.model, batch), engine.check(batch)
@@ -53,9 +57,16 @@ def parity(engine: Checked, batch: Batch, precision: str | None = None) -> dict[
     allowed = dict(zip(("losses", "gradient_norm"), TOLERANCES[precision], strict=True))
     allowed["gradients"] = GRADIENTS[precision]
     within = [distances[term] <= allowed["losses"] for term in TERMS]
-    within += [distances[kind] <= allowed[kind] for kind in ("gradient_norm", "gradients")]
+    within += [distances["gradient_norm"] <= allowed["gradient_norm"]]
+    yardstick: dict[str, float] = {}
+    if precision == "bf16":
+        same = plain_step(engine.model, batch, torch.bfloat16)
+        yardstick = gradient_distances(same.gradients, plain.gradients)
+    for component, distance in by_component.items():
+        within += [distance <= max(allowed["gradients"], min(MOST, TIMES * yardstick.get(component, 0.0)))]
     gc.collect()  # recomputed blocks refer to themselves: the plain model would stay beside the engine
-    return {"passed": all(within), "distances": distances, "gradients": by_component, "allowed": allowed}
+    verdict = {"passed": all(within), "distances": distances, "gradients": by_component}
+    return verdict | {"plain_gradients": yardstick, "allowed": allowed}
 
 
 def gradient_distances(found: dict[str, Tensor], plain: dict[str, Tensor]) -> dict[str, float]:
@@ -70,14 +81,14 @@ def gradient_distances(found: dict[str, Tensor], plain: dict[str, Tensor]) -> di
     return {component: math.sqrt(off / max(norm, 1e-30)) for component, (off, norm) in squares.items()}
 
 
-def plain_step(model: Ecamp, batch: Batch) -> StepResult:
-    """A step of the same weights in float32: none of our kernels, attention by its definition, no TF32.
+def plain_step(model: Ecamp, batch: Batch, dtype: torch.dtype = torch.float32) -> StepResult:
+    """A step of the same weights in ``dtype``: none of our kernels, attention by its definition, no TF32.
 
     Blocks are recomputed in the backward, so that a batch that fits beside an engine in bfloat16 fits here too.
     """
     plain = Ecamp(model.recipe, model.vocab_size).to(batch.image.device)
     plain.load_state_dict({name: tensor.float() for name, tensor in model.state_dict().items()})
-    plain.eval()
+    plain.to(dtype).eval()
     recompute_blocks(plain)
     faster, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     try:
