@@ -1,5 +1,6 @@
 """What every test may use: the seed, the device, the real radiographs, and the judge of numerical error."""
 
+import gc
 import json
 import os
 import re
@@ -99,6 +100,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if for_gpu and not CUDA:
         for item in for_gpu:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: it need not be searched for garbage, which DeepSpeed does for every engine it makes."""
+    gc.collect()
+    gc.freeze()
 
 
 # Report text in what a test printed, or in a file that a run tells something in, fails the whole suite. The reports of

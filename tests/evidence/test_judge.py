@@ -1,20 +1,39 @@
 """The whole judgement on an untrained model: it is made, and it is bad."""
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 
 from ecamp_fast.config import Recipe
+from ecamp_fast.downstream import probe
 from ecamp_fast.downstream.features import encode, labelled
 from ecamp_fast.evidence.features import compare_features, pixels, principal
 from ecamp_fast.evidence.images import compare_images, mean_image
-from ecamp_fast.evidence.judge import judge
+from ecamp_fast.evidence.judge import Evidence, judge
 from ecamp_fast.evidence.samples import Samples
 from ecamp_fast.evidence.words import compare_words, unigram
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.load.read import ShardSet
 
 
-def test_an_untrained_model_passes_nothing(model: Ecamp, phantoms: ShardSet) -> None:
-    found = judge(model, phantoms, poolings=(1,), encoders={"itself": model})
+@pytest.fixture(scope="module", autouse=True)
+def _folds_are_dealt_out_once() -> Iterator[None]:
+    """Of so few samples it would be twenty times, which finds another ridge and takes a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "REPEATED", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(recipe: Recipe, phantoms: ShardSet) -> Evidence:
+    torch.manual_seed(0)
+    model = Ecamp(recipe, phantoms.manifest.vocab_size).eval()
+    return judge(model, phantoms, poolings=(1,), encoders={"itself": model})
+
+
+def test_an_untrained_model_passes_nothing(found: Evidence) -> None:
+    assert found.images and found.words
     features = found.features[1]
     assert set(features.difference) == {"random weights", "pixels 16 x 16", "principal components", "itself"}
     assert features.difference["itself"].value == 0
@@ -31,9 +50,8 @@ def test_an_untrained_model_passes_nothing(model: Ecamp, phantoms: ShardSet) -> 
 
 
 def test_opponents_know_the_training_split_and_nothing_of_the_other(
-    model: Ecamp, recipe: Recipe, phantoms: ShardSet, val: Samples, train: Samples
+    found: Evidence, model: Ecamp, recipe: Recipe, phantoms: ShardSet, val: Samples, train: Samples
 ) -> None:
-    found = judge(model, phantoms, poolings=(1,))
     assert found.images and found.words
     common, other = (unigram(samples.batches, model.vocab_size) for samples in (train, val))
     nats, wrong = (compare_words(model.score_words, val, one).unigram.value for one in (common, other))
