@@ -75,7 +75,8 @@ journeys: setup
 
 # What `make test` leaves out, since it takes longer: run them before a release.
 trainer: setup
-	@$(BIN)/pytest --complete tests/training tests/run tests/bench/test_scaling.py tests/bench/test_train.py $(ARGS)
+	@$(BIN)/pytest --complete tests/training tests/run tests/attend tests/test_python_surface.py tests/bench/test_scaling.py \
+		tests/bench/test_train.py $(ARGS)
 
 # Two halves side by side, since most of it waits. How long the whole takes is kept for `make fault-docs`.
 faults: setup

@@ -26,7 +26,7 @@ TOLERANCES = {"fp32": (1e-5, 1e-4), "bf16": (1e-2, 5e-2)}
 # precision, where that is more. In bfloat16 0.2 to 4.4 % (CPU), but for the decoder's norm, whose sums over tokens
 # cancel in a picture of noise. A lost gradient gives 1, which is never allowed.
 GRADIENTS = {"fp32": 1e-3, "bf16": 0.15}
-TIMES, MOST = 2, 0.5
+OF_PLAIN, CAP = 2, 0.5
 TERMS = ("total", "mim", "sr", "mlm")
 
 
@@ -63,7 +63,7 @@ def parity(engine: Checked, batch: Batch, precision: str | None = None) -> dict[
         same = plain_step(engine.model, batch, torch.bfloat16)
         yardstick = gradient_distances(same.gradients, plain.gradients)
     for component, distance in by_component.items():
-        within += [distance <= max(allowed["gradients"], min(MOST, TIMES * yardstick.get(component, 0.0)))]
+        within += [distance <= max(allowed["gradients"], min(CAP, OF_PLAIN * yardstick.get(component, 0.0)))]
     gc.collect()  # recomputed blocks refer to themselves: the plain model would stay beside the engine
     verdict = {"passed": all(within), "distances": distances, "gradients": by_component}
     return verdict | {"plain_gradients": yardstick, "allowed": allowed}

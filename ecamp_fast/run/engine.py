@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from types import MethodType
 from typing import Any
 
@@ -44,7 +45,8 @@ def _import_muon() -> None:
 
     compiles, compiler.compile = compiler.compile, lambda: lambda function: function
     try:
-        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+        with suppress(ImportError):  # of a version that has it elsewhere: it starts as slowly as it did
+            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
     finally:
         compiler.compile = compiles
 

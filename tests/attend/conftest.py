@@ -40,7 +40,7 @@ def tiny() -> Callable[..., Recipe]:
     return lambda *changes: load_recipe(find_recipe("phantom"), [*TINY, *changes])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def changes() -> list[str]:
     """What makes the recipe ``phantom`` of it."""
     return TINY

@@ -91,25 +91,27 @@ def test_other_commands_refuse_it_by_name(
             tiny(change)
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_by_the_command_and_answers_prompts(
-    phantoms: Path, tmp_path: Path, changes: list[str]
-) -> None:
-    settings = [f"--set={item}" for item in (*changes, "schedule.epochs=3", "schedule.horizon_epochs=3")]
+@pytest.fixture(scope="module")
+def settings(changes: list[str]) -> list[str]:
+    return [f"--set={item}" for item in (*changes, "schedule.epochs=3", "schedule.horizon_epochs=3")]
 
+
+@pytest.fixture(scope="module")
+def whole(phantoms: Path, settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run by the command, to its end."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    told = CliRunner().invoke(command, [str(phantoms), str(run), "--recipe=phantom", "--ranks=1", "--json", *settings])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["state"]["status"] == "complete"
+    return run
+
+
+@pytest.mark.complete  # below: a stopped run goes on to the bit
+def test_a_killed_run_goes_on_to_the_bit(phantoms: Path, settings: list[str], whole: Path, tmp_path: Path) -> None:
     def events(run: Path) -> list[str]:
         return [record["event"] for record in read_records(run / "events.jsonl")]
 
-    def train(run: Path) -> None:
-        told = CliRunner().invoke(
-            command, [str(phantoms), str(run), "--recipe=phantom", "--ranks=1", "--json", *settings]
-        )
-        assert told.exit_code == 0, told.output
-        assert json.loads(told.stdout)["state"]["status"] == "complete"
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(whole)
-    assert json.loads((whole / "ds_config.json").read_text())["gradient_clipping"] == 0.25
+    broken = tmp_path / "broken"
     arguments = [f"--data={phantoms}", f"--out={broken}", f"--recipe={find_recipe('phantom')}"]
     arguments += [f"--ds_config={FOLDER / 'clipped.json'}", *settings]
     with open(tmp_path / "log", "ab") as log:
@@ -120,8 +122,12 @@ def test_a_killed_run_goes_on_by_the_command_and_answers_prompts(
     assert "resumed" in events(broken)
     first, second = (load_file(run / "weights.safetensors") for run in (whole, broken))
     assert all(first[name].equal(second[name]) for name in first)
-    assert not (whole / "report.html").exists()
 
+
+@pytest.mark.slow
+def test_the_command_trains_and_its_run_answers_prompts(phantoms: Path, whole: Path, tmp_path: Path) -> None:
+    assert json.loads((whole / "ds_config.json").read_text())["gradient_clipping"] == 0.25
+    assert not (whole / "report.html").exists()
     answer = CliRunner().invoke(zero_shot, [str(whole), str(phantoms), "--json"])
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.output)

@@ -1,9 +1,12 @@
 """Held-out phantoms, a small recipe, and an untrained model of it."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from ecamp_fast.config import Recipe, load_recipe
+from ecamp_fast.downstream import probe
 from ecamp_fast.evidence.samples import Samples, held_out
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.builder.build import Options, build_phantoms
@@ -18,6 +21,14 @@ SMALL = [
     "model.text.depth=1",
     "batch.micro=8",
 ]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _folds_are_dealt_out_once() -> Iterator[None]:
+    """Of so few samples it would be twenty times, which finds another ridge and takes a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "REPEATED", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

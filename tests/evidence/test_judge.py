@@ -1,12 +1,9 @@
 """The whole judgement on an untrained model: it is made, and it is bad."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from ecamp_fast.config import Recipe
-from ecamp_fast.downstream import probe
 from ecamp_fast.downstream.features import encode, labelled
 from ecamp_fast.evidence.features import compare_features, pixels, principal
 from ecamp_fast.evidence.images import compare_images, mean_image
@@ -15,14 +12,6 @@ from ecamp_fast.evidence.samples import Samples
 from ecamp_fast.evidence.words import compare_words, unigram
 from ecamp_fast.model.ecamp import Ecamp
 from ecamp_fast.shards.load.read import ShardSet
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _folds_are_dealt_out_once() -> Iterator[None]:
-    """Of so few samples it would be twenty times, which finds another ridge and takes a minute."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "REPEATED", 1)
-        yield
 
 
 @pytest.fixture(scope="module")
