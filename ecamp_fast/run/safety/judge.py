@@ -75,7 +75,8 @@ def _unheard(own: Seen, ranks: Sequence[Seen], limits: WatchdogConfig, store: st
         culprit = f"the store at {store}, of {first} or its launcher,"
         return Ending("silent", culprit, -1, own.beat, unheard, EnvironmentFault.exit_code, "silent")
     silent = max(ranks, key=lambda seen: seen.silent)
-    return _ending("silent", silent, silent.silent, "silent", own) if silent.silent >= limit else None
+    while_answered = silent.silent - unheard  # what it said since then waits in the store, which may be what hangs
+    return _ending("silent", silent, silent.silent, "silent", own) if while_answered >= limit else None
 
 
 def _behind(ranks: Sequence[Seen], limits: WatchdogConfig) -> Ending | None:

@@ -89,6 +89,7 @@ def test_silence_counts_only_where_this_rank_stands_still_too() -> None:
     assert judged(rank(0), rank(1, silent=99), unheard=99) is None
     assert judged(rank(0, still), rank(1, silent=15)) == ("silent", 1)
     assert judged(rank(0, still), rank(1, silent=14), unheard=14) is None
+    assert judged(rank(0, still), rank(1, silent=15.5), unheard=14.9) is None, "the store is to be blamed in a moment"
     ending = judge(0, [rank(0, still), rank(1, silent=15)], LIMITS, "store:1", 15)
     assert ending is not None and "store at store:1" in str(ending.fault()) and ending.rank == -1
     cold = replace(still, warm=False, phase="start", step=0)

@@ -118,7 +118,8 @@ def test_twenty_of_twenty(tmp_path: Path, number: int) -> None:
 @pytest.mark.complete
 @pytest.mark.fault("C5.store")
 def test_a_store_that_hangs_ends_a_run_that_stands_still_and_no_other(tmp_path: Path) -> None:
-    patient = LIMITS | {"step": 60.0, "silent": 4.0}  # a rank that is slow on a busy machine is not to be blamed
+    # a rank that is slow on a busy machine is not to be blamed
+    patient = LIMITS | {"step": 60.0, "data": 60.0, "save": 60.0, "silent": 4.0}
     left, said = lost(tmp_path / "still", "phase:name=step:step=3:hang", limits=patient, store=1.5)
     assert {code for code, _ in left.values()} == {4} and len(left) == 3
     assert "the store at 127.0.0.1:" in said and "has given no sign" in said
