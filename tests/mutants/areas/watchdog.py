@@ -35,8 +35,10 @@ def judgements() -> Any:
         (here, replace(here, step=5), {"state": "dead", "lost_for": 2.0}),
     ):
         members = [Member(rank, "host", rank, 0, "machine") for rank in range(2)]
-        ending = judge(0, [Seen(members[0], own), Seen(members[1], other, **seen)], limits, "store", 0.0)
-        found.append(ending and (ending.kind, ending.rank, ending.code, ending.beat.step, ending.reached))
+        ranks = [Seen(members[0], own), Seen(members[1], other, **seen)]
+        for unheard in (0.0, 14.0):
+            ending = judge(0, ranks, limits, "store", unheard)
+            found.append(ending and (ending.kind, ending.rank, ending.code, ending.beat.step, ending.reached))
     return found
 
 
@@ -100,6 +102,7 @@ MUTANTS = [
             "one that moves does not hold the others": ("still = min(", "still = max("),
             "who waits is blamed": ("if not seen.beat.waits]", "if seen.beat.waits]"),
             "silence counts of those that move": ("    if own.still < limit:\n        return None\n", ""),
+            "a store that hangs makes a rank silent": ("silent.silent - unheard", "silent.silent"),
             "the loader has no time to say so itself": ("limits.data + LOADER_FIRST", "limits.data"),
             "a culprit is where it was last heard": (
                 "own.beat.position > seen.beat.position",
