@@ -46,7 +46,7 @@ def parity(engine: Checked, batch: Batch, precision: str | None = None) -> dict[
     precision: of the engine; None: the recipe's
     returns passed, distances (relative: by loss, of the gradient_norm, and gradients, the largest of the components'),
     gradients (of each component, the difference of its gradients over their norm), plain_gradients (the same of the
-    plain model in bfloat16; none in float32), allowed (losses, gradient_norm, gradients).
+    plain model in bfloat16; none in float32), allowed (losses, gradient_norm, gradients: of a component at least).
     """
     precision = precision or engine.model.recipe.precision
     plain, found = plain_step(engine.model, batch), engine.check(batch)

@@ -23,7 +23,7 @@ SMALL = [
 ]
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _folds_are_dealt_out_once() -> Iterator[None]:
     """Of so few samples it would be twenty times, which finds another ridge and takes a minute."""
     with pytest.MonkeyPatch.context() as patch:

@@ -352,6 +352,6 @@ def test_every_kind_of_damage_is_found(pristine, other, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.complete)])
 def test_so_many_damages_are_found(pristine, other, tmp_path, count):
-    began = time.process_time()
+    began = time.monotonic()
     run(pristine, other, tmp_path, count)
-    assert time.process_time() - began < 0.03 * count
+    assert time.monotonic() - began < 0.03 * count

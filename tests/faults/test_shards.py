@@ -214,7 +214,7 @@ def test_d2_what_is_no_file_is_not_opened(damaged, kind):
 
 
 @pytest.mark.fault("D2.in-a-second", "D2.all-named")
-def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path):
+def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path, least_seconds):
     manifest = read_manifest(pristine)
     shards = [replace(manifest.shards[0], name=f"train-{number:06d}.tar") for number in range(1000)]
     for shard in shards[:-3]:
@@ -222,14 +222,16 @@ def test_d2_a_thousand_shards_are_checked_in_a_second(pristine, tmp_path):
     shutil.copy(pristine / "tokenizer.json", tmp_path)
     write_manifest(tmp_path, replace(manifest, shards=tuple(shards)))
     many = read_manifest(tmp_path)
-    began = time.process_time()
-    with pytest.raises(DataError) as caught:
-        check_presence(Folder(tmp_path), many)
-    assert time.process_time() - began < 1
-    began = time.process_time()
+
+    def refused() -> None:
+        with pytest.raises(DataError) as caught:
+            check_presence(Folder(tmp_path), many)
+        assert all(shard.name in str(caught.value) for shard in shards[-3:])
+
+    assert least_seconds(refused) < 1
+    assert least_seconds(lambda: check_presence(Folder(tmp_path), many, spare=0.01)) < 1
     _, lost = check_presence(Folder(tmp_path), many, spare=0.01)
-    assert time.process_time() - began < 1 and len(lost) == 3 * len(manifest.shards[0].keys)
-    assert all(shard.name in str(caught.value) for shard in shards[-3:])
+    assert len(lost) == 3 * len(manifest.shards[0].keys)
 
 
 @pytest.mark.fault("D3.image", "D3.text")
@@ -451,9 +453,9 @@ def test_d8_a_compressed_shard_and_a_sparse_giant_are_refused_at_once(damaged):
     first, second = read_manifest(damaged).shards[:2]
     (damaged / first.name).write_bytes(gzip.compress(bytes(50 * 2**20)))
     os.truncate(damaged / second.name, 2**40)
-    began = time.process_time()
+    began = time.perf_counter()
     assert {item.file for item in found(damaged)} == {first.name, second.name}
-    assert time.process_time() - began < 5
+    assert time.perf_counter() - began < 5
     with pytest.raises(DataError):
         ShardSet(damaged)
 

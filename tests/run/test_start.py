@@ -23,7 +23,6 @@ cli.main(["train", "--recipe=demo", f"--out={sys.argv[1]}"])
 """
 STEPS = """
 import sys
-from types import SimpleNamespace
 import torch
 from ecamp_fast.config import load_recipe
 from ecamp_fast.run import distributed, engine, step

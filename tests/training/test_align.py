@@ -18,7 +18,7 @@ ON = "--set=losses.align=true"
 SHORT = ("--set=schedule.epochs=1.5", "--set=schedule.horizon_epochs=3", "--set=model.text.dropout=0.1")
 
 
-# `make trainer` has it; the suite has the same of a GLoRIA, tests/attend/test_train.py, and of losses without this one
+# `make trainer` has it; the suite kills a run without this loss, tests/training/test_resume.py, and stops one of GLoRIA
 @pytest.mark.complete
 def test_a_killed_run_goes_on_to_the_bit_and_answers_prompts(
     train: Callable[..., int], arguments: Callable[..., list[str]], phantoms: Path, tmp_path: Path

